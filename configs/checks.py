@@ -1,0 +1,70 @@
+"""Checks that need more than one option."""
+
+from __future__ import annotations
+
+import re
+
+from yacs.config import CfgNode
+
+
+def check_config(cfg: CfgNode) -> None:
+    """Raise ValueError, naming the keys, for options that are valid one by one but not together."""
+    _check_batch(cfg)
+    _check_schedule(cfg)
+    _check_loss(cfg)
+    _check_model(cfg)
+    _check_data(cfg)
+
+
+def _check_batch(cfg: CfgNode) -> None:
+    batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    if cfg.DATALOADER.SAMPLER == "pk" and batch % instances:
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH: {batch} images do not divide into DATALOADER.NUM_INSTANCE {instances} images per "
+            f"identity; take {batch // instances * instances or instances} or {(batch // instances + 1) * instances}"
+        )
+
+
+def _check_schedule(cfg: CfgNode) -> None:
+    if cfg.SOLVER.WARMUP_EPOCHS >= cfg.SOLVER.MAX_EPOCHS and cfg.SOLVER.WARMUP_EPOCHS > 0:
+        raise ValueError(
+            f"SOLVER.WARMUP_EPOCHS: {cfg.SOLVER.WARMUP_EPOCHS} must be smaller than SOLVER.MAX_EPOCHS "
+            f"({cfg.SOLVER.MAX_EPOCHS}); for a short run set both, e.g. SOLVER.WARMUP_EPOCHS 0"
+        )
+    if list(cfg.SOLVER.STEPS) != sorted(set(cfg.SOLVER.STEPS)):
+        raise ValueError(f"SOLVER.STEPS: {cfg.SOLVER.STEPS} must rise")
+
+
+def _check_loss(cfg: CfgNode) -> None:
+    if cfg.LOSS.ID == "none" and cfg.LOSS.METRIC == "none":
+        raise ValueError("LOSS.ID and LOSS.METRIC are both none: nothing to train on; set one of them")
+    if cfg.LOSS.METRIC == "triplet" and cfg.DATALOADER.SAMPLER == "pk" and cfg.DATALOADER.NUM_INSTANCE < 2:
+        raise ValueError("DATALOADER.NUM_INSTANCE: the triplet loss needs at least 2 images per identity, got 1")
+
+
+def _check_model(cfg: CfgNode) -> None:
+    model = cfg.MODEL
+    patch = re.search(r"patch(\d+)", model.NAME)
+    if patch and max(model.STRIDE_SIZE) > int(patch[1]):
+        raise ValueError(
+            f"MODEL.STRIDE_SIZE: {model.STRIDE_SIZE} is larger than the patch of {model.NAME} ({patch[1]} pixels), "
+            "pixels between patches would be lost; take the patch size or less"
+        )
+    if patch and cfg.INPUT.SIZE_TEST != cfg.INPUT.SIZE_TRAIN:
+        raise ValueError(
+            f"INPUT.SIZE_TEST: {cfg.INPUT.SIZE_TEST} differs from INPUT.SIZE_TRAIN {cfg.INPUT.SIZE_TRAIN}; "
+            f"{model.NAME} has position embeddings for one size: set both alike"
+        )
+    if model.EMBED_DIM and model.NUM_HEADS and model.EMBED_DIM % model.NUM_HEADS:
+        raise ValueError(f"MODEL.EMBED_DIM: {model.EMBED_DIM} features do not divide into MODEL.NUM_HEADS {model.NUM_HEADS}")
+    if model.PRETRAIN_CHOICE == "self" and not model.PRETRAIN_PATH:
+        raise ValueError("MODEL.PRETRAIN_PATH: MODEL.PRETRAIN_CHOICE self needs the checkpoint's path here")
+    if model.SIE_FALLBACK == "unknown" and model.SIE_DROPOUT == 0 and (model.SIE_CAMERA or model.SIE_VIEW):
+        raise ValueError("MODEL.SIE_DROPOUT: SIE_FALLBACK unknown trains its row on hidden cameras; set this above 0, e.g. 0.1")
+
+
+def _check_data(cfg: CfgNode) -> None:
+    if not cfg.DATASETS.NAMES:
+        raise ValueError("DATASETS.NAMES: no training set; name one, e.g. DATASETS.NAMES market1501")
+    if "manifest" in (*cfg.DATASETS.NAMES, cfg.DATASETS.TEST) and not cfg.DATASETS.MANIFEST:
+        raise ValueError("DATASETS.MANIFEST: the data set 'manifest' needs its CSV file here")

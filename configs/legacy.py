@@ -1,0 +1,123 @@
+"""Keys of the original TransReID's YAML files, translated to ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Values = dict[str, Any]
+Rule = Callable[[Any], Values]
+
+
+def _renamed(key: str) -> Rule:
+    return lambda value: {key: value}
+
+
+def _switch(key: str, on: Any = True, off: Any = False) -> Rule:
+    """A rule for the original's 'on' / 'off' / 'yes' / 'no' / True / False."""
+    return lambda value: {key: on if str(value).lower() in ("on", "yes", "true") else off}
+
+
+def _ignored(value: Any) -> Values:
+    return {}
+
+
+def _backbone(value: str) -> Values:
+    if value not in BACKBONES:
+        raise ValueError(f"MODEL.TRANSFORMER_TYPE: unknown backbone {value!r}; choose from {', '.join(BACKBONES)}, or set MODEL.NAME to a timm model")
+    return BACKBONES[value]
+
+
+def _metric(value: str) -> Values:
+    known = {"triplet": {"LOSS.METRIC": "triplet"}, "triplet_center": {"LOSS.METRIC": "triplet", "LOSS.CENTER_WEIGHT": 0.0005}}
+    return known.get(value, {"LOSS.METRIC": value})
+
+
+BACKBONES: dict[str, Values] = {
+    "vit_base_patch16_224_TransReID": {"MODEL.NAME": "vit_base_patch16_224.orig_in21k_ft_in1k"},
+    "deit_base_patch16_224_TransReID": {"MODEL.NAME": "vit_base_patch16_224.orig_in21k_ft_in1k"},
+    "vit_small_patch16_224_TransReID": {
+        "MODEL.NAME": "vit_small_patch16_224",
+        "MODEL.EMBED_DIM": 768,
+        "MODEL.DEPTH": 8,
+        "MODEL.NUM_HEADS": 8,
+        "MODEL.MLP_RATIO": 3.0,
+    },
+    "deit_small_patch16_224_TransReID": {"MODEL.NAME": "deit_small_patch16_224"},
+}
+SAMPLERS = {"softmax_triplet": "pk", "softmax": "shuffle", "id_triplet": "pk", "id": "shuffle"}
+
+LEGACY: dict[str, Rule] = {
+    "tMODEL.PRETRAIN_CHOICE": _renamed("MODEL.PRETRAIN_CHOICE"),  # a slip of the pen in its DukeMTMC/vit_transreid_384.yml
+    "MODEL.TRANSFORMER_TYPE": _backbone,
+    "MODEL.DEVICE_ID": _ignored,  # the visible devices are the user's choice: CUDA_VISIBLE_DEVICES
+    "MODEL.DIST_TRAIN": _ignored,  # found from torchrun's environment
+    "MODEL.LAST_STRIDE": _ignored,
+    "MODEL.COS_LAYER": _ignored,  # read an attribute that the original never made
+    "MODEL.ID_LOSS_TYPE": _renamed("LOSS.ID"),
+    "MODEL.ID_LOSS_WEIGHT": _renamed("LOSS.ID_WEIGHT"),
+    "MODEL.METRIC_LOSS_TYPE": _metric,
+    "MODEL.TRIPLET_LOSS_WEIGHT": _renamed("LOSS.METRIC_WEIGHT"),
+    "MODEL.NO_MARGIN": _switch("LOSS.SOFT_MARGIN"),
+    "MODEL.IF_LABELSMOOTH": _switch("LOSS.LABEL_SMOOTH", 0.1, 0.0),
+    "MODEL.IF_WITH_CENTER": _switch("LOSS.CENTER_WEIGHT", 0.0005, 0.0),
+    "MODEL.DEVIDE_LENGTH": _renamed("MODEL.NUM_PARTS"),
+    "SOLVER.MARGIN": _renamed("LOSS.MARGIN"),
+    "SOLVER.COSINE_MARGIN": _renamed("LOSS.ID_MARGIN"),
+    "SOLVER.COSINE_SCALE": _renamed("LOSS.SCALE"),
+    "SOLVER.CENTER_LOSS_WEIGHT": _ignored,  # the original never added it to the loss; LOSS.CENTER_WEIGHT does
+    "SOLVER.LARGE_FC_LR": _switch("SOLVER.HEAD_LR_FACTOR", 2.0, 1.0),
+    "SOLVER.WARMUP_METHOD": _ignored,  # linear is the only one
+    "DATALOADER.SAMPLER": lambda value: {"DATALOADER.SAMPLER": SAMPLERS.get(value, value)},
+    "TEST.FEAT_NORM": _switch("TEST.FEAT_NORM"),
+    "TEST.RE_RANKING": _switch("TEST.RERANK", "k-reciprocal", "none"),
+    "TEST.EVAL": _ignored,
+    "TEST.DIST_MAT": _ignored,
+}
+SHARED = {"DATALOADER.SAMPLER": SAMPLERS, "TEST.FEAT_NORM": ("yes", "no")}  # keys of both: legacy only with these values
+
+# What the original assumes where its file is silent, as far as it differs from our defaults.
+ORIGINAL_DEFAULTS: Values = {
+    "MODEL.PRETRAIN_CHOICE": "imagenet",
+    "LOSS.SOFT_MARGIN": False,
+    "LOSS.LABEL_SMOOTH": 0.1,
+    "INPUT.SIZE_TRAIN": (384, 128),
+    "INPUT.SIZE_TEST": (384, 128),
+    "INPUT.PIXEL_MEAN": (0.485, 0.456, 0.406),
+    "INPUT.PIXEL_STD": (0.229, 0.224, 0.225),
+    "DATALOADER.SAMPLER": "shuffle",
+    "DATALOADER.NUM_INSTANCE": 16,
+    "SOLVER.OPTIMIZER_NAME": "Adam",
+    "SOLVER.BASE_LR": 3e-4,
+    "SOLVER.MAX_EPOCHS": 100,
+    "SOLVER.WEIGHT_DECAY": 5e-4,
+    "SOLVER.WEIGHT_DECAY_BIAS": 5e-4,
+    "SOLVER.BIAS_LR_FACTOR": 1.0,
+    "TEST.IMS_PER_BATCH": 128,
+    "TEST.NECK_FEAT": "after",
+}
+
+
+def translate(values: Values) -> tuple[Values, list[str]]:
+    """Return `values` with the original's keys replaced by ours, and one sentence per replaced key.
+
+    A file that names `MODEL.TRANSFORMER_TYPE` is taken for one of the original's: where it is silent, the original's
+    defaults hold rather than ours.
+    """
+    values = dict(values)
+    result: Values = dict(ORIGINAL_DEFAULTS) if "MODEL.TRANSFORMER_TYPE" in values else {}
+    if values.get("MODEL.NAME") == "transformer":
+        del values["MODEL.NAME"]  # TRANSFORMER_TYPE says which
+    notices = []
+    for key, value in values.items():
+        if not _is_legacy(key, value):
+            result[key] = value
+            continue
+        new = LEGACY[key](value)
+        result.update(new)
+        notices.append(f"{key} {value!r} -> " + (", ".join(f"{k} {v!r}" for k, v in new.items()) or "not needed, left out"))
+    return result, notices
+
+
+def _is_legacy(key: str, value: Any) -> bool:
+    return key in LEGACY and (key not in SHARED or value in SHARED[key])

@@ -1,0 +1,78 @@
+"""One typed, documented option: the building block of `defaults.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Value = Any  # bool, int, float, str, or a tuple of those
+
+
+@dataclass(frozen=True)
+class Option:
+    """A config key with its meaning, and what counts as a valid value.
+
+    Args:
+        default: also fixes the type; an int is accepted where the default is a float.
+        help: meaning, unit and, in brackets, the source.
+        choices: the only accepted values (compared element by element for a tuple).
+        at_least, at_most: inclusive bounds (element by element for a tuple).
+        length: the number of elements a tuple must have; None accepts any number.
+    """
+
+    default: Value
+    help: str
+    choices: Sequence[Value] | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    length: int | None = None
+
+    def accept(self, key: str, value: Value) -> Value:
+        """Return `value` in the option's type.
+
+        Raises:
+            ValueError: wrong type, not among the choices, or out of bounds; names `key` and what is accepted.
+        """
+        if isinstance(self.default, tuple):
+            return self._accept_tuple(key, value)
+        value = _coerce(key, value, type(self.default))
+        self._check(key, value)
+        return value
+
+    def _accept_tuple(self, key: str, value: Value) -> tuple[Value, ...]:
+        if not isinstance(value, (tuple, list)):
+            value = (value,)  # DATASETS.NAMES ('market1501') is one name, not a sequence of letters
+        kind = type(self.default[0]) if self.default else str
+        items = tuple(_coerce(key, item, kind) for item in value)
+        if self.length is not None and len(items) != self.length:
+            raise ValueError(f"{key}: expected {self.length} values, got {len(items)}: {items}")
+        for item in items:
+            self._check(key, item)
+        return items
+
+    def _check(self, key: str, value: Value) -> None:
+        if self.choices is not None and value not in self.choices:
+            accepted = ", ".join(str(choice) or "''" for choice in self.choices)
+            raise ValueError(f"{key}: unknown value {value!r}; choose from {accepted}")
+        if self.at_least is not None and value < self.at_least:
+            raise ValueError(f"{key}: {value} is too small; it must be at least {self.at_least:g}")
+        if self.at_most is not None and value > self.at_most:
+            raise ValueError(f"{key}: {value} is too large; it must be at most {self.at_most:g}")
+
+
+_ACCEPTED: dict[type, tuple[type, ...]] = {float: (int, float), int: (int,), bool: (bool,), str: (str,)}
+_CONVERT: dict[type, Callable[[Value], Value]] = {float: float, int: int, bool: bool, str: str}
+
+
+def _coerce(key: str, value: Value, kind: type) -> Value:
+    """Return `value` as `kind`; YAML reads `1e-4` as text, so numbers written that way are accepted as numbers."""
+    if kind is float and isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    numeric_bool = isinstance(value, bool) and kind is not bool  # bool is a subclass of int
+    if numeric_bool or not isinstance(value, _ACCEPTED[kind]):
+        raise ValueError(f"{key}: expected {kind.__name__}, got {type(value).__name__} {value!r}")
+    return _CONVERT[kind](value)

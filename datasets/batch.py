@@ -1,0 +1,82 @@
+"""What the loaders yield, and the preprocessing that a checkpoint must remember."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+INTERPOLATIONS = ("auto", "bilinear", "bicubic", "area")
+
+
+@dataclass
+class Batch:
+    """A batch on its device.
+
+    Args:
+        images: (B, 3, H, W) float32, normalised; augmented in training.
+        labels: (B,) int64 training classes; -1 = unknown.
+        camids: (B,) int64 rows of the model's camera table; -1 = unknown.
+        viewids: (B,) int64 rows of the model's view table; -1 = unknown.
+        index: (B,) int64 positions in the loader's list of records.
+    """
+
+    images: Tensor
+    labels: Tensor
+    camids: Tensor
+    viewids: Tensor
+    index: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the same batch on `device`."""
+        moved = (getattr(self, item.name).to(device, non_blocking=True) for item in fields(self))
+        return Batch(*moved)
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a file becomes a tensor.
+
+    Args:
+        size: (height, width) in pixels.
+        mean, std: per RGB channel, of pixels in 0-1.
+        interpolation: auto = bicubic to enlarge and area to shrink; bilinear, bicubic, area.
+    Raises:
+        ValueError: an unknown interpolation, or a size below 1 pixel.
+    """
+
+    size: tuple[int, int]
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    interpolation: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("size", "mean", "std"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # a JSON file gives lists
+        if self.interpolation not in INTERPOLATIONS:
+            accepted = ", ".join(INTERPOLATIONS)
+            raise ValueError(f"interpolation: unknown value {self.interpolation!r}; choose from {accepted}")
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise ValueError(f"size: expected (height, width) of at least 1 pixel, got {self.size}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Preprocess:
+        """Rebuild what `to_dict` wrote."""
+        return cls(**values)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Turn (B, 3, H, W) pixels in 0-255 into normalised float32."""
+        scale = torch.tensor([1 / (255 * std) for std in self.std], device=images.device).view(3, 1, 1)
+        shift = torch.tensor(
+            [mean / std for mean, std in zip(self.mean, self.std, strict=True)], device=images.device
+        ).view(3, 1, 1)
+        return images.to(torch.float32, copy=True).mul_(scale).sub_(shift)

@@ -1,0 +1,153 @@
+"""The config's data: the only file of this room that reads the yacs node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from yacs.config import CfgNode
+
+from .augment import Augment
+from .batch import Preprocess
+from .corrupt import drop_unreadable
+from .folder import load_folder
+from .join import join
+from .loaders import EvalLoader, TrainLoader
+from .manifest import load_manifest
+from .market1501 import load_dukemtmc, load_market1501
+from .msmt17 import load_msmt17
+from .records import Record, ReidData, label_map, name_rows
+from .samplers import PKSampler, Sampler, ShuffleSampler
+from .split import hold_out
+from .store import open_images
+from .synthetic import load_synthetic
+
+DATASETS: dict[str, Callable[[CfgNode], ReidData]] = {
+    "market1501": lambda cfg: load_market1501(cfg.DATASETS.ROOT_DIR),
+    "dukemtmc": lambda cfg: load_dukemtmc(cfg.DATASETS.ROOT_DIR),
+    "msmt17": lambda cfg: load_msmt17(cfg.DATASETS.ROOT_DIR),
+    "synthetic": lambda cfg: load_synthetic(cfg.DATASETS.ROOT_DIR),
+    "manifest": lambda cfg: load_manifest(cfg.DATASETS.MANIFEST),
+    "folder": lambda cfg: load_folder(cfg.DATASETS.ROOT_DIR, cfg.DATASETS.TEST_SHARE, cfg.DATASETS.SPLIT_SEED),
+}
+ALIASES = {"dukemtmcreid": "dukemtmc"}
+
+
+def build_data(cfg: CfgNode) -> ReidData:
+    """Read the config's data sets: the training sets joined, query and gallery of DATASETS.TEST.
+
+    With DATASETS.VAL_IDS, that many training identities are held out and take the place of query and gallery.
+
+    DATASETS.CORRUPT skip reads every image once and leaves the unreadable ones out.
+
+    Raises:
+        ValueError, FileNotFoundError: an unknown name, or what the data set's parser says.
+    """
+    names = [_resolve(name, "NAMES") for name in cfg.DATASETS.NAMES]
+    test = _resolve(cfg.DATASETS.TEST, "TEST") if cfg.DATASETS.TEST else names[0]
+    parts = {name: DATASETS[name](cfg) for name in dict.fromkeys([*names, test])}
+    data = join(parts, train=names, test=test)
+    if cfg.DATASETS.CORRUPT == "skip":
+        data = drop_unreadable(data, cfg.DATALOADER.NUM_WORKERS)
+    if cfg.DATASETS.VAL_IDS:
+        data = hold_out(data, cfg.DATASETS.VAL_IDS, cfg.DATASETS.SPLIT_SEED)
+    return data
+
+
+def build_test_data(cfg: CfgNode) -> ReidData:
+    """Read only the data set whose query and gallery images are evaluated: DATASETS.TEST, or the first of NAMES."""
+    test = _resolve(cfg.DATASETS.TEST, "TEST") if cfg.DATASETS.TEST else _resolve(cfg.DATASETS.NAMES[0], "NAMES")
+    return DATASETS[test](cfg)
+
+
+def _resolve(name: str, key: str) -> str:
+    known = ALIASES.get(name.lower(), name.lower())
+    if known not in DATASETS:
+        raise ValueError(f"DATASETS.{key}: unknown data set {name!r}; choose from {', '.join(sorted(DATASETS))}")
+    return known
+
+
+def build_preprocess(cfg: CfgNode, train: bool = False) -> Preprocess:
+    """Return how files become tensors, in training or afterwards."""
+    size = cfg.INPUT.SIZE_TRAIN if train else cfg.INPUT.SIZE_TEST
+    return Preprocess(size, cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD, cfg.INPUT.INTERPOLATION)
+
+
+def build_train_loader(
+    cfg: CfgNode,
+    data: ReidData,
+    cameras: Sequence[str] = (),
+    views: Sequence[str] = (),
+    device: torch.device | str = "cpu",
+) -> TrainLoader:
+    """Return the loader of `data.train`.
+
+    Args:
+        cameras, views: the names of the rows of the model's tables.
+    Raises:
+        ValueError: there is no training image, or too few identities for a batch.
+    """
+    if not data.train:
+        raise ValueError(f"DATASETS.NAMES: {data.name} has no training images")
+    preprocess = build_preprocess(cfg, train=True)
+    loader = cfg.DATALOADER
+    return TrainLoader(
+        data.train,
+        open_images(
+            [record.path for record in data.train], preprocess, loader.CACHE, loader.CACHE_SHARE, loader.NUM_WORKERS
+        ),
+        _build_sampler(cfg, data.train),
+        _build_augment(cfg, preprocess),
+        camera_rows=name_rows(data.camera_names, cameras),
+        view_rows=name_rows(data.view_names, views),
+        seed=cfg.SOLVER.SEED,
+        device=device,
+    )
+
+
+def _build_sampler(cfg: CfgNode, records: Sequence[Record]) -> Sampler:
+    batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    if cfg.DATALOADER.SAMPLER == "shuffle":
+        return ShuffleSampler(len(records), batch, cfg.SOLVER.SEED)
+    labels = label_map(records)
+    return PKSampler([labels[record.pid] for record in records], batch // instances, instances, cfg.SOLVER.SEED)
+
+
+def _build_augment(cfg: CfgNode, preprocess: Preprocess) -> Augment:
+    options = cfg.INPUT
+    return Augment(
+        preprocess,
+        flip=options.PROB,
+        padding=options.PADDING,
+        jitter=options.COLOR_JITTER,
+        erase=options.RE_PROB,
+        erase_mode=options.RE_MODE,
+    )
+
+
+def build_eval_loader(
+    cfg: CfgNode,
+    data: ReidData,
+    records: Sequence[Record],
+    cameras: Sequence[str] = (),
+    views: Sequence[str] = (),
+    device: torch.device | str = "cpu",
+    preprocess: Preprocess | None = None,
+) -> EvalLoader:
+    """Return a loader of `records`, which belong to `data`, in their order.
+
+    Args:
+        cameras, views: the names of the rows of the model's tables.
+        preprocess: a checkpoint's own; None = the config's.
+    """
+    return EvalLoader(
+        records,
+        preprocess or build_preprocess(cfg),
+        batch_size=cfg.TEST.IMS_PER_BATCH,
+        camera_rows=name_rows(data.camera_names, cameras),
+        view_rows=name_rows(data.view_names, views),
+        cache=cfg.DATALOADER.CACHE,
+        cache_share=cfg.DATALOADER.CACHE_SHARE,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        device=device,
+    )

@@ -1,0 +1,37 @@
+"""Leave unreadable images out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from .decode import CorruptImageError, read_image
+from .records import ReidData
+
+log = logging.getLogger(__name__)
+
+
+def drop_unreadable(data: ReidData, num_threads: int = 2) -> ReidData:
+    """Read every image once; return the data set without those that are corrupt or missing, and log them."""
+    bad = _unreadable({record.path for record in (*data.train, *data.query, *data.gallery)}, num_threads)
+    if not bad:
+        return data
+    log.warning("%s: %d unreadable images left out: %s", data.name, len(bad), ", ".join(sorted(bad)[:5]))
+    lists = {split: [r for r in getattr(data, split) if r.path not in bad] for split in ("train", "query", "gallery")}
+    return replace(data, **lists)
+
+
+def _unreadable(paths: Iterable[str], num_threads: int) -> set[str]:
+    ordered = sorted(paths)
+    with ThreadPoolExecutor(max(1, num_threads)) as pool:
+        return {path for path, readable in zip(ordered, pool.map(_is_readable, ordered), strict=True) if not readable}
+
+
+def _is_readable(path: str) -> bool:
+    try:
+        read_image(path)
+    except (CorruptImageError, OSError):
+        return False
+    return True

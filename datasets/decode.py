@@ -1,0 +1,70 @@
+"""Files to pixels: decode, check, resize."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .batch import Preprocess
+
+_FILTERS = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
+
+
+class CorruptImageError(ValueError):
+    """A file that cannot be read as a whole image."""
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Return the image as (H, W, 3) uint8 RGB.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CorruptImageError: the file is empty, cut short or not an image; names the file.
+    """
+    content = Path(path).read_bytes()
+    if not content or _is_cut_short(content):
+        raise _corrupt(path, "is empty" if not content else "is cut short")
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise _corrupt(path, "cannot be decoded") from error
+    if image is None:
+        raise _corrupt(path, "is not an image that OpenCV can decode")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _is_cut_short(content: bytes) -> bool:
+    """Tell whether the end of the file is missing; the decoders would fill the rest with grey and say nothing."""
+    if content.startswith(b"\xff\xd8"):  # JPEG: no end marker after the last start of scan
+        return content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
+    if content.startswith(b"\x89PNG"):
+        return b"IEND" not in content[-64:]
+    return False
+
+
+def _corrupt(path: str | Path, what: str) -> CorruptImageError:
+    return CorruptImageError(
+        f"{path}: the image {what}; replace or delete the file, or set DATASETS.CORRUPT skip to go on without it"
+    )
+
+
+def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = "auto") -> np.ndarray:
+    """Return `image` (h, w, 3) at `size` (height, width)."""
+    if image.shape[:2] == tuple(size):
+        return image
+    if interpolation != "auto":
+        return _resize(image, size, _FILTERS[interpolation])
+    shrunk = (min(image.shape[0], size[0]), min(image.shape[1], size[1]))  # each direction with its own filter
+    return _resize(_resize(image, shrunk, cv2.INTER_AREA), size, cv2.INTER_CUBIC)
+
+
+def _resize(image: np.ndarray, size: tuple[int, int], filter_: int) -> np.ndarray:
+    return image if image.shape[:2] == tuple(size) else cv2.resize(image, size[::-1], interpolation=filter_)
+
+
+def load_planes(path: str | Path, preprocess: Preprocess) -> np.ndarray:
+    """Return the file as (3, H, W) uint8 RGB at the size of `preprocess`."""
+    image = resize(read_image(path), preprocess.size, preprocess.interpolation)
+    return np.ascontiguousarray(image.transpose(2, 0, 1))

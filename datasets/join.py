@@ -1,0 +1,54 @@
+"""Several data sets as one: pids kept apart, cameras and views brought together by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from .records import Record, ReidData
+
+
+def join(parts: Mapping[str, ReidData], train: Sequence[str], test: str) -> ReidData:
+    """Join the training records of the parts named in `train`; query, gallery and protocol are those of `test`."""
+    cameras = tuple(dict.fromkeys(name for part in parts.values() for name in part.camera_names))
+    views = tuple(dict.fromkeys(name for part in parts.values() for name in part.view_names))
+    offset, moved = 0, {}
+    for name, part in parts.items():
+        moved[name] = _move(part, offset, cameras, views)
+        offset = _next_pid(moved[name], offset)
+    return ReidData(
+        name="+".join(train),
+        train=[record for name in dict.fromkeys(train) for record in moved[name].train],
+        query=moved[test].query,
+        gallery=moved[test].gallery,
+        camera_names=cameras,
+        view_names=views,
+        person_names={pid: person for part in moved.values() for pid, person in part.person_names.items()},
+        protocol=moved[test].protocol,
+    )
+
+
+def _move(part: ReidData, offset: int, cameras: tuple[str, ...], views: tuple[str, ...]) -> ReidData:
+    """Return `part` with its pids raised by `offset`, and camera and view numbers that index the given names."""
+    camids = [cameras.index(name) for name in part.camera_names]
+    viewids = [*(views.index(name) for name in part.view_names), -1]  # the last serves viewid -1
+
+    def move(records: list[Record]) -> list[Record]:
+        return [
+            replace(record, pid=record.pid + offset, camid=camids[record.camid], viewid=viewids[record.viewid])
+            for record in records
+        ]
+
+    return replace(
+        part,
+        train=move(part.train),
+        query=move(part.query),
+        gallery=move(part.gallery),
+        camera_names=cameras,
+        view_names=views,
+        person_names={pid + offset: person for pid, person in part.person_names.items()},
+    )
+
+
+def _next_pid(part: ReidData, offset: int) -> int:
+    return max((record.pid + 1 for record in (*part.train, *part.query, *part.gallery)), default=offset)

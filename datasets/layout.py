@@ -1,0 +1,92 @@
+"""What the parsers of published data sets share: finding the folder, listing images, checking counts."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .records import Record, ReidData
+
+log = logging.getLogger(__name__)
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is known of a published data set.
+
+    Args:
+        name: as in DATASETS.NAMES.
+        folders: names its folder goes by; case, dots, dashes and underscores do not matter.
+        expected: its layout, for people.
+        source: where it is requested from.
+        counts: images in train, query and gallery.
+    """
+
+    name: str
+    folders: tuple[str, ...]
+    expected: str
+    source: str
+    counts: tuple[int, int, int] | None = None
+
+
+def find_folder(root: str | Path, published: Published, parts: Sequence[str]) -> Path:
+    """Return the data set's folder: one of `published.folders` below `root`, or `root` itself.
+
+    Args:
+        parts: sub-folders and files that it must hold.
+    Raises:
+        FileNotFoundError: there is none; says what is expected, what was found and where to get it.
+    """
+    root = Path(root).expanduser()
+    accepted = {_plain(folder) for folder in published.folders}
+    children = [path for path in sorted(root.iterdir()) if _plain(path.name) in accepted] if root.is_dir() else []
+    for folder in (*children, root):
+        if all((folder / part).exists() for part in parts):
+            return folder
+    raise FileNotFoundError(
+        f"DATASETS.ROOT_DIR: {published.name} not found in {str(root)!r}. Expected: {published.expected}, in "
+        f"{root / published.folders[0]} or in {root} itself. Found: {_found(children[0] if children else root)}. "
+        f"Source: {published.source}"
+    )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _found(folder: Path) -> str:
+    """Describe the contents of a folder in a few words."""
+    if not folder.is_dir():
+        return f"no folder {folder}"
+    names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return f"in {folder}: {shown or 'nothing'}"
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Return the image files directly in `folder`, sorted by name."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
+
+
+def name_cameras(records: Iterable[Record], prefix: str) -> tuple[dict[int, int], tuple[str, ...]]:
+    """Return the row of every camera number, in the order of the numbers, and the rows' names ("market1501/c1")."""
+    numbers = sorted({record.camid for record in records})
+    return {number: row for row, number in enumerate(numbers)}, tuple(f"{prefix}/c{number}" for number in numbers)
+
+
+def check_counts(data: ReidData, expected: tuple[int, int, int] | None) -> ReidData:
+    """Warn if the data set is not the published one; return it."""
+    found = (len(data.train), len(data.query), len(data.gallery))
+    if expected and found != expected:
+        log.warning(
+            "%s: found %s train / query / gallery images, published are %s; results do not compare with others'",
+            data.name,
+            " / ".join(map(str, found)),
+            " / ".join(map(str, expected)),
+        )
+    return data

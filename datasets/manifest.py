@@ -1,0 +1,93 @@
+"""People's own data, as a CSV file: path, pid, camid, split and optionally viewid, with any names."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .records import Record, ReidData
+
+COLUMNS = ("path", "pid", "camid", "split")
+SPLITS = ("train", "query", "gallery")
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One line: names as the user wrote them; `view` may be empty."""
+
+    path: str
+    person: str
+    camera: str
+    split: str
+    view: str
+
+
+def load_manifest(file: str | Path) -> ReidData:
+    """Read a manifest. Numbers follow the sorted names; camera and view names are kept as they are.
+
+    Relative paths start at the CSV file's folder. With one camera only, no gallery image is junk (protocol "none").
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a column is missing, or a line is wrong; names file and line.
+    """
+    file = Path(file).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(f"DATASETS.MANIFEST: no file {str(file)!r}; expected a CSV with {', '.join(COLUMNS)}")
+    rows = _read(file)
+    persons, cameras, views = (_names(getattr(row, what) for row in rows) for what in ("person", "camera", "view"))
+    records: dict[str, list[Record]] = {split: [] for split in SPLITS}
+    for row in rows:
+        record = Record(row.path, persons[row.person], cameras[row.camera], views.get(row.view, -1))
+        records[row.split].append(record)
+    _check_splits(file, records)
+    return ReidData(
+        "manifest",
+        **records,
+        camera_names=tuple(cameras),
+        view_names=tuple(views),
+        person_names={pid: person for person, pid in persons.items()},
+        protocol="same-camera" if len(cameras) > 1 else "none",
+    )
+
+
+def _names(values: Iterable[str]) -> dict[str, int]:
+    return {name: number for number, name in enumerate(sorted(set(values) - {""}))}
+
+
+def _read(file: Path) -> list[_Row]:
+    with file.open(newline="", encoding="utf-8-sig") as lines:
+        reader = csv.DictReader(lines)
+        columns = reader.fieldnames or []
+        if missing := [column for column in COLUMNS if column not in columns]:
+            raise ValueError(
+                f"{file}:1: missing column {', '.join(missing)}; found {', '.join(columns) or 'nothing'}, "
+                f"expected {', '.join(COLUMNS)} and optionally viewid"
+            )
+        rows = [_parse(f"{file}:{reader.line_num}", file.parent, values) for values in reader]
+    if not rows:
+        raise ValueError(f"{file}: no line below the column names; add one per image")
+    return rows
+
+
+def _parse(where: str, folder: Path, values: dict[str, str | None]) -> _Row:
+    """Check one line."""
+    texts = {column: (values.get(column) or "").strip() for column in (*COLUMNS, "viewid")}
+    if empty := [column for column in COLUMNS if not texts[column]]:
+        raise ValueError(f"{where}: {', '.join(empty)} is empty; a camera that is not known may be called unknown")
+    if None in values:  # where csv puts what has no column
+        raise ValueError(f"{where}: more values than columns; put a path with commas in quotes")
+    if texts["split"] not in SPLITS:
+        raise ValueError(f"{where}: unknown split {texts['split']!r}; choose from {', '.join(SPLITS)}")
+    path = folder / texts["path"]
+    if not path.is_file():
+        raise ValueError(f"{where}: no image {path}; paths start at the CSV file's folder")
+    return _Row(str(path), texts["pid"], texts["camid"], texts["split"], texts["viewid"])
+
+
+def _check_splits(file: Path, records: dict[str, list[Record]]) -> None:
+    if bool(records["query"]) != bool(records["gallery"]):
+        empty = "gallery" if records["query"] else "query"
+        raise ValueError(f"{file}: no line has the split {empty}; query and gallery are needed together")

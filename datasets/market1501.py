@@ -1,0 +1,75 @@
+"""Market-1501's layout, which DukeMTMC-reID and the synthetic people share.
+
+File names are `PID_cCAMERA…`, for example `0002_c1s1_000451_03.jpg`. pid -1 marks junk, left out; pid 0 marks
+distractors, images of nobody queried, which stay in the gallery [Zheng et al., ICCV 2015].
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from .layout import Published, check_counts, find_folder, list_images, name_cameras
+from .records import Record, ReidData
+
+log = logging.getLogger(__name__)
+
+SUBSETS = ("bounding_box_train", "query", "bounding_box_test")
+_LAYOUT = "the folders bounding_box_train, query and bounding_box_test with images such as 0002_c1s1_000451_03.jpg"
+_NAME = re.compile(r"(-?\d+)_c(\d+)")
+
+MARKET1501 = Published(
+    "market1501",
+    ("market1501", "Market-1501-v15.09.15", "Market-1501"),
+    _LAYOUT,
+    "https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html",
+    (12936, 3368, 15913),
+)
+DUKEMTMC = Published(
+    "dukemtmc",
+    ("dukemtmc", "DukeMTMC-reID", "dukemtmcreid", "dukemtmc-reid"),
+    _LAYOUT.replace("0002_c1s1_000451_03", "0001_c2_f0046182"),
+    "withdrawn by its authors in 2019; ask for a copy where you may use one",
+    (16522, 2228, 17661),
+)
+
+
+def load_market1501(root: str | Path) -> ReidData:
+    """Read Market-1501 [Zheng et al., ICCV 2015] from `root` or a folder below it."""
+    return load_published(root, MARKET1501)
+
+
+def load_dukemtmc(root: str | Path) -> ReidData:
+    """Read DukeMTMC-reID [Zheng et al., ICCV 2017] from `root` or a folder below it."""
+    return load_published(root, DUKEMTMC)
+
+
+def load_published(root: str | Path, published: Published) -> ReidData:
+    """Read a data set in Market-1501's layout, and warn if its size is not the published one.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or one of its parts holds no image.
+    """
+    folder = find_folder(root, published, SUBSETS)
+    subsets = [_read(folder / subset, published) for subset in SUBSETS]
+    rows, names = name_cameras((record for subset in subsets for record in subset), published.name)
+    train, query, gallery = ([replace(record, camid=rows[record.camid]) for record in subset] for subset in subsets)
+    return check_counts(ReidData(published.name, train, query, gallery, names), published.counts)
+
+
+def _read(folder: Path, published: Published) -> list[Record]:
+    """Return the records of a folder, with camera numbers as in the file names."""
+    files = list_images(folder)
+    parsed = [(path, _NAME.match(path.name)) for path in files]
+    if foreign := [path.name for path, match in parsed if match is None]:
+        log.warning("%s: %d files left out that are not named PID_cCAMERA…, first %s", folder, len(foreign), foreign[0])
+    records = [
+        Record(str(path), int(match[1]), int(match[2])) for path, match in parsed if match and int(match[1]) >= 0
+    ]
+    if not records:
+        raise FileNotFoundError(
+            f"{folder}: no image of a person found among {len(files)} image files. Expected: {published.expected}"
+        )
+    return records

@@ -1,0 +1,106 @@
+"""What a data set is to the rest of the project: records, and three lists of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+PROTOCOLS = ("same-camera", "none")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image of one person.
+
+    Args:
+        path: the image file.
+        pid: the data set's own identity, 0 or more; the same number is the same person in train, query and gallery.
+        camid: row in the data set's `camera_names`.
+        viewid: row in its `view_names`; -1 = unknown.
+        tracklet: number of the tracklet the image was taken from; -1 = none.
+    """
+
+    path: str
+    pid: int
+    camid: int
+    viewid: int = -1
+    tracklet: int = -1
+
+
+@dataclass(frozen=True)
+class ReidData:
+    """A data set: its records and the meaning of their numbers.
+
+    Args:
+        camera_names: name of each camid, qualified by the data set ("market1501/c1") unless the user chose them.
+        view_names: name of each viewid; empty = the data set has no viewpoints.
+        person_names: the user's own names of the pids, where there are any.
+        protocol: "same-camera" = a gallery image of the query's pid from the query's camera is junk, ignored;
+            "none" = every gallery image counts (cameras are unknown, or there is only one).
+    Raises:
+        ValueError: a record's number has no name, a name stands twice, or the protocol is unknown.
+    """
+
+    name: str
+    train: list[Record]
+    query: list[Record]
+    gallery: list[Record]
+    camera_names: tuple[str, ...]
+    view_names: tuple[str, ...] = ()
+    person_names: dict[int, str] = field(default_factory=dict)
+    protocol: str = "same-camera"
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"{self.name}: unknown protocol {self.protocol!r}; choose from {', '.join(PROTOCOLS)}")
+        for what, names in (("camera", self.camera_names), ("view", self.view_names)):
+            if len(set(names)) != len(names):
+                raise ValueError(f"{self.name}: a {what} name stands twice in {names}; names must differ")
+        for record in (*self.train, *self.query, *self.gallery):
+            self._check(record)
+
+    def _check(self, record: Record) -> None:
+        if record.pid < 0:
+            raise ValueError(f"{self.name}: {record.path} has pid {record.pid}; pids are 0 or more, leave junk out")
+        if not 0 <= record.camid < len(self.camera_names):
+            raise ValueError(
+                f"{self.name}: {record.path} has camid {record.camid}, but there are {len(self.camera_names)} cameras"
+            )
+        if not -1 <= record.viewid < len(self.view_names):
+            raise ValueError(
+                f"{self.name}: {record.path} has viewid {record.viewid}, but there are {len(self.view_names)} views; "
+                "-1 is unknown"
+            )
+
+    @property
+    def train_cameras(self) -> tuple[str, ...]:
+        """Names of the cameras seen in training, in camid order: the rows of a model's camera table."""
+        return _names_used((record.camid for record in self.train), self.camera_names)
+
+    @property
+    def train_views(self) -> tuple[str, ...]:
+        """Names of the views seen in training, in viewid order."""
+        return _names_used((record.viewid for record in self.train), self.view_names)
+
+
+def _names_used(ids, names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(names[index] for index in sorted(set(ids)) if index >= 0)
+
+
+def label_map(records: Sequence[Record]) -> dict[int, int]:
+    """Return the training class of every pid: 0, 1, 2, … in the order of the pids."""
+    return {pid: label for label, pid in enumerate(sorted({record.pid for record in records}))}
+
+
+def name_rows(names_of_data: Sequence[str], names_of_model: Sequence[str]) -> Tensor:
+    """Translate a data set's camids (or viewids) to the rows of a model's table, by name.
+
+    Returns:
+        (len(names_of_data) + 1,) int64: the model's row, -1 where the model does not know the name. The last entry is
+        -1, so that an unknown id (-1) finds it too.
+    """
+    row_of = {name: row for row, name in enumerate(names_of_model)}
+    return torch.tensor([*(row_of.get(name, -1) for name in names_of_data), -1])

@@ -1,0 +1,130 @@
+"""Which images make up which batch: pure functions of (seed, epoch)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+
+class Sampler(Protocol):
+    """An order of batches for every epoch."""
+
+    def __len__(self) -> int:
+        """Return the number of batches, the same in every epoch."""
+        ...
+
+    def batches(self, epoch: int) -> Sequence[np.ndarray]:
+        """Return the positions of the images of every batch."""
+        ...
+
+
+class ShuffleSampler:
+    """Every image at most once per epoch, in random order; what does not fill a batch waits for the next epoch.
+
+    Args:
+        batch_size: images per batch; a smaller training set makes one batch of all its images.
+    """
+
+    def __init__(self, num_images: int, batch_size: int, seed: int = 0) -> None:
+        self.num_images, self.seed = num_images, seed
+        self.batch_size = min(batch_size, num_images)
+
+    def __len__(self) -> int:
+        return self.num_images // self.batch_size
+
+    def batches(self, epoch: int) -> Sequence[np.ndarray]:
+        """Return (len(self), batch_size) positions."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.num_images)
+        return order[: len(self) * self.batch_size].reshape(len(self), self.batch_size)
+
+
+class PKSampler:
+    """P identities x K images per batch [Hermans et al., 2017].
+
+    Every batch has exactly P distinct identities with K images each. Every identity comes in every epoch. An epoch has
+    about as many images as the training set, each about once: an identity with fewer than K images is filled by
+    repetition, one that would need more batches than there are gets a new random choice of its images every epoch.
+
+    Args:
+        labels: (N,) identity of each image.
+        num_ids: P.
+        num_instances: K.
+    Raises:
+        ValueError: there are fewer than P identities.
+    """
+
+    def __init__(self, labels: Sequence[int], num_ids: int, num_instances: int, seed: int = 0) -> None:
+        self.num_ids, self.num_instances, self.seed = num_ids, num_instances, seed
+        self._identity, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)[1:]
+        if len(counts) < num_ids:
+            raise ValueError(
+                f"SOLVER.IMS_PER_BATCH / DATALOADER.NUM_INSTANCE asks for {num_ids} identities per batch, the training "
+                f"set has {len(counts)}; lower SOLVER.IMS_PER_BATCH to {len(counts) * num_instances} or less"
+            )
+        self._counts = counts
+        self._starts = np.cumsum(counts) - counts
+        self._groups = np.maximum(1, np.rint(counts / num_instances).astype(np.int64))  # of K images, per identity
+        self._num_batches = -(-int(self._groups.sum()) // num_ids)
+
+    def __len__(self) -> int:
+        return self._num_batches
+
+    def batches(self, epoch: int) -> Sequence[np.ndarray]:
+        """Return (len(self), P * K) positions; the K images of an identity stand together."""
+        rng = np.random.default_rng([self.seed, epoch])
+        groups = self._share_out(rng)
+        identity, group = _arrange(rng, groups, self.num_ids)  # (P, batches) each
+        images = self._images(rng, identity, group)  # (P, batches, K)
+        return np.ascontiguousarray(images.transpose(1, 0, 2)).reshape(len(self), -1)
+
+    def _share_out(self, rng: np.random.Generator) -> np.ndarray:
+        """Return (identities,) groups of K images for this epoch: 1 to len(self) each, len(self) * P in all."""
+        groups = np.minimum(self._groups, len(self))
+        missing = len(self) * self.num_ids - int(groups.sum())
+        while missing:
+            more = rng.permutation(np.flatnonzero(groups < len(self)))[:missing]
+            groups[more] += 1
+            missing -= len(more)
+        return groups
+
+    def _images(self, rng: np.random.Generator, identity: np.ndarray, group: np.ndarray) -> np.ndarray:
+        """Return (P, batches, K) positions: the K images of each identity's group, from its images in random order."""
+        shuffled = rng.permutation(len(self._identity))
+        by_identity = shuffled[np.argsort(self._identity[shuffled], kind="stable")]
+        place = group[..., None] * self.num_instances + np.arange(self.num_instances)
+        return by_identity[self._starts[identity][..., None] + place % self._counts[identity][..., None]]
+
+
+def _arrange(rng: np.random.Generator, groups: np.ndarray, num_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Place the groups of every identity in a (rows, batches) table, no identity twice in a column.
+
+    The groups fill the table row by row, in random order of the identities; an identity has at most as many groups as
+    there are columns, so it lies in one row, or at the end of one and the beginning of the next. Each row is then
+    shuffled, except that the identity continued from the row above keeps off the columns it has there.
+
+    Args:
+        groups: (identities,) groups of each, 1 to the number of batches.
+    Returns:
+        The identity, and the number of its group, at every place: two (rows, batches) arrays.
+    """
+    order = rng.permutation(len(groups))
+    identity = np.repeat(order, groups[order])
+    group = np.arange(len(identity)) - np.repeat(np.cumsum(groups[order]) - groups[order], groups[order])
+    identity, group = identity.reshape(num_rows, -1), group.reshape(num_rows, -1)
+    for row in range(num_rows):
+        above = identity[row - 1] if row else None
+        columns = _free_shuffle(rng, identity[row], above)
+        identity[row, columns], group[row, columns] = identity[row].copy(), group[row].copy()
+    return identity, group
+
+
+def _free_shuffle(rng: np.random.Generator, row: np.ndarray, above: np.ndarray | None) -> np.ndarray:
+    """Return a random column for every entry of `row`; its first identity avoids its columns in the row above."""
+    if above is None or not (taken := above == row[0]).any():
+        return rng.permutation(len(row))
+    num_continued = int((row == row[0]).sum())
+    first = rng.permutation(np.flatnonzero(~taken))[:num_continued]
+    rest = np.setdiff1d(np.arange(len(row)), first)
+    return np.concatenate([first, rng.permutation(rest)])

@@ -1,0 +1,70 @@
+"""Splits by identity, with a seed: held-out identities, and their queries and gallery."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from .records import Record, ReidData
+
+
+def hold_out(data: ReidData, num_ids: int, seed: int) -> ReidData:
+    """Take `num_ids` identities out of training, and make them the query and gallery.
+
+    The test set stays untouched for the final figure.
+
+    Raises:
+        ValueError: fewer than one identity would remain for training, or the held-out ones make no query.
+    """
+    train, held = split_identities(data.train, num_ids, seed, "DATASETS.VAL_IDS")
+    query, gallery = split_query_gallery(held, seed, data.protocol)
+    if not query:
+        raise ValueError(
+            f"DATASETS.VAL_IDS: none of the {num_ids} identities held out of {data.name} makes a query: each needs "
+            "images from two cameras; hold out more"
+        )
+    return replace(data, train=train, query=query, gallery=gallery)
+
+
+def split_identities(records: Sequence[Record], num_ids: int, seed: int, key: str) -> tuple[list[Record], list[Record]]:
+    """Draw `num_ids` identities; return the records of the others, and theirs.
+
+    Raises:
+        ValueError: there are not more identities than that; names the config `key`.
+    """
+    pids = sorted({record.pid for record in records})
+    if num_ids >= len(pids):
+        raise ValueError(f"{key}: cannot hold out {num_ids} identities, the training set has {len(pids)}; take fewer")
+    drawn = {pids[place] for place in np.random.default_rng(seed).permutation(len(pids))[:num_ids]}
+    return [r for r in records if r.pid not in drawn], [r for r in records if r.pid in drawn]
+
+
+def split_query_gallery(records: Sequence[Record], seed: int, protocol: str) -> tuple[list[Record], list[Record]]:
+    """Choose one query per identity and camera; the rest is the gallery, and holds a match for every query.
+
+    A camera's only image of an identity stays in the gallery, unless the identity has no camera with two: then one of
+    its images is the query. Under protocol "none" cameras do not count: one query per identity with two images.
+
+    Returns:
+        Query and gallery records, each in the order of `records`.
+    """
+    rng, chosen = np.random.default_rng(seed), set()
+    for cells in _cells(records, protocol):
+        if len(cells) < 2 and protocol != "none":
+            continue  # seen by one camera: a distractor
+        full = [cell for cell in cells if len(cell) >= 2]
+        for cell in full or (cells[:1] if len(cells) >= 2 else []):
+            chosen.add(cell[rng.integers(len(cell))])
+    query = [record for place, record in enumerate(records) if place in chosen]
+    return query, [record for place, record in enumerate(records) if place not in chosen]
+
+
+def _cells(records: Sequence[Record], protocol: str) -> list[list[list[int]]]:
+    """Return, for every identity, the places of its images by camera (all in one under protocol "none")."""
+    places: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for place, record in enumerate(records):
+        places[record.pid][-1 if protocol == "none" else record.camid].append(place)
+    return [[cells[camera] for camera in sorted(cells)] for _, cells in sorted(places.items())]

@@ -1,0 +1,148 @@
+"""Built-in synthetic people: a seeded data set in Market-1501's layout, so that everything runs without a download."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .layout import Published
+from .market1501 import SUBSETS, load_published
+from .people import Person, make_people
+from .records import ReidData
+from .scene import Camera, make_cameras, photograph
+
+log = logging.getLogger(__name__)
+
+STAMP = "synthetic.json"
+_VERSION = 1  # of the drawing; raise it when pictures change, and they are drawn anew
+_SYNTHETIC = Published("synthetic", ("synthetic",), "three folders of drawn people", "drawn by vitreid itself")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is drawn, and therefore every pixel of it.
+
+    Args:
+        num_train_ids, num_test_ids: different people in training and test.
+        num_distractors: people only in the gallery, with pid 0, of whom every camera takes one picture.
+        images_per_camera: pictures that each camera takes of each person.
+        size: (height, width) in pixels.
+    """
+
+    num_train_ids: int = 64
+    num_test_ids: int = 32
+    num_distractors: int = 16
+    num_cameras: int = 4
+    images_per_camera: int = 5
+    size: tuple[int, int] = (128, 64)
+    seed: int = 0
+
+    def stamp(self) -> str:
+        """Return the text by which a finished folder is recognised."""
+        return json.dumps({"version": _VERSION, **asdict(self)}, indent=1)
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """One picture to take."""
+
+    person: int
+    pid: int
+    camera: int
+    number: int
+    subset: str
+
+    @property
+    def name(self) -> str:
+        frame = 1000 * self.person + self.number
+        return f"{self.pid:04d}_c{self.camera + 1}s1_{frame:06d}_00.jpg"
+
+
+def load_synthetic(root: str | Path, plan: Plan | None = None) -> ReidData:
+    """Read the synthetic people in `root`/synthetic; draw them first if they are not there as planned."""
+    folder = Path(root).expanduser() / "synthetic"
+    generate(folder, plan or Plan())
+    return load_published(folder, _SYNTHETIC)
+
+
+def generate(folder: str | Path, plan: Plan) -> None:
+    """Draw the data set into `folder`, unless it is there already. An interrupted call leaves nothing half done.
+
+    Raises:
+        FileExistsError: the folder holds something that is not a synthetic data set.
+    """
+    folder = Path(folder)
+    if _is_done(folder, plan):
+        return
+    if folder.exists() and any(folder.iterdir()) and not (folder / STAMP).exists():
+        raise FileExistsError(f"{folder}: not a synthetic data set (no {STAMP}); choose another DATASETS.ROOT_DIR")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    started = tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)
+    try:
+        log.info("drawing %d synthetic people into %s", plan.num_train_ids + plan.num_test_ids, folder)
+        _draw_all(Path(started), plan)
+        _put(Path(started), folder, plan)
+    finally:
+        shutil.rmtree(started, ignore_errors=True)
+
+
+def _is_done(folder: Path, plan: Plan) -> bool:
+    stamp = folder / STAMP
+    return stamp.is_file() and stamp.read_text() == plan.stamp()
+
+
+def _put(finished: Path, folder: Path, plan: Plan) -> None:
+    """Move the finished folder to its place; a process that was faster wins."""
+    os.chmod(finished, 0o755)
+    if folder.exists() and not _is_done(folder, plan):
+        shutil.rmtree(folder)
+    try:
+        finished.rename(folder)
+    except OSError:
+        if not _is_done(folder, plan):
+            raise
+
+
+def _draw_all(folder: Path, plan: Plan) -> None:
+    people = make_people(plan.num_train_ids + plan.num_test_ids + plan.num_distractors, plan.seed)
+    cameras = make_cameras(plan.num_cameras, plan.seed)
+    for subset in SUBSETS:
+        (folder / subset).mkdir()
+
+    def draw(shot: _Shot) -> None:
+        _write(folder / shot.subset / shot.name, shot, people, cameras[shot.camera], plan)
+
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(draw, _shots(plan)):
+            pass
+    (folder / STAMP).write_text(plan.stamp())
+
+
+def _shots(plan: Plan) -> Iterator[_Shot]:
+    """List the pictures: the first of each test person in each camera is a query."""
+    train, known = plan.num_train_ids, plan.num_train_ids + plan.num_test_ids
+    for person in range(known + plan.num_distractors):
+        for camera in range(plan.num_cameras):
+            for number in range(plan.images_per_camera if person < known else 1):
+                if person < train:
+                    subset = "bounding_box_train"
+                else:
+                    subset = "query" if number == 0 and person < known else "bounding_box_test"
+                yield _Shot(person, person + 1 if person < known else 0, camera, number, subset)
+
+
+def _write(path: Path, shot: _Shot, people: list[Person], camera: Camera, plan: Plan) -> None:
+    rng = np.random.default_rng([plan.seed, shot.person, shot.camera, shot.number])
+    image = photograph(camera, people[shot.person], people, plan.size, rng)
+    coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, camera.quality])[1]
+    path.write_bytes(coded.tobytes())

@@ -1,0 +1,68 @@
+"""What comes in from outside: features, distances and labels, or an error that says which and where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Features = Tensor | np.ndarray
+Labels = Tensor | np.ndarray | Sequence[int]
+
+
+def as_features(name: str, values: Features) -> Tensor:
+    """Return `values` (N, D) as a float32 or float64 tensor, without a copy where possible.
+
+    Raises:
+        ValueError: not two-dimensional, or empty.
+    """
+    tensor = torch.as_tensor(values).detach()
+    if tensor.ndim != 2 or 0 in tensor.shape:
+        raise ValueError(f"{name}: expected a non-empty matrix, one row per image, got shape {tuple(tensor.shape)}")
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+
+
+def as_labels(name: str, values: Labels, count: int, of: str) -> np.ndarray:
+    """Return `values` as an int64 array of length `count`, the number of rows of the array called `of`.
+
+    Raises:
+        ValueError: not one integer per row.
+    """
+    array = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
+    if array.shape != (count,):
+        raise ValueError(f"{name}: expected {count} labels, one per row of {of}, got shape {array.shape}")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{name}: expected integers, got {array.dtype}; number the names first")
+    return array.astype(np.int64)
+
+
+def check_finite(name: str, values: Tensor, first_row: int = 0) -> None:
+    """Raise ValueError, naming the first row, if a row's value or one of its values is NaN or infinite."""
+    bad = ~torch.isfinite(values.reshape(len(values), -1)).all(1)
+    if bad.any():
+        rows = bad.nonzero()[:, 0].tolist()
+        raise ValueError(
+            f"{name}: row {first_row + rows[0]} holds NaN, infinite or overflowing values ({len(rows)} such rows among {len(values)})"
+        )
+
+
+def pair_of_features(query: Features, gallery: Features) -> tuple[Tensor, Tensor]:
+    """Return (Q, D) and (G, D) of one type on the gallery's device.
+
+    Raises:
+        ValueError: either is no matrix, or they differ in D.
+    """
+    query, gallery = as_features("query", query), as_features("gallery", gallery)
+    if query.shape[1] != gallery.shape[1]:
+        raise ValueError(
+            f"query has {query.shape[1]} features per row and gallery {gallery.shape[1]}; both must come from one model"
+        )
+    dtype = torch.promote_types(query.dtype, gallery.dtype)
+    return query.to(gallery.device, dtype), gallery.to(dtype)
+
+
+def squared_norms(features: Tensor, rows: int = 4096) -> Tensor:
+    """Return the squared length (N,) of each row of (N, D), `rows` at a time so that no (N, D) copy is made."""
+    return torch.cat([chunk.square().sum(1) for chunk in features.split(rows)])

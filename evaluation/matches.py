@@ -1,0 +1,44 @@
+"""Which gallery items count for a query: relevant, junk or wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+# protocol -> (query camera, cameras of the gallery items with the query's pid) -> which of those are junk, i.e. ignored.
+PROTOCOLS: dict[str, Callable[[int, np.ndarray], np.ndarray]] = {
+    "same-camera": lambda camid, camids: camids == camid,  # Market-1501, DukeMTMC-reID, MSMT17, VeRi-776
+    "none": lambda camid, camids: np.zeros(len(camids), bool),
+}
+
+
+class Matches:
+    """Looks up each query's own pid in the gallery.
+
+    Args:
+        q_pids, q_camids: (Q,) labels of the queries.
+        g_pids, g_camids: (G,) labels of the gallery.
+        protocol: which items of the query's pid are junk, a name in PROTOCOLS.
+
+    Raises:
+        ValueError: the protocol is unknown.
+    """
+
+    def __init__(
+        self, q_pids: np.ndarray, g_pids: np.ndarray, q_camids: np.ndarray, g_camids: np.ndarray, protocol: str
+    ) -> None:
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"protocol: unknown value {protocol!r}; choose from {', '.join(sorted(PROTOCOLS))}")
+        self.is_junk = PROTOCOLS[protocol]
+        self.q_camids, self.g_camids = q_camids, g_camids
+        self.by_pid = np.argsort(g_pids, kind="stable")
+        sorted_pids = g_pids[self.by_pid]
+        self.starts = np.searchsorted(sorted_pids, q_pids, "left")
+        self.stops = np.searchsorted(sorted_pids, q_pids, "right")
+
+    def of(self, query: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the gallery indices of the relevant and of the junk items of a query, both ascending."""
+        own = self.by_pid[self.starts[query] : self.stops[query]]
+        junk = self.is_junk(self.q_camids[query], self.g_camids[own])
+        return own[~junk], own[junk]

@@ -1,0 +1,73 @@
+"""The nearest neighbours of every crop among all crops, and which of them are mutual."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from .checks import squared_norms
+
+BLOCK_ELEMENTS = 2**24  # distances held at once: 64 MiB of float32
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """The `k` nearest of N crops for each of them.
+
+    Args:
+        index: (N, k) the neighbours' numbers, nearest first; each crop is its own first neighbour.
+        farthest: (N,) squared distance to the farthest of all crops, above 0.
+    """
+
+    index: np.ndarray
+    farthest: np.ndarray
+
+    def within(self, k: int) -> sparse.csr_array:
+        """Return the (N, N) matrix with a 1 where column j is one of the first `k` neighbours of row i."""
+        count = len(self.index)
+        columns = np.sort(self.index[:, :k], axis=1).ravel()
+        return sparse.csr_array(
+            (np.ones(count * k, np.float32), columns, np.arange(0, count * k + 1, k)), shape=(count, count)
+        )
+
+    def mutual(self, k: int) -> sparse.csr_array:
+        """Return the (N, N) matrix with a 1 where i and j are among each other's first `k` neighbours."""
+        within = self.within(k)
+        return (within * within.T.tocsr()).tocsr()
+
+
+def find_neighbours(features: Tensor, k: int) -> Neighbours:
+    """Return the `k` nearest of the features (N, D), by euclidean distance, in blocks of rows."""
+    index, farthest = [], []
+    for start, distances in distance_blocks(features, features):
+        farthest.append(distances.amax(1).clamp(min=1e-12))
+        rows = torch.arange(len(distances), device=features.device)
+        distances[rows, start + rows] = -1  # itself first, even among exact copies
+        index.append(distances.topk(k, largest=False).indices)
+    return Neighbours(torch.cat(index).cpu().numpy().astype(np.int32), torch.cat(farthest).cpu().numpy())
+
+
+def distance_blocks(left: Tensor, right: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Yield (first row, squared distances (b, M)) of blocks of `left` (N, D) to all of `right` (M, D)."""
+    right_norms = squared_norms(right)
+    rows = max(64, BLOCK_ELEMENTS // len(right))
+    buffer = left.new_empty(min(rows, len(left)), len(right))
+    for start in range(0, len(left), rows):
+        block = left[start : start + rows]
+        products = torch.addmm(right_norms, block, right.T, alpha=-2, out=buffer[: len(block)])
+        yield start, products.add_(squared_norms(block)[:, None]).clamp_(min=0)
+
+
+def pair_distances(features: Tensor, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return the squared distances (P,) between the features `rows` (P,) and `columns` (P,) of (N, D)."""
+    chunk = max(1, BLOCK_ELEMENTS // features.shape[1])
+    parts = []
+    for start in range(0, len(rows), chunk):
+        left, right = (torch.from_numpy(index[start : start + chunk]).to(features.device) for index in (rows, columns))
+        parts.append((features[left] - features[right]).square_().sum(1).cpu())
+    return torch.cat(parts).numpy()

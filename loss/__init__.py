@@ -1,0 +1,65 @@
+"""Embeddings and labels -> named loss terms; owns the ID classifiers and the centres."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+from yacs.config import CfgNode
+
+from .center import CenterLoss
+from .heads import AMSoftmax, ArcFace, Circle, CosFace, SoftmaxHead
+from .reid import ReidLoss
+from .triplet import TripletLoss
+
+__all__ = [
+    "HEADS",
+    "METRICS",
+    "AMSoftmax",
+    "ArcFace",
+    "CenterLoss",
+    "Circle",
+    "CosFace",
+    "ReidLoss",
+    "SoftmaxHead",
+    "TripletLoss",
+    "build_loss",
+]
+
+# LOSS.ID -> a classifier of D features and C classes.
+HEADS: dict[str, Callable[[CfgNode, int, int], nn.Module]] = {
+    "softmax": lambda cfg, dim, classes: SoftmaxHead(dim, classes),
+    "arcface": lambda cfg, dim, classes: ArcFace(dim, classes, cfg.LOSS.SCALE, cfg.LOSS.ID_MARGIN),
+    "cosface": lambda cfg, dim, classes: CosFace(dim, classes, cfg.LOSS.SCALE, cfg.LOSS.ID_MARGIN),
+    "amsoftmax": lambda cfg, dim, classes: AMSoftmax(dim, classes, cfg.LOSS.SCALE, cfg.LOSS.ID_MARGIN),
+    "circle": lambda cfg, dim, classes: Circle(dim, classes, cfg.LOSS.SCALE, cfg.LOSS.ID_MARGIN),
+}
+# LOSS.METRIC -> a loss (K,) of features (K, B, D) and labels (B,).
+METRICS: dict[str, Callable[[CfgNode], nn.Module]] = {
+    "triplet": lambda cfg: TripletLoss(None if cfg.LOSS.SOFT_MARGIN else cfg.LOSS.MARGIN),
+}
+
+
+def build_loss(cfg: CfgNode, num_classes: int, embed_dim: int, num_branches: int = 1) -> ReidLoss:
+    """Return the loss of a model with `num_branches` embeddings of `embed_dim` features.
+
+    Raises:
+        ValueError: LOSS.ID or LOSS.METRIC names an unknown loss.
+    """
+    make_head = choose("LOSS.ID", cfg.LOSS.ID, HEADS)
+    make_metric = choose("LOSS.METRIC", cfg.LOSS.METRIC, METRICS)
+    return ReidLoss(
+        heads=[make_head(cfg, embed_dim, num_classes) for _ in range(num_branches)] if make_head else [],
+        metric=make_metric(cfg) if make_metric else None,
+        center=CenterLoss(num_classes, embed_dim, cfg.LOSS.CENTER_WEIGHT) if cfg.LOSS.CENTER_WEIGHT else None,
+        label_smooth=cfg.LOSS.LABEL_SMOOTH,
+        id_weight=cfg.LOSS.ID_WEIGHT,
+        metric_weight=cfg.LOSS.METRIC_WEIGHT,
+    )
+
+
+def choose(key: str, name: str, makers: dict[str, Callable]) -> Callable | None:
+    """Return the maker called `name`, None for "none"."""
+    if name not in makers and name != "none":
+        raise ValueError(f"{key}: unknown loss {name!r}; choose from {', '.join(sorted([*makers, 'none']))}")
+    return makers.get(name)

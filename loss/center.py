@@ -1,0 +1,40 @@
+"""Center loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .precision import in_float32
+
+
+class CenterLoss(nn.Module):
+    """Mean squared distance of embeddings to the learned centre of their class (Wen et al., ECCV 2016).
+
+    The centres follow the unweighted loss whatever `weight` is, as if their gradient were divided by it again: a small
+    weight would otherwise keep them from ever reaching their classes. They want their own optimizer (SGD, rate 0.5).
+
+    Args:
+        num_classes, embed_dim: C and D; `centers` is (C, D).
+        weight: factor of the loss and of its gradient with respect to the embeddings.
+    """
+
+    def __init__(self, num_classes: int, embed_dim: int, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+        self.centers = nn.Parameter(torch.randn(num_classes, embed_dim))
+
+    @in_float32
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Return the weighted loss () of features (B, D) with labels (B,)."""
+        centers = self.centers[labels]  # (B, D)
+        for_features = mean_squared_distance(features, centers.detach())
+        for_centers = mean_squared_distance(features.detach(), centers)
+        return self.weight * for_features + (
+            for_centers - for_centers.detach()
+        )  # the second part is 0, with a gradient
+
+
+def mean_squared_distance(features: Tensor, centers: Tensor) -> Tensor:
+    """Return the mean over B of the squared euclidean distances between (B, D) and (B, D)."""
+    return (features - centers).square().sum(1).mean()

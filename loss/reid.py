@@ -1,0 +1,74 @@
+"""The training loss: ID, metric and center loss over the branches of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .center import CenterLoss
+from .precision import in_float32
+
+
+class ReidLoss(nn.Module):
+    """Named, weighted loss terms of embeddings before and after the BN-neck; computed in float32 under autocast.
+
+    The metric and the center loss see the embedding before the neck, the classifiers that after it (Luo et al., 2019).
+
+    Args:
+        heads: one ID classifier per branch, each `scores(features)` and `penalise(scores, labels)`; none = no ID loss.
+        metric: loss (K,) of features (K, B, D) and labels (B,), or None.
+        center: center loss of the global branch, already weighted, or None.
+        label_smooth: share of probability that the ID loss spreads over all classes.
+        id_weight, metric_weight: factors of the terms.
+    """
+
+    def __init__(
+        self,
+        heads: Sequence[nn.Module],
+        metric: nn.Module | None = None,
+        center: CenterLoss | None = None,
+        *,
+        label_smooth: float = 0.0,
+        id_weight: float = 1.0,
+        metric_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+        self.metric = metric
+        self.center = center
+        self.label_smooth = label_smooth
+        self.id_weight = id_weight
+        self.metric_weight = metric_weight
+
+    @in_float32
+    def forward(self, before: Tensor, after: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return (terms, stats) of embeddings (B, K, D) with labels (B,).
+
+        `terms` are scalars to add up: "id", "triplet", "center", those that are on. `stats` are scalars without a
+        gradient: "accuracy", the share of the batch that the global branch's classifier gets right, without margin.
+        """
+        terms: dict[str, Tensor] = {}
+        stats: dict[str, Tensor] = {}
+        if self.heads:
+            id_losses, stats["accuracy"] = self.id_losses(after, labels)
+            terms["id"] = self.id_weight * mean_of_branches(id_losses)
+        if self.metric is not None:
+            terms["triplet"] = self.metric_weight * mean_of_branches(self.metric(before.transpose(0, 1), labels))
+        if self.center is not None:
+            terms["center"] = self.center(before[:, 0], labels)
+        return terms, stats
+
+    def id_losses(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the ID loss of each branch (K,) and the accuracy of the first ()."""
+        scores = [head.scores(feature) for head, feature in zip(self.heads, features.unbind(1), strict=True)]
+        logits = [head.penalise(score, labels) for head, score in zip(self.heads, scores, strict=True)]
+        losses = [F.cross_entropy(logit, labels, label_smoothing=self.label_smooth) for logit in logits]
+        return torch.stack(losses), (scores[0].detach().argmax(1) == labels).float().mean()
+
+
+def mean_of_branches(losses: Tensor) -> Tensor:
+    """Return half the global branch's loss and half the mean of the local ones, of (K,) [TransReID]; K = 1: the loss itself."""
+    return losses[0] if len(losses) == 1 else 0.5 * losses[0] + 0.5 * losses[1:].mean()

@@ -1,0 +1,22 @@
+"""Images (+ camera, view) -> embeddings."""
+
+from .build import build_model, build_spec
+from .deploy import load_deploy, save_deploy
+from .load import load_weights
+from .reid import Embeddings, ReidModel
+from .report import LoadReport
+from .spec import ModelSpec
+from .vit import set_fused_attention
+
+__all__ = [
+    "Embeddings",
+    "LoadReport",
+    "ModelSpec",
+    "ReidModel",
+    "build_model",
+    "build_spec",
+    "load_deploy",
+    "load_weights",
+    "save_deploy",
+    "set_fused_attention",
+]

@@ -1,0 +1,126 @@
+"""Tensors of a file -> the shape they have in the model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .pos_embed import Grid, resize_pos_embed
+from .reid import ReidModel
+from .sie import SideInformation
+from .spec import ModelSpec
+from .stems import STEMS
+from .translate import NET, SIE_TABLE, State
+
+JIGSAW, UNKNOWN = "backbone.jigsaw.", "backbone.sie.unknown"
+PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
+
+
+def fit(
+    model: ReidModel, name: str, found: State, target: Tensor, source: ModelSpec | None, strict: bool
+) -> tuple[Tensor, str]:
+    """Return `found[name]` for the model, and what was done to it, if anything; it may still not fit.
+
+    Args:
+        target: the model's tensor of that name.
+        source: the spec of the model the file was written from, if it says so.
+        strict: whether the neck's branches must be the same.
+    """
+    value = found[name]
+    if name == NET + "pos_embed":
+        return _fit_pos_embed(model, found, target, source)
+    if name == SIE_TABLE and value.shape[1] == target.shape[1]:
+        return _fit_side_information(value, target, source, model.spec)
+    if name.startswith("neck.") and not strict:
+        return _fit_neck(value, target)
+    if name.endswith("patch_embed.proj.weight") and value.numel() == target.numel():
+        return value.reshape(target.shape), ""  # older files keep the patch projection as a matrix
+    return value, ""
+
+
+def _fit_pos_embed(model: ReidModel, found: State, target: Tensor, source: ModelSpec | None) -> tuple[Tensor, str]:
+    value, net = found[NET + "pos_embed"], model.backbone.net
+    if value.ndim != 3 or target.ndim != 3 or value.shape[2] != target.shape[2]:
+        return value, ""
+    grid: Grid = net.patch_embed.grid_size
+    source_grid = _source_grid(found, source)
+    if value.shape == target.shape and source_grid in (None, grid):
+        return value, ""
+    source_prefix = sum(found[NET + token].shape[1] for token in PREFIX_TOKENS if NET + token in found)
+    num_prefix = target.shape[1] - grid[0] * grid[1]
+    fitted, old = resize_pos_embed(value, grid, num_prefix, source_prefix, source_grid)
+    return fitted, f"{old[0]}x{old[1]} -> {grid[0]}x{grid[1]} patches"
+
+
+def _source_grid(found: State, source: ModelSpec | None) -> Grid | None:
+    if source is None:
+        return None
+    patch = found[NET + "patch_embed.proj.weight"].shape
+    return STEMS[source.stem].grid(source.img_size, (patch[2], patch[3]), source.stride)
+
+
+def _fit_side_information(
+    value: Tensor, target: Tensor, source: ModelSpec | None, model: ModelSpec
+) -> tuple[Tensor, str]:
+    """Return a row for each camera and view of the model: by name, else by position, else the mean row."""
+    if source is None and value.shape == target.shape:
+        return value, ""
+    if source is None:
+        return value.mean(0).expand_as(
+            target
+        ), f"mean of {len(value)} rows, repeated for the {len(target)} of the model"
+    rows = _rows(value, source)
+    cameras = _positions(source.cameras if source.sie_camera else (), model.cameras if model.sie_camera else ())
+    views = _positions(source.views if source.sie_view else (), model.views if model.sie_view else ())
+    fitted = rows[cameras][:, views].flatten(0, 1)
+    same = fitted.shape == value.shape and torch.equal(fitted, value)
+    return (
+        fitted,
+        "" if same else f"{len(value)} rows -> {len(fitted)}, by name; the mean where the file has no such name",
+    )
+
+
+def _rows(table: Tensor, source: ModelSpec) -> Tensor:
+    """Return (C + 1, V + 1, D): the table with the means that stand for unknown."""
+    sie = SideInformation(
+        len(source.cameras) if source.sie_camera else 0,
+        len(source.views) if source.sie_view else 0,
+        table.shape[1],
+        1.0,
+    )
+    sie.table.data = table
+    return sie.rows().detach()
+
+
+def _positions(source: tuple[str, ...], names: tuple[str, ...]) -> list[int]:
+    """Return the place of each name in `source`, or the last row; one place if the model does not use names."""
+    unknown = max(len(source), 1)
+    return [source.index(name) if name in source else unknown for name in names] or [unknown]
+
+
+def _fit_neck(value: Tensor, target: Tensor) -> tuple[Tensor, str]:
+    """Return the branches that file and model share, and the model's others as they are."""
+    if value.shape == target.shape:
+        return value, ""
+    count = min(len(value), len(target))
+    return torch.cat([value[:count], target[count:]]), f"the first {count} of {len(value)} features"
+
+
+def copied_branch(accepted: State, target: State) -> State:
+    """Return local branches as copies of the backbone's last block and norm, if the file has none."""
+    wanted = [name for name in target if name.startswith(JIGSAW)]
+    if not wanted or any(name.startswith(JIGSAW) for name in accepted):
+        return {}
+    last = max(int(name.split(".")[3]) for name in target if name.startswith(f"{NET}blocks."))
+    origin = {
+        name: name.replace(f"{JIGSAW}block.", f"{NET}blocks.{last}.").replace(f"{JIGSAW}norm.", f"{NET}norm.")
+        for name in wanted
+    }
+    return {name: accepted[old] for name, old in origin.items() if old in accepted}
+
+
+def unknown_row(accepted: State, target: State) -> State:
+    """Return the row for unknown cameras as the mean of the table, if the file has none."""
+    if UNKNOWN not in target or UNKNOWN in accepted or SIE_TABLE not in accepted:
+        return {}
+    return {UNKNOWN: accepted[SIE_TABLE].mean(0)}

@@ -1,0 +1,81 @@
+"""The deploy checkpoint: one safetensors file that explains itself."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .read import SPEC
+from .reid import ReidModel
+from .spec import ModelSpec
+
+META = "vitreid.meta"
+
+
+def save_deploy(path: str | Path, model: ReidModel, meta: Mapping[str, Any]) -> None:
+    """Write the model and `meta` (JSON types: config, preprocessing, metrics, ...) atomically.
+
+    A process killed while writing leaves the earlier file as it was.
+
+    Raises:
+        OSError: the file cannot be written; the earlier one is intact.
+    """
+    path = Path(path)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    about = {SPEC: json.dumps(model.spec.to_dict()), META: json.dumps(dict(meta))}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, temporary, metadata=about)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise OSError(
+            f"cannot write {path}: {error}; free some space or choose another folder. Any earlier {path.name} is intact"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_deploy(path: str | Path, device: str | torch.device = "cpu") -> tuple[ReidModel, dict[str, Any]]:
+    """Return the model, ready to embed, and its `meta`; no config and no data set needed.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a deploy checkpoint of ours, damaged, or with other tensors than its description asks for.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such checkpoint")
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or not a safetensors file ({error}); copy or train it again") from error
+    if SPEC not in about:
+        raise ValueError(
+            f"{path} does not describe its model, so it is not a deploy checkpoint of vitreid; give the config too, its weights are then imported by name"
+        )
+    model = ReidModel(ModelSpec.from_dict(json.loads(about[SPEC])))
+    _fill(model, tensors, path)
+    return model.to(device).eval(), json.loads(about.get(META, "{}"))
+
+
+def _fill(model: ReidModel, tensors: dict[str, torch.Tensor], path: Path) -> None:
+    target = model.state_dict()
+    missing, unexpected = sorted(target.keys() - tensors.keys()), sorted(tensors.keys() - target.keys())
+    reshaped = sorted(name for name in target.keys() & tensors.keys() if target[name].shape != tensors[name].shape)
+    if missing or unexpected or reshaped:
+        raise ValueError(
+            f"{path} does not hold the model that it describes: missing {', '.join(missing) or 'none'}; unexpected "
+            f"{', '.join(unexpected) or 'none'}; of another shape {', '.join(reshaped) or 'none'}"
+        )
+    model.load_state_dict(tensors)

@@ -1,0 +1,69 @@
+"""Jigsaw patch module (JPM): local branches on shifted and shuffled patches [TransReID, section 3.3]."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+class Jigsaw(nn.Module):
+    """Tokens before the last block -> tokens of `num_parts` parts after a last block of their own.
+
+    The parts share one block and norm, which start as copies of the backbone's, and go through it in one call.
+
+    Args:
+        block, norm: the backbone's last ones.
+        num_prefix: class and register tokens in front of the patches; each part gets them in front of its own.
+        num_patches: N.
+        shift, groups, rearrange: see `patch_order`.
+    Raises:
+        ValueError: more parts than patches.
+    """
+
+    parts: Tensor
+
+    def __init__(
+        self,
+        block: nn.Module,
+        norm: nn.Module,
+        num_prefix: int,
+        num_patches: int,
+        num_parts: int,
+        shift: int,
+        groups: int,
+        rearrange: bool,
+    ) -> None:
+        super().__init__()
+        if num_parts > num_patches:
+            raise ValueError(
+                f"MODEL.NUM_PARTS: {num_parts} parts need at least as many patches, the image has {num_patches}"
+            )
+        self.block, self.norm = copy.deepcopy(block), copy.deepcopy(norm)
+        self.num_prefix = num_prefix
+        order = patch_order(num_patches, shift, groups) if rearrange else torch.arange(num_patches)
+        length = num_patches // num_parts  # what is left over at the end is in no part, as in the original
+        self.register_buffer("parts", order[: num_parts * length].view(num_parts, length), persistent=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, prefix + N, D) -> (B * num_parts, prefix + N // num_parts, D)."""
+        num_parts = len(self.parts)
+        prefix, patches = tokens[:, : self.num_prefix], tokens[:, self.num_prefix :]
+        local = patches[:, self.parts]  # (B, parts, length, D)
+        shared = prefix.unsqueeze(1).expand(-1, num_parts, -1, -1)
+        return self.norm(self.block(torch.cat([shared, local], dim=2).flatten(0, 1)))
+
+
+def patch_order(num_patches: int, shift: int, groups: int) -> Tensor:
+    """Return the patch that comes to each place, (N,) or a little longer.
+
+    As in the original code: the first `shift - 1` patches move to the end (its count includes the class token), the
+    last but one is repeated until the groups fill up, then the groups are dealt out like cards.
+
+    >>> patch_order(8, shift=3, groups=2).tolist()
+    [2, 6, 3, 7, 4, 0, 5, 1]
+    """
+    order = torch.arange(num_patches).roll(-max(shift - 1, 0))
+    filled = torch.cat([order, order[-2:-1].repeat(-num_patches % groups)])
+    return filled.view(groups, -1).t().flatten()

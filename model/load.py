@@ -1,0 +1,132 @@
+"""The one importer: any weight file -> our model, with a report of every tensor."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from torch import Tensor
+
+from .adapt import copied_branch, fit, unknown_row
+from .read import WeightsFile, read_weights
+from .reid import ReidModel
+from .report import LoadReport
+from .translate import NET, State, translate
+
+logger = logging.getLogger(__name__)
+
+# of no use to an embedder: classifiers, poolers, decoders, and tokens that the model does not have
+HEADS = (
+    "head.",
+    "head_dist.",
+    "fc.",
+    "classifier.",
+    "pre_logits.",
+    "attn_pool.",
+    "decoder_",
+    "cls_token",
+    "dist_token",
+    "mask_token",
+)
+REMEDIES = {  # part of the model -> what to look at if file and model differ there
+    f"{NET}blocks.": "MODEL.NAME, MODEL.DEPTH, MODEL.EMBED_DIM",
+    f"{NET}patch_embed.": "MODEL.STEM",
+    "backbone.jigsaw.": "MODEL.JPM",
+    "backbone.sie.": "MODEL.SIE_CAMERA, MODEL.SIE_VIEW",
+    "neck.": "MODEL.NECK",
+}
+
+
+def load_weights(model: ReidModel, path: str | Path, strict: bool = True) -> LoadReport:
+    """Fill `model` from a file of ours, of the original TransReID, of timm or DeiT, or of DINO-style pretraining.
+
+    Position embeddings are resampled to the model's grid. Rows of the side-information table go by camera and view
+    names where the file has them, else by position; cameras the file does not know get the mean row.
+
+    Args:
+        strict: every tensor of the model must come from the file, and every one of the file must have a place
+            (classifiers aside). False, for initial weights, asks this of the backbone only: the neck and the
+            side information may keep their initial values, and local branches start as copies of the last block.
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: damaged file, or weights of another model; the model is then as it was before.
+    """
+    return load_state(model, read_weights(path), strict)
+
+
+def load_state(model: ReidModel, file: WeightsFile, strict: bool = True) -> LoadReport:
+    """Fill `model` from tensors already read; see `load_weights`."""
+    found, classifiers, project = translate(file.tensors)
+    target = model.state_dict()
+    report = LoadReport(file.path, project, classifiers=classifiers)
+    accepted: State = {}
+    for name in found:
+        if name in target:
+            fitted, how = fit(model, name, found, target[name], file.spec, strict)
+            _note(report, name, found[name], fitted, target[name], how)
+            if name not in report.mismatched:
+                accepted[name] = fitted
+        elif not _is_head(model, name):
+            report.unexpected.append(name)
+    accepted.update(_derive(accepted, target, report, strict))
+    report.missing = [
+        name
+        for name in target
+        if name not in accepted and name not in report.mismatched and not name.endswith("num_batches_tracked")
+    ]
+    _check(model, found, report, strict)
+    model.load_state_dict({**target, **accepted})
+    logger.info("%s", report)
+    return report
+
+
+def _note(report: LoadReport, name: str, value: Tensor, fitted: Tensor, target: Tensor, how: str) -> None:
+    if fitted.shape != target.shape:
+        report.mismatched[name] = f"{tuple(value.shape)} in the file, {tuple(target.shape)} in the model"
+    elif how:
+        report.resized[name] = how
+    else:
+        report.loaded.append(name)
+
+
+def _derive(accepted: State, target: State, report: LoadReport, strict: bool) -> State:
+    """Return tensors that the file lacks but that follow from others."""
+    row = unknown_row(accepted, target)
+    branch = {} if strict else copied_branch(accepted, target)
+    if row:
+        report.resized["the row for unknown cameras"] = "= the mean row"
+    if branch:
+        report.resized["local branches"] = "= copies of the last block"
+    return {**row, **branch}
+
+
+def _is_head(model: ReidModel, name: str) -> bool:
+    own = model.backbone.net.pretrained_cfg.get("classifier") or ()
+    own = (own,) if isinstance(own, str) else tuple(own)
+    return name.startswith(tuple(NET + head for head in (*HEADS, *(f"{layer}." for layer in own))))
+
+
+def _check(model: ReidModel, found: State, report: LoadReport, strict: bool) -> None:
+    part = "" if strict else NET
+    wrong = [name for name in (*report.missing, *report.unexpected, *report.mismatched) if name.startswith(part)]
+    if not wrong:
+        return
+    remedies = [key for area, key in REMEDIES.items() if any(name.startswith(area) for name in wrong)]
+    raise ValueError(
+        f"{report.source} does not fit the model {model.spec.name}: {report.problems(part)}. The file has {_shape(found)}, the "
+        f"model {_shape(model.state_dict())}. Set {', '.join(remedies) or 'MODEL.NAME'} as the file needs it, or choose another file"
+    )
+
+
+def _shape(state: State) -> str:
+    """Return e.g. "12 blocks of width 768"."""
+    blocks = {name.split(".")[3] for name in state if name.startswith(f"{NET}blocks.")}
+    width = next(
+        (
+            len(value)
+            for name, value in state.items()
+            if name.startswith(f"{NET}blocks.") and name.endswith("norm1.weight")
+        ),
+        0,
+    )
+    return f"{len(blocks)} blocks of width {width}" if blocks else "no transformer blocks"

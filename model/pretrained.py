@@ -1,0 +1,60 @@
+"""Initial weights. A model never starts from random weights because something was not there."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import timm
+
+from .load import load_state, load_weights
+from .read import WeightsFile
+from .reid import ReidModel
+from .report import LoadReport
+
+logger = logging.getLogger(__name__)
+
+
+def load_initial(model: ReidModel, choice: str, path: str = "") -> LoadReport | None:
+    """Fill `model` with initial weights.
+
+    Args:
+        choice: `none` leaves the random ones; `imagenet` takes `path`, or timm's weights of the model's name if it is
+            empty; `self` takes a re-ID checkpoint at `path`.
+    Raises:
+        FileNotFoundError: nothing at `path`.
+        ConnectionError: timm's weights cannot be fetched.
+        ValueError: no path given, or weights of another model.
+    """
+    if choice == "none":
+        return None
+    if path and not Path(path).is_file():
+        raise FileNotFoundError(
+            f"MODEL.PRETRAIN_PATH: no file at {path}; correct the path, or set MODEL.PRETRAIN_CHOICE none to start from random weights"
+        )
+    if path:
+        return load_weights(model, path, strict=False)
+    if choice == "self":
+        raise ValueError("MODEL.PRETRAIN_PATH: MODEL.PRETRAIN_CHOICE self needs the file of a re-ID checkpoint here")
+    return load_state(model, fetch_timm(model.spec.name), strict=False)
+
+
+def fetch_timm(name: str) -> WeightsFile:
+    """Return timm's pretrained weights of the model `name`, downloaded once and then from its cache.
+
+    Raises:
+        ConnectionError: offline, or timm has no weights of that name.
+    """
+    try:
+        net = timm.create_model(name, pretrained=True)
+    except Exception as error:  # the hub, the network and timm each raise their own kinds
+        raise ConnectionError(
+            f"MODEL.PRETRAIN_CHOICE imagenet: timm's weights of {name} cannot be fetched ({_first_line(error)}). Download "
+            f"them on a machine with access and set MODEL.PRETRAIN_PATH to the file, or set MODEL.PRETRAIN_CHOICE none to "
+            f"start from random weights"
+        ) from error
+    return WeightsFile(f"timm's {name}", net.state_dict(), None)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,93 @@
+"""Weight files -> tensors by name. Nothing in a file is executed."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .spec import ModelSpec
+
+CONTAINERS = ("state_dict", "model", "teacher", "trainer", "ema", "module")  # where the tensors may be, best first
+WRAPPERS = ("module.", "_orig_mod.")  # put in front of names by DistributedDataParallel and torch.compile
+SPEC = "vitreid.spec"  # our entry in a safetensors file's metadata
+
+
+class WeightsFile(NamedTuple):
+    """The tensors of a file by their names there, and, from our own files, the model they belong to."""
+
+    path: str
+    tensors: dict[str, Tensor]
+    spec: ModelSpec | None
+
+
+def read_weights(path: str | Path) -> WeightsFile:
+    """Return the tensors, on the CPU, of a .safetensors or a torch file of any of the usual nestings.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: neither format, damaged, holding more than tensors and plain values, or no tensors at all.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such weight file" + (" (it is a folder)" if path.is_dir() else ""))
+    tensors, spec = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
+    if not tensors:
+        raise ValueError(
+            f"{path} holds no tensors by name; expected a state dict, alone or under one of {', '.join(CONTAINERS)}"
+        )
+    return WeightsFile(str(path), {_unwrapped(name): tensor for name, tensor in tensors.items()}, spec)
+
+
+def _is_safetensors(path: Path) -> bool:
+    """A safetensors file has a JSON object after the 8 bytes of its length."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{" or path.suffix == ".safetensors"
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelSpec | None]:
+    try:
+        with safe_open(path, "pt") as file:
+            spec = (file.metadata() or {}).get(SPEC)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or not a safetensors file ({error}); copy or download it again") from error
+    return tensors, ModelSpec.from_dict(json.loads(spec)) if spec else None
+
+
+def _read_torch(path: Path) -> tuple[dict[str, Tensor], ModelSpec | None]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} holds more than tensors and plain values, or is no torch file; such a file can run code when it is "
+            f"opened, so it is refused. If you trust it, save its state dict alone: torch.save(model.state_dict(), ...)"
+        ) from error
+    except Exception as error:  # whatever the bytes of a damaged or foreign file lead the unpickler to
+        raise ValueError(
+            f"{path} is damaged or no torch file ({type(error).__name__}: {str(error)[:120]}); copy or download it again"
+        ) from error
+    spec = content.get("spec") if isinstance(content, Mapping) else None
+    return _find_tensors(content), ModelSpec.from_dict(spec) if isinstance(spec, Mapping) else None
+
+
+def _find_tensors(content: Any) -> dict[str, Tensor]:
+    if not isinstance(content, Mapping):
+        return {}
+    for key in CONTAINERS:
+        inner = _find_tensors(content.get(key))
+        if inner:
+            return inner
+    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def _unwrapped(name: str) -> str:
+    while name.startswith(WRAPPERS):
+        name = name[name.index(".") + 1 :]
+    return name

@@ -1,0 +1,112 @@
+"""The model: images (+ camera, view) -> embeddings before and after the neck."""
+
+from __future__ import annotations
+
+import difflib
+from typing import NamedTuple
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from .plain import PlainBackbone
+from .spec import ModelSpec
+from .vit import ViTBackbone
+
+VIT_MODULES = ("vision_transformer", "deit")  # timm's files whose models are a VisionTransformer
+
+
+class Embeddings(NamedTuple):
+    """float32 embeddings, each (B, K, D): `before` for the metric loss, `after` for the ID loss; [:, 0] is global."""
+
+    before: Tensor
+    after: Tensor
+
+
+class ReidModel(nn.Module):
+    """Backbone and BN-neck.
+
+    Raises:
+        ValueError: the spec asks for what the named backbone cannot do; names the config key.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.backbone = build_backbone(spec)
+        self.neck = build_neck(spec, self.num_branches * self.embed_dim)
+
+    @property
+    def embed_dim(self) -> int:
+        """D, the width of one branch's embedding."""
+        return self.backbone.num_features
+
+    @property
+    def num_branches(self) -> int:
+        """K: the global branch, and with JPM one per part."""
+        return self.spec.num_branches
+
+    def forward(self, images: Tensor, camids: Tensor | None = None, viewids: Tensor | None = None) -> Embeddings:
+        """Return the embeddings of images (B, 3, H, W); camids and viewids (B,) are rows of the tables, None or -1 = unknown."""
+        before = self.backbone(images, camids, viewids).float()
+        with torch.autocast(before.device.type, enabled=False):
+            after = self.neck(before.flatten(1)).view_as(before)
+        return Embeddings(before, after)
+
+    def embed(
+        self,
+        images: Tensor,
+        camids: Tensor | None = None,
+        viewids: Tensor | None = None,
+        neck: str = "before",
+        global_only: bool = False,
+    ) -> Tensor:
+        """Return the test embedding (B, K * D): the global one, then each local one divided by their number.
+
+        Args:
+            neck: `before` or `after`.
+            global_only: only the global branch, (B, D).
+        """
+        branches = getattr(self(images, camids, viewids), neck)
+        if global_only or self.num_branches == 1:
+            return branches[:, 0]
+        return torch.cat([branches[:, :1], branches[:, 1:] / (self.num_branches - 1)], dim=1).flatten(1)
+
+
+def build_backbone(spec: ModelSpec) -> ViTBackbone | PlainBackbone:
+    """Return the backbone of that name.
+
+    Raises:
+        ValueError: timm has no such model, or no such weights for it.
+    """
+    check_name(spec.name)
+    module = timm.models.model_entrypoint(spec.name.split(".")[0]).__module__
+    return ViTBackbone(spec) if module.rsplit(".", 1)[-1] in VIT_MODULES else PlainBackbone(spec)
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError, with the nearest names, if timm has no model `name` (architecture or architecture.tag)."""
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, timm.list_models(), n=3)
+        raise ValueError(
+            f"MODEL.NAME: timm {timm.__version__} has no model {architecture!r}; "
+            + (f"did you mean {', '.join(near)}?" if near else "timm.list_models() lists all")
+        )
+    known = [full.partition(".")[2] for full in timm.list_models(architecture + ".*", pretrained=True)]
+    if tag and tag not in known:
+        raise ValueError(
+            f"MODEL.NAME: {architecture} has no weights {tag!r}; choose from {', '.join(known) or 'none: leave the tag out'}"
+        )
+
+
+def build_neck(spec: ModelSpec, width: int) -> nn.Module:
+    """Return a batch norm with a frozen zero bias [Luo et al., CVPRW 2019] over all branches at once, or nothing.
+
+    One norm over K * D features is K norms over D features, in one call.
+    """
+    if spec.neck == "no":
+        return nn.Identity()
+    neck = nn.BatchNorm1d(width)
+    neck.bias.requires_grad_(False)
+    return neck

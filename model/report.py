@@ -1,0 +1,59 @@
+"""What became of the tensors of a weight file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+SHOWN = 4  # names listed of each kind
+
+
+@dataclass
+class LoadReport:
+    """Names of tensors by what became of them.
+
+    Args:
+        source, project: the file, and whose names it uses.
+        loaded: taken over as they are.
+        resized: adapted to the model: name -> how.
+        missing: in the model and not in the file: left at their initial values.
+        unexpected: in the file and not in the model.
+        mismatched: in both, in shapes that do not fit: name -> how.
+        classifiers: the file's ID classifiers, branch -> (C, D), for the loss.
+    """
+
+    source: str
+    project: str
+    loaded: list[str] = field(default_factory=list)
+    resized: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: dict[str, str] = field(default_factory=dict)
+    classifiers: dict[int, Tensor] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.source} ({self.project} names): {len(self.loaded)} tensors loaded",
+            *_listed("adapted", (f"{name} {how}" for name, how in self.resized.items())),
+            self.problems(),
+        ]
+        return "; ".join(line for line in lines if line)
+
+    def problems(self, part: str = "") -> str:
+        """Return one sentence on the tensors, of that part of the model, which only it or only the file has."""
+        lines = [
+            *_listed("not in the file", (name for name in self.missing if name.startswith(part))),
+            *_listed("not in the model", (name for name in self.unexpected if name.startswith(part))),
+            *_listed(
+                "of another shape", (f"{name} {how}" for name, how in self.mismatched.items() if name.startswith(part))
+            ),
+        ]
+        return "; ".join(lines)
+
+
+def _listed(what: str, names: Iterable[str]) -> list[str]:
+    names = list(names)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return [f"{len(names)} {what}: {', '.join(names[:SHOWN])}{more}"] if names else []

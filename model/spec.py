@@ -1,0 +1,96 @@
+"""What a model is made of, as plain values that fit into a JSON file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The architecture of a `ReidModel`; the same spec always builds the same layers.
+
+    Args:
+        name: timm model, e.g. `vit_base_patch16_224`.
+        img_size, stride: (height, width) in pixels, of the crop and of the step between patches.
+        stem: patch embedding of a ViT, a key of `STEMS`.
+        embed_dim, depth, num_heads, mlp_ratio: of a ViT; 0 = those of the named model.
+        pool: global feature of a ViT: `token` = class token, `avg` = mean of the patch tokens (no class token then).
+        drop_path, drop_out, att_drop_rate: rates of stochastic depth, dropout, attention dropout.
+        neck: `bnneck` or `no`.
+        sie_camera, sie_view, sie_coe: side-information embedding and its weight.
+        sie_fallback: row for what was not seen in training: `mean` or `unknown`.
+        sie_dropout: share of training images whose camera and view are hidden.
+        cameras, views: names in the order of the rows of the side-information table.
+        jpm, shift_num, shuffle_group, num_parts, re_arrange: jigsaw patch module, see `Jigsaw`.
+    Raises:
+        ValueError: side information without names, or one name twice.
+    """
+
+    name: str
+    img_size: tuple[int, int] = (256, 128)
+    stride: tuple[int, int] = (16, 16)
+    stem: str = "patch"
+    embed_dim: int = 0
+    depth: int = 0
+    num_heads: int = 0
+    mlp_ratio: float = 0.0
+    pool: str = "token"
+    drop_path: float = 0.0
+    drop_out: float = 0.0
+    att_drop_rate: float = 0.0
+    neck: str = "bnneck"
+    sie_camera: bool = False
+    sie_view: bool = False
+    sie_coe: float = 3.0
+    sie_fallback: str = "mean"
+    sie_dropout: float = 0.0
+    cameras: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+    jpm: bool = False
+    shift_num: int = 5
+    shuffle_group: int = 2
+    num_parts: int = 4
+    re_arrange: bool = True
+
+    def __post_init__(self) -> None:
+        for key in ("img_size", "stride", "cameras", "views"):  # JSON has lists only
+            object.__setattr__(self, key, tuple(getattr(self, key)))
+        _check_names("MODEL.SIE_CAMERA", "cameras", self.cameras, self.sie_camera)
+        _check_names("MODEL.SIE_VIEW", "viewpoints", self.views, self.sie_view)
+
+    @property
+    def num_branches(self) -> int:
+        """K: the global branch, and with JPM one per part."""
+        return 1 + self.num_parts if self.jpm else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON types."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelSpec:
+        """Return the spec that `to_dict` described.
+
+        Raises:
+            ValueError: a field this version does not know, or no name.
+        """
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(
+                f"model description: unknown fields {', '.join(unknown)}; it was written by a newer vitreid, update this one"
+            )
+        if "name" not in values:
+            raise ValueError("model description: the field 'name' (a timm model) is missing")
+        return cls(**values)
+
+
+def _check_names(key: str, what: str, names: tuple[str, ...], used: bool) -> None:
+    if used and not names:
+        raise ValueError(f"{key}: the training set names no {what}, so there is nothing to embed; set {key} False")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"{what}: the names {', '.join(twice)} appear more than once; each row of the table needs its own"
+        )

@@ -1,0 +1,59 @@
+"""The parts of a run that both training and testing need, from a config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from yacs.config import CfgNode
+
+from .. import __version__
+from ..configs import dump_config
+from ..datasets import Preprocess, ReidData, build_eval_loader, build_preprocess
+from .evaluate import Evaluator, Rerank
+from .extract import EmbedSettings
+
+
+def embed_settings(cfg: CfgNode) -> EmbedSettings:
+    """Return what the test embedding is."""
+    return EmbedSettings(neck=cfg.TEST.NECK_FEAT, normalize=cfg.TEST.FEAT_NORM, flip=cfg.TEST.FLIP, global_only=cfg.TEST.GLOBAL_ONLY)
+
+
+def rerank_settings(cfg: CfgNode) -> Rerank | None:
+    """Return the re-ranking asked for, or None."""
+    return None if cfg.TEST.RERANK == "none" else Rerank(cfg.TEST.RERANK_K1, cfg.TEST.RERANK_K2, cfg.TEST.RERANK_LAMBDA)
+
+
+def build_evaluator(
+    cfg: CfgNode, data: ReidData, model: nn.Module, device: torch.device, precision: torch.dtype, preprocess: Preprocess | None = None
+) -> Evaluator:
+    """Return the evaluator of the data's query and gallery images; `preprocess` overrides the config's."""
+    spec = model.spec
+    loaders = [build_eval_loader(cfg, data, records, spec.cameras, spec.views, device, preprocess) for records in (data.query, data.gallery)]
+    return Evaluator(
+        *loaders,
+        loaders[0].records,
+        loaders[1].records,
+        protocol=data.protocol,
+        settings=embed_settings(cfg),
+        device=device,
+        precision=precision,
+        rerank=rerank_settings(cfg),
+    )
+
+
+def describe_model(cfg: CfgNode, data: ReidData, labels: dict[int, int], metrics: dict[str, float]) -> dict[str, Any]:
+    """Return what a checkpoint says about itself, in plain types."""
+    import timm
+
+    versions = {"vitreid": __version__, "torch": torch.__version__, "timm": timm.__version__}
+    return {
+        "config": dump_config(cfg),
+        "preprocess": build_preprocess(cfg).to_dict(),
+        "embed": embed_settings(cfg).to_dict(),
+        "dataset": data.name,
+        "labels": {str(pid): label for pid, label in labels.items()},
+        "metrics": metrics,
+        "versions": versions,
+    }

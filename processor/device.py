@@ -1,0 +1,48 @@
+"""Which device and which number format a run uses: found, not assumed."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device called `name`; "auto" takes cuda, then mps, then cpu.
+
+    Raises:
+        ValueError: that device is not available here.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    if not available[name]:
+        here = ", ".join(kind for kind, there in available.items() if there)
+        raise ValueError(f"MODEL.DEVICE: {name} is not available on this machine; found {here}; use MODEL.DEVICE auto")
+    return torch.device(name)
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the dtype called `name`; "auto" takes bf16 where the device computes in it, else fp16 on cuda, else fp32."""
+    if name != "auto":
+        return PRECISIONS[name]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+    if device.type == "cpu" and _cpu_has_bf16():
+        return torch.bfloat16
+    return torch.float32
+
+
+def _cpu_has_bf16() -> bool:
+    """True if the processor has bf16 instructions (not merely emulates them)."""
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(check and check())
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:
+    """Return the autocast context of that dtype; float32 computes as it stands."""
+    if dtype is torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype)

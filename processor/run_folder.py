@@ -1,0 +1,116 @@
+"""The folder of one run: config.yml, log.txt, metrics.jsonl, TensorBoard events, last.pth, best.safetensors."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tqdm
+
+from .files import write_text_atomically
+
+LOGGER = logging.getLogger("vitreid")
+
+
+class RunFolder:
+    """Names the files of a run and writes its logs.
+
+    Args:
+        path: made if it does not exist.
+        fresh: True for a new run: an earlier run's files in the folder are an error.
+        overwrite: with `fresh`, remove an earlier run's files instead.
+    Raises:
+        FileExistsError: `fresh`, and the folder already holds a run.
+        NotADirectoryError: `path`, or a folder above it, is a file.
+    """
+
+    FILES = ("last.pth", "best.safetensors", "metrics.jsonl", "metrics.json", "config.yml", "log.txt")
+
+    def __init__(self, path: str | Path, fresh: bool = True, overwrite: bool = False) -> None:
+        self.path = Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise NotADirectoryError(f"OUTPUT_DIR: {path} is, or lies under, a file; choose another folder") from None
+        if fresh:
+            self._clear(overwrite)
+        self.last = self.path / "last.pth"
+        self.best = self.path / "best.safetensors"
+        self.metrics = self.path / "metrics.jsonl"
+        self._handler = _log_to_file(self.path / "log.txt")
+        self._events: Any = None
+
+    def _clear(self, overwrite: bool) -> None:
+        found = [name for name in self.FILES if (self.path / name).exists()]
+        if found and not overwrite:
+            raise FileExistsError(
+                f"OUTPUT_DIR: {self.path} already holds a run ({', '.join(found)}); continue it with --resume, "
+                "replace it with --overwrite, or choose another OUTPUT_DIR"
+            )
+        for name in (*found, *(events.name for events in self.path.glob("events.out.tfevents.*"))):
+            (self.path / name).unlink()
+
+    def write_config(self, text: str) -> None:
+        """Write the resolved config as YAML text."""
+        write_text_atomically(self.path / "config.yml", text)
+
+    def keep_epochs(self, epochs: int) -> None:
+        """Drop the metrics of epochs after `epochs`: a resumed run computes them again."""
+        if self.metrics.exists():
+            rows = [json.loads(line) for line in self.metrics.read_text().splitlines() if line.endswith("}")]
+            kept = [json.dumps(row) for row in rows if row["epoch"] <= epochs]
+            write_text_atomically(self.metrics, "".join(row + "\n" for row in kept))
+
+    def write_epoch(self, row: Mapping[str, float]) -> None:
+        """Append one epoch's numbers to metrics.jsonl and to the TensorBoard events."""
+        with open(self.metrics, "a", encoding="utf-8") as file:
+            file.write(json.dumps({name: _json_number(value) for name, value in row.items()}) + "\n")
+        for name, value in row.items():
+            self._writer().add_scalar(name, value, row["epoch"])
+        self._writer().flush()
+
+    def _writer(self) -> Any:
+        if self._events is None:
+            from torch.utils.tensorboard import SummaryWriter  # a second to import: only when used
+
+            self._events = SummaryWriter(str(self.path))
+        return self._events
+
+    def close(self) -> None:
+        """Close the log and the events; the folder is complete without it."""
+        LOGGER.removeHandler(self._handler)
+        self._handler.close()
+        if self._events is not None:
+            self._events.close()
+
+
+def _json_number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _log_to_file(path: Path) -> logging.Handler:
+    handler = logging.FileHandler(path, encoding="utf-8")  # appends: a resumed run continues its log
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    LOGGER.addHandler(handler)
+    return handler
+
+
+class _ProgressBarHandler(logging.StreamHandler):
+    """Prints above a running progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.tqdm.write(self.format(record))
+
+
+def log_to_console() -> None:
+    """Send the package's log to the terminal; called once by the command-line tools."""
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+    if not any(isinstance(handler, _ProgressBarHandler) for handler in LOGGER.handlers):
+        handler = _ProgressBarHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        LOGGER.addHandler(handler)

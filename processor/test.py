@@ -1,0 +1,122 @@
+"""Weights -> numbers on a test set, with or without a config."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from yacs.config import CfgNode
+
+from ..configs import load_config, parse_config
+from ..datasets import Preprocess, ReidData, build_test_data
+from ..evaluation import RetrievalResult
+from ..model import ModelSpec, ReidModel, build_model, load_deploy, load_weights
+from .build import build_evaluator
+from .checkpoint import load_last
+from .device import pick_device, pick_precision
+from .evaluate import result_table
+from .files import write_text_atomically
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model and what its file says about it (`about` is empty for a file of the original TransReID)."""
+
+    model: ReidModel
+    about: dict[str, Any]
+
+
+def test(
+    weights: str | None = None, config_file: str | None = None, overrides: Sequence[str] = (), output: str | None = None
+) -> RetrievalResult:
+    """Evaluate weights, log the table and write metrics.json.
+
+    Args:
+        weights: best.safetensors or last.pth (either explains itself), or a file of the original TransReID, which
+            needs a `config_file`; None = TEST.WEIGHT of the config.
+        config_file: recipe; None = the config inside the checkpoint.
+        overrides: KEY VALUE pairs on top of either.
+        output: the JSON file; None = metrics.json beside the weights.
+    Raises:
+        ValueError, FileNotFoundError: no weights, or config and weights do not fit; says which.
+    """
+    cfg = load_config(config_file, overrides) if config_file else None
+    path = _weights_path(weights, cfg)
+    own = _read_own(path)
+    if cfg is None:
+        if own is None:
+            raise ValueError(f"{path} does not carry its config; name the recipe it was trained with: --config_file configs/….yml")
+        cfg = parse_config(own.about["config"], overrides)
+    data = build_test_data(cfg)
+    found = own or _read_foreign(path, cfg, data)
+    result = _evaluate(cfg, data, found)
+    _report(data.name, path, result, Path(output) if output else path.parent / "metrics.json")
+    return result
+
+
+def _weights_path(weights: str | None, cfg: CfgNode | None) -> Path:
+    chosen = weights or (cfg.TEST.WEIGHT if cfg is not None else "")
+    if not chosen:
+        raise ValueError("no weights to test: give --weights RUN/best.safetensors, or --config_file and TEST.WEIGHT FILE")
+    path = Path(chosen)
+    if not path.is_file():
+        raise FileNotFoundError(f"weights file {path} does not exist" + (f"; the folder holds {_listing(path.parent)}" if path.parent.is_dir() else ""))
+    return path
+
+
+def _listing(folder: Path) -> str:
+    names = sorted(p.name for p in folder.iterdir() if p.suffix in (".safetensors", ".pth"))
+    return ", ".join(names) or "no .safetensors or .pth file"
+
+
+def _read_own(path: Path) -> Weights | None:
+    """Return the weights in a file of ours, or None if it is a foreign .pth."""
+    if path.suffix == ".safetensors":
+        return Weights(*load_deploy(path))
+    try:
+        state = load_last(path)
+    except ValueError as error:
+        if "not a last.pth" in str(error):
+            return None
+        raise
+    return Weights(model_of_last(state), state["about"])
+
+
+def model_of_last(state: dict[str, Any]) -> ReidModel:
+    """Return the model in a last.pth's state: the averaged weights where there are any."""
+    model = ReidModel(ModelSpec.from_dict(state["spec"]))
+    module = state["trainer"]["module"]
+    own = {name.removeprefix("model."): value for name, value in module.items() if name.startswith("model.")}
+    averaged = state["trainer"]["ema"]
+    model.load_state_dict(averaged["model"] if averaged else own)
+    return model
+
+
+def _read_foreign(path: Path, cfg: CfgNode, data: ReidData) -> Weights:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.PRETRAIN_CHOICE = "none"
+    model = build_model(cfg, data.train_cameras, data.train_views)
+    logger.info("%s", load_weights(model, path))
+    return Weights(model, {})
+
+
+def _evaluate(cfg: CfgNode, data: ReidData, weights: Weights) -> RetrievalResult:
+    device = pick_device(cfg.MODEL.DEVICE)
+    precision = pick_precision(cfg.SOLVER.PRECISION, device)
+    model = weights.model.to(device).eval()
+    preprocess = Preprocess.from_dict(weights.about["preprocess"]) if weights.about else None
+    return build_evaluator(cfg, data, model, device, precision, preprocess)(model)
+
+
+def _report(name: str, weights: Path, result: RetrievalResult, output: Path) -> None:
+    logger.info("%s", result_table(name, result))
+    numbers = {"dataset": name, "weights": str(weights), **result.summary()}
+    write_text_atomically(output, json.dumps(numbers, indent=2) + "\n")
+    logger.info("saved to %s", output)

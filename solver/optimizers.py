@@ -1,0 +1,72 @@
+"""Parameters -> groups with their own rate and weight decay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+EMBEDDINGS = {"pos_embed", "cls_token", "dist_token", "reg_token"}
+
+
+@dataclass(frozen=True)
+class GroupRules:
+    """How a parameter's name and shape decide its rate and weight decay.
+
+    Args:
+        base_lr: learning rate at factor 1.
+        weight_decay, bias_weight_decay: of weights, and of biases.
+        bias_lr_factor, head_lr_factor: of biases, and of the ID classifiers.
+        no_decay: leave norms, biases and the position, class and side-information embeddings without decay.
+    """
+
+    base_lr: float
+    weight_decay: float = 0.0
+    bias_weight_decay: float = 0.0
+    bias_lr_factor: float = 1.0
+    head_lr_factor: float = 1.0
+    no_decay: bool = False
+
+    def lr_factor(self, name: str) -> float:
+        """Return the rate of the parameter `name` over the base rate."""
+        if is_head(name):
+            return self.head_lr_factor
+        return self.bias_lr_factor if is_bias(name) else 1.0
+
+    def decay(self, name: str, parameter: Tensor) -> float:
+        """Return the weight decay of the parameter `name`."""
+        if self.no_decay and (parameter.ndim <= 1 or is_embedding(name)):
+            return 0.0
+        return self.bias_weight_decay if is_bias(name) else self.weight_decay
+
+
+def is_bias(name: str) -> bool:
+    """Return whether `name` is a layer's bias; a table such as Swin's `relative_position_bias_table` is none."""
+    return name.rsplit(".", 1)[-1] == "bias"
+
+
+def is_head(name: str) -> bool:
+    """Return whether `name` is part of an ID classifier."""
+    return name.startswith("heads.")
+
+
+def is_embedding(name: str) -> bool:
+    """Return whether `name` is a position, class or side-information embedding."""
+    return name.rsplit(".", 1)[-1] in EMBEDDINGS or any(part.startswith("sie") for part in name.split("."))
+
+
+def group_parameters(named: Iterable[tuple[str, nn.Parameter]], rules: GroupRules) -> list[dict[str, Any]]:
+    """Return optimizer groups, one per distinct (rate factor, decay); frozen parameters are left out.
+
+    Groups and their parameters keep the order of `named`, so that an optimizer's state fits again on resume.
+    """
+    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    for name, parameter in named:
+        if not parameter.requires_grad:
+            continue
+        factor, decay = rules.lr_factor(name), rules.decay(name, parameter)
+        empty = {"params": [], "lr": rules.base_lr * factor, "lr_factor": factor, "weight_decay": decay}
+        groups.setdefault((factor, decay), empty)["params"].append(parameter)
+    return list(groups.values())

@@ -1,0 +1,42 @@
+"""Small data and a small model that every test can train in a second."""
+
+import logging
+
+import pytest
+from vitreid.datasets import generate_people
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory):
+    """Folder with a few synthetic people in Market-1501's layout, under `synthetic/`."""
+    root = tmp_path_factory.mktemp("data")
+    generate_people(root / "synthetic", num_train_ids=8, num_test_ids=6, num_cameras=3, images_per_camera=2, size=(64, 32), seed=0)
+    return root
+
+
+TINY = [
+    *("MODEL.NAME", "vit_tiny_patch16_224", "MODEL.PRETRAIN_CHOICE", "none", "MODEL.DEVICE", "cpu"),
+    *("MODEL.EMBED_DIM", "32", "MODEL.DEPTH", "2", "MODEL.NUM_HEADS", "2"),
+    *("INPUT.SIZE_TRAIN", "(64, 32)", "INPUT.SIZE_TEST", "(64, 32)", "INPUT.PADDING", "2"),
+    *("SOLVER.IMS_PER_BATCH", "16", "SOLVER.MAX_EPOCHS", "2", "SOLVER.WARMUP_EPOCHS", "0", "SOLVER.EVAL_PERIOD", "1"),
+    *("SOLVER.PRECISION", "fp32", "DATALOADER.NUM_WORKERS", "1", "DATASETS.NAMES", "market1501"),
+]
+
+
+@pytest.fixture
+def tiny(people, tmp_path):
+    """Command-line words of a run that takes about a second; its folder is `tmp_path / "run"`."""
+    return [*TINY, "DATASETS.ROOT_DIR", str(people / "synthetic"), "OUTPUT_DIR", str(tmp_path / "run")]
+
+
+@pytest.fixture(autouse=True)
+def visible_log(caplog):
+    """The tools keep their log to themselves; tests read it through caplog."""
+    logger = logging.getLogger("vitreid")
+    logger.addHandler(caplog.handler)
+    logger.setLevel(logging.INFO)
+    yield
+    logger.removeHandler(caplog.handler)
+    logger.propagate = True
+    for handler in [h for h in logger.handlers if type(h).__name__ == "_ProgressBarHandler"]:
+        logger.removeHandler(handler)

@@ -1,0 +1,148 @@
+"""Train, evaluate, resume: the whole flow on a second's worth of data, through the command line's own functions."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from vitreid.model import load_deploy
+from vitreid.tools import test as test_tool
+from vitreid.tools import train as train_tool
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def train(words, *flags):
+    assert train_tool.main([*flags, *words, "--traceback"]) == 0
+
+
+def final_state(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "last.pth", weights_only=True)["trainer"]["module"]
+
+
+def rows(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_is_a_folder_with_everything_in_it(tiny, tmp_path):
+    train(tiny)
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names >= {"config.yml", "log.txt", "metrics.jsonl", "last.pth", "best.safetensors"}
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    assert not any(name.endswith(".tmp") for name in names)
+    first, last = rows(tmp_path / "run")
+    assert (first["epoch"], last["epoch"]) == (1, 2)
+    assert {"loss", "id", "triplet", "accuracy", "lr", "images_per_second", "mAP", "mINP", "Rank-1", "Rank-20"} <= set(last)
+    assert "epoch 2/2" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_a_checkpoint_alone_is_enough_to_evaluate(tiny, tmp_path, caplog):
+    """No config, no training images: the same numbers as the run's last evaluation."""
+    train(tiny)
+    weights = tmp_path / "run" / "best.safetensors"
+    assert test_tool.main(["--weights", str(weights), "--traceback"]) == 0
+    numbers = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert numbers["mAP"] == pytest.approx(rows(tmp_path / "run")[-1]["mAP"], abs=1e-6)
+    assert "Rank-10" in caplog.text
+
+
+def test_a_config_and_last_pth_give_the_same_numbers(tiny, tmp_path):
+    train(tiny)
+    weights, output = tmp_path / "run" / "last.pth", tmp_path / "numbers.json"
+    recipe = tmp_path / "run" / "config.yml"
+    assert test_tool.main(["--config_file", str(recipe), "--output", str(output), "TEST.WEIGHT", str(weights), "--traceback"]) == 0
+    assert json.loads(output.read_text())["mAP"] == pytest.approx(rows(tmp_path / "run")[-1]["mAP"], abs=1e-6)
+
+
+def test_a_checkpoint_says_what_it_is(tiny, tmp_path):
+    train([*tiny, "MODEL.SIE_CAMERA", "True"])
+    model, about = load_deploy(tmp_path / "run" / "best.safetensors")
+    assert model.spec.cameras == ("market1501/c1", "market1501/c2", "market1501/c3")
+    assert about["preprocess"]["size"] == [64, 32]
+    assert sorted(about["labels"].values()) == list(range(8))
+    assert about["metrics"]["epoch"] == 2
+    assert "MAX_EPOCHS: 2" in about["config"]
+    assert set(about["versions"]) == {"vitreid", "torch", "timm"}
+
+
+def test_a_killed_run_resumes_to_the_same_weights(tiny, tmp_path):
+    """kill -9 after an epoch, then --resume: bit for bit the uninterrupted run (CPU, float32, with dropout and EMA)."""
+    words = [*tiny, "SOLVER.MAX_EPOCHS", "4", "MODEL.DROP_OUT", "0.1", "SOLVER.EMA", "0.9", "LOSS.CENTER_WEIGHT", "0.0005"]
+    train([*words, "OUTPUT_DIR", str(tmp_path / "whole")])
+    killed = tmp_path / "killed"
+    kill_after_epoch(2, [*words, "OUTPUT_DIR", str(killed)], killed)
+    assert len(rows(killed)) < 4
+    train([*words, "OUTPUT_DIR", str(killed)], "--resume")
+    whole, resumed = final_state(tmp_path / "whole"), final_state(killed)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert [row["loss"] for row in rows(killed)] == [row["loss"] for row in rows(tmp_path / "whole")]
+
+
+def kill_after_epoch(epoch: int, words: list[str], folder: Path) -> None:
+    """Start training in a process of its own and kill it once it has logged `epoch`."""
+    command = [sys.executable, str(ROOT / "tools" / "train.py"), *words]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": python_path()}) as process:
+        deadline = time.monotonic() + 120
+        while f"epoch {epoch}/" not in (folder / "log.txt").read_text() if (folder / "log.txt").exists() else True:
+            assert time.monotonic() < deadline and process.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+
+
+def python_path() -> str:
+    return os.pathsep.join(path for path in sys.path if path)
+
+
+def test_resume_of_a_finished_run_trains_nothing_and_evaluates(tiny, tmp_path, caplog):
+    train(tiny)
+    before = final_state(tmp_path / "run")
+    train(tiny, "--resume")
+    assert "nothing left to train" in caplog.text
+    assert all(torch.equal(value, before[name]) for name, value in final_state(tmp_path / "run").items())
+
+
+def test_resume_without_a_checkpoint_starts_anew(tiny, tmp_path, caplog):
+    """Pre-emptible machines always start with --resume."""
+    train(tiny, "--resume")
+    assert "starting anew" in caplog.text
+    assert len(rows(tmp_path / "run")) == 2
+
+
+def test_a_resumed_run_warns_of_changed_options(tiny, caplog):
+    train(tiny)
+    train([*tiny, "SOLVER.MAX_EPOCHS", "3", "SOLVER.BASE_LR", "0.001"], "--resume")
+    assert "SOLVER.BASE_LR was 0.008, is now 0.001" in caplog.text
+
+
+def test_the_best_epoch_is_chosen_on_the_validation_people_only(tiny, tmp_path, caplog):
+    """Without a validation split the newest weights are kept: the test set chooses nothing."""
+    train([*tiny, "DATASETS.VAL_IDS", "3", "SOLVER.IMS_PER_BATCH", "8", "SOLVER.MAX_EPOCHS", "3"])
+    _, about = load_deploy(tmp_path / "run" / "best.safetensors")
+    assert about["metrics"]["mAP"] == pytest.approx(max(row["mAP"] for row in rows(tmp_path / "run")))
+    assert len(about["labels"]) == 5
+
+
+def test_accumulated_batches_make_one_step(tiny, tmp_path):
+    train([*tiny, "SOLVER.ACCUMULATE", "100", "SOLVER.MAX_EPOCHS", "1"])
+    state = torch.load(tmp_path / "run" / "last.pth", weights_only=True)["trainer"]["optimizers"][0]
+    assert state["state"], "the rest of an epoch is stepped, too"
+
+
+def test_a_model_with_side_information_meets_unseen_cameras(tiny, people, tmp_path):
+    """Trained on cameras of one name, tested on a data set whose cameras have other names."""
+    train([*tiny, "MODEL.SIE_CAMERA", "True"])
+    weights, output = tmp_path / "run" / "best.safetensors", tmp_path / "other.json"
+    words = ["DATASETS.NAMES", "synthetic", "DATASETS.ROOT_DIR", str(people)]
+    assert test_tool.main(["--weights", str(weights), "--output", str(output), *words, "--traceback"]) == 0
+    assert 0 < json.loads(output.read_text())["mAP"] <= 1
+
+
+@pytest.mark.parametrize("options", [["MODEL.JPM", "True", "MODEL.SIE_CAMERA", "True"], ["LOSS.ID", "arcface"], ["SOLVER.PRECISION", "bf16"], ["SOLVER.OPTIMIZER_NAME", "AdamW", "SOLVER.GRAD_CLIP", "1.0"], ["TEST.RERANK", "k-reciprocal", "TEST.FLIP", "True"]], ids=lambda words: words[0])
+def test_options_train_end_to_end(tiny, tmp_path, options):
+    train([*tiny, *options, "SOLVER.MAX_EPOCHS", "1"])
+    assert rows(tmp_path / "run")[0]["loss"] > 0
