@@ -56,11 +56,15 @@ def _check_model(cfg: CfgNode) -> None:
             f"{model.NAME} has position embeddings for one size: set both alike"
         )
     if model.EMBED_DIM and model.NUM_HEADS and model.EMBED_DIM % model.NUM_HEADS:
-        raise ValueError(f"MODEL.EMBED_DIM: {model.EMBED_DIM} features do not divide into MODEL.NUM_HEADS {model.NUM_HEADS}")
+        raise ValueError(
+            f"MODEL.EMBED_DIM: {model.EMBED_DIM} features do not divide into MODEL.NUM_HEADS {model.NUM_HEADS}"
+        )
     if model.PRETRAIN_CHOICE == "self" and not model.PRETRAIN_PATH:
         raise ValueError("MODEL.PRETRAIN_PATH: MODEL.PRETRAIN_CHOICE self needs the checkpoint's path here")
     if model.SIE_FALLBACK == "unknown" and model.SIE_DROPOUT == 0 and (model.SIE_CAMERA or model.SIE_VIEW):
-        raise ValueError("MODEL.SIE_DROPOUT: SIE_FALLBACK unknown trains its row on hidden cameras; set this above 0, e.g. 0.1")
+        raise ValueError(
+            "MODEL.SIE_DROPOUT: SIE_FALLBACK unknown trains its row on hidden cameras; set this above 0, e.g. 0.1"
+        )
 
 
 def _check_data(cfg: CfgNode) -> None:

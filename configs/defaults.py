@@ -12,8 +12,13 @@ from .options import Option
 
 OPTIONS: dict[str, Option] = {
     # --- model: images (+ camera, view) -> embeddings -----------------------------------------------------------
-    "MODEL.DEVICE": Option("auto", "device to run on; auto takes cuda, then mps, then cpu", ("auto", "cuda", "mps", "cpu")),
-    "MODEL.NAME": Option("vit_base_patch16_224.orig_in21k_ft_in1k", "backbone: the name of a timm model; the default carries the weights that TransReID starts from"),
+    "MODEL.DEVICE": Option(
+        "auto", "device to run on; auto takes cuda, then mps, then cpu", ("auto", "cuda", "mps", "cpu")
+    ),
+    "MODEL.NAME": Option(
+        "vit_base_patch16_224.orig_in21k_ft_in1k",
+        "backbone: the name of a timm model; the default carries the weights that TransReID starts from",
+    ),
     "MODEL.PRETRAIN_CHOICE": Option(
         "imagenet",
         "initial weights: none = random; imagenet = PRETRAIN_PATH, or timm's weights of that name if it is empty; "
@@ -28,67 +33,128 @@ OPTIONS: dict[str, Option] = {
         ("patch", "conv", "resconv"),
     ),
     "MODEL.STRIDE_SIZE": Option(
-        (16, 16), "step between patches (vertical, horizontal) in pixels; smaller than the patch = overlapping patches", at_least=1, length=2
+        (16, 16),
+        "step between patches (vertical, horizontal) in pixels; smaller than the patch = overlapping patches",
+        at_least=1,
+        length=2,
     ),
     "MODEL.EMBED_DIM": Option(0, "token width, in features; 0 = that of the named model", at_least=0),
     "MODEL.DEPTH": Option(0, "number of transformer blocks; 0 = that of the named model", at_least=0),
     "MODEL.NUM_HEADS": Option(0, "attention heads per block; 0 = that of the named model", at_least=0),
-    "MODEL.MLP_RATIO": Option(0.0, "hidden width of a block's MLP over the token width; 0 = that of the named model", at_least=0),
-    "MODEL.POOL": Option("token", "what becomes the global feature of a ViT: the class token, or the mean of the patch tokens", ("token", "avg")),
-    "MODEL.DROP_PATH": Option(0.1, "stochastic depth rate of the last block, rising linearly from 0 [TransReID]", at_least=0, at_most=0.99),
+    "MODEL.MLP_RATIO": Option(
+        0.0, "hidden width of a block's MLP over the token width; 0 = that of the named model", at_least=0
+    ),
+    "MODEL.POOL": Option(
+        "token",
+        "what becomes the global feature of a ViT: the class token, or the mean of the patch tokens",
+        ("token", "avg"),
+    ),
+    "MODEL.DROP_PATH": Option(
+        0.1, "stochastic depth rate of the last block, rising linearly from 0 [TransReID]", at_least=0, at_most=0.99
+    ),
     "MODEL.DROP_OUT": Option(0.0, "dropout rate after projections and position embedding", at_least=0, at_most=0.99),
     "MODEL.ATT_DROP_RATE": Option(0.0, "dropout rate of the attention weights", at_least=0, at_most=0.99),
-    "MODEL.NECK": Option("bnneck", "bnneck = batch norm between the metric and the ID loss [Luo et al., CVPRW 2019]; no = none", ("bnneck", "no")),
+    "MODEL.NECK": Option(
+        "bnneck",
+        "bnneck = batch norm between the metric and the ID loss [Luo et al., CVPRW 2019]; no = none",
+        ("bnneck", "no"),
+    ),
     "MODEL.SIE_CAMERA": Option(False, "side-information embedding of the camera [TransReID, section 3.4]"),
     "MODEL.SIE_VIEW": Option(False, "side-information embedding of the viewpoint"),
     "MODEL.SIE_COE": Option(3.0, "weight of the side-information embedding [TransReID]", at_least=0),
     "MODEL.SIE_FALLBACK": Option(
-        "mean", "row used for a camera or view unseen in training: mean = the mean of the trained rows; unknown = a row of its own, trained by SIE_DROPOUT",
+        "mean",
+        "row used for a camera or view unseen in training: mean = the mean of the trained rows; unknown = a row of its own, trained by SIE_DROPOUT",
         ("mean", "unknown"),
     ),
-    "MODEL.SIE_DROPOUT": Option(0.0, "share of training images whose camera and view are hidden from the model", at_least=0, at_most=1),
-    "MODEL.JPM": Option(False, "jigsaw patch module: local branches on shifted and shuffled patches [TransReID, section 3.3]"),
-    "MODEL.SHIFT_NUM": Option(5, "JPM: patches moved from the front to the end", at_least=0),
+    "MODEL.SIE_DROPOUT": Option(
+        0.0, "share of training images whose camera and view are hidden from the model", at_least=0, at_most=1
+    ),
+    "MODEL.JPM": Option(
+        False, "jigsaw patch module: local branches on shifted and shuffled patches [TransReID, section 3.3]"
+    ),
+    "MODEL.SHIFT_NUM": Option(5, "JPM: tokens, class token included, before the cut: 5 moves 4 patches from the front to the end [TransReID]", at_least=0),
     "MODEL.SHUFFLE_GROUP": Option(2, "JPM: groups of the patch shuffle", at_least=1),
     "MODEL.NUM_PARTS": Option(4, "JPM: number of local branches", at_least=1),
     "MODEL.RE_ARRANGE": Option(True, "JPM: shift and shuffle the patches; False cuts them into parts in their order"),
     # --- loss: embeddings + labels -> named terms ---------------------------------------------------------------
-    "LOSS.ID": Option("softmax", "ID loss, one classifier per branch", ("softmax", "arcface", "cosface", "amsoftmax", "circle", "none")),
+    "LOSS.ID": Option(
+        "softmax",
+        "ID loss, one classifier per branch",
+        ("softmax", "arcface", "cosface", "amsoftmax", "circle", "none"),
+    ),
     "LOSS.ID_WEIGHT": Option(1.0, "weight of the ID loss", at_least=0),
-    "LOSS.LABEL_SMOOTH": Option(0.0, "label smoothing of the ID loss: share of probability spread over all classes", at_least=0, at_most=0.99),
+    "LOSS.LABEL_SMOOTH": Option(
+        0.0, "label smoothing of the ID loss: share of probability spread over all classes", at_least=0, at_most=0.99
+    ),
     "LOSS.SCALE": Option(30.0, "ArcFace, CosFace, AM-Softmax, Circle: scale s of the logits [TransReID]", at_least=0),
     "LOSS.ID_MARGIN": Option(0.5, "ArcFace (radians), CosFace, AM-Softmax, Circle: margin m [TransReID]", at_least=0),
-    "LOSS.METRIC": Option("triplet", "metric loss: batch-hard triplet [Hermans et al., 2017], or none", ("triplet", "none")),
+    "LOSS.METRIC": Option(
+        "triplet", "metric loss: batch-hard triplet [Hermans et al., 2017], or none", ("triplet", "none")
+    ),
     "LOSS.METRIC_WEIGHT": Option(1.0, "weight of the metric loss", at_least=0),
     "LOSS.SOFT_MARGIN": Option(True, "triplet: log(1 + exp(d_ap - d_an)) instead of a fixed margin [TransReID]"),
     "LOSS.MARGIN": Option(0.3, "triplet: margin in embedding distance, if SOFT_MARGIN is False", at_least=0),
-    "LOSS.CENTER_WEIGHT": Option(0.0, "weight of the center loss [Wen et al., ECCV 2016]; 0 = off; 0.0005 is usual", at_least=0),
+    "LOSS.CENTER_WEIGHT": Option(
+        0.0, "weight of the center loss [Wen et al., ECCV 2016]; 0 = off; 0.0005 is usual", at_least=0
+    ),
     # --- input: pixels and augmentation -------------------------------------------------------------------------
     "INPUT.SIZE_TRAIN": Option((256, 128), "training crop (height, width) in pixels [TransReID]", at_least=1, length=2),
-    "INPUT.SIZE_TEST": Option((256, 128), "test crop (height, width) in pixels; must equal SIZE_TRAIN for a ViT", at_least=1, length=2),
+    "INPUT.SIZE_TEST": Option(
+        (256, 128), "test crop (height, width) in pixels; must equal SIZE_TRAIN for a ViT", at_least=1, length=2
+    ),
     "INPUT.PROB": Option(0.5, "probability of a horizontal flip", at_least=0, at_most=1),
     "INPUT.PADDING": Option(10, "zero padding before the random crop, in pixels [TransReID]", at_least=0),
     "INPUT.RE_PROB": Option(0.5, "probability of random erasing [Zhong et al., AAAI 2020]", at_least=0, at_most=1),
-    "INPUT.RE_MODE": Option("pixel", "random erasing fills with: pixel = noise per pixel; channel = noise per channel; constant = 0", ("pixel", "channel", "constant")),
-    "INPUT.COLOR_JITTER": Option(0.0, "strength of brightness, contrast and saturation jitter: factors drawn from 1 ± this", at_least=0, at_most=1),
+    "INPUT.RE_MODE": Option(
+        "pixel",
+        "random erasing fills with: pixel = noise per pixel; channel = noise per channel; constant = 0",
+        ("pixel", "channel", "constant"),
+    ),
+    "INPUT.COLOR_JITTER": Option(
+        0.0,
+        "strength of brightness, contrast and saturation jitter: factors drawn from 1 ± this",
+        at_least=0,
+        at_most=1,
+    ),
     "INPUT.PIXEL_MEAN": Option((0.5, 0.5, 0.5), "mean subtracted per RGB channel, pixels in 0-1 [TransReID]", length=3),
-    "INPUT.PIXEL_STD": Option((0.5, 0.5, 0.5), "divisor per RGB channel, pixels in 0-1 [TransReID]", at_least=1e-6, length=3),
-    "INPUT.INTERPOLATION": Option("auto", "resize filter: auto = bicubic to enlarge and area to shrink", ("auto", "bilinear", "bicubic", "area")),
+    "INPUT.PIXEL_STD": Option(
+        (0.5, 0.5, 0.5), "divisor per RGB channel, pixels in 0-1 [TransReID]", at_least=1e-6, length=3
+    ),
+    "INPUT.INTERPOLATION": Option(
+        "auto", "resize filter: auto = bicubic to enlarge and area to shrink", ("auto", "bilinear", "bicubic", "area")
+    ),
     # --- datasets: names and folders -> records -----------------------------------------------------------------
-    "DATASETS.NAMES": Option(("market1501",), "training sets; several are joined: market1501, dukemtmc, msmt17, synthetic, manifest, folder"),
+    "DATASETS.NAMES": Option(
+        ("market1501",), "training sets; several are joined: market1501, dukemtmc, msmt17, synthetic, manifest, folder"
+    ),
     "DATASETS.TEST": Option("", "test set by name; empty = the first of NAMES"),
     "DATASETS.ROOT_DIR": Option("data", "folder that holds the data sets' folders (or is one of them)"),
-    "DATASETS.MANIFEST": Option("", "manifest: the CSV file with the columns path, pid, camid, split and optionally viewid"),
+    "DATASETS.MANIFEST": Option(
+        "", "manifest: the CSV file with the columns path, pid, camid, split and optionally viewid"
+    ),
     "DATASETS.SPLIT_SEED": Option(0, "seed of the automatic splits (folder layout, validation identities)", at_least=0),
-    "DATASETS.TEST_SHARE": Option(0.5, "folder layout: share of the identities held out for query and gallery", at_least=0.01, at_most=0.99),
-    "DATASETS.VAL_IDS": Option(0, "training identities held out and evaluated instead of the test set, for tuning; 0 = none", at_least=0),
-    "DATASETS.CORRUPT": Option("error", "an unreadable image: error = stop and name it; skip = leave it out and count it", ("error", "skip")),
+    "DATASETS.TEST_SHARE": Option(
+        0.5, "folder layout: share of the identities held out for query and gallery", at_least=0.01, at_most=0.99
+    ),
+    "DATASETS.VAL_IDS": Option(
+        0, "training identities held out and evaluated instead of the test set, for tuning; 0 = none", at_least=0
+    ),
+    "DATASETS.CORRUPT": Option(
+        "error", "an unreadable image: error = stop and name it; skip = leave it out and count it", ("error", "skip")
+    ),
     # --- loading ------------------------------------------------------------------------------------------------
-    "DATALOADER.SAMPLER": Option("pk", "training batches: pk = P identities x NUM_INSTANCE images; shuffle = any images", ("pk", "shuffle")),
+    "DATALOADER.SAMPLER": Option(
+        "pk", "training batches: pk = P identities x NUM_INSTANCE images; shuffle = any images", ("pk", "shuffle")
+    ),
     "DATALOADER.NUM_INSTANCE": Option(4, "K, images per identity in a pk batch [TransReID]", at_least=1),
     "DATALOADER.NUM_WORKERS": Option(2, "worker processes (or decoding threads with the cache)", at_least=0),
-    "DATALOADER.CACHE": Option("auto", "keep decoded, resized images in memory: auto = if they fit CACHE_SHARE", ("auto", "on", "off")),
-    "DATALOADER.CACHE_SHARE": Option(0.25, "share of the available memory the decoded images may take", at_least=0, at_most=1),
+    "DATALOADER.CACHE": Option(
+        "auto", "keep decoded, resized images in memory: auto = if they fit CACHE_SHARE", ("auto", "on", "off")
+    ),
+    "DATALOADER.CACHE_SHARE": Option(
+        0.25, "share of the available memory the decoded images may take", at_least=0, at_most=1
+    ),
     # --- solver: parameters -> steps ----------------------------------------------------------------------------
     "SOLVER.OPTIMIZER_NAME": Option("SGD", "optimizer", ("SGD", "Adam", "AdamW")),
     "SOLVER.BASE_LR": Option(0.008, "learning rate after the warm-up [TransReID]", at_least=0),
@@ -98,20 +164,33 @@ OPTIONS: dict[str, Option] = {
     "SOLVER.BIAS_LR_FACTOR": Option(2.0, "learning-rate factor of biases [TransReID]", at_least=0),
     "SOLVER.HEAD_LR_FACTOR": Option(1.0, "learning-rate factor of the ID classifiers", at_least=0),
     "SOLVER.NO_DECAY": Option(False, "no weight decay on norms, biases and the position, class and SIE embeddings"),
-    "SOLVER.CENTER_LR": Option(0.5, "learning rate of the center loss's centres (own SGD, constant) [Luo et al.]", at_least=0),
+    "SOLVER.CENTER_LR": Option(
+        0.5, "learning rate of the center loss's centres (own SGD, constant) [Luo et al.]", at_least=0
+    ),
     "SOLVER.MAX_EPOCHS": Option(120, "epochs", at_least=1),
     "SOLVER.SCHEDULE": Option("cosine", "learning rate after the warm-up", ("cosine", "multistep")),
-    "SOLVER.PER_ITERATION": Option(False, "change the learning rate every iteration instead of every epoch (TransReID: every epoch)"),
+    "SOLVER.PER_ITERATION": Option(
+        False, "change the learning rate every iteration instead of every epoch (TransReID: every epoch)"
+    ),
     "SOLVER.WARMUP_EPOCHS": Option(5, "epochs of linear warm-up [TransReID]", at_least=0),
-    "SOLVER.WARMUP_FACTOR": Option(0.01, "learning-rate factor at the start of the warm-up [TransReID]", at_least=0, at_most=1),
+    "SOLVER.WARMUP_FACTOR": Option(
+        0.01, "learning-rate factor at the start of the warm-up [TransReID]", at_least=0, at_most=1
+    ),
     "SOLVER.MIN_LR_FACTOR": Option(0.002, "cosine: learning-rate factor at the end [TransReID]", at_least=0, at_most=1),
     "SOLVER.STEPS": Option((40, 70), "multistep: epochs after which the rate is multiplied by GAMMA", at_least=1),
     "SOLVER.GAMMA": Option(0.1, "multistep: factor at each step", at_least=0, at_most=1),
     "SOLVER.IMS_PER_BATCH": Option(64, "images per batch, P x K", at_least=1),
     "SOLVER.ACCUMULATE": Option(1, "batches whose gradients are averaged into one step", at_least=1),
-    "SOLVER.PRECISION": Option("auto", "auto = bf16 where the device has it, else fp16 (cuda) or fp32", ("auto", "bf16", "fp16", "fp32")),
+    "SOLVER.PRECISION": Option(
+        "auto", "auto = bf16 where the device has it, else fp16 (cuda) or fp32", ("auto", "bf16", "fp16", "fp32")
+    ),
     "SOLVER.GRAD_CLIP": Option(0.0, "largest norm of the gradient; 0 = no clipping", at_least=0),
-    "SOLVER.EMA": Option(0.0, "decay per step of the averaged weights that are evaluated and saved as best; 0 = off", at_least=0, at_most=0.99999),
+    "SOLVER.EMA": Option(
+        0.0,
+        "decay per step of the averaged weights that are evaluated and saved as best; 0 = off",
+        at_least=0,
+        at_most=0.99999,
+    ),
     "SOLVER.SEED": Option(1234, "seed of weights, batches and augmentation [TransReID]", at_least=0),
     "SOLVER.LOG_PERIOD": Option(50, "iterations between updates of the progress bar's numbers", at_least=1),
     "SOLVER.CHECKPOINT_PERIOD": Option(1, "epochs between writes of last.pth", at_least=1),
@@ -119,14 +198,20 @@ OPTIONS: dict[str, Option] = {
     # --- test ---------------------------------------------------------------------------------------------------
     "TEST.IMS_PER_BATCH": Option(256, "images per batch when embeddings are extracted", at_least=1),
     "TEST.WEIGHT": Option("", "weights to evaluate: best.safetensors, last.pth or a file of the original TransReID"),
-    "TEST.NECK_FEAT": Option("before", "test embedding: before or after the BN-neck [TransReID: before]", ("before", "after")),
+    "TEST.NECK_FEAT": Option(
+        "before", "test embedding: before or after the BN-neck [TransReID: before]", ("before", "after")
+    ),
     "TEST.FEAT_NORM": Option(True, "scale test embeddings to unit length"),
     "TEST.FLIP": Option(False, "average the embeddings of each image and its mirror image"),
     "TEST.GLOBAL_ONLY": Option(False, "JPM: use the global branch alone, five times smaller"),
-    "TEST.RERANK": Option("none", "k-reciprocal = re-rank by shared neighbours [Zhong et al., CVPR 2017]", ("none", "k-reciprocal")),
+    "TEST.RERANK": Option(
+        "none", "k-reciprocal = re-rank by shared neighbours [Zhong et al., CVPR 2017]", ("none", "k-reciprocal")
+    ),
     "TEST.RERANK_K1": Option(20, "re-ranking: neighbours considered per crop", at_least=1),
     "TEST.RERANK_K2": Option(6, "re-ranking: neighbours whose features are averaged", at_least=1),
-    "TEST.RERANK_LAMBDA": Option(0.3, "re-ranking: share of the original distance in the final one", at_least=0, at_most=1),
+    "TEST.RERANK_LAMBDA": Option(
+        0.3, "re-ranking: share of the original distance in the final one", at_least=0, at_most=1
+    ),
     "OUTPUT_DIR": Option("logs/run", "the run folder"),
 }
 

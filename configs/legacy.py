@@ -24,12 +24,17 @@ def _ignored(value: Any) -> Values:
 
 def _backbone(value: str) -> Values:
     if value not in BACKBONES:
-        raise ValueError(f"MODEL.TRANSFORMER_TYPE: unknown backbone {value!r}; choose from {', '.join(BACKBONES)}, or set MODEL.NAME to a timm model")
+        raise ValueError(
+            f"MODEL.TRANSFORMER_TYPE: unknown backbone {value!r}; choose from {', '.join(BACKBONES)}, or set MODEL.NAME to a timm model"
+        )
     return BACKBONES[value]
 
 
 def _metric(value: str) -> Values:
-    known = {"triplet": {"LOSS.METRIC": "triplet"}, "triplet_center": {"LOSS.METRIC": "triplet", "LOSS.CENTER_WEIGHT": 0.0005}}
+    known = {
+        "triplet": {"LOSS.METRIC": "triplet"},
+        "triplet_center": {"LOSS.METRIC": "triplet", "LOSS.CENTER_WEIGHT": 0.0005},
+    }
     return known.get(value, {"LOSS.METRIC": value})
 
 
@@ -48,7 +53,9 @@ BACKBONES: dict[str, Values] = {
 SAMPLERS = {"softmax_triplet": "pk", "softmax": "shuffle", "id_triplet": "pk", "id": "shuffle"}
 
 LEGACY: dict[str, Rule] = {
-    "tMODEL.PRETRAIN_CHOICE": _renamed("MODEL.PRETRAIN_CHOICE"),  # a slip of the pen in its DukeMTMC/vit_transreid_384.yml
+    "tMODEL.PRETRAIN_CHOICE": _renamed(
+        "MODEL.PRETRAIN_CHOICE"
+    ),  # a slip of the pen in its DukeMTMC/vit_transreid_384.yml
     "MODEL.TRANSFORMER_TYPE": _backbone,
     "MODEL.DEVICE_ID": _ignored,  # the visible devices are the user's choice: CUDA_VISIBLE_DEVICES
     "MODEL.DIST_TRAIN": _ignored,  # found from torchrun's environment
@@ -74,7 +81,10 @@ LEGACY: dict[str, Rule] = {
     "TEST.EVAL": _ignored,
     "TEST.DIST_MAT": _ignored,
 }
-SHARED = {"DATALOADER.SAMPLER": SAMPLERS, "TEST.FEAT_NORM": ("yes", "no")}  # keys of both: legacy only with these values
+SHARED = {
+    "DATALOADER.SAMPLER": SAMPLERS,
+    "TEST.FEAT_NORM": ("yes", "no"),
+}  # keys of both: legacy only with these values
 
 # What the original assumes where its file is silent, as far as it differs from our defaults.
 ORIGINAL_DEFAULTS: Values = {
@@ -115,7 +125,9 @@ def translate(values: Values) -> tuple[Values, list[str]]:
             continue
         new = LEGACY[key](value)
         result.update(new)
-        notices.append(f"{key} {value!r} -> " + (", ".join(f"{k} {v!r}" for k, v in new.items()) or "not needed, left out"))
+        notices.append(
+            f"{key} {value!r} -> " + (", ".join(f"{k} {v!r}" for k, v in new.items()) or "not needed, left out")
+        )
     return result, notices
 
 

@@ -15,6 +15,7 @@ from yacs.config import CfgNode
 from .checks import check_config
 from .defaults import OPTIONS, get_defaults
 from .legacy import translate
+from .options import Option
 
 logger = logging.getLogger(__name__)
 BASE_KEY = "_BASE_"
@@ -58,10 +59,12 @@ def dump_config(cfg: CfgNode) -> str:
     return yaml.safe_dump(_plain(cfg), sort_keys=True)
 
 
-def _option(key: str):
+def _option(key: str) -> Option:
     if key in OPTIONS:
         return OPTIONS[key]
-    near = difflib.get_close_matches(key, OPTIONS, n=3) or [k for k in OPTIONS if k.rsplit(".")[-1] == key.rsplit(".")[-1]]
+    near = difflib.get_close_matches(key, OPTIONS, n=3) or [
+        k for k in OPTIONS if k.rsplit(".")[-1] == key.rsplit(".")[-1]
+    ]
     hint = f"did you mean {', '.join(near)}?" if near else "configs/defaults.py lists all keys"
     raise ValueError(f"{key}: unknown config key; {hint}")
 
@@ -77,7 +80,9 @@ def _read_recipe(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Return the flat `{key: value}` of a recipe, its `_BASE_` included; the file's own values win."""
     path = path.resolve()
     if path in seen:
-        raise ValueError(f"{path}: {BASE_KEY} leads back to the file itself: {' -> '.join(p.name for p in (*seen, path))}")
+        raise ValueError(
+            f"{path}: {BASE_KEY} leads back to the file itself: {' -> '.join(p.name for p in (*seen, path))}"
+        )
     content = _read_yaml(path, needed_by=seen[-1] if seen else None)
     base = content.pop(BASE_KEY, None)
     values = _read_recipe(path.parent / base, (*seen, path)) if base else {}
@@ -90,7 +95,9 @@ def _read_yaml(path: Path, needed_by: Path | None) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         where = f" ({BASE_KEY} of {needed_by})" if needed_by else ""
-        raise FileNotFoundError(f"config file {path}{where} does not exist; the shipped recipes are in configs/*/*.yml") from None
+        raise FileNotFoundError(
+            f"config file {path}{where} does not exist; the shipped recipes are in configs/*/*.yml"
+        ) from None
     except IsADirectoryError:
         raise ValueError(f"config file {path} is a folder; name one of the .yml files in it") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -95,7 +95,7 @@ def random_erase(images: Tensor, probability: float, mode: str, generator: torch
     Args:
         images: (B, 3, H, W) float32, normalised.
     """
-    boxes = draw_boxes(len(images), tuple(images.shape[-2:]), probability, generator)
+    boxes = draw_boxes(len(images), (images.shape[-2], images.shape[-1]), probability, generator)
     for image, (top, left, height, width) in zip(images, boxes.tolist(), strict=True):
         if height:
             image[:, top : top + height, left : left + width] = _filling(mode, height, width, generator)

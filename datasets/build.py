@@ -38,17 +38,13 @@ def build_data(cfg: CfgNode) -> ReidData:
 
     With DATASETS.VAL_IDS, that many training identities are held out and take the place of query and gallery.
 
-    DATASETS.CORRUPT skip reads every image once and leaves the unreadable ones out.
-
     Raises:
         ValueError, FileNotFoundError: an unknown name, or what the data set's parser says.
     """
     names = [_resolve(name, "NAMES") for name in cfg.DATASETS.NAMES]
     test = _resolve(cfg.DATASETS.TEST, "TEST") if cfg.DATASETS.TEST else names[0]
-    parts = {name: DATASETS[name](cfg) for name in dict.fromkeys([*names, test])}
+    parts = {name: _load(cfg, name) for name in dict.fromkeys([*names, test])}
     data = join(parts, train=names, test=test)
-    if cfg.DATASETS.CORRUPT == "skip":
-        data = drop_unreadable(data, cfg.DATALOADER.NUM_WORKERS)
     if cfg.DATASETS.VAL_IDS:
         data = hold_out(data, cfg.DATASETS.VAL_IDS, cfg.DATASETS.SPLIT_SEED)
     return data
@@ -57,7 +53,13 @@ def build_data(cfg: CfgNode) -> ReidData:
 def build_test_data(cfg: CfgNode) -> ReidData:
     """Read only the data set whose query and gallery images are evaluated: DATASETS.TEST, or the first of NAMES."""
     test = _resolve(cfg.DATASETS.TEST, "TEST") if cfg.DATASETS.TEST else _resolve(cfg.DATASETS.NAMES[0], "NAMES")
-    return DATASETS[test](cfg)
+    return _load(cfg, test)
+
+
+def _load(cfg: CfgNode, name: str) -> ReidData:
+    """Read one data set; under DATASETS.CORRUPT skip, read every image once and leave the unreadable ones out."""
+    data = DATASETS[name](cfg)
+    return drop_unreadable(data, cfg.DATALOADER.NUM_WORKERS) if cfg.DATASETS.CORRUPT == "skip" else data
 
 
 def _resolve(name: str, key: str) -> str:

@@ -60,7 +60,7 @@ class Person:
 
 
 def make_people(number: int, seed: int) -> list[Person]:
-    """Draw `number` different people; every other one is dressed like an earlier one but for two or three things."""
+    """Draw `number` different people; every other one is dressed like an earlier one but for some things."""
     rng = np.random.default_rng([seed, 1])
     people: list[Person] = []
     for place in range(number):
@@ -84,8 +84,8 @@ _CHANGEABLE = (
 
 
 def _resemble(rng: np.random.Generator, model: Person, other: Person) -> Person:
-    """Return `model` with two or three of the clothes, and the body, of `other`."""
-    chosen = rng.permutation(len(_CHANGEABLE))[: rng.integers(2, 4)]
+    """Return `model` with three or four of the clothes, and the body, of `other`."""
+    chosen = rng.permutation(len(_CHANGEABLE))[: rng.integers(3, 5)]
     names = {"width", "belly", "legs", "head", "skin"}.union(*(_CHANGEABLE[place] for place in chosen))
     return replace(model, **{item.name: getattr(other, item.name) for item in fields(other) if item.name in names})
 

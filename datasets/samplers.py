@@ -35,9 +35,9 @@ class ShuffleSampler:
         return self.num_images // self.batch_size
 
     def batches(self, epoch: int) -> Sequence[np.ndarray]:
-        """Return (len(self), batch_size) positions."""
+        """Return len(self) arrays of batch_size positions."""
         order = np.random.default_rng([self.seed, epoch]).permutation(self.num_images)
-        return order[: len(self) * self.batch_size].reshape(len(self), self.batch_size)
+        return list(order[: len(self) * self.batch_size].reshape(len(self), self.batch_size))
 
 
 class PKSampler:
@@ -72,12 +72,12 @@ class PKSampler:
         return self._num_batches
 
     def batches(self, epoch: int) -> Sequence[np.ndarray]:
-        """Return (len(self), P * K) positions; the K images of an identity stand together."""
+        """Return len(self) arrays of P * K positions; the K images of an identity stand together."""
         rng = np.random.default_rng([self.seed, epoch])
         groups = self._share_out(rng)
         identity, group = _arrange(rng, groups, self.num_ids)  # (P, batches) each
         images = self._images(rng, identity, group)  # (P, batches, K)
-        return np.ascontiguousarray(images.transpose(1, 0, 2)).reshape(len(self), -1)
+        return list(np.ascontiguousarray(images.transpose(1, 0, 2)).reshape(len(self), -1))
 
     def _share_out(self, rng: np.random.Generator) -> np.ndarray:
         """Return (identities,) groups of K images for this epoch: 1 to len(self) each, len(self) * P in all."""

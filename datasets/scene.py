@@ -42,7 +42,7 @@ class Camera:
 def make_cameras(number: int, seed: int) -> list[Camera]:
     """Draw `number` cameras; their viewpoints are spread around the people, their exposures from dark to bright."""
     rng = np.random.default_rng([seed, 2])
-    exposures = np.linspace(0.65, 1.2, number)[rng.permutation(number)]
+    exposures = np.linspace(0.7, 1.2, number)[rng.permutation(number)]
     return [_draw_camera(rng, 2 * np.pi * place / number, exposures[place]) for place in range(number)]
 
 
@@ -51,7 +51,7 @@ def _draw_camera(rng: np.random.Generator, yaw: float, exposure: float) -> Camer
         yaw=yaw,
         tilt=rng.uniform(0.1, 0.4),
         detail=rng.uniform(0.4, 0.9),
-        gain=exposure * np.exp(rng.normal(0, 0.13, 3)),
+        gain=exposure * np.exp(rng.normal(0, 0.11, 3)),
         gamma=rng.uniform(0.8, 1.3),
         haze=rng.uniform(0, 0.14),
         colour=rng.uniform(0.5, 1.1),
@@ -99,14 +99,14 @@ def photograph(
     """
     height, width = size[0] * _OVERSAMPLING, size[1] * _OVERSAMPLING
     image = _background(camera, (height, width), rng)
-    if others and rng.random() < 0.25:
+    if others and rng.random() < 0.2:
         _draw_passer_by(image, camera, others[rng.integers(len(others))], rng)
     scale = height * rng.uniform(0.84, 1.0)
     top = height * rng.uniform(-0.03, 0.14)
     sketch = Sketch(image, width * (0.5 + rng.uniform(-0.13, 0.13)), top, scale)
     draw_person(sketch, person, _draw_pose(rng, camera))
     _light(sketch, rng)
-    if rng.random() < 0.2:
+    if rng.random() < 0.15:
         _occlude(image, rng)
     return _expose(camera, image, size, rng)
 

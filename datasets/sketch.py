@@ -51,7 +51,7 @@ class Sketch:
 
     def __init__(self, image: np.ndarray, centre: float, top: float, scale: float) -> None:
         self.image, self.centre, self.top, self.scale = image, centre, top, scale
-        self.mask = np.zeros(image.shape[:2], np.uint8)  # where the figure is
+        self.mask: np.ndarray = np.zeros(image.shape[:2], np.uint8)  # where the figure is
 
     def pixel(self, x: float, y: float) -> tuple[float, float]:
         """Return the pixel of a place given in body heights."""

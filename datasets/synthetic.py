@@ -17,14 +17,15 @@ import numpy as np
 
 from .layout import Published
 from .market1501 import SUBSETS, load_published
-from .people import Person, make_people
+from .people import make_people
 from .records import ReidData
-from .scene import Camera, make_cameras, photograph
+from .scene import make_cameras, photograph
 
 log = logging.getLogger(__name__)
 
 STAMP = "synthetic.json"
 _VERSION = 1  # of the drawing; raise it when pictures change, and they are drawn anew
+_NUM_PASSERS_BY = 24  # people without an identity, in the background
 _SYNTHETIC = Published("synthetic", ("synthetic",), "three folders of drawn people", "drawn by vitreid itself")
 
 
@@ -39,11 +40,11 @@ class Plan:
         size: (height, width) in pixels.
     """
 
-    num_train_ids: int = 64
+    num_train_ids: int = 80
     num_test_ids: int = 32
     num_distractors: int = 16
     num_cameras: int = 4
-    images_per_camera: int = 5
+    images_per_camera: int = 4
     size: tuple[int, int] = (128, 64)
     seed: int = 0
 
@@ -114,13 +115,18 @@ def _put(finished: Path, folder: Path, plan: Plan) -> None:
 
 
 def _draw_all(folder: Path, plan: Plan) -> None:
-    people = make_people(plan.num_train_ids + plan.num_test_ids + plan.num_distractors, plan.seed)
+    number = plan.num_train_ids + plan.num_test_ids + plan.num_distractors
+    everybody = make_people(number + _NUM_PASSERS_BY, plan.seed)
+    people, passers_by = everybody[:number], everybody[number:]
     cameras = make_cameras(plan.num_cameras, plan.seed)
     for subset in SUBSETS:
         (folder / subset).mkdir()
 
     def draw(shot: _Shot) -> None:
-        _write(folder / shot.subset / shot.name, shot, people, cameras[shot.camera], plan)
+        rng = np.random.default_rng([plan.seed, shot.person, shot.camera, shot.number])
+        camera = cameras[shot.camera]
+        image = photograph(camera, people[shot.person], passers_by, plan.size, rng)
+        _write(folder / shot.subset / shot.name, image, camera.quality)
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         for _ in pool.map(draw, _shots(plan)):
@@ -141,8 +147,6 @@ def _shots(plan: Plan) -> Iterator[_Shot]:
                 yield _Shot(person, person + 1 if person < known else 0, camera, number, subset)
 
 
-def _write(path: Path, shot: _Shot, people: list[Person], camera: Camera, plan: Plan) -> None:
-    rng = np.random.default_rng([plan.seed, shot.person, shot.camera, shot.number])
-    image = photograph(camera, people[shot.person], people, plan.size, rng)
-    coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, camera.quality])[1]
+def _write(path: Path, image: np.ndarray, quality: int) -> None:
+    coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     path.write_bytes(coded.tobytes())

@@ -5,11 +5,11 @@ Ranks start at 1; a higher score stands first; equal scores stand in gallery ord
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import torch
 from torch import Tensor
+
+from .threads import map_rows
 
 Items = tuple[np.ndarray, np.ndarray]  # relevant and junk gallery indices of one query
 
@@ -38,8 +38,7 @@ def ranks_on_cpu(scores: Tensor, items: list[Items]) -> list[np.ndarray]:
         relevant, junk = items[i]
         return ranks_in_row(rows[i], relevant, junk) if len(relevant) else np.empty(0, np.int64)
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return list(pool.map(rank, range(len(rows))))
+    return map_rows(rank, len(rows))
 
 
 def ranks_on_device(scores: Tensor, items: list[Items], max_elements: int = 2**26) -> list[np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from .checks import Features, check_finite, pair_of_features, squared_norms
 from .neighbours import Neighbours, distance_blocks, find_neighbours, pair_distances
+from .threads import map_rows
 
 
 def k_reciprocal(query: Features, gallery: Features, k1: int = 20, k2: int = 6, lam: float = 0.3) -> Tensor:
@@ -93,8 +93,7 @@ def jaccard_distances(queries: sparse.csr_array, gallery: sparse.csc_array) -> T
         own = slice(queries.indptr[i], queries.indptr[i + 1])
         return sum_of_minima(queries.indices[own], queries.data[own], gallery)
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        overlap = torch.from_numpy(np.stack(list(pool.map(shared, range(queries.shape[0])))))
+    overlap = torch.from_numpy(np.stack(map_rows(shared, queries.shape[0])))
     return 1 - overlap / (2 - overlap)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -39,7 +41,8 @@ def fit(
 
 
 def _fit_pos_embed(model: ReidModel, found: State, target: Tensor, source: ModelSpec | None) -> tuple[Tensor, str]:
-    value, net = found[NET + "pos_embed"], model.backbone.net
+    net: Any = model.backbone.net
+    value = found[NET + "pos_embed"]
     if value.ndim != 3 or target.ndim != 3 or value.shape[2] != target.shape[2]:
         return value, ""
     grid: Grid = net.patch_embed.grid_size
@@ -66,18 +69,14 @@ def _fit_side_information(
     if source is None and value.shape == target.shape:
         return value, ""
     if source is None:
-        return value.mean(0).expand_as(
-            target
-        ), f"mean of {len(value)} rows, repeated for the {len(target)} of the model"
-    rows = _rows(value, source)
+        mean = value.mean(0).expand_as(target)
+        return mean, f"mean of {len(value)} rows, repeated for the {len(target)} of the model"
     cameras = _positions(source.cameras if source.sie_camera else (), model.cameras if model.sie_camera else ())
     views = _positions(source.views if source.sie_view else (), model.views if model.sie_view else ())
-    fitted = rows[cameras][:, views].flatten(0, 1)
-    same = fitted.shape == value.shape and torch.equal(fitted, value)
-    return (
-        fitted,
-        "" if same else f"{len(value)} rows -> {len(fitted)}, by name; the mean where the file has no such name",
-    )
+    fitted = _rows(value, source)[cameras][:, views].flatten(0, 1)
+    if fitted.shape == value.shape and torch.equal(fitted, value):
+        return value, ""
+    return fitted, f"{len(value)} rows -> {len(fitted)} by name; the mean where the file has no such name"
 
 
 def _rows(table: Tensor, source: ModelSpec) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -101,7 +102,8 @@ def _derive(accepted: State, target: State, report: LoadReport, strict: bool) ->
 
 
 def _is_head(model: ReidModel, name: str) -> bool:
-    own = model.backbone.net.pretrained_cfg.get("classifier") or ()
+    net: Any = model.backbone.net
+    own = net.pretrained_cfg.get("classifier") or ()
     own = (own,) if isinstance(own, str) else tuple(own)
     return name.startswith(tuple(NET + head for head in (*HEADS, *(f"{layer}." for layer in own))))
 

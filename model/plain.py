@@ -38,7 +38,7 @@ class PlainBackbone(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         _check(spec)
-        self.net = _create(spec)
+        self.net: Any = _create(spec)
         self.num_features = self._measure(spec)
 
     def _measure(self, spec: ModelSpec) -> int:
@@ -79,7 +79,7 @@ def _create(spec: ModelSpec) -> nn.Module:
         "attn_drop_rate": spec.att_drop_rate,
     }
     options = {key: value for key, value in options.items() if value}
-    if timm.models.get_pretrained_cfg(spec.name).fixed_input_size:
+    if getattr(timm.models.get_pretrained_cfg(spec.name), "fixed_input_size", False):
         options["img_size"] = spec.img_size
     try:
         return timm.create_model(spec.name, pretrained=False, num_classes=0, **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -76,7 +76,7 @@ class ViTBackbone(nn.Module):
 def create_vit(spec: ModelSpec) -> VisionTransformer:
     """Return timm's model of that name, without weights and without a classifier."""
     try:
-        return timm.create_model(spec.name, pretrained=False, **_vit_options(spec))
+        return cast(VisionTransformer, timm.create_model(spec.name, pretrained=False, **_vit_options(spec)))
     except AssertionError as error:
         raise ValueError(
             f"MODEL.POOL {spec.pool!r}, MODEL.EMBED_DIM {spec.embed_dim}, MODEL.NUM_HEADS {spec.num_heads}: not possible "
@@ -107,6 +107,7 @@ def set_fused_attention(model: nn.Module, fused: bool) -> None:
 
     On a CPU, training in bfloat16 is faster with the plain products; elsewhere fused is faster and smaller.
     """
+    module: Any
     for module in model.modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = fused

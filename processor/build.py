@@ -17,7 +17,9 @@ from .extract import EmbedSettings
 
 def embed_settings(cfg: CfgNode) -> EmbedSettings:
     """Return what the test embedding is."""
-    return EmbedSettings(neck=cfg.TEST.NECK_FEAT, normalize=cfg.TEST.FEAT_NORM, flip=cfg.TEST.FLIP, global_only=cfg.TEST.GLOBAL_ONLY)
+    return EmbedSettings(
+        neck=cfg.TEST.NECK_FEAT, normalize=cfg.TEST.FEAT_NORM, flip=cfg.TEST.FLIP, global_only=cfg.TEST.GLOBAL_ONLY
+    )
 
 
 def rerank_settings(cfg: CfgNode) -> Rerank | None:
@@ -26,11 +28,19 @@ def rerank_settings(cfg: CfgNode) -> Rerank | None:
 
 
 def build_evaluator(
-    cfg: CfgNode, data: ReidData, model: nn.Module, device: torch.device, precision: torch.dtype, preprocess: Preprocess | None = None
+    cfg: CfgNode,
+    data: ReidData,
+    model: nn.Module,
+    device: torch.device,
+    precision: torch.dtype,
+    preprocess: Preprocess | None = None,
 ) -> Evaluator:
     """Return the evaluator of the data's query and gallery images; `preprocess` overrides the config's."""
     spec = model.spec
-    loaders = [build_eval_loader(cfg, data, records, spec.cameras, spec.views, device, preprocess) for records in (data.query, data.gallery)]
+    loaders = [
+        build_eval_loader(cfg, data, records, spec.cameras, spec.views, device, preprocess)
+        for records in (data.query, data.gallery)
+    ]
     return Evaluator(
         *loaders,
         loaders[0].records,
@@ -47,7 +57,7 @@ def describe_model(cfg: CfgNode, data: ReidData, labels: dict[int, int], metrics
     """Return what a checkpoint says about itself, in plain types."""
     import timm
 
-    versions = {"vitreid": __version__, "torch": torch.__version__, "timm": timm.__version__}
+    versions = {"vitreid": __version__, "torch": str(torch.__version__), "timm": timm.__version__}
     return {
         "config": dump_config(cfg),
         "preprocess": build_preprocess(cfg).to_dict(),

@@ -38,9 +38,13 @@ def load_last(path: str | Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
-        raise ValueError(f"{path} is damaged or not a checkpoint ({_first_line(error)}); resume from another file or start anew") from error
+        raise ValueError(
+            f"{path} is damaged or not a checkpoint ({_first_line(error)}); resume from another file or start anew"
+        ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a last.pth of vitreid; to start from other weights set MODEL.PRETRAIN_CHOICE self and MODEL.PRETRAIN_PATH")
+        raise ValueError(
+            f"{path} is not a last.pth of vitreid; to start from other weights set MODEL.PRETRAIN_CHOICE self and MODEL.PRETRAIN_PATH"
+        )
     return state
 
 

@@ -36,8 +36,8 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def _cpu_has_bf16() -> bool:
-    """True if the processor has bf16 instructions (not merely emulates them)."""
-    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    """True if the processor has bf16 matrix units (AMX); with vector instructions alone bf16 is slower than float32."""
+    check = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool(check and check())
 
 

@@ -83,5 +83,7 @@ def result_table(name: str, result: RetrievalResult) -> str:
     head = f"{'data set':<{width}}  " + "  ".join(f"{column:>7}" for column in columns)
     row = f"{name:<{width}}  " + "  ".join(f"{100 * numbers[column]:6.2f}%" for column in columns)
     skipped = result.num_queries - result.num_valid
-    note = f"\n{skipped} of {result.num_queries} queries have no match in the gallery and are left out" if skipped else ""
+    note = (
+        f"\n{skipped} of {result.num_queries} queries have no match in the gallery and are left out" if skipped else ""
+    )
     return f"{head}\n{row}{note}"

@@ -51,13 +51,18 @@ def extract(
     was_training = model.training
     model.eval()
     try:
-        blocks = [_embed(model, batch, settings, device, precision) for batch in tqdm(loader, desc=title, unit="batch", disable=None, leave=False)]
+        blocks = [
+            _embed(model, batch, settings, device, precision)
+            for batch in tqdm(loader, desc=title, unit="batch", disable=None, leave=False)
+        ]
     finally:
         model.train(was_training)
     return torch.cat(blocks)
 
 
-def _embed(model: nn.Module, batch: Any, settings: EmbedSettings, device: torch.device, precision: torch.dtype) -> Tensor:
+def _embed(
+    model: nn.Module, batch: Any, settings: EmbedSettings, device: torch.device, precision: torch.dtype
+) -> Tensor:
     views = [batch.images, batch.images.flip(-1)] if settings.flip else [batch.images]
     total = sum(_embed_images(model, images, batch, settings, device, precision) for images in views)
     assert isinstance(total, Tensor)  # for the type checker: there is at least one view
@@ -69,6 +74,8 @@ def _embed_images(
     model: nn.Module, images: Tensor, batch: Any, settings: EmbedSettings, device: torch.device, precision: torch.dtype
 ) -> Tensor:
     with autocast(device, precision):
-        embedding = model.embed(images, batch.camids, batch.viewids, neck=settings.neck, global_only=settings.global_only)  # type: ignore[operator]
+        embedding = model.embed(
+            images, batch.camids, batch.viewids, neck=settings.neck, global_only=settings.global_only
+        )  # type: ignore[operator]
     embedding = embedding.float()
     return F.normalize(embedding, dim=1) if settings.normalize else embedding

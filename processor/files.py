@@ -23,7 +23,9 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-        raise OSError(f"cannot write {path}: {error}; free some space or choose another OUTPUT_DIR. Any earlier {path.name} is intact") from error
+        raise OSError(
+            f"cannot write {path}: {error}; free some space or choose another OUTPUT_DIR. Any earlier {path.name} is intact"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -51,7 +51,9 @@ def test(
     own = _read_own(path)
     if cfg is None:
         if own is None:
-            raise ValueError(f"{path} does not carry its config; name the recipe it was trained with: --config_file configs/….yml")
+            raise ValueError(
+                f"{path} does not carry its config; name the recipe it was trained with: --config_file configs/….yml"
+            )
         cfg = parse_config(own.about["config"], overrides)
     data = build_test_data(cfg)
     found = own or _read_foreign(path, cfg, data)
@@ -63,10 +65,15 @@ def test(
 def _weights_path(weights: str | None, cfg: CfgNode | None) -> Path:
     chosen = weights or (cfg.TEST.WEIGHT if cfg is not None else "")
     if not chosen:
-        raise ValueError("no weights to test: give --weights RUN/best.safetensors, or --config_file and TEST.WEIGHT FILE")
+        raise ValueError(
+            "no weights to test: give --weights RUN/best.safetensors, or --config_file and TEST.WEIGHT FILE"
+        )
     path = Path(chosen)
     if not path.is_file():
-        raise FileNotFoundError(f"weights file {path} does not exist" + (f"; the folder holds {_listing(path.parent)}" if path.parent.is_dir() else ""))
+        raise FileNotFoundError(
+            f"weights file {path} does not exist"
+            + (f"; the folder holds {_listing(path.parent)}" if path.parent.is_dir() else "")
+        )
     return path
 
 

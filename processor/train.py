@@ -6,13 +6,12 @@ import logging
 import time
 from typing import Any
 
-import torch
 from torch import nn
 from tqdm import tqdm
 from yacs.config import CfgNode
 
 from ..configs import dump_config, parse_config
-from ..datasets import ReidData, build_data, build_train_loader, label_map
+from ..datasets import build_data, build_train_loader, label_map
 from ..evaluation import RetrievalResult
 from ..loss import build_loss
 from ..model import build_model, save_deploy, set_fused_attention
@@ -26,7 +25,15 @@ from .run_folder import RunFolder
 from .trainer import Trainer
 
 logger = logging.getLogger(__name__)
-MAY_CHANGE = ("OUTPUT_DIR", "SOLVER.LOG_PERIOD", "SOLVER.CHECKPOINT_PERIOD", "DATALOADER.", "TEST.", "MODEL.DEVICE", "DATASETS.ROOT_DIR")
+MAY_CHANGE = (
+    "OUTPUT_DIR",
+    "SOLVER.LOG_PERIOD",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "DATALOADER.",
+    "TEST.",
+    "MODEL.DEVICE",
+    "DATASETS.ROOT_DIR",
+)
 
 
 def train(cfg: CfgNode, resume: str | None = None, overwrite: bool = False) -> RetrievalResult:
@@ -157,14 +164,33 @@ class Run:
 
     def _save_last(self, epoch: int) -> None:
         about = describe_model(self.cfg, self.data, self.labels, {"epoch": epoch})
-        state = {"epoch": epoch, "best": self.best, "config": dump_config(self.cfg), "about": about, "trainer": self.trainer.state_dict()}
+        state = {
+            "epoch": epoch,
+            "best": self.best,
+            "config": dump_config(self.cfg),
+            "about": about,
+            "trainer": self.trainer.state_dict(),
+        }
         save_last(self.folder.last, {**state, "spec": self.module.model.spec.to_dict()})
 
     def _announce(self) -> None:
         data = self.data
         parameters = sum(p.numel() for p in self.module.model.parameters())
-        logger.info("%s: %d training images of %d people, %d queries, %d gallery", data.name, len(data.train), len(self.labels), len(data.query), len(data.gallery))
-        logger.info("%s: %.1f M parameters, %s on %s", self.cfg.MODEL.NAME, parameters / 1e6, str(self.precision).removeprefix("torch."), self.device)
+        logger.info(
+            "%s: %d training images of %d people, %d queries, %d gallery",
+            data.name,
+            len(data.train),
+            len(self.labels),
+            len(data.query),
+            len(data.gallery),
+        )
+        logger.info(
+            "%s: %.1f M parameters, %s on %s",
+            self.cfg.MODEL.NAME,
+            parameters / 1e6,
+            str(self.precision).removeprefix("torch."),
+            self.device,
+        )
 
 
 def _epoch_line(row: dict[str, float], epochs: int) -> str:
@@ -177,7 +203,11 @@ def _epoch_line(row: dict[str, float], epochs: int) -> str:
 
 def _warn_of_changes(old: CfgNode, new: CfgNode) -> None:
     for section, node in new.items():
-        pairs = ((f"{section}.{name}", old[section][name], value) for name, value in node.items()) if isinstance(node, CfgNode) else ()
+        pairs = (
+            ((f"{section}.{name}", old[section][name], value) for name, value in node.items())
+            if isinstance(node, CfgNode)
+            else ()
+        )
         for key, before, after in pairs:
             if before != after and not key.startswith(MAY_CHANGE):
                 logger.warning("--resume: %s was %s, is now %s", key, before, after)

@@ -74,7 +74,9 @@ class Trainer:
             terms, stats = self.step(batch, do_step=is_last or (iteration + 1) % self.accumulate == 0)
             images += len(batch.labels)
             means.add({**terms, **stats, "loss": torch.stack(list(terms.values())).sum()})
-            if self.device.type == "cpu" or is_last or iteration % self.log_period == 0:  # on a GPU each look waits for it
+            if (
+                self.device.type == "cpu" or is_last or iteration % self.log_period == 0
+            ):  # on a GPU each look waits for it
                 self._check_finite(terms, batch, epoch, iteration)
             if is_last or iteration % self.log_period == 0:
                 self._show(bar, means, images / (time.perf_counter() - start))
@@ -141,7 +143,9 @@ class Trainer:
             if self.ema is not None:
                 self.ema.load_state_dict(state["ema"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"--resume: the checkpoint does not fit this config's model, loss or optimizer: {error}") from error
+            raise ValueError(
+                f"--resume: the checkpoint does not fit this config's model, loss or optimizer: {error}"
+            ) from error
         self.scaler.load_state_dict(state["scaler"])
         restore_random_state(state["random"])
 
@@ -156,7 +160,9 @@ class RunningMeans:
     def add(self, values: dict[str, Tensor]) -> None:
         """Add one value per name."""
         for name, value in values.items():
-            self._sums[name] = self._sums[name] + value.detach().float() if name in self._sums else value.detach().float()
+            self._sums[name] = (
+                self._sums[name] + value.detach().float() if name in self._sums else value.detach().float()
+            )
             self._counts[name] += 1
 
     def read(self) -> dict[str, float]:

@@ -3,14 +3,17 @@
 import logging
 
 import pytest
-from vitreid.datasets import generate_people
+from vitreid.datasets.synthetic import Plan, generate
 
 
 @pytest.fixture(scope="session")
 def people(tmp_path_factory):
     """Folder with a few synthetic people in Market-1501's layout, under `synthetic/`."""
     root = tmp_path_factory.mktemp("data")
-    generate_people(root / "synthetic", num_train_ids=8, num_test_ids=6, num_cameras=3, images_per_camera=2, size=(64, 32), seed=0)
+    generate(
+        root / "synthetic",
+        Plan(num_train_ids=8, num_test_ids=6, num_distractors=2, num_cameras=3, images_per_camera=2, size=(64, 32)),
+    )
     return root
 
 

@@ -18,23 +18,46 @@ def write(path: Path, text: str) -> Path:
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_shipped_recipe_loads(recipe):
     cfg = load_config(recipe)
-    assert cfg.OUTPUT_DIR == f"logs/{recipe.parent.name}_{recipe.stem}"
+    assert f"logs/{recipe.parent.name}_{recipe.stem}" == cfg.OUTPUT_DIR
 
 
 @pytest.mark.parametrize("folder", ["market", "duke", "msmt17"])
 def test_the_papers_seven_recipes_are_shipped_for_each_data_set(folder):
     names = {path.stem for path in RECIPES if path.parent.name == folder}
-    assert names >= {"vit_base", "vit_sie", "vit_jpm", "vit_transreid", "vit_transreid_stride", "vit_transreid_384", "deit_transreid_stride"}
+    assert names >= {
+        "vit_base",
+        "vit_sie",
+        "vit_jpm",
+        "vit_transreid",
+        "vit_transreid_stride",
+        "vit_transreid_384",
+        "deit_transreid_stride",
+    }
 
 
 def test_defaults_are_the_published_recipe():
     """He et al., ICCV 2021, section 4.2, and the released YAML files."""
     cfg = get_defaults()
     assert (cfg.INPUT.SIZE_TRAIN, cfg.INPUT.PROB, cfg.INPUT.PADDING, cfg.INPUT.RE_PROB) == ((256, 128), 0.5, 10, 0.5)
-    assert (cfg.SOLVER.OPTIMIZER_NAME, cfg.SOLVER.MOMENTUM, cfg.SOLVER.BASE_LR, cfg.SOLVER.BIAS_LR_FACTOR) == ("SGD", 0.9, 0.008, 2)
-    assert (cfg.SOLVER.WEIGHT_DECAY, cfg.SOLVER.MAX_EPOCHS, cfg.SOLVER.WARMUP_EPOCHS, cfg.SOLVER.SCHEDULE) == (1e-4, 120, 5, "cosine")
+    assert (cfg.SOLVER.OPTIMIZER_NAME, cfg.SOLVER.MOMENTUM, cfg.SOLVER.BASE_LR, cfg.SOLVER.BIAS_LR_FACTOR) == (
+        "SGD",
+        0.9,
+        0.008,
+        2,
+    )
+    assert (cfg.SOLVER.WEIGHT_DECAY, cfg.SOLVER.MAX_EPOCHS, cfg.SOLVER.WARMUP_EPOCHS, cfg.SOLVER.SCHEDULE) == (
+        1e-4,
+        120,
+        5,
+        "cosine",
+    )
     assert (cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE) == (64, 4)
-    assert (cfg.MODEL.DROP_PATH, cfg.MODEL.SIE_COE, cfg.LOSS.SOFT_MARGIN, cfg.LOSS.LABEL_SMOOTH) == (0.1, 3.0, True, 0.0)
+    assert (cfg.MODEL.DROP_PATH, cfg.MODEL.SIE_COE, cfg.LOSS.SOFT_MARGIN, cfg.LOSS.LABEL_SMOOTH) == (
+        0.1,
+        3.0,
+        True,
+        0.0,
+    )
     assert (cfg.MODEL.SHIFT_NUM, cfg.MODEL.SHUFFLE_GROUP, cfg.MODEL.NUM_PARTS) == (5, 2, 4)
 
 
@@ -59,7 +82,9 @@ def test_a_base_that_leads_back_to_itself_is_an_error(tmp_path):
 
 
 def test_a_dumped_config_reads_back_the_same():
-    cfg = make_config({"SOLVER.STEPS": (10, 20), "DATASETS.NAMES": ["market1501", "dukemtmc"], "SOLVER.WEIGHT_DECAY": 1e-7})
+    cfg = make_config(
+        {"SOLVER.STEPS": (10, 20), "DATASETS.NAMES": ["market1501", "dukemtmc"], "SOLVER.WEIGHT_DECAY": 1e-7}
+    )
     assert parse_config(dump_config(cfg)) == cfg
 
 
@@ -69,7 +94,10 @@ def test_numbers_that_yaml_reads_as_text_are_numbers(tmp_path):
 
 WRONG = {
     "typo in a key": (["SOLVER.BASE_LRR", "1"], "SOLVER.BASE_LRR: unknown config key; did you mean SOLVER.BASE_LR"),
-    "key in the wrong section": (["MODEL.BASE_LR", "1"], "MODEL.BASE_LR: unknown config key; did you mean .*SOLVER.BASE_LR"),
+    "key in the wrong section": (
+        ["MODEL.BASE_LR", "1"],
+        "MODEL.BASE_LR: unknown config key; did you mean .*SOLVER.BASE_LR",
+    ),
     "text for a number": (["SOLVER.BASE_LR", "fast"], "SOLVER.BASE_LR: expected float, got str 'fast'"),
     "number for a switch": (["MODEL.JPM", "1"], "MODEL.JPM: expected bool, got int 1"),
     "fraction for a count": (["SOLVER.MAX_EPOCHS", "1.5"], "SOLVER.MAX_EPOCHS: expected int, got float 1.5"),
@@ -77,13 +105,25 @@ WRONG = {
     "probability above 1": (["INPUT.RE_PROB", "50"], "INPUT.RE_PROB: 50.* too large; it must be at most 1"),
     "negative rate": (["SOLVER.BASE_LR", "-0.1"], "SOLVER.BASE_LR: -0.1 is too small; it must be at least 0"),
     "one number for a size": (["INPUT.SIZE_TRAIN", "256"], r"INPUT.SIZE_TRAIN: expected 2 values, got 1"),
-    "batch not divisible by K": (["SOLVER.IMS_PER_BATCH", "30"], "SOLVER.IMS_PER_BATCH: 30 images do not divide .*; take 28 or 32"),
+    "batch not divisible by K": (
+        ["SOLVER.IMS_PER_BATCH", "30"],
+        "SOLVER.IMS_PER_BATCH: 30 images do not divide .*; take 28 or 32",
+    ),
     "stride larger than the patch": (["MODEL.STRIDE_SIZE", "(20, 20)"], "MODEL.STRIDE_SIZE: .* larger than the patch"),
     "two sizes for a ViT": (["INPUT.SIZE_TEST", "(384, 128)"], "INPUT.SIZE_TEST: .* differs from INPUT.SIZE_TRAIN"),
-    "warm-up longer than the run": (["SOLVER.MAX_EPOCHS", "3"], "SOLVER.WARMUP_EPOCHS: 5 must be smaller than SOLVER.MAX_EPOCHS"),
+    "warm-up longer than the run": (
+        ["SOLVER.MAX_EPOCHS", "3"],
+        "SOLVER.WARMUP_EPOCHS: 5 must be smaller than SOLVER.MAX_EPOCHS",
+    ),
     "nothing to train on": (["LOSS.ID", "none", "LOSS.METRIC", "none"], "nothing to train on"),
-    "heads that do not divide": (["MODEL.EMBED_DIM", "100", "MODEL.NUM_HEADS", "3"], "MODEL.EMBED_DIM: 100 features do not divide into MODEL.NUM_HEADS 3"),
-    "own weights without a path": (["MODEL.PRETRAIN_CHOICE", "self"], "MODEL.PRETRAIN_PATH: .* needs the checkpoint's path"),
+    "heads that do not divide": (
+        ["MODEL.EMBED_DIM", "100", "MODEL.NUM_HEADS", "3"],
+        "MODEL.EMBED_DIM: 100 features do not divide into MODEL.NUM_HEADS 3",
+    ),
+    "own weights without a path": (
+        ["MODEL.PRETRAIN_CHOICE", "self"],
+        "MODEL.PRETRAIN_PATH: .* needs the checkpoint's path",
+    ),
     "manifest without its file": (["DATASETS.NAMES", "manifest"], "DATASETS.MANIFEST: .* needs its CSV file"),
     "key without a value": (["SOLVER.BASE_LR"], "'SOLVER.BASE_LR' has no value"),
     "triplet on single images": (["DATALOADER.NUM_INSTANCE", "1"], "NUM_INSTANCE: the triplet loss needs at least 2"),
@@ -132,7 +172,12 @@ TEST: {EVAL: True, RE_RANKING: True, NECK_FEAT: 'before', FEAT_NORM: 'yes'}
 def test_a_file_of_the_original_transreid_loads_unchanged(tmp_path):
     cfg = load_config(write(tmp_path / "original.yml", ORIGINAL))
     assert cfg.MODEL.NAME.startswith("vit_base_patch16_224")
-    assert (cfg.LOSS.METRIC, cfg.LOSS.SOFT_MARGIN, cfg.LOSS.LABEL_SMOOTH, cfg.LOSS.CENTER_WEIGHT) == ("triplet", True, 0.0, 0.0)
+    assert (cfg.LOSS.METRIC, cfg.LOSS.SOFT_MARGIN, cfg.LOSS.LABEL_SMOOTH, cfg.LOSS.CENTER_WEIGHT) == (
+        "triplet",
+        True,
+        0.0,
+        0.0,
+    )
     assert (cfg.MODEL.NUM_PARTS, cfg.MODEL.STRIDE_SIZE, cfg.DATALOADER.SAMPLER) == (3, (12, 12), "pk")
     assert (cfg.DATASETS.NAMES, cfg.DATASETS.ROOT_DIR) == (("market1501",), "../../data")
     assert (cfg.TEST.FEAT_NORM, cfg.TEST.RERANK) == (True, "k-reciprocal")

@@ -39,11 +39,18 @@ def test_arrows_go_down_only(room):
 @pytest.mark.parametrize("key", OPTIONS)
 def test_every_option_has_a_reader(key):
     name = key.rsplit(".")[-1]
-    readers = [path for room in (*GROUND_FLOOR, "processor") for path in SOURCES[room] if path.name not in ("defaults.py", "checks.py", "legacy.py")]
+    readers = [
+        path
+        for room in (*GROUND_FLOOR, "processor")
+        for path in SOURCES[room]
+        if path.name not in ("defaults.py", "checks.py", "legacy.py")
+    ]
     assert any(re.search(rf"\b\w+\.{name}\b", path.read_text()) for path in readers), f"nobody reads {key}"
 
 
-@pytest.mark.parametrize("path", [p for paths in SOURCES.values() for p in paths], ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", [p for paths in SOURCES.values() for p in paths], ids=lambda p: str(p.relative_to(ROOT))
+)
 def test_docstring_examples_run(path):
     name = ".".join(("vitreid", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
     assert doctest.testmod(importlib.import_module(name)).failed == 0

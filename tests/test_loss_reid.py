@@ -67,7 +67,9 @@ def test_label_smoothing_is_that_of_the_original():
     loss = make_loss(LABEL_SMOOTH=0.1)
     loss.heads[0].scores = lambda features: features[:, :5]
     after = F.pad(GOLDEN["logits"], (0, 11))[:, None]
-    torch.testing.assert_close(loss(after, after, GOLDEN["pid"])[0]["id"], GOLDEN["label_smooth.0.1.loss"].squeeze(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        loss(after, after, GOLDEN["pid"])[0]["id"], GOLDEN["label_smooth.0.1.loss"].squeeze(), rtol=1e-6, atol=1e-6
+    )
 
 
 def test_soft_margin_switch_and_margin_reach_the_triplet_loss():

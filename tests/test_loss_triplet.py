@@ -17,7 +17,8 @@ SOFT, HARD = TripletLoss(), TripletLoss(0.3)
 
 
 @pytest.mark.parametrize(
-    ("case", "loss", "normalise"), [("triplet.soft", SOFT, False), ("triplet.m0.3", HARD, False), ("triplet.m0.3.normalized", HARD, True)]
+    ("case", "loss", "normalise"),
+    [("triplet.soft", SOFT, False), ("triplet.m0.3", HARD, False), ("triplet.m0.3.normalized", HARD, True)],
 )
 def test_triplet_loss_equals_the_original(case, loss, normalise):
     features = GOLDEN["feat"].clone().requires_grad_()
@@ -32,9 +33,13 @@ def test_triplet_loss_equals_pytorch_metric_learning_on_an_irregular_batch(margi
     features = torch.randn(30, 8, generator=torch.Generator().manual_seed(1))
     labels = torch.tensor([0] * 11 + [1] * 7 + [2] * 2 + [3] + [4] * 9)  # label 3 has no second image
     euclidean = distances.LpDistance(normalize_embeddings=False)
-    other = losses.TripletMarginLoss(margin or 0.0, smooth_loss=margin is None, distance=euclidean, reducer=reducers.MeanReducer())
+    other = losses.TripletMarginLoss(
+        margin or 0.0, smooth_loss=margin is None, distance=euclidean, reducer=reducers.MeanReducer()
+    )
     triplets = miners.BatchHardMiner(distance=euclidean)(features, labels)
-    torch.testing.assert_close(TripletLoss(margin)(features, labels), other(features, labels, triplets), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        TripletLoss(margin)(features, labels), other(features, labels, triplets), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_farthest_positive_and_nearest_negative_are_taken():
@@ -76,7 +81,9 @@ def test_branches_are_losses_of_their_own():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_features_far_from_the_origin_keep_their_distances(dtype):
     """In fp16 the squared lengths would overflow (65504), in bf16 the differences would vanish."""
-    features = (torch.tensor([[0.0], [2.0], [4.0], [8.0]]) + 256 * torch.ones(16)).to(dtype)  # distances 8, 16, 32 apart
+    features = (torch.tensor([[0.0], [2.0], [4.0], [8.0]]) + 256 * torch.ones(16)).to(
+        dtype
+    )  # distances 8, 16, 32 apart
     with torch.autocast("cpu", torch.bfloat16):
         value = TripletLoss(100.0)(features, torch.tensor([0, 0, 1, 1]))
     assert value.dtype == torch.float32

@@ -10,7 +10,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-
 from vitreid.model import LoadReport, ModelSpec, ReidModel, load_weights
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -55,12 +55,16 @@ def test_cosine_schedule_equals_the_original(case):
     cfg = make_cfg(MAX_EPOCHS=golden["max_epochs"], WARMUP_EPOCHS=golden["warmup_epochs"], BASE_LR=golden["base_lr"])
     cfg.SOLVER.update(WARMUP_FACTOR=golden["warmup_lr_factor"], MIN_LR_FACTOR=golden["lr_min_factor"])
     schedule = build_schedule(cfg, iters_per_epoch=100)
-    assert [schedule.lr(epoch) for epoch in range(1, golden["max_epochs"] + 1)] == pytest.approx(golden["lr_at_epoch"], rel=1e-9)
+    assert [schedule.lr(epoch) for epoch in range(1, golden["max_epochs"] + 1)] == pytest.approx(
+        golden["lr_at_epoch"], rel=1e-9
+    )
 
 
 def test_warm_up_and_minimum_are_the_same_rate_for_all_groups_as_in_the_original():
     """TransReID passes timm's scheduler one absolute start and one absolute minimum; only the peak is a group's own."""
-    schedule = build_schedule(make_cfg(BASE_LR=1.0, WARMUP_EPOCHS=4, MAX_EPOCHS=8, WARMUP_FACTOR=0.1, MIN_LR_FACTOR=0.02), 10)
+    schedule = build_schedule(
+        make_cfg(BASE_LR=1.0, WARMUP_EPOCHS=4, MAX_EPOCHS=8, WARMUP_FACTOR=0.1, MIN_LR_FACTOR=0.02), 10
+    )
     assert schedule.lr(0, 2.0) == schedule.lr(0, 1.0) == pytest.approx(0.1)
     assert schedule.lr(1, 2.0) == pytest.approx(0.1 + (2.0 - 0.1) / 4)
     assert schedule.lr(4, 2.0) == pytest.approx(0.02 + (2.0 - 0.02) / 2)
@@ -68,8 +72,12 @@ def test_warm_up_and_minimum_are_the_same_rate_for_all_groups_as_in_the_original
 
 
 def test_per_iteration_schedule_meets_the_per_epoch_one_at_the_end_of_each_epoch():
-    per_epoch, per_iteration = (build_schedule(make_cfg(PER_ITERATION=flag), iters_per_epoch=7) for flag in (False, True))
-    optimizers = [torch.optim.SGD([{"params": [nn.Parameter(torch.zeros(1))], "lr_factor": 2.0}], lr=1.0) for _ in range(2)]
+    per_epoch, per_iteration = (
+        build_schedule(make_cfg(PER_ITERATION=flag), iters_per_epoch=7) for flag in (False, True)
+    )
+    optimizers = [
+        torch.optim.SGD([{"params": [nn.Parameter(torch.zeros(1))], "lr_factor": 2.0}], lr=1.0) for _ in range(2)
+    ]
     for epoch in range(1, 121):
         per_epoch.apply(optimizers[:1], epoch, 6)
         per_iteration.apply(optimizers[1:], epoch, 6)
@@ -101,13 +109,22 @@ def test_every_schedule_without_warm_up_starts_near_the_peak(name):
 
 def test_default_groups_are_those_of_the_original():
     cfg = make_cfg(BASE_LR=0.01, WEIGHT_DECAY=1e-4, WEIGHT_DECAY_BIAS=5e-5, BIAS_LR_FACTOR=2.0)
-    expected = {name: (0.01, 1e-4) for name in ("pos_embed", "cls_token", "sie.weight", "fc.weight", "norm.weight", "heads.0.weight")}
+    expected = dict.fromkeys(("pos_embed", "cls_token", "sie.weight", "fc.weight", "norm.weight", "heads.0.weight"), (0.01, 0.0001))
     expected |= {"fc.bias": (0.02, 5e-5), "norm.bias": (0.02, 5e-5), "neck.bias": None}
     assert rates(cfg, expected) == expected
 
 
 def test_no_decay_spares_norms_biases_and_embeddings():
-    names = ("pos_embed", "cls_token", "sie.weight", "norm.weight", "norm.bias", "fc.bias", "fc.weight", "heads.0.weight")
+    names = (
+        "pos_embed",
+        "cls_token",
+        "sie.weight",
+        "norm.weight",
+        "norm.bias",
+        "fc.bias",
+        "fc.weight",
+        "heads.0.weight",
+    )
     decays = {name: rate[1] for name, rate in rates(make_cfg(NO_DECAY=True, WEIGHT_DECAY=0.1), names).items()}
     assert {name for name, decay in decays.items() if decay} == {"fc.weight", "heads.0.weight"}
 
@@ -148,10 +165,18 @@ def test_every_optimizer_takes_a_step_and_resumes_with_its_groups(name):
     assert not torch.equal(model.fc.weight, before)
     fresh = build_optimizers(cfg, model, loss)[0]
     fresh.load_state_dict(optimizer.state_dict())
-    assert [group["lr_factor"] for group in fresh.param_groups] == [group["lr_factor"] for group in optimizer.param_groups]
+    assert [group["lr_factor"] for group in fresh.param_groups] == [
+        group["lr_factor"] for group in optimizer.param_groups
+    ]
 
 
-@pytest.mark.parametrize(("key", "build"), [("OPTIMIZER_NAME", lambda cfg: build_optimizers(cfg, Model(), Loss())), ("SCHEDULE", lambda cfg: build_schedule(cfg, 1))])
+@pytest.mark.parametrize(
+    ("key", "build"),
+    [
+        ("OPTIMIZER_NAME", lambda cfg: build_optimizers(cfg, Model(), Loss())),
+        ("SCHEDULE", lambda cfg: build_schedule(cfg, 1)),
+    ],
+)
 def test_unknown_names_are_errors_with_the_choices(key, build):
     with pytest.raises(ValueError, match=rf"SOLVER.{key}: unknown value 'sdg'; choose from "):
         build(make_cfg(**{key: "sdg"}))

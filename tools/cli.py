@@ -14,7 +14,9 @@ USER_ERRORS = (ValueError, OSError, NonFiniteLoss)  # their messages say what to
 def make_parser(description: str) -> argparse.ArgumentParser:
     """Return a parser with the arguments of every tool: --config_file, --traceback, and KEY VALUE overrides."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--config_file", "--config-file", metavar="FILE", help="recipe, e.g. configs/market/vit_base.yml")
+    parser.add_argument(
+        "--config_file", "--config-file", metavar="FILE", help="recipe, e.g. configs/market/vit_base.yml"
+    )
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="options to change, e.g. SOLVER.MAX_EPOCHS 20")
     return parser

@@ -12,8 +12,12 @@ from vitreid.tools.cli import make_parser, run
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = make_parser("Evaluate weights on a test set: CMC, mAP, mINP.")
-    parser.add_argument("--weights", metavar="FILE", help="best.safetensors or last.pth of a run, or a file of the original TransReID")
-    parser.add_argument("--output", metavar="FILE", help="JSON file for the numbers; metrics.json beside the weights if not given")
+    parser.add_argument(
+        "--weights", metavar="FILE", help="best.safetensors or last.pth of a run, or a file of the original TransReID"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", help="JSON file for the numbers; metrics.json beside the weights if not given"
+    )
     return parser
 
 

@@ -13,7 +13,13 @@ from vitreid.tools.cli import make_parser, run
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = make_parser("Train a re-identification model; the results are in the folder OUTPUT_DIR.")
-    parser.add_argument("--resume", nargs="?", const="auto", metavar="LAST.PTH", help="go on from OUTPUT_DIR/last.pth if it is there, or from this file")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="LAST.PTH",
+        help="go on from OUTPUT_DIR/last.pth if it is there, or from this file",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier run in OUTPUT_DIR")
     return parser
 
@@ -27,7 +33,10 @@ def main(argv: list[str] | None = None) -> int:
 def _resume_without_file(words: list[str]) -> list[str]:
     """Keep `--resume KEY VALUE` from taking KEY for the file: only `auto` and `….pth` belong to --resume."""
     following = [*words[1:], ""]
-    return ["--resume=auto" if word == "--resume" and not (after == "auto" or after.endswith(".pth")) else word for word, after in zip(words, following)]
+    return [
+        "--resume=auto" if word == "--resume" and not (after == "auto" or after.endswith(".pth")) else word
+        for word, after in zip(words, following)
+    ]
 
 
 if __name__ == "__main__":

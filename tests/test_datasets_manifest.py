@@ -1,0 +1,101 @@
+"""People's own data as a CSV file."""
+
+import pytest
+from vitreid.datasets.manifest import load_manifest
+
+LINES = [
+    "path,pid,camid,split",
+    "a.jpg,Ann,lobby,train",
+    "sub/b.jpg,Bob,gate,query",
+    "a.jpg,Bob,lobby,gallery",
+]
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a manifest beside two images; return its path."""
+    (tmp_path / "sub").mkdir()
+    for name in ("a.jpg", "sub/b.jpg"):
+        (tmp_path / name).touch()
+
+    def write(lines, encoding="utf-8"):
+        file = tmp_path / "people.csv"
+        file.write_text("\n".join(lines), encoding=encoding)
+        return file
+
+    return write
+
+
+def test_names_may_be_any_text(write):
+    data = load_manifest(write(LINES))
+    assert data.camera_names == ("gate", "lobby")
+    assert data.person_names == {0: "Ann", 1: "Bob"}
+    assert [(record.pid, record.camid) for record in (*data.train, *data.query, *data.gallery)] == [
+        (0, 1),
+        (1, 0),
+        (1, 1),
+    ]
+    assert data.protocol == "same-camera"
+
+
+def test_relative_paths_start_at_the_csv(write, tmp_path, monkeypatch):
+    file = write(LINES)
+    monkeypatch.chdir("/")
+    assert load_manifest(file).query[0].path == str(tmp_path / "sub" / "b.jpg")
+
+
+def test_absolute_paths_stay(write, tmp_path):
+    (tmp_path / "sub" / "c.png").touch()
+    data = load_manifest(write([LINES[0], f"{tmp_path}/sub/c.png,Ann,lobby,train"]))
+    assert data.train[0].path == str(tmp_path / "sub" / "c.png")
+
+
+def test_views_are_optional_and_may_be_unknown(write):
+    data = load_manifest(
+        write([LINES[0] + ",viewid", "a.jpg,1,1,train,front", "a.jpg,1,1,train,", "a.jpg,1,1,train,back"])
+    )
+    assert data.view_names == ("back", "front")
+    assert [record.viewid for record in data.train] == [1, -1, 0]
+
+
+def test_with_one_camera_nothing_is_junk(write):
+    lines = [line.replace("gate", "lobby") for line in LINES]
+    assert load_manifest(write(lines)).protocol == "none"
+
+
+def test_a_spreadsheets_byte_order_mark_is_no_part_of_the_column(write):
+    assert len(load_manifest(write(LINES, encoding="utf-8-sig")).train) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a.jpg,Ann,lobby,test", r"people.csv:3: unknown split 'test'; choose from train, query, gallery"),
+        ("a.jpg,,lobby,train", r"people.csv:3: pid is empty"),
+        ("a.jpg,Ann", r"people.csv:3: camid, split is empty"),
+        ("a.jpg,Ann,lobby,train,more", r"people.csv:3: more values than columns"),
+        ("no.jpg,Ann,lobby,train", r"people.csv:3: no image .*no.jpg; paths start at the CSV file's folder"),
+    ],
+)
+def test_a_bad_line_is_named(write, line, message):
+    with pytest.raises(ValueError, match=message):
+        load_manifest(write([*LINES[:2], line]))
+
+
+def test_missing_column_is_named(write):
+    with pytest.raises(ValueError, match=r"people.csv:1: missing column camid, split; found path, pid"):
+        load_manifest(write(["path,pid", "a.jpg,1"]))
+
+
+def test_query_without_gallery_is_an_error(write):
+    with pytest.raises(ValueError, match="no line has the split gallery"):
+        load_manifest(write(LINES[:3]))
+
+
+def test_empty_and_missing_files_are_errors(write, tmp_path):
+    with pytest.raises(ValueError, match="no line below the column names"):
+        load_manifest(write(LINES[:1]))
+    with pytest.raises(ValueError, match="found nothing"):
+        load_manifest(write([]))
+    with pytest.raises(FileNotFoundError, match=r"DATASETS.MANIFEST: no file"):
+        load_manifest(tmp_path / "nowhere.csv")

@@ -1,0 +1,244 @@
+"""What people really get wrong, each with the message it gets. (Options: test_configs.py; data files: test_datasets_*.py.)"""
+
+import errno
+import os
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from vitreid.configs import load_config
+from vitreid.processor import NonFiniteLoss, train
+from vitreid.tools import test as test_tool
+from vitreid.tools import train as train_tool
+
+
+def run(words, resume=None, overwrite=False):
+    return train(load_config(None, words), resume, overwrite)
+
+
+def error_of(tool, words, capsys) -> str:
+    """The one message a user sees on the terminal: no traceback, exit status 2."""
+    assert tool.main(words) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert "Traceback" not in message
+    return message
+
+
+def test_the_command_line_shows_one_message_and_fails(tiny, capsys):
+    message = error_of(train_tool, [*tiny, "SOLVER.BASE_LRR", "1"], capsys)
+    assert "SOLVER.BASE_LRR: unknown config key; did you mean SOLVER.BASE_LR" in message
+
+
+def test_a_second_run_into_the_same_folder_loses_nothing(tiny, tmp_path):
+    run(tiny)
+    before = (tmp_path / "run" / "last.pth").read_bytes()
+    with pytest.raises(FileExistsError, match=r"already holds a run .*--resume.*--overwrite"):
+        run(tiny)
+    assert (tmp_path / "run" / "last.pth").read_bytes() == before
+
+
+def test_overwrite_replaces_a_run(tiny, tmp_path):
+    run(tiny)
+    run([*tiny, "SOLVER.MAX_EPOCHS", "1"], overwrite=True)
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_output_folder_that_is_a_file(tiny, tmp_path):
+    (tmp_path / "run").write_text("notes")
+    with pytest.raises(NotADirectoryError, match="OUTPUT_DIR: .* is, or lies under, a file"):
+        run(tiny)
+
+
+def test_a_device_that_is_not_there(tiny):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has cuda")
+    with pytest.raises(ValueError, match="MODEL.DEVICE: cuda is not available on this machine; found cpu"):
+        run([*tiny, "MODEL.DEVICE", "cuda"])
+
+
+def test_data_folder_that_does_not_exist(tiny, tmp_path):
+    with pytest.raises((FileNotFoundError, ValueError), match="market1501"):
+        run([*tiny, "DATASETS.ROOT_DIR", str(tmp_path / "nowhere")])
+
+
+def test_empty_data_folder(tiny, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises((FileNotFoundError, ValueError), match="bounding_box_train"):
+        run([*tiny, "DATASETS.ROOT_DIR", str(tmp_path / "empty")])
+
+
+def test_unknown_data_set(tiny):
+    with pytest.raises(ValueError, match="DATASETS.NAMES: unknown data set 'market'; choose from .*market1501"):
+        run([*tiny, "DATASETS.NAMES", "market"])
+
+
+def test_more_identities_per_batch_than_there_are(tiny):
+    with pytest.raises(ValueError, match=r"SOLVER.IMS_PER_BATCH.*8"):
+        run([*tiny, "SOLVER.IMS_PER_BATCH", "64"])
+
+
+def copy_of(people, tmp_path):
+    return shutil.copytree(people / "synthetic", tmp_path / "data")
+
+
+def test_a_truncated_image_is_named(tiny, people, tmp_path):
+    root = copy_of(people, tmp_path)
+    victim = sorted((root / "bounding_box_train").glob("*.jpg"))[3]
+    victim.write_bytes(victim.read_bytes()[:200])
+    with pytest.raises(ValueError, match=victim.name):
+        run([*tiny, "DATASETS.ROOT_DIR", str(root)])
+
+
+def test_a_truncated_image_can_be_skipped_and_is_counted(tiny, people, tmp_path, caplog):
+    root = copy_of(people, tmp_path)
+    victim = sorted((root / "bounding_box_train").glob("*.jpg"))[3]
+    victim.write_bytes(victim.read_bytes()[:200])
+    run([*tiny, "DATASETS.ROOT_DIR", str(root), "DATASETS.CORRUPT", "skip"])
+    assert "47 training images of 8 people" in caplog.text
+
+
+def test_one_image_per_identity(tiny, people, tmp_path):
+    """Repetition fills the batches; the triplet loss still has positives and the run ends with a number."""
+    root = copy_of(people, tmp_path)
+    seen = set()
+    for path in sorted((root / "bounding_box_train").glob("*.jpg")):
+        if path.name[:4] in seen:
+            path.unlink()
+        seen.add(path.name[:4])
+    assert run([*tiny, "DATASETS.ROOT_DIR", str(root)]).mAP > 0
+
+
+def test_pretrained_file_that_does_not_exist(tiny):
+    with pytest.raises(FileNotFoundError, match="MODEL.PRETRAIN_PATH: no file at .*MODEL.PRETRAIN_CHOICE none"):
+        run([*tiny, "MODEL.PRETRAIN_CHOICE", "imagenet", "MODEL.PRETRAIN_PATH", "jx_vit.pth"])
+
+
+def test_pretrained_weights_without_a_network(tiny, monkeypatch):
+    def offline(*args, **kwargs):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("timm.create_model", offline)
+    from vitreid.model.pretrained import fetch_timm
+
+    with pytest.raises(ConnectionError, match=r"cannot be fetched .*Download .* set MODEL.PRETRAIN_PATH"):
+        fetch_timm("vit_tiny_patch16_224")
+
+
+def test_weights_of_another_architecture(tiny, tmp_path, capsys):
+    run(tiny)
+    weights = str(tmp_path / "run" / "best.safetensors")
+    words = [
+        *tiny,
+        "MODEL.EMBED_DIM",
+        "64",
+        "MODEL.PRETRAIN_CHOICE",
+        "self",
+        "MODEL.PRETRAIN_PATH",
+        weights,
+        "OUTPUT_DIR",
+        str(tmp_path / "b"),
+    ]
+    message = error_of(train_tool, words, capsys)
+    assert "does not fit the model" in message
+    assert "MODEL.EMBED_DIM" in message
+
+
+def test_resume_with_another_model(tiny):
+    run(tiny)
+    with pytest.raises(ValueError, match="--resume: the checkpoint does not fit this config's model"):
+        run([*tiny, "MODEL.DEPTH", "3", "SOLVER.MAX_EPOCHS", "3"], resume="auto")
+
+
+def test_resume_from_a_damaged_checkpoint(tiny, tmp_path):
+    run(tiny)
+    last = tmp_path / "run" / "last.pth"
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"last.pth is damaged or not a checkpoint"):
+        run(tiny, resume="auto")
+
+
+def test_resume_from_a_file_that_does_not_exist(tiny):
+    with pytest.raises(FileNotFoundError, match=r"--resume: old.pth does not exist; leave out --resume"):
+        run(tiny, resume="old.pth")
+
+
+def test_resume_from_foreign_weights(tiny, tmp_path):
+    torch.save({"base.cls_token": torch.zeros(1)}, tmp_path / "vit.pth")
+    with pytest.raises(ValueError, match=r"not a last.pth of vitreid; .*MODEL.PRETRAIN_PATH"):
+        run(tiny, resume=str(tmp_path / "vit.pth"))
+
+
+def test_test_without_weights(capsys):
+    assert "no weights to test: give --weights" in error_of(test_tool, [], capsys)
+
+
+def test_test_with_weights_that_do_not_exist(tiny, tmp_path, capsys):
+    run(tiny)
+    message = error_of(test_tool, ["--weights", str(tmp_path / "run" / "bests.safetensors")], capsys)
+    assert "does not exist; the folder holds best.safetensors, last.pth" in message
+
+
+def test_test_with_a_damaged_checkpoint(tmp_path, capsys):
+    (tmp_path / "best.safetensors").write_bytes(b"not safetensors")
+    assert "is damaged or not a safetensors file" in error_of(
+        test_tool, ["--weights", str(tmp_path / "best.safetensors")], capsys
+    )
+
+
+def test_foreign_weights_without_a_config(tmp_path, capsys):
+    torch.save({"base.cls_token": torch.zeros(1)}, tmp_path / "vit.pth")
+    assert "does not carry its config" in error_of(test_tool, ["--weights", str(tmp_path / "vit.pth")], capsys)
+
+
+def test_a_loss_that_is_no_number_stops_with_step_terms_and_files(tiny, tmp_path):
+    run([*tiny, "SOLVER.MAX_EPOCHS", "1"])
+    good = (tmp_path / "run" / "last.pth").read_bytes()
+    with pytest.raises(NonFiniteLoss, match=r"epoch \d+, iteration \d+: .*id .*begins with .*\.jpg.*SOLVER.BASE_LR"):
+        run([*tiny, "SOLVER.BASE_LR", "1e30", "SOLVER.MAX_EPOCHS", "3"], resume="auto")
+    assert (tmp_path / "run" / "last.pth").read_bytes() == good, "the last good checkpoint is intact"
+
+
+@pytest.mark.parametrize("name", ["last.pth", "best.safetensors"])
+def test_a_full_disk_is_named_and_the_earlier_checkpoint_stays(tiny, tmp_path, monkeypatch, name):
+    run(tiny)
+    before = (tmp_path / "run" / name).read_bytes()
+    real = os.replace
+
+    def full(source, target):
+        if str(target).endswith(name):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match=f"cannot write .*{name}.*No space left on device.*free some space"):
+        run([*tiny, "SOLVER.MAX_EPOCHS", "3"], resume="auto")
+    assert (tmp_path / "run" / name).read_bytes() == before
+    assert not list((tmp_path / "run").glob(".*.tmp"))
+
+
+def test_a_write_that_dies_halfway_leaves_the_earlier_checkpoint(tiny, tmp_path, monkeypatch):
+    """As kill -9 in the middle of torch.save: bytes of the new file are on disk, the old one is what loads."""
+    run(tiny)
+
+    def die(state, path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("torch.save", die)
+    with pytest.raises(KeyboardInterrupt):
+        run([*tiny, "SOLVER.MAX_EPOCHS", "3"], resume="auto")
+    assert torch.load(tmp_path / "run" / "last.pth", weights_only=True)["epoch"] == 2
+
+
+def test_images_of_strange_kinds_are_read(tiny, people, tmp_path):
+    """Grey, 16-bit and transparent files become RGB like any other."""
+    root = copy_of(people, tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 32, 4), np.uint8)
+    folder = root / "bounding_box_train"
+    cv2.imwrite(str(folder / "0900_c1s1_000001_00.png"), pixels[..., 0])
+    cv2.imwrite(str(folder / "0900_c2s1_000002_00.PNG"), pixels)
+    cv2.imwrite(str(folder / "0900_c3s1_000003_00.png"), pixels[..., :3].astype(np.uint16) * 257)
+    run([*tiny, "DATASETS.ROOT_DIR", str(root), "SOLVER.MAX_EPOCHS", "1"])
