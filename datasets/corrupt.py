@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from .decode import CorruptImageError, read_image
-from .records import ReidData
+from .records import Record, ReidData
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +19,12 @@ def drop_unreadable(data: ReidData, num_threads: int = 2) -> ReidData:
     if not bad:
         return data
     log.warning("%s: %d unreadable images left out: %s", data.name, len(bad), ", ".join(sorted(bad)[:5]))
-    lists = {split: [r for r in getattr(data, split) if r.path not in bad] for split in ("train", "query", "gallery")}
-    return replace(data, **lists)
+    train, query, gallery = (_without(records, bad) for records in (data.train, data.query, data.gallery))
+    return replace(data, train=train, query=query, gallery=gallery)
+
+
+def _without(records: list[Record], bad: set[str]) -> list[Record]:
+    return [record for record in records if record.path not in bad]
 
 
 def _unreadable(paths: Iterable[str], num_threads: int) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -41,11 +42,11 @@ def draw_person(sketch: Sketch, person: Person, pose: Pose) -> None:
     steps: list[tuple[float, Callable[[], None]]] = []  # (depth, drawing): painted from far to near
     for side in (-1, 1):
         depth = frame.depth(0.1 * side, 0.0)
-        steps.append((0.3 * depth - 0.08, lambda side=side: _draw_leg(sketch, frame, person, pose, side)))
-        steps.append((depth + 1e-3, lambda side=side: _draw_arm(sketch, frame, person, pose, side)))
-    steps.append((0.0, lambda: _draw_torso(sketch, frame, person)))
-    steps.append((0.02, lambda: draw_head(sketch, frame, person)))
-    steps.append((frame.depth(*_BAG_AT[person.bag]), lambda: draw_bag(sketch, frame, person)))
+        steps.append((0.3 * depth - 0.08, partial(_draw_leg, sketch, frame, person, pose, side)))
+        steps.append((depth + 1e-3, partial(_draw_arm, sketch, frame, person, pose, side)))
+    steps.append((0.0, partial(_draw_torso, sketch, frame, person)))
+    steps.append((0.02, partial(draw_head, sketch, frame, person)))
+    steps.append((frame.depth(*_BAG_AT[person.bag]), partial(draw_bag, sketch, frame, person)))
     for _, draw in sorted(steps, key=lambda step: step[0]):
         draw()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -86,7 +86,7 @@ class ReidData:
         return _names_used((record.viewid for record in self.train), self.view_names)
 
 
-def _names_used(ids, names: tuple[str, ...]) -> tuple[str, ...]:
+def _names_used(ids: Iterable[int], names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(names[index] for index in sorted(set(ids)) if index >= 0)
 
 

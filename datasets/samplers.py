@@ -112,12 +112,12 @@ def _arrange(rng: np.random.Generator, groups: np.ndarray, num_rows: int) -> tup
     order = rng.permutation(len(groups))
     identity = np.repeat(order, groups[order])
     group = np.arange(len(identity)) - np.repeat(np.cumsum(groups[order]) - groups[order], groups[order])
-    identity, group = identity.reshape(num_rows, -1), group.reshape(num_rows, -1)
+    identities, numbers = identity.reshape(num_rows, -1), group.reshape(num_rows, -1)
     for row in range(num_rows):
-        above = identity[row - 1] if row else None
-        columns = _free_shuffle(rng, identity[row], above)
-        identity[row, columns], group[row, columns] = identity[row].copy(), group[row].copy()
-    return identity, group
+        above = identities[row - 1] if row else None
+        columns = _free_shuffle(rng, identities[row], above)
+        identities[row, columns], numbers[row, columns] = identities[row].copy(), numbers[row].copy()
+    return identities, numbers
 
 
 def _free_shuffle(rng: np.random.Generator, row: np.ndarray, above: np.ndarray | None) -> np.ndarray:

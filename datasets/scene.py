@@ -165,7 +165,7 @@ def _occlude(image: np.ndarray, rng: np.random.Generator) -> None:
 def _expose(camera: Camera, image: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """Turn the drawn scene into what the camera makes of it."""
     small = (max(8, round(size[1] * camera.detail)), max(16, round(size[0] * camera.detail)))
-    light = cv2.resize(image, small, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    light: np.ndarray = cv2.resize(image, small, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     blur = camera.blur * rng.uniform(0.6, 1.4)
     light = cv2.GaussianBlur(light, (0, 0), max(0.1, blur))
     grey = light.mean(2, keepdims=True)

@@ -17,7 +17,7 @@ Items = tuple[np.ndarray, np.ndarray]  # relevant and junk gallery indices of on
 def ranks_in_row(scores: np.ndarray, relevant: np.ndarray, junk: np.ndarray) -> np.ndarray:
     """Return the ascending ranks (R,) of the `relevant` indices in one row of scores (G,); junk scores are overwritten.
 
-    Only scores that beat the worst relevant one are sorted, by value: faster than an argsort of the row by far.
+    Only scores that reach the worst relevant one are sorted, and by value: no argsort of the row.
     """
     scores[junk] = -np.inf
     wanted = scores[relevant]

@@ -83,7 +83,7 @@ def expanded_neighbours(neighbours: Neighbours, k1: int) -> sparse.csr_array:
 
 def average_weights(weights: sparse.csr_array, neighbours: Neighbours, k2: int) -> sparse.csr_array:
     """Return each row as the mean of its first `k2` neighbours' rows (local query expansion)."""
-    return weights if k2 == 1 else (neighbours.within(k2) @ weights / np.float32(k2)).tocsr()
+    return (neighbours.within(k2) @ weights / np.float32(k2)).tocsr()
 
 
 def jaccard_distances(queries: sparse.csr_array, gallery: sparse.csc_array) -> Tensor:

@@ -14,6 +14,7 @@ from .ranks import ranks_on_cpu, ranks_on_device
 from .result import RetrievalResult, result_of_ranks
 
 Scores = Callable[[int, int], Tensor]  # start, stop of a block of queries -> its scores (B, G), free to be overwritten
+AllLabels = tuple[Labels, Labels, Labels, Labels]  # q_pids, g_pids, q_camids, g_camids
 BLOCK_ELEMENTS = 2**24  # scores held at once: 64 MiB of float32
 
 
@@ -48,7 +49,8 @@ def evaluate_retrieval(
     """
     query, gallery = pair_of_features(query, gallery)
     scores = similarity(query, gallery, metric)
-    return _evaluate(scores, len(query), len(gallery), (q_pids, g_pids, q_camids, g_camids), protocol, max_rank, block)
+    size = len(query), len(gallery)
+    return _evaluate(scores, size, (q_pids, g_pids, q_camids, g_camids), protocol, max_rank, block)
 
 
 def evaluate_distances(
@@ -69,34 +71,35 @@ def evaluate_distances(
         check_finite("distances", distances[start:stop], start)
         return -distances[start:stop]
 
-    return _evaluate(scores, *distances.shape, (q_pids, g_pids, q_camids, g_camids), protocol, max_rank, block)
+    size = len(distances), distances.shape[1]
+    return _evaluate(scores, size, (q_pids, g_pids, q_camids, g_camids), protocol, max_rank, block)
 
 
 def _evaluate(
-    scores: Scores,
-    num_queries: int,
-    num_gallery: int,
-    labels: tuple[Labels, ...],
-    protocol: str,
-    max_rank: int,
-    block: int | None,
+    scores: Scores, size: tuple[int, int], labels: AllLabels, protocol: str, max_rank: int, block: int | None
 ) -> RetrievalResult:
     if max_rank < 1:
         raise ValueError(f"max_rank: the CMC curve needs 1 or more ranks, got {max_rank}")
     if block is not None and block < 1:
         raise ValueError(f"block: 1 or more queries at a time, got {block}")
-    names = ("q_pids", "g_pids", "q_camids", "g_camids")
-    sizes = ((num_queries, "query"), (num_gallery, "gallery")) * 2
-    matches = Matches(
-        *(as_labels(name, values, *size) for name, values, size in zip(names, labels, sizes, strict=True)), protocol
-    )
+    matches = _matches(labels, size, protocol)
     ranks: list[np.ndarray] = []
-    for start, stop in blocks(num_queries, block or max(64, BLOCK_ELEMENTS // num_gallery)):
+    for start, stop in blocks(size[0], block or max(64, BLOCK_ELEMENTS // size[1])):
         values = scores(start, stop)
-        ranks += (ranks_on_cpu if values.device.type == "cpu" else ranks_on_device)(
-            values, [matches.of(i) for i in range(start, stop)]
-        )
+        find_ranks = ranks_on_cpu if values.device.type == "cpu" else ranks_on_device
+        ranks += find_ranks(values, [matches.of(i) for i in range(start, stop)])
     return result_of_ranks(ranks, max_rank)
+
+
+def _matches(labels: AllLabels, size: tuple[int, int], protocol: str) -> Matches:
+    q_pids, g_pids, q_camids, g_camids = labels
+    return Matches(
+        as_labels("q_pids", q_pids, size[0], "query"),
+        as_labels("g_pids", g_pids, size[1], "gallery"),
+        as_labels("q_camids", q_camids, size[0], "query"),
+        as_labels("g_camids", g_camids, size[1], "gallery"),
+        protocol,
+    )
 
 
 def blocks(count: int, size: int) -> Iterator[tuple[int, int]]:
@@ -122,9 +125,7 @@ def similarity(query: Tensor, gallery: Tensor, metric: str) -> Scores:
     @torch.no_grad()
     def scores(start: int, stop: int) -> Tensor:
         nonlocal buffer
-        if (
-            len(buffer) < stop - start
-        ):  # one buffer for all blocks: fresh memory costs as much as the product's last third
+        if len(buffer) < stop - start:  # one buffer for all blocks: the pages of a fresh one cost time
             buffer = gallery.new_empty(stop - start, len(gallery))
         block = torch.addmm(offset, query[start:stop], gallery.T, out=buffer[: stop - start])
         return block if factor is None else block.mul_(factor)

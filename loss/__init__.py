@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 # LOSS.ID -> a classifier of D features and C classes.
-HEADS: dict[str, Callable[[CfgNode, int, int], nn.Module]] = {
+HEADS: dict[str, Callable[[CfgNode, int, int], SoftmaxHead]] = {
     "softmax": lambda cfg, dim, classes: SoftmaxHead(dim, classes),
     "arcface": lambda cfg, dim, classes: ArcFace(dim, classes, cfg.LOSS.SCALE, cfg.LOSS.ID_MARGIN),
     "cosface": lambda cfg, dim, classes: CosFace(dim, classes, cfg.LOSS.SCALE, cfg.LOSS.ID_MARGIN),

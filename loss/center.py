@@ -30,9 +30,8 @@ class CenterLoss(nn.Module):
         centers = self.centers[labels]  # (B, D)
         for_features = mean_squared_distance(features, centers.detach())
         for_centers = mean_squared_distance(features.detach(), centers)
-        return self.weight * for_features + (
-            for_centers - for_centers.detach()
-        )  # the second part is 0, with a gradient
+        value_free = for_centers - for_centers.detach()  # 0, with a gradient
+        return self.weight * for_features + value_free
 
 
 def mean_squared_distance(features: Tensor, centers: Tensor) -> Tensor:

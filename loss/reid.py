@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .center import CenterLoss
+from .heads import SoftmaxHead
 from .precision import in_float32
 
 
@@ -27,7 +29,7 @@ class ReidLoss(nn.Module):
 
     def __init__(
         self,
-        heads: Sequence[nn.Module],
+        heads: Sequence[SoftmaxHead],
         metric: nn.Module | None = None,
         center: CenterLoss | None = None,
         *,
@@ -63,8 +65,9 @@ class ReidLoss(nn.Module):
 
     def id_losses(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the ID loss of each branch (K,) and the accuracy of the first ()."""
-        scores = [head.scores(feature) for head, feature in zip(self.heads, features.unbind(1), strict=True)]
-        logits = [head.penalise(score, labels) for head, score in zip(self.heads, scores, strict=True)]
+        heads = cast("list[SoftmaxHead]", list(self.heads))
+        scores = [head.scores(feature) for head, feature in zip(heads, features.unbind(1), strict=True)]
+        logits = [head.penalise(score, labels) for head, score in zip(heads, scores, strict=True)]
         losses = [F.cross_entropy(logit, labels, label_smoothing=self.label_smooth) for logit in logits]
         return torch.stack(losses), (scores[0].detach().argmax(1) == labels).float().mean()
 

@@ -42,7 +42,7 @@ def pairwise_distances(features: Tensor) -> Tensor:
 def mine_hardest(distances: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return each image's farthest positive and nearest negative, both (..., B), and whether it has both, (B,)."""
     same = labels[:, None] == labels[None, :]
-    others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    farthest_positive = distances.masked_fill(~(same & others), -torch.inf).max(-1).values
+    farthest_positive = distances.masked_fill(~same, -torch.inf).max(-1).values  # no farther than itself: none
     nearest_negative = distances.masked_fill(same, torch.inf).min(-1).values
-    return farthest_positive, nearest_negative, (same & others).any(-1) & (~same).any(-1)
+    num_same = same.sum(-1)  # itself included
+    return farthest_positive, nearest_negative, (num_same > 1) & (num_same < len(labels))

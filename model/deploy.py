@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from .files import write_atomically
 from .read import SPEC
 from .reid import ReidModel
 from .spec import ModelSpec
@@ -27,21 +27,9 @@ def save_deploy(path: str | Path, model: ReidModel, meta: Mapping[str, Any]) -> 
     Raises:
         OSError: the file cannot be written; the earlier one is intact.
     """
-    path = Path(path)
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     about = {SPEC: json.dumps(model.spec.to_dict()), META: json.dumps(dict(meta))}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(tensors, temporary, metadata=about)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        raise OSError(
-            f"cannot write {path}: {error}; free some space or choose another folder. Any earlier {path.name} is intact"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=about))
 
 
 def load_deploy(path: str | Path, device: str | torch.device = "cpu") -> tuple[ReidModel, dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .files import write_atomically
+from ..model.files import write_atomically
 
 FORMAT = "vitreid-last-1"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import tqdm
 
-from .files import write_text_atomically
+from ..model.files import write_text_atomically
 
 LOGGER = logging.getLogger("vitreid")
 

@@ -15,11 +15,11 @@ from ..configs import load_config, parse_config
 from ..datasets import Preprocess, ReidData, build_test_data
 from ..evaluation import RetrievalResult
 from ..model import ModelSpec, ReidModel, build_model, load_deploy, load_weights
+from ..model.files import write_text_atomically
 from .build import build_evaluator
 from .checkpoint import load_last
 from .device import pick_device, pick_precision
 from .evaluate import result_table
-from .files import write_text_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -124,8 +124,12 @@ def test_blocks_do_not_change_the_result(monkeypatch, reranked):
     )
 
 
+def test_each_of_many_copies_is_its_own_first_neighbour():
+    index = neighbours.find_neighbours(torch.ones(12, 4), 3).index
+    assert index[:, 0].tolist() == list(range(12))
+
+
 def test_copies_of_one_crop_give_finite_distances():
-    """More exact copies than k1 + 1: each crop must still be its own neighbour."""
     distances = k_reciprocal(torch.ones(3, 4), torch.ones(9, 4), 2, 2, 0.3)
     assert torch.isfinite(distances).all()
     assert ((distances >= 0) & (distances <= 1)).all()

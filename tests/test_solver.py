@@ -109,7 +109,9 @@ def test_every_schedule_without_warm_up_starts_near_the_peak(name):
 
 def test_default_groups_are_those_of_the_original():
     cfg = make_cfg(BASE_LR=0.01, WEIGHT_DECAY=1e-4, WEIGHT_DECAY_BIAS=5e-5, BIAS_LR_FACTOR=2.0)
-    expected = dict.fromkeys(("pos_embed", "cls_token", "sie.weight", "fc.weight", "norm.weight", "heads.0.weight"), (0.01, 0.0001))
+    expected = dict.fromkeys(
+        ("pos_embed", "cls_token", "sie.weight", "fc.weight", "norm.weight", "heads.0.weight"), (0.01, 0.0001)
+    )
     expected |= {"fc.bias": (0.02, 5e-5), "norm.bias": (0.02, 5e-5), "neck.bias": None}
     assert rates(cfg, expected) == expected
 

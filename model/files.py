@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 
 def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
     """Call `write(temporary path)`, then put the result in `path`'s place in one step.
@@ -21,8 +23,9 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
         write(temporary)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner can read
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch.save reports a full disk as a RuntimeError
         raise OSError(
             f"cannot write {path}: {error}; free some space or choose another OUTPUT_DIR. Any earlier {path.name} is intact"
         ) from error
@@ -33,3 +36,10 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
 def write_text_atomically(path: str | Path, text: str) -> None:
     """Write `text` to `path`, atomically."""
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8") and None)
+
+
+def _umask() -> int:
+    """Return the permissions that new files must not have; the system only tells them while setting them."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
