@@ -73,7 +73,11 @@ OPTIONS: dict[str, Option] = {
     "MODEL.JPM": Option(
         False, "jigsaw patch module: local branches on shifted and shuffled patches [TransReID, section 3.3]"
     ),
-    "MODEL.SHIFT_NUM": Option(5, "JPM: tokens, class token included, before the cut: 5 moves 4 patches from the front to the end [TransReID]", at_least=0),
+    "MODEL.SHIFT_NUM": Option(
+        5,
+        "JPM: tokens, class token included, before the cut: 5 moves 4 patches from the front to the end [TransReID]",
+        at_least=0,
+    ),
     "MODEL.SHUFFLE_GROUP": Option(2, "JPM: groups of the patch shuffle", at_least=1),
     "MODEL.NUM_PARTS": Option(4, "JPM: number of local branches", at_least=1),
     "MODEL.RE_ARRANGE": Option(True, "JPM: shift and shuffle the patches; False cuts them into parts in their order"),

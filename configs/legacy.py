@@ -31,13 +31,13 @@ def _backbone(value: str) -> Values:
 
 
 def _metric(value: str) -> Values:
-    known = {
-        "triplet": {"LOSS.METRIC": "triplet"},
-        "triplet_center": {"LOSS.METRIC": "triplet", "LOSS.CENTER_WEIGHT": 0.0005},
-    }
-    return known.get(value, {"LOSS.METRIC": value})
+    return METRICS.get(value, {"LOSS.METRIC": value})
 
 
+METRICS: dict[str, Values] = {
+    "triplet": {"LOSS.METRIC": "triplet"},
+    "triplet_center": {"LOSS.METRIC": "triplet", "LOSS.CENTER_WEIGHT": 0.0005},
+}
 BACKBONES: dict[str, Values] = {
     "vit_base_patch16_224_TransReID": {"MODEL.NAME": "vit_base_patch16_224.orig_in21k_ft_in1k"},
     "deit_base_patch16_224_TransReID": {"MODEL.NAME": "vit_base_patch16_224.orig_in21k_ft_in1k"},

@@ -45,6 +45,11 @@ def build_data(cfg: CfgNode) -> ReidData:
     test = _resolve(cfg.DATASETS.TEST, "TEST") if cfg.DATASETS.TEST else names[0]
     parts = {name: _load(cfg, name) for name in dict.fromkeys([*names, test])}
     data = join(parts, train=names, test=test)
+    if not data.train:
+        raise FileNotFoundError(
+            f"DATASETS.NAMES: {', '.join(names)} has no training images (folder bounding_box_train, or split train of a "
+            "manifest); tools/test.py needs none, tools/train.py does"
+        )
     if cfg.DATASETS.VAL_IDS:
         data = hold_out(data, cfg.DATASETS.VAL_IDS, cfg.DATASETS.SPLIT_SEED)
     return data
@@ -87,10 +92,8 @@ def build_train_loader(
     Args:
         cameras, views: the names of the rows of the model's tables.
     Raises:
-        ValueError: there is no training image, or too few identities for a batch.
+        ValueError: too few identities for a batch.
     """
-    if not data.train:
-        raise ValueError(f"DATASETS.NAMES: {data.name} has no training images")
     preprocess = build_preprocess(cfg, train=True)
     loader = cfg.DATALOADER
     return TrainLoader(

@@ -49,11 +49,14 @@ def load_dukemtmc(root: str | Path) -> ReidData:
 def load_published(root: str | Path, published: Published) -> ReidData:
     """Read a data set in Market-1501's layout, and warn if its size is not the published one.
 
+    The training folder may be missing: a trained model is evaluated without it.
+
     Raises:
         FileNotFoundError: there is no such folder, or one of its parts holds no image.
     """
-    folder = find_folder(root, published, SUBSETS)
-    subsets = [_read(folder / subset, published) for subset in SUBSETS]
+    folder = find_folder(root, published, SUBSETS[1:])
+    there = [subset for subset in SUBSETS if (folder / subset).exists()]
+    subsets = [_read(folder / subset, published) if subset in there else [] for subset in SUBSETS]
     rows, names = name_cameras((record for subset in subsets for record in subset), published.name)
     train, query, gallery = ([replace(record, camid=rows[record.camid]) for record in subset] for subset in subsets)
     return check_counts(ReidData(published.name, train, query, gallery, names), published.counts)

@@ -42,7 +42,7 @@ class Camera:
 def make_cameras(number: int, seed: int) -> list[Camera]:
     """Draw `number` cameras; their viewpoints are spread around the people, their exposures from dark to bright."""
     rng = np.random.default_rng([seed, 2])
-    exposures = np.linspace(0.7, 1.2, number)[rng.permutation(number)]
+    exposures = np.linspace(0.75, 1.2, number)[rng.permutation(number)]
     return [_draw_camera(rng, 2 * np.pi * place / number, exposures[place]) for place in range(number)]
 
 
@@ -53,7 +53,7 @@ def _draw_camera(rng: np.random.Generator, yaw: float, exposure: float) -> Camer
         detail=rng.uniform(0.4, 0.9),
         gain=exposure * np.exp(rng.normal(0, 0.11, 3)),
         gamma=rng.uniform(0.8, 1.3),
-        haze=rng.uniform(0, 0.14),
+        haze=rng.uniform(0, 0.12),
         colour=rng.uniform(0.5, 1.1),
         blur=rng.uniform(0.2, 1.0),
         noise=rng.uniform(0.005, 0.025),
@@ -112,7 +112,7 @@ def photograph(
 
 
 def _draw_pose(rng: np.random.Generator, camera: Camera) -> Pose:
-    yaw = camera.yaw + rng.normal(0, 0.45) + (np.pi if rng.random() < 0.2 else 0.0)
+    yaw = camera.yaw + rng.normal(0, 0.4) + (np.pi if rng.random() < 0.2 else 0.0)
     return Pose(yaw, rng.uniform(0, 2 * np.pi), rng.uniform(0.05, 0.5), rng.uniform(0.05, 0.6), camera.tilt)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 
-def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Call `write(temporary path)`, then put the result in `path`'s place in one step.
 
     A process killed while writing leaves `path` as it was.
@@ -35,7 +35,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
 
 def write_text_atomically(path: str | Path, text: str) -> None:
     """Write `text` to `path`, atomically."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8") and None)
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _umask() -> int:

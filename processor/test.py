@@ -109,7 +109,7 @@ def _read_foreign(path: Path, cfg: CfgNode, data: ReidData) -> Weights:
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.PRETRAIN_CHOICE = "none"
-    model = build_model(cfg, data.train_cameras, data.train_views)
+    model = build_model(cfg, data.train_cameras or data.camera_names, data.train_views or data.view_names)
     logger.info("%s", load_weights(model, path))
     return Weights(model, {})
 

@@ -1,6 +1,9 @@
 """Small data and a small model that every test can train in a second."""
 
 import logging
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes share two cores; set before torch is imported
 
 import pytest
 from vitreid.datasets.synthetic import Plan, generate

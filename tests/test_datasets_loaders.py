@@ -162,8 +162,8 @@ def test_no_training_images_is_an_error(config, tmp_path):
     (tmp_path / "a.jpg").touch()
     (tmp_path / "people.csv").write_text("path,pid,camid,split\na.jpg,1,1,query\na.jpg,1,2,gallery\n")
     cfg = config("DATASETS.NAMES", "manifest", "DATASETS.MANIFEST", str(tmp_path / "people.csv"))
-    with pytest.raises(ValueError, match=r"DATASETS.NAMES: manifest has no training images"):
-        build_train_loader(cfg, build_data(cfg))
+    with pytest.raises(FileNotFoundError, match=r"DATASETS.NAMES: manifest has no training images"):
+        build_data(cfg)
 
 
 def test_unknown_data_set_names_the_choices(config):
