@@ -11,8 +11,15 @@ from yacs.config import CfgNode
 from .. import __version__
 from ..configs import dump_config
 from ..datasets import Preprocess, ReidData, build_eval_loader, build_preprocess
+from ..model import ReidModel, set_fused_attention
 from .evaluate import Evaluator, Rerank
 from .extract import EmbedSettings
+
+
+def place(model: ReidModel, device: torch.device) -> ReidModel:
+    """Move the model to the device, with the attention kernel that is fastest there."""
+    set_fused_attention(model, fused=device.type != "cpu")
+    return model.to(device)
 
 
 def embed_settings(cfg: CfgNode) -> EmbedSettings:

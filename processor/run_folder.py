@@ -66,9 +66,17 @@ class RunFolder:
             write_text_atomically(self.metrics, "".join(row + "\n" for row in kept))
 
     def write_epoch(self, row: Mapping[str, float]) -> None:
-        """Append one epoch's numbers to metrics.jsonl and to the TensorBoard events."""
-        with open(self.metrics, "a", encoding="utf-8") as file:
-            file.write(json.dumps({name: _json_number(value) for name, value in row.items()}) + "\n")
+        """Append one epoch's numbers to metrics.jsonl and to the TensorBoard events.
+
+        Raises:
+            OSError: metrics.jsonl cannot be written; names it.
+        """
+        line = json.dumps({name: _json_number(value) for name, value in row.items()}) + "\n"
+        try:
+            with open(self.metrics, "a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            raise OSError(f"cannot write {self.metrics}: {error}; free some space, then --resume") from error
         for name, value in row.items():
             self._writer().add_scalar(name, value, row["epoch"])
         self._writer().flush()

@@ -16,7 +16,7 @@ from ..datasets import Preprocess, ReidData, build_test_data
 from ..evaluation import RetrievalResult
 from ..model import ModelSpec, ReidModel, build_model, load_deploy, load_weights
 from ..model.files import write_text_atomically
-from .build import build_evaluator
+from .build import build_evaluator, place
 from .checkpoint import load_last
 from .device import pick_device, pick_precision
 from .evaluate import result_table
@@ -117,7 +117,7 @@ def _read_foreign(path: Path, cfg: CfgNode, data: ReidData) -> Weights:
 def _evaluate(cfg: CfgNode, data: ReidData, weights: Weights) -> RetrievalResult:
     device = pick_device(cfg.MODEL.DEVICE)
     precision = pick_precision(cfg.SOLVER.PRECISION, device)
-    model = weights.model.to(device).eval()
+    model = place(weights.model, device).eval()
     preprocess = Preprocess.from_dict(weights.about["preprocess"]) if weights.about else None
     return build_evaluator(cfg, data, model, device, precision, preprocess)(model)
 

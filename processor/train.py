@@ -14,9 +14,9 @@ from ..configs import dump_config, parse_config
 from ..datasets import build_data, build_train_loader, label_map
 from ..evaluation import RetrievalResult
 from ..loss import build_loss
-from ..model import build_model, save_deploy, set_fused_attention
+from ..model import build_model, save_deploy
 from ..solver import EMA, build_optimizers, build_schedule
-from .build import build_evaluator, describe_model
+from .build import build_evaluator, describe_model, place
 from .checkpoint import load_last, save_last, seed_everything
 from .device import pick_device, pick_precision
 from .evaluate import result_table
@@ -88,8 +88,7 @@ class Run:
         if resumed:  # the weights come from the checkpoint, the pretrained file may be gone
             cfg.defrost()
             cfg.MODEL.PRETRAIN_CHOICE = "none"
-        model = build_model(cfg, self.data.train_cameras, self.data.train_views)
-        set_fused_attention(model, fused=self.device.type != "cpu")
+        model = place(build_model(cfg, self.data.train_cameras, self.data.train_views), self.device)
         loss = build_loss(cfg, len(self.labels), model.embed_dim, model.num_branches)
         return TrainingModule(model, loss)
 

@@ -41,6 +41,7 @@ def visible_log(caplog):
     logger = logging.getLogger("vitreid")
     logger.addHandler(caplog.handler)
     logger.setLevel(logging.INFO)
+    logger.propagate = False
     yield
     logger.removeHandler(caplog.handler)
     logger.propagate = True
