@@ -40,12 +40,21 @@ def _check_loss(cfg: CfgNode) -> None:
         raise ValueError("LOSS.ID and LOSS.METRIC are both none: nothing to train on; set one of them")
     if cfg.LOSS.METRIC == "triplet" and cfg.DATALOADER.SAMPLER == "pk" and cfg.DATALOADER.NUM_INSTANCE < 2:
         raise ValueError("DATALOADER.NUM_INSTANCE: the triplet loss needs at least 2 images per identity, got 1")
+    if (
+        cfg.LOSS.METRIC == "triplet"
+        and cfg.SOLVER.IMS_PER_BATCH < 2 * cfg.DATALOADER.NUM_INSTANCE
+        and cfg.DATALOADER.SAMPLER == "pk"
+    ):
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH: {cfg.SOLVER.IMS_PER_BATCH} images are one identity of DATALOADER.NUM_INSTANCE "
+            f"{cfg.DATALOADER.NUM_INSTANCE}; the triplet loss needs two, take {2 * cfg.DATALOADER.NUM_INSTANCE} or more"
+        )
 
 
 def _check_model(cfg: CfgNode) -> None:
     model = cfg.MODEL
-    patch = re.search(r"patch(\d+)", model.NAME)
-    if patch and max(model.STRIDE_SIZE) > int(patch[1]):
+    patch = re.match(r"(?:vit|deit)_.*patch(\d+)", model.NAME)  # others have a stride of their own
+    if patch and model.STEM == "patch" and max(model.STRIDE_SIZE) > int(patch[1]):
         raise ValueError(
             f"MODEL.STRIDE_SIZE: {model.STRIDE_SIZE} is larger than the patch of {model.NAME} ({patch[1]} pixels), "
             "pixels between patches would be lost; take the patch size or less"

@@ -15,7 +15,16 @@ def _renamed(key: str) -> Rule:
 
 def _switch(key: str, on: Any = True, off: Any = False) -> Rule:
     """A rule for the original's 'on' / 'off' / 'yes' / 'no' / True / False."""
-    return lambda value: {key: on if str(value).lower() in ("on", "yes", "true") else off}
+
+    def rule(value: Any) -> Values:
+        word = str(value).lower()
+        if word not in SWITCH:
+            raise ValueError(
+                f"{key}: unknown value {value!r} of the original's switch; choose from {', '.join(SWITCH)}"
+            )
+        return {key: on if SWITCH[word] else off}
+
+    return rule
 
 
 def _ignored(value: Any) -> Values:
@@ -38,10 +47,11 @@ METRICS: dict[str, Values] = {
     "triplet": {"LOSS.METRIC": "triplet"},
     "triplet_center": {"LOSS.METRIC": "triplet", "LOSS.CENTER_WEIGHT": 0.0005},
 }
+SWITCH = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
 BACKBONES: dict[str, Values] = {
     "vit_base_patch16_224_TransReID": {"MODEL.NAME": "vit_base_patch16_224.orig_in21k_ft_in1k"},
-    "deit_base_patch16_224_TransReID": {"MODEL.NAME": "vit_base_patch16_224.orig_in21k_ft_in1k"},
-    "vit_small_patch16_224_TransReID": {
+    "deit_base_patch16_224_TransReID": {"MODEL.NAME": "deit_base_patch16_224.fb_in1k"},
+    "vit_small_patch16_224_TransReID": {  # of its attention, the missing bias and the scale 768 ** -0.5 are not reproduced
         "MODEL.NAME": "vit_small_patch16_224",
         "MODEL.EMBED_DIM": 768,
         "MODEL.DEPTH": 8,
@@ -53,12 +63,9 @@ BACKBONES: dict[str, Values] = {
 SAMPLERS = {"softmax_triplet": "pk", "softmax": "shuffle", "id_triplet": "pk", "id": "shuffle"}
 
 LEGACY: dict[str, Rule] = {
-    "tMODEL.PRETRAIN_CHOICE": _renamed(
-        "MODEL.PRETRAIN_CHOICE"
-    ),  # a slip of the pen in its DukeMTMC/vit_transreid_384.yml
     "MODEL.TRANSFORMER_TYPE": _backbone,
     "MODEL.DEVICE_ID": _ignored,  # the visible devices are the user's choice: CUDA_VISIBLE_DEVICES
-    "MODEL.DIST_TRAIN": _ignored,  # found from torchrun's environment
+    "MODEL.DIST_TRAIN": _ignored,
     "MODEL.LAST_STRIDE": _ignored,
     "MODEL.COS_LAYER": _ignored,  # read an attribute that the original never made
     "MODEL.ID_LOSS_TYPE": _renamed("LOSS.ID"),
@@ -114,7 +121,7 @@ def translate(values: Values) -> tuple[Values, list[str]]:
     A file that names `MODEL.TRANSFORMER_TYPE` is taken for one of the original's: where it is silent, the original's
     defaults hold rather than ours.
     """
-    values = dict(values)
+    values = {key.replace("tMODEL.", "MODEL."): value for key, value in values.items()}  # a slip of the pen in one file
     result: Values = dict(ORIGINAL_DEFAULTS) if "MODEL.TRANSFORMER_TYPE" in values else {}
     if values.get("MODEL.NAME") == "transformer":
         del values["MODEL.NAME"]  # TRANSFORMER_TYPE says which
@@ -128,6 +135,10 @@ def translate(values: Values) -> tuple[Values, list[str]]:
         notices.append(
             f"{key} {value!r} -> " + (", ".join(f"{k} {v!r}" for k, v in new.items()) or "not needed, left out")
         )
+    if values.get("DATALOADER.SAMPLER") == "softmax" or (
+        "MODEL.TRANSFORMER_TYPE" in values and "DATALOADER.SAMPLER" not in values
+    ):
+        result["LOSS.METRIC"] = "none"  # the original's plain sampler means the ID loss alone
     return result, notices
 
 

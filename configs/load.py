@@ -31,19 +31,18 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
         ValueError: unknown key, wrong type, impossible value; the message names the key and what is accepted.
         FileNotFoundError: the recipe, or the `_BASE_` it names, does not exist.
     """
-    values = _read_recipe(Path(path)) if path else {}
-    values.update(_parse_overrides(overrides))
-    return make_config(values)
+    return make_config(_read_recipe(Path(path)) if path else {}, _parse_overrides(overrides))
 
 
-def make_config(values: Mapping[str, Any]) -> CfgNode:
-    """Return the frozen, checked config that differs from the defaults by `values` (`{"SOLVER.BASE_LR": 0.01}`)."""
-    values, notices = translate(dict(values))
-    for notice in notices:
-        logger.warning("original TransReID key: %s", notice)
+def make_config(*layers: Mapping[str, Any]) -> CfgNode:
+    """Return the frozen, checked config that differs from the defaults by `layers` (`{"SOLVER.BASE_LR": 0.01}`); later ones win."""
     cfg = get_defaults()
-    for key, value in values.items():
-        _set(cfg, key, _option(key).accept(key, value))
+    for layer in layers:
+        values, notices = translate(dict(layer))
+        for notice in notices:
+            logger.warning("original TransReID key: %s", notice)
+        for key, value in values.items():
+            _set(cfg, key, _option(key).accept(key, value))
     check_config(cfg)
     cfg.freeze()
     return cfg
@@ -51,7 +50,12 @@ def make_config(values: Mapping[str, Any]) -> CfgNode:
 
 def parse_config(text: str, overrides: Sequence[str] = ()) -> CfgNode:
     """Return the config stored as YAML text, as in a run folder's config.yml or inside a checkpoint, with overrides."""
-    return make_config({**dict(_flatten(yaml.safe_load(text) or {})), **_parse_overrides(overrides)})
+    return make_config(dict(_flatten(yaml.safe_load(text) or {})), _parse_overrides(overrides))
+
+
+def flatten_config(cfg: CfgNode) -> dict[str, Any]:
+    """Return `{"SOLVER.BASE_LR": 0.008, …}`, every option of `cfg`."""
+    return dict(_flatten(cfg))
 
 
 def dump_config(cfg: CfgNode) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,8 @@ class Option:
         return items
 
     def _check(self, key: str, value: Value) -> None:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{key}: {value} is not a number that can be used")
         if self.choices is not None and value not in self.choices:
             accepted = ", ".join(str(choice) or "''" for choice in self.choices)
             raise ValueError(f"{key}: unknown value {value!r}; choose from {accepted}")
@@ -72,6 +75,8 @@ def _coerce(key: str, value: Value, kind: type) -> Value:
             return float(value)
         except ValueError:
             pass
+    if kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)  # a folder called 123
     numeric_bool = isinstance(value, bool) and kind is not bool  # bool is a subclass of int
     if numeric_bool or not isinstance(value, _ACCEPTED[kind]):
         raise ValueError(f"{key}: expected {kind.__name__}, got {type(value).__name__} {value!r}")

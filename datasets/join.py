@@ -25,6 +25,7 @@ def join(parts: Mapping[str, ReidData], train: Sequence[str], test: str) -> Reid
         view_names=views,
         person_names={pid: person for part in moved.values() for pid, person in part.person_names.items()},
         protocol=moved[test].protocol,
+        test_name=moved[test].name,
     )
 
 

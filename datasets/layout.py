@@ -25,6 +25,8 @@ class Published:
         expected: its layout, for people.
         source: where it is requested from.
         counts: images in train, query and gallery.
+        people: identities in train and query.
+        cameras: how many there are.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Published:
     expected: str
     source: str
     counts: tuple[int, int, int] | None = None
+    people: tuple[int, int] | None = None
+    cameras: int | None = None
 
 
 def find_folder(root: str | Path, published: Published, parts: Sequence[str]) -> Path:
@@ -79,14 +83,32 @@ def name_cameras(records: Iterable[Record], prefix: str) -> tuple[dict[int, int]
     return {number: row for row, number in enumerate(numbers)}, tuple(f"{prefix}/c{number}" for number in numbers)
 
 
-def check_counts(data: ReidData, expected: tuple[int, int, int] | None) -> ReidData:
+def check_counts(data: ReidData, published: Published) -> ReidData:
     """Warn if the data set is not the published one; return it."""
-    found = (len(data.train), len(data.query), len(data.gallery))
-    if expected and found != expected:
-        log.warning(
-            "%s: found %s train / query / gallery images, published are %s; results do not compare with others'",
-            data.name,
-            " / ".join(map(str, found)),
-            " / ".join(map(str, expected)),
-        )
+    found = {
+        "counts": (len(data.train), len(data.query), len(data.gallery)),
+        "people": (len({r.pid for r in data.train}), len({r.pid for r in data.query})),
+        "cameras": len(data.camera_names),
+    }
+    meaning = {
+        "counts": "train / query / gallery images",
+        "people": "train / query people",
+        "cameras": "cameras",
+    }
+    for what, value in found.items():
+        expected = getattr(published, what)
+        if isinstance(expected, tuple) and not data.train:  # only the test images are here
+            expected = (0, *expected[1:])
+        if expected and value != expected:
+            log.warning(
+                "%s: found %s %s, published are %s; results do not compare with others'",
+                data.name,
+                _slashed(value),
+                meaning[what],
+                _slashed(expected),
+            )
     return data
+
+
+def _slashed(value: int | tuple[int, ...]) -> str:
+    return " / ".join(map(str, value if isinstance(value, tuple) else (value,)))

@@ -26,6 +26,8 @@ MARKET1501 = Published(
     _LAYOUT,
     "https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html",
     (12936, 3368, 15913),
+    (751, 750),
+    6,
 )
 DUKEMTMC = Published(
     "dukemtmc",
@@ -33,6 +35,8 @@ DUKEMTMC = Published(
     _LAYOUT.replace("0002_c1s1_000451_03", "0001_c2_f0046182"),
     "withdrawn by its authors in 2019; ask for a copy where you may use one",
     (16522, 2228, 17661),
+    (702, 702),
+    8,
 )
 
 
@@ -59,7 +63,7 @@ def load_published(root: str | Path, published: Published) -> ReidData:
     subsets = [_read(folder / subset, published) if subset in there else [] for subset in SUBSETS]
     rows, names = name_cameras((record for subset in subsets for record in subset), published.name)
     train, query, gallery = ([replace(record, camid=rows[record.camid]) for record in subset] for subset in subsets)
-    return check_counts(ReidData(published.name, train, query, gallery, names), published.counts)
+    return check_counts(ReidData(published.name, train, query, gallery, names), published)
 
 
 def _read(folder: Path, published: Published) -> list[Record]:

@@ -20,6 +20,8 @@ MSMT17 = Published(
     "list_val.txt, list_query.txt and list_gallery.txt, whose lines are '0000/0000_000_01_0303morning_0008_0.jpg 0'",
     "https://www.pkuvmc.com/dataset.html",
     (32621, 11659, 82161),
+    (1041, 3060),
+    15,
 )
 
 
@@ -43,7 +45,7 @@ def load_msmt17(root: str | Path) -> ReidData:
         return [replace(record, pid=record.pid + offset, camid=rows[record.camid]) for record in records]
 
     data = ReidData(MSMT17.name, number(train, 0), number(query, first), number(gallery, first), names)
-    return check_counts(data, MSMT17.counts)
+    return check_counts(data, MSMT17)
 
 
 def _image_folders(folder: Path) -> tuple[str, str]:

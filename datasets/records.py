@@ -40,6 +40,7 @@ class ReidData:
         person_names: the user's own names of the pids, where there are any.
         protocol: "same-camera" = a gallery image of the query's pid from the query's camera is junk, ignored;
             "none" = every gallery image counts (cameras are unknown, or there is only one).
+        test_name: what query and gallery are, if not those of `name`.
     Raises:
         ValueError: a record's number has no name, a name stands twice, or the protocol is unknown.
     """
@@ -52,6 +53,7 @@ class ReidData:
     view_names: tuple[str, ...] = ()
     person_names: dict[int, str] = field(default_factory=dict)
     protocol: str = "same-camera"
+    test_name: str = ""
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -74,6 +76,11 @@ class ReidData:
                 f"{self.name}: {record.path} has viewid {record.viewid}, but there are {len(self.view_names)} views; "
                 "-1 is unknown"
             )
+
+    @property
+    def evaluated(self) -> str:
+        """What query and gallery are, for tables: the data set, or its validation people."""
+        return self.test_name or self.name
 
     @property
     def train_cameras(self) -> tuple[str, ...]:

@@ -26,7 +26,9 @@ def hold_out(data: ReidData, num_ids: int, seed: int) -> ReidData:
             f"DATASETS.VAL_IDS: none of the {num_ids} identities held out of {data.name} makes a query: each needs "
             "images from two cameras; hold out more"
         )
-    return replace(data, train=train, query=query, gallery=gallery)
+    return replace(
+        data, train=train, query=query, gallery=gallery, test_name=f"{data.name} validation ({num_ids} people)"
+    )
 
 
 def split_identities(records: Sequence[Record], num_ids: int, seed: int, key: str) -> tuple[list[Record], list[Record]]:

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
 from .batch import Preprocess
-from .decode import load_planes
+from .decode import CorruptImageError, load_planes
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ class CachedImages:
             pixels[position] = load_planes(paths[position], preprocess)
 
         with ThreadPoolExecutor(max(1, num_threads)) as pool:
-            for _ in pool.map(decode, range(len(paths))):  # the first corrupt file raises here
+            done = pool.map(decode, range(len(paths)))  # the first corrupt file raises here
+            for _ in tqdm(done, "decode", len(paths), unit="image", disable=None, leave=False):
                 pass
 
     def batches(self, plan: Sequence[np.ndarray]) -> Iterator[Tensor]:
@@ -69,12 +71,16 @@ class StreamedImages:
             persistent_workers=num_workers > 0,
             worker_init_fn=_one_thread if num_workers else None,
             pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator().manual_seed(0),  # its own, or every start would draw from the training's
         )
 
     def batches(self, plan: Sequence[np.ndarray]) -> Iterator[Tensor]:
         """Yield (B, 3, H, W) uint8 for each array of B positions in `plan`."""
         self._plan.batches = plan
-        yield from self._loader
+        try:
+            yield from self._loader
+        except CorruptImageError as error:  # a worker's traceback stands before its message
+            raise CorruptImageError(str(error).strip().splitlines()[-1].split("CorruptImageError: ")[-1]) from None
 
 
 class _Plan:

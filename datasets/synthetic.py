@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from .layout import Published
 from .market1501 import SUBSETS, load_published
@@ -129,7 +130,8 @@ def _draw_all(folder: Path, plan: Plan) -> None:
         _write(folder / shot.subset / shot.name, image, camera.quality)
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        for _ in pool.map(draw, _shots(plan)):
+        shots = list(_shots(plan))
+        for _ in tqdm(pool.map(draw, shots), "draw", len(shots), unit="image", disable=None, leave=False):
             pass
     (folder / STAMP).write_text(plan.stamp())
 

@@ -1,7 +1,7 @@
 """Images (+ camera, view) -> embeddings."""
 
 from .build import build_model, build_spec
-from .deploy import load_deploy, save_deploy
+from .deploy import is_deploy, load_deploy, save_deploy
 from .load import load_weights
 from .reid import Embeddings, ReidModel
 from .report import LoadReport
@@ -15,6 +15,7 @@ __all__ = [
     "ReidModel",
     "build_model",
     "build_spec",
+    "is_deploy",
     "load_deploy",
     "load_weights",
     "save_deploy",

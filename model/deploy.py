@@ -32,6 +32,15 @@ def save_deploy(path: str | Path, model: ReidModel, meta: Mapping[str, Any]) -> 
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=about))
 
 
+def is_deploy(path: str | Path) -> bool:
+    """Tell whether a safetensors file describes its own model, as `save_deploy` makes it.
+
+    Raises:
+        ValueError: damaged, or not a safetensors file.
+    """
+    return SPEC in _read(path)[0]
+
+
 def load_deploy(path: str | Path, device: str | torch.device = "cpu") -> tuple[ReidModel, dict[str, Any]]:
     """Return the model, ready to embed, and its `meta`; no config and no data set needed.
 
@@ -39,15 +48,7 @@ def load_deploy(path: str | Path, device: str | torch.device = "cpu") -> tuple[R
         FileNotFoundError: no such file.
         ValueError: not a deploy checkpoint of ours, damaged, or with other tensors than its description asks for.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint")
-    try:
-        with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or not a safetensors file ({error}); copy or train it again") from error
+    about, tensors = _read(path)
     if SPEC not in about:
         raise ValueError(
             f"{path} does not describe its model, so it is not a deploy checkpoint of vitreid; give the config too, its weights are then imported by name"
@@ -57,7 +58,18 @@ def load_deploy(path: str | Path, device: str | torch.device = "cpu") -> tuple[R
     return model.to(device).eval(), json.loads(about.get(META, "{}"))
 
 
-def _fill(model: ReidModel, tensors: dict[str, torch.Tensor], path: Path) -> None:
+def _read(path: str | Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    """Return the metadata and the tensors of a safetensors file."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such checkpoint")
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or not a safetensors file ({error}); copy or train it again") from error
+
+
+def _fill(model: ReidModel, tensors: dict[str, torch.Tensor], path: str | Path) -> None:
     target = model.state_dict()
     missing, unexpected = sorted(target.keys() - tensors.keys()), sorted(tensors.keys() - target.keys())
     reshaped = sorted(name for name in target.keys() & tensors.keys() if target[name].shape != tensors[name].shape)

@@ -18,7 +18,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
         OSError: the disk is full or the folder not writable; names the file, which is as it was before.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")  # always the same: what a killed process left is written over
     try:
         write(temporary)
         with open(temporary, "rb+") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import torch
@@ -43,6 +44,7 @@ def build_evaluator(
     preprocess: Preprocess | None = None,
 ) -> Evaluator:
     """Return the evaluator of the data's query and gallery images; `preprocess` overrides the config's."""
+    _check_answerable(data, rerank_settings(cfg))
     spec = model.spec
     loaders = [
         build_eval_loader(cfg, data, records, spec.cameras, spec.views, device, preprocess)
@@ -60,6 +62,27 @@ def build_evaluator(
     )
 
 
+def _check_answerable(data: ReidData, rerank: Rerank | None) -> None:
+    """Raise ValueError, before hours of training rather than after, if query and gallery cannot be evaluated."""
+    remedy = "add some, or hold people out of training with DATASETS.VAL_IDS"
+    if not data.query or not data.gallery:
+        raise ValueError(f"{data.evaluated}: {len(data.query)} query and {len(data.gallery)} gallery images; {remedy}")
+    if not _has_match(data):
+        raise ValueError(f"{data.evaluated}: no query has its person in the gallery, seen by another camera; {remedy}")
+    if rerank and rerank.k1 >= len(data.query) + len(data.gallery):
+        raise ValueError(
+            f"TEST.RERANK_K1: {rerank.k1} neighbours are asked for, query and gallery have {len(data.query) + len(data.gallery)}"
+        )
+
+
+def _has_match(data: ReidData) -> bool:
+    cameras = defaultdict(set)
+    for record in data.gallery:
+        cameras[record.pid].add(record.camid)
+    has_junk = data.protocol == "same-camera"
+    return any(cameras[record.pid] - ({record.camid} if has_junk else set()) for record in data.query)
+
+
 def describe_model(cfg: CfgNode, data: ReidData, labels: dict[int, int], metrics: dict[str, float]) -> dict[str, Any]:
     """Return what a checkpoint says about itself, in plain types."""
     import timm
@@ -70,7 +93,8 @@ def describe_model(cfg: CfgNode, data: ReidData, labels: dict[int, int], metrics
         "preprocess": build_preprocess(cfg).to_dict(),
         "embed": embed_settings(cfg).to_dict(),
         "dataset": data.name,
-        "labels": {str(pid): label for pid, label in labels.items()},
+        "evaluated": data.evaluated,
+        "labels": {data.person_names.get(pid, str(pid)): label for pid, label in labels.items()},
         "metrics": metrics,
         "versions": versions,
     }

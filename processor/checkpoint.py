@@ -16,6 +16,10 @@ from ..model.files import write_atomically
 FORMAT = "vitreid-last-1"
 
 
+class NotOurs(ValueError):
+    """A sound file, but no last.pth of vitreid."""
+
+
 def save_last(path: Path, state: Mapping[str, Any]) -> None:
     """Write `state` (tensors and plain types only) atomically.
 
@@ -30,19 +34,21 @@ def load_last(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: truncated, damaged, or not a last.pth.
+        ValueError: truncated or damaged; NotOurs: not a last.pth.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"--resume: {path} does not exist; leave out --resume to start anew")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
+    except pickle.UnpicklingError as error:  # objects other than tensors and plain types
+        raise NotOurs(f"{path} is not a last.pth of vitreid ({_first_line(error)})") from error
+    except (RuntimeError, EOFError, OSError) as error:
         raise ValueError(
             f"{path} is damaged or not a checkpoint ({_first_line(error)}); resume from another file or start anew"
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise ValueError(
+        raise NotOurs(
             f"{path} is not a last.pth of vitreid; to start from other weights set MODEL.PRETRAIN_CHOICE self and MODEL.PRETRAIN_PATH"
         )
     return state

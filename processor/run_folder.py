@@ -21,38 +21,39 @@ class RunFolder:
 
     Args:
         path: made if it does not exist.
-        fresh: True for a new run: an earlier run's files in the folder are an error.
-        overwrite: with `fresh`, remove an earlier run's files instead.
     Raises:
-        FileExistsError: `fresh`, and the folder already holds a run.
         NotADirectoryError: `path`, or a folder above it, is a file.
     """
 
-    FILES = ("last.pth", "best.safetensors", "metrics.jsonl", "metrics.json", "config.yml", "log.txt")
+    RESULTS = ("last.pth", "best.safetensors", "metrics.jsonl")  # any of them makes the folder a run
+    FILES = (*RESULTS, "metrics.json", "config.yml")
 
-    def __init__(self, path: str | Path, fresh: bool = True, overwrite: bool = False) -> None:
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise NotADirectoryError(f"OUTPUT_DIR: {path} is, or lies under, a file; choose another folder") from None
-        if fresh:
-            self._clear(overwrite)
         self.last = self.path / "last.pth"
         self.best = self.path / "best.safetensors"
         self.metrics = self.path / "metrics.jsonl"
         self._handler = _log_to_file(self.path / "log.txt")
         self._events: Any = None
 
-    def _clear(self, overwrite: bool) -> None:
-        found = [name for name in self.FILES if (self.path / name).exists()]
-        if found and not overwrite:
+    def refuse_another_run(self) -> None:
+        """Raise FileExistsError if the folder already holds a run."""
+        found = [name for name in self.RESULTS if (self.path / name).exists()]
+        if found:
             raise FileExistsError(
                 f"OUTPUT_DIR: {self.path} already holds a run ({', '.join(found)}); continue it with --resume, "
                 "replace it with --overwrite, or choose another OUTPUT_DIR"
             )
-        for name in (*found, *(events.name for events in self.path.glob("events.out.tfevents.*"))):
-            (self.path / name).unlink()
+
+    def clear(self) -> None:
+        """Remove an earlier run's files; log.txt goes on."""
+        found = [self.path / name for name in self.FILES]
+        for path in (*found, *self.path.glob("events.out.tfevents.*")):
+            path.unlink(missing_ok=True)
 
     def write_config(self, text: str) -> None:
         """Write the resolved config as YAML text."""
@@ -101,7 +102,7 @@ def _json_number(value: float) -> float | None:
 
 
 def _log_to_file(path: Path) -> logging.Handler:
-    handler = logging.FileHandler(path, encoding="utf-8")  # appends: a resumed run continues its log
+    handler = logging.FileHandler(path, encoding="utf-8")  # appends: nothing that was logged is lost
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     LOGGER.addHandler(handler)
     return handler

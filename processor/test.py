@@ -12,12 +12,12 @@ from typing import Any
 from yacs.config import CfgNode
 
 from ..configs import load_config, parse_config
-from ..datasets import Preprocess, ReidData, build_test_data
+from ..datasets import Preprocess, ReidData, build_preprocess, build_test_data
 from ..evaluation import RetrievalResult
-from ..model import ModelSpec, ReidModel, build_model, load_deploy, load_weights
+from ..model import ModelSpec, ReidModel, build_model, build_spec, is_deploy, load_deploy, load_weights
 from ..model.files import write_text_atomically
-from .build import build_evaluator, place
-from .checkpoint import load_last
+from .build import build_evaluator, embed_settings, place
+from .checkpoint import NotOurs, load_last
 from .device import pick_device, pick_precision
 from .evaluate import result_table
 
@@ -40,7 +40,8 @@ def test(
     Args:
         weights: best.safetensors or last.pth (either explains itself), or a file of the original TransReID, which
             needs a `config_file`; None = TEST.WEIGHT of the config.
-        config_file: recipe; None = the config inside the checkpoint.
+        config_file: recipe; None = the config inside the checkpoint. A checkpoint of ours keeps its own architecture and
+            preprocessing; where the config says otherwise, that is logged.
         overrides: KEY VALUE pairs on top of either.
         output: the JSON file; None = metrics.json beside the weights.
     Raises:
@@ -58,7 +59,7 @@ def test(
     data = build_test_data(cfg)
     found = own or _read_foreign(path, cfg, data)
     result = _evaluate(cfg, data, found)
-    _report(data.name, path, result, Path(output) if output else path.parent / "metrics.json")
+    _report(cfg, data, path, result, Path(output) if output else path.parent / "metrics.json")
     return result
 
 
@@ -83,15 +84,13 @@ def _listing(folder: Path) -> str:
 
 
 def _read_own(path: Path) -> Weights | None:
-    """Return the weights in a file of ours, or None if it is a foreign .pth."""
+    """Return the weights in a file of ours, or None if it is a foreign one."""
     if path.suffix == ".safetensors":
-        return Weights(*load_deploy(path))
+        return Weights(*load_deploy(path)) if is_deploy(path) else None
     try:
         state = load_last(path)
-    except ValueError as error:
-        if "not a last.pth" in str(error):
-            return None
-        raise
+    except NotOurs:
+        return None
     return Weights(model_of_last(state), state["about"])
 
 
@@ -118,12 +117,30 @@ def _evaluate(cfg: CfgNode, data: ReidData, weights: Weights) -> RetrievalResult
     device = pick_device(cfg.MODEL.DEVICE)
     precision = pick_precision(cfg.SOLVER.PRECISION, device)
     model = place(weights.model, device).eval()
-    preprocess = Preprocess.from_dict(weights.about["preprocess"]) if weights.about else None
+    preprocess = Preprocess.from_dict(weights.about["preprocess"]) if weights.about else build_preprocess(cfg)
+    _warn_of_ignored(cfg, model.spec, preprocess)
     return build_evaluator(cfg, data, model, device, precision, preprocess)(model)
 
 
-def _report(name: str, weights: Path, result: RetrievalResult, output: Path) -> None:
-    logger.info("%s", result_table(name, result))
-    numbers = {"dataset": name, "weights": str(weights), **result.summary()}
+def _warn_of_ignored(cfg: CfgNode, spec: ModelSpec, preprocess: Preprocess) -> None:
+    """Log where the config asks for another model or preprocessing than the checkpoint's, which is used."""
+    asked = {**build_spec(cfg, spec.cameras, spec.views).to_dict(), **build_preprocess(cfg).to_dict()}
+    for name, value in {**spec.to_dict(), **preprocess.to_dict()}.items():
+        if asked[name] != value:
+            logger.warning("the checkpoint's %s is %s; the config's %s is left aside", name, value, asked[name])
+
+
+def _report(cfg: CfgNode, data: ReidData, weights: Path, result: RetrievalResult, output: Path) -> None:
+    logger.info("%s", result_table(data.evaluated, result))
+    numbers = {
+        "dataset": data.evaluated,
+        "weights": str(weights),
+        **result.summary(),
+        "protocol": data.protocol,
+        "num_queries": result.num_queries,
+        "num_valid_queries": result.num_valid,
+        "embedding": embed_settings(cfg).to_dict(),
+        "rerank": cfg.TEST.RERANK,
+    }
     write_text_atomically(output, json.dumps(numbers, indent=2) + "\n")
     logger.info("saved to %s", output)

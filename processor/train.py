@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 from tqdm import tqdm
 from yacs.config import CfgNode
 
-from ..configs import dump_config, parse_config
+from ..configs import dump_config, flatten_config, parse_config
 from ..datasets import build_data, build_train_loader, label_map
 from ..evaluation import RetrievalResult
 from ..loss import build_loss
@@ -25,11 +27,12 @@ from .run_folder import RunFolder
 from .trainer import Trainer
 
 logger = logging.getLogger(__name__)
-MAY_CHANGE = (
+MAY_CHANGE = (  # on resume, without a word
     "OUTPUT_DIR",
     "SOLVER.LOG_PERIOD",
     "SOLVER.CHECKPOINT_PERIOD",
-    "DATALOADER.",
+    "DATALOADER.NUM_WORKERS",
+    "DATALOADER.CACHE",
     "TEST.",
     "MODEL.DEVICE",
     "DATASETS.ROOT_DIR",
@@ -41,17 +44,37 @@ def train(cfg: CfgNode, resume: str | None = None, overwrite: bool = False) -> R
 
     Args:
         resume: None = a new run; "auto" = go on from OUTPUT_DIR/last.pth if it is there; else the last.pth to go on from.
-        overwrite: a new run may replace an earlier one in OUTPUT_DIR.
+        overwrite: a new run may replace an earlier one in OUTPUT_DIR, once all its parts are built.
+    Raises:
+        FileExistsError: a new run, and OUTPUT_DIR holds another one.
+        ValueError: config, data and checkpoint do not fit together.
     """
-    folder = RunFolder(cfg.OUTPUT_DIR, fresh=resume is None, overwrite=overwrite)
+    _refuse_several_processes()
+    folder = RunFolder(cfg.OUTPUT_DIR)
+    continues = resume == "auto" or (resume is not None and Path(resume).resolve() == folder.last.resolve())
+    if continues and overwrite:
+        raise ValueError("--resume goes on with a run, --overwrite replaces it: choose one")
+    if not continues and not overwrite:
+        folder.refuse_another_run()
     try:
         run = Run(cfg, folder, _read_resume(folder, resume))
+        if not continues:
+            folder.clear()
+        folder.keep_epochs(run.first_epoch - 1)
+        folder.write_config(dump_config(cfg))
         return run.train()
     except KeyboardInterrupt:
         logger.warning("interrupted; continue with --resume")
         raise
     finally:
         folder.close()
+
+
+def _refuse_several_processes() -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(
+            "WORLD_SIZE: training on several processes is not supported yet; start one process, without torchrun"
+        )
 
 
 def _read_resume(folder: RunFolder, resume: str | None) -> dict[str, Any] | None:
@@ -81,7 +104,6 @@ class Run:
         self.first_epoch, self.best = 1, 0.0
         if state is not None:
             self._restore(state)
-        folder.write_config(dump_config(cfg))
 
     def _build_module(self, resumed: bool) -> TrainingModule:
         cfg = self.cfg.clone()
@@ -111,10 +133,20 @@ class Run:
 
     def _restore(self, state: dict[str, Any]) -> None:
         _warn_of_changes(parse_config(state["config"]), self.cfg)
+        self._check_people(state)
         self.trainer.load_state_dict(state["trainer"])
         self.first_epoch, self.best = state["epoch"] + 1, state["best"]
-        self.folder.keep_epochs(state["epoch"])
         logger.info("resumed after epoch %d of %d", state["epoch"], self.cfg.SOLVER.MAX_EPOCHS)
+
+    def _check_people(self, state: dict[str, Any]) -> None:
+        """Raise ValueError if the classifier's rows or the camera table's rows would now mean somebody else."""
+        about = describe_model(self.cfg, self.data, self.labels, {})
+        cameras = (tuple(state["spec"]["cameras"]), self.module.model.spec.cameras)
+        if state["about"]["labels"] != about["labels"] or cameras[0] != cameras[1]:
+            raise ValueError(
+                f"--resume: the checkpoint was trained on {len(state['about']['labels'])} people and {len(cameras[0])} cameras, "
+                f"the training set now has {len(self.labels)} and {len(cameras[1])}, or others; go back to its DATASETS options"
+            )
 
     @property
     def deployed(self) -> nn.Module:
@@ -132,7 +164,7 @@ class Run:
         if result is None:
             logger.info("nothing left to train: %d epochs are done", epochs)
             result = self.evaluator(self.deployed)
-        logger.info("%s", result_table(self.data.name, result))
+        logger.info("%s", result_table(self.data.evaluated, result))
         logger.info("run folder: %s", self.folder.path)
         return result
 
@@ -141,10 +173,13 @@ class Run:
         row: dict[str, float] = {"epoch": epoch, **self.trainer.train_epoch(epoch, bar)}
         row["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         row["seconds"] = time.perf_counter() - start
+        saves = self._is_due(epoch, self.cfg.SOLVER.CHECKPOINT_PERIOD)
+        if saves:
+            self._save_last(epoch)  # before the evaluation: should that fail, the epoch is not lost
         result = self._evaluate(epoch, row) if self._is_due(epoch, self.cfg.SOLVER.EVAL_PERIOD) else None
-        self.folder.write_epoch(row)
-        if self._is_due(epoch, self.cfg.SOLVER.CHECKPOINT_PERIOD):
+        if saves and result is not None:
             self._save_last(epoch)
+        self.folder.write_epoch(row)
         logger.info("%s", _epoch_line(row, self.cfg.SOLVER.MAX_EPOCHS))
         return result
 
@@ -193,20 +228,20 @@ class Run:
 
 
 def _epoch_line(row: dict[str, float], epochs: int) -> str:
-    terms = " ".join(f"{name} {row[name]:.3f}" for name in ("loss", "id", "triplet", "center") if name in row)
-    line = f"epoch {row['epoch']}/{epochs}  {terms}  accuracy {100 * row.get('accuracy', 0.0):.1f}%  lr {row['lr']:.2e}  {row['images_per_second']:.0f} img/s  {row['seconds']:.1f} s"
-    if "mAP" in row:
-        line += f"  mAP {100 * row['mAP']:.1f}%  Rank-1 {100 * row['Rank-1']:.1f}%"
-    return line
+    parts = [
+        f"epoch {row['epoch']}/{epochs}",
+        " ".join(f"{name} {row[name]:.3f}" for name in ("loss", "id", "triplet", "center") if name in row),
+        f"accuracy {100 * row['accuracy']:.1f}%" if "accuracy" in row else "",
+        f"lr {row['lr']:.2e}",
+        f"{row['images_per_second']:.0f} img/s",
+        f"{row['seconds']:.1f} s",
+        f"mAP {100 * row['mAP']:.1f}%  Rank-1 {100 * row['Rank-1']:.1f}%" if "mAP" in row else "",
+    ]
+    return "  ".join(part for part in parts if part)
 
 
 def _warn_of_changes(old: CfgNode, new: CfgNode) -> None:
-    for section, node in new.items():
-        pairs = (
-            ((f"{section}.{name}", old[section][name], value) for name, value in node.items())
-            if isinstance(node, CfgNode)
-            else ()
-        )
-        for key, before, after in pairs:
-            if before != after and not key.startswith(MAY_CHANGE):
-                logger.warning("--resume: %s was %s, is now %s", key, before, after)
+    before, after = flatten_config(old), flatten_config(new)
+    for key, value in after.items():
+        if before[key] != value and not key.startswith(MAY_CHANGE):
+            logger.warning("--resume: %s was %s, is now %s", key, before[key], value)

@@ -71,32 +71,39 @@ class Trainer:
         for iteration, batch in enumerate(self.loader):
             self.schedule.apply(self.optimizers, epoch, iteration)
             is_last = iteration + 1 == len(self.loader)
-            terms, stats = self.step(batch, do_step=is_last or (iteration + 1) % self.accumulate == 0)
+            do_step = is_last or (iteration + 1) % self.accumulate == 0
+            terms, stats = self.step(batch, do_step, self._group_size(iteration))
             images += len(batch.labels)
             means.add({**terms, **stats, "loss": torch.stack(list(terms.values())).sum()})
-            if (
-                self.device.type == "cpu" or is_last or iteration % self.log_period == 0
-            ):  # on a GPU each look waits for it
+            shows = is_last or iteration % self.log_period == 0
+            if shows or self.device.type == "cpu":  # on a GPU each look waits for it
                 self._check_finite(terms, batch, epoch, iteration)
-            if is_last or iteration % self.log_period == 0:
+            if shows:
                 self._show(bar, means, images / (time.perf_counter() - start))
             bar.update()
         return {**means.read(), "images_per_second": images / (time.perf_counter() - start)}
 
-    def step(self, batch: Any, do_step: bool = True) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Back-propagate one batch and, if `do_step`, update the weights; return (terms, stats), detached."""
+    def _group_size(self, iteration: int) -> int:
+        """Return how many batches share the step of this one; the last group of an epoch may be short."""
+        first = iteration - iteration % self.accumulate
+        return min(self.accumulate, len(self.loader) - first)
+
+    def step(
+        self, batch: Any, do_step: bool = True, group_size: int = 1
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Back-propagate one batch of a group and, if `do_step`, update the weights; return (terms, stats), detached."""
         with autocast(self.device, self.precision):
             terms, stats = self.module(batch)
-        self.scaler.scale(sum(terms.values()) / self.accumulate).backward()
+        self.scaler.scale(sum(terms.values()) / group_size).backward()
         if do_step:
             self._update()
         return {name: term.detach() for name, term in terms.items()}, stats
 
     def _update(self) -> None:
         if self.grad_clip:
-            for optimizer in self.optimizers:
-                self.scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(self.module.parameters(), self.grad_clip)
+            main = self.optimizers[0]  # the centres of the center loss have their own, unweighted gradient
+            self.scaler.unscale_(main)
+            nn.utils.clip_grad_norm_([p for group in main.param_groups for p in group["params"]], self.grad_clip)
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
@@ -110,9 +117,10 @@ class Trainer:
             return
         values = ", ".join(f"{name} {float(term):g}" for name, term in terms.items())
         files = [self.paths[i] for i in batch.index.tolist()[:8]] if self.paths else []
+        seen = "at" if self.device.type == "cpu" else f"within the {self.log_period} iterations before"
         raise NonFiniteLoss(
-            f"the loss is not a number at epoch {epoch}, iteration {iteration + 1}: {values}; the batch begins with "
-            f"{', '.join(files) or 'unnamed images'}. last.pth holds the end of the epoch before. Lower SOLVER.BASE_LR, set "
+            f"the loss is not a number {seen} epoch {epoch}, iteration {iteration + 1}: {values}; this batch begins with "
+            f"{', '.join(files) or 'unnamed images'}. Earlier checkpoints are intact. Lower SOLVER.BASE_LR, set "
             "SOLVER.GRAD_CLIP (e.g. 5), or use SOLVER.PRECISION fp32, then --resume"
         )
 
@@ -139,15 +147,24 @@ class Trainer:
         try:
             self.module.load_state_dict(state["module"])
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-                optimizer.load_state_dict(saved)
+                load_optimizer(optimizer, saved)
             if self.ema is not None:
                 self.ema.load_state_dict(state["ema"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"--resume: the checkpoint does not fit this config's model, loss or optimizer: {error}"
             ) from error
-        self.scaler.load_state_dict(state["scaler"])
+        if self.scaler.is_enabled() and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
         restore_random_state(state["random"])
+
+
+def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Restore momentum and the like; the rates and decays stay those of the config, which may have changed."""
+    options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, options, strict=True):
+        group.update(own)
 
 
 class RunningMeans:

@@ -115,6 +115,8 @@ WRONG = {
         ["SOLVER.MAX_EPOCHS", "3"],
         "SOLVER.WARMUP_EPOCHS: 5 must be smaller than SOLVER.MAX_EPOCHS",
     ),
+    "one identity per batch": (["SOLVER.IMS_PER_BATCH", "4"], "SOLVER.IMS_PER_BATCH: 4 images are one identity"),
+    "a rate that is no number": (["SOLVER.BASE_LR", "nan"], "SOLVER.BASE_LR: nan is not a number that can be used"),
     "nothing to train on": (["LOSS.ID", "none", "LOSS.METRIC", "none"], "nothing to train on"),
     "heads that do not divide": (
         ["MODEL.EMBED_DIM", "100", "MODEL.NUM_HEADS", "3"],
@@ -190,6 +192,29 @@ def test_each_replaced_key_is_reported_once(tmp_path, caplog):
     messages = [record.getMessage() for record in caplog.records]
     assert sum("MODEL.DEVIDE_LENGTH 3 -> MODEL.NUM_PARTS 3" in message for message in messages) == 1
     assert sum("MODEL.DEVICE_ID" in message for message in messages) == 1
+
+
+def test_an_override_wins_over_the_originals_backbone(tmp_path):
+    cfg = load_config(write(tmp_path / "original.yml", ORIGINAL), ["MODEL.NAME", "vit_small_patch16_224"])
+    assert cfg.MODEL.NAME == "vit_small_patch16_224"
+
+
+def test_the_originals_plain_sampler_means_the_id_loss_alone():
+    assert make_config({"DATALOADER.SAMPLER": "softmax"}).LOSS.METRIC == "none"
+
+
+def test_a_slip_in_the_originals_switch_is_an_error():
+    with pytest.raises(ValueError, match="unknown value 'onn' of the original's switch; choose from on, yes"):
+        make_config({"MODEL.IF_LABELSMOOTH": "onn"})
+
+
+def test_a_section_misspelt_in_one_of_the_originals_files_is_understood():
+    assert make_config({"tMODEL.SIE_CAMERA": True}).MODEL.SIE_CAMERA
+
+
+def test_models_with_small_patches_keep_their_own_stride():
+    """The stride option is for ViTs; Swin's patch of 4 pixels is none of its business."""
+    assert make_config({"MODEL.NAME": "swin_tiny_patch4_window7_224"}).MODEL.STRIDE_SIZE == (16, 16)
 
 
 def test_feat_norm_no_of_the_original_means_no(tmp_path):

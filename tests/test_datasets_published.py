@@ -117,8 +117,8 @@ def test_published_counts_are_silent(tmp_path, caplog):
     data = load_market1501(market(tmp_path))
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        check_counts(data, (1, 1, 1))
-        check_counts(data, Published("mine", ("mine",), "", "").counts)
+        check_counts(data, Published("mine", ("mine",), "", "", (1, 1, 1), people=(1, 1)))
+        check_counts(data, Published("mine", ("mine",), "", ""))
     assert caplog.text == ""
 
 

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 from vitreid.configs import OPTIONS, load_config
+from vitreid.datasets.batch import INTERPOLATIONS
+from vitreid.loss import HEADS, METRICS
+from vitreid.model.stems import STEMS
+from vitreid.solver import OPTIMIZERS, SCHEDULES
 
 ROOT = Path(__file__).resolve().parents[1]
 GROUND_FLOOR = {"configs", "datasets", "evaluation", "loss", "model", "solver"}
@@ -46,6 +50,19 @@ def test_every_option_has_a_reader(key):
         if path.name not in ("defaults.py", "checks.py", "legacy.py")
     ]
     assert any(re.search(rf"\b\w+\.{name}\b", path.read_text()) for path in readers), f"nobody reads {key}"
+
+
+def test_the_choices_of_an_option_are_the_rooms_dicts():
+    """Whatever is added to a dict can be chosen, and the other way round."""
+    dicts = {
+        "LOSS.ID": {*HEADS, "none"},
+        "LOSS.METRIC": {*METRICS, "none"},
+        "SOLVER.OPTIMIZER_NAME": set(OPTIMIZERS),
+        "SOLVER.SCHEDULE": set(SCHEDULES),
+        "MODEL.STEM": set(STEMS),
+        "INPUT.INTERPOLATION": set(INTERPOLATIONS),
+    }
+    assert {key: set(OPTIONS[key].choices) for key in dicts} == dicts
 
 
 @pytest.mark.parametrize(

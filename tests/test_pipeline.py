@@ -80,19 +80,13 @@ def test_a_checkpoint_says_what_it_is(tiny, tmp_path):
     assert set(about["versions"]) == {"vitreid", "torch", "timm"}
 
 
-def test_a_killed_run_resumes_to_the_same_weights(tiny, tmp_path):
+@pytest.mark.parametrize("cache", ["on", "off"])
+def test_a_killed_run_resumes_to_the_same_weights(tiny, tmp_path, cache):
     """kill -9 after an epoch, then --resume: bit for bit the uninterrupted run (CPU, float32, with dropout and EMA)."""
-    words = [
-        *tiny,
-        "SOLVER.MAX_EPOCHS",
-        "4",
-        "MODEL.DROP_OUT",
-        "0.1",
-        "SOLVER.EMA",
-        "0.9",
-        "LOSS.CENTER_WEIGHT",
-        "0.0005",
-    ]
+    options = (
+        f"DATALOADER.CACHE {cache} SOLVER.MAX_EPOCHS 4 MODEL.DROP_OUT 0.1 SOLVER.EMA 0.9 LOSS.CENTER_WEIGHT 0.0005"
+    )
+    words = [*tiny, *options.split()]
     train([*words, "OUTPUT_DIR", str(tmp_path / "whole")])
     killed = tmp_path / "killed"
     kill_after_epoch(2, [*words, "OUTPUT_DIR", str(killed)], killed)
@@ -135,16 +129,19 @@ def test_resume_without_a_checkpoint_starts_anew(tiny, tmp_path, caplog):
     assert len(rows(tmp_path / "run")) == 2
 
 
-def test_a_resumed_run_warns_of_changed_options(tiny, caplog):
+def test_a_resumed_run_warns_of_changed_options(tiny, tmp_path, caplog):
     train(tiny)
-    train([*tiny, "SOLVER.MAX_EPOCHS", "3", "SOLVER.BASE_LR", "0.001"], "--resume")
-    assert "SOLVER.BASE_LR was 0.008, is now 0.001" in caplog.text
+    train([*tiny, "SOLVER.MAX_EPOCHS", "3", "SOLVER.WEIGHT_DECAY", "0.5"], "--resume")
+    assert "SOLVER.WEIGHT_DECAY was 0.0001, is now 0.5" in caplog.text
+    state = torch.load(tmp_path / "run" / "last.pth", weights_only=True)["trainer"]["optimizers"][0]
+    assert {group["weight_decay"] for group in state["param_groups"]} == {0.5, 1e-4}, "and they are what is used"
 
 
 def test_the_best_epoch_is_chosen_on_the_validation_people_only(tiny, tmp_path, caplog):
     """Without a validation split the newest weights are kept: the test set chooses nothing."""
     train([*tiny, "DATASETS.VAL_IDS", "3", "SOLVER.IMS_PER_BATCH", "8", "SOLVER.MAX_EPOCHS", "3"])
     _, about = load_deploy(tmp_path / "run" / "best.safetensors")
+    assert about["evaluated"] == "market1501 validation (3 people)"
     assert about["metrics"]["mAP"] == pytest.approx(max(row["mAP"] for row in rows(tmp_path / "run")))
     assert len(about["labels"]) == 5
 

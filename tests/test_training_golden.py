@@ -62,7 +62,10 @@ def test_loss_and_gradients_are_the_originals(name, tmp_path):
     case, data = read(name)
     module = build_module(case, weights_of(data, tmp_path), {"LOSS.ID": case["idl"]}).train()
     index = torch.arange(len(data["input.pid"]))
+    before = {name: value.clone() for name, value in module.model.state_dict().items()}
     batch = Batch(data["input.image"], data["input.pid"], data["input.camid"], data["input.viewid"], index)
+    assert_original_scores(module, batch, data)
+    module.model.load_state_dict(before)
     terms, _ = module(batch)
     loss = sum(terms.values())
     loss.backward()
@@ -78,6 +81,14 @@ def test_loss_and_gradients_are_the_originals(name, tmp_path):
 # Largest difference over the tensor's largest gradient. It is the original's float32 rounding: computed in float64, our
 # gradients differ from its by as much (jpm_plain: a feature whose variance in the batch of 4 is nearly 0).
 ROUNDING = {name: 1e-2 if name == "jpm_plain" else 1e-4 for name in MODELS}
+
+
+def assert_original_scores(module: TrainingModule, batch: Batch, data: dict[str, torch.Tensor]) -> None:
+    """Classifier outputs of every branch, with the margin where the loss has one."""
+    after = module.model(batch.images, batch.camids, batch.viewids).after
+    for branch, head in enumerate(module.loss.heads):
+        scores = head(after[:, branch], batch.labels)
+        torch.testing.assert_close(scores, data[f"train.score.{branch}"], rtol=1e-5, atol=1e-4)
 
 
 def relative_difference(ours: torch.Tensor, expected: torch.Tensor) -> float:

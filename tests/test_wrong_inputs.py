@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from vitreid.configs import load_config
 from vitreid.processor import NonFiniteLoss, train
 from vitreid.tools import test as test_tool
@@ -44,6 +45,66 @@ def test_overwrite_replaces_a_run(tiny, tmp_path):
     run(tiny)
     run([*tiny, "SOLVER.MAX_EPOCHS", "1"], overwrite=True)
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_start_that_failed_does_not_block_the_next_one(tiny, tmp_path):
+    """A wrong data folder leaves a log, but no run."""
+    with pytest.raises(FileNotFoundError):
+        run([*tiny, "DATASETS.ROOT_DIR", str(tmp_path / "nowhere")])
+    assert run(tiny).mAP > 0
+
+
+def test_overwrite_with_a_mistake_keeps_the_earlier_run(tiny, tmp_path):
+    run(tiny)
+    before = (tmp_path / "run" / "best.safetensors").read_bytes()
+    with pytest.raises(FileNotFoundError):
+        run([*tiny, "DATASETS.ROOT_DIR", str(tmp_path / "nowhere")], overwrite=True)
+    assert (tmp_path / "run" / "best.safetensors").read_bytes() == before
+
+
+def test_resume_and_overwrite_together(tiny):
+    with pytest.raises(ValueError, match="--resume goes on with a run, --overwrite replaces it: choose one"):
+        run(tiny, resume="auto", overwrite=True)
+
+
+def test_resuming_into_the_folder_of_another_run(tiny, tmp_path):
+    run(tiny)
+    run([*tiny, "OUTPUT_DIR", str(tmp_path / "other")])
+    with pytest.raises(FileExistsError, match="other already holds a run"):
+        run([*tiny, "OUTPUT_DIR", str(tmp_path / "other")], resume=str(tmp_path / "run" / "last.pth"))
+
+
+def test_several_processes(tiny, monkeypatch):
+    """As under torchrun: better no run than four that write one folder."""
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(ValueError, match="WORLD_SIZE: training on several processes is not supported yet"):
+        run(tiny)
+
+
+def test_nothing_to_evaluate_is_found_before_training(tiny, people, tmp_path):
+    lines = [
+        f"{path},{path.name[:4]},{path.name[6]},train"
+        for path in sorted((people / "synthetic" / "bounding_box_train").iterdir())
+    ]
+    (tmp_path / "mine.csv").write_text("\n".join(["path,pid,camid,split", *lines]))
+    words = [*tiny, "DATASETS.NAMES", "manifest", "DATASETS.MANIFEST", str(tmp_path / "mine.csv")]
+    with pytest.raises(ValueError, match=r"manifest: 0 query and 0 gallery images; .*DATASETS.VAL_IDS"):
+        run(words)
+    assert run([*words, "DATASETS.VAL_IDS", "3", "SOLVER.IMS_PER_BATCH", "8"]).mAP > 0
+
+
+def test_queries_without_a_match_in_another_camera(tiny, people, tmp_path):
+    root = copy_of(people, tmp_path)
+    for path in (root / "bounding_box_test").glob("*.jpg"):
+        if not path.name.startswith("0000"):
+            path.unlink()
+    with pytest.raises(ValueError, match="no query has its person in the gallery, seen by another camera"):
+        run([*tiny, "DATASETS.ROOT_DIR", str(root)])
+
+
+def test_more_neighbours_than_images(tiny):
+    with pytest.raises(ValueError, match="TEST.RERANK_K1: 500 neighbours are asked for"):
+        run([*tiny, "TEST.RERANK", "k-reciprocal", "TEST.RERANK_K1", "500"])
 
 
 def test_output_folder_that_is_a_file(tiny, tmp_path):
@@ -84,12 +145,13 @@ def copy_of(people, tmp_path):
     return shutil.copytree(people / "synthetic", tmp_path / "data")
 
 
-def test_a_truncated_image_is_named(tiny, people, tmp_path):
+@pytest.mark.parametrize("cache", ["on", "off"])
+def test_a_truncated_image_is_named(tiny, people, tmp_path, cache):
     root = copy_of(people, tmp_path)
     victim = sorted((root / "bounding_box_train").glob("*.jpg"))[3]
     victim.write_bytes(victim.read_bytes()[:200])
-    with pytest.raises(ValueError, match=victim.name):
-        run([*tiny, "DATASETS.ROOT_DIR", str(root)])
+    with pytest.raises(ValueError, match=rf"^{victim}: the image is .*DATASETS.CORRUPT skip"):
+        run([*tiny, "DATASETS.ROOT_DIR", str(root), "DATALOADER.CACHE", cache])
 
 
 def test_a_truncated_image_can_be_skipped_and_is_counted(tiny, people, tmp_path, caplog):
@@ -152,6 +214,14 @@ def test_resume_with_another_model(tiny):
         run([*tiny, "MODEL.DEPTH", "3", "SOLVER.MAX_EPOCHS", "3"], resume="auto")
 
 
+def test_resume_with_other_people(tiny, people, tmp_path):
+    """The classifier's rows would belong to others, and held-out people would be trained on."""
+    words = [*tiny, "DATASETS.VAL_IDS", "3", "SOLVER.IMS_PER_BATCH", "8"]
+    run(words)
+    with pytest.raises(ValueError, match="--resume: the checkpoint was trained on 5 people .*DATASETS"):
+        run([*words, "DATASETS.SPLIT_SEED", "1", "SOLVER.MAX_EPOCHS", "3"], resume="auto")
+
+
 def test_resume_from_a_damaged_checkpoint(tiny, tmp_path):
     run(tiny)
     last = tmp_path / "run" / "last.pth"
@@ -191,6 +261,15 @@ def test_test_with_a_damaged_checkpoint(tmp_path, capsys):
 def test_foreign_weights_without_a_config(tmp_path, capsys):
     torch.save({"base.cls_token": torch.zeros(1)}, tmp_path / "vit.pth")
     assert "does not carry its config" in error_of(test_tool, ["--weights", str(tmp_path / "vit.pth")], capsys)
+
+
+def test_safetensors_of_another_project_need_a_config(tiny, tmp_path, capsys):
+    save_file({"cls_token": torch.zeros(1)}, tmp_path / "vit.safetensors")
+    words = ["--weights", str(tmp_path / "vit.safetensors")]
+    assert "does not carry its config" in error_of(test_tool, words, capsys)
+    run([*tiny, "SOLVER.MAX_EPOCHS", "1"])
+    words += ["--config_file", str(tmp_path / "run" / "config.yml")]
+    assert "does not fit the model" in error_of(test_tool, words, capsys)
 
 
 def test_a_loss_that_is_no_number_stops_with_step_terms_and_files(tiny, tmp_path):
