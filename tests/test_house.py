@@ -16,7 +16,7 @@ from vitreid.solver import OPTIMIZERS, SCHEDULES
 
 ROOT = Path(__file__).resolve().parents[1]
 GROUND_FLOOR = {"configs", "datasets", "evaluation", "loss", "model", "solver"}
-MAY_IMPORT = {**{room: set() for room in GROUND_FLOOR}, "processor": GROUND_FLOOR}
+MAY_IMPORT = {**{room: set() for room in sorted(GROUND_FLOOR)}, "processor": GROUND_FLOOR}
 SOURCES = {room: sorted((ROOT / room).rglob("*.py")) for room in MAY_IMPORT}
 
 
