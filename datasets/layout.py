@@ -85,7 +85,7 @@ def name_cameras(records: Iterable[Record], prefix: str) -> tuple[dict[int, int]
 
 def check_counts(data: ReidData, published: Published) -> ReidData:
     """Warn if the data set is not the published one; return it."""
-    found = {
+    found: dict[str, int | tuple[int, ...]] = {
         "counts": (len(data.train), len(data.query), len(data.gallery)),
         "people": (len({r.pid for r in data.train}), len({r.pid for r in data.query})),
         "cameras": len(data.camera_names),

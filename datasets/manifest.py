@@ -45,7 +45,9 @@ def load_manifest(file: str | Path) -> ReidData:
     _check_splits(file, records)
     return ReidData(
         "manifest",
-        **records,
+        train=records["train"],
+        query=records["query"],
+        gallery=records["gallery"],
         camera_names=tuple(cameras),
         view_names=tuple(views),
         person_names={pid: person for person, pid in persons.items()},

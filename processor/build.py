@@ -6,7 +6,6 @@ from collections import defaultdict
 from typing import Any
 
 import torch
-from torch import nn
 from yacs.config import CfgNode
 
 from .. import __version__
@@ -38,7 +37,7 @@ def rerank_settings(cfg: CfgNode) -> Rerank | None:
 def build_evaluator(
     cfg: CfgNode,
     data: ReidData,
-    model: nn.Module,
+    model: ReidModel,
     device: torch.device,
     precision: torch.dtype,
     preprocess: Preprocess | None = None,
@@ -51,9 +50,10 @@ def build_evaluator(
         for records in (data.query, data.gallery)
     ]
     return Evaluator(
-        *loaders,
-        loaders[0].records,
-        loaders[1].records,
+        loaders[0],
+        loaders[1],
+        data.query,
+        data.gallery,
         protocol=data.protocol,
         settings=embed_settings(cfg),
         device=device,

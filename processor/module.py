@@ -6,6 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..loss import ReidLoss
+from ..model import ReidModel
+
 
 class TrainingModule(nn.Module):
     """batch -> loss terms.
@@ -15,7 +18,10 @@ class TrainingModule(nn.Module):
         loss: those and labels (B,) -> named, weighted terms to add up, and numbers to watch.
     """
 
-    def __init__(self, model: nn.Module, loss: nn.Module) -> None:
+    model: ReidModel
+    loss: ReidLoss
+
+    def __init__(self, model: ReidModel, loss: ReidLoss) -> None:
         super().__init__()
         self.model = model
         self.loss = loss

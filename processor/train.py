@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from torch import nn
 from tqdm import tqdm
 from yacs.config import CfgNode
 
@@ -16,7 +15,7 @@ from ..configs import dump_config, flatten_config, parse_config
 from ..datasets import build_data, build_train_loader, label_map
 from ..evaluation import RetrievalResult
 from ..loss import build_loss
-from ..model import build_model, save_deploy
+from ..model import ReidModel, build_model, save_deploy
 from ..solver import EMA, build_optimizers, build_schedule
 from .build import build_evaluator, describe_model, place
 from .checkpoint import load_last, save_last, seed_everything
@@ -149,7 +148,7 @@ class Run:
             )
 
     @property
-    def deployed(self) -> nn.Module:
+    def deployed(self) -> ReidModel:
         """The model that is evaluated and shipped: the averaged weights where there are any."""
         return self.trainer.ema.model if self.trainer.ema is not None else self.module.model
 
