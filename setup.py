@@ -3,9 +3,10 @@
 from setuptools import setup
 
 ROOMS = ["configs", "datasets", "evaluation", "loss", "model", "processor", "solver", "tools"]
+RECIPES = ["duke", "market", "msmt17", "synthetic"]  # folders of YAML files, packages in setuptools' eyes
 
 setup(
-    packages=["vitreid", *(f"vitreid.{room}" for room in ROOMS)],
+    packages=["vitreid", *(f"vitreid.{room}" for room in ROOMS), *(f"vitreid.configs.{folder}" for folder in RECIPES)],
     package_dir={"vitreid": "."},
-    package_data={"vitreid.configs": ["*/*.yml"]},
+    package_data={f"vitreid.configs.{folder}": ["*.yml"] for folder in RECIPES},
 )
