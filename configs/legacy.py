@@ -19,9 +19,7 @@ def _switch(key: str, on: Any = True, off: Any = False) -> Rule:
     def rule(value: Any) -> Values:
         word = str(value).lower()
         if word not in SWITCH:
-            raise ValueError(
-                f"{key}: unknown value {value!r} of the original's switch; choose from {', '.join(SWITCH)}"
-            )
+            raise ValueError(f"unknown value {value!r} of the original's switch; choose from {', '.join(SWITCH)}")
         return {key: on if SWITCH[word] else off}
 
     return rule
@@ -34,7 +32,7 @@ def _ignored(value: Any) -> Values:
 def _backbone(value: str) -> Values:
     if value not in BACKBONES:
         raise ValueError(
-            f"MODEL.TRANSFORMER_TYPE: unknown backbone {value!r}; choose from {', '.join(BACKBONES)}, or set MODEL.NAME to a timm model"
+            f"unknown backbone {value!r}; choose from {', '.join(BACKBONES)}, or set MODEL.NAME to a timm model"
         )
     return BACKBONES[value]
 
@@ -115,32 +113,40 @@ ORIGINAL_DEFAULTS: Values = {
 }
 
 
-def translate(values: Values) -> tuple[Values, list[str]]:
+def translate(values: Values, is_file: bool = True) -> tuple[Values, list[str]]:
     """Return `values` with the original's keys replaced by ours, and one sentence per replaced key.
 
     A file that names `MODEL.TRANSFORMER_TYPE` is taken for one of the original's: where it is silent, the original's
-    defaults hold rather than ours.
+    defaults hold rather than ours. Overrides (`is_file` False) change what they name and nothing else.
+
+    Raises:
+        ValueError: a value that the original does not know; names its key.
     """
     values = {key.replace("tMODEL.", "MODEL."): value for key, value in values.items()}  # a slip of the pen in one file
-    result: Values = dict(ORIGINAL_DEFAULTS) if "MODEL.TRANSFORMER_TYPE" in values else {}
+    is_original = is_file and "MODEL.TRANSFORMER_TYPE" in values
+    result: Values = dict(ORIGINAL_DEFAULTS) if is_original else {}
     if values.get("MODEL.NAME") == "transformer":
         del values["MODEL.NAME"]  # TRANSFORMER_TYPE says which
     notices = []
     for key, value in values.items():
-        if not _is_legacy(key, value):
-            result[key] = value
-            continue
-        new = LEGACY[key](value)
+        new = _translate_one(key, value)
         result.update(new)
-        notices.append(
-            f"{key} {value!r} -> " + (", ".join(f"{k} {v!r}" for k, v in new.items()) or "not needed, left out")
-        )
-    if values.get("DATALOADER.SAMPLER") == "softmax" or (
-        "MODEL.TRANSFORMER_TYPE" in values and "DATALOADER.SAMPLER" not in values
-    ):
+        if _is_legacy(key, value):
+            said = ", ".join(f"{name} {item!r}" for name, item in new.items())
+            notices.append(f"{key} {value!r} -> {said or 'not needed, left out'}")
+    if values.get("DATALOADER.SAMPLER", "softmax" if is_original else "") == "softmax":
         result["LOSS.METRIC"] = "none"  # the original's plain sampler means the ID loss alone
     return result, notices
 
 
+def _translate_one(key: str, value: Any) -> Values:
+    if not _is_legacy(key, value):
+        return {key: value}
+    try:
+        return LEGACY[key](value)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
+
+
 def _is_legacy(key: str, value: Any) -> bool:
-    return key in LEGACY and (key not in SHARED or value in SHARED[key])
+    return key in LEGACY and (key not in SHARED or str(value) in SHARED[key])

@@ -37,8 +37,8 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
 def make_config(*layers: Mapping[str, Any]) -> CfgNode:
     """Return the frozen, checked config that differs from the defaults by `layers` (`{"SOLVER.BASE_LR": 0.01}`); later ones win."""
     cfg = get_defaults()
-    for layer in layers:
-        values, notices = translate(dict(layer))
+    for number, layer in enumerate(layers):
+        values, notices = translate(dict(layer), is_file=number == 0)
         for notice in notices:
             logger.warning("original TransReID key: %s", notice)
         for key, value in values.items():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def is_deploy(path: str | Path) -> bool:
     Raises:
         ValueError: damaged, or not a safetensors file.
     """
-    return SPEC in _read(path)[0]
+    with _opened(path) as file:
+        return SPEC in (file.metadata() or {})
 
 
 def load_deploy(path: str | Path, device: str | torch.device = "cpu") -> tuple[ReidModel, dict[str, Any]]:
@@ -48,7 +50,9 @@ def load_deploy(path: str | Path, device: str | torch.device = "cpu") -> tuple[R
         FileNotFoundError: no such file.
         ValueError: not a deploy checkpoint of ours, damaged, or with other tensors than its description asks for.
     """
-    about, tensors = _read(path)
+    with _opened(path) as file:
+        about = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if SPEC not in about:
         raise ValueError(
             f"{path} does not describe its model, so it is not a deploy checkpoint of vitreid; give the config too, its weights are then imported by name"
@@ -58,13 +62,14 @@ def load_deploy(path: str | Path, device: str | torch.device = "cpu") -> tuple[R
     return model.to(device).eval(), json.loads(about.get(META, "{}"))
 
 
-def _read(path: str | Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
-    """Return the metadata and the tensors of a safetensors file."""
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    """Open a safetensors file; its metadata can be read without its tensors."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint")
     try:
         with safe_open(path, "pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged or not a safetensors file ({error}); copy or train it again") from error
 

@@ -6,6 +6,7 @@ To add one: a subclass of `Stem` and its line in `STEMS`.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 Size = tuple[int, int]
 
 
-class Stem(nn.Module):
+class Stem(nn.Module, ABC):
     """What timm expects of a patch embedding: `patch_size`, `grid_size`, `num_patches`.
 
     Args:
@@ -46,13 +47,13 @@ class Stem(nn.Module):
         self.body, self.proj = self.layers(in_chans, embed_dim, bias)
 
     @staticmethod
+    @abstractmethod
     def grid(img_size: Size, patch_size: Size, stride: Size) -> Size:
         """Return the number of tokens (down, across)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def layers(self, in_chans: int, embed_dim: int, bias: bool) -> tuple[nn.Module, nn.Conv2d]:
         """Return what comes before the projection, and the projection to `embed_dim`."""
-        raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the tokens (B, N, D) of images (B, C, H, W), row by row.

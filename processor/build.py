@@ -94,7 +94,8 @@ def describe_model(cfg: CfgNode, data: ReidData, labels: dict[int, int], metrics
         "embed": embed_settings(cfg).to_dict(),
         "dataset": data.name,
         "evaluated": data.evaluated,
-        "labels": {data.person_names.get(pid, str(pid)): label for pid, label in labels.items()},
+        "labels": {str(pid): label for pid, label in labels.items()},
+        "people": {str(pid): name for pid, name in data.person_names.items() if pid in labels},
         "metrics": metrics,
         "versions": versions,
     }

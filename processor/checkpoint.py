@@ -14,6 +14,9 @@ import torch
 from ..model.files import write_atomically
 
 FORMAT = "vitreid-last-1"
+NOT_OURS = (
+    "is not a last.pth of vitreid; to start from other weights set MODEL.PRETRAIN_CHOICE self and MODEL.PRETRAIN_PATH"
+)
 
 
 class NotOurs(ValueError):
@@ -42,15 +45,13 @@ def load_last(path: str | Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # objects other than tensors and plain types
-        raise NotOurs(f"{path} is not a last.pth of vitreid ({_first_line(error)})") from error
+        raise NotOurs(f"{path} {NOT_OURS} ({_first_line(error)})") from error
     except (RuntimeError, EOFError, OSError) as error:
         raise ValueError(
             f"{path} is damaged or not a checkpoint ({_first_line(error)}); resume from another file or start anew"
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise NotOurs(
-            f"{path} is not a last.pth of vitreid; to start from other weights set MODEL.PRETRAIN_CHOICE self and MODEL.PRETRAIN_PATH"
-        )
+        raise NotOurs(f"{path} {NOT_OURS}")
     return state
 
 

@@ -51,11 +51,11 @@ def train(cfg: CfgNode, resume: str | None = None, overwrite: bool = False) -> R
     _refuse_several_processes()
     folder = RunFolder(cfg.OUTPUT_DIR)
     continues = resume == "auto" or (resume is not None and Path(resume).resolve() == folder.last.resolve())
-    if continues and overwrite:
-        raise ValueError("--resume goes on with a run, --overwrite replaces it: choose one")
-    if not continues and not overwrite:
-        folder.refuse_another_run()
     try:
+        if continues and overwrite:
+            raise ValueError("--resume goes on with a run, --overwrite replaces it: choose one")
+        if not continues and not overwrite:
+            folder.refuse_another_run()
         run = Run(cfg, folder, _read_resume(folder, resume))
         if not continues:
             folder.clear()
@@ -141,7 +141,8 @@ class Run:
         """Raise ValueError if the classifier's rows or the camera table's rows would now mean somebody else."""
         about = describe_model(self.cfg, self.data, self.labels, {})
         cameras = (tuple(state["spec"]["cameras"]), self.module.model.spec.cameras)
-        if state["about"]["labels"] != about["labels"] or cameras[0] != cameras[1]:
+        people = [{key: side[key] for key in ("labels", "people")} for side in (state["about"], about)]
+        if people[0] != people[1] or cameras[0] != cameras[1]:
             raise ValueError(
                 f"--resume: the checkpoint was trained on {len(state['about']['labels'])} people and {len(cameras[0])} cameras, "
                 f"the training set now has {len(self.labels)} and {len(cameras[1])}, or others; go back to its DATASETS options"
@@ -172,11 +173,11 @@ class Run:
         row: dict[str, float] = {"epoch": epoch, **self.trainer.train_epoch(epoch, bar)}
         row["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         row["seconds"] = time.perf_counter() - start
-        saves = self._is_due(epoch, self.cfg.SOLVER.CHECKPOINT_PERIOD)
+        saves, best = self._is_due(epoch, self.cfg.SOLVER.CHECKPOINT_PERIOD), self.best
         if saves:
             self._save_last(epoch)  # before the evaluation: should that fail, the epoch is not lost
         result = self._evaluate(epoch, row) if self._is_due(epoch, self.cfg.SOLVER.EVAL_PERIOD) else None
-        if saves and result is not None:
+        if saves and self.best != best:
             self._save_last(epoch)
         self.folder.write_epoch(row)
         logger.info("%s", _epoch_line(row, self.cfg.SOLVER.MAX_EPOCHS))
@@ -189,8 +190,9 @@ class Run:
         """Evaluate; keep the best epoch if there is a validation split, else the latest: the test set chooses nothing."""
         result = self.evaluator(self.deployed)
         row.update(result.summary())
-        if result.mAP >= self.best or not self.cfg.DATASETS.VAL_IDS:
-            self.best = result.mAP
+        validates = self.cfg.DATASETS.VAL_IDS > 0
+        if result.mAP >= self.best or not validates:
+            self.best = result.mAP if validates else 0.0
             about = describe_model(self.cfg, self.data, self.labels, {"epoch": epoch, **result.summary()})
             save_deploy(self.folder.best, self.deployed, about)
         return result

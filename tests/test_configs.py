@@ -199,12 +199,19 @@ def test_an_override_wins_over_the_originals_backbone(tmp_path):
     assert cfg.MODEL.NAME == "vit_small_patch16_224"
 
 
+def test_the_originals_backbone_as_an_override_changes_the_backbone_alone():
+    cfg = load_config(None, ["MODEL.TRANSFORMER_TYPE", "deit_small_patch16_224_TransReID"])
+    assert (cfg.MODEL.NAME, cfg.SOLVER.OPTIMIZER_NAME) == ("deit_small_patch16_224", "SGD")
+
+
 def test_the_originals_plain_sampler_means_the_id_loss_alone():
     assert make_config({"DATALOADER.SAMPLER": "softmax"}).LOSS.METRIC == "none"
 
 
 def test_a_slip_in_the_originals_switch_is_an_error():
-    with pytest.raises(ValueError, match="unknown value 'onn' of the original's switch; choose from on, yes"):
+    with pytest.raises(
+        ValueError, match="^MODEL.IF_LABELSMOOTH: unknown value 'onn' of the original's switch; choose from on, yes"
+    ):
         make_config({"MODEL.IF_LABELSMOOTH": "onn"})
 
 

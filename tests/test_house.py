@@ -96,7 +96,7 @@ def test_readme_commands_parse(command):
     words = shlex.split(command.split("#")[0])
     tool = importlib.import_module(f"vitreid.tools.{Path(words[1]).stem}")
     args = tool.get_parser().parse_intermixed_args(words[2:])
-    load_config(ROOT / args.config_file if args.config_file else None, args.opts)
+    assert load_config(ROOT / args.config_file if args.config_file else None, args.opts).OUTPUT_DIR
 
 
 def test_only_files_that_ship_are_packages():

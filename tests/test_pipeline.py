@@ -114,6 +114,17 @@ def python_path() -> str:
     return os.pathsep.join(path for path in sys.path if path)
 
 
+def test_people_of_joined_sets_stay_apart_in_the_checkpoint(people, tiny, tmp_path):
+    """A manifest's person called 1 is not the published set's pid 1."""
+    files = sorted((people / "synthetic" / "bounding_box_train").glob("*.jpg"))
+    lines = [f"{path},{int(path.name[:4])},door {path.name[6]},train" for path in files]
+    (tmp_path / "mine.csv").write_text("\n".join(["path,pid,camid,split", *lines]))
+    train([*tiny, "DATASETS.NAMES", "('market1501', 'manifest')", "DATASETS.MANIFEST", str(tmp_path / "mine.csv")])
+    _, about = load_deploy(tmp_path / "run" / "best.safetensors")
+    assert sorted(about["labels"].values()) == list(range(16))
+    assert sorted(about["people"].values()) == sorted({str(int(path.name[:4])) for path in files})
+
+
 def test_resume_of_a_finished_run_trains_nothing_and_evaluates(tiny, tmp_path, caplog):
     train(tiny)
     before = final_state(tmp_path / "run")

@@ -1,6 +1,7 @@
 """What people really get wrong, each with the message it gets. (Options: test_configs.py; data files: test_datasets_*.py.)"""
 
 import errno
+import logging
 import os
 import shutil
 
@@ -72,6 +73,14 @@ def test_resuming_into_the_folder_of_another_run(tiny, tmp_path):
     run([*tiny, "OUTPUT_DIR", str(tmp_path / "other")])
     with pytest.raises(FileExistsError, match="other already holds a run"):
         run([*tiny, "OUTPUT_DIR", str(tmp_path / "other")], resume=str(tmp_path / "run" / "last.pth"))
+
+
+def test_a_refused_start_leaves_no_open_log(tiny):
+    run(tiny)
+    handlers = list(logging.getLogger("vitreid").handlers)
+    with pytest.raises(FileExistsError):
+        run(tiny)
+    assert logging.getLogger("vitreid").handlers == handlers
 
 
 def test_several_processes(tiny, monkeypatch):
@@ -312,7 +321,7 @@ def test_a_write_that_dies_halfway_leaves_the_earlier_checkpoint(tiny, tmp_path,
     assert torch.load(tmp_path / "run" / "last.pth", weights_only=True)["epoch"] == 2
 
 
-def test_images_of_strange_kinds_are_read(tiny, people, tmp_path):
+def test_images_of_strange_kinds_are_read(tiny, people, tmp_path, caplog):
     """Grey, 16-bit and transparent files become RGB like any other."""
     root = copy_of(people, tmp_path)
     pixels = np.random.default_rng(0).integers(0, 255, (64, 32, 4), np.uint8)
@@ -321,3 +330,4 @@ def test_images_of_strange_kinds_are_read(tiny, people, tmp_path):
     cv2.imwrite(str(folder / "0900_c2s1_000002_00.PNG"), pixels)
     cv2.imwrite(str(folder / "0900_c3s1_000003_00.png"), pixels[..., :3].astype(np.uint16) * 257)
     run([*tiny, "DATASETS.ROOT_DIR", str(root), "SOLVER.MAX_EPOCHS", "1"])
+    assert "51 training images of 9 people" in caplog.text
