@@ -15,7 +15,7 @@ check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@mkdir -p .venv/checked && ln -sfn "$(CURDIR)" .venv/checked/vitreid  # under its own name, whatever the folder is called
-	MYPYPATH=.venv/checked $(BIN)/mypy $(foreach room,configs datasets evaluation loss model processor solver tools,-p vitreid.$(room))
+	MYPYPATH=.venv/checked $(BIN)/mypy $(foreach room,benchmarks configs datasets evaluation gallery loss model processor solver tools,-p vitreid.$(room))
 	$(BIN)/python -m pytest -n 2
 
 format: .venv/installed

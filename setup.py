@@ -2,11 +2,26 @@
 
 from setuptools import setup
 
-ROOMS = ["configs", "datasets", "evaluation", "loss", "model", "processor", "solver", "tools"]
+ROOMS = [
+    "benchmarks",
+    "configs",
+    "datasets",
+    "evaluation",
+    "gallery",
+    "gallery.web",
+    "loss",
+    "model",
+    "processor",
+    "solver",
+    "tools",
+]
 RECIPES = ["duke", "market", "msmt17", "synthetic"]  # folders of YAML files, packages in setuptools' eyes
 
 setup(
     packages=["vitreid", *(f"vitreid.{room}" for room in ROOMS), *(f"vitreid.configs.{folder}" for folder in RECIPES)],
     package_dir={"vitreid": "."},
-    package_data={f"vitreid.configs.{folder}": ["*.yml"] for folder in RECIPES},
+    package_data={
+        **{f"vitreid.configs.{folder}": ["*.yml"] for folder in RECIPES},
+        "vitreid.gallery.web": ["*.css", "*.html", "*.js", "*.svg"],
+    },
 )

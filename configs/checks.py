@@ -79,5 +79,5 @@ def _check_model(cfg: CfgNode) -> None:
 def _check_data(cfg: CfgNode) -> None:
     if not cfg.DATASETS.NAMES:
         raise ValueError("DATASETS.NAMES: no training set; name one, e.g. DATASETS.NAMES market1501")
-    if "manifest" in (*cfg.DATASETS.NAMES, cfg.DATASETS.TEST) and not cfg.DATASETS.MANIFEST:
+    if "manifest" in (*cfg.DATASETS.NAMES, *cfg.DATASETS.TEST) and not cfg.DATASETS.MANIFEST:
         raise ValueError("DATASETS.MANIFEST: the data set 'manifest' needs its CSV file here")

@@ -132,7 +132,11 @@ OPTIONS: dict[str, Option] = {
     "DATASETS.NAMES": Option(
         ("market1501",), "training sets; several are joined: market1501, dukemtmc, msmt17, synthetic, manifest, folder"
     ),
-    "DATASETS.TEST": Option("", "test set by name; empty = the first of NAMES"),
+    "DATASETS.TEST": Option(
+        (),
+        "test sets by name, which need not be among NAMES; empty = the first of NAMES. Training evaluates the first of them, "
+        "tools/test.py each",
+    ),
     "DATASETS.ROOT_DIR": Option("data", "folder that holds the data sets' folders (or is one of them)"),
     "DATASETS.MANIFEST": Option(
         "", "manifest: the CSV file with the columns path, pid, camid, split and optionally viewid"
@@ -143,6 +147,11 @@ OPTIONS: dict[str, Option] = {
     ),
     "DATASETS.VAL_IDS": Option(
         0, "training identities held out and evaluated instead of the test set, for tuning; 0 = none", at_least=0
+    ),
+    "DATASETS.DISTRACTORS": Option(
+        "",
+        "folder of images of nobody who is queried (Market-1501+500k), searched with its sub-folders and added to the gallery "
+        "of every test set; empty = none. Validation people are evaluated without them",
     ),
     "DATASETS.CORRUPT": Option(
         "error", "an unreadable image: error = stop and name it; skip = leave it out and count it", ("error", "skip")
@@ -209,12 +218,29 @@ OPTIONS: dict[str, Option] = {
     "TEST.FLIP": Option(False, "average the embeddings of each image and its mirror image"),
     "TEST.GLOBAL_ONLY": Option(False, "JPM: use the global branch alone, five times smaller"),
     "TEST.RERANK": Option(
-        "none", "k-reciprocal = re-rank by shared neighbours [Zhong et al., CVPR 2017]", ("none", "k-reciprocal")
+        "none",
+        "what follows the plain ranking: k-reciprocal = re-rank by shared neighbours [Zhong et al., CVPR 2017]; aqe = queries "
+        "averaged with their nearest gallery items [Chum et al., ICCV 2007]; dba = gallery items averaged with theirs "
+        "[Arandjelović & Zisserman, CVPR 2012]; dba+aqe = dba, then aqe",
+        ("none", "k-reciprocal", "aqe", "dba", "dba+aqe"),
     ),
     "TEST.RERANK_K1": Option(20, "re-ranking: neighbours considered per crop", at_least=1),
     "TEST.RERANK_K2": Option(6, "re-ranking: neighbours whose features are averaged", at_least=1),
     "TEST.RERANK_LAMBDA": Option(
         0.3, "re-ranking: share of the original distance in the final one", at_least=0, at_most=1
+    ),
+    "TEST.QE_K": Option(10, "aqe, dba: neighbours averaged, beside the vector itself", at_least=1),
+    "TEST.QE_ALPHA": Option(
+        3.0,
+        "aqe, dba: weight of a neighbour = similarity ** this; 0 = plain average [Radenović et al., TPAMI 2019]",
+        at_least=0,
+    ),
+    "TEST.FMR": Option(
+        1e-3,
+        "false-match rate of the distance threshold that training with VAL_IDS stores in best.safetensors: the share of pairs of "
+        "different people that it takes for one",
+        at_least=1e-9,
+        at_most=0.5,
     ),
     "OUTPUT_DIR": Option("logs/run", "the run folder"),
 }

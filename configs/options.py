@@ -43,7 +43,8 @@ class Option:
 
     def _accept_tuple(self, key: str, value: Value) -> tuple[Value, ...]:
         if not isinstance(value, (tuple, list)):
-            value = (value,)  # DATASETS.NAMES ('market1501') is one name, not a sequence of letters
+            # DATASETS.NAMES ('market1501') is one name, not a sequence of letters
+            value = (value,) if value != "" else ()
         kind = type(self.default[0]) if self.default else str
         items = tuple(_coerce(key, item, kind) for item in value)
         if self.length is not None and len(items) != self.length:

@@ -1,7 +1,15 @@
 """A name and a root folder to records; records to batches on the device."""
 
 from .batch import Batch, Preprocess
-from .build import DATASETS, build_data, build_eval_loader, build_preprocess, build_test_data, build_train_loader
+from .build import (
+    DATASETS,
+    build_data,
+    build_eval_loader,
+    build_preprocess,
+    build_test_sets,
+    build_train_loader,
+    names_of_test_sets,
+)
 from .decode import CorruptImageError, read_image
 from .loaders import EvalLoader, TrainLoader
 from .records import Record, ReidData, label_map, name_rows
@@ -18,9 +26,10 @@ __all__ = [
     "build_data",
     "build_eval_loader",
     "build_preprocess",
-    "build_test_data",
+    "build_test_sets",
     "build_train_loader",
     "label_map",
     "name_rows",
+    "names_of_test_sets",
     "read_image",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 import torch
@@ -10,6 +11,7 @@ from yacs.config import CfgNode
 from .augment import Augment
 from .batch import Preprocess
 from .corrupt import drop_unreadable
+from .distractors import add_distractors, load_distractors
 from .folder import load_folder
 from .join import join
 from .loaders import EvalLoader, TrainLoader
@@ -21,6 +23,8 @@ from .samplers import PKSampler, Sampler, ShuffleSampler
 from .split import hold_out
 from .store import open_images
 from .synthetic import load_synthetic
+
+log = logging.getLogger(__name__)
 
 DATASETS: dict[str, Callable[[CfgNode], ReidData]] = {
     "market1501": lambda cfg: load_market1501(cfg.DATASETS.ROOT_DIR),
@@ -34,15 +38,14 @@ ALIASES = {"dukemtmcreid": "dukemtmc"}
 
 
 def build_data(cfg: CfgNode) -> ReidData:
-    """Read the config's data sets: the training sets joined, query and gallery of DATASETS.TEST.
+    """Read the config's data sets: the training sets joined, query and gallery of the first of DATASETS.TEST.
 
     With DATASETS.VAL_IDS, that many training identities are held out and take the place of query and gallery.
 
     Raises:
         ValueError, FileNotFoundError: an unknown name, or what the data set's parser says.
     """
-    names = [_resolve(name, "NAMES") for name in cfg.DATASETS.NAMES]
-    test = _resolve(cfg.DATASETS.TEST, "TEST") if cfg.DATASETS.TEST else names[0]
+    names, test = _resolve_all(cfg.DATASETS.NAMES, "NAMES"), names_of_test_sets(cfg)[0]
     parts = {name: _load(cfg, name) for name in dict.fromkeys([*names, test])}
     data = join(parts, train=names, test=test)
     if not data.train:
@@ -51,19 +54,44 @@ def build_data(cfg: CfgNode) -> ReidData:
             "manifest); tools/test.py needs none, tools/train.py does"
         )
     if cfg.DATASETS.VAL_IDS:
-        data = hold_out(data, cfg.DATASETS.VAL_IDS, cfg.DATASETS.SPLIT_SEED)
-    return data
+        return hold_out(data, cfg.DATASETS.VAL_IDS, cfg.DATASETS.SPLIT_SEED)
+    return _with_distractors(cfg, [data])[0]
 
 
-def build_test_data(cfg: CfgNode) -> ReidData:
-    """Read only the data set whose query and gallery images are evaluated: DATASETS.TEST, or the first of NAMES."""
-    test = _resolve(cfg.DATASETS.TEST, "TEST") if cfg.DATASETS.TEST else _resolve(cfg.DATASETS.NAMES[0], "NAMES")
-    return _load(cfg, test)
+def build_test_sets(cfg: CfgNode) -> list[ReidData]:
+    """Read only the data sets whose query and gallery images are evaluated: those of DATASETS.TEST.
+
+    Raises:
+        ValueError, FileNotFoundError: an unknown name, or what the data set's parser says.
+    """
+    return _with_distractors(cfg, [_load(cfg, name) for name in names_of_test_sets(cfg)])
+
+
+def names_of_test_sets(cfg: CfgNode) -> list[str]:
+    """Return the test sets' names, each once: DATASETS.TEST, or the first of NAMES."""
+    names = _resolve_all(cfg.DATASETS.TEST, "TEST") or _resolve_all(cfg.DATASETS.NAMES[:1], "NAMES")
+    return list(dict.fromkeys(names))
+
+
+def _resolve_all(names: Sequence[str], key: str) -> list[str]:
+    return [_resolve(name, key) for name in names]
+
+
+def _with_distractors(cfg: CfgNode, sets: list[ReidData]) -> list[ReidData]:
+    """Return the data sets with the images of DATASETS.DISTRACTORS, if any, in their galleries."""
+    if not cfg.DATASETS.DISTRACTORS:
+        return sets
+    distractors = _readable(cfg, load_distractors(cfg.DATASETS.DISTRACTORS))
+    log.info("%d distractors in the gallery, from %s", len(distractors.gallery), cfg.DATASETS.DISTRACTORS)
+    return [add_distractors(data, distractors) for data in sets]
 
 
 def _load(cfg: CfgNode, name: str) -> ReidData:
-    """Read one data set; under DATASETS.CORRUPT skip, read every image once and leave the unreadable ones out."""
-    data = DATASETS[name](cfg)
+    return _readable(cfg, DATASETS[name](cfg))
+
+
+def _readable(cfg: CfgNode, data: ReidData) -> ReidData:
+    """Under DATASETS.CORRUPT skip, read every image once and leave the unreadable ones out."""
     return drop_unreadable(data, cfg.DATALOADER.NUM_WORKERS) if cfg.DATASETS.CORRUPT == "skip" else data
 
 

@@ -63,6 +63,10 @@ def pair_of_features(query: Features, gallery: Features) -> tuple[Tensor, Tensor
     return query.to(gallery.device, dtype), gallery.to(dtype)
 
 
-def squared_norms(features: Tensor, rows: int = 4096) -> Tensor:
-    """Return the squared length (N,) of each row of (N, D), `rows` at a time so that no (N, D) copy is made."""
+CHUNK_ELEMENTS = 2**18  # 1 MiB of float32: intermediate results that stay in the processor's cache
+
+
+def squared_norms(features: Tensor) -> Tensor:
+    """Return the squared length (N,) of each row of (N, D), a few rows at a time so that no (N, D) copy is made."""
+    rows = features.shape[0] if features.is_cuda else max(1, CHUNK_ELEMENTS // features.shape[1])
     return torch.cat([chunk.square().sum(1) for chunk in features.split(rows)])

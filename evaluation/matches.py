@@ -6,11 +6,30 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .checks import Labels, as_labels
+
 # protocol -> (query camera, cameras of the gallery items with the query's pid) -> which of those are junk, i.e. ignored.
 PROTOCOLS: dict[str, Callable[[int, np.ndarray], np.ndarray]] = {
     "same-camera": lambda camid, camids: camids == camid,  # Market-1501, DukeMTMC-reID, MSMT17, VeRi-776
     "none": lambda camid, camids: np.zeros(len(camids), bool),
 }
+LabelArrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def as_label_arrays(
+    q_pids: Labels, g_pids: Labels, q_camids: Labels, g_camids: Labels, num_queries: int, num_gallery: int
+) -> LabelArrays:
+    """Return q_pids (Q,), g_pids (G,), q_camids (Q,), g_camids (G,) as int64 arrays.
+
+    Raises:
+        ValueError: one of them, which is named, does not have one integer per row.
+    """
+    return (
+        as_labels("q_pids", q_pids, num_queries, "query"),
+        as_labels("g_pids", g_pids, num_gallery, "gallery"),
+        as_labels("q_camids", q_camids, num_queries, "query"),
+        as_labels("g_camids", g_camids, num_gallery, "gallery"),
+    )
 
 
 class Matches:
@@ -42,3 +61,7 @@ class Matches:
         own = self.by_pid[self.starts[query] : self.stops[query]]
         junk = self.is_junk(self.q_camids[query], self.g_camids[own])
         return own[~junk], own[junk]
+
+    def is_valid(self) -> np.ndarray:
+        """Return which of the queries (Q,) have a relevant item."""
+        return np.array([len(self.of(query)[0]) > 0 for query in range(len(self.starts))], bool)

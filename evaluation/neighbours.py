@@ -10,7 +10,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from .checks import squared_norms
+from .checks import CHUNK_ELEMENTS, squared_norms
 
 BLOCK_ELEMENTS = 2**24  # distances held at once: 64 MiB of float32
 
@@ -52,10 +52,16 @@ def find_neighbours(features: Tensor, k: int) -> Neighbours:
     return Neighbours(torch.cat(index).cpu().numpy().astype(np.int32), torch.cat(farthest).cpu().numpy())
 
 
-def distance_blocks(left: Tensor, right: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Yield (first row, squared distances (b, M)) of blocks of `left` (N, D) to all of `right` (M, D)."""
+def distance_blocks(left: Tensor, right: Tensor, rows: int | None = None) -> Iterator[tuple[int, Tensor]]:
+    """Yield (first row, squared distances (b, M)) of blocks of `left` (N, D) to all of `right` (M, D).
+
+    All blocks share one buffer, free to be overwritten.
+
+    Args:
+        rows: rows per block, b; None = as many as make BLOCK_ELEMENTS distances.
+    """
     right_norms = squared_norms(right)
-    rows = max(64, BLOCK_ELEMENTS // len(right))
+    rows = rows or max(64, BLOCK_ELEMENTS // len(right))
     buffer = left.new_empty(min(rows, len(left)), len(right))
     for start in range(0, len(left), rows):
         block = left[start : start + rows]
@@ -65,7 +71,7 @@ def distance_blocks(left: Tensor, right: Tensor) -> Iterator[tuple[int, Tensor]]
 
 def pair_distances(features: Tensor, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Return the squared distances (P,) between the features `rows` (P,) and `columns` (P,) of (N, D)."""
-    chunk = max(1, BLOCK_ELEMENTS // features.shape[1])
+    chunk = max(1, (BLOCK_ELEMENTS if features.is_cuda else CHUNK_ELEMENTS) // features.shape[1])
     parts = []
     for start in range(0, len(rows), chunk):
         left, right = (torch.from_numpy(index[start : start + chunk]).to(features.device) for index in (rows, columns))

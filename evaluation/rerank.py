@@ -9,6 +9,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from .blocks import block_rows
 from .checks import Features, check_finite, pair_of_features, squared_norms
 from .neighbours import Neighbours, distance_blocks, find_neighbours, pair_distances
 from .threads import map_rows
@@ -27,11 +28,17 @@ def k_reciprocal(query: Features, gallery: Features, k1: int = 20, k2: int = 6, 
     Raises:
         ValueError: D differs between the two, an array has NaN, or k1, k2 or lam is out of range.
     """
+    query, gallery = checked_pair(query, gallery, k1, k2, lam)
+    return torch.cat([block.clone() for block in reranked_blocks(query, gallery, k1, k2, lam)])
+
+
+def checked_pair(query: Features, gallery: Features, k1: int, k2: int, lam: float) -> tuple[Tensor, Tensor]:
+    """Return both as tensors that can be re-ranked; raise ValueError if they, or the options, cannot be used."""
     query, gallery = pair_of_features(query, gallery)
     check_options(k1, k2, lam, len(query) + len(gallery))
     for name, features in (("query", query), ("gallery", gallery)):
         check_finite(name, squared_norms(features))
-    return torch.cat(list(reranked_blocks(query, gallery, k1, k2, lam)))
+    return query, gallery
 
 
 def check_options(k1: int, k2: int, lam: float, count: int) -> None:
@@ -47,15 +54,15 @@ def check_options(k1: int, k2: int, lam: float, count: int) -> None:
 
 @torch.no_grad()
 def reranked_blocks(query: Tensor, gallery: Tensor, k1: int, k2: int, lam: float) -> Iterator[Tensor]:
-    """Yield the re-ranked distances (b, G) of consecutive blocks of queries."""
+    """Yield the re-ranked distances (b, G) of consecutive blocks of queries, in one buffer: use each before the next."""
     crops = torch.cat([query, gallery])
     neighbours = find_neighbours(crops, max(k1 + 1, k2))
     weights = average_weights(neighbour_weights(crops, neighbours, k1), neighbours, k2)
     of_gallery = weights[len(query) :].tocsc()  # column j lists the gallery items that have crop j as a neighbour
-    for start, distances in distance_blocks(query, gallery):
+    for start, distances in distance_blocks(query, gallery, block_rows(len(gallery))):
         rows = slice(start, start + len(distances))
-        original = distances.cpu() / torch.from_numpy(neighbours.farthest[rows, None])
-        yield (1 - lam) * jaccard_distances(weights[rows], of_gallery) + lam * original
+        original = distances.cpu().div_(torch.from_numpy(neighbours.farthest[rows, None]))
+        yield original.mul_(lam).add_(jaccard_distances(weights[rows], of_gallery), alpha=1 - lam)
 
 
 def neighbour_weights(crops: Tensor, neighbours: Neighbours, k1: int) -> sparse.csr_array:
@@ -89,18 +96,22 @@ def average_weights(weights: sparse.csr_array, neighbours: Neighbours, k2: int) 
 def jaccard_distances(queries: sparse.csr_array, gallery: sparse.csc_array) -> Tensor:
     """Return 1 - |min| / |max| (b, G) of the weights of queries (b, N) and gallery (G, N), whose rows have sum 1."""
 
-    def shared(i: int) -> np.ndarray:
-        own = slice(queries.indptr[i], queries.indptr[i + 1])
-        return sum_of_minima(queries.indices[own], queries.data[own], gallery)
+    overlap = np.empty((queries.shape[0], gallery.shape[0]), np.float32)
 
-    overlap = torch.from_numpy(np.stack(map_rows(shared, queries.shape[0])))
-    return 1 - overlap / (2 - overlap)
+    def fill(i: int) -> np.ndarray:
+        own = slice(queries.indptr[i], queries.indptr[i + 1])
+        overlap[i] = sum_of_minima(queries.indices[own], queries.data[own], gallery)
+        return overlap[i]
+
+    map_rows(fill, len(overlap))
+    shared = torch.from_numpy(overlap)
+    return shared.div_(2 - shared).neg_().add_(1)
 
 
 def sum_of_minima(neighbours: np.ndarray, weights: np.ndarray, gallery: sparse.csc_array) -> np.ndarray:
-    """Return for each row g of gallery (G, N) the sum over `neighbours` j of min(weight of j, gallery[g, j]), (G,)."""
+    """Return for each row g of gallery (G, N) the sum over `neighbours` j of min(weight of j, gallery[g, j]), float64 (G,)."""
     starts, lengths = gallery.indptr[neighbours], np.diff(gallery.indptr)[neighbours]
     firsts = np.cumsum(lengths) - lengths
     entries = np.repeat(starts - firsts, lengths) + np.arange(lengths.sum())  # the columns' entries, one after another
     minima = np.minimum(np.repeat(weights, lengths), gallery.data[entries])
-    return np.bincount(gallery.indices[entries], minima, gallery.shape[0]).astype(np.float32)
+    return np.bincount(gallery.indices[entries], minima, gallery.shape[0])

@@ -14,9 +14,10 @@ class RetrievalResult:
     """What each valid query found; the averages follow from it. Fractions 0-1.
 
     A query is valid if the gallery holds at least one relevant item; the others are left out of every average.
+    There is one row per valid query, or, where the gallery is drawn several times, one per valid query and draw.
 
     Args:
-        query_index: (V,) which of the queries are valid.
+        query_index: (V,) which of the queries each row is about; ascending.
         ap: (V,) average precision: the mean, over the relevant items, of the precision at each.
         inp: (V,) inverse negative penalty: number of relevant items over the rank of the last (Ye et al., TPAMI 2021).
         first_hit: (V,) rank of the first relevant item, from 1.
@@ -33,8 +34,8 @@ class RetrievalResult:
 
     @property
     def num_valid(self) -> int:
-        """Number of valid queries, V."""
-        return len(self.ap)
+        """Number of distinct valid queries."""
+        return len(np.unique(self.query_index))
 
     @property
     def mAP(self) -> float:
@@ -50,7 +51,7 @@ class RetrievalResult:
     def cmc(self) -> np.ndarray:
         """(max_rank,) share of queries with a relevant item among the first 1, 2, ..."""
         hits = np.bincount(np.minimum(self.first_hit, self.max_rank + 1), minlength=self.max_rank + 2)
-        return np.cumsum(hits)[1 : self.max_rank + 1] / self.num_valid
+        return np.cumsum(hits)[1 : self.max_rank + 1] / len(self.first_hit)
 
     def rank(self, k: int) -> float:
         """Return the share of queries with a relevant item among the first `k`.
@@ -62,9 +63,13 @@ class RetrievalResult:
             raise ValueError(f"k: ranks start at 1, got {k}")
         return float((self.first_hit <= k).mean())
 
+    def rows(self) -> dict[str, np.ndarray]:
+        """Return the values (V,) whose means are mAP, mINP and Rank-1, -5, -10, -20, under those names."""
+        return {"mAP": self.ap, "mINP": self.inp, **{f"Rank-{k}": self.first_hit <= k for k in REPORTED_RANKS}}
+
     def summary(self) -> dict[str, float]:
         """Return mAP, mINP and Rank-1, -5, -10, -20 as plain floats."""
-        return {"mAP": self.mAP, "mINP": self.mINP, **{f"Rank-{k}": self.rank(k) for k in REPORTED_RANKS}}
+        return {name: float(values.mean()) for name, values in self.rows().items()}
 
 
 def result_of_ranks(ranks: list[np.ndarray], max_rank: int) -> RetrievalResult:
@@ -73,18 +78,26 @@ def result_of_ranks(ranks: list[np.ndarray], max_rank: int) -> RetrievalResult:
     Raises:
         ValueError: no query has a relevant item.
     """
-    valid = np.flatnonzero([len(found) for found in ranks])
-    if not len(valid):
-        raise ValueError(
-            f"none of the {len(ranks)} queries has a match in the gallery: no gallery item has the pid of a query and, under the "
-            "protocol same-camera, another camera; check pids and camids, or use protocol 'none' if cameras are unknown"
-        )
-    found = [ranks[i] for i in valid]
+    lengths = np.array([len(found) for found in ranks])
+    valid = np.flatnonzero(lengths)
+    check_any_valid(len(valid), len(ranks))
+    lengths, flat = lengths[valid], np.concatenate(ranks)
+    starts = np.cumsum(lengths) - lengths
+    number = np.arange(1, len(flat) + 1) - np.repeat(starts, lengths)  # 1, 2, ... R of each query's relevant items
     return RetrievalResult(
         query_index=valid,
-        ap=np.array([np.mean(np.arange(1, len(row) + 1) / row) for row in found]),
-        inp=np.array([len(row) / row[-1] for row in found]),
-        first_hit=np.array([row[0] for row in found]),
+        ap=np.add.reduceat(number / flat, starts) / lengths,
+        inp=lengths / flat[starts + lengths - 1],
+        first_hit=flat[starts],
         num_queries=len(ranks),
         max_rank=max_rank,
     )
+
+
+def check_any_valid(num_valid: int | np.integer, num_queries: int) -> None:
+    """Raise ValueError if none of the queries is valid."""
+    if not num_valid:
+        raise ValueError(
+            f"none of the {num_queries} queries has a match in the gallery: no gallery item has the pid of a query and, under the "
+            "protocol same-camera, another camera; check pids and camids, or use protocol 'none' if cameras are unknown"
+        )

@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import Features, Labels, as_features, as_labels, check_finite, pair_of_features, squared_norms
-from .matches import Matches
+from .checks import Features, Labels, as_features, check_finite, pair_of_features, squared_norms
+from .blocks import block_rows
+from .matches import Matches, as_label_arrays
 from .ranks import ranks_on_cpu, ranks_on_device
+from .rerank import checked_pair, reranked_blocks
 from .result import RetrievalResult, result_of_ranks
 
 Scores = Callable[[int, int], Tensor]  # start, stop of a block of queries -> its scores (B, G), free to be overwritten
 AllLabels = tuple[Labels, Labels, Labels, Labels]  # q_pids, g_pids, q_camids, g_camids
-BLOCK_ELEMENTS = 2**24  # scores held at once: 64 MiB of float32
 
 
 def evaluate_retrieval(
@@ -42,15 +43,16 @@ def evaluate_retrieval(
         metric: "euclidean" or "cosine"; the same ranking for embeddings of unit length.
         protocol: "same-camera" ignores gallery items of the query's pid and camera; "none" ignores nothing.
         max_rank: length of the CMC curve.
-        block: queries per block; None = as many as make 16 million scores, at least 64.
+        block: queries per block; None = as many as keep the processor busy and the scores below 256 MiB.
     Raises:
         ValueError: an array is empty, has NaN or a wrong length, no query has a match, or an argument is unknown;
             the message names the array and the row.
     """
     query, gallery = pair_of_features(query, gallery)
-    scores = similarity(query, gallery, metric)
     size = len(query), len(gallery)
-    return _evaluate(scores, size, (q_pids, g_pids, q_camids, g_camids), protocol, max_rank, block)
+    similarities = similarity(query, gallery, metric)
+    scores = (similarities(start, stop) for start, stop in blocks(*size, block))
+    return _judge(scores, size, (q_pids, g_pids, q_camids, g_camids), protocol, max_rank)
 
 
 def evaluate_distances(
@@ -64,48 +66,61 @@ def evaluate_distances(
     max_rank: int = 50,
     block: int | None = None,
 ) -> RetrievalResult:
-    """Judge the ranking by ready-made distances (Q, G), e.g. re-ranked ones; smaller is closer. Else as `evaluate_retrieval`."""
+    """Judge the ranking by ready-made distances (Q, G); smaller is closer. Else as `evaluate_retrieval`."""
     distances = as_features("distances", distances)
-
-    def scores(start: int, stop: int) -> Tensor:
-        check_finite("distances", distances[start:stop], start)
-        return -distances[start:stop]
-
     size = len(distances), distances.shape[1]
-    return _evaluate(scores, size, (q_pids, g_pids, q_camids, g_camids), protocol, max_rank, block)
+
+    def scores() -> Iterator[Tensor]:
+        for start, stop in blocks(*size, block):
+            check_finite("distances", distances[start:stop], start)
+            yield -distances[start:stop]
+
+    return _judge(scores(), size, (q_pids, g_pids, q_camids, g_camids), protocol, max_rank)
 
 
-def _evaluate(
-    scores: Scores, size: tuple[int, int], labels: AllLabels, protocol: str, max_rank: int, block: int | None
+def evaluate_reranked(
+    query: Features,
+    gallery: Features,
+    q_pids: Labels,
+    g_pids: Labels,
+    q_camids: Labels,
+    g_camids: Labels,
+    *,
+    k1: int = 20,
+    k2: int = 6,
+    lam: float = 0.3,
+    protocol: str = "same-camera",
+    max_rank: int = 50,
 ) -> RetrievalResult:
+    """Judge the ranking by `k_reciprocal`'s distances, whose arguments k1, k2 and lam are, without ever holding all of them."""
+    query, gallery = checked_pair(query, gallery, k1, k2, lam)
+    scores = (distances.neg_() for distances in reranked_blocks(query, gallery, k1, k2, lam))
+    size = len(query), len(gallery)
+    return _judge(scores, size, (q_pids, g_pids, q_camids, g_camids), protocol, max_rank)
+
+
+def _judge(
+    scores: Iterator[Tensor], size: tuple[int, int], labels: AllLabels, protocol: str, max_rank: int
+) -> RetrievalResult:
+    """Return the result of consecutive blocks of scores (b, G), higher = closer, which are overwritten; labels are checked first."""
     if max_rank < 1:
         raise ValueError(f"max_rank: the CMC curve needs 1 or more ranks, got {max_rank}")
-    if block is not None and block < 1:
-        raise ValueError(f"block: 1 or more queries at a time, got {block}")
-    matches = _matches(labels, size, protocol)
+    q_pids, g_pids, q_camids, g_camids = as_label_arrays(*labels, *size)
+    matches = Matches(q_pids, g_pids, q_camids, g_camids, protocol)
     ranks: list[np.ndarray] = []
-    for start, stop in blocks(size[0], block or max(64, BLOCK_ELEMENTS // size[1])):
-        values = scores(start, stop)
+    for values in scores:
         find_ranks = ranks_on_cpu if values.device.type == "cpu" else ranks_on_device
-        ranks += find_ranks(values, [matches.of(i) for i in range(start, stop)])
+        ranks += find_ranks(values, [matches.of(len(ranks) + i) for i in range(len(values))])
     return result_of_ranks(ranks, max_rank)
 
 
-def _matches(labels: AllLabels, size: tuple[int, int], protocol: str) -> Matches:
-    q_pids, g_pids, q_camids, g_camids = labels
-    return Matches(
-        as_labels("q_pids", q_pids, size[0], "query"),
-        as_labels("g_pids", g_pids, size[1], "gallery"),
-        as_labels("q_camids", q_camids, size[0], "query"),
-        as_labels("g_camids", g_camids, size[1], "gallery"),
-        protocol,
-    )
-
-
-def blocks(count: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) of consecutive ranges of at most `size`."""
-    for start in range(0, count, size):
-        yield start, min(start + size, count)
+def blocks(num_queries: int, num_gallery: int, size: int | None) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) of consecutive ranges of `size` queries; None = block_rows(num_gallery)."""
+    if size is not None and size < 1:
+        raise ValueError(f"block: 1 or more queries at a time, got {size}")
+    size = size or block_rows(num_gallery)
+    for start in range(0, num_queries, size):
+        yield start, min(start + size, num_queries)
 
 
 def similarity(query: Tensor, gallery: Tensor, metric: str) -> Scores:

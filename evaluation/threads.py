@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 import torch
 
+T = TypeVar("T")
+
 
 def map_rows(work: Callable[[int], np.ndarray], count: int) -> list[np.ndarray]:
     """Return [work(0), ..., work(count - 1)], one share of the rows per thread of torch's setting."""
+    return list(chain.from_iterable(map_shares(lambda share: [work(i) for i in range(count)[share]], count)))
+
+
+def map_shares(work: Callable[[slice], T], count: int) -> list[T]:
+    """Return `work` of each thread's share of `count` rows, in order; few long calls serve threads better than many short."""
     num_threads = torch.get_num_threads()
-    shares = [range(count * i // num_threads, count * (i + 1) // num_threads) for i in range(num_threads)]
+    shares = [slice(count * i // num_threads, count * (i + 1) // num_threads) for i in range(num_threads)]
     with ThreadPoolExecutor(num_threads) as pool:
-        return list(chain.from_iterable(pool.map(lambda share: [work(i) for i in share], shares)))
+        return list(pool.map(work, shares))

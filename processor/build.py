@@ -12,8 +12,9 @@ from .. import __version__
 from ..configs import dump_config
 from ..datasets import Preprocess, ReidData, build_eval_loader, build_preprocess
 from ..model import ReidModel, set_fused_attention
-from .evaluate import Evaluator, Rerank
+from .evaluate import Evaluator
 from .extract import EmbedSettings
+from .ranking import Rerank
 
 
 def place(model: ReidModel, device: torch.device) -> ReidModel:
@@ -29,9 +30,10 @@ def embed_settings(cfg: CfgNode) -> EmbedSettings:
     )
 
 
-def rerank_settings(cfg: CfgNode) -> Rerank | None:
-    """Return the re-ranking asked for, or None."""
-    return None if cfg.TEST.RERANK == "none" else Rerank(cfg.TEST.RERANK_K1, cfg.TEST.RERANK_K2, cfg.TEST.RERANK_LAMBDA)
+def rerank_settings(cfg: CfgNode) -> Rerank:
+    """Return what follows the plain ranking."""
+    test = cfg.TEST
+    return Rerank(test.RERANK, test.RERANK_K1, test.RERANK_K2, test.RERANK_LAMBDA, test.QE_K, test.QE_ALPHA)
 
 
 def build_evaluator(
@@ -43,36 +45,33 @@ def build_evaluator(
     preprocess: Preprocess | None = None,
 ) -> Evaluator:
     """Return the evaluator of the data's query and gallery images; `preprocess` overrides the config's."""
-    _check_answerable(data, rerank_settings(cfg))
-    spec = model.spec
-    loaders = [
-        build_eval_loader(cfg, data, records, spec.cameras, spec.views, device, preprocess)
+    check_answerable(data, rerank_settings(cfg))
+    preprocess = preprocess or build_preprocess(cfg)
+    cameras, views = model.spec.cameras, model.spec.views
+    query, gallery = (
+        build_eval_loader(cfg, data, records, cameras, views, device, preprocess)
         for records in (data.query, data.gallery)
-    ]
+    )
     return Evaluator(
-        loaders[0],
-        loaders[1],
-        data.query,
-        data.gallery,
-        protocol=data.protocol,
+        query,
+        gallery,
+        data,
         settings=embed_settings(cfg),
         device=device,
         precision=precision,
         rerank=rerank_settings(cfg),
+        about={"preprocess": preprocess.to_dict()},
     )
 
 
-def _check_answerable(data: ReidData, rerank: Rerank | None) -> None:
-    """Raise ValueError, before hours of training rather than after, if query and gallery cannot be evaluated."""
+def check_answerable(data: ReidData, rerank: Rerank) -> None:
+    """Raise ValueError, before hours of work rather than after, if query and gallery cannot be evaluated."""
     remedy = "add some, or hold people out of training with DATASETS.VAL_IDS"
     if not data.query or not data.gallery:
         raise ValueError(f"{data.evaluated}: {len(data.query)} query and {len(data.gallery)} gallery images; {remedy}")
     if not _has_match(data):
         raise ValueError(f"{data.evaluated}: no query has its person in the gallery, seen by another camera; {remedy}")
-    if rerank and rerank.k1 >= len(data.query) + len(data.gallery):
-        raise ValueError(
-            f"TEST.RERANK_K1: {rerank.k1} neighbours are asked for, query and gallery have {len(data.query) + len(data.gallery)}"
-        )
+    rerank.check(len(data.query), len(data.gallery))
 
 
 def _has_match(data: ReidData) -> bool:

@@ -1,89 +1,81 @@
-"""Query and gallery images -> CMC, mAP, mINP."""
+"""Query and gallery images -> embeddings with their labels -> CMC, mAP, mINP."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..evaluation import RetrievalResult, evaluate_distances, evaluate_retrieval, k_reciprocal
+from ..datasets import Record, ReidData
+from ..evaluation import RetrievalResult
 from .extract import EmbedSettings, extract
-
-
-@dataclass(frozen=True)
-class Rerank:
-    """k-reciprocal re-ranking (Zhong et al., CVPR 2017): k1, k2 neighbours; share `lam` of the original distance."""
-
-    k1: int = 20
-    k2: int = 6
-    lam: float = 0.3
+from .features import FeatureSet
+from .ranking import Rerank, rank
 
 
 class Evaluator:
     """Evaluates a model on one test set; can be called again and again while training.
 
     Args:
-        query, gallery: loaders in the order of the records.
-        query_records, gallery_records: records with `pid` and `camid`.
-        protocol: which gallery items are junk for a query.
+        query, gallery: loaders in the order of the records of `data`.
+        data: the records, with their protocol and camera names.
         settings: what the test embedding is.
-        rerank: re-rank by shared neighbours, or None.
+        rerank: what follows the plain ranking.
+        about: what to note in the features, in JSON types.
     """
 
     def __init__(
         self,
         query: Iterable[Any],
         gallery: Iterable[Any],
-        query_records: Sequence[Any],
-        gallery_records: Sequence[Any],
+        data: ReidData,
         *,
-        protocol: str,
         settings: EmbedSettings,
         device: torch.device,
         precision: torch.dtype,
         rerank: Rerank | None = None,
+        about: dict[str, Any] | None = None,
     ) -> None:
         self.query, self.gallery = query, gallery
-        self.labels = (*_labels(query_records), *_labels(gallery_records))
-        self.protocol = protocol
+        self.data = data
         self.settings = settings
         self.device, self.precision = device, precision
-        self.rerank = rerank
+        self.rerank = rerank or Rerank()
+        self.about = {**(about or {}), "embed": settings.to_dict()}
 
     def __call__(self, model: nn.Module) -> RetrievalResult:
         """Return the retrieval result of `model`, which keeps its training mode."""
-        embeddings = [
+        return self.rank(self.extract(model))
+
+    def extract(self, model: nn.Module) -> FeatureSet:
+        """Return the embeddings of `model` with their labels."""
+        query, gallery = (
             extract(model, loader, self.settings, self.device, self.precision, title)
             for loader, title in ((self.query, "query"), (self.gallery, "gallery"))
-        ]
-        return self.score(*embeddings)
+        )
+        data = self.data
+        return FeatureSet(
+            dataset=data.evaluated,
+            protocol=data.protocol,
+            query=query,
+            gallery=gallery,
+            q_pids=_numbers(data.query, "pid"),
+            g_pids=_numbers(data.gallery, "pid"),
+            q_camids=_numbers(data.query, "camid"),
+            g_camids=_numbers(data.gallery, "camid"),
+            q_names=[record.path for record in data.query],
+            g_names=[record.path for record in data.gallery],
+            camera_names=data.camera_names,
+            about=self.about,
+        )
 
-    def score(self, query: Tensor, gallery: Tensor) -> RetrievalResult:
-        """Return the retrieval result of embeddings (Q, D) and (G, D)."""
-        q_pids, q_camids, g_pids, g_camids = self.labels
-        if self.rerank is None:
-            return evaluate_retrieval(query, gallery, q_pids, g_pids, q_camids, g_camids, protocol=self.protocol)
-        distances = k_reciprocal(query, gallery, self.rerank.k1, self.rerank.k2, self.rerank.lam)
-        return evaluate_distances(distances, q_pids, g_pids, q_camids, g_camids, protocol=self.protocol)
+    def rank(self, features: FeatureSet) -> RetrievalResult:
+        """Return the retrieval result of what `extract` returned."""
+        return rank(features, self.rerank)
 
 
-def _labels(records: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    return np.array([record.pid for record in records]), np.array([record.camid for record in records])
-
-
-def result_table(name: str, result: RetrievalResult) -> str:
-    """Return the result for people: one row under its headings, in percent."""
-    numbers = result.summary()
-    columns = ["mAP", "mINP", "Rank-1", "Rank-5", "Rank-10", "Rank-20"]
-    width = max(len("data set"), len(name))
-    head = f"{'data set':<{width}}  " + "  ".join(f"{column:>7}" for column in columns)
-    row = f"{name:<{width}}  " + "  ".join(f"{100 * numbers[column]:6.2f}%" for column in columns)
-    skipped = result.num_queries - result.num_valid
-    note = (
-        f"\n{skipped} of {result.num_queries} queries have no match in the gallery and are left out" if skipped else ""
-    )
-    return f"{head}\n{row}{note}"
+def _numbers(records: Sequence[Record], what: str) -> np.ndarray:
+    return np.array([getattr(record, what) for record in records], np.int64)

@@ -1,41 +1,37 @@
-"""Weights -> numbers on a test set, with or without a config."""
+"""Weights, or saved features -> numbers on the test sets, with or without a config."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from yacs.config import CfgNode
-
-from ..configs import load_config, parse_config
-from ..datasets import Preprocess, ReidData, build_preprocess, build_test_data
-from ..evaluation import RetrievalResult
-from ..model import ModelSpec, ReidModel, build_model, build_spec, is_deploy, load_deploy, load_weights
+from ..configs import load_config
+from ..model import is_deploy, save_deploy
 from ..model.files import write_text_atomically
-from .build import build_evaluator, embed_settings, place
-from .checkpoint import NotOurs, load_last
-from .device import pick_device, pick_precision
-from .evaluate import result_table
+from .build import rerank_settings
+from .features import FeatureSet, save_features
+from .job import Job, job_of_files, job_of_weights
+from .scoring import Asked, Report, score
+from .tables import report_table
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Weights:
-    """A model and what its file says about it (`about` is empty for a file of the original TransReID)."""
-
-    model: ReidModel
-    about: dict[str, Any]
-
-
 def test(
-    weights: str | None = None, config_file: str | None = None, overrides: Sequence[str] = (), output: str | None = None
-) -> RetrievalResult:
-    """Evaluate weights, log the table and write metrics.json.
+    weights: str | None = None,
+    config_file: str | None = None,
+    overrides: Sequence[str] = (),
+    output: str | None = None,
+    *,
+    features: Sequence[str] = (),
+    save_to: str | None = None,
+    asked: Asked | None = None,
+) -> dict[str, Report]:
+    """Evaluate weights, or saved features, on every test set; log the tables and write metrics.json.
 
     Args:
         weights: best.safetensors or last.pth (either explains itself), or a file of the original TransReID, which
@@ -44,103 +40,94 @@ def test(
             preprocessing; where the config says otherwise, that is logged.
         overrides: KEY VALUE pairs on top of either.
         output: the JSON file; None = metrics.json beside the weights.
+        features: files of saved features, which take the place of weights and images.
+        save_to: file for the features; with several test sets the set's name is put before its suffix.
+        asked: what to find out beside CMC, mAP and mINP. A new threshold is written into the best.safetensors.
+    Returns:
+        The report of each data set by its name.
     Raises:
-        ValueError, FileNotFoundError: no weights, or config and weights do not fit; says which.
+        ValueError, FileNotFoundError: no weights, or config, weights, data and what is asked do not fit; says which.
     """
+    asked = asked or Asked()
     cfg = load_config(config_file, overrides) if config_file else None
-    path = _weights_path(weights, cfg)
-    own = _read_own(path)
-    if cfg is None:
-        if own is None:
-            raise ValueError(
-                f"{path} does not carry its config; name the recipe it was trained with: --config_file configs/….yml"
-            )
-        cfg = parse_config(own.about["config"], overrides)
-    data = build_test_data(cfg)
-    found = own or _read_foreign(path, cfg, data)
-    result = _evaluate(cfg, data, found)
-    _report(cfg, data, path, result, Path(output) if output else path.parent / "metrics.json")
-    return result
+    _check_folders({"--output": output, "--save-features": save_to})
+    job = job_of_files(features, weights, cfg, overrides) if features else job_of_weights(weights, cfg, overrides)
+    _check_asked(asked, job, save_to)
+    reports: dict[str, Report] = {}
+    for found in job.features:
+        if save_to:
+            _save(_numbered(Path(save_to), found.dataset, job.num_sets), found)
+        name = found.dataset if found.dataset not in reports else f"{found.dataset} ({job.sources[len(reports)]})"
+        reports[name] = score(replace(found, dataset=name), rerank_settings(job.cfg), asked)
+        _note_progress(name, reports, job.num_sets)
+    logger.info("%s", report_table(reports))
+    _store_threshold(job, reports, asked)
+    _write_numbers(job, reports, Path(output) if output else job.sources[0].parent / "metrics.json")
+    return reports
 
 
-def _weights_path(weights: str | None, cfg: CfgNode | None) -> Path:
-    chosen = weights or (cfg.TEST.WEIGHT if cfg is not None else "")
-    if not chosen:
+def _check_folders(paths: dict[str, str | None]) -> None:
+    """Raise FileNotFoundError, before the work rather than after, where a file cannot be written."""
+    for option, path in paths.items():
+        if path and not Path(path).parent.is_dir():
+            raise FileNotFoundError(f"{option}: the folder {Path(path).parent} does not exist; make it first")
+
+
+def _check_asked(asked: Asked, job: Job, save_to: str | None) -> None:
+    if save_to and job.weights is None:
+        raise ValueError("--save-features: the features come from a file already (--features); leave one of them out")
+    if asked.calibrate and job.num_sets > 1:
         raise ValueError(
-            "no weights to test: give --weights RUN/best.safetensors, or --config_file and TEST.WEIGHT FILE"
+            f"--calibrate: a threshold is set on one data set, DATASETS.TEST has {job.num_sets}; name one of them"
         )
-    path = Path(chosen)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"weights file {path} does not exist"
-            + (f"; the folder holds {_listing(path.parent)}" if path.parent.is_dir() else "")
+    if asked.calibrate and job.weights is not None and not _is_best(job.sources[0]):
+        raise ValueError(
+            f"--calibrate: the threshold is written into a best.safetensors; {job.sources[0].name} cannot hold it"
         )
-    return path
 
 
-def _listing(folder: Path) -> str:
-    names = sorted(p.name for p in folder.iterdir() if p.suffix in (".safetensors", ".pth"))
-    return ", ".join(names) or "no .safetensors or .pth file"
+def _is_best(path: Path) -> bool:
+    return path.suffix == ".safetensors" and is_deploy(path)
 
 
-def _read_own(path: Path) -> Weights | None:
-    """Return the weights in a file of ours, or None if it is a foreign one."""
-    if path.suffix == ".safetensors":
-        return Weights(*load_deploy(path)) if is_deploy(path) else None
-    try:
-        state = load_last(path)
-    except NotOurs:
-        return None
-    return Weights(model_of_last(state), state["about"])
+def _numbered(path: Path, name: str, num_sets: int) -> Path:
+    """Return the file of one data set among several."""
+    return path if num_sets == 1 else path.with_name(f"{path.stem}.{name}{path.suffix}")
 
 
-def model_of_last(state: dict[str, Any]) -> ReidModel:
-    """Return the model in a last.pth's state: the averaged weights where there are any."""
-    model = ReidModel(ModelSpec.from_dict(state["spec"]))
-    module = state["trainer"]["module"]
-    own = {name.removeprefix("model."): value for name, value in module.items() if name.startswith("model.")}
-    averaged = state["trainer"]["ema"]
-    model.load_state_dict(averaged["model"] if averaged else own)
-    return model
+def _save(path: Path, features: FeatureSet) -> None:
+    save_features(path, features)
+    logger.info("features saved to %s; evaluate them again with --features %s", path, path)
 
 
-def _read_foreign(path: Path, cfg: CfgNode, data: ReidData) -> Weights:
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.PRETRAIN_CHOICE = "none"
-    model = build_model(cfg, data.train_cameras or data.camera_names, data.train_views or data.view_names)
-    logger.info("%s", load_weights(model, path))
-    return Weights(model, {})
+def _note_progress(name: str, reports: dict[str, Report], num_sets: int) -> None:
+    """Log the headline of one of several data sets, lest an error in the next one lose it."""
+    if num_sets > 1:
+        result = reports[name].retrieval
+        logger.info("%s: mAP %.2f%%  Rank-1 %.2f%%", name, 100 * result.mAP, 100 * result.rank(1))
 
 
-def _evaluate(cfg: CfgNode, data: ReidData, weights: Weights) -> RetrievalResult:
-    device = pick_device(cfg.MODEL.DEVICE)
-    precision = pick_precision(cfg.SOLVER.PRECISION, device)
-    model = place(weights.model, device).eval()
-    preprocess = Preprocess.from_dict(weights.about["preprocess"]) if weights.about else build_preprocess(cfg)
-    _warn_of_ignored(cfg, model.spec, preprocess)
-    return build_evaluator(cfg, data, model, device, precision, preprocess)(model)
+def _store_threshold(job: Job, reports: dict[str, Report], asked: Asked) -> None:
+    """Write a new threshold into the checkpoint it belongs to."""
+    calibration = next(iter(reports.values())).calibration
+    if not asked.calibrate or calibration is None:
+        return
+    if job.weights is None:
+        logger.info("the threshold is in metrics.json only; use --weights to store it in a checkpoint")
+        return
+    path = job.sources[0]
+    save_deploy(path, job.weights.model, {**job.weights.about, "threshold": calibration.to_dict()})
+    logger.info("threshold stored in %s", path)
 
 
-def _warn_of_ignored(cfg: CfgNode, spec: ModelSpec, preprocess: Preprocess) -> None:
-    """Log where the config asks for another model or preprocessing than the checkpoint's, which is used."""
-    asked = {**build_spec(cfg, spec.cameras, spec.views).to_dict(), **build_preprocess(cfg).to_dict()}
-    for name, value in {**spec.to_dict(), **preprocess.to_dict()}.items():
-        if asked[name] != value:
-            logger.warning("the checkpoint's %s is %s; the config's %s is left aside", name, value, asked[name])
-
-
-def _report(cfg: CfgNode, data: ReidData, weights: Path, result: RetrievalResult, output: Path) -> None:
-    logger.info("%s", result_table(data.evaluated, result))
-    numbers = {
-        "dataset": data.evaluated,
-        "weights": str(weights),
-        **result.summary(),
-        "protocol": data.protocol,
-        "num_queries": result.num_queries,
-        "num_valid_queries": result.num_valid,
-        "embedding": embed_settings(cfg).to_dict(),
-        "rerank": cfg.TEST.RERANK,
-    }
-    write_text_atomically(output, json.dumps(numbers, indent=2) + "\n")
+def _write_numbers(job: Job, reports: dict[str, Report], output: Path) -> None:
+    """Write metrics.json: the figures of the data set, or of each under its name."""
+    numbers = {name: _numbers(job, report, place) for place, (name, report) in enumerate(reports.items())}
+    content = numbers if len(numbers) > 1 else next(iter(numbers.values()))
+    write_text_atomically(output, json.dumps(content, indent=2) + "\n")
     logger.info("saved to %s", output)
+
+
+def _numbers(job: Job, report: Report, place: int) -> dict[str, Any]:
+    source = {"features": str(job.sources[place])} if job.weights is None else {"weights": str(job.sources[0])}
+    return {**source, **report.numbers(), "rerank": job.cfg.TEST.RERANK}

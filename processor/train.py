@@ -12,7 +12,7 @@ from tqdm import tqdm
 from yacs.config import CfgNode
 
 from ..configs import dump_config, flatten_config, parse_config
-from ..datasets import build_data, build_train_loader, label_map
+from ..datasets import build_data, build_train_loader, label_map, names_of_test_sets
 from ..evaluation import RetrievalResult
 from ..loss import build_loss
 from ..model import ReidModel, build_model, save_deploy
@@ -20,9 +20,10 @@ from ..solver import EMA, build_optimizers, build_schedule
 from .build import build_evaluator, describe_model, place
 from .checkpoint import load_last, save_last, seed_everything
 from .device import pick_device, pick_precision
-from .evaluate import result_table
 from .module import TrainingModule
 from .run_folder import RunFolder
+from .tables import result_table
+from .thresholds import try_to_calibrate
 from .trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -164,8 +165,9 @@ class Run:
         if result is None:
             logger.info("nothing left to train: %d epochs are done", epochs)
             result = self.evaluator(self.deployed)
-        logger.info("%s", result_table(self.data.evaluated, result))
+        logger.info("%s", result_table({self.data.evaluated: result}))
         logger.info("run folder: %s", self.folder.path)
+        self._announce_other_tests()
         return result
 
     def _epoch(self, epoch: int, bar: tqdm) -> RetrievalResult | None:
@@ -188,12 +190,16 @@ class Run:
 
     def _evaluate(self, epoch: int, row: dict[str, float]) -> RetrievalResult:
         """Evaluate; keep the best epoch if there is a validation split, else the latest: the test set chooses nothing."""
-        result = self.evaluator(self.deployed)
+        features = self.evaluator.extract(self.deployed)
+        result = self.evaluator.rank(features)
         row.update(result.summary())
         validates = self.cfg.DATASETS.VAL_IDS > 0
         if result.mAP >= self.best or not validates:
             self.best = result.mAP if validates else 0.0
             about = describe_model(self.cfg, self.data, self.labels, {"epoch": epoch, **result.summary()})
+            calibration = try_to_calibrate(features, self.cfg.TEST.FMR) if validates else None
+            if calibration:
+                about["threshold"] = calibration.to_dict()
             save_deploy(self.folder.best, self.deployed, about)
         return result
 
@@ -207,6 +213,11 @@ class Run:
             "trainer": self.trainer.state_dict(),
         }
         save_last(self.folder.last, {**state, "spec": self.module.model.spec.to_dict()})
+
+    def _announce_other_tests(self) -> None:
+        names = names_of_test_sets(self.cfg)
+        if len(names) > 1 or self.cfg.DATASETS.VAL_IDS:
+            logger.info("tools/test.py --weights %s evaluates on %s", self.folder.best, ", ".join(names))
 
     def _announce(self) -> None:
         data = self.data

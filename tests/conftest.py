@@ -2,11 +2,17 @@
 
 import logging
 import os
+import shutil
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes share two cores; set before torch is imported
 
 import pytest
+from vitreid.configs import load_config
+from vitreid.datasets import build_data, label_map
 from vitreid.datasets.synthetic import Plan, generate
+from vitreid.model import build_model, save_deploy
+from vitreid.processor.build import describe_model
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +39,23 @@ TINY = [
 def tiny(people, tmp_path):
     """Command-line words of a run that takes about a second; its folder is `tmp_path / "run"`."""
     return [*TINY, "DATASETS.ROOT_DIR", str(people / "synthetic"), "OUTPUT_DIR", str(tmp_path / "run")]
+
+
+@pytest.fixture(scope="session")
+def untrained(people, tmp_path_factory):
+    """The best.safetensors of a run on the synthetic people that has yet to learn something; knows their cameras."""
+    words = [*TINY, "DATASETS.ROOT_DIR", str(people / "synthetic"), "MODEL.SIE_CAMERA", "True"]
+    cfg = load_config(None, words)
+    data = build_data(cfg)
+    path = tmp_path_factory.mktemp("untrained") / "best.safetensors"
+    save_deploy(path, build_model(cfg, data.train_cameras), describe_model(cfg, data, label_map(data.train), {}))
+    return path
+
+
+@pytest.fixture
+def checkpoint(untrained, tmp_path):
+    """A copy of `untrained` that a test may change."""
+    return Path(shutil.copy(untrained, tmp_path))
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from vitreid.datasets import (
     Preprocess,
     build_data,
     build_eval_loader,
-    build_test_data,
+    build_test_sets,
     build_train_loader,
     name_rows,
 )
@@ -155,7 +155,7 @@ def test_joined_training_sets_have_one_label_range(config, people, tmp_path):
 def test_testing_reads_the_test_set_alone(config, people, tmp_path):
     (tmp_path / "market1501").symlink_to(people / "synthetic")
     cfg = config("DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.NAMES", "msmt17", "DATASETS.TEST", "market1501")
-    assert build_test_data(cfg).name == "market1501"
+    assert build_test_sets(cfg)[0].name == "market1501"
 
 
 def test_no_training_images_is_an_error(config, tmp_path):

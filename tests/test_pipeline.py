@@ -150,8 +150,10 @@ def test_a_resumed_run_warns_of_changed_options(tiny, tmp_path, caplog):
 
 def test_the_best_epoch_is_chosen_on_the_validation_people_only(tiny, tmp_path, caplog):
     """Without a validation split the newest weights are kept: the test set chooses nothing."""
-    train([*tiny, "DATASETS.VAL_IDS", "3", "SOLVER.IMS_PER_BATCH", "8", "SOLVER.MAX_EPOCHS", "3"])
+    options = "DATASETS.VAL_IDS 3 SOLVER.IMS_PER_BATCH 8 SOLVER.MAX_EPOCHS 3 TEST.FMR 0.1"
+    train([*tiny, *options.split()])
     _, about = load_deploy(tmp_path / "run" / "best.safetensors")
+    assert (about["threshold"]["dataset"], about["threshold"]["fmr"]) == (about["evaluated"], 0.1)
     assert about["evaluated"] == "market1501 validation (3 people)"
     assert about["metrics"]["mAP"] == pytest.approx(max(row["mAP"] for row in rows(tmp_path / "run")))
     assert len(about["labels"]) == 5

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vitreid.evaluation import evaluate_distances, evaluate_retrieval, k_reciprocal, neighbours
+from vitreid.evaluation import evaluate_distances, evaluate_reranked, evaluate_retrieval, k_reciprocal, neighbours
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "evaluation.npz")
 CASES = sorted(key for key in GOLDEN if ".rerank." in key and not key.endswith("mAP"))  # e.g. small.rerank.20.6.0.3
@@ -122,6 +122,21 @@ def test_blocks_do_not_change_the_result(monkeypatch, reranked):
     np.testing.assert_allclose(
         k_reciprocal(query, gallery, *options).numpy(), reranked["small.rerank.20.6.0.3"], atol=1e-6
     )
+
+
+def test_streamed_evaluation_equals_that_of_the_whole_matrix(monkeypatch, reranked):
+    case = "small.rerank.20.6.0.3"
+    query, gallery, (k1, k2, lam), labels = golden(case)
+    monkeypatch.setattr(neighbours, "BLOCK_ELEMENTS", 1000)
+    streamed = evaluate_reranked(query, gallery, *labels, k1=k1, k2=k2, lam=lam)
+    np.testing.assert_allclose(streamed.ap, evaluate_distances(reranked[case], *labels).ap, atol=1e-6)
+
+
+def test_streamed_evaluation_checks_labels_before_it_works(monkeypatch):
+    query, gallery, _, labels = golden("small.rerank.20.6.0.3")
+    monkeypatch.setattr(neighbours, "distance_blocks", lambda *_: pytest.fail("started"))
+    with pytest.raises(ValueError, match="g_pids: expected 300 labels"):
+        evaluate_reranked(query, gallery, labels[0], labels[1][:-1], *labels[2:])
 
 
 def test_each_of_many_copies_is_its_own_first_neighbour():

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import shutil
 
 import cv2
@@ -11,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from vitreid.configs import load_config
-from vitreid.processor import NonFiniteLoss, train
+from vitreid.processor import FeatureSet, NonFiniteLoss, save_features, train
 from vitreid.tools import test as test_tool
 from vitreid.tools import train as train_tool
 
@@ -279,6 +280,73 @@ def test_safetensors_of_another_project_need_a_config(tiny, tmp_path, capsys):
     run([*tiny, "SOLVER.MAX_EPOCHS", "1"])
     words += ["--config_file", str(tmp_path / "run" / "config.yml")]
     assert "does not fit the model" in error_of(test_tool, words, capsys)
+
+
+def features_file(path, **changes):
+    """Write two crops of each of two people, or something wrong."""
+    crops = torch.eye(4)[:2]
+    values = {
+        "query": crops,
+        "gallery": crops,
+        "q_names": ["a", "b"],
+        "g_names": ["c", "d"],
+        "camera_names": ("1", "2"),
+    }
+    labels = {"q_pids": [0, 1], "g_pids": [0, 1], "q_camids": [0, 0], "g_camids": [1, 1]}
+    arrays = {name: np.array(numbers) for name, numbers in labels.items()}
+    save_features(path, FeatureSet("two", "same-camera", **{**values, **arrays, **changes}))
+    return ["--features", str(path)]
+
+
+def test_features_file_that_does_not_exist(tmp_path, capsys):
+    message = error_of(test_tool, ["--features", str(tmp_path / "f.safetensors")], capsys)
+    assert "--features: " in message and "does not exist; tools/test.py --save-features makes" in message
+
+
+def test_a_damaged_features_file(tmp_path, capsys):
+    path = tmp_path / "f.safetensors"
+    words = features_file(path)
+    path.write_bytes(path.read_bytes()[:-9])
+    assert "f.safetensors is damaged or not a safetensors file" in error_of(test_tool, words, capsys)
+
+
+def test_a_model_or_foreign_tensors_in_place_of_features(checkpoint, tmp_path, capsys):
+    assert "give it as --weights" in error_of(test_tool, ["--features", str(checkpoint)], capsys)
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
+    assert "is not a file of features" in error_of(test_tool, ["--features", str(tmp_path / "x.safetensors")], capsys)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"gallery": torch.tensor([[1.0, 0], [float("nan"), 0]])}, "gallery: row 1 holds NaN"),
+        ({"g_pids": np.array([0, 1, 1])}, "g_pids: expected 2 labels, one per row of gallery"),
+        ({"q_camids": np.array([0, 7])}, "q_camids: 0 to 1 expected, got 7"),
+        ({"g_pids": np.array([5, 6])}, "none of the 2 queries has a match in the gallery"),
+    ],
+)
+def test_features_that_cannot_be_evaluated(tmp_path, capsys, changes, message):
+    assert message in error_of(test_tool, features_file(tmp_path / "f.safetensors", **changes), capsys)
+
+
+def test_what_does_not_go_together_on_the_command_line(checkpoint, tmp_path, capsys):
+    weights, features = ["--weights", str(checkpoint)], features_file(tmp_path / "f.safetensors")
+    two = ["DATASETS.TEST", "('market1501', 'dukemtmc')"]
+    for words, message in (
+        ([*weights, *features], "--features takes the place of the model; leave --weights out"),
+        ([*features, "--save-features", str(tmp_path / "g.safetensors")], "the features come from a file already"),
+        ([*weights, "--calibrate", "5"], "--calibrate: a false-match rate above 0 and up to 0.5"),
+        ([*weights, "--calibrate", "0.1", *two], "a threshold is set on one data set, DATASETS.TEST has 2"),
+        ([*weights, "--calibrate", "1e-9"], "fmr: 1e-09 cannot be measured"),
+        ([*weights, "--output", str(tmp_path / "no" / "m.json")], "--output: the folder .*no does not exist"),
+    ):
+        assert re.search(message, error_of(test_tool, words, capsys))
+
+
+def test_a_threshold_cannot_be_stored_in_last_pth(tiny, tmp_path, capsys):
+    run([*tiny, "SOLVER.MAX_EPOCHS", "1"])
+    words = ["--weights", str(tmp_path / "run" / "last.pth"), "--calibrate", "0.1"]
+    assert "written into a best.safetensors; last.pth cannot hold it" in error_of(test_tool, words, capsys)
 
 
 def test_a_loss_that_is_no_number_stops_with_step_terms_and_files(tiny, tmp_path):

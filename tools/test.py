@@ -1,22 +1,39 @@
-"""Evaluate: `python tools/test.py --weights RUN/best.safetensors`, or `--config_file FILE TEST.WEIGHT FILE`."""
+"""Evaluate: `python tools/test.py --weights RUN/best.safetensors`, `--config_file FILE TEST.WEIGHT FILE`, or `--features FILE`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from vitreid.processor import test
+from vitreid.processor import Asked, test
 from vitreid.tools.cli import make_parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = make_parser("Evaluate weights on a test set: CMC, mAP, mINP.")
+    parser = make_parser("Evaluate weights, or saved features, on one or several test sets: CMC, mAP, mINP and more.")
     parser.add_argument(
         "--weights", metavar="FILE", help="best.safetensors or last.pth of a run, or a file of the original TransReID"
     )
     parser.add_argument(
         "--output", metavar="FILE", help="JSON file for the numbers; metrics.json beside the weights if not given"
+    )
+    parser.add_argument(
+        "--save-features", metavar="FILE", help="keep the embeddings and their labels in a .safetensors file"
+    )
+    parser.add_argument(
+        "--features", metavar="FILE", action="append", help="evaluate such a file, without model and images; repeatable"
+    )
+    parser.add_argument("--cameras", action="store_true", help="mAP and Rank-1 from each camera to each camera")
+    parser.add_argument("--confidence", action="store_true", help="95%% intervals, by drawing the people again")
+    parser.add_argument(
+        "--verification", action="store_true", help="ROC figures of single comparisons, and of searches in vain"
+    )
+    parser.add_argument(
+        "--calibrate",
+        metavar="FMR",
+        type=float,
+        help="find the distance with this rate of false matches, e.g. 0.001, and store it in the weights",
     )
     return parser
 
@@ -24,7 +41,20 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Parse, evaluate, return the exit status."""
     args = get_parser().parse_intermixed_args(argv)
-    return run(lambda: test(args.weights, args.config_file, args.opts, args.output), args.traceback)
+    return run(lambda: evaluate(args), args.traceback)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Do what the arguments say."""
+    test(
+        args.weights,
+        args.config_file,
+        args.opts,
+        args.output,
+        features=args.features or (),
+        save_to=args.save_features,
+        asked=Asked(args.cameras, args.confidence, args.verification, args.calibrate),
+    )
 
 
 if __name__ == "__main__":

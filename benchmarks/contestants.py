@@ -1,0 +1,80 @@
+"""Who takes part in which task, and what they need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vitreid.benchmarks import ours, peers
+from vitreid.benchmarks.checkouts import Checkout
+from vitreid.benchmarks.problems import Arrays
+
+FLOOR, OURS = "floor", "vitreid"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One evaluation to be timed.
+
+    Args:
+        run: does the work on arrays and a checkout, and returns the mAP, None where there is none.
+        peer: whose checkout it needs, a name in PEERS; empty = none.
+        cython: it needs the peer's compiled part.
+        bytes_per_pair: memory at its peak beyond the inputs, in bytes per pair of a query and a gallery image (of two
+            crops in re-ranking), from reading its code; 0 = bounded.
+        max_pairs: not asked to do more, since it would take hours.
+    """
+
+    run: Callable[[Arrays, Checkout | None], float | None]
+    peer: str = ""
+    cython: bool = False
+    bytes_per_pair: int = 0
+    max_pairs: int | None = None
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Where in a checkout to find the file that tells it apart from any folder, and its Cython source."""
+
+    marker: str
+    cython: str = ""
+
+
+PEERS = {
+    "transreid": Peer("utils/reranking.py"),
+    "fastreid": Peer("fastreid/evaluation/rank.py", "fastreid/evaluation/rank_cylib/rank_cy.pyx"),
+    "torchreid": Peer("torchreid/metrics/rank.py", "torchreid/metrics/rank_cylib/rank_cy.pyx"),
+    "oml": Peer("oml/functional/metrics.py"),
+}
+
+
+def _alone(run: Callable[[Arrays], float | None]) -> Callable[[Arrays, Checkout | None], float | None]:
+    return lambda arrays, checkout: run(arrays)
+
+
+def _peer(run: Callable[..., float], **options: bool) -> Callable[[Arrays, Checkout | None], float | None]:
+    return lambda arrays, checkout: run(arrays, checkout, **options)
+
+
+_PYTHON = 100_000_000  # pairs: Market-1501 has 54 million and takes a minute
+
+CONTESTANTS: dict[str, dict[str, Contestant]] = {
+    "ranking": {
+        FLOOR: Contestant(_alone(ours.product_of_ranking)),
+        OURS: Contestant(_alone(ours.rank)),
+        "TransReID": Contestant(_peer(peers.transreid_rank), "transreid", bytes_per_pair=21),
+        "fast-reid Cython": Contestant(_peer(peers.fastreid_rank, use_cython=True), "fastreid", True, 12),
+        "fast-reid": Contestant(_peer(peers.fastreid_rank, use_cython=False), "fastreid", False, 12, _PYTHON),
+        "torchreid Cython": Contestant(_peer(peers.torchreid_rank, use_cython=True), "torchreid", True, 20),
+        "torchreid": Contestant(_peer(peers.torchreid_rank, use_cython=False), "torchreid", False, 21, _PYTHON),
+        "OML": Contestant(_peer(peers.oml_rank), "oml", bytes_per_pair=20),
+    },
+    "reranking": {
+        FLOOR: Contestant(_alone(ours.product_of_reranking)),
+        OURS: Contestant(_alone(ours.rerank)),
+        "TransReID": Contestant(_peer(peers.transreid_rerank), "transreid", bytes_per_pair=22),
+        "fast-reid": Contestant(_peer(peers.fastreid_rerank), "fastreid", bytes_per_pair=24),
+        "fast-reid jaccard": Contestant(_peer(peers.fastreid_jaccard), "fastreid", bytes_per_pair=9),
+        "torchreid": Contestant(_peer(peers.torchreid_rerank), "torchreid", bytes_per_pair=24),
+    },
+}

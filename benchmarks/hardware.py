@@ -1,0 +1,73 @@
+"""What the figures were measured on, and how much memory there is."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8", "asimd")
+
+
+def describe_hardware(device: str) -> dict[str, object]:
+    """Return processor, cores, instruction sets, memory, threads, versions and, for "cuda", the GPU."""
+    processor = _fields("/proc/cpuinfo")
+    flags = (processor.get("flags") or processor.get("Features") or "").split()
+    found: dict[str, object] = {
+        "cpu": processor.get("model name") or platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "flags": [flag for flag in FLAGS if flag in flags],
+        "memory_gb": _gigabytes(_kilobytes("/proc/meminfo", "MemTotal")),
+        "available_gb": _gigabytes(available_memory()),
+        "threads": torch.get_num_threads(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": device,
+    }
+    if device == "cuda":
+        found["gpu"] = torch.cuda.get_device_name()
+        found["tf32"] = torch.backends.cuda.matmul.allow_tf32
+    return found
+
+
+def available_memory() -> int | None:
+    """Return the bytes that a new process can use without swapping, None where the system does not say."""
+    free = [_kilobytes("/proc/meminfo", "MemAvailable"), _left_in_group()]
+    return min((count for count in free if count is not None), default=None)
+
+
+def status_bytes(name: str) -> int | None:
+    """Return an entry of this process's /proc/self/status in bytes, e.g. VmRSS; None off Linux."""
+    return _kilobytes("/proc/self/status", name)
+
+
+def _left_in_group() -> int | None:
+    """Return what a container's limit leaves (cgroup v2), None without one."""
+    try:
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+    except (OSError, ValueError):  # no such file, or "max": no limit
+        return None
+    return limit - used
+
+
+def _fields(path: str) -> dict[str, str]:
+    """Return the `name : value` lines of a file under /proc, the first of each name; nothing where there is no such file."""
+    try:
+        lines = [line.partition(":") for line in Path(path).read_text().splitlines()]
+    except OSError:
+        return {}
+    return {name.strip(): value.strip() for name, _, value in reversed(lines)}
+
+
+def _kilobytes(path: str, name: str) -> int | None:
+    value = _fields(path).get(name, "").split()
+    return int(value[0]) * 1024 if value else None
+
+
+def _gigabytes(count: int | None) -> float | None:
+    return None if count is None else round(count / 2**30, 1)

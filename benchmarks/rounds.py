@@ -1,0 +1,133 @@
+"""Contestants measured in turn, round after round, each time in a fresh process."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from vitreid.benchmarks.checkouts import Checkout
+from vitreid.benchmarks.contestants import CONTESTANTS, FLOOR, Contestant
+from vitreid.benchmarks.hardware import available_memory
+from vitreid.benchmarks.worker import Job, Measurement
+
+WORKER = Path(__file__).with_name("worker.py")
+RESERVE = 0.95  # share of the available memory that a contestant may take
+Measure = Callable[[Job], Measurement]
+
+
+@dataclass
+class Row:
+    """One contestant's measurements, or the reason why there are none."""
+
+    contestant: str
+    runs: list[Measurement] = field(default_factory=list)
+    skipped: str = ""
+
+    def spread(self, name: str = "seconds") -> tuple[float, float, float] | None:
+        """Return median, minimum and maximum of a figure, None where it was not measured."""
+        values = [value for run in self.runs if (value := getattr(run, name)) is not None]
+        return (statistics.median(values), min(values), max(values)) if values else None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What holds for all measurements of a run.
+
+    Args:
+        device: "cpu" or "cuda".
+        rounds: measurements per contestant.
+        checkouts: peer -> its checkout; those not given are absent.
+        not_compiled: peer -> why its Cython part is not there.
+        measure: carries out one job.
+    """
+
+    device: str
+    rounds: int
+    checkouts: dict[str, Checkout]
+    not_compiled: dict[str, str]
+    measure: Measure
+
+
+def compare(setting: Setting, job: Job, size: tuple[int, int], names: tuple[str, ...] | None = None) -> list[Row]:
+    """Measure all contestants of the job's task (or `names`) in turn, `setting.rounds` times.
+
+    Args:
+        job: the job of which contestant and checkout are filled in.
+        size: number of queries and of gallery images.
+    """
+    contestants = CONTESTANTS[job.task]
+    rows = [Row(name) for name in names or contestants]
+    for row in rows:
+        row.skipped = reason_to_skip(contestants[row.contestant], setting, num_pairs(job.task, size), sum(size))
+    for _ in range(setting.rounds):
+        for row in (row for row in rows if not row.skipped):
+            run = setting.measure(_job_of(row.contestant, setting, job))
+            row.runs += [] if run.failure else [run]
+            row.skipped = run.failure
+    return rows
+
+
+def num_pairs(task: str, size: tuple[int, int]) -> int:
+    """Return the pairs of a ranking, or of all crops with all crops in re-ranking."""
+    return size[0] * size[1] if task == "ranking" else sum(size) ** 2
+
+
+def reason_to_skip(contestant: Contestant, setting: Setting, pairs: int, crops: int) -> str:
+    """Return why a contestant does not start here; empty = it does."""
+    if contestant.peer and contestant.peer not in setting.checkouts:
+        return f"no checkout given (--{contestant.peer})"
+    if contestant.cython and setting.checkouts[contestant.peer].compiled is None:
+        return setting.not_compiled.get(contestant.peer, "not compiled")
+    if contestant.max_pairs is not None and pairs > contestant.max_pairs:
+        return f"left out above {contestant.max_pairs / 1e6:,.0f} million pairs: it would take hours"
+    needed, available = contestant.bytes_per_pair * pairs + crops * 768 * 4, available_memory()
+    if contestant.bytes_per_pair and available is not None and needed > RESERVE * available:
+        return f"would not fit: needs {needed / 2**30:,.0f} GiB, {available / 2**30:,.0f} GiB are available"
+    return ""
+
+
+def _job_of(name: str, setting: Setting, job: Job) -> Job:
+    checkout = setting.checkouts.get(CONTESTANTS[job.task][name].peer)
+    available = available_memory()
+    limit = None if available is None or setting.device != "cpu" else int(RESERVE * available)
+    if checkout is None:
+        return replace(job, contestant=name, device=setting.device, memory=limit)
+    compiled = str(checkout.compiled) if checkout.compiled else None
+    return replace(
+        job, contestant=name, device=setting.device, memory=limit, checkout=str(checkout.folder), compiled=compiled
+    )
+
+
+def in_fresh_process(limit: float) -> Measure:
+    """Return the function that measures a job in a process of its own, stopped after `limit` seconds."""
+
+    def measure(job: Job) -> Measurement:
+        words = [sys.executable, str(WORKER), json.dumps(asdict(job))]
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, timeout=limit)
+        except subprocess.TimeoutExpired:
+            return Measurement(failure=f"stopped after {limit:g} s (--limit)")
+        if done.returncode:
+            return Measurement(failure=_death(done))
+        return Measurement(**json.loads(done.stdout.splitlines()[-1]))
+
+    return measure
+
+
+def _death(done: subprocess.CompletedProcess[str]) -> str:
+    if done.returncode < 0:
+        return f"killed by signal {-done.returncode}" + (
+            ", perhaps for want of memory" if done.returncode == -9 else ""
+        )
+    return f"exit status {done.returncode}: {(done.stderr.strip() or 'no message').splitlines()[-1]}"
+
+
+def floor_of(rows: list[Row]) -> float | None:
+    """Return the floor's median in seconds, None where it was not measured."""
+    found = next((row.spread() for row in rows if row.contestant == FLOOR), None)
+    return found[0] if found else None

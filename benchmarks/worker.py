@@ -1,0 +1,126 @@
+"""One measurement: `python benchmarks/worker.py JOB` reads the arrays, warms up, runs once and prints one JSON line."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from vitreid.benchmarks.checkouts import Checkout
+from vitreid.benchmarks.contestants import CONTESTANTS
+from vitreid.benchmarks.hardware import status_bytes
+from vitreid.benchmarks.problems import read_problem, small_problem
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # in torch's RuntimeErrors
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to measure, in plain values.
+
+    Args:
+        task, contestant: names in CONTESTANTS.
+        folder: the problem's arrays.
+        gallery: rows of the gallery to use, None = all.
+        device: where the features lie, "cpu" or "cuda".
+        checkout, compiled: folders of the peer and of its compiled part; None = it has none.
+        memory: bytes that may be used above what the process holds at its start; None = no limit.
+    """
+
+    task: str
+    contestant: str
+    folder: str
+    gallery: int | None = None
+    device: str = "cpu"
+    checkout: str | None = None
+    compiled: str | None = None
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What came out; `failure` says why there are no figures. Memory is above the inputs, None = not measured."""
+
+    seconds: float | None = None
+    peak_mb: float | None = None
+    gpu_mb: float | None = None
+    mAP: float | None = None
+    failure: str = ""
+
+
+def measure(job: Job) -> Measurement:
+    """Warm up on a small problem, then time the job's contestant once."""
+    contestant = CONTESTANTS[job.task][job.contestant]
+    checkout = Checkout(Path(job.checkout), Path(job.compiled) if job.compiled else None) if job.checkout else None
+    contestant.run(small_problem(job.device), checkout)
+    arrays = read_problem(Path(job.folder), job.gallery, job.device)
+    gc.collect()
+    before = start_memory(job.device)
+    start = time.perf_counter()
+    mAP = contestant.run(arrays, checkout)
+    wait(job.device)
+    seconds = time.perf_counter() - start
+    return Measurement(seconds, *peaks(before, job.device), None if mAP is None else float(mAP))
+
+
+def wait(device: str) -> None:
+    """Wait until the GPU has done all it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def start_memory(device: str) -> tuple[int | None, int]:
+    """Reset the peaks; return what the process and the GPU hold now, None where the system cannot reset."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    on_gpu = torch.cuda.memory_allocated() if device == "cuda" else 0
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM starts again from VmRSS
+    except OSError:
+        return None, on_gpu
+    return status_bytes("VmRSS"), on_gpu
+
+
+def peaks(before: tuple[int | None, int], device: str) -> tuple[float | None, float | None]:
+    """Return the megabytes (10^6 bytes) above `before` at the peaks of process and GPU."""
+    peak = status_bytes("VmHWM")
+    host = None if before[0] is None or peak is None else max(0, peak - before[0]) / 1e6
+    return host, (torch.cuda.max_memory_allocated() - before[1]) / 1e6 if device == "cuda" else None
+
+
+def limit_memory(extra: int | None) -> None:
+    """Let allocations fail, rather than the machine, once `extra` bytes more than now are in use."""
+    held = status_bytes("VmSize")
+    if extra is not None and held is not None:
+        import resource  # not on Windows
+
+        resource.setrlimit(resource.RLIMIT_AS, (held + extra, resource.RLIM_INFINITY))
+
+
+def failure_of(error: Exception) -> str:
+    """Return in one line why a contestant failed."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
+        return f"out of memory: {text}"
+    return f"{type(error).__name__}: {text}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure the job given as JSON; what fails is a result too."""
+    job = Job(**json.loads((sys.argv[1:] if argv is None else argv)[0]))
+    limit_memory(job.memory)
+    try:
+        measurement = measure(job)
+    except Exception as error:  # whatever another project's code raises
+        measurement = Measurement(failure=failure_of(error))
+    print(json.dumps(asdict(measurement)), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""How sure are the numbers? Confidence intervals by drawing the queries again."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .checks import Labels, as_labels
+from .result import RetrievalResult
+
+
+def bootstrap(
+    result: RetrievalResult, *, level: float = 0.95, samples: int = 1000, seed: int = 0, groups: Labels | None = None
+) -> dict[str, tuple[float, float]]:
+    """Return percentile intervals of mAP, mINP and Rank-1, -5, -10, -20 over resampled queries (Efron, 1979).
+
+    Drawing queries holds the gallery and the model fixed: the interval says how the number would vary with other queries of
+    this kind. Queries of one person resemble each other; pass the pids as `groups`, so that whole people are drawn.
+
+    Args:
+        level: share of the samples inside the interval, between 0 and 1.
+        samples: number of samples, each of as many queries (or groups) as there are valid ones.
+        seed: of the draws, 0 or more.
+        groups: (num_queries,) integer labels of all the queries, e.g. pids; None = each query is drawn on its own.
+    Returns:
+        (low, high) under the names of `result.summary()`; NaN if there is but one query (or group) to draw from.
+    Raises:
+        ValueError: an argument is out of range, or `groups` is not one integer per query.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level: a share above 0 and below 1, e.g. 0.95, got {level}")
+    for name, value, least in (("samples", samples, 1), ("seed", seed, 0)):
+        if value < least:
+            raise ValueError(f"{name}: {least} or more, got {value}")
+    units = (
+        np.arange(result.num_queries) if groups is None else as_labels("groups", groups, result.num_queries, "query")
+    )
+    rows = result.rows()
+    sums, sizes = _totals(np.stack(list(rows.values()), axis=1), units[result.query_index])
+    means = _resampled_means(sums, sizes, samples, np.random.default_rng(seed))
+    ends = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    if len(sizes) < 2:
+        ends[:] = np.nan
+    return {name: (float(low), float(high)) for name, (low, high) in zip(rows, ends.T, strict=True)}
+
+
+def _totals(values: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sum (U, M) of the rows of values (V, M) in each distinct unit, and how many rows (U,) it has."""
+    _, unit, sizes = np.unique(units, return_inverse=True, return_counts=True)
+    sums = np.stack([np.bincount(unit, weights=column, minlength=len(sizes)) for column in values.T], axis=1)
+    return sums, sizes
+
+
+def _resampled_means(sums: np.ndarray, sizes: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the means (samples, M) over the rows of as many units as there are, drawn with replacement."""
+    count = len(sizes)
+    times = (np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(samples))
+    return np.stack([drawn @ sums / (drawn @ sizes) for drawn in times])

@@ -1,0 +1,87 @@
+"""Embeddings averaged with their nearest neighbours in the gallery: query expansion, database-side augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from .checks import Features, as_features, check_finite, pair_of_features, squared_norms
+from .neighbours import distance_blocks
+
+
+def expand_queries(query: Features, gallery: Features, k: int = 10, alpha: float = 3.0) -> Tensor:
+    """Add to each query its `k` nearest gallery items, weighted by similarity ** alpha; to be searched with instead.
+
+    Average query expansion (Chum et al., ICCV 2007); the weights are those of Radenović et al., TPAMI 2019. The query itself
+    has weight 1, an item of negative cosine similarity 0 (or 1 if alpha is 0).
+
+    Args:
+        query, gallery: (Q, D) and (G, D) embeddings; rows are scaled to unit length first.
+        k: number of gallery items per query, 0 to G.
+        alpha: 0 or more; 0 = the plain average.
+    Returns:
+        (Q, D) rows of unit length on the gallery's device.
+    Raises:
+        ValueError: D differs between the two, an array is empty or has NaN, or k or alpha is out of range.
+    """
+    query, gallery = pair_of_features(query, gallery)
+    _check_options(k, alpha, len(gallery), len(gallery))
+    query, gallery = _unit_rows("query", query), _unit_rows("gallery", gallery)
+    return _expanded(query, gallery, distance_blocks(query, gallery), k, alpha)
+
+
+def augment_database(gallery: Features, k: int = 10, alpha: float = 3.0) -> Tensor:
+    """Add to each gallery item its `k` nearest others, weighted by similarity ** alpha; to be searched in instead.
+
+    Database-side feature augmentation (Arandjelović & Zisserman, CVPR 2012), with the weights of `expand_queries`.
+
+    Args:
+        gallery: (G, D) embeddings; rows are scaled to unit length first.
+        k: number of neighbours beside the item itself, 0 to G - 1.
+        alpha: 0 or more; 0 = the plain average.
+    Returns:
+        (G, D) rows of unit length on the gallery's device.
+    Raises:
+        ValueError: the array is empty or has NaN, or k or alpha is out of range.
+    """
+    gallery = as_features("gallery", gallery)
+    _check_options(k, alpha, len(gallery) - 1, len(gallery))
+    gallery = _unit_rows("gallery", gallery)
+    return _expanded(gallery, gallery, map(_without_itself, distance_blocks(gallery, gallery)), k, alpha)
+
+
+def _check_options(k: int, alpha: float, most: int, num_gallery: int) -> None:
+    """Raise ValueError if `k` is not between 0 and `most`, or `alpha` is negative or NaN."""
+    if not 0 <= k <= most:
+        raise ValueError(f"k: takes 0 to {most} neighbours with {num_gallery} gallery items, got {k}")
+    if not alpha >= 0:
+        raise ValueError(f"alpha: an exponent of 0 or more, got {alpha}")
+
+
+def _unit_rows(name: str, features: Tensor) -> Tensor:
+    """Return the rows of (N, D) scaled to unit length; rows of zeros stay."""
+    check_finite(name, squared_norms(features))
+    return normalize(features)
+
+
+def _without_itself(block: tuple[int, Tensor]) -> tuple[int, Tensor]:
+    """Put each row's distance to itself, in a block of the square matrix, behind all others."""
+    start, distances = block
+    distances.diagonal(start).fill_(torch.inf)
+    return block
+
+
+@torch.no_grad()
+def _expanded(rows: Tensor, gallery: Tensor, blocks: Iterable[tuple[int, Tensor]], k: int, alpha: float) -> Tensor:
+    """Return the rows (N, D) plus their weighted nearest items of the gallery (G, D), at unit length; both are of unit length."""
+    expanded = rows.clone()
+    for start, distances in blocks:
+        nearest, index = distances.topk(k, largest=False)  # (b, k)
+        weights = (1 - nearest / 2).clamp(min=0).pow(alpha)  # of unit-length rows, the squared distance is 2 - 2 cos
+        total = expanded[start : start + len(distances)]  # (b, D)
+        for weight, neighbour in zip(weights.T, index.T, strict=True):  # one by one: no (b, k, D) copy
+            total.addcmul_(weight[:, None], gallery[neighbour])
+    return normalize(expanded)

@@ -1,0 +1,134 @@
+"""Retrieval accuracy collected batch by batch, for training loops."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .checks import Features, Labels, as_features, as_labels, check_finite
+from .result import RetrievalResult
+from .retrieval import evaluate_retrieval
+
+
+class _Batch(NamedTuple):
+    embeddings: Tensor  # (B, D) on the CPU
+    pids: np.ndarray  # (B,)
+    camids: np.ndarray  # (B,)
+
+    def select(self, chosen: np.ndarray) -> _Batch:
+        return _Batch(self.embeddings[torch.from_numpy(chosen)], self.pids[chosen], self.camids[chosen])
+
+
+class RetrievalMetric:
+    """CMC, mAP and mINP of embeddings that arrive in batches, used like a metric of torchmetrics.
+
+    With several processes, each updates its own, and one of them merges the others' (they pickle), in the order of the
+    processes; images that a sampler repeats to fill the last batch count twice unless the caller leaves them out.
+
+    Args:
+        metric: "euclidean" or "cosine".
+        protocol: which gallery items are junk, a name in PROTOCOLS.
+        max_rank: length of the CMC curve.
+    Raises:
+        ValueError: an argument is unknown or out of range.
+
+    >>> metric = RetrievalMetric()
+    >>> metric.update(torch.eye(2), pids=[1, 2], camids=[0, 0], is_query=True)
+    >>> metric.update(torch.eye(2), pids=[1, 2], camids=[1, 1], is_query=False)
+    >>> metric.compute().mAP
+    1.0
+    """
+
+    def __init__(self, metric: str = "euclidean", protocol: str = "same-camera", max_rank: int = 50) -> None:
+        self.metric, self.protocol, self.max_rank = metric, protocol, max_rank
+        self.reset()
+        one = _Batch(torch.ones(1, 1), np.zeros(1, np.int64), np.zeros(1, np.int64))
+        self._evaluate(one, one._replace(camids=one.camids + 1))  # a wrong option shows now, not after an epoch
+
+    def reset(self) -> None:
+        """Forget everything accumulated."""
+        self._query: list[_Batch] = []
+        self._gallery: list[_Batch] = []
+
+    def update(self, embeddings: Features, pids: Labels, camids: Labels, is_query: Tensor | np.ndarray | bool) -> None:
+        """Add a batch; it is copied to the CPU.
+
+        Args:
+            embeddings: (B, D) embeddings.
+            pids, camids: (B,) identities and cameras.
+            is_query: (B,) booleans, or one for the whole batch; the others belong to the gallery.
+        Raises:
+            ValueError: an array is empty, has NaN or a wrong length, or D differs from the batches before.
+        """
+        embeddings = as_features("embeddings", embeddings)
+        check_finite("embeddings", embeddings)
+        self._check_width(embeddings.shape[1])
+        count = len(embeddings)
+        labels = (as_labels(name, values, count, "embeddings") for name, values in (("pids", pids), ("camids", camids)))
+        batch, asked = _Batch(embeddings.cpu(), *labels), _as_flags(is_query, count)
+        for part, chosen in ((self._query, asked), (self._gallery, ~asked)):
+            if chosen.any():
+                part.append(batch.select(chosen))  # selecting copies
+
+    def merge(self, other: RetrievalMetric) -> None:
+        """Add what `other` accumulated behind what is here; `other` stays as it is.
+
+        Raises:
+            ValueError: its options or its number of features D differ.
+        """
+        for name in ("metric", "protocol", "max_rank"):
+            if getattr(self, name) != getattr(other, name):
+                raise ValueError(
+                    f"other: {name} is {getattr(other, name)!r}, here {getattr(self, name)!r}; make them alike"
+                )
+        for batch in (other._query + other._gallery)[:1]:
+            self._check_width(batch.embeddings.shape[1])
+        self._query += other._query
+        self._gallery += other._gallery
+
+    def compute(self) -> RetrievalResult:
+        """Return the result of everything accumulated so far, which is kept.
+
+        Queries and gallery stand in the order of the updates.
+
+        Raises:
+            ValueError: there are no queries or no gallery, or no query has a match.
+        """
+        return self._evaluate(_joined("query", self._query), _joined("gallery", self._gallery))
+
+    def _evaluate(self, query: _Batch, gallery: _Batch) -> RetrievalResult:
+        return evaluate_retrieval(
+            *(query.embeddings, gallery.embeddings, query.pids, gallery.pids, query.camids, gallery.camids),
+            metric=self.metric,
+            protocol=self.protocol,
+            max_rank=self.max_rank,
+        )
+
+    def _check_width(self, width: int) -> None:
+        for batch in (self._query + self._gallery)[:1]:
+            if batch.embeddings.shape[1] != width:
+                raise ValueError(
+                    f"embeddings: {width} features per row, but {batch.embeddings.shape[1]} in the batches before; "
+                    "all must come from one model, or call reset() first"
+                )
+
+
+def _as_flags(is_query: Tensor | np.ndarray | bool, count: int) -> np.ndarray:
+    """Return booleans (count,) of `is_query`, or an error that says what it is."""
+    flags = np.asarray(is_query.cpu() if isinstance(is_query, Tensor) else is_query)
+    if flags.dtype != bool or flags.shape not in ((), (count,)):
+        raise ValueError(
+            f"is_query: expected True, False or {count} booleans, one per row of embeddings, "
+            f"got {flags.dtype} of shape {flags.shape}"
+        )
+    return np.broadcast_to(flags, (count,)).copy()
+
+
+def _joined(name: str, batches: list[_Batch]) -> _Batch:
+    if not batches:
+        raise ValueError(f"{name}: nothing accumulated; call update(..., is_query={name == 'query'}) before compute()")
+    embeddings, pids, camids = zip(*batches, strict=True)
+    return _Batch(torch.cat(embeddings), np.concatenate(pids), np.concatenate(camids))

@@ -1,0 +1,130 @@
+"""Is the person in the gallery at all? Detection and identification rate against false alarms, at rank 1."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .checks import Features, Labels
+from .pairs import OwnPairs, Pairs, look_up
+from .verification import largest_threshold, share_within
+
+REPORTED_FARS = ("1e-1", "1e-2")
+
+
+@dataclass(frozen=True, eq=False)
+class OpenSetResult:
+    """The distance of the nearest item with and without the person in the gallery; the rates follow. Fractions 0-1.
+
+    At a threshold, the detection and identification rate (DIR) is the share of mated searches whose nearest item is of the
+    right person and within the threshold; FAR is the share of non-mated searches with any item within it
+    (the open-set, or watch-list, identification of Grother & Ngan, NISTIR 8009, and of Jain & Li's handbook).
+
+    Args:
+        mated: (V,) float32 distance to the nearest item of the right person, for each query with a match, in their order.
+        is_first: (V,) True where that item is the nearest of all.
+        non_mated: (U,) float32 distance to the nearest of all items of other people, for each query, in their order.
+    """
+
+    mated: np.ndarray
+    is_first: np.ndarray
+    non_mated: np.ndarray
+
+    @property
+    def num_mated(self) -> int:
+        """Number of searches for a person who is in the gallery, V."""
+        return len(self.mated)
+
+    @property
+    def num_non_mated(self) -> int:
+        """Number of searches for a person who is not, U."""
+        return len(self.non_mated)
+
+    def dir_at_far(self, far: float) -> float:
+        """Return the largest DIR whose FAR is at most `far`; NaN where `far` is below 1 / num_non_mated."""
+        threshold = self.threshold_at(far)
+        if math.isnan(threshold):
+            return math.nan
+        found = self._found()
+        return share_within(found, threshold) * len(found) / self.num_mated if len(found) else 0.0
+
+    def threshold_at(self, far: float) -> float:
+        """Return the largest observed distance with a FAR of at most `far`; NaN where `far` is below 1 / num_non_mated.
+
+        Raises:
+            ValueError: far is not above 0 and up to 1.
+        """
+        return largest_threshold(np.sort(self.non_mated), self._found(), far)
+
+    def _found(self) -> np.ndarray:
+        """Return the ascending distances of the mated searches whose nearest item is right."""
+        return np.sort(self.mated[self.is_first])
+
+    def summary(self) -> dict[str, float]:
+        """Return DIR at FAR 1e-1 and 1e-2 as plain floats; NaN where too few searches can tell."""
+        return {f"DIR@FAR={far}": self.dir_at_far(float(far)) for far in REPORTED_FARS}
+
+
+def evaluate_open_set(
+    query: Features,
+    gallery: Features,
+    q_pids: Labels,
+    g_pids: Labels,
+    q_camids: Labels,
+    g_camids: Labels,
+    *,
+    metric: str = "euclidean",
+    protocol: str = "same-camera",
+) -> OpenSetResult:
+    """Search for each query twice: with its person in the gallery, and with all images of the person taken out.
+
+    Both in one pass over blocks of queries. A query without a match is searched for only without its person; one whose
+    gallery would be empty without the person only with. Equal distances stand in gallery order.
+
+    Args:
+        query, gallery: (Q, D) and (G, D) embeddings; on a GPU the gallery's device does the work.
+        q_pids, g_pids: (Q,) and (G,) identities.
+        q_camids, g_camids: (Q,) and (G,) cameras.
+        metric: "euclidean", |a - b|, or "cosine", 1 - cos.
+        protocol: "same-camera" ignores gallery items of the query's pid and camera; "none" ignores nothing.
+    Raises:
+        ValueError: an array is empty, has NaN or a wrong length, no query has a match, the gallery holds nobody else, or
+            an argument is unknown; the message names the array and the row.
+    """
+    pairs = Pairs(query, gallery, q_pids, g_pids, q_camids, g_camids, metric, protocol)
+    parts = [
+        search(distances, pairs.own_pairs(start, len(distances)), pairs.num_impostor[start : start + len(distances)])
+        for start, distances in pairs.blocks()
+    ]
+    mated, is_first, non_mated = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return OpenSetResult(mated.astype(np.float32), is_first, non_mated.astype(np.float32))
+
+
+def search(distances: Tensor, own: OwnPairs, num_wrong: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return `mated` (v,), `is_first` (v,) and `non_mated` (u,) of a block of distances (b, G), which are overwritten.
+
+    Args:
+        own: the pairs of each query with items of its own pid.
+        num_wrong: (b,) number of items of other people.
+    """
+    rows, columns, mated = nearest_right(distances, own)
+    index = (torch.from_numpy(part).to(distances.device) for part in own[:2])
+    distances[tuple(index)] = torch.inf
+    non_mated = distances.amin(1).cpu().numpy()
+    is_first = mated < non_mated[rows]
+    for i in np.flatnonzero(mated == non_mated[rows]):  # a wrong item is as near: is it before the right one?
+        is_first[i] = not (distances[rows[i], : columns[i]] == mated[i]).any()
+    return mated, is_first, non_mated[num_wrong > 0]
+
+
+def nearest_right(distances: Tensor, own: OwnPairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return row, column and distance (v,) of the nearest relevant item of each row that has one; of equal ones the first."""
+    rows, columns = own.rows[own.is_genuine], own.columns[own.is_genuine]
+    found = look_up(distances, rows, columns)
+    order = np.lexsort((columns, found, rows))
+    best = order[np.unique(rows[order], return_index=True)[1]]
+    return rows[best], columns[best], found[best]

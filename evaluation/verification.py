@@ -1,0 +1,233 @@
+"""Are these two crops one person? ROC, TAR@FAR and EER of all pairs of a query and a gallery item.
+
+Distances, not scores: two crops match if their distance is at most the threshold. FAR (false accept rate, also FMR) is the
+share of impostor pairs that match, TAR (true accept rate) the share of genuine pairs that do.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from sklearn import metrics
+
+from .checks import Features, Labels
+from .pairs import Pairs, look_up
+
+REPORTED_FARS = ("1e-2", "1e-3", "1e-4")
+
+
+@dataclass(frozen=True, eq=False)
+class VerificationResult:
+    """The distances of the genuine and of the impostor pairs; the rates follow from them. Fractions 0-1.
+
+    Args:
+        genuine: (P,) float32 ascending distances of the pairs of one person, P at least 1.
+        impostor: (N,) float32 ascending distances of pairs of two people, N at least 1.
+        impostor_share: share of all impostor pairs that was looked at.
+    """
+
+    genuine: np.ndarray
+    impostor: np.ndarray
+    impostor_share: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("genuine", "impostor"):
+            values = getattr(self, name)
+            if values.ndim != 1 or not len(values) or values.dtype != np.float32 or (values[1:] < values[:-1]).any():
+                raise ValueError(
+                    f"{name}: expected one or more ascending float32 distances, got {values.dtype} {values.shape}; sort them"
+                )
+
+    @property
+    def num_genuine(self) -> int:
+        """Number of genuine pairs, P."""
+        return len(self.genuine)
+
+    @property
+    def num_impostor(self) -> int:
+        """Number of impostor pairs that were looked at, N."""
+        return len(self.impostor)
+
+    def roc(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return FAR, TAR and threshold (T,) at the corners of the ROC curve, from (0, 0) at threshold -inf to (1, 1)."""
+        distances, is_genuine, counts = roc_samples(self.genuine, self.impostor)
+        far, tar, scores = metrics.roc_curve(is_genuine, -distances, sample_weight=counts, drop_intermediate=True)
+        return far, tar, -scores
+
+    @cached_property
+    def auc(self) -> float:
+        """Area under the ROC curve: the probability that a genuine pair is closer than an impostor pair."""
+        return float(metrics.auc(*self.roc()[:2]))
+
+    @cached_property
+    def eer(self) -> float:
+        """Equal error rate: where the ROC curve, its points joined by lines, has FAR = 1 - TAR."""
+        threshold = np.float32(self.eer_threshold)
+        far_before, excess_before = self._errors(threshold, "left")
+        far, excess = self._errors(threshold, "right")
+        return far_before - (far - far_before) * excess_before / (excess - excess_before)
+
+    @cached_property
+    def eer_threshold(self) -> float:
+        """The smallest observed distance at which FAR is at least 1 - TAR."""
+        return min(self._first_excess(values) for values in (self.genuine, self.impostor))
+
+    def _first_excess(self, values: np.ndarray) -> float:
+        found = bisect_left(
+            range(len(values)), True, key=lambda i: self._errors(np.float32(values[i]), "right")[1] >= 0
+        )
+        return float(values[found]) if found < len(values) else math.inf
+
+    def _errors(self, threshold: np.float32, side: Literal["left", "right"]) -> tuple[float, float]:
+        """Return FAR, and by how much it exceeds 1 - TAR, where pairs at the threshold do ("right") or do not match."""
+        far, tar = (np.searchsorted(values, threshold, side) / len(values) for values in (self.impostor, self.genuine))
+        return float(far), float(far + tar - 1)
+
+    def tar_at_far(self, far: float) -> float:
+        """Return the largest TAR whose FAR is at most `far`; NaN where `far` is below 1 / num_impostor."""
+        return share_within(self.genuine, self.threshold_at(far))
+
+    def threshold_at(self, far: float) -> float:
+        """Return the largest observed distance with a FAR of at most `far`; NaN where `far` is below 1 / num_impostor.
+
+        Where ties at the smallest distance make even that impossible it is a number below all distances.
+
+        Raises:
+            ValueError: far is not above 0 and up to 1.
+        """
+        return largest_threshold(self.impostor, self.genuine, far)
+
+    def summary(self) -> dict[str, float]:
+        """Return AUC, EER and TAR at FAR 1e-2, 1e-3, 1e-4 as plain floats; NaN where too few pairs can tell."""
+        return {
+            "AUC": self.auc,
+            "EER": self.eer,
+            **{f"TAR@FAR={far}": self.tar_at_far(float(far)) for far in REPORTED_FARS},
+        }
+
+
+def verify(
+    query: Features,
+    gallery: Features,
+    q_pids: Labels,
+    g_pids: Labels,
+    q_camids: Labels,
+    g_camids: Labels,
+    *,
+    metric: str = "euclidean",
+    protocol: str = "same-camera",
+    max_impostors: int = 20_000_000,
+    seed: int = 0,
+) -> VerificationResult:
+    """Compare each query with each gallery item and collect the distances; never holds queries x gallery.
+
+    Args:
+        query, gallery: (Q, D) and (G, D) embeddings; on a GPU the gallery's device does the work.
+        q_pids, g_pids: (Q,) and (G,) identities.
+        q_camids, g_camids: (Q,) and (G,) cameras.
+        metric: "euclidean", |a - b|, or "cosine", 1 - cos.
+        protocol: "same-camera" leaves out pairs of one pid and one camera; "none" leaves out nothing.
+        max_impostors: impostor pairs to keep; of more, the same share of each query's is drawn at random. 4 bytes each.
+        seed: of that draw.
+    Raises:
+        ValueError: an array is empty, has NaN or a wrong length, there is no genuine or no impostor pair, or an
+            argument is unknown; the message names the array and the row.
+    """
+    if max_impostors < 1:
+        raise ValueError(f"max_impostors: 1 or more pairs, got {max_impostors}")
+    pairs = Pairs(query, gallery, q_pids, g_pids, q_camids, g_camids, metric, protocol)
+    quotas = share_out(pairs.num_impostor, max_impostors)
+    genuine, impostor = collect(pairs, quotas, np.random.default_rng(seed))
+    return VerificationResult(genuine, impostor, len(impostor) / int(pairs.num_impostor.sum()))
+
+
+def collect(pairs: Pairs, quotas: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sorted distances of all genuine pairs (P,) and of quotas[i] impostor pairs of each query i (N,)."""
+    genuine = np.empty(pairs.num_genuine.sum(), np.float32)
+    impostor = np.empty(quotas.sum(), np.float32)
+    genuine_stops, impostor_stops = np.cumsum(pairs.num_genuine), np.cumsum(quotas)
+    for start, distances in pairs.blocks():
+        rows, columns, is_genuine = pairs.own_pairs(start, len(distances))
+        found = look_up(distances, rows[is_genuine], columns[is_genuine])
+        stop = genuine_stops[start + len(distances) - 1]
+        genuine[stop - len(found) : stop] = found
+        for i, row in enumerate(distances, start):  # row by row: the column numbers of a whole block would outweigh it
+            drawn = torch.from_numpy(draw_wrong(pairs.own(i), pairs.num_impostor[i], quotas[i], rng))
+            impostor[impostor_stops[i] - quotas[i] : impostor_stops[i]] = row[drawn.to(row.device)].cpu().numpy()
+    genuine.sort()
+    impostor.sort()
+    return genuine, impostor
+
+
+def share_out(counts: np.ndarray, limit: int) -> np.ndarray:
+    """Return how many of counts (Q,) to take of each: all if they fit the limit, else the same share, `limit` in all."""
+    total = int(counts.sum())
+    if total <= limit:
+        return counts
+    stops = [limit * int(stop) // total for stop in np.cumsum(counts)]
+    return np.diff(np.array(stops, np.int64), prepend=0)
+
+
+def draw_wrong(own: np.ndarray, num_wrong: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return `count` different columns at random out of the `num_wrong` that are not in `own` (ascending)."""
+    drawn = np.arange(num_wrong) if count == num_wrong else rng.choice(num_wrong, count, replace=False, shuffle=False)
+    return drawn + np.searchsorted(own - np.arange(len(own)), drawn, "right")  # step over the own items before each
+
+
+def roc_samples(genuine: np.ndarray, impostor: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return distances, kinds (1 = genuine) and counts of at most 3 P + 1 weighted samples with the ROC curve of all pairs.
+
+    Between two genuine distances the curve runs level, so the impostor pairs there count as one at the farthest of them.
+    """
+    distances, counts = np.unique(genuine, return_counts=True)
+    starts, stops = (np.searchsorted(impostor, distances, side) for side in ("left", "right"))
+    first, last = np.append(0, stops), np.append(starts, len(impostor))  # of the impostor pairs between genuine ones
+    between = last > first
+    kinds = np.repeat([1, 0], [len(distances), len(distances) + between.sum()])
+    weights = np.concatenate([counts, stops - starts, (last - first)[between]])
+    samples = np.concatenate([distances, distances, impostor[last[between] - 1]])
+    return samples[weights > 0], kinds[weights > 0], weights[weights > 0]
+
+
+def largest_threshold(impostor: np.ndarray, genuine: np.ndarray, far: float) -> float:
+    """Return the largest of all distances within which at most the share `far` of `impostor` (N,) lies; both ascending.
+
+    NaN where far is below 1 / N; a number below all distances where ties at the smallest leave no other.
+
+    Raises:
+        ValueError: far is not above 0 and up to 1.
+    """
+    check_share("far", far)
+    allowed = math.floor(far * len(impostor) * (1 + 1e-12))  # 0.29 * 100 is 28.999999999999996
+    if allowed < 1:
+        return math.nan
+    if allowed >= len(impostor):
+        return float(np.concatenate([impostor[-1:], genuine[-1:]]).max())
+    limit = impostor[allowed]  # one too many
+    below = [values[np.searchsorted(values, limit) - 1] for values in (impostor, genuine) if (values[:1] < limit).any()]
+    return float(max(below, default=np.nextafter(limit, np.float32(-np.inf))))
+
+
+def share_within(values: np.ndarray, threshold: float) -> float:
+    """Return the share of ascending float32 `values` (N,) up to the threshold; NaN for NaN."""
+    if math.isnan(threshold):
+        return math.nan
+    return int(np.searchsorted(values, round_down(threshold), "right")) / len(values)
+
+
+def round_down(threshold: float) -> np.float32:
+    """Return the largest float32 up to the threshold: the same float32 distances lie within both."""
+    rounded = np.float32(threshold)
+    return rounded if float(rounded) <= threshold else np.nextafter(rounded, np.float32(-np.inf))
+
+
+def check_share(name: str, value: float) -> None:
+    """Raise ValueError unless 0 < value <= 1."""
+    if not 0 < value <= 1:
+        raise ValueError(f"{name}: a share above 0 and up to 1, got {value}")
