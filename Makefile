@@ -1,15 +1,24 @@
 # `make demo` and `make test` need nothing but Python >= 3.10: they make .venv and install into it.
 PYTHON ?= python3
 BIN := .venv/bin
+RUN := logs/synthetic_vit_tiny
 
-.PHONY: demo test check format clean
+.PHONY: demo test browser check format clean
 
 demo: .venv/installed
 	$(BIN)/python tools/train.py --config_file configs/synthetic/vit_tiny.yml --overwrite
-	$(BIN)/python tools/test.py --weights logs/synthetic_vit_tiny/best.safetensors
+	$(BIN)/python tools/test.py --weights $(RUN)/best.safetensors --calibrate 0.001
+	$(BIN)/python tools/export.py --weights $(RUN)/best.safetensors --input synthetic:gallery --root data --output $(RUN)/gallery --overwrite
+	$(BIN)/python tools/search.py --gallery $(RUN)/gallery --weights $(RUN)/best.safetensors --topk 8 --sheet $(RUN)/search.png \
+		--query $$(ls data/synthetic/query/*.jpg | head -3)
+	@echo "made: $(RUN)/ with the weights, the curves, the gallery and search.png; look around: $(BIN)/python tools/serve.py --gallery $(RUN)/gallery --weights $(RUN)/best.safetensors"
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2
+
+browser: .venv/installed  # the gallery's page in a real browser; needs chromium
+	$(BIN)/python -m pip install --quiet "playwright>=1.40"
+	$(BIN)/python -m pytest -m browser tests/browser
 
 check: .venv/installed
 	$(BIN)/ruff check .

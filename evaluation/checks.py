@@ -69,4 +69,7 @@ CHUNK_ELEMENTS = 2**18  # 1 MiB of float32: intermediate results that stay in th
 def squared_norms(features: Tensor) -> Tensor:
     """Return the squared length (N,) of each row of (N, D), a few rows at a time so that no (N, D) copy is made."""
     rows = features.shape[0] if features.is_cuda else max(1, CHUNK_ELEMENTS // features.shape[1])
-    return torch.cat([chunk.square().sum(1) for chunk in features.split(rows)])
+    norms = features.new_empty(len(features))  # results allocated between the intermediate ones would fragment the heap
+    for chunk, norm in zip(features.split(rows), norms.split(rows), strict=True):
+        torch.sum(chunk.square(), 1, out=norm)
+    return norms

@@ -72,8 +72,9 @@ def distance_blocks(left: Tensor, right: Tensor, rows: int | None = None) -> Ite
 def pair_distances(features: Tensor, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Return the squared distances (P,) between the features `rows` (P,) and `columns` (P,) of (N, D)."""
     chunk = max(1, (BLOCK_ELEMENTS if features.is_cuda else CHUNK_ELEMENTS) // features.shape[1])
-    parts = []
+    distances = np.empty(len(rows), np.float32)
     for start in range(0, len(rows), chunk):
-        left, right = (torch.from_numpy(index[start : start + chunk]).to(features.device) for index in (rows, columns))
-        parts.append((features[left] - features[right]).square_().sum(1).cpu())
-    return torch.cat(parts).numpy()
+        pairs = slice(start, start + chunk)
+        left, right = (features[torch.from_numpy(index[pairs]).to(features.device)] for index in (rows, columns))
+        distances[pairs] = left.sub_(right).square_().sum(1).cpu().numpy()
+    return distances

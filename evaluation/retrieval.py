@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import Features, Labels, as_features, check_finite, pair_of_features, squared_norms
 from .blocks import block_rows
+from .checks import Features, Labels, as_features, check_finite, pair_of_features, squared_norms
 from .matches import Matches, as_label_arrays
 from .ranks import ranks_on_cpu, ranks_on_device
 from .rerank import checked_pair, reranked_blocks

@@ -52,7 +52,7 @@ def extract(
     model.eval()
     try:
         blocks = [
-            _embed(model, batch, settings, device, precision)
+            embed_batch(model, batch, settings, device, precision)
             for batch in tqdm(loader, desc=title, unit="batch", disable=None, leave=False)
         ]
     finally:
@@ -60,9 +60,10 @@ def extract(
     return torch.cat(blocks)
 
 
-def _embed(
+def embed_batch(
     model: nn.Module, batch: Any, settings: EmbedSettings, device: torch.device, precision: torch.dtype
 ) -> Tensor:
+    """Return the (B, D) float32 embeddings of a batch, on the CPU; the model is in evaluation mode already."""
     views = [batch.images, batch.images.flip(-1)] if settings.flip else [batch.images]
     total = sum(_embed_images(model, images, batch, settings, device, precision) for images in views)
     assert isinstance(total, Tensor)  # for the type checker: there is at least one view

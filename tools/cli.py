@@ -8,7 +8,12 @@ from collections.abc import Callable
 
 from vitreid.processor import NonFiniteLoss, log_to_console
 
-USER_ERRORS = (ValueError, OSError, NonFiniteLoss)  # their messages say what to do; a traceback would hide that
+USER_ERRORS = (
+    ValueError,
+    OSError,
+    ImportError,
+    NonFiniteLoss,
+)  # their messages say what to do; a traceback would hide that
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:

@@ -1,0 +1,120 @@
+"""FAISS indexes over a gallery: flat (exact), IVF and HNSW (approximate). Distances are measured again, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .exact import ExactIndex, Hits
+from .results import pair_distances
+
+ADD_ROWS = 2**16  # rows converted and added at once
+TRAIN_PER_LIST = 64  # rows that an IVF list is trained on
+SELECTIVE = 20  # if at most one row in SELECTIVE passes the filters, the exact search is both quicker and complete
+M, EF_BUILD, EF_SEARCH = 32, 80, 128  # HNSW: links per row, candidates while building, while searching
+PROBED = 16  # IVF: lists looked at per query; there are about sqrt(N)
+
+
+class FaissIndex:
+    """A FAISS index of a gallery's embeddings, kept in memory as float32 (4 N D bytes, HNSW some 8 M N more).
+
+    Args:
+        exact: the gallery's rows.
+        name: one of INDEXES.
+
+    Raises:
+        ImportError: FAISS is not installed; says what to install.
+    """
+
+    def __init__(self, exact: ExactIndex, name: str) -> None:
+        self.exact, self.name, self.faiss = exact, name, import_faiss()
+        count, width = exact.embeddings.shape
+        self.index = INDEXES[name](self.faiss, width, count)
+        if not self.index.is_trained:
+            self.index.train(self._vectors(_sample(count, TRAIN_PER_LIST * self.index.nlist)))
+        for start in range(0, count, ADD_ROWS):
+            self.index.add(self._vectors(np.arange(start, min(start + ADD_ROWS, count))))
+
+    def _vectors(self, positions: np.ndarray) -> np.ndarray:
+        return self._prepared(self.exact.decoded(positions))
+
+    def _prepared(self, vectors: np.ndarray) -> np.ndarray:
+        """Return vectors (n, D) of which the euclidean order is the metric's: of unit length for the cosine."""
+        vectors = np.ascontiguousarray(vectors, np.float32)
+        if self.exact.metric == "euclidean":
+            return vectors
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
+
+    def search(self, queries: np.ndarray, topk: int, mask: np.ndarray | None = None) -> list[Hits]:
+        """Return the `topk` nearest rows (those that the index finds) of each query (Q, D), as `ExactIndex.search` does.
+
+        A query for which the index finds too few rows that pass the mask (N,) is searched exactly.
+        """
+        count = len(self.exact.embeddings) if mask is None else int(np.count_nonzero(mask))
+        wanted = min(topk, count)
+        if not wanted or (mask is not None and SELECTIVE * count <= len(mask)):
+            return self.exact.search(queries, topk, mask)
+        asked = min(count, wanted + 8)  # some more: float32 may swap near-equal distances
+        found = self.index.search(self._prepared(queries), asked, params=self._params(mask))[1]
+        return [self._hits(query, row, topk, wanted, mask) for query, row in zip(queries, found, strict=True)]
+
+    def _hits(self, query: np.ndarray, found: np.ndarray, topk: int, wanted: int, mask: np.ndarray | None) -> Hits:
+        positions = found[found >= 0].astype(np.int64)
+        if len(positions) < wanted:
+            return self.exact.search(query[None], topk, mask)[0]
+        vectors = self.exact.decoded(positions)
+        distances = pair_distances(np.broadcast_to(query, vectors.shape), vectors, self.exact.metric)
+        order = np.lexsort((positions, distances))[:topk]
+        return Hits(positions[order], distances[order])
+
+    def _params(self, mask: np.ndarray | None) -> Any:
+        """Return FAISS's search parameters: which rows may be found, and how hard to look."""
+        options: dict[str, Any] = {}
+        if mask is not None:
+            options["sel"] = self.faiss.IDSelectorBatch(np.flatnonzero(mask))
+        kind = {"faiss-ivf": "SearchParametersIVF", "faiss-hnsw": "SearchParametersHNSW"}.get(
+            self.name, "SearchParameters"
+        )
+        options |= {"faiss-ivf": {"nprobe": PROBED}, "faiss-hnsw": {"efSearch": EF_SEARCH}}.get(self.name, {})
+        return getattr(self.faiss, kind)(**options)
+
+
+def import_faiss() -> Any:
+    """Return the module `faiss`.
+
+    Raises:
+        ImportError: it is not installed; says what to install.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise ImportError(
+            'a FAISS index needs faiss: pip install "vitreid[faiss]"; index="exact" needs nothing'
+        ) from error
+    return faiss
+
+
+def _sample(count: int, most: int) -> np.ndarray:
+    """Return up to `most` positions of `count`, ascending, always the same."""
+    return np.arange(count) if count <= most else np.sort(np.random.default_rng(0).choice(count, most, replace=False))
+
+
+def _flat(faiss: Any, width: int, count: int) -> Any:
+    return faiss.IndexFlatL2(width)
+
+
+def _ivf(faiss: Any, width: int, count: int) -> Any:
+    index = faiss.IndexIVFFlat(faiss.IndexFlatL2(width), width, max(1, int(count**0.5)))
+    index.cp.min_points_per_centroid = 1  # a small gallery is no reason for a warning
+    return index
+
+
+def _hnsw(faiss: Any, width: int, count: int) -> Any:
+    index = faiss.IndexHNSWFlat(width, M)
+    index.hnsw.efConstruction = EF_BUILD
+    return index
+
+
+INDEXES: dict[str, Callable[[Any, int, int], Any]] = {"faiss-flat": _flat, "faiss-ivf": _ivf, "faiss-hnsw": _hnsw}

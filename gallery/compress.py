@@ -1,0 +1,172 @@
+"""Smaller galleries, and what that costs: fewer dimensions (PCA), one byte per value (int8)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..evaluation import evaluate_retrieval
+from .life import live_records, live_rows
+from .projection import Projection
+from .store import Gallery
+
+log = logging.getLogger(__name__)
+
+
+def fit_pca(
+    gallery: Gallery, output: str | Path, dim: int, *, sample: int = 100_000, seed: int = 0, overwrite: bool = False
+) -> Gallery:
+    """Make a gallery of the `dim` directions in which the embeddings differ most; queries are projected when searching.
+
+    The distances shrink a little, so that the threshold of the original does not hold: the new gallery has none. With
+    the metric "cosine" the directions are those of the largest values instead, since taking off a mean would change angles.
+
+    Args:
+        output: folder of the new gallery.
+        dim: values per row, below the present dimension.
+        sample: rows that the directions are found on, drawn with `seed`.
+    Raises:
+        ValueError: `dim` does not fit the gallery, or it is projected or int8 already.
+        FileExistsError: the output is not empty, and not to be replaced.
+    """
+    _check_dim(gallery, dim)
+    rng = np.random.default_rng(seed)
+    positions = np.flatnonzero(gallery.is_live)
+    if len(positions) > sample:
+        positions = np.sort(rng.choice(positions, sample, replace=False))
+    projection = _fit(gallery.vectors(positions), dim, gallery.info.metric, seed)
+    if gallery.info.threshold is not None:
+        log.warning("%s: the threshold does not hold for projected embeddings and is left out; calibrate again", output)
+    info = replace(gallery.info, dimension=dim, threshold=None)
+    smaller = Gallery.create(output, info, overwrite, projection)
+    _fill(smaller, gallery, (projection(gallery.info.decode(rows)) for rows in live_rows(gallery)))
+    return smaller
+
+
+def _check_dim(gallery: Gallery, dim: int) -> None:
+    if gallery.projection is not None or gallery.info.dtype == "int8":
+        raise ValueError(f"{gallery.path} is projected or int8 already; project the original gallery, then use to_int8")
+    most = min(gallery.info.dimension - 1, len(gallery))
+    if not 1 <= dim <= most:
+        raise ValueError(
+            f"dim: 1 to {most} for {len(gallery)} rows of {gallery.info.dimension} values, got {dim}; choose another"
+        )
+
+
+def _fit(rows: np.ndarray, dim: int, metric: str, seed: int) -> Projection:
+    from sklearn.decomposition import PCA, TruncatedSVD
+
+    if metric == "euclidean":
+        pca = PCA(dim, random_state=seed).fit(rows)
+        return Projection(pca.mean_.astype(np.float32), pca.components_.astype(np.float32))
+    svd = TruncatedSVD(dim, random_state=seed).fit(rows)
+    return Projection(np.zeros(rows.shape[1], np.float32), svd.components_.astype(np.float32))
+
+
+def to_int8(gallery: Gallery, output: str | Path, *, overwrite: bool = False) -> Gallery:
+    """Make a gallery of one byte per value: -127 to 127 times a scale per dimension, by the largest value there.
+
+    Queries stay floats. The threshold is kept: the distances move by less than the rounding.
+
+    Raises:
+        ValueError: it is int8 already, or empty.
+        FileExistsError: the output is not empty, and not to be replaced.
+    """
+    if gallery.info.dtype == "int8" or not len(gallery):
+        raise ValueError(
+            f"{gallery.path} is {'int8 already' if len(gallery) else 'empty'}; there is nothing to convert"
+        )
+    largest = np.max([np.abs(rows).max(0) for rows in live_rows(gallery) if len(rows)], axis=0).astype(np.float32)
+    scale = np.where(largest > 0, largest, 1) / 127
+    info = replace(gallery.info, dtype="int8", scale=tuple(scale.tolist()))
+    smaller = Gallery.create(output, info, overwrite, gallery.projection)
+    _fill(smaller, gallery, (gallery.info.decode(rows) for rows in live_rows(gallery)))
+    return smaller
+
+
+def _fill(target: Gallery, source: Gallery, parts: Iterator[np.ndarray]) -> None:
+    """Write float rows, one per live row of `source`, with its records and ids."""
+    with target.lock:
+        target.append((target.info.encode(rows) for rows in parts), list(live_records(source)))
+        target.commit(replace(target.state, next_id=source.state.next_id))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a smaller gallery finds, next to the original. Fractions 0-1.
+
+    Args:
+        mAP, rank1: before and after.
+        num_bytes: of embeddings.npy, before and after.
+        num_queries: that the figures are averages of.
+    """
+
+    mAP: tuple[float, float]
+    rank1: tuple[float, float]
+    num_bytes: tuple[int, int]
+    num_queries: int
+
+    def __str__(self) -> str:
+        """Return one line, in percent."""
+        (map0, map1), (first0, first1), (size0, size1) = self.mAP, self.rank1, self.num_bytes
+        return (
+            f"mAP {map0:.2%} -> {map1:.2%} ({100 * (map1 - map0):+.2f} points), Rank-1 {first0:.2%} -> {first1:.2%}, "
+            f"{size0 / 1e6:.1f} -> {size1 / 1e6:.1f} MB ({self.num_queries} queries)"
+        )
+
+
+def cost(original: Gallery, smaller: Gallery, max_queries: int = 2000, seed: int = 0) -> Cost:
+    """Compare two galleries of the same rows: each of up to `max_queries` rows searches the rows of other cameras.
+
+    Only rows with pid and camera take part. The queries are the original's rows, as they would come from the model.
+    Both galleries are held in memory as float32.
+
+    Raises:
+        ValueError: the galleries hold other rows, or no pid is seen by two cameras.
+    """
+    labels = _labels(original)
+    if not np.array_equal(original.ids[original.is_live], smaller.ids[smaller.is_live]):
+        raise ValueError(f"{smaller.path} does not hold the rows of {original.path}; compress it again")
+    queries = _drawn(len(labels), max_queries, seed)
+    pids, camids = labels[:, 1], labels[:, 2]
+    rows = original.vectors(labels[:, 0])
+    asked = rows[queries]
+    results = [
+        evaluate_retrieval(
+            query, gallery, pids[queries], pids, camids[queries], camids, metric=original.info.metric, max_rank=1
+        )
+        for query, gallery in (
+            (asked, rows),
+            (smaller.project(asked), _vectors_of(smaller, original.ids[labels[:, 0]])),
+        )
+    ]
+    before, after = results
+    sizes = [len(item) * item.embeddings.itemsize * item.info.dimension for item in (original, smaller)]
+    return Cost((before.mAP, after.mAP), (before.rank(1), after.rank(1)), (sizes[0], sizes[1]), before.num_valid)
+
+
+def _vectors_of(gallery: Gallery, ids: np.ndarray) -> np.ndarray:
+    return gallery.vectors(gallery.positions(ids))
+
+
+def _drawn(count: int, most: int, seed: int) -> np.ndarray:
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+
+
+def _labels(gallery: Gallery) -> np.ndarray:
+    """Return position, number of the pid and number of the camera (n, 3) of the live rows that have both."""
+    table = gallery.select(["pid", "camera"])
+    is_known = gallery.is_live & ~np.asarray(table["pid"].is_null()) & ~np.asarray(table["camera"].is_null())
+    rows = np.flatnonzero(is_known)
+    if not len(rows):
+        raise ValueError(
+            f"{gallery.path}: no row has a pid and a camera, so mAP cannot be measured; add them by update"
+        )
+    names = (np.array(table[name].take(rows).to_pylist()) for name in ("pid", "camera"))
+    return np.stack([rows, *(np.unique(values, return_inverse=True)[1] for values in names)], axis=1)

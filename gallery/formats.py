@@ -1,0 +1,160 @@
+"""The live rows of a gallery as one file, for other programs."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..model.files import write_atomically
+from .life import live_records, live_rows
+from .store import Gallery
+
+
+def export_as(gallery: Gallery, path: str | Path, format: str) -> Path:
+    """Write the rows that were not removed, with their records, as one of FORMATS; return where.
+
+    int8 galleries are written as float32. "npz", "mat" and "faiss" need the gallery to fit in memory.
+
+    Args:
+        path: the file; it is replaced if it is there.
+    Raises:
+        ValueError: the format is unknown, or the gallery does not fit it.
+        OSError: the file cannot be written; an earlier one is intact.
+        ModuleNotFoundError: faiss is not installed.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"format: unknown format {format!r}; choose from {', '.join(sorted(FORMATS))}")
+    path = Path(path).expanduser()
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; make it first")
+    write = FORMATS[format]
+    write_atomically(path, lambda temporary: write(gallery, temporary))
+    return path
+
+
+def _parts(gallery: Gallery) -> Iterator[tuple[np.ndarray, pa.Table]]:
+    """Yield live rows (n, D) float32 and their records, together, in moderate pieces."""
+    for start, is_live, records in _batches(gallery):
+        positions = start + np.flatnonzero(is_live)
+        yield gallery.vectors(positions), records.filter(pa.array(is_live))
+
+
+def _batches(gallery: Gallery) -> Iterator[tuple[int, np.ndarray, pa.Table]]:
+    start, is_live = 0, gallery.is_live
+    for records in gallery.batches():
+        yield start, is_live[start : start + len(records)], records
+        start += len(records)
+
+
+def _rows(gallery: Gallery) -> np.ndarray:
+    """Return all live rows (n, D), float16 if stored so, else float32."""
+    rows = np.concatenate([np.empty((0, gallery.info.dimension), gallery.info.dtype), *live_rows(gallery)])
+    return gallery.info.decode(rows) if gallery.info.scale is not None else rows
+
+
+def _columns(gallery: Gallery) -> dict[str, np.ndarray]:
+    """Return the live records as arrays: missing text is empty, a missing number NaN."""
+    records = pa.concat_tables(list(live_records(gallery)))
+    if "embeddings" in records.column_names:
+        raise ValueError(
+            "records: a column is called 'embeddings', as the embeddings are; choose the format parquet or csv"
+        )
+    return {name: _as_array(records[name]) for name in records.column_names}
+
+
+def _as_array(column: pa.ChunkedArray) -> np.ndarray:
+    if pa.types.is_integer(column.type) and column.null_count:
+        column = column.cast(pa.float64())
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        return column.to_numpy()
+    values = column.to_pylist()
+    return np.array(["" if value is None else str(value) for value in values], str) if values else np.array([], "U1")
+
+
+def _write_npz(gallery: Gallery, path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, embeddings=_rows(gallery), **_columns(gallery))  # type: ignore[arg-type]
+
+
+def _write_mat(gallery: Gallery, path: Path) -> None:
+    from scipy.io import savemat
+
+    columns = {
+        name: values.astype(object) if values.dtype.kind == "U" else values
+        for name, values in _columns(gallery).items()
+    }
+    if wrong := [name for name in columns if not (name.isidentifier() and name[0].isalpha() and len(name) <= 31)]:
+        raise ValueError(
+            f"records: MATLAB has no variable called {wrong[0]!r}; rename the column, or use another format"
+        )
+    rows = _rows(gallery).astype(np.float32)
+    if rows.nbytes >= 2**31:
+        raise ValueError(
+            f"a .mat file holds up to 2 GiB per array, this takes {rows.nbytes / 2**30:.1f}; use another format"
+        )
+    with path.open("wb") as file:
+        savemat(file, {"embeddings": rows, **columns}, do_compression=True, oned_as="column")
+
+
+def _write_parquet(gallery: Gallery, path: Path) -> None:
+    """The records with one more column, `embedding`: a list of D float32."""
+    kind = pa.list_(pa.float32(), gallery.info.dimension)
+    if "embedding" in gallery.columns:
+        raise ValueError("records: a column is called 'embedding', as that of the embeddings; use another format")
+    writer = None
+    for rows, records in _parts(gallery):
+        values = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), type=kind)
+        table = records.append_column("embedding", values)
+        writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+        writer.write_table(table)
+    assert writer is not None  # for the type checker: there is one part at least
+    writer.close()
+
+
+def _write_csv(gallery: Gallery, path: Path) -> None:
+    """The records' columns, then e0, e1, …; floats with all their digits."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*gallery.columns, *(f"e{i}" for i in range(gallery.info.dimension))])
+        for rows, records in _parts(gallery):
+            texts = (map(str, row) for row in rows)
+            for record, numbers in zip(records.to_pylist(), texts, strict=True):
+                writer.writerow([*record.values(), *numbers])
+
+
+def _write_faiss(gallery: Gallery, path: Path) -> None:
+    """A flat index by id: squared Euclidean distance, or, for "cosine", inner product of unit-length rows."""
+    faiss = _faiss()
+    is_cosine = gallery.info.metric == "cosine"
+    flat = (faiss.IndexFlatIP if is_cosine else faiss.IndexFlatL2)(gallery.info.dimension)
+    index = faiss.IndexIDMap2(flat)
+    for rows, records in _parts(gallery):
+        if is_cosine:
+            rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        index.add_with_ids(rows, records["id"].to_numpy())
+    faiss.write_index(index, str(path))
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            'format faiss needs FAISS: pip install "vitreid[faiss]", or choose another format'
+        ) from error
+    return faiss
+
+
+FORMATS: dict[str, Callable[[Gallery, Path], None]] = {
+    "npz": _write_npz,
+    "parquet": _write_parquet,
+    "csv": _write_csv,
+    "faiss": _write_faiss,
+    "mat": _write_mat,
+}

@@ -1,0 +1,184 @@
+"""What a gallery says about itself: gallery.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..model.files import write_text_atomically
+
+FORMAT = 1
+FILE = "gallery.json"
+DTYPES = ("float32", "float16", "int8")
+METRICS = ("euclidean", "cosine")
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class GalleryInfo:
+    """Where a gallery's embeddings come from and how they are compared.
+
+    Args:
+        model: fingerprint of the model with its preprocessing; embeddings of another are refused.
+        dimension: D, values per row.
+        dtype: of the rows on disk: float32, float16, or int8, which needs a `scale`.
+        metric: "euclidean", |a - b|, or "cosine", 1 - cos.
+        preprocess, embed: how images became embeddings, as in a deploy checkpoint.
+        threshold: `vitreid.evaluation.Threshold.to_dict()`, or None if not calibrated.
+        created: when, ISO 8601.
+        version: of vitreid, at that time.
+        scale: (D,) what int8 values are multiplied by; None for floats.
+        projection: fingerprint of the projection that the embeddings went through (see `fit_pca`), None = none.
+
+    Raises:
+        ValueError: a value is not allowed; the message says which are.
+    """
+
+    model: str
+    dimension: int
+    dtype: str = "float32"
+    metric: str = "euclidean"
+    preprocess: dict[str, Any] = field(default_factory=dict)
+    embed: dict[str, Any] = field(default_factory=dict)
+    threshold: dict[str, Any] | None = None
+    created: str = field(default_factory=_now)
+    version: str = __version__
+    scale: tuple[float, ...] | None = None
+    projection: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.scale is not None:
+            object.__setattr__(self, "scale", tuple(float(value) for value in self.scale))
+        if not isinstance(self.model, str) or not self.model:
+            raise ValueError(f"gallery: model must be a fingerprint such as 'sha256:…', got {self.model!r}")
+        if not _is_count(self.dimension) or self.dimension < 1:
+            raise ValueError(f"gallery: dimension must be 1 or more, got {self.dimension!r}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"gallery: unknown dtype {self.dtype!r}; choose from {', '.join(DTYPES)}")
+        if self.metric not in METRICS:
+            raise ValueError(f"gallery: unknown metric {self.metric!r}; choose from {', '.join(METRICS)}")
+        self._check_scale()
+
+    def _check_scale(self) -> None:
+        if self.dtype != "int8" and self.scale is not None:
+            raise ValueError(f"gallery: scale is for int8, the dtype is {self.dtype}; leave it out")
+        if self.dtype == "int8" and len(self.scale or ()) != self.dimension:
+            raise ValueError(
+                f"gallery: int8 needs a scale of {self.dimension} values, got {len(self.scale or ())}; see to_int8"
+            )
+
+    def encode(self, vectors: np.ndarray) -> np.ndarray:
+        """Return (n, D) floats as they are stored; int8 values are rounded and clipped to -127 … 127."""
+        if self.scale is None:
+            with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite; the writer refuses it
+                return np.ascontiguousarray(vectors, self.dtype)
+        scaled = np.asarray(vectors, np.float32) / np.asarray(self.scale, np.float32)
+        return np.rint(scaled).clip(-127, 127).astype(np.int8)
+
+    def decode(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows as stored, (n, D) of `dtype`, as float32 embeddings in memory."""
+        vectors = np.array(rows, np.float32)
+        return vectors if self.scale is None else np.multiply(vectors, np.asarray(self.scale, np.float32), out=vectors)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain types, fit for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> GalleryInfo:
+        """Return what `to_dict` gave `values` of; other keys are ignored.
+
+        Raises:
+            ValueError: model or dimension is missing, or a value is not allowed.
+        """
+        if missing := [name for name in ("model", "dimension") if name not in values]:
+            raise ValueError(
+                f"gallery: {' and '.join(missing)} is missing; found {', '.join(sorted(values)) or 'nothing'}"
+            )
+        names = {item.name for item in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in names})
+
+
+@dataclass(frozen=True)
+class State:
+    """The committed state of a gallery folder; whoever writes it last has committed.
+
+    Args:
+        info: what the gallery is.
+        count: rows of either file that count, removed ones included.
+        removed: ids that are not there any more, ascending.
+        next_id: the id of the next row; never given twice.
+        checksum: CRC-32 of the first `count` rows of embeddings.npy.
+    """
+
+    info: GalleryInfo
+    count: int = 0
+    removed: tuple[int, ...] = ()
+    next_id: int = 0
+    checksum: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("count", "next_id", "checksum"):
+            if not _is_count(getattr(self, name)):
+                raise ValueError(f"gallery: {name} must be a whole number, 0 or more, got {getattr(self, name)!r}")
+        if not all(_is_count(value) for value in self.removed):
+            raise ValueError("gallery: removed must be a list of ids, whole numbers")
+
+    def write(self, folder: Path) -> None:
+        """Commit, atomically.
+
+        Raises:
+            OSError: the disk is full or not writable; the earlier state holds.
+        """
+        own = {"count": self.count, "next_id": self.next_id, "checksum": self.checksum, "removed": self.removed}
+        content = {"format": FORMAT, **self.info.to_dict(), **own}
+        lines = (
+            f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in content.items()
+        )  # a list stays in its line
+        write_text_atomically(folder / FILE, "{\n" + ",\n".join(lines) + "\n}\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> State:
+        """Read gallery.json.
+
+        Raises:
+            FileNotFoundError: the folder holds no gallery.
+            ValueError: the file is damaged, or of another format; names it.
+        """
+        path = folder / FILE
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: no such file, so {folder} is not a gallery; make one with tools/export.py"
+            )
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            _check_format(values)
+            own = {name: values.get(name, 0) for name in ("count", "next_id", "checksum")}
+            return cls(GalleryInfo.from_dict(values), removed=tuple(values.get("removed", ())), **own)
+        except (ValueError, TypeError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+            raise ValueError(f"{path} is damaged or not of a gallery ({error}); restore it or export again") from error
+
+    def with_info(self, **values: Any) -> State:
+        """Return the state with some values of `info` replaced."""
+        return replace(self, info=replace(self.info, **values))
+
+
+def _check_format(values: Any) -> None:
+    if not isinstance(values, dict):
+        raise ValueError(f"expected a JSON object, got {type(values).__name__}")
+    if values.get("format") != FORMAT:
+        raise ValueError(f"format {values.get('format')!r}, this version of vitreid reads {FORMAT}")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -1,0 +1,100 @@
+"""Galleries over time: merge, compact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from . import vectors
+from .queries import check_fingerprint
+from .store import Gallery
+from .swap import new_folder, swap_in
+from .table import CORE, with_ids
+
+
+def merge(target: Gallery, sources: Sequence[Gallery | str | Path]) -> int:
+    """Add the live rows of other galleries, with new ids; return how many.
+
+    Relative paths of images are made absolute, since they start at their own gallery's folder. Each source is added as a
+    whole or, after a crash, not at all.
+
+    Raises:
+        ValueError: a source is the target, or of another model, projection or metric; shows both. Nothing is added.
+        BlockingIOError: another process is writing into the target.
+    """
+    galleries = [item if isinstance(item, Gallery) else Gallery(Path(item).expanduser().resolve()) for item in sources]
+    for source in galleries:
+        _check_mergeable(target, source)
+    with target.lock:
+        for source in galleries:
+            target.refresh()
+            ids = np.arange(target.state.next_id, target.state.next_id + len(source))
+            parts = (target.info.encode(source.info.decode(rows)) for rows in live_rows(source))
+            target.append(parts, [with_ids(_moved(source), ids)])
+    return sum(map(len, galleries))
+
+
+def _check_mergeable(target: Gallery, source: Gallery) -> None:
+    if source.path == target.path:
+        raise ValueError(f"merge: {source.path} is the target itself; name other galleries")
+    check_fingerprint(target.info.model, source.info.model, f"merge: the embeddings of {source.path}")
+    for name in ("dimension", "projection", "metric"):
+        ours, theirs = getattr(target.info, name), getattr(source.info, name)
+        if ours != theirs:
+            raise ValueError(
+                f"merge: {name} is {theirs} in {source.path} and {ours} in {target.path}; export both in the same way"
+            )
+
+
+def _moved(source: Gallery) -> pa.Table:
+    """Return the live records without ids, with absolute paths."""
+    records = pa.concat_tables(list(live_records(source))).drop_columns("id")
+    paths = [str(source.image_path(path)) for path in records["path"].to_pylist()]
+    return records.set_column(0, CORE.field("path"), pa.array(paths, pa.string()))
+
+
+def live_rows(gallery: Gallery) -> Iterator[np.ndarray]:
+    """Yield the rows that were not removed, as stored, in blocks."""
+    is_live = gallery.is_live
+    for start, rows in vectors.blocks(gallery.embeddings):
+        live = is_live[start : start + len(rows)]
+        yield rows if live.all() else rows[live]
+
+
+def live_records(gallery: Gallery) -> Iterator[pa.Table]:
+    """Yield the records that were not removed, in the order of `live_rows`; one table, empty, if there is none."""
+    is_live, start = pa.array(gallery.is_live), 0
+    for batch in gallery.batches():
+        yield batch.filter(is_live.slice(start, len(batch)))
+        start += len(batch)
+
+
+def compact(gallery: Gallery) -> int:
+    """Rewrite the folder without the removed rows, ids unchanged; return how many rows were dropped.
+
+    The new folder is written beside the old one, which it replaces when complete: twice the space is needed meanwhile.
+
+    Raises:
+        BlockingIOError: another process is writing.
+        OSError: the disk is full; the gallery is as it was.
+    """
+    with gallery.lock:
+        gallery.refresh()
+        dropped = len(gallery.state.removed)
+        folder = new_folder(gallery.path)
+        copy_into(folder, gallery)
+        gallery.lock.extend(folder)
+        swap_in(gallery.path)
+        gallery.reload()
+    return dropped
+
+
+def copy_into(folder: Path, gallery: Gallery) -> None:
+    """Write the live rows, and everything else, into an empty folder."""
+    copy = Gallery.create(folder, gallery.info, projection=gallery.projection)
+    copy.append(live_rows(gallery), list(live_records(gallery)))
+    copy.commit(replace(copy.state, next_id=gallery.state.next_id))

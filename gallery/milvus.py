@@ -1,0 +1,471 @@
+"""A gallery kept by Milvus, in a file (Milvus Lite) or on a server, with the methods of `Gallery`."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from . import table
+from .exact import Hits
+from .info import GalleryInfo
+from .queries import as_vectors, check_fingerprint
+from .results import SearchResult, Verdict, compare, limit_of, pair_distances
+from .search import POOL, by_camera, check_queries, rerank_options, reranked
+from .store import Gallery
+from .where import Condition, Where
+
+PREFIX, COLLECTION = "milvus:", "gallery"
+METRICS = {"euclidean": "L2", "cosine": "COSINE"}
+INDEXES = {  # name -> how it is built, and how hard it looks
+    "FLAT": ({}, {}),
+    "IVF_FLAT": ({"nlist": 1024}, {"nprobe": 32}),
+    "HNSW": ({"M": 32, "efConstruction": 200}, {"ef": 256}),
+    "DISKANN": ({}, {"search_list": 256}),
+    "AUTOINDEX": ({}, {}),
+}
+BATCH = 1000  # rows per request
+QUERIES = 64  # queries per request
+MOST = 16_384  # results per query that Milvus gives at most
+TEXT = 65_535  # longest text, bytes
+SPARE = 8  # results asked for beyond those wanted: float32 may swap near-equal distances
+
+
+class MilvusGallery:
+    """Embeddings and records in two collections of a Milvus: the rows, and one row that says what they are.
+
+    A filter or a search gives what the folder gallery gives: exactly, with the index "FLAT"; within its recall with another.
+    Adding is not one step as in a folder: after a crash some of the rows may be there.
+    """
+
+    def __init__(self, path: str, embedder: Callable[..., np.ndarray] | None = None) -> None:
+        self.path, self.embedder = path, embedder
+        self.client, self.name = connect(path)
+        if not self.client.has_collection(self._about_name):
+            raise FileNotFoundError(
+                f"{path}: there is no gallery called {self.name!r}; make one with MilvusGallery.create"
+            )
+        self.about = json.loads(self.client.get(self._about_name, ids=[0])[0]["text"])
+        self.info = GalleryInfo.from_dict(self.about["info"])
+        if embedder is not None:
+            check_fingerprint(self.info.model, embedder.fingerprint, f"the embedder of {path}")  # type: ignore[attr-defined]
+
+    @classmethod
+    def create(cls, path: str, info: GalleryInfo, overwrite: bool = False, index: str = "FLAT") -> MilvusGallery:
+        """Make an empty gallery.
+
+        Args:
+            path: `milvus:FILE.db` or `milvus:http://HOST:PORT`, followed by `#NAME` if it shall not be called "gallery".
+            overwrite: replace the gallery that is there.
+            index: one of INDEXES; all but FLAT are approximate, and not each Milvus has each.
+        Raises:
+            FileExistsError: a gallery is there and is not to be replaced.
+            ValueError: the index is unknown, or the embeddings are projected ones.
+        """
+        if index not in INDEXES:
+            raise ValueError(f"index: unknown index {index!r}; choose from {', '.join(INDEXES)}")
+        if info.projection is not None:
+            raise ValueError("Milvus galleries keep no projection; import the gallery from before fit_pca")
+        client, name = connect(path, create=True)
+        for collection in (name, f"{name}_about"):
+            if client.has_collection(collection):
+                if not overwrite:
+                    raise FileExistsError(f"{path} holds a gallery called {name!r}; give overwrite=True to replace it")
+                client.drop_collection(collection)
+        stored = replace(info, dtype="float32", scale=None)
+        _make_rows(client, name, stored, index)
+        about = {
+            "info": stored.to_dict(),
+            "index": index,
+            "next_id": 0,
+            "root": os.getcwd(),
+            "schema": _pack(table.CORE),
+        }
+        _make_about(client, f"{name}_about", about)
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: str, embedder: Callable[..., np.ndarray] | None = None) -> MilvusGallery:
+        """Open a gallery; `path` and `embedder` as for `Gallery.open`."""
+        return cls(path, embedder)
+
+    @property
+    def _about_name(self) -> str:
+        return f"{self.name}_about"
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of the records and their types."""
+        return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.about["schema"])))
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the records' columns."""
+        return list(self.schema.names)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return int(self.client.query(self.name, filter="", output_fields=["count(*)"])[0]["count(*)"])
+
+    @property
+    def ids(self) -> np.ndarray:
+        """(N,) int64 ids, ascending."""
+        return np.sort(np.array([row["id"] for rows in self.batches(["id"]) for row in rows], np.int64))
+
+    @property
+    def is_live(self) -> np.ndarray:
+        """(N,) bool, all True: removed rows are gone."""
+        return np.ones(len(self), bool)
+
+    @property
+    def embeddings(self) -> np.ndarray:
+        """(N, D) float32 in the order of the ids; all of them are fetched."""
+        return self._all(["id", "vector"])[1]
+
+    @property
+    def records(self) -> pa.Table:
+        """The records in the order of the ids; all of them are fetched."""
+        return self._all(["*"])[0]
+
+    def _all(self, fields: list[str]) -> tuple[pa.Table, np.ndarray]:
+        rows = sorted((row for rows in self.batches(fields) for row in rows), key=lambda row: row["id"])
+        vectors = np.array([row.pop("vector") for row in rows], np.float32).reshape(-1, self.info.dimension)
+        return pa.Table.from_pylist(rows, self.schema), vectors
+
+    def batches(self, fields: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+        """Yield all rows, some at a time, as dictionaries of some fields ("*" = all, with the `vector`)."""
+        rows = self.client.query_iterator(self.name, filter="", batch_size=BATCH, output_fields=list(fields))
+        while batch := rows.next():
+            yield [dict(row) for row in batch]
+        rows.close()
+
+    def select(self, columns: Sequence[str]) -> pa.Table:
+        """Return some columns of the records, in the order of the ids."""
+        return self.records.select(list(columns))
+
+    def positions(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return where these ids are in `ids`, `embeddings` and `records`; raise KeyError if one is not there."""
+        self._get(ids, ["id"])
+        return np.searchsorted(self.ids, np.asarray(ids, np.int64).reshape(-1))
+
+    def rows_at(self, positions: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
+        """Return the records at some positions, each as a dictionary."""
+        return self.rows_of(self.ids[np.asarray(positions, np.int64)])
+
+    def rows_of(self, ids: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
+        """Return the records with these ids, each as a dictionary; raise KeyError if one is not there."""
+        rows = self._get(ids, ["*"])
+        return [{name: row.get(name) for name in self.columns} for row in rows]
+
+    def vectors(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return the float32 embeddings (n, D) at some positions."""
+        rows = self._get(self.ids[np.asarray(positions, np.int64)], ["vector"])
+        return np.array([row["vector"] for row in rows], np.float32).reshape(-1, self.info.dimension)
+
+    def image_path(self, path: str) -> Path:
+        """Return where the image of a record is: relative paths start where the gallery was made or imported from."""
+        return Path(self.about["root"]) / path
+
+    def add(self, embeddings: np.ndarray, records: table.Rows, model: str) -> np.ndarray:
+        """Add rows; arguments, result and errors as `Gallery.add`."""
+        check_fingerprint(self.info.model, model, f"the embeddings to add to {self.path}")
+        vectors = check_queries(embeddings, self.info.dimension, 1)
+        rows = table.as_records(records, len(vectors))
+        ids = np.arange(self.about["next_id"], self.about["next_id"] + len(vectors))
+        self.insert(table.with_ids(rows, ids), vectors)
+        return ids
+
+    def insert(self, records: pa.Table, vectors: np.ndarray) -> None:
+        """Add records (n), which have their ids, with their float32 vectors (n, D)."""
+        schema = table.common_schema(self.schema, records.schema)
+        check_types(schema)
+        last = max(records["id"].to_pylist(), default=-1)
+        self._save(
+            schema=_pack(schema), next_id=max(self.about["next_id"], last + 1)
+        )  # first: an id is never given twice
+        for start in range(0, len(vectors), BATCH):
+            rows = [_present(row) for row in records.slice(start, BATCH).to_pylist()]
+            for row, vector in zip(rows, vectors[start : start + BATCH].tolist(), strict=True):
+                row["vector"] = vector
+            self.client.insert(self.name, rows)
+
+    def remove(self, ids: Sequence[int] | np.ndarray) -> int:
+        """Remove rows by id. Return how many; raise KeyError, removing nothing, if one is not there."""
+        gone = np.unique(np.asarray(ids, np.int64)).tolist()
+        self._get(gone, ["id"])
+        for start in range(0, len(gone), BATCH):
+            self.client.delete(self.name, ids=gone[start : start + BATCH])
+        return len(gone)
+
+    def update(self, ids: Sequence[int] | np.ndarray, values: Mapping[str, Any]) -> int:
+        """Set columns of some records; as `Gallery.update`."""
+        if "id" in values or ("path" in values and values["path"] is None):
+            raise ValueError("update: ids stay as they are, and every record needs a path")
+        rows = self._get(np.unique(np.asarray(ids, np.int64)), ["*"])
+        found = pa.Table.from_pylist([{**row, "vector": None} for row in rows], self.schema)
+        changed = table.changed(found, np.ones(len(rows), bool), values)
+        check_types(changed.schema)
+        self._save(schema=_pack(changed.schema))
+        new = [{**_present(row), "vector": old["vector"]} for row, old in zip(changed.to_pylist(), rows, strict=True)]
+        for start in range(0, len(new), BATCH):
+            self.client.upsert(self.name, new[start : start + BATCH])
+        return len(rows)
+
+    def set_info(self, **values: Any) -> None:
+        """Replace threshold, preprocess or embed of `info`; as `Gallery.set_info`."""
+        if unknown := sorted(set(values) - {"threshold", "preprocess", "embed"}):
+            raise ValueError(f"set_info: cannot change {', '.join(unknown)}; choose from embed, preprocess, threshold")
+        self.info = replace(self.info, **values)
+        self._save(info=self.info.to_dict())
+
+    def refresh(self) -> None:
+        """Read again what other programs may have written."""
+        self.about = json.loads(self.client.get(self._about_name, ids=[0])[0]["text"])
+        self.info = GalleryInfo.from_dict(self.about["info"])
+
+    def search(
+        self,
+        queries: Any,
+        topk: int = 20,
+        where: Any = None,
+        *,
+        rerank: bool | Mapping[str, Any] = False,
+        exclude_same_camera: str | Sequence[str | None] | None = None,
+        index: str | None = None,
+    ) -> list[SearchResult]:
+        """Return the rows closest to each query; arguments and result as `vitreid.gallery.search.search`.
+
+        Raises:
+            ValueError: an index is asked for (it was chosen by `create`), or more results than Milvus gives.
+        """
+        if index not in (None, self.about["index"]):
+            raise ValueError(
+                f"index: {self.path} was made with {self.about['index']}; leave index out, or create it anew"
+            )
+        vectors = check_queries(self.as_vectors(queries), self.info.dimension, topk)
+        options, limit = rerank_options(rerank), limit_of(self.info)
+        pool = topk if options is None else max(topk, POOL)
+        if pool > MOST:
+            raise ValueError(f"topk: Milvus gives {MOST} results at most, got {topk}")
+        conditions = Where.of(where).typed(self.schema).conditions
+        results: list[Any] = [None] * len(vectors)
+        for members, camera in by_camera(exclude_same_camera, len(vectors)):
+            own = () if camera is None else (Condition("camera", "!=", (camera,)),)
+            expression = as_expression(Where((*conditions, *own)))
+            for member, (hits, found) in zip(members, self._nearest(vectors[members], pool, expression), strict=True):
+                scores = None
+                if options is not None:
+                    hits, scores = reranked(vectors[member], found, hits, topk, self.info.metric, options)
+                results[member] = self._result(hits, limit, scores)
+        return results
+
+    def same_person(self, a: Any, b: Any) -> Verdict:
+        """Compare two embeddings or images by the gallery's threshold; "unknown" if it has none."""
+        return compare(self.as_vectors(a), self.as_vectors(b), self.info)
+
+    def as_vectors(self, queries: Any) -> np.ndarray:
+        """Return queries, embeddings or images, as (n, D) float32."""
+        return as_vectors(queries, self.embedder)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.client.close()
+
+    def _nearest(self, queries: np.ndarray, topk: int, expression: str) -> Iterator[tuple[Hits, np.ndarray]]:
+        """Yield for each query the ids and exact distances of its neighbours, and their vectors."""
+        options = {"metric_type": METRICS[self.info.metric], "params": dict(INDEXES[self.about["index"]][1])}
+        asked = min(topk + SPARE, MOST)
+        for start in range(0, len(queries), QUERIES):
+            some = queries[start : start + QUERIES]
+            found = self.client.search(
+                self.name,
+                some.tolist(),
+                filter=expression,
+                limit=asked,
+                output_fields=["vector"],
+                search_params=options,
+            )
+            for query, rows in zip(some, found, strict=True):
+                ids = np.array([row["id"] for row in rows], np.int64)
+                vectors = np.array([row["entity"]["vector"] for row in rows], np.float32).reshape(-1, queries.shape[1])
+                distances = pair_distances(np.broadcast_to(query, vectors.shape), vectors, self.info.metric)
+                order = np.lexsort((ids, distances))[:topk]
+                yield Hits(ids[order], distances[order]), vectors[order]
+
+    def _result(self, hits: Hits, limit: float | None, scores: np.ndarray | None) -> SearchResult:
+        return SearchResult(hits.positions, hits.distances, limit, scores, lambda: self.rows_of(hits.positions))
+
+    def _get(self, ids: Sequence[int] | np.ndarray, fields: list[str]) -> list[dict[str, Any]]:
+        """Return fields of the rows with these ids, in the order of the ids; raise KeyError if one is not there."""
+        wanted = np.asarray(ids, np.int64).reshape(-1).tolist()
+        found: dict[int, dict[str, Any]] = {}
+        for start in range(0, len(wanted), BATCH):
+            part = self.client.get(self.name, ids=wanted[start : start + BATCH], output_fields=fields)
+            found |= {row["id"]: dict(row) for row in part}
+        if missing := [number for number in wanted if number not in found]:
+            raise KeyError(f"id {missing[0]} is not in {self.path} (or was removed)")
+        return [found[number] for number in wanted]
+
+    def _save(self, **values: Any) -> None:
+        self.about |= values
+        self.client.upsert(self._about_name, [_about_row(self.about)])
+
+
+def from_folder(source: Gallery, path: str, overwrite: bool = False, index: str = "FLAT") -> MilvusGallery:
+    """Copy the live rows of a gallery, with their ids, to a new Milvus gallery; float16 and int8 become float32."""
+    check_types(source.records.schema)
+    target = MilvusGallery.create(path, source.info, overwrite, index)
+    target._save(root=str(source.path), next_id=int(source.ids[-1]) + 1 if len(source.ids) else 0)
+    positions = np.flatnonzero(source.is_live)
+    for start in range(0, len(positions), BATCH):
+        some = positions[start : start + BATCH]
+        target.insert(source.records.take(some), source.vectors(some))
+    return target
+
+
+def to_folder(source: MilvusGallery, path: str | Path, overwrite: bool = False) -> Gallery:
+    """Copy a Milvus gallery to a new gallery folder; the rows get new ids, in the order of the old ones."""
+    records, vectors = source._all(["*"])
+    target = Gallery.create(path, source.info, overwrite)
+    places = [
+        os.path.relpath(source.image_path(name), target.path) if not os.path.isabs(name) else name
+        for name in records["path"].to_pylist()
+    ]
+    records = records.drop_columns(["id"]).set_column(0, "path", pa.array(places, pa.string()))
+    if len(vectors):
+        target.add(vectors, records, source.info.model)
+    return target
+
+
+def connect(path: str, create: bool = False) -> tuple[Any, str]:
+    """Return a client of the Milvus that `path` names, and the gallery's name there. MILVUS_TOKEN is sent to a server.
+
+    Raises:
+        ImportError: pymilvus, or for a file milvus-lite, is not installed.
+        FileNotFoundError: the file is not there, and not to be made.
+        OSError: the server does not answer, or the file is in use.
+    """
+    uri, _, name = path.removeprefix(PREFIX).partition("#")
+    is_server = "://" in uri
+    if not is_server and not uri.endswith(".db"):
+        raise ValueError(f"gallery: {path} is neither milvus:FILE.db nor milvus:http://HOST:PORT")
+    if not is_server and not create and not Path(uri).exists():
+        raise FileNotFoundError(f"{uri}: no such file, so there is no gallery; make one with MilvusGallery.create")
+    try:
+        from pymilvus import MilvusClient, MilvusException
+
+        if not is_server:
+            import milvus_lite  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f'{path} needs pymilvus and, for a file, milvus-lite: pip install "vitreid[milvus]"'
+        ) from error
+    try:
+        return MilvusClient(uri, token=os.environ.get("MILVUS_TOKEN", "") if is_server else ""), name or COLLECTION
+    except MilvusException as error:
+        raise OSError(
+            f"cannot open {path}: {error}; is the server running, or the file in use by another process?"
+        ) from error
+
+
+def as_expression(where: Where) -> str:
+    """Return typed conditions in Milvus's own language.
+
+    >>> as_expression(Where.of({"camera!=": "c1", "time>=": 5}))
+    '(camera not in ["c1"] or camera is null) and time >= 5'
+    """
+    return " and ".join(_as_expression(condition) for condition in where.conditions)
+
+
+def _as_expression(condition: Condition) -> str:
+    name, known = condition.column, [value for value in condition.values if value is not None]
+    if condition.operator not in ("=", "!="):
+        return f"{name} {condition.operator} {json.dumps(known[0])}"
+    is_in, absent = f"{name} {{}} {json.dumps(known, ensure_ascii=False)}", _absence(name)
+    if condition.operator == "=":
+        parts = [is_in.format("in")] * bool(known) + [absent] * (None in condition.values)
+        return f"({' or '.join(parts)})"
+    if None in condition.values:
+        return f"({' and '.join([is_in.format('not in')] * bool(known) + [f'not {absent}'])})"
+    return f"({is_in.format('not in')} or {absent})"
+
+
+def _absence(name: str) -> str:
+    return f"{name} is null"
+
+
+def check_types(schema: pa.Schema) -> None:
+    """Raise ValueError if Milvus cannot keep, or cannot filter by, a column; names it."""
+    for item in schema:
+        kind = item.type
+        plain = (
+            pa.types.is_integer,
+            pa.types.is_floating,
+            pa.types.is_boolean,
+            pa.types.is_string,
+            pa.types.is_large_string,
+        )
+        if not any(is_it(kind) for is_it in plain) and not pa.types.is_null(kind):
+            raise ValueError(f"Milvus: column {item.name!r} holds {kind}; make it text or numbers, or leave it out")
+        if not item.name.isidentifier() or item.name == "vector":
+            raise ValueError(
+                f"Milvus: a column cannot be called {item.name!r}; use letters, digits and _, and not 'vector'"
+            )
+
+
+def _present(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the row as Milvus takes it: what is not known is None in CORE's columns, and absent among the others."""
+    known = {name: None if _is_nothing(value) else value for name, value in row.items()}
+    return {name: value for name, value in known.items() if value is not None or name in table.CORE.names}
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and not math.isfinite(value))
+
+
+def _make_rows(client: Any, name: str, info: GalleryInfo, index: str) -> None:
+    from pymilvus import DataType
+
+    schema = client.create_schema(auto_id=False, enable_dynamic_field=True)
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=info.dimension)
+    for item in table.CORE:
+        if pa.types.is_string(item.type):
+            schema.add_field(item.name, DataType.VARCHAR, max_length=4096, nullable=item.name != "path")
+    schema.add_field("time", DataType.DOUBLE, nullable=True)
+    indexes = client.prepare_index_params()
+    options = {"metric_type": METRICS[info.metric], "params": dict(INDEXES[index][0])}
+    indexes.add_index("vector", index_type=index, **options)
+    client.create_collection(name, schema=schema, index_params=indexes, consistency_level="Strong")
+
+
+def _make_about(client: Any, name: str, about: dict[str, Any]) -> None:
+    from pymilvus import DataType
+
+    schema = client.create_schema(auto_id=False)
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)  # Milvus wants one in each collection
+    schema.add_field("text", DataType.VARCHAR, max_length=TEXT)
+    indexes = client.prepare_index_params()
+    indexes.add_index("vector", index_type="FLAT", metric_type="L2")
+    client.create_collection(name, schema=schema, index_params=indexes, consistency_level="Strong")
+    client.insert(name, [_about_row(about)])
+
+
+def _about_row(about: dict[str, Any]) -> dict[str, Any]:
+    text = json.dumps(about)
+    if len(text.encode()) > TEXT:
+        raise ValueError(f"Milvus: what the gallery says about itself takes {len(text.encode())} bytes, {TEXT} at most")
+    return {"id": 0, "vector": [0.0, 0.0], "text": text}
+
+
+def _pack(schema: pa.Schema) -> str:
+    return base64.b64encode(schema.remove_metadata().serialize().to_pybytes()).decode()

@@ -1,0 +1,99 @@
+"""Tracklets -> one vector each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from .store import Gallery
+from .table import with_ids
+
+KEY = ("pid", "camera", "tracklet")
+PART = 2**14  # tracklets that are written at a time
+
+
+def pool_tracklets(gallery: Gallery, output: str | Path, how: str = "mean", overwrite: bool = False) -> Gallery:
+    """Make a gallery with one row per tracklet: the average direction of its crops, with their average length.
+
+    A tracklet is what has the same pid, camera and tracklet; rows without a tracklet stay as they are. The record of a
+    tracklet is that of the crop closest to the average, with the number of crops as `num_images`.
+
+    Args:
+        output: folder of the new gallery.
+        how: "mean", or "quality": weighted by the column `quality` (0 or more) if the records have it, else by how well
+            a crop agrees with its tracklet, the cosine to the plain mean, so that strays count less.
+    Raises:
+        ValueError: `how` is unknown, there is no row, or a quality is negative or missing.
+        FileExistsError: the output is not empty, and not to be replaced.
+    """
+    if how not in ("mean", "quality"):
+        raise ValueError(f"how: unknown pooling {how!r}; choose from mean, quality")
+    if not len(gallery):
+        raise ValueError(f"{gallery.path} is empty; there is nothing to pool")
+    groups = _tracklets(gallery)
+    quality = _qualities(gallery, groups) if how == "quality" else None
+    pooled = Gallery.create(output, gallery.info, overwrite, gallery.projection)
+    records = gallery.records.drop_columns([name for name in ("id", "num_images") if name in gallery.columns])
+    with pooled.lock:
+        for start in range(0, len(groups), PART):
+            part = groups[start : start + PART]
+            found = [_pool(gallery.vectors(rows), quality[rows] if quality is not None else None) for rows in part]
+            closest = np.array([rows[place] for rows, (_, place) in zip(part, found, strict=True)])
+            sizes = pa.array([len(rows) for rows in part], pa.int64())
+            chosen = records.take(closest).append_column("num_images", sizes)
+            ids = np.arange(start, start + len(part))
+            pooled.append(pooled.info.encode(np.stack([vector for vector, _ in found])), [with_ids(chosen, ids)])
+    return pooled
+
+
+def _pool(rows: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, int]:
+    """Return the pooled vector (D,) of (n, D) rows, and which row is closest to it."""
+    lengths = np.linalg.norm(rows, axis=1)
+    total = (rows if weights is None else rows * weights[:, None].astype(np.float32)).sum(0)
+    size = np.linalg.norm(total)
+    pooled = total * (lengths.mean() / size) if size > 0 else total
+    return pooled, int(np.square(rows - pooled).sum(1).argmin())
+
+
+def _tracklets(gallery: Gallery) -> list[np.ndarray]:
+    """Return the positions of each tracklet's live rows, tracklets in the order of their first row."""
+    columns = zip(*(column.to_pylist() for column in gallery.select(KEY).columns), strict=True)
+    groups: dict[tuple, list[int]] = {}
+    for position, (is_live, key) in enumerate(zip(gallery.is_live.tolist(), columns, strict=True)):
+        if is_live:
+            groups.setdefault(key if key[-1] is not None else (position,), []).append(position)
+    return [np.array(positions) for positions in groups.values()]
+
+
+def _qualities(gallery: Gallery, groups: list[np.ndarray]) -> np.ndarray:
+    """Return the weight (count,) of each row."""
+    if "quality" in gallery.columns:
+        return _given_qualities(gallery)
+    weights = np.ones(gallery.state.count)
+    for rows in groups:
+        if len(rows) > 2:  # two crops agree equally well with their mean
+            weights[rows] = _agreement(gallery.vectors(rows))
+    return weights
+
+
+def _agreement(rows: np.ndarray) -> np.ndarray:
+    """Return the cosine (n,) of each row to the mean, 0 if negative."""
+    mean = rows.mean(0)
+    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(mean)
+    return np.maximum(rows @ mean / np.maximum(lengths, 1e-12), 0)
+
+
+def _given_qualities(gallery: Gallery) -> np.ndarray:
+    column = gallery.select(["quality"])["quality"]
+    try:
+        values = column.cast(pa.float64()).to_numpy()
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"quality: expected numbers, 0 or more ({error}); correct the column") from error
+    bad = np.flatnonzero(~(values >= 0) & gallery.is_live)  # NaN where it is missing
+    if len(bad):
+        raise ValueError(
+            f"quality: expected a number, 0 or more, for every row; got {values[bad[0]]} for id {gallery.ids[bad[0]]}"
+        )
+    return values

@@ -1,0 +1,69 @@
+"""What people search with: embeddings, or images if there is an embedder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+def as_vectors(queries: Any, embedder: Callable[..., np.ndarray] | None) -> np.ndarray:
+    """Return embeddings, as they are, or images, embedded, as a float32 array (n, D).
+
+    Args:
+        queries: (n, D) or (D,) floats, array, tensor or lists; else an image or a list of images, as the embedder takes them.
+    Raises:
+        ValueError: images without an embedder, no queries, or NaN.
+    """
+    rows = _as_floats(queries)
+    if rows is None:
+        if embedder is None:
+            raise ValueError(
+                f"queries: expected embeddings (n, D) of floats, got {_describe(queries)}; to search by image open the "
+                "gallery with an embedder: Gallery.open(path, embedder=Embedder(weights))"
+            )
+        rows = np.asarray(embedder(queries if isinstance(queries, list | tuple) else [queries]), np.float32)
+    if not np.isfinite(rows).all():
+        raise ValueError("queries: an embedding holds NaN or infinite values")
+    return rows
+
+
+def _as_floats(queries: Any) -> np.ndarray | None:
+    """Return (n, D) float32, or None if these are no embeddings."""
+    if hasattr(queries, "detach"):
+        queries = queries.detach().cpu().numpy()
+    if isinstance(queries, list | tuple):
+        if not queries:
+            raise ValueError("queries: there is none; give at least one embedding or image")
+        if not all(
+            isinstance(item, float | list | np.ndarray | np.floating) or hasattr(item, "detach") for item in queries
+        ):
+            return None
+        parts = [item.detach().cpu().numpy() if hasattr(item, "detach") else np.asarray(item) for item in queries]
+        if any(part.dtype.kind != "f" or part.ndim != parts[0].ndim or part.ndim > 1 for part in parts):
+            return None
+        if len({part.shape for part in parts}) > 1:
+            raise ValueError(f"queries: embeddings of different sizes, {sorted({len(part) for part in parts})}")
+        queries = np.stack(parts)
+    if not isinstance(queries, np.ndarray) or queries.dtype.kind != "f" or queries.ndim not in (1, 2):
+        return None
+    rows = np.atleast_2d(queries).astype(np.float32)
+    if not len(rows):
+        raise ValueError("queries: there is none; give at least one embedding or image")
+    return rows
+
+
+def _describe(queries: Any) -> str:
+    if isinstance(queries, np.ndarray):
+        return f"an array of {queries.dtype} {queries.shape}"
+    return repr(queries)[:80]
+
+
+def check_fingerprint(expected: str, found: str, what: str) -> None:
+    """Raise ValueError, showing both, unless the fingerprints are equal."""
+    if found != expected:
+        raise ValueError(
+            f"{what} come from another model or preprocessing, so that distances would mean nothing: the gallery has "
+            f"{expected}, this is {found}; use the gallery's own weights, or export again"
+        )

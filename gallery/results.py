@@ -1,0 +1,150 @@
+"""What a search returns: the closest records, their distances, and what the threshold says of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..evaluation import Threshold
+from ..evaluation.verification import round_down
+from .info import GalleryInfo
+
+SAME, DIFFERENT, UNKNOWN, MATCH = "same", "different", "unknown", "match"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Are two crops one person?
+
+    Args:
+        answer: "same", "different", or "unknown" where there is no threshold.
+        distance: between the two.
+        threshold: the largest distance that still means the same person; None = not calibrated.
+    """
+
+    answer: str
+    distance: float
+    threshold: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain types, fit for JSON."""
+        return {"answer": self.answer, "distance": self.distance, "threshold": self.threshold}
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult:
+    """The k records closest to one query, best first.
+
+    Args:
+        ids: (k,) int64 ids in the gallery.
+        distances: (k,) float32 by the gallery's metric, re-ranked or not; ascending unless re-ranked.
+        threshold: the largest distance that still means the same person; None = not calibrated.
+        scores: (k,) float32 ascending distances of the re-ranking, None without.
+        look_up: reads the k records; called once, when they are first asked for.
+    """
+
+    ids: np.ndarray
+    distances: np.ndarray
+    threshold: float | None = None
+    scores: np.ndarray | None = None
+    look_up: Callable[[], list[dict[str, Any]]] = field(default=list, repr=False)
+
+    def __len__(self) -> int:
+        """Return k, which is less than was asked for where fewer records pass the filters."""
+        return len(self.ids)
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """The k records (path, pid, camera, …), read when first asked for.
+
+        Raises:
+            RuntimeError: the gallery was changed since the search.
+        """
+        rows = self.look_up()
+        if [row["id"] for row in rows] != self.ids.tolist():
+            raise RuntimeError("the gallery was rewritten since this search; search again")
+        return rows
+
+    @property
+    def is_match(self) -> np.ndarray | None:
+        """(k,) bool: within the threshold; None without one."""
+        return None if self.threshold is None else self.distances <= round_down(self.threshold)
+
+    @property
+    def verdict(self) -> str | None:
+        """Return "match" if a record is within the threshold, "unknown" if none is, None without a threshold."""
+        if self.is_match is None:
+            return None
+        return MATCH if self.is_match.any() else UNKNOWN
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain types, fit for JSON."""
+        columns: dict[str, Any] = {"id": self.ids.tolist(), "distance": self.distances.tolist()}
+        columns["is_match"] = [None] * len(self) if self.is_match is None else self.is_match.tolist()
+        if self.scores is not None:
+            columns["score"] = self.scores.tolist()
+        columns["record"] = [{key: _plain(value) for key, value in row.items() if key != "id"} for row in self.rows]
+        found = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        return {"verdict": self.verdict, "threshold": self.threshold, "results": found}
+
+
+def limit_of(info: GalleryInfo) -> float | None:
+    """Return the largest distance that still means the same person, None if the gallery has no threshold.
+
+    Raises:
+        ValueError: the threshold is damaged, or was measured by another metric than the gallery's.
+    """
+    if info.threshold is None:
+        return None
+    threshold = Threshold.from_dict(info.threshold)
+    if threshold.metric != info.metric:
+        raise ValueError(
+            f"threshold: measured by the {threshold.metric} distance, but the gallery's metric is {info.metric}; "
+            f"calibrate again with metric={info.metric!r}"
+        )
+    return threshold.distance
+
+
+def compare(a: np.ndarray, b: np.ndarray, info: GalleryInfo) -> Verdict:
+    """Compare two embeddings, (D,) or (1, D) each, by the gallery's metric and threshold.
+
+    Raises:
+        ValueError: they are not one embedding each, of one size, or hold NaN.
+    """
+    left, right = (_single(name, vector) for name, vector in (("a", a), ("b", b)))
+    if left.shape != right.shape:
+        raise ValueError(f"same_person: a has {len(left)} values and b {len(right)}; both must come from one model")
+    distance, limit = float(pair_distances(left[None], right[None], info.metric)[0]), limit_of(info)
+    if limit is None:
+        return Verdict(UNKNOWN, distance, None)
+    return Verdict(SAME if distance <= round_down(limit) else DIFFERENT, distance, limit)
+
+
+def pair_distances(left: np.ndarray, right: np.ndarray, metric: str) -> np.ndarray:
+    """Return the float32 distances (P,) of P pairs, (P, D) each, computed in float64: equal pairs get equal distances."""
+    left, right = left.astype(np.float64), right.astype(np.float64)
+    if metric == "euclidean":
+        return np.sqrt(np.square(left - right).sum(1)).astype(np.float32)
+    lengths = np.sqrt(np.square(left).sum(1) * np.square(right).sum(1))
+    cosines = (left * right).sum(1) / np.where(lengths > 0, lengths, 1)  # a vector of zeros is at distance 1 from all
+    return np.maximum(0, 1 - cosines).astype(np.float32)
+
+
+def _single(name: str, vector: np.ndarray) -> np.ndarray:
+    array = np.asarray(vector, np.float32)
+    if array.ndim == 2 and len(array) == 1:
+        array = array[0]
+    if array.ndim != 1 or not np.isfinite(array).all():
+        raise ValueError(f"same_person: {name} must be one embedding without NaN, got shape {array.shape}")
+    return array
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | list | dict | None) else str(value)

@@ -1,0 +1,283 @@
+"""records.parquet: what is known of each row of embeddings.npy, in the same order."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ..model.files import write_atomically
+
+FILE = "records.parquet"
+CORE = pa.schema(
+    {
+        "id": pa.int64(),
+        "path": pa.string(),
+        "pid": pa.string(),
+        "camera": pa.string(),
+        "view": pa.string(),
+        "time": pa.float64(),  # seconds since 1970, UTC
+        "tracklet": pa.string(),
+    }
+)
+GROUP_ROWS = 2**14  # rows of a row group, which is read as a whole: small enough to look up a few records quickly
+KEPT_GROUPS = 64  # row groups that stay in memory
+EMBEDDINGS = b"vitreid.embeddings"  # count and checksum of the embeddings that the records belong to
+
+Rows: TypeAlias = Sequence[Mapping[str, Any]] | pa.Table
+
+
+def as_records(rows: Rows, count: int) -> pa.Table:
+    """Return `rows` with all columns of CORE but `id`, in that order and with those types, then any others as they are.
+
+    Numbers are accepted where names are expected; `time` may be seconds, a datetime or ISO 8601 (UTC unless it says otherwise).
+
+    Raises:
+        ValueError: not `count` rows, no path, an `id`, or values of mixed types; names the column.
+    """
+    table = rows if isinstance(rows, pa.Table) else _from_dicts(rows)
+    if len(table) != count:
+        raise ValueError(f"records: {count} embeddings need {count} records, got {len(table)}")
+    if "id" in table.column_names:
+        raise ValueError("records: the gallery gives the ids itself; leave 'id' out or give the column another name")
+    columns = {name: _core_column(table, name, count) for name in CORE.names[1:]}
+    if columns["path"].null_count:
+        raise ValueError("records: every record needs a path (text)")
+    extra = [name for name in table.column_names if name not in columns]
+    return pa.table({**columns, **{name: table[name] for name in extra}})
+
+
+def _from_dicts(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {}
+    for name in names:
+        values = [row.get(name) for row in rows]
+        try:
+            columns[name] = _as_column(name, values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
+            raise ValueError(
+                f"records: column {name!r} has values of mixed types ({error}); make them alike"
+            ) from error
+    return pa.table(columns)
+
+
+def _as_column(name: str, values: list[Any]) -> pa.Array:
+    if name == "time":
+        return pa.array([to_seconds(value) for value in values], pa.float64())
+    if name in CORE.names[1:]:
+        return pa.array([None if value is None else str(value) for value in values], pa.string())
+    return pa.array([value.item() if isinstance(value, np.generic) else value for value in values])
+
+
+def _core_column(table: pa.Table, name: str, count: int) -> pa.ChunkedArray | pa.Array:
+    kind = CORE.field(name).type
+    if name not in table.column_names:
+        return pa.nulls(count, kind)
+    column = table[name]
+    if name == "time" and not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+        return _as_column(name, column.to_pylist())
+    try:
+        return column.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ValueError(f"records: column {name!r} cannot be read as {kind} ({error})") from error
+
+
+def to_seconds(value: Any) -> float | None:
+    """Return a time as seconds since 1970 (UTC): a number, a datetime, or ISO 8601 text, UTC unless it says otherwise.
+
+    >>> to_seconds("1970-01-01T00:01:00"), to_seconds("1970-01-01T01:00+01:00"), to_seconds("2.5")
+    (60.0, 0.0, 2.5)
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
+    try:
+        return None if math.isnan(float(value)) else float(value)
+    except (TypeError, ValueError):
+        pass
+    try:
+        return to_seconds(datetime.fromisoformat(str(value).replace("Z", "+00:00")))
+    except ValueError:
+        raise ValueError(f"time: expected seconds or ISO 8601 such as 2026-01-31T12:00:00, got {value!r}") from None
+
+
+def with_ids(records: pa.Table, ids: np.ndarray) -> pa.Table:
+    """Return the records with the column `id` (n,) in front."""
+    return records.add_column(0, CORE.field("id"), pa.array(ids, pa.int64()))
+
+
+def common_schema(first: pa.Schema, second: pa.Schema) -> pa.Schema:
+    """Return the columns of both, the first's before the second's, each with a type that holds either's values.
+
+    Raises:
+        ValueError: a column has types that do not go together; names it.
+    """
+    found = {name: first.field(name).type for name in first.names}
+    for item in second:
+        pair = [pa.schema({item.name: kind}) for kind in (found.get(item.name, item.type), item.type)]
+        try:
+            found[item.name] = pa.unify_schemas(pair, promote_options="permissive").field(0).type
+        except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
+            raise ValueError(
+                f"records: column {item.name!r} holds {found[item.name]} in the gallery and {item.type} in the new "
+                "records; convert or rename it"
+            ) from error
+    return pa.schema(found)
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return `table` with exactly the columns of `schema`; those it lacks are null."""
+    columns = [
+        table[item.name].cast(item.type) if item.name in table.column_names else pa.nulls(len(table), item.type)
+        for item in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def write_records(path: Path, tables: Iterable[pa.Table], schema: pa.Schema, count: int, checksum: int) -> None:
+    """Write the tables one after the other, atomically, holding a row group or so at a time; equal rows give equal bytes.
+
+    Args:
+        count, checksum: of the embeddings that the records belong to.
+    """
+    schema = schema.with_metadata({EMBEDDINGS: f"{count} {checksum}".encode()})
+
+    def write(temporary: Path) -> None:
+        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            for group in _regroup(conform(table, schema) for table in tables):
+                writer.write_table(group.replace_schema_metadata(schema.metadata), row_group_size=GROUP_ROWS)
+
+    write_atomically(path, write)
+
+
+def _regroup(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the same rows as tables of GROUP_ROWS rows, the last of which may be shorter."""
+    waiting: list[pa.Table] = []
+    size = 0
+    for table in tables:
+        waiting.append(table)
+        size += len(table)
+        if size >= GROUP_ROWS:
+            joined = pa.concat_tables(waiting)
+            full = size - size % GROUP_ROWS
+            for start in range(0, full, GROUP_ROWS):
+                yield joined.slice(start, GROUP_ROWS).combine_chunks()
+            waiting, size = [joined.slice(full)], size - full
+    if size:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+class Records:
+    """The first `count` rows of a records.parquet, read as needed; the file stays open, so a replaced one is not mixed in.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: it is damaged, has fewer rows or lacks a column; names it.
+    """
+
+    def __init__(self, path: Path, count: int) -> None:
+        self.path, self.count = path, count
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file; restore it or export again")
+        try:
+            self._file = pq.ParquetFile(pa.OSFile(str(path)))
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{path} is damaged or cut short ({error}); restore it or export again") from error
+        self.schema = self._file.schema_arrow.remove_metadata()
+        if missing := [name for name in CORE.names if name not in self.schema.names]:
+            raise ValueError(f"{path}: missing column {', '.join(missing)}; found {', '.join(self.schema.names)}")
+        if self._file.metadata.num_rows < count:
+            raise ValueError(
+                f"{path} holds {self._file.metadata.num_rows} of {count} records; restore it or export again"
+            )
+        sizes = [self._file.metadata.row_group(number).num_rows for number in range(self._file.num_row_groups)]
+        self._starts = np.cumsum([0, *sizes])
+        self._groups: dict[int, pa.Table] = {}
+        self._reading = threading.Lock()  # a file is read by one thread at a time
+        self._identity = _identity(path)
+
+    def is_current(self) -> bool:
+        """Tell whether the file has not been replaced since it was opened."""
+        return _identity(self.path) == self._identity
+
+    def belongs_to(self, count: int, checksum: int) -> bool:
+        """Return False if the file was written for `count` embeddings of another checksum; else nothing speaks against it."""
+        text = (self._file.metadata.metadata or {}).get(EMBEDDINGS, b"").decode(errors="replace")
+        return not text.startswith(f"{count} ") or text == f"{count} {checksum}"
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return all rows, or some of their columns.
+
+        Raises:
+            ValueError: there is no such column; lists them.
+        """
+        if columns is not None:
+            self.check(columns)
+        with self._reading:
+            table = self._file.read(list(columns) if columns is not None else None, use_threads=False)
+        return table.slice(0, self.count).replace_schema_metadata(None)
+
+    def check(self, columns: Sequence[str]) -> None:
+        """Raise ValueError, listing the columns, if one of these is not there."""
+        if unknown := [name for name in columns if name not in self.schema.names]:
+            raise ValueError(f"no column {', '.join(unknown)}; the records have {', '.join(self.schema.names)}")
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Yield the rows as consecutive tables, one at least."""
+        if not self.count:
+            yield self.read(columns)
+        left = self.count
+        for group in range(self._file.num_row_groups):
+            if left <= 0:
+                return
+            with self._reading:
+                table = self._file.read_row_group(group, columns, use_threads=False).slice(0, left)
+            left -= len(table)
+            yield table.replace_schema_metadata(None)
+
+    def take(self, positions: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
+        """Return some records as dictionaries, reading no more than their row groups."""
+        return [self._record(int(place)) for place in positions]
+
+    def _record(self, place: int) -> dict[str, Any]:
+        if not 0 <= place < self.count:
+            raise IndexError(f"position {place} is outside the {self.count} records of {self.path}")
+        number = int(np.searchsorted(self._starts, place, "right")) - 1
+        return self._group(number).slice(place - int(self._starts[number]), 1).to_pylist()[0]
+
+    def _group(self, number: int) -> pa.Table:
+        with self._reading:
+            if number not in self._groups:
+                if len(self._groups) >= KEPT_GROUPS:
+                    self._groups.pop(next(iter(self._groups)))
+                self._groups[number] = self._file.read_row_group(number, use_threads=False)
+            return self._groups[number]
+
+
+def _identity(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def changed(table: pa.Table, rows: np.ndarray, values: Mapping[str, Any]) -> pa.Table:
+    """Return the table with the columns of `values` set where `rows` (n,) is true; a column it lacks is added."""
+    for name, value in values.items():
+        column = _as_column(name, [value])
+        schema = common_schema(table.schema, pa.schema({name: column.type}))
+        table = conform(table, schema)
+        place = schema.get_field_index(name)
+        new = pc.if_else(pa.array(rows), column.cast(schema.field(name).type)[0], table[name])
+        table = table.set_column(place, schema.field(name), new)
+    return table

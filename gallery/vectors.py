@@ -1,0 +1,101 @@
+"""embeddings.npy: rows appended in place, read through a memory map.
+
+How many rows count says gallery.json, not the file's own header: the header is for other programs.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+FILE = "embeddings.npy"
+HEADER_BYTES = 128  # room for any shape of two dimensions; the rows start on a cache line
+BLOCK_BYTES = 2**24
+
+
+def header(count: int, dimension: int, dtype: str) -> bytes:
+    """Return the first HEADER_BYTES of an .npy file (version 1.0) of `count` rows."""
+    text = f"{{'descr': '{np.dtype(dtype).str}', 'fortran_order': False, 'shape': ({count}, {dimension}), }}"
+    magic = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
+    return magic + text.encode().ljust(HEADER_BYTES - 11) + b"\n"
+
+
+def append_rows(
+    path: Path, count: int, checksum: int, parts: Iterable[np.ndarray], dimension: int, dtype: str
+) -> tuple[int, int]:
+    """Write rows behind the first `count`, which stay as they are; whatever followed them is overwritten.
+
+    Args:
+        checksum: of the first `count` rows.
+        parts: (n, dimension) rows of `dtype`, any number of times.
+    Returns:
+        The new count and checksum.
+    Raises:
+        OSError: the disk is full, or fewer than `count` rows are there.
+    """
+    start = HEADER_BYTES + count * dimension * np.dtype(dtype).itemsize
+    with open(path, "r+b" if count else "wb") as file:
+        if count and (size := file.seek(0, os.SEEK_END)) < start:
+            raise OSError(f"{path} is cut short: {size} bytes instead of {start}; see vitreid.gallery.verify")
+        _write_header(file, count, dimension, dtype)
+        file.truncate(start)
+        file.seek(start)
+        for rows in parts:
+            file.write(_bytes(rows))
+            count, checksum = count + len(rows), zlib.crc32(_bytes(rows), checksum)
+        _write_header(file, count, dimension, dtype)
+    return count, checksum
+
+
+def _write_header(file: BinaryIO, count: int, dimension: int, dtype: str) -> None:
+    """Write the header once all that was written before is on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+    file.seek(0)
+    file.write(header(count, dimension, dtype))
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _bytes(rows: np.ndarray) -> memoryview | bytes:
+    return np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data if rows.size else b""
+
+
+def map_rows(path: Path, count: int, dimension: int, dtype: str) -> np.ndarray:
+    """Return the first `count` rows (count, D), read-only, without reading them yet.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: it is too short for `count` rows; says by how much.
+    """
+    if not count:
+        return np.empty((0, dimension), dtype)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; restore it or export again")
+    row = dimension * np.dtype(dtype).itemsize
+    if (size := path.stat().st_size) < HEADER_BYTES + count * row:
+        raise ValueError(
+            f"{path} is cut short: {size} bytes hold {max(0, size - HEADER_BYTES) // row} of {count} rows; "
+            "restore it or export again"
+        )
+    return np.memmap(path, dtype, "r", HEADER_BYTES, (count, dimension))
+
+
+def blocks(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (start, rows) of consecutive blocks of about BLOCK_BYTES."""
+    step = max(1, BLOCK_BYTES // max(1, rows.itemsize * rows.shape[1]))
+    for start in range(0, len(rows), step):
+        yield start, rows[start : start + step]
+
+
+def checksum_of(rows: np.ndarray) -> int:
+    """Return the CRC-32 of the rows, read block by block."""
+    checksum = 0
+    for _, block in blocks(rows):
+        checksum = zlib.crc32(_bytes(block), checksum)
+    return checksum

@@ -1,0 +1,52 @@
+"""A gallery as a web page and a JSON API; needs `pip install "vitreid[serve]"`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .batcher import Embed
+from .limits import Limits
+from .refused import Refused
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+__all__ = ["Limits", "Refused", "create_app"]
+
+
+def create_app(
+    gallery: Any,
+    embedder: Embed,
+    *,
+    token: str | None = None,
+    max_bytes: int = Limits.max_bytes,
+    max_pixels: int = Limits.max_pixels,
+    rate: float | None = None,
+    hosts: Sequence[str] = (),
+    batch_size: int = 32,
+) -> FastAPI:
+    """Return the application that serves a gallery; run it with uvicorn, or `python tools/serve.py`.
+
+    Args:
+        gallery: what `Gallery.open` returned.
+        embedder: (list of (H, W, 3) uint8 RGB images, list of camera names or None) -> (N, D) float32, with the
+            gallery's `fingerprint`; called from one thread. If it has `attention(image, camera) -> (h, w)`, the page
+            shows where the model looks.
+        token: what requests must carry as `Authorization: Bearer …`; None asks for nothing.
+        max_bytes: of a request's body.
+        max_pixels: of an uploaded image.
+        rate: searches and embeddings per second and client address, with bursts of twice as many; None = no limit.
+        hosts: names that the server may be called by, which keeps other web sites out of a server on this machine;
+            none = any name.
+        batch_size: images that go through the model at once, when so many are waiting.
+    Raises:
+        ModuleNotFoundError: FastAPI is not installed; names the extra.
+        ValueError: the embedder is not the gallery's, or a limit is not positive.
+    """
+    limits = Limits(token, max_bytes, max_pixels, rate, tuple(hosts))
+    try:
+        from .app import build_app
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f'serving a gallery needs {error.name}: pip install "vitreid[serve]"') from error
+    return build_app(gallery, embedder, limits, batch_size)

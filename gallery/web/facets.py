@@ -1,0 +1,52 @@
+"""What the page must know before the first search."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from ..results import limit_of
+from .answers import plain
+
+NUM_EXAMPLES, MAX_CAMERAS = 12, 500
+
+
+def describe(gallery: Any) -> dict[str, Any]:
+    """Return how many rows are live, from which cameras and times, the threshold, and a few rows to begin with.
+
+    Raises:
+        ValueError: the gallery's threshold is damaged or of another metric.
+    """
+    live = np.flatnonzero(gallery.is_live)
+    table = gallery.select(["camera", "time"]).take(live)
+    times = pc.min_max(table["time"].filter(pc.is_finite(table["time"])))
+    threshold = gallery.info.threshold or {}
+    return {
+        "count": len(live),
+        "model": gallery.info.model,
+        "dimension": gallery.info.dimension,
+        "metric": gallery.info.metric,
+        "threshold": limit_of(gallery.info),
+        "fmr": plain(threshold.get("fmr")),
+        "columns": list(gallery.columns),
+        "cameras": _cameras(table),
+        "time": [plain(times["min"].as_py()), plain(times["max"].as_py())] if times["min"].is_valid else None,
+        "examples": gallery.ids[live[_spread(len(live))]].tolist(),
+    }
+
+
+def _cameras(table: Any) -> list[dict[str, Any]]:
+    """Return name and number of images of the largest cameras, in the names' order."""
+    counts = Counter(
+        {item["values"]: item["counts"] for item in pc.value_counts(table["camera"].combine_chunks()).to_pylist()}
+    )
+    del counts[None]  # not known: no choice in a filter
+    return [{"name": name, "count": count} for name, count in sorted(counts.most_common(MAX_CAMERAS))]
+
+
+def _spread(count: int) -> np.ndarray:
+    """Return up to NUM_EXAMPLES places, evenly spread over `count`."""
+    return np.unique(np.linspace(0, max(0, count - 1), min(count, NUM_EXAMPLES)).astype(np.int64))

@@ -1,0 +1,128 @@
+"""What stands before every request: host name, token, rate, size of the body; and the headers of every response."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import math
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from .limits import Limits, RateLimit
+from .refused import Refused
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+OPEN = {
+    "/",
+    "/page.css",
+    "/page.js",
+    "/icon.svg",
+    "/docs",
+    "/docs.js",
+    "/openapi.json",
+    "/health",
+}  # hold nobody's data
+COSTLY = {"/search", "/embed", "/attention"}
+HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+]
+
+
+class Guard:
+    """ASGI middleware around the application."""
+
+    def __init__(self, app: Any, limits: Limits) -> None:
+        self.app, self.limits, self.rate = app, limits, RateLimit(limits.rate)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer why not."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = {name.lower(): value for name, value in scope["headers"]}
+        try:
+            self._check(scope, headers)
+        except Refused as refused:
+            await _answer(refused, _with_headers(send))
+            return
+        await self.app(scope, self._counting(receive), _with_headers(send))
+
+    def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+        host = _name(headers.get(b"host", b"").decode("latin-1"))
+        if self.limits.hosts and host not in self.limits.hosts:
+            raise Refused(
+                421,
+                f"this server answers to {', '.join(self.limits.hosts)}, not to {host!r}; start it with --name {host}",
+            )
+        if self.limits.token and scope["path"] not in OPEN:
+            _check_token(self.limits.token, headers.get(b"authorization", b""))
+        if scope["path"] in COSTLY and (seconds := self.rate.wait((scope.get("client") or ("",))[0])):
+            wait = math.ceil(seconds)
+            raise Refused(429, f"too many requests; try again in {wait} s", {"Retry-After": str(wait)})
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit():
+            raise Refused(400, "Content-Length is not a number of bytes")
+        self._check_size(int(length[:19]))
+
+    def _check_size(self, num_bytes: int) -> None:
+        if num_bytes > self.limits.max_bytes:
+            limit = self.limits.max_bytes / 1e6
+            raise Refused(413, f"the request is larger than {limit:g} MB; send the crop of the person alone")
+
+    def _counting(self, receive: Receive) -> Receive:
+        """Return `receive` that stops a body which grows over the limit, whatever its header says."""
+        seen = 0
+
+        async def counted() -> MutableMapping[str, Any]:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            self._check_size(seen)
+            return message
+
+        return counted
+
+
+def _name(host: str) -> str:
+    """Return the host without its port.
+
+    >>> _name("localhost:8000"), _name("[::1]:8000"), _name("Example.org")
+    ('localhost', '[::1]', 'example.org')
+    """
+    end = host.find("]") + 1 if host.startswith("[") else host.find(":")
+    return (host[:end] if end > 0 else host).lower()
+
+
+def _check_token(token: str, header: bytes) -> None:
+    scheme, _, given = header.partition(b" ")
+    if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), token.encode()):
+        what = "wrong token" if given else "this server asks for a token"
+        raise Refused(401, f"{what}; send it as 'Authorization: Bearer TOKEN'", {"WWW-Authenticate": "Bearer"})
+
+
+def _with_headers(send: Send) -> Send:
+    async def wrapped(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", []), *HEADERS]
+        await send(message)
+
+    return wrapped
+
+
+async def _answer(refused: Refused, send: Send) -> None:
+    body = json.dumps({"detail": refused.sentence}).encode()
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **refused.headers}
+    encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": refused.status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,461 @@
+"use strict";
+// The page's state is its address: #id=7&camera=c1&topk=20, or #v=… for the embedding of an uploaded crop.
+
+const $ = (id) => document.getElementById(id);
+const KEYS = ["id", "v", "camera", "not", "from", "to", "others", "rerank", "topk", "where", "own"];
+const uploads = new Map(); // v -> the file it came from; as long as the page is open
+let facets = null;
+let shown = { id: null, v: null }; // the query whose picture is on the page
+let asking = null; // AbortController of the search under way
+
+class Failure extends Error {}
+
+// ---- the server
+
+async function ask(path, options = {}) {
+  const token = sessionStorage.getItem("token");
+  const headers = { ...options.headers, ...(token && { Authorization: `Bearer ${token}` }) };
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Failure("The server does not answer. Is it still running?");
+  }
+  if (response.status === 401) {
+    await login(token ? "This token is wrong." : "");
+    return ask(path, options);
+  }
+  if (!response.ok) {
+    const answer = await response.json().catch(() => ({}));
+    throw new Failure(sentence(answer.detail ?? `The server answers with error ${response.status}.`));
+  }
+  return response;
+}
+
+const post = (path, body, options = {}) =>
+  ask(path, body instanceof FormData
+    ? { method: "POST", body, ...options }
+    : { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" }, ...options });
+
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+
+let waiting = null; // one dialog, however many requests need it
+function login(message) {
+  waiting ??= new Promise((resolve) => {
+    $("login-error").textContent = message;
+    $("token").value = "";
+    $("login").showModal();
+    $("login").addEventListener("close", () => {
+      sessionStorage.setItem("token", $("token").value.trim());
+      waiting = null;
+      resolve();
+    }, { once: true });
+  });
+  return waiting;
+}
+$("login").addEventListener("cancel", (event) => event.preventDefault());
+
+// ---- the address
+
+function read() {
+  const words = new URLSearchParams(location.hash.slice(1));
+  const state = Object.fromEntries(KEYS.map((key) => [key, words.get(key) ?? ""]));
+  state.camera = words.getAll("camera");
+  return state;
+}
+
+function write(state, { replace = false } = {}) {
+  const words = new URLSearchParams();
+  for (const key of KEYS) for (const value of [state[key] ?? []].flat()) if (value !== "") words.append(key, value);
+  const address = `#${words}`;
+  if (address === (location.hash || "#")) return run();
+  history[replace ? "replaceState" : "pushState"](null, "", address);
+  return run();
+}
+
+// An embedding as 16-bit numbers and their scale, in letters that an address may hold.
+function pack(vector) {
+  const scale = Math.max(...vector.map(Math.abs)) || 1;
+  const bytes = new Uint8Array(4 + 2 * vector.length);
+  const view = new DataView(bytes.buffer);
+  view.setFloat32(0, scale, true);
+  vector.forEach((value, i) => view.setInt16(4 + 2 * i, Math.round((value / scale) * 32767), true));
+  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+}
+
+function unpack(text) {
+  try {
+    const bytes = Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
+    const view = new DataView(bytes.buffer);
+    const scale = view.getFloat32(0, true);
+    return Array.from({ length: (bytes.length - 4) / 2 }, (_, i) => (view.getInt16(4 + 2 * i, true) / 32767) * scale);
+  } catch {
+    throw new Failure("This link is damaged; copy it again, as a whole.");
+  }
+}
+
+const quote = (name) => (/[",\s]/.test(name) || name === "" ? `"${name.replaceAll('"', '""')}"` : name);
+
+function conditions(state) {
+  const found = state.where.split(";").map((text) => text.trim()).filter(Boolean);
+  if (state.camera.length) found.push(`camera${state.not ? "!=" : "="}${state.camera.map(quote).join(",")}`);
+  if (state.from) found.push(`time>=${state.from}`);
+  if (state.to) found.push(`time<=${state.to}`);
+  return found;
+}
+
+// ---- searching
+
+async function run() {
+  const state = read();
+  showFilters(state);
+  asking?.abort();
+  const own = (asking = new AbortController());
+  document.body.classList.add("busy");
+  try {
+    $("error").hidden = true;
+    if (!state.id && !state.v) return begin();
+    showQuery(state);
+    const body = { topk: Number(state.topk) || 20, where: conditions(state), rerank: !!state.rerank, other_cameras: !!state.others };
+    if (state.id) body.id = /^\d+$/.test(state.id) ? Number(state.id) : state.id;
+    else Object.assign(body, { vector: unpack(state.v), ...(state.own && { camera: state.own }) });
+    const answer = await (await post("search", body, { signal: own.signal })).json();
+    if (own === asking) showAnswer(answer, state);
+  } catch (error) {
+    if (error.name !== "AbortError") fail(error);
+  } finally {
+    if (own === asking) document.body.classList.remove("busy");
+  }
+}
+
+function fail(error) {
+  if (!(error instanceof Failure)) console.error(error);
+  $("error").textContent = error instanceof Failure ? error.message : `Something went wrong in the page: ${error.message}`;
+  $("error").hidden = false;
+  $("verdict").textContent = "";
+  $("results").replaceChildren();
+}
+
+async function upload(file) {
+  if (!file) return;
+  $("error").hidden = true;
+  document.body.classList.add("busy");
+  try {
+    if (facets && file.size > facets.max_bytes) {
+      throw new Failure(`The file is larger than ${facets.max_bytes / 1e6} MB; send the crop of the person alone.`);
+    }
+    const form = new FormData();
+    form.append("image", file);
+    const state = read();
+    if (state.own) form.append("camera", state.own);
+    const v = pack((await (await post("embed", form)).json()).vector);
+    uploads.set(v, file);
+    if (uploads.size > 30) uploads.delete(uploads.keys().next().value);
+    await write({ ...state, id: "", v });
+  } catch (error) {
+    fail(error);
+  } finally {
+    document.body.classList.remove("busy");
+    $("file").value = "";
+  }
+}
+
+// ---- what is seen
+
+const number = (value) => value.toLocaleString("en");
+const isDate = () => facets?.time && facets.time[1] > 1e8; // seconds since 1970, or of a film
+const when = (time) => (time > 1e8 ? new Date(time * 1000).toISOString().slice(0, 19).replace("T", " ") : `${+time.toFixed(2)} s`);
+
+function make(name, kind, text = "") {
+  const element = document.createElement(name);
+  if (kind) element.className = kind;
+  element.textContent = text;
+  return element;
+}
+
+async function setImage(img, id) {
+  img.addEventListener("error", () => {
+    img.hidden = true;
+    img.after(make("span", "gone", "The image is gone"));
+  }, { once: true });
+  if (!sessionStorage.getItem("token")) {
+    img.src = `image/${id}`;
+    return;
+  }
+  const address = await ask(`image/${id}`).then((response) => response.blob()).then(URL.createObjectURL).catch(() => "image/none");
+  img.addEventListener("load", () => URL.revokeObjectURL(address), { once: true });
+  img.src = address;
+}
+
+function clearQuery() {
+  shown = { id: null, v: null };
+  $("drop").classList.remove("full");
+  $("drop-empty").hidden = false;
+  $("drop").querySelector(".gone")?.remove();
+  $("query-image").hidden = $("query-none").hidden = $("query-info").hidden = true;
+}
+
+function showQuery(state) {
+  if (shown.id === state.id && shown.v === state.v) return;
+  clearQuery();
+  shown = { id: state.id, v: state.v };
+  const file = uploads.get(state.v);
+  const img = $("query-image").cloneNode();
+  img.alt = "The query";
+  $("query-image").replaceWith(img);
+  $("drop").classList.add("full");
+  $("drop-empty").hidden = true;
+  $("query-info").hidden = false;
+  img.hidden = !state.id && !file;
+  $("query-none").hidden = !img.hidden;
+  if (state.id) setImage(img, state.id);
+  else if (file) img.src = URL.createObjectURL(file);
+  $("query-text").textContent = state.id ? "" : file?.name ?? "";
+  $("attention").hidden = !facets?.attention || img.hidden;
+  $("attention").setAttribute("aria-pressed", "false");
+}
+
+function begin() {
+  clearQuery();
+  $("verdict").textContent = facets?.count ? "Choose a crop, or begin with somebody from the gallery:" : "The gallery is empty.";
+  $("results").replaceChildren(...(facets?.examples ?? []).map((id) => card({ id })));
+}
+
+function describeVerdict(answer, state) {
+  const { results, threshold } = answer;
+  const same = results.filter((found) => found.verdict === "same").length;
+  const limit = threshold?.toPrecision(3);
+  if (!results.length) return ["", "Nothing in the gallery passes these filters."];
+  if (threshold === null) return ["unknown", "The gallery has no threshold: look at the distances, nobody is called the same person."];
+  if (same) return ["same", `${same} of ${results.length} within the threshold ${limit}.`];
+  return ["unknown", `Nobody here is within the threshold ${limit}${conditions(state).length || state.others ? " and the filters" : ""}.`];
+}
+
+function showAnswer(answer, state) {
+  const [kind, text] = describeVerdict(answer, state);
+  const words = { same: "same person", unknown: "unknown person" };
+  $("verdict").replaceChildren(...(kind ? [make("span", `badge ${kind}`, answer.threshold === null ? "unknown" : words[kind]), " "] : []), text);
+  if (answer.query.record) $("query-text").replaceChildren(...spans(answer.query.record));
+  const cards = answer.results.map((found, i) => card(found, i + 1));
+  const first = answer.results.findIndex((found) => found.verdict === "different");
+  const inOrder = answer.results.slice(first).every((found) => found.verdict === "different");
+  if (first >= 0 && inOrder) cards.splice(first, 0, line(answer.threshold));
+  $("results").replaceChildren(...cards);
+}
+
+function line(threshold) {
+  const rate = facets?.fmr ? ` (${+(100 * facets.fmr).toPrecision(2)} % false matches)` : "";
+  return make("li", "threshold", `threshold ${threshold.toPrecision(3)}${rate}`);
+}
+
+function facts(record) {
+  const found = [];
+  if (record.pid !== null && record.pid !== undefined) found.push(`person ${record.pid}`);
+  if (record.camera) found.push(`camera ${record.camera}`);
+  if (record.time !== null && record.time !== undefined) found.push(when(record.time));
+  return found;
+}
+
+const spans = (record) => facts(record).map((fact) => make("span", "", fact));
+
+function card({ id, distance, verdict, record }, rank) {
+  const item = make("li", `card ${verdict ?? ""}`);
+  const pick = make("button", "pick");
+  pick.type = "button";
+  pick.dataset.id = id;
+  const img = make("img");
+  img.loading = "lazy";
+  img.alt = "";
+  pick.append(img);
+  setImage(img, id);
+  item.append(pick);
+  if (!rank) {
+    pick.setAttribute("aria-label", `Search for gallery image ${id}`);
+    return item;
+  }
+  const where = facts(record).join(" · ");
+  pick.setAttribute("aria-label", `Rank ${rank}, distance ${distance.toFixed(3)}, ${verdict}, ${where}. Search for this one`);
+  pick.title = `${record.path}`;
+  const top = make("div");
+  top.append(make("span", "rank", `${rank}`), make("span", "distance", distance.toFixed(3)), make("span", "badge", verdict));
+  const below = make("div");
+  const list = make("span", "where");
+  list.append(...spans(record));
+  below.append(list);
+  if (facets?.attention) below.append(attentionButton(img, id));
+  const text = make("div", "facts");
+  text.append(top, below);
+  item.append(text);
+  return item;
+}
+
+function attentionButton(img, id) {
+  const button = make("button", "attend", "attention");
+  button.type = "button";
+  button.setAttribute("aria-pressed", "false");
+  button.addEventListener("click", () => toggleAttention(button, img, { id: Number(id) }));
+  return button;
+}
+
+async function toggleAttention(button, img, query) {
+  const isOn = button.getAttribute("aria-pressed") === "true";
+  button.setAttribute("aria-pressed", String(!isOn));
+  if (isOn) {
+    img.src = img.dataset.plain;
+    return;
+  }
+  try {
+    const blob = await (await post("attention", query)).blob();
+    img.dataset.plain ??= img.src;
+    img.src = URL.createObjectURL(blob);
+  } catch (error) {
+    button.setAttribute("aria-pressed", "false");
+    fail(error);
+  }
+}
+
+// ---- filters
+
+function buildFilters() {
+  $("about").textContent = `${number(facets.count)} images` +
+    (facets.cameras.length ? `, ${facets.cameras.length} camera${facets.cameras.length > 1 ? "s" : ""}` : "") +
+    (facets.threshold === null ? ", no threshold" : `, threshold ${facets.threshold.toPrecision(3)}`);
+  for (const { name, count } of facets.cameras) {
+    const chip = make("label", "chip");
+    const box = make("input");
+    box.type = "checkbox";
+    box.value = name;
+    chip.append(box, `${name} `, make("span", "quiet", number(count)));
+    $("cameras").append(chip);
+    $("own-camera").append(new Option(name, name));
+  }
+  $("camera-filter").hidden = !facets.cameras.length;
+  $("time-filter").hidden = !facets.time;
+  if (!facets.time) return;
+  $("time-unit").textContent = isDate() ? "(UTC)" : "(seconds)";
+  for (const [i, id] of ["from", "to"].entries()) {
+    Object.assign($(id), isDate()
+      ? { type: "datetime-local", title: `the gallery's images: ${facets.time.map(when).join(" to ")}` }
+      : { type: "number", step: "any", placeholder: String(facets.time[i]) });
+  }
+}
+
+function showFilters(state) {
+  for (const box of $("cameras").querySelectorAll("input")) box.checked = state.camera.includes(box.value);
+  $("camera-mode").value = state.not;
+  for (const id of ["from", "to", "where"]) if (document.activeElement !== $(id)) $(id).value = state[id];
+  for (const id of ["others", "rerank"]) $(id).checked = !!state[id];
+  $("topk").value = state.topk || "20";
+  $("own-camera").value = state.own;
+  const count = conditions(state).length + Boolean(state.others);
+  $("filter-count").textContent = count || "";
+}
+
+async function changeFilters(event) {
+  const state = read();
+  state.camera = [...$("cameras").querySelectorAll(":checked")].map((box) => box.value);
+  state.not = $("camera-mode").value;
+  for (const id of ["from", "to", "where"]) state[id] = $(id).value.trim();
+  for (const id of ["others", "rerank"]) state[id] = $(id).checked ? "1" : "";
+  state.topk = $("topk").value === "20" ? "" : $("topk").value;
+  state.own = $("own-camera").value;
+  const file = uploads.get(state.v);
+  await write(state, { replace: true });
+  if (event?.target === $("own-camera") && file) upload(file); // the camera goes into the embedding
+}
+
+// ---- hands
+
+function move(key) {
+  const picks = [...document.querySelectorAll(".pick")];
+  if (!picks.length) return;
+  const here = picks.indexOf(document.activeElement);
+  if (here < 0) return picks[0].focus();
+  const tops = picks.map((pick) => pick.getBoundingClientRect().top);
+  const columns = picks.findIndex((_, i) => tops[i] > tops[0] + 5);
+  const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -(columns > 0 ? columns : picks.length), ArrowDown: columns > 0 ? columns : picks.length }[key];
+  picks[Math.min(picks.length - 1, Math.max(0, here + step))].focus();
+}
+
+function onKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || $("login").open) return;
+  if (event.target.matches("input:not([type=checkbox]), select, textarea")) {
+    if (event.key === "Escape") event.target.blur();
+    return;
+  }
+  if (event.key.startsWith("Arrow")) move(event.key);
+  else if (event.key === "u") $("file").click();
+  else if (event.key === "f") toggleFilters();
+  else if (event.key === "a") (document.activeElement.closest(".card")?.querySelector(".attend") ?? $("attention")).click();
+  else if ((event.key === "Enter" || event.key === " ") && event.target === $("drop")) $("file").click();
+  else return;
+  event.preventDefault();
+}
+
+function toggleFilters() {
+  $("filters").open = !$("filters").open;
+  ($("filters").open ? $("filters").querySelector("fieldset:not([hidden]) select, #where") : $("filters").querySelector("summary")).focus();
+}
+
+async function copyLink() {
+  try {
+    await navigator.clipboard.writeText(location.href);
+    $("copy").textContent = "Link copied";
+  } catch {
+    $("copy").textContent = "Copy it from the address bar";
+  }
+  setTimeout(() => { $("copy").textContent = "Copy link"; }, 2000);
+}
+
+function attendQuery() {
+  const state = read();
+  const form = new FormData();
+  if (uploads.has(state.v)) form.append("image", uploads.get(state.v));
+  if (state.own) form.append("camera", state.own);
+  toggleAttention($("attention"), $("query-image"), state.id ? { id: Number(state.id) } : form);
+}
+
+function listen() {
+  $("file").addEventListener("change", () => upload($("file").files[0]));
+  $("another").addEventListener("click", () => $("file").click());
+  $("attention").addEventListener("click", attendQuery);
+  $("copy").addEventListener("click", copyLink);
+  $("form").addEventListener("change", changeFilters);
+  $("form").addEventListener("submit", (event) => event.preventDefault());
+  $("clear").addEventListener("click", () => write({ ...read(), camera: [], not: "", from: "", to: "", others: "", where: "" }, { replace: true }));
+  $("results").addEventListener("click", (event) => {
+    const pick = event.target.closest(".pick");
+    if (!pick) return;
+    write({ ...read(), id: pick.dataset.id, v: "" });
+    scrollTo({ top: 0 });
+  });
+  addEventListener("popstate", run);
+  addEventListener("keydown", onKey);
+  addEventListener("paste", (event) => {
+    const file = [...event.clipboardData.files][0];
+    if (file) upload(file);
+  });
+  addEventListener("dragover", (event) => { event.preventDefault(); $("drop").classList.add("over"); });
+  addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("drop").classList.remove("over"); });
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    $("drop").classList.remove("over");
+    upload(event.dataTransfer.files[0]);
+  });
+}
+
+async function main() {
+  listen();
+  if (matchMedia("(min-width: 44.01rem)").matches) $("filters").open = true;
+  try {
+    facets = await (await ask("facets")).json();
+    $("attention-key").hidden = !facets.attention;
+    buildFilters();
+  } catch (error) {
+    return fail(error);
+  }
+  run();
+}
+
+main();

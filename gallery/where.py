@@ -1,0 +1,194 @@
+"""Which records are searched: conditions on their columns, e.g. `camera=c1,c2`, `time>=2026-01-01T08:00`."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .table import to_seconds
+
+RANGES = {"<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_equal}
+OPERATORS = ("=", "!=", *RANGES)
+_CONDITION = re.compile(r"\s*([^=!<>]*[^=!<>\s])\s*(!=|<=|>=|==|=|<|>)(.*)", re.DOTALL)
+_KEY = re.compile(r"\s*([^=!<>]*[^=!<>\s])\s*(!=|<=|>=|==|=|<|>)?\s*")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One column compared with values.
+
+    Args:
+        column: its name.
+        operator: "=", any of the values, "!=", none of them, or <, <=, >, >= and one value.
+        values: as given; None and "" stand for "not known".
+    """
+
+    column: str
+    operator: str
+    values: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        if self.operator not in OPERATORS:
+            raise ValueError(f"where: unknown operator {self.operator!r}; choose from {' '.join(OPERATORS)}")
+        if self.operator in RANGES and (len(self.values) != 1 or self.values[0] in (None, "")):
+            raise ValueError(f"where: {self.column}{self.operator} takes one value, got {list(self.values)}")
+
+    def typed(self, schema: pa.Schema) -> Condition:
+        """Return the condition with the values as the column has them.
+
+        Raises:
+            ValueError: a value does not fit the column; names its type.
+        """
+        kind = schema.field(self.column).type
+        if self.operator in RANGES and not _has_order(kind):
+            raise ValueError(f"where: {self.column} holds {kind}, which has no order for {self.operator}; use = or !=")
+        return Condition(self.column, self.operator, tuple(_cast(value, self.column, kind) for value in self.values))
+
+    def mask(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Return (N,) bool of a column (N,), for typed values; a value that is not known passes only != and "= nothing"."""
+        if self.operator in RANGES:
+            return pc.fill_null(RANGES[self.operator](column, pa.scalar(self.values[0], column.type)), False)
+        known = pa.array([value for value in self.values if value is not None], column.type)
+        found = pc.is_in(column, value_set=known)
+        if None in self.values:
+            found = pc.or_(found, is_unknown(column))
+        return found if self.operator == "=" else pc.invert(found)
+
+
+@dataclass(frozen=True)
+class Where:
+    """Conditions that must all hold."""
+
+    conditions: tuple[Condition, ...] = ()
+
+    @classmethod
+    def of(cls, what: Where | str | Mapping[str, Any] | Iterable[str] | None) -> Where:
+        """Return the conditions given as text, as a list of texts, as a dictionary, or not at all."""
+        if isinstance(what, Where):
+            return what
+        if isinstance(what, Mapping):
+            return cls.from_dict(what)
+        return cls.parse([what] if isinstance(what, str) else what or ())
+
+    @classmethod
+    def parse(cls, texts: Iterable[str]) -> Where:
+        """Return conditions written as `column=value,value`, `!=`, or with <, <=, >, >= and one value.
+
+        A value that holds a comma is written in double quotes; `pid=` are the records whose pid is not known.
+
+        >>> Where.parse(["camera!=c1,c2"]).conditions
+        (Condition(column='camera', operator='!=', values=('c1', 'c2')),)
+
+        Raises:
+            ValueError: a text has no such form.
+        """
+        return cls(tuple(_parse(text) for text in texts))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Where:
+        """Return the conditions of `{"camera": ["c1"], "pid!=": "7", "time": (start, end), "time>=": start}`.
+
+        A tuple is a range from its first to its second value, both included; None leaves that side open.
+        """
+        return cls(tuple(condition for key, value in values.items() for condition in _from_item(key, value)))
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns that are looked at."""
+        return list(dict.fromkeys(condition.column for condition in self.conditions))
+
+    def check_columns(self, known: Sequence[str]) -> None:
+        """Raise ValueError, listing those there are, if a column is not among `known`."""
+        for name in self.columns:
+            if name not in known:
+                raise ValueError(f"where: no column {name!r}; the records have {', '.join(known)}")
+
+    def typed(self, schema: pa.Schema) -> Where:
+        """Return the conditions with the values as the columns have them; raise ValueError where they cannot be."""
+        self.check_columns(schema.names)
+        return Where(tuple(condition.typed(schema) for condition in self.conditions))
+
+    def mask(self, records: pa.Table) -> np.ndarray:
+        """Return (N,) bool: which records fulfil all conditions.
+
+        Raises:
+            ValueError: there is no such column, or a value does not fit it.
+        """
+        typed = self.typed(records.schema)
+        masks = [condition.mask(records[condition.column]).to_numpy() for condition in typed.conditions]
+        return reduce(np.logical_and, masks, np.ones(len(records), bool))
+
+
+def is_unknown(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return (N,) bool: null, NaN, or empty text."""
+    missing = pc.is_null(column, nan_is_null=pa.types.is_floating(column.type))
+    return pc.or_(missing, pc.fill_null(pc.equal(column, ""), False)) if _is_text(column.type) else missing
+
+
+def _parse(text: str) -> Condition:
+    parts = _CONDITION.fullmatch(text)
+    if parts is None:
+        raise ValueError(
+            f"where: cannot read {text!r}; write column=value, e.g. camera=c1,c2 or time>=2026-01-31T08:00"
+        )
+    column, operator, value = parts.groups()
+    try:
+        values = next(csv.reader([value.strip()], skipinitialspace=True)) or [""]
+    except csv.Error as error:
+        raise ValueError(f"where: cannot read the values of {text!r}: {error}; separate them by commas") from error
+    if operator in RANGES:
+        values = [value.strip()]
+    return Condition(column, "=" if operator == "==" else operator, tuple(item.strip() for item in values))
+
+
+def _from_item(key: str, value: Any) -> list[Condition]:
+    parts = _KEY.fullmatch(key)
+    if parts is None:
+        raise ValueError(
+            f"where: cannot read the key {key!r}; give a column, or one with an operator such as 'camera!='"
+        )
+    column, operator = parts[1], parts[2] or "="
+    if isinstance(value, tuple) and operator == "=":
+        return _range(column, value)
+    values = (
+        tuple(value)
+        if isinstance(value, Sequence | set | frozenset | np.ndarray) and not isinstance(value, str)
+        else (value,)
+    )
+    return [Condition(column, "=" if operator == "==" else operator, values)]
+
+
+def _range(column: str, ends: tuple[Any, ...]) -> list[Condition]:
+    if len(ends) != 2:
+        raise ValueError(f"where: {column} takes a range of two values (first, last) or a list of values, got {ends}")
+    return [
+        Condition(column, operator, (end,)) for operator, end in zip((">=", "<="), ends, strict=True) if end is not None
+    ]
+
+
+def _cast(value: Any, column: str, kind: pa.DataType) -> Any:
+    """Return a value as a column of the type `kind` has it; None where it stands for "not known"."""
+    if value is None or value == "":
+        return None
+    if column == "time":
+        return to_seconds(value)
+    try:
+        return pa.scalar(value.item() if isinstance(value, np.generic) else value).cast(kind).as_py()
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise ValueError(f"where: {column} holds {kind}, got {value!r} ({error})") from error
+
+
+def _has_order(kind: pa.DataType) -> bool:
+    return not (_is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_nested(kind) or pa.types.is_null(kind))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)

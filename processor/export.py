@@ -1,0 +1,372 @@
+"""Images -> a gallery on disk: streamed, resumable, shared among processes.
+
+The source's rows are cut into parts. Each part is embedded and written, whole or not at all, into a work folder beside the
+output; once all are there they are joined and take their place in one step. Batches never depend on where an earlier
+attempt ended, so a killed export that is run again gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import logging
+import os
+import shutil
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from ..datasets import CorruptImageError
+from ..model.files import write_text_atomically
+from .embedder import Embedder
+from .parts import Part, Plan, Work
+from .ranks import Ranks, joined_ranks
+from .sources import Row, Source, open_source
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ..gallery import Gallery
+
+logger = logging.getLogger(__name__)
+
+DTYPES = ("float32", "float16")
+CORRUPT = ("error", "skip")
+FOLDER = "gallery"  # the format that is not one of gallery.formats.FORMATS
+GALLERY, DONE, SKIPPED = "gallery.json", "export.json", "skipped.txt"  # in the gallery's folder
+UNREADABLE = (CorruptImageError, FileNotFoundError, PermissionError, IsADirectoryError)  # not a disk that went away
+PART_ROWS = 4096  # what a killed export has to do again, at most
+JOIN_ROWS = 2**20  # records handed to the gallery at once: each time it writes all of them again
+
+
+def export(
+    weights: str | Path,
+    source: str,
+    output: str | Path,
+    *,
+    root: str | None = None,
+    names: str | None = None,
+    format: str = FOLDER,
+    dtype: str = "float32",
+    batch_size: int = 256,
+    device: str = "auto",
+    precision: str = "auto",
+    corrupt: str = "error",
+    resume: bool = True,
+    overwrite: bool = False,
+) -> Path:
+    """Embed every image of `source` into a gallery; run it again after an interruption, and it goes on.
+
+    Memory does not grow with the number of images. Under torchrun each process embeds its share of the parts, and the
+    first one joins them; all need the same disk.
+
+    Args:
+        weights: best.safetensors or last.pth of a run.
+        source, root, names: what `open_source` takes.
+        output: the gallery's folder, or, with another `format`, the file. OUTPUT.partial beside it holds unfinished work.
+        format: "gallery", or one of `vitreid.gallery.formats.FORMATS`.
+        dtype: of the embeddings on disk, float32 or float16.
+        batch_size: images per pass through the model.
+        device, precision: as for `Embedder`.
+        corrupt: what to do with an image that cannot be read: "error", or "skip", which lists them in skipped.txt.
+        resume: go on with the unfinished work of an earlier call; False begins anew.
+        overwrite: replace an earlier gallery in `output`, and unfinished work that does not fit.
+    Returns:
+        The output's path.
+    Raises:
+        FileNotFoundError: no such weights, source, or folder to write into.
+        FileExistsError: `output` holds something else.
+        ValueError: an option is wrong, or unfinished work of another export is in the way; says which.
+        CorruptImageError: an image cannot be read, unless `corrupt` is "skip".
+    """
+    output = Path(output)
+    _check_options(str(output), format, dtype, corrupt)
+    with joined_ranks() as ranks:
+        opened = open_source(source, root, names)
+        embedder = Embedder(weights, device, precision, batch_size)
+        job = Job(output, format, corrupt, opened, embedder, make_plan(embedder, opened, source, dtype))
+        job.run(ranks, resume, overwrite)
+    return output
+
+
+def _check_options(output: str, format: str, dtype: str, corrupt: str) -> None:
+    """Raise, before the work rather than after, if its result could not be written."""
+    from ..gallery.formats import FORMATS
+
+    for option, value, accepted in (
+        ("--format", format, (FOLDER, *sorted(FORMATS))),
+        ("--dtype", dtype, DTYPES),
+        ("--corrupt", corrupt, CORRUPT),
+    ):
+        if value not in accepted:
+            raise ValueError(f"{option}: unknown value {value!r}; choose from {', '.join(accepted)}")
+    if format == "faiss" and find_spec("faiss") is None:
+        raise ValueError('--format faiss needs FAISS: pip install "vitreid[faiss]", or choose another format')
+    if output.startswith("milvus:"):
+        raise ValueError(f"--output: a folder or a file, got {output!r}; export to a folder, and copy that into Milvus")
+    if not (parent := Path(output).absolute().parent).is_dir():
+        raise FileNotFoundError(f"--output: the folder {parent} does not exist; make it first")
+
+
+def make_plan(embedder: Embedder, source: Source, text: str, dtype: str) -> Plan:
+    """Read the source's rows once, without their images, and return what decides the export's bytes.
+
+    Raises:
+        ValueError: there is no row.
+    """
+    digest, count = hashlib.sha256(), 0
+    for row in source.rows():
+        digest.update(json.dumps(row.to_dict()).encode())
+        count += 1
+    if not count:
+        raise ValueError(f"--input: {text} names no image; give a folder with images below it, or a CSV with lines")
+    return Plan(
+        model=embedder.fingerprint,
+        source=text,
+        rows=f"sha256:{digest.hexdigest()}",
+        count=count,
+        dtype=dtype,
+        batch_size=embedder.batch_size,
+        part_size=max(1, PART_ROWS // embedder.batch_size) * embedder.batch_size,
+        device=embedder.device.type,
+        precision=str(embedder.precision).removeprefix("torch."),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+@dataclass
+class Job:
+    """One export: from where, by what, to where."""
+
+    output: Path
+    format: str
+    corrupt: str
+    source: Source
+    embedder: Embedder
+    plan: Plan
+
+    @property
+    def work(self) -> Work:
+        """The folder of unfinished work."""
+        return Work(self.output.with_name(self.output.name + ".partial"))
+
+    def run(self, ranks: Ranks, resume: bool = True, overwrite: bool = False) -> None:
+        """Do what is left to do; the first process prepares and joins, all of them embed."""
+        if not ranks.is_first:
+            self._help(ranks)
+        elif not overwrite and self._is_done():
+            self.work.remove()  # if the process was killed over that
+            logger.info("%s holds this export already, nothing is left to do", self.output)
+            ranks.wait()
+            ranks.wait()
+        else:
+            self._check_output(overwrite)
+            with self.work.locked():
+                self.work.begin(self.plan, resume, overwrite)
+                ranks.wait()
+                self.embed(ranks)
+                ranks.wait()
+                self.join()
+
+    def _help(self, ranks: Ranks) -> None:
+        ranks.wait()
+        begun = self.work.plan
+        if begun is not None and not begun.differences(self.plan):  # else nothing is left to do
+            self.embed(ranks)
+        ranks.wait()
+
+    def _is_done(self) -> bool:
+        finished = Plan.read(self.output / DONE)
+        return finished is not None and not finished.differences(self.plan)
+
+    def _check_output(self, overwrite: bool) -> None:
+        """Raise FileExistsError if something is in the output's place that must not be replaced."""
+        if not self.output.exists() or (self.output.is_dir() and not any(self.output.iterdir())):
+            return
+        is_ours = (self.output / GALLERY).is_file() or (self.format != FOLDER and self.output.is_file())
+        if overwrite and is_ours:
+            return
+        found = Plan.read(self.output / DONE)
+        what = f"another export: {'; '.join(found.differences(self.plan))}" if found else "something else"
+        remedy = "or --overwrite it" if is_ours else "it is no gallery, so it is never overwritten"
+        raise FileExistsError(f"--output: {self.output} holds {what}; choose another name, {remedy}")
+
+    def embed(self, ranks: Ranks) -> None:
+        """Embed this process' share of the parts that are not there yet."""
+        numbers = range(ranks.rank, self.plan.num_parts, ranks.size)
+        todo = {number for number in numbers if not self.work.has(number)}
+        total, left = (sum(map(self.plan.size_of, which)) for which in (numbers, todo))
+        if left < total:
+            logger.info("%d of %d images are done already", total - left, total)
+        hidden = None if ranks.is_first else True
+        with tqdm(total=total, initial=total - left, desc="export", unit="image", disable=hidden) as bar:
+            decoded = ahead(self._batches(todo), self._decode, self.source.num_readers)
+            for number, batches in itertools.groupby(decoded, key=lambda batch: batch.part):
+                self.work.save(number, self._part(batches, bar))
+
+    def _batches(self, todo: set[int]) -> Iterator[tuple[int, list[Row]]]:
+        """Yield (part, rows) of each batch of the parts in `todo`, which may run ahead of the model."""
+        if not todo:
+            return
+        rows = self.source.rows()
+        for number in range(max(todo) + 1):
+            part = itertools.islice(rows, self.plan.size_of(number))
+            if number not in todo:
+                deque(part, maxlen=0)
+                continue
+            while batch := list(itertools.islice(part, self.plan.batch_size)):
+                yield number, batch
+
+    def _decode(self, task: tuple[int, list[Row]]) -> Decoded:
+        """Read the images of a batch; runs in a thread."""
+        part, rows = task
+        kept, planes, skipped = [], [], []
+        for row in rows:
+            try:
+                planes.append(self.embedder.planes(self.source.read(row)))
+                kept.append(row)
+            except UNREADABLE as error:
+                skipped.append(_reason(row, error))
+                if self.corrupt == "error":
+                    raise CorruptImageError(
+                        f"{skipped[-1]}; replace the file or take it out of the source, or go on without it: --corrupt skip"
+                    ) from error
+        shape = (len(kept), 3, *self.embedder.preprocess.size)
+        return Decoded(part, kept, np.stack(planes) if planes else np.empty(shape, np.uint8), skipped)
+
+    def _part(self, batches: Iterable[Decoded], bar: tqdm) -> Part:
+        """Embed the batches of one part."""
+        blocks = [np.empty((0, self.embedder.dim), self.plan.dtype)]
+        records: list[dict[str, Any]] = []
+        skipped: list[str] = []
+        for batch in batches:
+            if batch.rows:
+                blocks.append(self._embed(batch))
+            records += [row.to_dict() for row in batch.rows]
+            skipped += batch.skipped
+            bar.update(len(batch.rows) + len(batch.skipped))
+        return Part(np.concatenate(blocks), records, skipped)
+
+    def _embed(self, batch: Decoded) -> np.ndarray:
+        cameras, views = [row.camera for row in batch.rows], [row.view for row in batch.rows]
+        with np.errstate(over="ignore"):  # what float16 cannot hold is found below
+            embeddings = self.embedder.embed(batch.planes, cameras, views).astype(self.plan.dtype)
+        is_bad = ~np.isfinite(embeddings).all(1)
+        if is_bad.any():
+            raise ValueError(
+                f"{batch.rows[int(is_bad.argmax())].path}: its embedding is not finite in {self.plan.precision} kept as "
+                f"{self.plan.dtype}; try --precision fp32 --dtype float32, and test the weights"
+            )
+        return embeddings
+
+    def join(self) -> None:
+        """Put the parts together, and the result in the output's place."""
+        from ..gallery import Gallery
+
+        joined = self.work.folder / "joined"
+        shutil.rmtree(joined, ignore_errors=True)  # of an attempt that was killed
+        info = replace(self.embedder.info, dtype=self.plan.dtype, created=self.plan.created)
+        gallery = Gallery.create(joined, info)
+        skipped = fill(gallery, self.work, self.plan, record_schema(self.source.extra))
+        count = len(gallery)
+        if not count:
+            raise ValueError(f"--input: none of the {len(skipped)} images could be read, the first: {skipped[0]}")
+        if count + len(skipped) != self.plan.count:
+            raise ValueError(
+                f"{self.plan.source} changed during the export: {self.plan.count} rows before, {count + len(skipped)} "
+                "after; run it again with --no-resume"
+            )
+        write_text_atomically(joined / SKIPPED, "".join(f"{line}\n" for line in skipped))
+        self.plan.write(joined / DONE)
+        self._put(joined if self.format == FOLDER else self._converted(gallery))
+        self.work.remove()
+        dropped = f"; {len(skipped)} could not be read and were left out" if skipped else ""
+        logger.info("%d images in %s (%d x %s)%s", count, self.output, info.dimension, info.dtype, dropped)
+        for line in skipped[:5]:
+            logger.warning("left out: %s", line)
+        if len(skipped) > 5 and self.format == FOLDER:
+            logger.warning("all of them: %s", self.output / SKIPPED)
+
+    def _converted(self, gallery: Gallery) -> Path:
+        from ..gallery.formats import export_as
+
+        path = self.work.folder / "converted" / self.output.name  # a writer may look at the suffix
+        shutil.rmtree(path.parent, ignore_errors=True)
+        path.parent.mkdir()
+        export_as(gallery, path, self.format)
+        return path
+
+    def _put(self, result: Path) -> None:
+        """Move the result into the output's place; what was there is deleted with the work folder."""
+        if self.output.exists():
+            replaced = self.work.folder / "replaced"
+            shutil.rmtree(replaced, ignore_errors=True)
+            replaced.mkdir()
+            os.replace(self.output, replaced / self.output.name)
+        os.replace(result, self.output)
+
+
+class Decoded(NamedTuple):
+    """A batch on its way to the model: its part, the rows read, their (B, 3, H, W) uint8 pixels, and what was not read."""
+
+    part: int
+    rows: list[Row]
+    planes: np.ndarray
+    skipped: list[str]
+
+
+def ahead(tasks: Iterable[Any], work: Any, num_threads: int) -> Iterator[Any]:
+    """Yield work(task) for each task, in order, computed in threads a few tasks ahead of the caller."""
+    pool, waiting = ThreadPoolExecutor(num_threads), deque[Future[Any]]()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(work, task))
+            if len(waiting) > num_threads + 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _reason(row: Row, error: Exception) -> str:
+    """Return the file and what is wrong with it, in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{row.path}: {error.strerror}"
+    return str(error).split("; replace or delete")[0]
+
+
+def record_schema(extra: dict[str, type]) -> pa.Schema:
+    """Return the columns of a gallery's records."""
+    import pyarrow as pa
+
+    types = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+    own = {"id": int, "path": str, "pid": str, "camera": str, "view": str, "time": float, "tracklet": str}
+    return pa.schema([(name, types[kind]) for name, kind in {**own, **extra}.items()])
+
+
+def fill(gallery: Gallery, work: Work, plan: Plan, schema: pa.Schema) -> list[str]:
+    """Put the parts into a new gallery, their embeddings one part at a time; return what the parts left out."""
+    import pyarrow as pa
+
+    skipped: list[str] = []
+    step = max(1, JOIN_ROWS // plan.part_size)
+    for start in range(0, plan.num_parts, step):
+        numbers, tables = range(start, min(start + step, plan.num_parts)), []
+        first = len(gallery)
+        for number in numbers:
+            records, unread = work.load_records(number)
+            rows = [{"id": first + place, **record} for place, record in enumerate(records)]
+            tables.append(pa.Table.from_pylist(rows, schema))
+            first, skipped = first + len(rows), skipped + unread
+        gallery.append((work.load_embeddings(number) for number in numbers), tables)
+    return skipped

@@ -1,0 +1,333 @@
+"""What an export reads: a folder, a manifest, a data set's split, or boxes in videos; each a stream of rows in a fixed order."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..configs import load_config
+from ..datasets import DATASETS, CorruptImageError, read_image
+from ..datasets.layout import EXTENSIONS
+from .crops import Box, VideoReader
+
+SPLITS = ("train", "query", "gallery")
+LAYOUTS = ("market1501", "dukemtmc", "synthetic")  # whose files are called PID_cCAMERA…
+PATH_COLUMNS = {
+    "path": "path",
+    "pid": "pid",
+    "camera": "camera",
+    "camid": "camera",
+    "view": "view",
+    "viewid": "view",
+    "time": "time",
+    "tracklet": "tracklet",
+}
+TRACK_COLUMNS = {"video": "path", **{key: value for key, value in PATH_COLUMNS.items() if key != "path"}}
+BOX = {"frame": int, "x": float, "y": float, "width": float, "height": float}
+_NAME = re.compile(r"(-?\d+)_c(\d+)")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image to be embedded.
+
+    Args:
+        path: the image, or the video it is cut from.
+        pid, camera, view, tracklet: names; None = unknown.
+        time: seconds, since 1970 where it is a date; None = unknown.
+        extra: the source's further columns.
+    """
+
+    path: str
+    pid: str | None = None
+    camera: str | None = None
+    view: str | None = None
+    time: float | None = None
+    tracklet: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row as a gallery keeps it."""
+        own = {key: getattr(self, key) for key in ("path", "pid", "camera", "view", "time", "tracklet")}
+        return {**own, **self.extra}
+
+
+class Source(Protocol):
+    """Rows in an order that does not change, and the pixels of each.
+
+    `extra` has the type (str, int or float) of each further column; `num_readers` is how many threads may read at once.
+    """
+
+    extra: dict[str, type]
+    num_readers: int
+
+    def rows(self) -> Iterator[Row]:
+        """Yield every row; anew with each call."""
+        ...
+
+    def read(self, row: Row) -> np.ndarray:
+        """Return the row's (H, W, 3) uint8 RGB pixels; raise CorruptImageError or OSError if they cannot be read."""
+        ...
+
+
+def open_source(text: str, root: str | None = None, names: str | None = None) -> Source:
+    """Return the source that `text` means.
+
+    Args:
+        text: a folder of images, a CSV file (a manifest, or boxes in videos), or DATASET:SPLIT such as market1501:gallery.
+        root: folder of the data sets, for DATASET:SPLIT.
+        names: how a folder's files are named, one of `LAYOUTS`: then their names tell person and camera.
+    Raises:
+        FileNotFoundError, ValueError: none of these, or an option that does not go with it.
+    """
+    path = Path(text).expanduser()
+    if names and not path.is_dir():
+        raise ValueError(f"--names: for a folder of images only; {text!r} is none, leave --names out")
+    if path.is_dir():
+        return FolderSource(path, names)
+    if path.is_file():
+        return _open_csv(path)
+    name, _, split = text.partition(":")
+    if name in DATASETS and split:
+        return DatasetSource(name, split, root)
+    raise FileNotFoundError(
+        f"--input: {text!r} does not exist; expected a folder of images, a CSV file with the column path, a CSV file with "
+        f"the columns video, {', '.join(BOX)}, or DATASET:SPLIT with one of {', '.join(sorted(DATASETS))}"
+    )
+
+
+def _open_csv(path: Path) -> Source:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            columns = next(csv.reader(lines), [])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"--input: {path} is not a CSV file in UTF-8 ({error}); give a folder or a CSV file"
+        ) from error
+    if {"video", *BOX} <= set(columns):
+        return TracksSource(path, columns)
+    if "path" in columns:
+        return ManifestSource(path, columns)
+    raise ValueError(
+        f"{path}:1: expected a column path (one image per line), or the columns video, {', '.join(BOX)} (one box per line); "
+        f"found {', '.join(columns) or 'nothing'}"
+    )
+
+
+class FolderSource:
+    """All images below a folder, sorted by name within each folder; hidden files and folders are left out.
+
+    Args:
+        names: how the files are named; None = nothing is guessed from their names.
+    Raises:
+        ValueError: unknown `names`.
+    """
+
+    def __init__(self, folder: Path, names: str | None = None) -> None:
+        if names is not None and names not in LAYOUTS:
+            raise ValueError(f"--names: unknown value {names!r}; choose from {', '.join(LAYOUTS)}")
+        self.folder, self.names = Path(os.path.abspath(folder)), names
+        self.extra: dict[str, type] = {}
+        self.num_readers = num_threads()
+
+    def rows(self) -> Iterator[Row]:
+        """Yield one row per image file."""
+        for path in _walk(str(self.folder), frozenset()):
+            yield Row(path, *self._parse(os.path.basename(path)))
+
+    def _parse(self, name: str) -> tuple[str | None, str | None]:
+        match = _NAME.match(name) if self.names else None
+        if match is None:
+            return None, None
+        pid = int(match[1])
+        return (str(pid) if pid >= 0 else None), f"{self.names}/c{int(match[2])}"  # -1 is junk, nobody's name
+
+    def read(self, row: Row) -> np.ndarray:
+        """Return the pixels of the file."""
+        return read_image(row.path)
+
+
+def _walk(folder: str, above: frozenset[str]) -> Iterator[str]:
+    """Yield the image files below `folder`; a link back to a folder `above` ends there."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    with os.scandir(folder) as entries:
+        visible = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    for entry in visible:
+        if entry.is_dir():
+            yield from _walk(entry.path, above | {real})
+        elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+            yield entry.path
+
+
+class DatasetSource:
+    """The images of one split of a data set.
+
+    Raises:
+        ValueError: an unknown split, or a manifest, which is given as a file.
+        FileNotFoundError: the data set is not below `root`.
+    """
+
+    def __init__(self, name: str, split: str, root: str | None) -> None:
+        if split not in SPLITS:
+            raise ValueError(f"--input: {name} has no split {split!r}; choose from {', '.join(SPLITS)}")
+        if name == "manifest":
+            raise ValueError("--input: give the manifest's CSV file itself")
+        cfg = load_config(None, ["DATASETS.NAMES", name, *(["DATASETS.ROOT_DIR", root] if root else [])])
+        self._data = DATASETS[name](cfg)
+        self._records = getattr(self._data, split)
+        self.extra: dict[str, type] = {}
+        self.num_readers = num_threads()
+
+    def rows(self) -> Iterator[Row]:
+        """Yield one row per record."""
+        data = self._data
+        for record in self._records:
+            pid = data.person_names.get(record.pid, str(record.pid))
+            view = data.view_names[record.viewid] if record.viewid >= 0 else None
+            tracklet = str(record.tracklet) if record.tracklet >= 0 else None
+            path = os.path.abspath(record.path)
+            yield Row(path, pid, data.camera_names[record.camid], view, None, tracklet)
+
+    def read(self, row: Row) -> np.ndarray:
+        """Return the pixels of the file."""
+        return read_image(row.path)
+
+
+class _CsvSource:
+    """Lines of a CSV file; relative paths start at its folder."""
+
+    known: Mapping[str, str]
+    numbers: Mapping[str, type] = {}
+
+    def __init__(self, file: Path, columns: Sequence[str]) -> None:
+        self.file, self._folder = file, Path(os.path.abspath(file)).parent
+        _check_columns(file, columns, self.known)
+        others = [column for column in columns if column not in self.known]
+        self.extra: dict[str, type] = {column: self.numbers.get(column, str) for column in others}
+
+    def rows(self) -> Iterator[Row]:
+        """Yield one row per line."""
+        with self.file.open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines)
+            for values in reader:
+                yield self._parse(f"{self.file}:{reader.line_num}", values)
+
+    def _parse(self, where: str, values: dict[str | Any, Any]) -> Row:
+        if None in values:  # where csv puts what has no column
+            raise ValueError(f"{where}: more values than columns; put a path with commas in quotes")
+        texts = {column: (text or "").strip() or None for column, text in values.items()}
+        own: dict[str, Any] = {self.known[column]: text for column, text in texts.items() if column in self.known}
+        if not own["path"]:
+            raise ValueError(f"{where}: the path is empty; every line names its file")
+        own["path"] = os.path.join(self._folder, own["path"])
+        own["time"] = _seconds(own.get("time"), where)
+        extra = {column: _to_type(texts[column], kind, f"{where}: {column}") for column, kind in self.extra.items()}
+        return Row(**own, extra=extra)
+
+
+def _check_columns(file: Path, columns: Sequence[str], known: Mapping[str, str]) -> None:
+    meanings = [known.get(column, column) for column in columns]
+    if twice := sorted({name for name in meanings if meanings.count(name) > 1}):
+        raise ValueError(
+            f"{file}:1: the column {', '.join(twice)} stands twice (camid means camera, viewid means view); keep one"
+        )
+    if taken := sorted({"id", "path", ""} & (set(columns) - set(known))):
+        raise ValueError(
+            f"{file}:1: a gallery has a column {taken[0]!r} of its own, and none without a name; give it another name"
+        )
+
+
+class ManifestSource(_CsvSource):
+    """A CSV file with one image per line.
+
+    Columns: path; as far as known pid, camera (or camid), view (or viewid), time (seconds or ISO 8601) and tracklet;
+    any others are kept as text.
+    """
+
+    known = PATH_COLUMNS
+
+    def __init__(self, file: Path, columns: Sequence[str]) -> None:
+        super().__init__(file, columns)
+        self.num_readers = num_threads()
+
+    def read(self, row: Row) -> np.ndarray:
+        """Return the pixels of the file."""
+        return read_image(row.path)
+
+
+class TracksSource(_CsvSource):
+    """A CSV file with one box per line, sorted by video and frame.
+
+    Columns: video; frame, counted from 0; x, y, the box's upper left corner, width and height in pixels; and as far as
+    known those of a manifest. The videos are read once, in order.
+    """
+
+    known = TRACK_COLUMNS
+    numbers = BOX
+
+    def __init__(self, file: Path, columns: Sequence[str]) -> None:
+        super().__init__(file, columns)
+        self.num_readers = 1  # frames come one after the other
+        self._reader = VideoReader()
+
+    def rows(self) -> Iterator[Row]:
+        """Yield one row per box."""
+        before: tuple[str, int] = ("", 0)
+        for row in super().rows():
+            if row.extra["frame"] is None or row.extra["frame"] < 0:
+                raise ValueError(f"{self.file}: a frame of {row.path} has no number; frames count from 0")
+            here = (row.path, row.extra["frame"])
+            if here[0] == before[0] and here[1] < before[1]:
+                raise ValueError(
+                    f"{self.file}: frame {here[1]} of {here[0]} stands after frame {before[1]}; sort the lines by video, "
+                    "then by frame, so that each video is read once"
+                )
+            before = here
+            yield row
+
+    def read(self, row: Row) -> np.ndarray:
+        """Return the pixels of the box."""
+        values = [row.extra[key] for key in ("x", "y", "width", "height")]
+        if None in values:
+            raise CorruptImageError(f"{row.path}, frame {row.extra['frame']}: x, y, width or height is empty")
+        return self._reader.crop(row.path, row.extra["frame"], Box(*values))
+
+
+def _to_type(text: str | None, kind: type, what: str) -> Any:
+    if text is None or kind is str:
+        return text
+    try:
+        value = kind(text)
+    except ValueError as error:
+        raise ValueError(f"{what} is a number, got {text!r}") from error
+    if not math.isfinite(value):
+        raise ValueError(f"{what} is a finite number, got {text!r}")
+    return value
+
+
+def _seconds(text: str | None, where: str) -> float | None:
+    """Return a time in seconds, as a gallery understands it; raise ValueError with `where` if it is none."""
+    from ..gallery.table import to_seconds
+
+    try:
+        seconds = to_seconds(text)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    if seconds is not None and not math.isfinite(seconds):
+        raise ValueError(f"{where}: the time is a finite number of seconds, got {text!r}")
+    return seconds
+
+
+def num_threads() -> int:
+    """Return how many files are read at once."""
+    return min(16, os.cpu_count() or 1)

@@ -1,0 +1,250 @@
+"""Galleries over time and in other shapes: merge, compact, verify, pool, export, compress."""
+
+import csv
+import logging
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from scipy.io import loadmat
+from vitreid.gallery import (
+    FORMATS,
+    Gallery,
+    GalleryInfo,
+    compact,
+    cost,
+    export_as,
+    fit_pca,
+    merge,
+    pool_tracklets,
+    to_int8,
+    verify,
+)
+
+MODEL = "sha256:a"
+
+
+def unit_rows(count: int, dim: int = 8, seed: int = 0) -> np.ndarray:
+    rows = np.random.default_rng(seed).normal(size=(count, dim)) / np.arange(1, dim + 1)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def make(path, count=12, dim=8, seed=0, **info):
+    gallery = Gallery.create(path, GalleryInfo(MODEL, dim, **info))
+    people = [{"path": f"{i}.jpg", "pid": str(i % 3), "camera": f"c{i // 3 % 2}"} for i in range(count)]
+    gallery.add(unit_rows(count, dim, seed), people, MODEL)
+    return gallery
+
+
+def test_merge_adds_the_live_rows_with_new_ids_and_absolute_paths(tmp_path):
+    target, source = make(tmp_path / "a", 2), make(tmp_path / "b", 3, seed=1, dtype="float16")
+    source.remove([1])
+    assert merge(target, [source.path]) == 2
+    np.testing.assert_array_equal(target.embeddings[2:], unit_rows(3, seed=1)[[0, 2]].astype(np.float16))
+    assert target.records["path"].to_pylist() == ["0.jpg", "1.jpg", f"{tmp_path}/b/0.jpg", f"{tmp_path}/b/2.jpg"]
+    assert target.ids.tolist() == [0, 1, 2, 3]
+
+
+def test_merge_refuses_another_model_or_metric_before_adding_anything(tmp_path):
+    target, fine, cosine = make(tmp_path / "a", 2), make(tmp_path / "b", 2), make(tmp_path / "c", 2, metric="cosine")
+    with pytest.raises(ValueError, match="metric is cosine"):
+        merge(target, [fine, cosine])
+    stranger = Gallery.create(tmp_path / "d", GalleryInfo("sha256:other", 8))
+    with pytest.raises(ValueError, match=r"sha256:a.*sha256:other"):
+        merge(target, [fine, stranger])
+    with pytest.raises(ValueError, match="target itself"):
+        merge(target, [target])
+    assert len(target) == 2
+
+
+def test_compact_drops_removed_rows_and_keeps_ids(tmp_path):
+    gallery = make(tmp_path / "G", 4)
+    gallery.remove([0, 3])
+    with gallery.lock:
+        assert compact(gallery) == 2
+        assert gallery.add(unit_rows(1), [{"path": "new"}], MODEL).tolist() == [4]  # 3 is not given again
+        with pytest.raises(BlockingIOError):
+            Gallery.open(gallery.path).remove([1])
+    assert gallery.ids.tolist() == [1, 2, 4] and gallery.is_live.all()
+    np.testing.assert_array_equal(np.load(gallery.path / "embeddings.npy")[:2], unit_rows(4)[1:3])
+    assert [item.name for item in tmp_path.iterdir()] == ["G"] and not (gallery.path / ".lock").exists()
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_compact_can_leave_nothing(tmp_path, count):
+    gallery = make(tmp_path / "G", count)
+    gallery.remove(range(count))
+    compact(gallery)
+    assert len(gallery) == gallery.state.count == 0 and gallery.state.next_id == count
+
+
+def problems(gallery, **kwargs):
+    return [(problem.file, problem.message) for problem in verify(gallery.path, **kwargs)]
+
+
+def test_verify_finds_nothing_wrong_with_a_sound_gallery(tmp_path):
+    gallery = make(tmp_path / "G", 3)
+    for i in range(3):
+        (gallery.path / f"{i}.jpg").touch()
+    assert verify(gallery.path) == []
+    (gallery.path / "0.jpg").unlink()
+    assert problems(gallery) == [("records.parquet", "1 images are not there: 0.jpg")]
+    gallery.update([0], {"path": "1.jpg#t=3"})  # a place in a video
+    assert verify(gallery.path) == []
+
+
+def test_verify_names_the_file_that_is_wrong(tmp_path):
+    def damage(name, change):
+        gallery = make(tmp_path / f"{len(list(tmp_path.iterdir()))}", 4)
+        path = gallery.path / name
+        path.write_bytes(change(path.read_bytes()))
+        return problems(gallery, images=False)
+
+    assert "cut short" in damage("embeddings.npy", lambda b: b[:-1])[0][1]
+    flipped = damage("embeddings.npy", lambda b: b[:-1] + bytes([b[-1] ^ 1]))
+    assert [file for file, _ in flipped] == ["embeddings.npy"] and "checksum" in flipped[0][1]
+    nan = damage("embeddings.npy", lambda b: b[:-4] + np.float32("nan").tobytes())
+    assert "1 rows hold NaN or infinite values: 3" in nan[1][1]
+    assert "header says (4, 7)" in damage("embeddings.npy", lambda b: b.replace(b"(4, 8)", b"(4, 7)"))[0][1]
+    assert damage("records.parquet", lambda b: b[:100])[0][0] == "records.parquet"
+    assert damage("gallery.json", lambda b: b[:100])[0][0] == "gallery.json"
+    assert damage("gallery.json", lambda b: b.replace(b'"removed": []', b'"removed": [77]'))[0][0] == "gallery.json"
+
+
+def test_verify_finds_missing_files(tmp_path):
+    gallery = make(tmp_path / "G", 2)
+    (gallery.path / "embeddings.npy").unlink()
+    (gallery.path / "records.parquet").unlink()
+    assert [file for file, _ in problems(gallery)] == ["embeddings.npy", "records.parquet"]
+    assert [problem.file for problem in verify(tmp_path / "nowhere")] == ["gallery.json"]
+
+
+def tracklets(path, rows, **columns):
+    gallery = Gallery.create(path, GalleryInfo(MODEL, 2))
+    names = ["t1", None, "t1", "t2", "t1"]
+    records = [
+        {"path": str(i), "tracklet": name, **{key: values[i] for key, values in columns.items()}}
+        for i, name in enumerate(names)
+    ]
+    gallery.add(np.array(rows, np.float32), records, MODEL)
+    return gallery
+
+
+def test_pooling_averages_the_live_crops_of_a_tracklet(tmp_path):
+    gallery = tracklets(tmp_path / "G", [[1, 0], [0, 1], [0, 1], [0, -1], [-1, 0]])
+    gallery.remove([4])
+    pooled = pool_tracklets(gallery, tmp_path / "P")
+    np.testing.assert_allclose(pooled.embeddings, [[0.5**0.5, 0.5**0.5], [0, 1], [0, -1]], rtol=1e-6)
+    assert pooled.records["num_images"].to_pylist() == [2, 1, 1]
+    assert pooled.records["path"].to_pylist() == ["0", "1", "3"]
+
+
+def test_quality_weighs_the_crops(tmp_path):
+    rows = [[1, 0], [0, 1], [0, 1], [0, -1], [0, 1]]
+    given = pool_tracklets(
+        tracklets(tmp_path / "G", rows, quality=[3.0, 1.0, 0.0, 1.0, 0.0]), tmp_path / "P", "quality"
+    )
+    np.testing.assert_allclose(given.embeddings[0], [1, 0], atol=1e-6)
+    plain, agreeing = (
+        pool_tracklets(tracklets(tmp_path / f"G{how}", rows), tmp_path / f"P{how}", how) for how in ("mean", "quality")
+    )
+    assert agreeing.embeddings[0, 1] > plain.embeddings[0, 1]  # the stray [1, 0] counts less
+    with pytest.raises(ValueError, match="quality: .*got -1"):
+        pool_tracklets(tracklets(tmp_path / "H", rows, quality=[-1.0, 1.0, 1.0, 1.0, 1.0]), tmp_path / "Q", "quality")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format_holds_the_live_rows_and_their_ids(tmp_path, format):
+    gallery = make(tmp_path / "G", 5, dtype="float16")
+    gallery.remove([1])
+    expected, ids = unit_rows(5)[[0, 2, 3, 4]].astype(np.float16).astype(np.float32), [0, 2, 3, 4]
+    rows, found = READERS[format](export_as(gallery, tmp_path / f"out.{format}", format))
+    np.testing.assert_array_equal(rows, expected)
+    assert list(found) == ids
+
+
+def read_npz(path):
+    with np.load(path) as arrays:
+        assert arrays["path"].tolist() == ["0.jpg", "2.jpg", "3.jpg", "4.jpg"] and arrays["view"].tolist() == [""] * 4
+        return arrays["embeddings"], arrays["id"]
+
+
+def read_parquet(path):
+    table = pq.read_table(path)
+    return np.array(table["embedding"].to_pylist(), np.float32), table["id"].to_pylist()
+
+
+def read_csv(path):
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return np.array([[row[f"e{i}"] for i in range(8)] for row in rows], np.float32), [int(row["id"]) for row in rows]
+
+
+def read_faiss(path):
+    faiss = pytest.importorskip("faiss")
+    index = faiss.read_index(str(path))
+    ids = faiss.vector_to_array(index.id_map)
+    return np.stack([index.reconstruct(int(i)) for i in ids]), ids
+
+
+def read_mat(path):
+    arrays = loadmat(path)
+    assert [item[0] for item in arrays["path"][:, 0]] == ["0.jpg", "2.jpg", "3.jpg", "4.jpg"]
+    return arrays["embeddings"], arrays["id"][:, 0]
+
+
+READERS = {"npz": read_npz, "parquet": read_parquet, "csv": read_csv, "faiss": read_faiss, "mat": read_mat}
+
+
+def test_an_unknown_format_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="choose from csv, faiss, mat, npz, parquet"):
+        export_as(make(tmp_path / "G", 1), tmp_path / "out", "xlsx")
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_pca_projects_rows_and_queries_alike(tmp_path, metric, caplog):
+    gallery = make(tmp_path / "G", 40, metric=metric, threshold={"distance": 1.0})
+    gallery.remove([5])
+    with caplog.at_level(logging.WARNING):
+        smaller = fit_pca(gallery, tmp_path / "P", 4)
+    assert "calibrate again" in caplog.text and smaller.info.threshold is None
+    assert smaller.embeddings.shape == (39, 4) and smaller.ids.tolist() == gallery.ids[gallery.is_live].tolist()
+    projected = Gallery.open(tmp_path / "P").as_vectors(gallery.vectors([0, 7]))
+    np.testing.assert_allclose(projected, smaller.vectors([0, 6]), atol=1e-6)
+    smaller.add(unit_rows(2, seed=9), [{"path": "x"}, {"path": "y"}], MODEL)  # as the model gives them
+    assert smaller.embeddings.shape == (41, 4) and verify(smaller.path, images=False) == []
+    with pytest.raises(ValueError, match="projected"):
+        fit_pca(smaller, tmp_path / "Q", 2)
+    with pytest.raises(ValueError, match="dim: 1 to 7"):
+        fit_pca(gallery, tmp_path / "Q", 8)
+
+
+def test_pca_keeps_the_distances_of_flat_data(tmp_path):
+    """Rows that lie in a plane lose nothing by being described in two dimensions."""
+    gallery = Gallery.create(tmp_path / "G", GalleryInfo(MODEL, 5))
+    rows = np.random.default_rng(0).normal(size=(20, 2)) @ np.random.default_rng(1).normal(size=(2, 5)) + 3
+    gallery.add(rows, [{"path": str(i)} for i in range(20)], MODEL)
+    flat = fit_pca(gallery, tmp_path / "P", 2).embeddings
+    distances = (np.linalg.norm(values[:, None] - values[None], axis=2) for values in (rows, flat))
+    np.testing.assert_allclose(*distances, atol=1e-4)
+
+
+def test_int8_is_within_half_a_step(tmp_path):
+    gallery = make(tmp_path / "G", 30)
+    small = to_int8(gallery, tmp_path / "S")
+    assert small.embeddings.dtype == np.int8 and np.abs(small.embeddings).max() == 127
+    steps = np.abs(gallery.embeddings).max(0) / 127
+    assert (np.abs(small.vectors(range(30)) - gallery.embeddings) <= steps * 0.501).all()
+    assert Gallery.open(small.path).info == small.info
+
+
+def test_the_cost_of_compression_is_measured_across_cameras(tmp_path):
+    gallery = make(tmp_path / "G", 60)
+    gallery.remove([2])
+    same = cost(gallery, to_int8(gallery, tmp_path / "S"))
+    assert same.mAP[0] == pytest.approx(same.mAP[1], abs=0.05) and same.num_queries == 59
+    assert same.num_bytes == (59 * 8 * 4, 59 * 8)
+    coarse = cost(gallery, to_int8(fit_pca(gallery, tmp_path / "P", 2), tmp_path / "PS"), max_queries=10)
+    assert coarse.num_queries == 10 and "mAP" in str(coarse)
+    with pytest.raises(ValueError, match="does not hold the rows"):
+        cost(gallery, make(tmp_path / "H", 3))

@@ -1,0 +1,129 @@
+"""Galleries in Milvus Lite: the same answers as the folder's, there and back again."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from vitreid.gallery import Gallery, GalleryInfo, milvus
+from vitreid.gallery.milvus import MilvusGallery, as_expression, connect, from_folder, to_folder
+from vitreid.gallery.where import Where
+
+MODEL = "sha256:a"
+CONDITIONS = [
+    None,
+    ["camera=c1,c2"],
+    ["camera!=c1"],
+    ["camera="],
+    ["camera!="],
+    ["camera!=c1,"],
+    ["time>=5", "time<20"],
+    ['pid="it\'s ""7""",1'],
+    ["shoes>2"],
+    ["shoes!=3"],
+    ["shoes="],
+    ["shoes!="],
+    ["id!=0,1"],
+    ["id<4"],
+]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ([], ""),
+        (["camera=c1,c2"], '(camera in ["c1", "c2"])'),
+        (["camera=c1,"], '(camera in ["c1"] or camera is null)'),
+        (["pid!="], "(not pid is null)"),
+        (["time<5"], "time < 5.0"),
+        (['pid="a""b"'], '(pid in ["a\\"b"])'),
+    ],
+)
+def test_conditions_in_milvus_own_language(conditions, expected):
+    schema = pa.schema({"camera": pa.string(), "pid": pa.string(), "time": pa.float64()})
+    assert as_expression(Where.of(conditions).typed(schema)) == expected
+
+
+def test_a_missing_file_and_a_strange_address_are_errors(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        connect(f"milvus:{tmp_path}/absent.db")
+    with pytest.raises(ValueError, match="neither milvus:FILE"):
+        connect("milvus:here")
+
+
+@pytest.mark.parametrize("column", [pa.field("seen", pa.timestamp("s")), pa.field("shoe size", pa.int64())])
+def test_columns_that_milvus_cannot_keep_are_named(column):
+    with pytest.raises(ValueError, match=column.name):
+        milvus.check_types(pa.schema([column]))
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """A gallery folder of 40 rows, two of them removed, and its copy in Milvus Lite."""
+    for package in ("pymilvus", "milvus_lite"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(40, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    folder = Gallery.create(tmp_path_factory.mktemp("milvus") / "g", GalleryInfo(MODEL, 8))
+    records = [
+        {
+            "path": f"{i}.png",
+            "pid": 'it\'s "7"' if i % 3 == 0 else str(i % 3),
+            "camera": [None, "c1", "c2", "c3"][i % 4],
+            "time": None if i % 5 == 0 else float(i),
+            "shoes": None if i % 7 == 0 else i % 6,
+        }
+        for i in range(40)
+    ]
+    folder.add(vectors, records, MODEL)
+    folder.remove([4, 39])
+    copy = from_folder(folder, f"milvus:{folder.path.parent}/g.db")
+    yield folder, copy
+    copy.close()
+
+
+def test_a_milvus_gallery_gives_the_folders_answers(both):
+    """With the flat index: the same ids and the same distances under every filter."""
+    folder, copy = both
+    queries = folder.vectors([4, 7])
+    assert len(copy) == len(folder) == 38 and copy.info == folder.info
+    for where in CONDITIONS:
+        for mine, other in zip(folder.search(queries, 12, where), copy.search(queries, 12, where)):
+            assert mine.ids.tolist() == other.ids.tolist(), where
+            assert mine.distances.tolist() == other.distances.tolist()
+    options = {"rerank": {"k1": 6}, "exclude_same_camera": ["c2", None]}
+    mine, other = (gallery.search(queries, 5, **options)[0] for gallery in both)
+    assert mine.to_dict() == other.to_dict()
+    with pytest.raises(ValueError, match="no column 'kamera'"):
+        copy.search(queries, 5, ["kamera=c1"])
+    with pytest.raises(ValueError, match="was made with FLAT"):
+        copy.search(queries, 5, index="HNSW")
+
+
+def test_there_and_back_again(both, tmp_path):
+    """Ids start anew, all else stays; image paths still lead to the images."""
+    folder, copy = both
+    back = to_folder(copy, tmp_path / "back")
+    live = folder.is_live
+    assert (back.embeddings == folder.embeddings[live]).all()
+    for name in ("pid", "camera", "time", "shoes"):
+        assert back.records[name].equals(folder.records.filter(live)[name]), name
+    paths = [back.image_path(path).resolve() for path in back.records["path"].to_pylist()]
+    assert paths == [folder.image_path(path).resolve() for path in folder.records.filter(live)["path"].to_pylist()]
+
+
+def test_rows_are_added_changed_and_removed(both):
+    _, copy = both
+    new = copy.add(np.eye(8, dtype=np.float32)[:2], [{"path": "x.png", "camera": "c9"}, {"path": "y.png"}], MODEL)
+    assert new.tolist() == [40, 41]  # 39 was there once
+    assert copy.update(new[:1], {"pid": "9", "hat": "red"}) == 1
+    row = copy.search(np.eye(8, dtype=np.float32)[:1], 1, ["camera=c9"])[0].rows[0]
+    assert (row["id"], row["pid"], row["hat"], row["path"]) == (40, "9", "red", "x.png")
+    again = MilvusGallery.open(copy.path)
+    assert "hat" in again.columns and again.about["next_id"] == 42
+    assert copy.remove(new) == 2 and len(copy) == 38
+    with pytest.raises(KeyError, match="id 40"):
+        copy.remove([0, 40])
+    with pytest.raises(ValueError, match="another model"):
+        copy.add(np.eye(8, dtype=np.float32)[:1], [{"path": "z.png"}], "sha256:b")
+    with pytest.raises(FileExistsError, match="overwrite"):
+        MilvusGallery.create(copy.path, copy.info)

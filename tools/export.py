@@ -1,0 +1,73 @@
+"""Embed images into a gallery: `python tools/export.py --weights RUN/best.safetensors --input FOLDER --output GALLERY`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from vitreid.processor.export import CORRUPT, DTYPES, FOLDER, export
+from vitreid.processor.sources import LAYOUTS
+from vitreid.tools.cli import run
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the tool's arguments."""
+    parser = argparse.ArgumentParser(
+        description="Embed images into a gallery. After an interruption run it again: it goes on, with the same result."
+    )
+    parser.add_argument("--weights", metavar="FILE", required=True, help="best.safetensors or last.pth of a run")
+    parser.add_argument(
+        "--input",
+        metavar="SOURCE",
+        required=True,
+        help="a folder of images; a CSV file with the column path (and pid, camera, view, time, tracklet, any others); a "
+        "CSV file with the columns video, frame, x, y, width, height; or DATASET:SPLIT, e.g. market1501:gallery",
+    )
+    parser.add_argument("--output", metavar="GALLERY", required=True, help="folder to make, or with --format a file")
+    parser.add_argument("--root", metavar="DIR", help="folder of the data sets, for DATASET:SPLIT")
+    parser.add_argument(
+        "--names", choices=LAYOUTS, help="files are called PID_cCAMERA…: take person and camera from the name"
+    )
+    parser.add_argument(
+        "--format", default=FOLDER, help="npz, parquet, csv, faiss or mat: one file in place of a gallery"
+    )
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the embeddings on disk")
+    parser.add_argument("--batch-size", metavar="N", type=int, default=256, help="images per pass through the model")
+    parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
+    parser.add_argument("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto")
+    parser.add_argument(
+        "--corrupt", choices=CORRUPT, default="error", help="stop at an image that cannot be read, or list and skip it"
+    )
+    parser.add_argument("--no-resume", action="store_true", help="begin anew, whatever an earlier run has done")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier gallery of that name")
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, export, return the exit status."""
+    args = get_parser().parse_intermixed_args(argv)
+    return run(lambda: export_images(args), args.traceback)
+
+
+def export_images(args: argparse.Namespace) -> None:
+    """Do what the arguments say."""
+    export(
+        args.weights,
+        args.input,
+        args.output,
+        root=args.root,
+        names=args.names,
+        format=args.format,
+        dtype=args.dtype,
+        batch_size=args.batch_size,
+        device=args.device,
+        precision=args.precision,
+        corrupt=args.corrupt,
+        resume=not args.no_resume,
+        overwrite=args.overwrite,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

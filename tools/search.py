@@ -1,0 +1,125 @@
+"""Find people in a gallery: `python tools/search.py --gallery GALLERY --weights RUN/best.safetensors --query IMAGE`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from vitreid.gallery import Gallery
+from vitreid.gallery.ann import INDEXES
+from vitreid.gallery.results import SearchResult
+from vitreid.gallery.sheet import contact_sheet
+from vitreid.processor.embedder import Embedder
+from vitreid.tools.cli import run
+
+COLUMNS = ("camera", "pid", "time", "tracklet", "path")  # of a record, as shown
+SAID = {"match": "found", "unknown": "unknown: nothing within the threshold", None: "the gallery has no threshold"}
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the tool's arguments."""
+    parser = argparse.ArgumentParser(description="Find the crops of a gallery that are most like an image.")
+    parser.add_argument(
+        "--gallery", metavar="GALLERY", required=True, help="folder, milvus:FILE.db or milvus:http://HOST:PORT"
+    )
+    parser.add_argument("--query", metavar="IMAGE", nargs="+", required=True, help="crops of people to look for")
+    parser.add_argument("--weights", metavar="FILE", required=True, help="the weights that the gallery was made with")
+    parser.add_argument("--topk", metavar="K", type=int, default=20, help="results per query")
+    parser.add_argument(
+        "--where",
+        metavar="CONDITION",
+        action="append",
+        default=[],
+        help="search only some records: camera=c1,c2 or camera!=c1 or 'time>=2026-01-31T08:00', any column; repeatable, all must hold",
+    )
+    parser.add_argument("--camera", metavar="NAME", help="the queries' camera, for a model that knows cameras")
+    parser.add_argument("--other-cameras", action="store_true", help="leave out what the queries' own --camera saw")
+    parser.add_argument("--rerank", action="store_true", help="order the nearest by k-reciprocal re-ranking")
+    parser.add_argument("--index", choices=("exact", *INDEXES), default=None, help="exact unless one of FAISS is named")
+    parser.add_argument("--json", action="store_true", help="print JSON rather than tables")
+    parser.add_argument("--sheet", metavar="FILE.png", help="make a picture of the queries and what was found")
+    parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
+    parser.add_argument("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto")
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, search, return the exit status."""
+    args = get_parser().parse_args(argv)
+    return run(lambda: search(args), args.traceback)
+
+
+def search(args: argparse.Namespace) -> None:
+    """Do what the arguments say."""
+    if args.other_cameras and args.camera is None:
+        raise ValueError("--other-cameras: which camera took the queries? Give --camera NAME")
+    embedder = Embedder(args.weights, device=args.device, precision=args.precision)
+    gallery = Gallery.open(args.gallery, embedder=embedder)
+    vectors = gallery.as_vectors(embedder(args.query, args.camera))
+    own = args.camera if args.other_cameras else None
+    try:
+        results = gallery.search(
+            vectors, args.topk, args.where, rerank=args.rerank, exclude_same_camera=own, index=args.index
+        )
+    except ImportError as error:  # an optional package; the message names it
+        raise ValueError(str(error)) from error
+    print(as_json(args.query, results) if args.json else as_text(args.query, results))
+    if args.sheet:
+        contact_sheet(args.sheet, list(zip(args.query, results, strict=True)), gallery.image_path)
+
+
+def as_json(queries: Sequence[str], results: Sequence[SearchResult]) -> str:
+    """Return a JSON list with an object per query."""
+    return json.dumps(
+        [{"query": query, **result.to_dict()} for query, result in zip(queries, results, strict=True)],
+        indent=1,
+        allow_nan=False,
+    )
+
+
+def as_text(queries: Sequence[str], results: Sequence[SearchResult]) -> str:
+    """Return a table per query, for people; columns of which nothing is known are left out."""
+    return "\n\n".join(_table(query, result) for query, result in zip(queries, results, strict=True))
+
+
+def _table(query: str, result: SearchResult) -> str:
+    limit = "" if result.threshold is None else f" (threshold {result.threshold:.4f})"
+    shown = [name for name in COLUMNS if any(row.get(name) not in (None, "") for row in result.rows)]
+    head = [
+        "",
+        "id",
+        "distance",
+        *(["score"] if result.scores is not None else []),
+        *(["match"] if limit else []),
+        *shown,
+    ]
+    lines = [head]
+    for rank, row in enumerate(result.rows):
+        figures = [f"{result.distances[rank]:.4f}"]
+        figures += [f"{result.scores[rank]:.4f}"] if result.scores is not None else []
+        figures += ["yes" if result.is_match[rank] else "no"] if result.is_match is not None else []
+        lines.append([str(rank + 1), str(row["id"]), *figures, *(_text(name, row.get(name)) for name in shown)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    said = SAID[result.verdict] if len(result) else "no record passes the conditions"
+    return "\n".join([f"{query}: {said}{limit}", *(table if len(result) else [])])
+
+
+def _text(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if name == "time" and abs(value) >= 1e8:  # since 1970; smaller ones are seconds of a recording
+        try:
+            return datetime.fromtimestamp(value, timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+        except (ValueError, OverflowError, OSError):
+            return str(value)
+    return str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
