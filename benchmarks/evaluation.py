@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from vitreid.benchmarks.cases import CASES, K1, K2, LAM, QUICK_CASES, Case, quick
 from vitreid.benchmarks.checkouts import Checkout, compile_ranks
-from vitreid.benchmarks.contestants import FLOOR, OURS, PEERS
+from vitreid.benchmarks.contestants import CONTESTANTS, FLOOR, OURS, PEERS
 from vitreid.benchmarks.features import DIM
 from vitreid.benchmarks.hardware import describe_hardware
 from vitreid.benchmarks.problems import write_problem
@@ -39,6 +39,11 @@ def get_parser() -> argparse.ArgumentParser:
     for name in PEERS:
         parser.add_argument(f"--{name}", metavar="DIR", type=Path, help=f"checkout of {name}")
     parser.add_argument("--cases", metavar="NAMES", help=f"some of {','.join(CASES)}; all unless --quick")
+    parser.add_argument(
+        "--contestants",
+        metavar="NAMES",
+        help="measure these beside floor and vitreid, e.g. 'TransReID,fast-reid jaccard'",
+    )
     parser.add_argument(
         "--rounds", type=int, help=f"measurements of each, {ROUNDS} if not given ({QUICK_ROUNDS} if quick)"
     )
@@ -96,10 +101,18 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise ValueError(f"--data: no folder {args.data}; give the folder that holds market1501, or leave it out")
     if args.json and (args.json.is_dir() or not args.json.absolute().parent.is_dir()):
         raise ValueError(f"--json: {args.json} is a folder, or lies in none; give a file in an existing folder")
+    known = sorted({name for group in CONTESTANTS.values() for name in group})
+    if unknown := sorted(set(names_of(args.contestants) or ()) - set(known)):
+        raise ValueError(f"--contestants: unknown name {unknown[0]!r}; choose from {','.join(known)}")
     for name, peer in PEERS.items():
         folder = getattr(args, name)
         if folder and not (folder / peer.marker).is_file():
             raise ValueError(f"--{name}: {folder} holds no {peer.marker}; give the root folder of its checkout")
+
+
+def names_of(text: str | None) -> frozenset[str] | None:
+    """Return the names in "a,b"; None if not given."""
+    return None if text is None else frozenset(name.strip() for name in text.split(",") if name.strip())
 
 
 def find_cases(names: str | None, is_quick: bool) -> list[Case]:
@@ -124,7 +137,8 @@ def make_setting(args: argparse.Namespace, folder: Path) -> Setting:
         if (given := getattr(args, name)) is None:
             continue
         checkouts[name] = Checkout(given.absolute())
-        if not peer.cython:
+        only = names_of(args.contestants)
+        if not peer.cython or (only is not None and not any("Cython" in contestant for contestant in only)):
             continue
         if args.quick:
             not_compiled[name] = "not compiled with --quick"
@@ -134,7 +148,8 @@ def make_setting(args: argparse.Namespace, folder: Path) -> Setting:
         except (RuntimeError, OSError) as error:
             not_compiled[name] = str(error)
     rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
-    return Setting(args.device, rounds, checkouts, not_compiled, in_fresh_process(args.limit))
+    only = names_of(args.contestants)
+    return Setting(args.device, rounds, checkouts, not_compiled, in_fresh_process(args.limit), only)
 
 
 def run_cases(

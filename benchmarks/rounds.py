@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from vitreid.benchmarks.checkouts import Checkout
-from vitreid.benchmarks.contestants import CONTESTANTS, FLOOR, Contestant
+from vitreid.benchmarks.contestants import CONTESTANTS, FLOOR, OURS, Contestant
 from vitreid.benchmarks.hardware import available_memory
 from vitreid.benchmarks.worker import Job, Measurement
 
@@ -44,6 +44,7 @@ class Setting:
         checkouts: peer -> its checkout; those not given are absent.
         not_compiled: peer -> why its Cython part is not there.
         measure: carries out one job.
+        only: the contestants to measure beside floor and vitreid; None = all.
     """
 
     device: str
@@ -51,6 +52,7 @@ class Setting:
     checkouts: dict[str, Checkout]
     not_compiled: dict[str, str]
     measure: Measure
+    only: frozenset[str] | None = None
 
 
 def compare(setting: Setting, job: Job, size: tuple[int, int], names: tuple[str, ...] | None = None) -> list[Row]:
@@ -61,7 +63,7 @@ def compare(setting: Setting, job: Job, size: tuple[int, int], names: tuple[str,
         size: number of queries and of gallery images.
     """
     contestants = CONTESTANTS[job.task]
-    rows = [Row(name) for name in names or contestants]
+    rows = [Row(name) for name in names or contestants if setting.only is None or name in {FLOOR, OURS, *setting.only}]
     for row in rows:
         row.skipped = reason_to_skip(contestants[row.contestant], setting, num_pairs(job.task, size), sum(size))
     for _ in range(setting.rounds):

@@ -1,5 +1,6 @@
 """Images (+ camera, view) -> embeddings."""
 
+from .attention import attention_rollout, has_attention
 from .build import build_model, build_spec
 from .deploy import is_deploy, load_deploy, save_deploy
 from .load import load_weights
@@ -13,8 +14,10 @@ __all__ = [
     "LoadReport",
     "ModelSpec",
     "ReidModel",
+    "attention_rollout",
     "build_model",
     "build_spec",
+    "has_attention",
     "is_deploy",
     "load_deploy",
     "load_weights",

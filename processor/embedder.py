@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,7 +20,7 @@ from torch import Tensor
 from .. import __version__
 from ..datasets import Batch, Preprocess, name_rows, read_image
 from ..datasets.decode import resize
-from ..model import ReidModel
+from ..model import ReidModel, attention_rollout, has_attention
 from .build import place
 from .device import PRECISIONS, pick_device, pick_precision
 from .extract import EmbedSettings, embed_batch
@@ -102,6 +102,17 @@ class Embedder:
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             version=__version__,
         )
+
+    @property
+    def attention(self) -> Callable[[Any, str | None], np.ndarray] | None:
+        """A function: image, camera -> (h, w) shares of the patches in the embedding; None if the model has no attention."""
+        return self._attention if has_attention(self._model) else None
+
+    def _attention(self, image: Any, camera: str | None = None) -> np.ndarray:
+        planes = torch.from_numpy(self.planes(image)[None]).to(self.device)
+        camids = self._rows["cameras"]([camera]).to(self.device)
+        with self._lock:
+            return attention_rollout(self._model, self.preprocess.normalise(planes), camids)[0].cpu().numpy()
 
     def __call__(self, images: Any, cameras: str | Sequence[str | None] | None = None) -> np.ndarray:
         """Return the embeddings of one image or of a list of them.

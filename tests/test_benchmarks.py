@@ -103,6 +103,12 @@ def test_contestants_take_turns_and_one_that_fails_is_not_asked_again():
     assert "too tired" in format_table(rows, "cpu")
 
 
+def test_only_chosen_contestants_stand_beside_floor_and_ours():
+    setting = Setting("cpu", 1, {}, {}, lambda job: Measurement(1.0), frozenset({"OML"}))
+    rows = compare(setting, Job("ranking", FLOOR, ""), (12, 60))
+    assert [row.contestant for row in rows] == [FLOOR, OURS, "OML"]
+
+
 def test_a_peer_that_would_not_fit_is_skipped(monkeypatch, tmp_path):
     monkeypatch.setattr(rounds, "available_memory", lambda: 2**30)
     setting = Setting("cpu", 1, {"transreid": Checkout(tmp_path)}, {}, measure)
@@ -158,6 +164,7 @@ def test_quick_cases_are_small_and_have_no_bars():
     ("words", "message"),
     [
         (["--rounds", "0"], "--rounds: 1 or more"),
+        (["--contestants", "TransRID"], "--contestants: unknown name 'TransRID'; choose from OML,TransReID"),
         (["--limit", "0"], "--limit: seconds above 0"),
         (["--seed", "-1"], "--seed: 0 or more"),
         (["--cases", "market,nonsense"], "unknown case 'nonsense'; choose from market,"),

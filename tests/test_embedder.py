@@ -166,6 +166,13 @@ def test_a_gallery_is_told_what_made_its_embeddings(embedder):
     assert info.preprocess["size"] == [32, 16] and info.embed["flip"]
 
 
+def test_attention_covers_the_patches_and_knows_the_camera(embedder, files):
+    weights = embedder.attention(files[0], None)
+    height, width = embedder.preprocess.size
+    assert weights.shape == (height // 16, width // 16)
+    assert weights.sum() == pytest.approx(1, abs=1e-5)
+
+
 def test_threads_do_not_disturb_each_other(embedder, files):
     expected = [embedder(path) for path in files]
     with ThreadPoolExecutor(8) as pool:
