@@ -30,9 +30,10 @@ def fit_pca(
         dim: values per row, below the present dimension.
         sample: rows that the directions are found on, drawn with `seed`.
     Raises:
-        ValueError: `dim` does not fit the gallery, or it is projected or int8 already.
+        ValueError: `dim` does not fit the gallery, it is projected or int8 already, or `output` is the gallery itself.
         FileExistsError: the output is not empty, and not to be replaced.
     """
+    gallery.check_output(output)
     _check_dim(gallery, dim)
     rng = np.random.default_rng(seed)
     positions = np.flatnonzero(gallery.is_live)
@@ -42,9 +43,8 @@ def fit_pca(
     if gallery.info.threshold is not None:
         log.warning("%s: the threshold does not hold for projected embeddings and is left out; calibrate again", output)
     info = replace(gallery.info, dimension=dim, threshold=None)
-    smaller = Gallery.create(output, info, overwrite, projection)
-    _fill(smaller, gallery, (projection(gallery.info.decode(rows)) for rows in live_rows(gallery)))
-    return smaller
+    parts = (projection(gallery.info.decode(rows)) for rows in live_rows(gallery))
+    return Gallery.build(output, info, lambda smaller: _fill(smaller, gallery, parts), overwrite, projection)
 
 
 def _check_dim(gallery: Gallery, dim: int) -> None:
@@ -73,9 +73,10 @@ def to_int8(gallery: Gallery, output: str | Path, *, overwrite: bool = False) ->
     Queries stay floats. The threshold is kept: the distances move by less than the rounding.
 
     Raises:
-        ValueError: it is int8 already, or empty.
+        ValueError: it is int8 already, or empty, or `output` is the gallery itself.
         FileExistsError: the output is not empty, and not to be replaced.
     """
+    gallery.check_output(output)
     if gallery.info.dtype == "int8" or not len(gallery):
         raise ValueError(
             f"{gallery.path} is {'int8 already' if len(gallery) else 'empty'}; there is nothing to convert"
@@ -83,9 +84,8 @@ def to_int8(gallery: Gallery, output: str | Path, *, overwrite: bool = False) ->
     largest = np.max([np.abs(rows).max(0) for rows in live_rows(gallery) if len(rows)], axis=0).astype(np.float32)
     scale = np.where(largest > 0, largest, 1) / 127
     info = replace(gallery.info, dtype="int8", scale=tuple(scale.tolist()))
-    smaller = Gallery.create(output, info, overwrite, gallery.projection)
-    _fill(smaller, gallery, (gallery.info.decode(rows) for rows in live_rows(gallery)))
-    return smaller
+    parts = (gallery.info.decode(rows) for rows in live_rows(gallery))
+    return Gallery.build(output, info, lambda smaller: _fill(smaller, gallery, parts), overwrite, gallery.projection)
 
 
 def _fill(target: Gallery, source: Gallery, parts: Iterator[np.ndarray]) -> None:

@@ -19,6 +19,7 @@ from .results import pair_distances
 BLOCK_ELEMENTS = 2**22  # products, and converted values, held at once: 16 MiB of float32 each
 BLOCK_BYTES = 2**26  # rows of the memory map looked at at once
 GROUP = 1024  # queries that share a pass over the gallery
+LARGEST = 1e15  # of a query's values: the sum of their squares is finite in float32
 KEEP_BYTES = 3 * 2**27  # 384 MiB: of a larger gallery no page stays in this process once it was read
 SPARSE = 8  # if at most one row in SPARSE passes the filters, only those rows are read
 CROWDED = 8  # candidates per wanted neighbour above which a block is looked at more closely
@@ -26,10 +27,14 @@ PAIR_ELEMENTS = 2**20  # values of the pairs measured at once, 8 MiB of float64
 
 
 class Hits(NamedTuple):
-    """The neighbours of one query, nearest first: positions (k,) int64 in the gallery, and distances (k,) float32."""
+    """The neighbours of one query: positions (k,) int64 in the gallery, and distances (k,) float32.
+
+    They are nearest first; where they were re-ranked, `nearest` is the least distance of all that were looked at.
+    """
 
     positions: np.ndarray
     distances: np.ndarray
+    nearest: float | None = None
 
 
 class Block(NamedTuple):
@@ -62,7 +67,7 @@ class ExactIndex:
         """Return the `topk` nearest rows of each query, fewer if fewer pass; equal distances are in gallery order.
 
         Args:
-            queries: (Q, D) float32, finite.
+            queries: (Q, D) float32, no value beyond LARGEST.
             mask: (N,) bool, the rows that may be found; None = all.
         """
         return [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,28 @@ def export_as(gallery: Gallery, path: str | Path, format: str) -> Path:
     """
     if format not in FORMATS:
         raise ValueError(f"format: unknown format {format!r}; choose from {', '.join(sorted(FORMATS))}")
+    check_columns(gallery.columns, format)
     path = Path(path).expanduser()
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; make it first")
     write = FORMATS[format]
     write_atomically(path, lambda temporary: write(gallery, temporary))
     return path
+
+
+def check_columns(columns: Iterable[str], format: str) -> None:
+    """Raise ValueError, which names the column and the format, if the format cannot hold a column of that name."""
+    taken = TAKEN.get(format, ())
+    for name in columns:
+        if name in taken:
+            raise ValueError(
+                f"records: the format {format} uses the name {name!r} itself; rename the column, or choose the format csv"
+            )
+        if format == "mat" and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,30}", name):
+            raise ValueError(
+                f"records: the format mat has no place for a column {name!r}: MATLAB's names are up to 31 letters, digits "
+                "and underscores, a letter first; rename the column, or choose the format csv"
+            )
 
 
 def _parts(gallery: Gallery) -> Iterator[tuple[np.ndarray, pa.Table]]:
@@ -61,10 +78,6 @@ def _rows(gallery: Gallery) -> np.ndarray:
 def _columns(gallery: Gallery) -> dict[str, np.ndarray]:
     """Return the live records as arrays: missing text is empty, a missing number NaN."""
     records = pa.concat_tables(list(live_records(gallery)))
-    if "embeddings" in records.column_names:
-        raise ValueError(
-            "records: a column is called 'embeddings', as the embeddings are; choose the format parquet or csv"
-        )
     return {name: _as_array(records[name]) for name in records.column_names}
 
 
@@ -89,10 +102,6 @@ def _write_mat(gallery: Gallery, path: Path) -> None:
         name: values.astype(object) if values.dtype.kind == "U" else values
         for name, values in _columns(gallery).items()
     }
-    if wrong := [name for name in columns if not (name.isidentifier() and name[0].isalpha() and len(name) <= 31)]:
-        raise ValueError(
-            f"records: MATLAB has no variable called {wrong[0]!r}; rename the column, or use another format"
-        )
     rows = _rows(gallery).astype(np.float32)
     if rows.nbytes >= 2**31:
         raise ValueError(
@@ -105,8 +114,6 @@ def _write_mat(gallery: Gallery, path: Path) -> None:
 def _write_parquet(gallery: Gallery, path: Path) -> None:
     """The records with one more column, `embedding`: a list of D float32."""
     kind = pa.list_(pa.float32(), gallery.info.dimension)
-    if "embedding" in gallery.columns:
-        raise ValueError("records: a column is called 'embedding', as that of the embeddings; use another format")
     writer = None
     for rows, records in _parts(gallery):
         values = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), type=kind)
@@ -157,4 +164,9 @@ FORMATS: dict[str, Callable[[Gallery, Path], None]] = {
     "csv": _write_csv,
     "faiss": _write_faiss,
     "mat": _write_mat,
+}
+TAKEN = {  # names that no column of records can have
+    "npz": ("embeddings", "file", "allow_pickle"),  # the latter two are arguments of numpy.savez
+    "parquet": ("embedding",),
+    "mat": ("embeddings",),
 }

@@ -12,7 +12,7 @@ import pyarrow as pa
 from . import vectors
 from .queries import check_fingerprint
 from .store import Gallery
-from .swap import new_folder, swap_in
+from .swap import replacement
 from .table import CORE, with_ids
 
 
@@ -77,6 +77,7 @@ def compact(gallery: Gallery) -> int:
     """Rewrite the folder without the removed rows, ids unchanged; return how many rows were dropped.
 
     The new folder is written beside the old one, which it replaces when complete: twice the space is needed meanwhile.
+    Other files in the folder, such as the images, stay there.
 
     Raises:
         BlockingIOError: another process is writing.
@@ -85,16 +86,14 @@ def compact(gallery: Gallery) -> int:
     with gallery.lock:
         gallery.refresh()
         dropped = len(gallery.state.removed)
-        folder = new_folder(gallery.path)
-        copy_into(folder, gallery)
-        gallery.lock.extend(folder)
-        swap_in(gallery.path)
+        with replacement(gallery.path, gallery.lock) as folder:
+            copy_into(folder, gallery)
         gallery.reload()
     return dropped
 
 
 def copy_into(folder: Path, gallery: Gallery) -> None:
-    """Write the live rows, and everything else, into an empty folder."""
+    """Write the live rows, and all else that is the gallery's own, into an empty folder."""
     copy = Gallery.create(folder, gallery.info, projection=gallery.projection)
     copy.append(live_rows(gallery), list(live_records(gallery)))
     copy.commit(replace(copy.state, next_id=gallery.state.next_id))

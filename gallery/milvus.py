@@ -43,7 +43,8 @@ class MilvusGallery:
     """Embeddings and records in two collections of a Milvus: the rows, and one row that says what they are.
 
     A filter or a search gives what the folder gallery gives: exactly, with the index "FLAT"; within its recall with another.
-    Adding is not one step as in a folder: after a crash some of the rows may be there.
+    Adding is not one step as in a folder: after a crash some of the rows may be there. There is no lock: let one program
+    write at a time.
     """
 
     def __init__(self, path: str, embedder: Callable[..., np.ndarray] | None = None) -> None:
@@ -148,8 +149,11 @@ class MilvusGallery:
         rows.close()
 
     def select(self, columns: Sequence[str]) -> pa.Table:
-        """Return some columns of the records, in the order of the ids."""
-        return self.records.select(list(columns))
+        """Return some columns of the records, in the order of the ids; no others are fetched."""
+        fields = list(dict.fromkeys(["id", *columns]))
+        rows = sorted((row for rows in self.batches(fields) for row in rows), key=lambda row: row["id"])
+        schema = pa.schema([self.schema.field(name) for name in columns])
+        return pa.Table.from_pylist([{name: row.get(name) for name in columns} for row in rows], schema)
 
     def positions(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return where these ids are in `ids`, `embeddings` and `records`; raise KeyError if one is not there."""
@@ -175,13 +179,28 @@ class MilvusGallery:
         return Path(self.about["root"]) / path
 
     def add(self, embeddings: np.ndarray, records: table.Rows, model: str) -> np.ndarray:
-        """Add rows; arguments, result and errors as `Gallery.add`."""
+        """Add rows; arguments, result and errors as `Gallery.add`, but for the lock.
+
+        Raises:
+            ValueError: another program is adding rows at the same time; nothing is added.
+        """
+        self.refresh()
         check_fingerprint(self.info.model, model, f"the embeddings to add to {self.path}")
         vectors = check_queries(embeddings, self.info.dimension, 1)
         rows = table.as_records(records, len(vectors))
         ids = np.arange(self.about["next_id"], self.about["next_id"] + len(vectors))
+        self._check_free(ids)
         self.insert(table.with_ids(rows, ids), vectors)
         return ids
+
+    def _check_free(self, ids: np.ndarray) -> None:
+        for start in range(0, len(ids), BATCH):
+            some = ids[start : start + BATCH].tolist()
+            if taken := sorted(row["id"] for row in self.client.get(self.name, ids=some, output_fields=["id"])):
+                raise ValueError(
+                    f"{self.path} has a row {taken[0]} already, which was to be given to a new row: another program is "
+                    "writing; let one write at a time, and add these rows again when it is done"
+                )
 
     def insert(self, records: pa.Table, vectors: np.ndarray) -> None:
         """Add records (n), which have their ids, with their float32 vectors (n, D)."""
@@ -209,6 +228,7 @@ class MilvusGallery:
         """Set columns of some records; as `Gallery.update`."""
         if "id" in values or ("path" in values and values["path"] is None):
             raise ValueError("update: ids stay as they are, and every record needs a path")
+        self.refresh()
         rows = self._get(np.unique(np.asarray(ids, np.int64)), ["*"])
         found = pa.Table.from_pylist([{**row, "vector": None} for row in rows], self.schema)
         changed = table.changed(found, np.ones(len(rows), bool), values)
@@ -223,6 +243,7 @@ class MilvusGallery:
         """Replace threshold, preprocess or embed of `info`; as `Gallery.set_info`."""
         if unknown := sorted(set(values) - {"threshold", "preprocess", "embed"}):
             raise ValueError(f"set_info: cannot change {', '.join(unknown)}; choose from embed, preprocess, threshold")
+        self.refresh()
         self.info = replace(self.info, **values)
         self._save(info=self.info.to_dict())
 
@@ -301,7 +322,9 @@ class MilvusGallery:
                 yield Hits(ids[order], distances[order]), vectors[order]
 
     def _result(self, hits: Hits, limit: float | None, scores: np.ndarray | None) -> SearchResult:
-        return SearchResult(hits.positions, hits.distances, limit, scores, lambda: self.rows_of(hits.positions))
+        return SearchResult(
+            hits.positions, hits.distances, limit, scores, lambda: self.rows_of(hits.positions), hits.nearest
+        )
 
     def _get(self, ids: Sequence[int] | np.ndarray, fields: list[str]) -> list[dict[str, Any]]:
         """Return fields of the rows with these ids, in the order of the ids; raise KeyError if one is not there."""
@@ -323,7 +346,7 @@ def from_folder(source: Gallery, path: str, overwrite: bool = False, index: str 
     """Copy the live rows of a gallery, with their ids, to a new Milvus gallery; float16 and int8 become float32."""
     check_types(source.records.schema)
     target = MilvusGallery.create(path, source.info, overwrite, index)
-    target._save(root=str(source.path), next_id=int(source.ids[-1]) + 1 if len(source.ids) else 0)
+    target._save(root=str(source.path), next_id=source.state.next_id)
     positions = np.flatnonzero(source.is_live)
     for start in range(0, len(positions), BATCH):
         some = positions[start : start + BATCH]
@@ -334,15 +357,18 @@ def from_folder(source: Gallery, path: str, overwrite: bool = False, index: str 
 def to_folder(source: MilvusGallery, path: str | Path, overwrite: bool = False) -> Gallery:
     """Copy a Milvus gallery to a new gallery folder; the rows get new ids, in the order of the old ones."""
     records, vectors = source._all(["*"])
-    target = Gallery.create(path, source.info, overwrite)
+    folder = Path(path).expanduser().resolve()
     places = [
-        os.path.relpath(source.image_path(name), target.path) if not os.path.isabs(name) else name
+        os.path.relpath(source.image_path(name), folder) if not os.path.isabs(name) else name
         for name in records["path"].to_pylist()
     ]
     records = records.drop_columns(["id"]).set_column(0, "path", pa.array(places, pa.string()))
-    if len(vectors):
-        target.add(vectors, records, source.info.model)
-    return target
+
+    def fill(target: Gallery) -> None:
+        if len(vectors):
+            target.add(vectors, records, source.info.model)
+
+    return Gallery.build(folder, source.info, fill, overwrite)
 
 
 def connect(path: str, create: bool = False) -> tuple[Any, str]:

@@ -25,16 +25,24 @@ def pool_tracklets(gallery: Gallery, output: str | Path, how: str = "mean", over
         how: "mean", or "quality": weighted by the column `quality` (0 or more) if the records have it, else by how well
             a crop agrees with its tracklet, the cosine to the plain mean, so that strays count less.
     Raises:
-        ValueError: `how` is unknown, there is no row, or a quality is negative or missing.
+        ValueError: `how` is unknown, there is no row, a quality is negative or missing, or `output` is the gallery itself.
         FileExistsError: the output is not empty, and not to be replaced.
     """
     if how not in ("mean", "quality"):
         raise ValueError(f"how: unknown pooling {how!r}; choose from mean, quality")
+    gallery.check_output(output)
     if not len(gallery):
         raise ValueError(f"{gallery.path} is empty; there is nothing to pool")
     groups = _tracklets(gallery)
     quality = _qualities(gallery, groups) if how == "quality" else None
-    pooled = Gallery.create(output, gallery.info, overwrite, gallery.projection)
+
+    def fill(pooled: Gallery) -> None:
+        _fill(pooled, gallery, groups, quality)
+
+    return Gallery.build(output, gallery.info, fill, overwrite, gallery.projection)
+
+
+def _fill(pooled: Gallery, gallery: Gallery, groups: list[np.ndarray], quality: np.ndarray | None) -> None:
     records = gallery.records.drop_columns([name for name in ("id", "num_images") if name in gallery.columns])
     with pooled.lock:
         for start in range(0, len(groups), PART):
@@ -45,7 +53,6 @@ def pool_tracklets(gallery: Gallery, output: str | Path, how: str = "mean", over
             chosen = records.take(closest).append_column("num_images", sizes)
             ids = np.arange(start, start + len(part))
             pooled.append(pooled.info.encode(np.stack([vector for vector, _ in found])), [with_ids(chosen, ids)])
-    return pooled
 
 
 def _pool(rows: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, int]:

@@ -46,6 +46,7 @@ class SearchResult:
         threshold: the largest distance that still means the same person; None = not calibrated.
         scores: (k,) float32 ascending distances of the re-ranking, None without.
         look_up: reads the k records; called once, when they are first asked for.
+        nearest: the least distance of all that were re-ranked, which may be of none of the k; None = that of the k.
     """
 
     ids: np.ndarray
@@ -53,6 +54,7 @@ class SearchResult:
     threshold: float | None = None
     scores: np.ndarray | None = None
     look_up: Callable[[], list[dict[str, Any]]] = field(default=list, repr=False)
+    nearest: float | None = None
 
     def __len__(self) -> int:
         """Return k, which is less than was asked for where fewer records pass the filters."""
@@ -77,10 +79,20 @@ class SearchResult:
 
     @property
     def verdict(self) -> str | None:
-        """Return "match" if a record is within the threshold, "unknown" if none is, None without a threshold."""
+        """Return "match" if a record is within the threshold, "unknown" if none is, None without a threshold.
+
+        After re-ranking that record may have been ranked below the k: see `is_cut`.
+        """
         if self.is_match is None:
             return None
-        return MATCH if self.is_match.any() else UNKNOWN
+        return MATCH if self.is_match.any() or self.is_cut else UNKNOWN
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a record is within the threshold, but re-ranking put all such below the k."""
+        if self.threshold is None or self.nearest is None or (self.is_match is not None and self.is_match.any()):
+            return False
+        return bool(np.float32(self.nearest) <= round_down(self.threshold))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain types, fit for JSON."""

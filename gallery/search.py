@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from ..evaluation import k_reciprocal
 from .ann import INDEXES, FaissIndex
-from .exact import ExactIndex, Hits
+from .exact import LARGEST, ExactIndex, Hits
 from .results import SearchResult, limit_of
 from .where import Where
 
@@ -108,6 +108,11 @@ def check_queries(queries: np.ndarray, dimension: int, topk: int) -> np.ndarray:
         raise ValueError(f"queries: expected (n, {dimension}), the gallery's dimension, got shape {queries.shape}")
     if not np.isfinite(queries).all():
         raise ValueError("queries: an embedding holds NaN or infinite values")
+    if (largest := np.abs(queries).max(initial=0)) > LARGEST:
+        raise ValueError(
+            f"queries: an embedding holds the value {largest:g}, accepted are values up to {LARGEST:g}; "
+            "search with what the gallery's model returns, or scale it to unit length"
+        )
     if isinstance(topk, bool) or not isinstance(topk, int | np.integer) or topk < 1:
         raise ValueError(f"topk: 1 or more results, got {topk!r}")
     return queries
@@ -161,7 +166,10 @@ def by_camera(cameras: str | Sequence[str | None] | None, count: int) -> Iterato
 def reranked(
     query: np.ndarray, vectors: np.ndarray, hits: Hits, topk: int, metric: str, options: Mapping[str, Any]
 ) -> tuple[Hits, np.ndarray]:
-    """Return the best `topk` of the hits (k,), and the scores (k,), by what query (D,) and vectors (k, D) share."""
+    """Return the best `topk` of the hits (k,), and their scores, by what query (D,) and vectors (k, D) share.
+
+    The hits returned know the distance of the nearest, which may not be among them.
+    """
     if len(vectors) < 2:
         return hits, hits.distances
     if metric == "cosine":
@@ -171,10 +179,10 @@ def reranked(
     k1, k2 = (min(options[name], len(vectors)) for name in ("k1", "k2"))
     scores = k_reciprocal(query[None], vectors, k1=k1, k2=k2, lam=options["lam"])[0].numpy()
     order = np.lexsort((hits.distances, scores))[:topk]
-    return Hits(hits.positions[order], hits.distances[order]), scores[order]
+    return Hits(hits.positions[order], hits.distances[order], float(hits.distances.min())), scores[order]
 
 
 def as_result(gallery: Gallery, hits: Hits, limit: float | None, scores: np.ndarray | None) -> SearchResult:
     """Return the hits with their ids, and with records that are read when asked for."""
     ids = gallery.ids[hits.positions]
-    return SearchResult(ids, hits.distances, limit, scores, lambda: gallery.rows_at(hits.positions))
+    return SearchResult(ids, hits.distances, limit, scores, lambda: gallery.rows_at(hits.positions), hits.nearest)

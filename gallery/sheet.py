@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 
 from ..model.files import write_atomically
 from .results import SearchResult
+from .web.images import load_image, read_pixels
+from .web.refused import Refused
 
 CROP = (192, 96)  # height and width of a crop, pixels; others are fitted into it
 FRAME, LINE, GAP = 4, 16, 6  # pixels: frame width, height of a line of text, space between tiles
@@ -60,18 +62,20 @@ def _band(
 ) -> np.ndarray:
     matches = [None] * len(result) if result.is_match is None else result.is_match.tolist()
     verdict = {"match": "match", "unknown": "unknown person"}.get(result.verdict or "", "")
-    tiles = [_tile(query, BLUE, ["query", verdict, "" if pid is None else f"pid {pid}"])]
+    shown = query if isinstance(query, np.ndarray) else _read(Path(query), {})
+    tiles = [_tile(shown, BLUE, ["query", verdict, "" if pid is None else f"pid {pid}"])]
     for row, distance, is_match in zip(result.rows, result.distances.tolist(), matches, strict=True):
         camera = "" if row.get("camera") is None else str(row["camera"])
         about = "" if row.get("pid") is None else f"pid {row['pid']}"
-        tiles.append(_tile(locate(row["path"]), frame_color(row, is_match, pid), [f"{distance:.3f}", camera, about]))
+        crop = _read(locate(row["path"]), row)
+        tiles.append(_tile(crop, frame_color(row, is_match, pid), [f"{distance:.3f}", camera, about]))
     lines = [tiles[start : start + MOST_COLUMNS + 1] for start in range(0, len(tiles), MOST_COLUMNS + 1)]
     width = max(sum(tile.shape[1] for tile in line) for line in lines)
     return np.concatenate([_padded(np.concatenate(line, 1), width) for line in lines])
 
 
-def _tile(image: str | Path | np.ndarray, color: tuple[int, int, int], texts: list[str]) -> np.ndarray:
-    """Return a framed crop above lines of text, (height, width, 3) BGR, white all round."""
+def _tile(image: np.ndarray | None, color: tuple[int, int, int], texts: list[str]) -> np.ndarray:
+    """Return a framed crop (RGB) above lines of text, (height, width, 3) BGR, white all round."""
     height, width = CROP
     tile = np.full((height + 2 * FRAME + 3 * LINE + GAP, width + 2 * FRAME + GAP, 3), WHITE, np.uint8)
     cv2.rectangle(tile, (0, 0), (width + 2 * FRAME - 1, height + 2 * FRAME - 1), color, -1)
@@ -82,13 +86,13 @@ def _tile(image: str | Path | np.ndarray, color: tuple[int, int, int], texts: li
     return tile
 
 
-def _fitted(image: str | Path | np.ndarray) -> np.ndarray:
-    """Return the image inside CROP, its proportions kept; an empty crop that says so if it cannot be read."""
+def _fitted(image: np.ndarray | None) -> np.ndarray:
+    """Return the RGB image inside CROP, BGR, its proportions kept; an empty crop that says so if there is none."""
     canvas = np.full((*CROP, 3), 225, np.uint8)
-    pixels = image[..., ::-1] if isinstance(image, np.ndarray) else _read(Path(image))
-    if pixels is None:
+    if image is None:
         cv2.putText(canvas, "no image", (20, CROP[0] // 2), FONT, FONT_SIZE, BLACK, 1, cv2.LINE_AA)
         return canvas
+    pixels = image[..., ::-1]
     factor = min(CROP[0] / pixels.shape[0], CROP[1] / pixels.shape[1])
     size = max(1, round(pixels.shape[1] * factor)), max(1, round(pixels.shape[0] * factor))
     resized = cv2.resize(
@@ -99,11 +103,11 @@ def _fitted(image: str | Path | np.ndarray) -> np.ndarray:
     return canvas
 
 
-def _read(path: Path) -> np.ndarray | None:
+def _read(path: Path, record: Mapping[str, Any]) -> np.ndarray | None:
+    """Return a record's image or its box in a video, RGB; None if it cannot be read."""
     try:
-        content = np.frombuffer(path.read_bytes(), np.uint8)
-        return cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
-    except (OSError, cv2.error):
+        return read_pixels(load_image(path, record))
+    except Refused:
         return None
 
 

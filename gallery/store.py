@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import reduce
 from itertools import chain
@@ -16,17 +17,15 @@ import pyarrow.compute as pc
 from . import table, vectors
 from .info import FILE as INFO_FILE
 from .info import GalleryInfo, State
-from .lock import FILE as LOCK_FILE
 from .lock import WriterLock
-from .projection import FILE as PROJECTION_FILE
 from .projection import Projection
 from .queries import as_vectors, check_fingerprint
-from .swap import new_folder, recover, swap_in
+from .swap import OWN, clear, recover, replacement
 
 if TYPE_CHECKING:
     from .results import SearchResult, Verdict
 
-FILES = (vectors.FILE, table.FILE, PROJECTION_FILE, INFO_FILE)
+EXPORTED = ("export.json", "skipped.txt")  # what tools/export.py says of the rows
 Embed = Callable[..., np.ndarray]  # images -> (n, D); has a `fingerprint`
 
 
@@ -56,7 +55,7 @@ class Gallery:
         """Make an empty gallery.
 
         Args:
-            overwrite: replace the gallery that is there.
+            overwrite: replace the gallery that is there; other files in its folder, such as images, stay.
             projection: what embeddings and queries are to go through; see `fit_pca`.
         Raises:
             FileExistsError: something is there, and it is no gallery or is not to be replaced.
@@ -65,12 +64,38 @@ class Gallery:
         path = Path(path).expanduser().resolve()
         recover(path)
         path.mkdir(parents=True, exist_ok=True)
-        with WriterLock(path):
+        with WriterLock(path) as lock:
             if _is_replaced(path, overwrite):
-                _make_empty(new_folder(path), info, projection)
-                swap_in(path)
+                with replacement(path, lock) as folder:
+                    _make_empty(folder, info, projection)
+                    _forget_export(path)
             else:
                 _make_empty(path, info, projection)
+        return cls(path)
+
+    @classmethod
+    def build(
+        cls,
+        path: str | Path,
+        info: GalleryInfo,
+        fill: Callable[[Gallery], object],
+        overwrite: bool = False,
+        projection: Projection | None = None,
+    ) -> Gallery:
+        """Make a gallery and fill it; it takes its place, and an earlier gallery goes, once `fill` has returned.
+
+        Args:
+            fill: adds the rows to the empty gallery that it is given.
+            path, info, overwrite, projection: as for `create`, with the same errors.
+        """
+        path = Path(path).expanduser().resolve()
+        recover(path)
+        path.mkdir(parents=True, exist_ok=True)
+        with WriterLock(path) as lock:
+            _is_replaced(path, overwrite)
+            with replacement(path, lock) as folder:
+                fill(cls.create(folder, info, projection=projection))
+                _forget_export(path)
         return cls(path)
 
     @classmethod
@@ -197,8 +222,7 @@ class Gallery:
             BlockingIOError: another process is writing.
             OSError: the disk is full; the gallery is as it was.
         """
-        with self.lock:
-            self.refresh()
+        with self._writing():
             check_fingerprint(self.info.model, model, f"the embeddings to add to {self.path}")
             rows = self._encoded(embeddings)
             ids = np.arange(self.state.next_id, self.state.next_id + len(rows))
@@ -224,6 +248,14 @@ class Gallery:
             self._write_records(chain(self.batches(), records), schema, state)
             self.commit(state)
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Keep other writers out, and see what earlier ones have left."""
+        with self.lock:
+            clear(self.path)
+            self.refresh()
+            yield
+
     def commit(self, state: State) -> None:
         """Make `state` the gallery's; within `with self.lock`."""
         state.write(self.path)
@@ -235,8 +267,7 @@ class Gallery:
         Raises:
             ValueError: an id is not in the gallery; nothing is removed.
         """
-        with self.lock:
-            self.refresh()
+        with self._writing():
             gone = np.unique(np.asarray(ids, np.int64))
             self.positions(gone)
             removed = tuple(sorted({*self.state.removed, *gone.tolist()}))
@@ -251,8 +282,7 @@ class Gallery:
         """
         if "id" in values or ("path" in values and values["path"] is None):
             raise ValueError("update: ids stay as they are, and every record needs a path")
-        with self.lock:
-            self.refresh()
+        with self._writing():
             rows = np.zeros(self.state.count, bool)
             rows[self.positions(ids)] = True
             changed = table.changed(self._records.read(), rows, values)
@@ -268,8 +298,7 @@ class Gallery:
         """
         if unknown := sorted(set(values) - {"threshold", "preprocess", "embed"}):
             raise ValueError(f"set_info: cannot change {', '.join(unknown)}; choose from embed, preprocess, threshold")
-        with self.lock:
-            self.refresh()
+        with self._writing():
             self.commit(self.state.with_info(**values))
 
     def refresh(self) -> None:
@@ -284,6 +313,11 @@ class Gallery:
         while not self._try_load():
             pass
         self._table = self._ids = None
+
+    def check_output(self, path: str | Path) -> None:
+        """Raise ValueError if what is made of this gallery would be written over it."""
+        if Path(path).expanduser().resolve() == self.path:
+            raise ValueError(f"output: {self.path} is the gallery that is read; choose another folder")
 
     def project(self, rows: np.ndarray) -> np.ndarray:
         """Return embeddings as the model gives them (n, values before the projection) as (n, D); (n, D) is returned as it is.
@@ -382,10 +416,15 @@ def _is_replaced(path: Path, overwrite: bool) -> bool:
         if not overwrite:
             raise FileExistsError(f"{path} is a gallery already; open it, choose another folder, or overwrite it")
         return True
-    names = {LOCK_FILE, *(prefix + name + suffix for name in FILES for prefix, suffix in (("", ""), (".", ".tmp")))}
-    if strange := sorted({item.name for item in path.iterdir()} - names):
+    if strange := sorted({item.name for item in path.iterdir()} - OWN):
         raise FileExistsError(f"{path} is no gallery, but not empty either ({strange[0]}); choose another folder")
     return False
+
+
+def _forget_export(path: Path) -> None:
+    """Delete what does not hold for the rows that are about to take the place of those in `path`."""
+    for name in EXPORTED:
+        (path / name).unlink(missing_ok=True)
 
 
 def _make_empty(path: Path, info: GalleryInfo, projection: Projection | None) -> None:

@@ -48,12 +48,24 @@ class Condition:
             ValueError: a value does not fit the column; names its type.
         """
         kind = schema.field(self.column).type
+        if pa.types.is_nested(kind):
+            raise _not_comparable(self.column, kind)
         if self.operator in RANGES and not _has_order(kind):
             raise ValueError(f"where: {self.column} holds {kind}, which has no order for {self.operator}; use = or !=")
         return Condition(self.column, self.operator, tuple(_cast(value, self.column, kind) for value in self.values))
 
     def mask(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
-        """Return (N,) bool of a column (N,), for typed values; a value that is not known passes only != and "= nothing"."""
+        """Return (N,) bool of a column (N,), for typed values; a value that is not known passes only != and "= nothing".
+
+        Raises:
+            ValueError: Arrow cannot compare such a column.
+        """
+        try:
+            return self._mask(column)
+        except (pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:  # a dictionary, half floats, ...
+            raise _not_comparable(self.column, column.type) from error
+
+    def _mask(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
         if self.operator in RANGES:
             return pc.fill_null(RANGES[self.operator](column, pa.scalar(self.values[0], column.type)), False)
         known = pa.array([value for value in self.values if value is not None], column.type)
@@ -178,16 +190,27 @@ def _cast(value: Any, column: str, kind: pa.DataType) -> Any:
     """Return a value as a column of the type `kind` has it; None where it stands for "not known"."""
     if value is None or value == "":
         return None
-    if column == "time":
-        return to_seconds(value)
     try:
+        if column == "time":
+            return to_seconds(value)
         return pa.scalar(value.item() if isinstance(value, np.generic) else value).cast(kind).as_py()
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"where: {column} holds {kind}, got {value!r} ({error})") from error
+    except OverflowError as error:
+        raise ValueError(
+            f"where: {column} holds {kind}, which has no such number as {value!r}; give a smaller one"
+        ) from error
+
+
+def _not_comparable(column: str, kind: pa.DataType) -> ValueError:
+    return ValueError(
+        f"where: {column} holds {kind}, which cannot be compared; use a column of text, numbers or times, "
+        "or choose the rows yourself and give their ids, {'id': [...]}"
+    )
 
 
 def _has_order(kind: pa.DataType) -> bool:
-    return not (_is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_nested(kind) or pa.types.is_null(kind))
+    return not (_is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind))
 
 
 def _is_text(kind: pa.DataType) -> bool:

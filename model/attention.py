@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .reid import ReidModel
 from .vit import ViTBackbone
@@ -29,8 +31,9 @@ def attention_rollout(
         raise ValueError(
             f"MODEL.NAME: {model.spec.name} has no attention over patches to show; vit_* and deit_* models do"
         )
-    net = model.backbone.net
-    tokens = model.backbone.embed_tokens(images, camids, viewids)
+    backbone = cast(ViTBackbone, model.backbone)
+    net: Any = backbone.net
+    tokens = backbone.embed_tokens(images, camids, viewids)
     identity = torch.eye(tokens.shape[1], device=tokens.device)
     total = identity.expand(len(tokens), -1, -1)  # (B, N, N)
     for block in net.blocks:
@@ -48,7 +51,7 @@ def has_attention(model: ReidModel) -> bool:
     return isinstance(backbone, ViTBackbone) and all(hasattr(block, "attn") for block in backbone.net.blocks)
 
 
-def attention_weights(block: nn.Module, tokens: Tensor) -> Tensor:
+def attention_weights(block: Any, tokens: Tensor) -> Tensor:
     """Return the attention (B, heads, N, N) of one of timm's transformer blocks for its input (B, N, D); rows sum to 1."""
     attention = block.attn
     query, key, _ = attention.qkv(block.norm1(tokens)).unflatten(2, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)

@@ -78,20 +78,22 @@ def export(
         batch_size: images per pass through the model.
         device, precision: as for `Embedder`.
         corrupt: what to do with an image that cannot be read: "error", or "skip", which lists them in skipped.txt.
-        resume: go on with the unfinished work of an earlier call; False begins anew.
+        resume: go on with what an earlier call has done, finished or not; False begins anew.
         overwrite: replace an earlier gallery in `output`, and unfinished work that does not fit.
     Returns:
         The output's path.
     Raises:
         FileNotFoundError: no such weights, source, or folder to write into.
-        FileExistsError: `output` holds something else.
-        ValueError: an option is wrong, or unfinished work of another export is in the way; says which.
+        FileExistsError: `output` holds something else, or this export as it was before images were replaced.
+        ValueError: an option is wrong, a name does not fit the format, or unfinished work of another export is in the
+            way; says which.
         CorruptImageError: an image cannot be read, unless `corrupt` is "skip".
     """
     output = Path(output)
     _check_options(str(output), format, dtype, corrupt)
     with joined_ranks() as ranks:
         opened = open_source(source, root, names)
+        _check_columns(opened, format)
         embedder = Embedder(weights, device, precision, batch_size)
         job = Job(output, format, corrupt, opened, embedder, make_plan(embedder, opened, source, dtype))
         job.run(ranks, resume, overwrite)
@@ -117,16 +119,28 @@ def _check_options(output: str, format: str, dtype: str, corrupt: str) -> None:
         raise FileNotFoundError(f"--output: the folder {parent} does not exist; make it first")
 
 
+def _check_columns(source: Source, format: str) -> None:
+    """Raise ValueError, before the work rather than after, if the format has no place for a column."""
+    from ..gallery.formats import check_columns
+
+    if format != FOLDER:
+        check_columns(record_schema(source.extra).names, format)
+
+
 def make_plan(embedder: Embedder, source: Source, text: str, dtype: str) -> Plan:
-    """Read the source's rows once, without their images, and return what decides the export's bytes.
+    """Read the source's rows once, with size and date of their images, and return what decides the export's bytes.
 
     Raises:
-        ValueError: there is no row.
+        ValueError: there is no row, or a file's name is not UTF-8.
     """
-    digest, count = hashlib.sha256(), 0
-    for row in source.rows():
-        digest.update(json.dumps(row.to_dict()).encode())
-        count += 1
+    part_size = max(1, PART_ROWS // embedder.batch_size) * embedder.batch_size
+    digest, count, files, rows = hashlib.sha256(), 0, [], source.rows()
+    while part := list(itertools.islice(rows, part_size)):
+        for row in part:
+            _check_name(row.path)
+            digest.update(json.dumps(row.to_dict()).encode())
+        files.append(_digest_of_files(part))
+        count += len(part)
     if not count:
         raise ValueError(f"--input: {text} names no image; give a folder with images below it, or a CSV with lines")
     return Plan(
@@ -136,11 +150,37 @@ def make_plan(embedder: Embedder, source: Source, text: str, dtype: str) -> Plan
         count=count,
         dtype=dtype,
         batch_size=embedder.batch_size,
-        part_size=max(1, PART_ROWS // embedder.batch_size) * embedder.batch_size,
+        part_size=part_size,
         device=embedder.device.type,
         precision=str(embedder.precision).removeprefix("torch."),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        files=tuple(files),
     )
+
+
+def _check_name(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"--input: the name {os.fsencode(path)!r} is not UTF-8, as a gallery's paths are; rename the file or folder"
+        ) from error
+
+
+def _digest_of_files(rows: Iterable[Row]) -> str:
+    """Return a fingerprint that changes when an image is replaced, deleted, or put where it was missing."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(repr(_size_and_date(row.path)).encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _size_and_date(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # ValueError: no file can be called that
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 @dataclass
@@ -163,9 +203,8 @@ class Job:
         """Do what is left to do; the first process prepares and joins, all of them embed."""
         if not ranks.is_first:
             self._help(ranks)
-        elif not overwrite and self._is_done():
-            self.work.remove()  # if the process was killed over that
-            logger.info("%s holds this export already, nothing is left to do", self.output)
+        elif resume and not overwrite and self._is_done():
+            self._finish()
             ranks.wait()
             ranks.wait()
         else:
@@ -180,13 +219,49 @@ class Job:
     def _help(self, ranks: Ranks) -> None:
         ranks.wait()
         begun = self.work.plan
-        if begun is not None and not begun.differences(self.plan):  # else nothing is left to do
+        if begun is not None and not begun.differences(self.plan, files=False):  # else nothing is left to do
             self.embed(ranks)
         ranks.wait()
 
     def _is_done(self) -> bool:
         finished = Plan.read(self.output / DONE)
-        return finished is not None and not finished.differences(self.plan)
+        if finished is None or finished.differences(self.plan) or self.format != FOLDER:
+            return False
+        return self.corrupt == "skip" or not self._num_skipped()
+
+    def _num_skipped(self) -> int:
+        """Return how many images the finished gallery lacks because they could not be read."""
+        file = self.output / SKIPPED
+        return len(file.read_text(encoding="utf-8").splitlines()) if file.is_file() else 0
+
+    def _finish(self) -> None:
+        """Do what a finished export may still lack, and say what that was."""
+        self.work.remove_rest(self.plan)
+        self._update_threshold()
+        if count := self._num_skipped():
+            logger.warning(
+                "%s holds this export without %d images that could not be read, and whose files are the same since (%s); "
+                "--overwrite tries again",
+                *(self.output, count, SKIPPED),
+            )
+        else:
+            logger.info("%s holds this export already, nothing is left to do", self.output)
+
+    def _update_threshold(self) -> None:
+        """Give the finished gallery the threshold of weights that were calibrated after the export."""
+        from ..gallery import Gallery
+
+        gallery, threshold = Gallery.open(self.output), self.embedder.threshold
+        if threshold is None or gallery.info.threshold == threshold:
+            return
+        if gallery.info.metric != threshold["metric"]:
+            logger.warning(
+                "%s compares by %s, the weights' new threshold is for %s: left as it is; --overwrite exports it anew",
+                *(self.output, gallery.info.metric, threshold["metric"]),
+            )
+            return
+        gallery.set_info(threshold=threshold)
+        logger.info("%s: the threshold is now that of the weights, which were calibrated since", self.output)
 
     def _check_output(self, overwrite: bool) -> None:
         """Raise FileExistsError if something is in the output's place that must not be replaced."""
@@ -195,15 +270,22 @@ class Job:
         is_ours = (self.output / GALLERY).is_file() or (self.format != FOLDER and self.output.is_file())
         if overwrite and is_ours:
             return
-        found = Plan.read(self.output / DONE)
-        what = f"another export: {'; '.join(found.differences(self.plan))}" if found else "something else"
         remedy = "or --overwrite it" if is_ours else "it is no gallery, so it is never overwritten"
-        raise FileExistsError(f"--output: {self.output} holds {what}; choose another name, {remedy}")
+        raise FileExistsError(f"--output: {self.output} holds {self._what_is_there()}; choose another name, {remedy}")
+
+    def _what_is_there(self) -> str:
+        found = Plan.read(self.output / DONE)
+        if found is None:
+            return "something else"
+        if differences := found.differences(self.plan):
+            return f"another export: {'; '.join(differences)}"
+        count = self._num_skipped()
+        return "this export" + (f" without {count} images that could not be read ({SKIPPED})" if count else " already")
 
     def embed(self, ranks: Ranks) -> None:
         """Embed this process' share of the parts that are not there yet."""
         numbers = range(ranks.rank, self.plan.num_parts, ranks.size)
-        todo = {number for number in numbers if not self.work.has(number)}
+        todo = {number for number in numbers if not self.work.has(number, self.plan, self.corrupt == "skip")}
         total, left = (sum(map(self.plan.size_of, which)) for which in (numbers, todo))
         if left < total:
             logger.info("%d of %d images are done already", total - left, total)
@@ -211,7 +293,7 @@ class Job:
         with tqdm(total=total, initial=total - left, desc="export", unit="image", disable=hidden) as bar:
             decoded = ahead(self._batches(todo), self._decode, self.source.num_readers)
             for number, batches in itertools.groupby(decoded, key=lambda batch: batch.part):
-                self.work.save(number, self._part(batches, bar))
+                self.work.save(number, self._part(batches, bar), self.plan)
 
     def _batches(self, todo: set[int]) -> Iterator[tuple[int, list[Row]]]:
         """Yield (part, rows) of each batch of the parts in `todo`, which may run ahead of the model."""

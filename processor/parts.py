@@ -36,6 +36,7 @@ class Plan:
         part_size: rows of one part, a multiple of `batch_size`.
         device, precision: what computes; another one rounds in another way.
         created: when the export began (ISO 8601); the only entry that may differ.
+        files: for each part a fingerprint of the size and date of its images.
     """
 
     model: str
@@ -48,6 +49,7 @@ class Plan:
     device: str
     precision: str
     created: str
+    files: tuple[str, ...] = ()
 
     @property
     def num_parts(self) -> int:
@@ -58,21 +60,25 @@ class Plan:
         """Return the rows of part `number`."""
         return min(self.part_size, self.count - number * self.part_size)
 
-    def differences(self, other: Plan) -> list[str]:
-        """Return, for people, what `self` has and `other` has not."""
-        names = [item.name for item in fields(self) if item.name not in ("created", "source")]
-        return [
+    def differences(self, other: Plan, files: bool = True) -> list[str]:
+        """Return, for people, what `self` has and `other` has not; without `files` images may have been replaced."""
+        names = [item.name for item in fields(self) if item.name not in ("created", "source", "files")]
+        found = [
             f"{name} was {getattr(self, name)}, is now {getattr(other, name)}"
             for name in names
             if getattr(self, name) != getattr(other, name)
         ]
+        if files and not found and self.files != other.files:
+            found.append("image files were changed, added or deleted since")
+        return found
 
     @classmethod
     def read(cls, file: Path) -> Plan | None:
         """Return the plan in a file, None if there is none that this version can read."""
         try:
-            return cls(**json.loads(file.read_text(encoding="utf-8")))
-        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+            values = json.loads(file.read_text(encoding="utf-8"))
+            return cls(**{**values, "files": tuple(values.get("files", ()))})
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, AttributeError):
             return None
 
     def write(self, file: Path) -> None:
@@ -122,6 +128,8 @@ class Work:
     def begin(self, plan: Plan, resume: bool = True, overwrite: bool = False) -> None:
         """Make the folder ready for `plan`; parts done under the same plan stay, unless `resume` is false.
 
+        Parts of images that were replaced since stay too, and `has` tells them apart.
+
         Args:
             overwrite: parts of another plan give way.
         Raises:
@@ -131,7 +139,7 @@ class Work:
         if foreign := self.foreign():
             raise FileExistsError(f"{self.folder} is needed for the export and holds {foreign}, not ours; move it away")
         old = self.plan
-        differences = old.differences(plan) if old else []
+        differences = old.differences(plan, files=False) if old else []
         if differences and resume and not overwrite:
             raise ValueError(
                 f"{self.folder} holds an unfinished export that differs: {'; '.join(differences)}. Finish that one, or "
@@ -139,7 +147,7 @@ class Work:
             )
         if old is None or differences or not resume:
             self._clear()
-            plan.write(self.folder / PLAN)
+        plan.write(self.folder / PLAN)
 
     def foreign(self) -> str:
         """Return the name of something in the folder that no export makes, or nothing."""
@@ -156,19 +164,45 @@ class Work:
                 path.unlink()
 
     def remove(self) -> None:
-        """Remove the folder and all in it, if it is there and ours."""
+        """Remove the folder and all in it, if it is there and ours; the plan late, since it says whose the rest is."""
         if self.folder.is_dir() and not self.foreign():
+            for path in sorted(self.folder.iterdir()):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name not in (PLAN, LOCK):
+                    path.unlink()
             shutil.rmtree(self.folder)
 
-    def has(self, number: int) -> bool:
-        """Tell whether the part is done."""
-        return self._file(number).is_file()
+    def remove_rest(self, plan: Plan) -> None:
+        """Remove what an export under `plan`, finished by now, left when it was killed; leave another's work alone."""
+        if not self.folder.is_dir():
+            return
+        with contextlib.suppress(BlockingIOError), self.locked():
+            found = self.plan
+            is_rest = not found.differences(plan) if found else not set(os.listdir(self.folder)) - {LOCK}
+            if is_rest:
+                self.remove()
 
-    def save(self, number: int, part: Part) -> None:
-        """Write a part, atomically."""
+    def has(self, number: int, plan: Plan, with_gaps: bool = False) -> bool:
+        """Tell whether the part is done, and its images are those of the plan.
+
+        Args:
+            with_gaps: whether it may lack images that could not be read.
+        """
+        try:
+            with safe_open(self._file(number), "np") as opened:
+                about = opened.metadata() or {}
+        except (OSError, SafetensorError):  # not there, or damaged
+            return False
+        is_whole = about.get("skipped") == "0"
+        return about.get("files") == plan.files[number] and (is_whole or with_gaps)
+
+    def save(self, number: int, part: Part, plan: Plan) -> None:
+        """Write part `number` of the plan, atomically."""
         texts = json.dumps([part.records, part.skipped]).encode()
         tensors = {"embeddings": part.embeddings, "rows": np.frombuffer(texts, np.uint8)}
-        write_atomically(self._file(number), lambda temporary: save_file(tensors, temporary))
+        about = {"files": plan.files[number], "skipped": str(len(part.skipped))}
+        write_atomically(self._file(number), lambda temporary: save_file(tensors, temporary, about))
 
     def load_embeddings(self, number: int) -> np.ndarray:
         """Return the (N, D) embeddings of a part; raise ValueError if it is missing or damaged."""

@@ -219,8 +219,15 @@ class _CsvSource:
         """Yield one row per line."""
         with self.file.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines)
-            for values in reader:
-                yield self._parse(f"{self.file}:{reader.line_num}", values)
+            try:
+                for values in reader:
+                    yield self._parse(f"{self.file}:{reader.line_num}", values)
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{self.file}:{_line_not_utf8(self.file)}: not UTF-8 ({error.reason}); save the file as UTF-8"
+                ) from error
+            except csv.Error as error:
+                raise ValueError(f"{self.file}:{reader.line_num}: not a line of a CSV file ({error})") from error
 
     def _parse(self, where: str, values: dict[str | Any, Any]) -> Row:
         if None in values:  # where csv puts what has no column
@@ -233,6 +240,17 @@ class _CsvSource:
         own["time"] = _seconds(own.get("time"), where)
         extra = {column: _to_type(texts[column], kind, f"{where}: {column}") for column, kind in self.extra.items()}
         return Row(**own, extra=extra)
+
+
+def _line_not_utf8(file: Path) -> int:
+    """Return the number of the first line that is not UTF-8; the decoder reads ahead, so it cannot tell."""
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return number
 
 
 def _check_columns(file: Path, columns: Sequence[str], known: Mapping[str, str]) -> None:
@@ -307,12 +325,14 @@ def _to_type(text: str | None, kind: type, what: str) -> Any:
     if text is None or kind is str:
         return text
     try:
-        value = kind(text)
+        value = float(text)
     except ValueError as error:
-        raise ValueError(f"{what} is a number, got {text!r}") from error
+        raise ValueError(f"{what} is a {'whole ' if kind is int else ''}number, got {text!r}") from error
     if not math.isfinite(value):
         raise ValueError(f"{what} is a finite number, got {text!r}")
-    return value
+    if kind is int and not value.is_integer():
+        raise ValueError(f"{what} is a whole number, got {text!r}")
+    return kind(value)  # pandas writes 12 as 12.0 where other lines are empty
 
 
 def _seconds(text: str | None, where: str) -> float | None:

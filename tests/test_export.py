@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -145,7 +146,14 @@ def test_a_manifest_keeps_what_it_knows(weights, folder, tmp_path):
         ([("path", "camid", "camera"), ("1.png", "1", "1")], "m.csv:1: the column camera stands twice"),
         ([("path", "id"), ("1.png", "1")], "'id' of its own"),
         ([("path", "pid")], "names no image"),
-        ([("video", "frame", "x", "y", "width", "height"), ("v", "one", 0, 0, 1, 1)], "m.csv:2: frame is a number"),
+        (
+            [("video", "frame", "x", "y", "width", "height"), ("v", "one", 0, 0, 1, 1)],
+            "m.csv:2: frame is a whole number",
+        ),
+        (
+            [("video", "frame", "x", "y", "width", "height"), ("v", "1.5", 0, 0, 1, 1)],
+            "frame is a whole number, got '1.5'",
+        ),
         ([("video", "frame", "x", "y", "width", "height"), *[("v", n, 0, 0, 1, 1) for n in (2, 1)]], "sort the lines"),
     ],
 )
@@ -411,3 +419,157 @@ def test_a_second_export_into_the_same_place_waits_its_turn(weights, folder, tmp
         job.work.begin(replace(plan))
         with pytest.raises(BlockingIOError, match="being written by process"):
             export(weights, folder, tmp_path / "G")
+
+
+def copies(folder, place, count=3):
+    """Copy images into a folder of their own, where they may be changed."""
+    place.mkdir()
+    for number, path in enumerate(sorted(folder.glob("[!.]*.png"))[:count]):
+        (place / f"{number}.png").write_bytes(path.read_bytes())
+    return place
+
+
+def test_images_replaced_under_the_same_names_are_noticed(weights, folder, tmp_path):
+    images = copies(folder, tmp_path / "images")
+    export(weights, images, tmp_path / "G")
+    (images / "1.png").write_bytes((images / "0.png").read_bytes())
+    with pytest.raises(FileExistsError, match="another export: image files were changed, added or deleted since"):
+        export(weights, images, tmp_path / "G")
+    rows = Gallery.open(export(weights, images, tmp_path / "G", overwrite=True)).embeddings
+    assert np.allclose(rows[0], rows[1], atol=1e-6)
+
+
+def interrupted(patch, number):
+    """Let the batch of that number fail; return the sizes of all batches."""
+    embed, batches = Embedder.embed, []
+
+    def failing(self, planes, *names):
+        batches.append(len(planes))
+        if len(batches) == number:
+            raise OSError("the plug was pulled")
+        return embed(self, planes, *names)
+
+    patch.setattr(Embedder, "embed", failing)
+    return batches
+
+
+def test_an_image_replaced_during_an_interruption_is_embedded_again_with_its_part(
+    weights, folder, tmp_path, monkeypatch
+):
+    images = copies(folder, tmp_path / "images", 12)
+    batches = interrupted(monkeypatch, 3)
+    with pytest.raises(OSError, match="plug"):
+        export(weights, images, tmp_path / "G")
+    (images / "1.png").write_bytes((images / "0.png").read_bytes())
+    rows = Gallery.open(export(weights, images, tmp_path / "G")).embeddings
+    assert batches[3:] == [4, 4, 4], "the first part too"
+    assert np.allclose(rows[0], rows[1], atol=1e-6)
+
+
+def test_a_finished_export_takes_over_a_threshold_calibrated_since(weights, folder, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    output = export(weights, folder, tmp_path / "G")
+    threshold = {"distance": 0.75, "metric": "euclidean", "fmr": 0.01}
+    monkeypatch.setattr("vitreid.processor.embedder._threshold", lambda about: threshold)
+    export(weights, folder, output)
+    assert (
+        Gallery.open(output).info.threshold == threshold and "the threshold is now that of the weights" in caplog.text
+    )
+    caplog.clear()
+    export(weights, folder, output)
+    assert "threshold" not in caplog.text
+    threshold["metric"] = "cosine"
+    export(weights, folder, output)
+    assert Gallery.open(output).info.threshold["metric"] == "euclidean" and "threshold is for cosine" in caplog.text
+
+
+def test_an_export_with_gaps_is_not_called_finished(weights, folder, tmp_path, caplog):
+    images = copies(folder, tmp_path / "images")
+    good = (images / "1.png").read_bytes()
+    (images / "1.png").write_bytes(good[:100])
+    export(weights, images, tmp_path / "G", corrupt="skip")
+    export(weights, images, tmp_path / "G", corrupt="skip")
+    assert "without 1 images that could not be read" in caplog.text and "nothing is left" not in caplog.text
+    with pytest.raises(FileExistsError, match=r"this export without 1 images that could not be read \(skipped.txt\)"):
+        export(weights, images, tmp_path / "G")
+    (images / "1.png").write_bytes(good)
+    with pytest.raises(FileExistsError, match="image files were changed"):
+        export(weights, images, tmp_path / "G", corrupt="skip")
+    assert len(Gallery.open(export(weights, images, tmp_path / "G", overwrite=True))) == 3
+
+
+def test_parts_with_gaps_are_not_used_where_none_are_allowed(weights, folder, tmp_path, monkeypatch):
+    images = copies(folder, tmp_path / "images", 12)
+    (images / "1.png").write_bytes(b"")
+    with monkeypatch.context() as patch:
+        interrupted(patch, 3)
+        with pytest.raises(OSError, match="plug"):
+            export(weights, images, tmp_path / "G", corrupt="skip")
+    with pytest.raises(CorruptImageError, match="1.png: the image is empty"):
+        export(weights, images, tmp_path / "G")
+    batches = interrupted(monkeypatch, 0)
+    assert len(Gallery.open(export(weights, images, tmp_path / "G", corrupt="skip"))) == 11
+    assert batches == [4], "where gaps are allowed, the first part is done"
+
+
+def test_no_resume_begins_anew_even_if_finished(weights, folder, tmp_path):
+    export(weights, folder, tmp_path / "G")
+    with pytest.raises(FileExistsError, match=r"holds this export already; .* --overwrite"):
+        export(weights, folder, tmp_path / "G", resume=False)
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_finished_export_leaves_the_work_of_another_alone(weights, folder, tmp_path, is_running):
+    """The other one, in float16, is running; or it was killed, and can go on later."""
+    export(weights, folder, tmp_path / "G")
+    embedder, source = Embedder(weights, "cpu", "fp32", 4), open_source(str(folder))
+    plan = module.make_plan(embedder, source, str(folder), "float16")
+    work = module.Job(tmp_path / "G", "gallery", "error", source, embedder, plan).work
+    with work.locked():
+        work.begin(plan)
+        if is_running:
+            export(weights, folder, tmp_path / "G")
+    export(weights, folder, tmp_path / "G")
+    assert work.plan == plan
+
+
+def test_a_name_that_is_not_utf8_is_told_before_anything_is_embedded(weights, folder, tmp_path, monkeypatch):
+    images = copies(folder, tmp_path / "images")
+    try:
+        (images / "0.png").rename(os.fsdecode(os.fsencode(images) + b"/M\xfcller.png"))
+    except OSError:
+        pytest.skip("this system allows no such names")
+    monkeypatch.setattr(Embedder, "embed", None)
+    with pytest.raises(ValueError, match=r"M\\xfcller.png' is not UTF-8.*rename"):
+        export(weights, images, tmp_path / "G")
+
+
+@pytest.mark.parametrize(
+    ("format", "name"),
+    [
+        *[("npz", name) for name in ("file", "allow_pickle", "embeddings")],
+        *[("mat", name) for name in ("embeddings", "größe", "1st", "two words", "x" * 32)],
+        ("parquet", "embedding"),
+    ],
+)
+def test_a_column_that_the_format_cannot_hold_is_told_before_anything_is_embedded(
+    weights, folder, tmp_path, monkeypatch, format, name
+):
+    monkeypatch.setattr(Embedder, "embed", None)
+    table = write_csv(tmp_path / "m.csv", ("path", name), (next(folder.glob("[!.]*.png")), "1"))
+    with pytest.raises(ValueError, match=f"format {format} .*'{name}'"):
+        export(weights, table, tmp_path / "out", format=format)
+
+
+def test_a_line_that_is_not_utf8_is_named(weights, tmp_path):
+    table = tmp_path / "m.csv"
+    table.write_bytes(b"path,pid\n" + b"1.png,1\n" * 5000 + b"M\xfcller.png,2\n")
+    with pytest.raises(ValueError, match=r"m.csv:5002: not UTF-8 .*save the file as UTF-8"):
+        export(weights, table, tmp_path / "G")
+
+
+def test_whole_numbers_as_pandas_writes_them_are_frames(tmp_path):
+    columns = ("video", "frame", "x", "y", "width", "height")
+    table = write_csv(tmp_path / "t.csv", columns, ("v", "12.0", 0, 0, 1, 1), ("v", "13", 0, 0, 1, 1))
+    frames = [row.extra["frame"] for row in open_source(str(table)).rows()]
+    assert frames == [12, 13] and all(type(frame) is int for frame in frames)

@@ -70,6 +70,19 @@ def test_compact_drops_removed_rows_and_keeps_ids(tmp_path):
     assert [item.name for item in tmp_path.iterdir()] == ["G"] and not (gallery.path / ".lock").exists()
 
 
+def test_compact_keeps_what_else_lies_in_the_folder(tmp_path):
+    gallery = make(tmp_path / "G", 2)
+    (gallery.path / "images" / "c1").mkdir(parents=True)
+    for name in ("0.jpg", "images/c1/1.jpg", "export.json", "skipped.txt"):
+        (gallery.path / name).write_text(name)
+    before = sorted(item.relative_to(gallery.path) for item in gallery.path.rglob("*"))
+    gallery.remove([1])
+    compact(gallery)
+    assert sorted(item.relative_to(gallery.path) for item in gallery.path.rglob("*")) == before
+    assert (gallery.path / "images/c1/1.jpg").read_text() == "images/c1/1.jpg" and len(gallery) == 1
+    assert verify(gallery.path) == [] and [item.name for item in tmp_path.iterdir()] == ["G"]
+
+
 @pytest.mark.parametrize("count", [0, 3])
 def test_compact_can_leave_nothing(tmp_path, count):
     gallery = make(tmp_path / "G", count)
@@ -236,6 +249,36 @@ def test_int8_is_within_half_a_step(tmp_path):
     steps = np.abs(gallery.embeddings).max(0) / 127
     assert (np.abs(small.vectors(range(30)) - gallery.embeddings) <= steps * 0.501).all()
     assert Gallery.open(small.path).info == small.info
+
+
+MADE_OF_ANOTHER = {
+    "int8": to_int8,
+    "pca": lambda gallery, output, overwrite=False: fit_pca(gallery, output, 2, overwrite=overwrite),
+    "pool": lambda gallery, output, overwrite=False: pool_tracklets(gallery, output, overwrite=overwrite),
+}
+
+
+@pytest.mark.parametrize("make_of", MADE_OF_ANOTHER.values(), ids=MADE_OF_ANOTHER)
+def test_a_gallery_is_not_written_over_the_one_that_it_is_made_of(tmp_path, make_of):
+    gallery = make(tmp_path / "G")
+    with pytest.raises(ValueError, match="output: .*G is the gallery that is read; choose another folder"):
+        make_of(gallery, tmp_path / "H" / ".." / "G", overwrite=True)
+    assert len(Gallery.open(gallery.path)) == 12 and verify(gallery.path, images=False) == []
+
+
+@pytest.mark.parametrize("make_of", MADE_OF_ANOTHER.values(), ids=MADE_OF_ANOTHER)
+def test_an_earlier_gallery_goes_once_its_replacement_is_complete(tmp_path, monkeypatch, make_of):
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    gallery, output = make(tmp_path / "G"), make(tmp_path / "H", 3).path
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr(Gallery, "append", full)
+        make_of(gallery, output, overwrite=True)
+    assert len(Gallery.open(output)) == 3 and verify(output, images=False) == []
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["G", "H"]
+    assert len(make_of(gallery, output, overwrite=True)) == len(Gallery.open(output)) == 12
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["G", "H"]
 
 
 def test_the_cost_of_compression_is_measured_across_cameras(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from vitreid.gallery import Gallery, GalleryInfo, milvus
+from vitreid.gallery import Gallery, GalleryInfo, compact, milvus
 from vitreid.gallery.milvus import MilvusGallery, as_expression, connect, from_folder, to_folder
 from vitreid.gallery.where import Where
 
@@ -127,3 +127,50 @@ def test_rows_are_added_changed_and_removed(both):
         copy.add(np.eye(8, dtype=np.float32)[:1], [{"path": "z.png"}], "sha256:b")
     with pytest.raises(FileExistsError, match="overwrite"):
         MilvusGallery.create(copy.path, copy.info)
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A gallery in Milvus Lite, copied from a folder whose last row, id 2, was removed and compacted away."""
+    for package in ("pymilvus", "milvus_lite"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    folder = Gallery.create(tmp_path / "g", GalleryInfo(MODEL, 3))
+    folder.add(np.eye(3, dtype=np.float32), [{"path": f"{i}.png"} for i in range(3)], MODEL)
+    folder.remove([2])
+    compact(folder)
+    copy = from_folder(folder, f"milvus:{tmp_path}/g.db")
+    yield copy
+    copy.close()
+
+
+def test_an_id_that_was_compacted_away_is_not_given_again(small):
+    assert small.ids.tolist() == [0, 1]
+    assert small.add(np.eye(3, dtype=np.float32)[:1], [{"path": "new.png"}], MODEL).tolist() == [3]
+
+
+def test_one_writer_after_another_leaves_the_rows_of_both(small):
+    other = MilvusGallery.open(small.path)
+    assert small.add(np.eye(3, dtype=np.float32)[:2], [{"path": "a.png"}, {"path": "b.png"}], MODEL).tolist() == [3, 4]
+    small.set_info(threshold={"distance": 0.5})
+    assert other.add(np.eye(3, dtype=np.float32)[:1], [{"path": "c.png"}], MODEL).tolist() == [5]
+    assert [row["path"] for row in other.rows_of([3, 4, 5])] == ["a.png", "b.png", "c.png"]
+    assert MilvusGallery.open(small.path).info.threshold == {"distance": 0.5}
+
+
+def test_rows_are_never_written_over_others(small):
+    small._save(next_id=1)  # as another program may leave it that writes at the same time
+    with pytest.raises(ValueError, match="has a row 1 already.*let one write at a time"):
+        small.add(np.eye(3, dtype=np.float32)[:2], [{"path": "a.png"}, {"path": "b.png"}], MODEL)
+    assert [row["path"] for row in small.rows_of([0, 1])] == ["0.png", "1.png"] and len(small) == 2
+
+
+def test_a_folder_goes_once_its_replacement_is_complete(small, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr(Gallery, "append", full)
+        to_folder(small, tmp_path / "g", overwrite=True)
+    assert len(Gallery.open(tmp_path / "g")) == 2
+    back = to_folder(small, tmp_path / "g", overwrite=True)
+    assert back.records["path"].to_pylist() == ["0.png", "1.png"] and back.path == tmp_path / "g"

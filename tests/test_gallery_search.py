@@ -116,6 +116,26 @@ def test_wrong_conditions_say_what_is_right(text, words):
         Where.parse([text]).mask(RECORDS)
 
 
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ({"id": 2**70}, "id holds int64, which has no such number as 1180591620717411303424"),
+        ({"time": 10**400}, "time holds double, which has no such number"),
+        ({"tags": "a"}, "tags holds list<.*>, which cannot be compared; use a column of text"),
+        ({"tags": None}, "which cannot be compared"),
+        ({"tags!=": ["a"]}, "which cannot be compared"),
+        ({"half>": 1}, "half holds halffloat, which cannot be compared"),
+        ({"coded": "a"}, "coded holds dictionary.* cannot be compared"),
+    ],
+)
+def test_what_arrow_cannot_compare_is_refused_with_a_way_out(what, words):
+    coded = pa.array(["a", "b", None, None, None]).dictionary_encode()
+    records = RECORDS.append_column("tags", pa.array([["a"], ["b"], None, [], None])).append_column("coded", coded)
+    records = records.append_column("half", pa.array(np.zeros(5, np.float16)))
+    with pytest.raises(ValueError, match=words):
+        Where.of(what).mask(records)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
@@ -248,6 +268,37 @@ def test_reranking_reorders_by_shared_neighbours_and_keeps_the_distances(make):
     assert len(gallery.search(query, 5, ["id=3"], rerank=True)[0]) == 1  # nothing to re-rank
 
 
+SHARED = {"k1": 6, "k2": 3, "lam": 0.0}  # re-ranking by the shared neighbours alone
+
+
+def lonely_match(make):
+    """Gallery and query: the nearest row alone is within the threshold, but shares few neighbours with the query."""
+    rows, query = unit(np.random.default_rng(11), 50, 4), np.full((1, 4), 0.5, np.float32)
+    first, second = np.sort(np.linalg.norm(rows - query, axis=1))[:2]
+    return make(rows, threshold=threshold(float(first + second) / 2)), query
+
+
+def test_a_match_that_reranking_cuts_off_is_still_a_match(make):
+    gallery, query = lonely_match(make)
+    for index in (None, "exact"):
+        cut = gallery.search(query, 1, rerank=SHARED, index=index)[0]
+        assert cut.is_match.tolist() == [False]  # the closest is not among those shown
+        assert (cut.verdict, cut.is_cut, cut.to_dict()["verdict"]) == ("match", True, "match")
+        assert cut.nearest == gallery.search(query, 1)[0].distances[0]
+    whole = gallery.search(query, 50, rerank=SHARED)[0]
+    assert (whole.verdict, whole.is_cut) == ("match", False)
+    other = gallery.search(query, 1, [f"id!={whole.ids[whole.is_match][0]}"], rerank=True)[0]
+    assert (other.verdict, other.is_cut) == ("unknown", False)
+
+
+def test_the_tool_says_that_a_match_was_cut_off(make):
+    from vitreid.tools.search import as_text
+
+    gallery, query = lonely_match(make)
+    text = as_text(["q"], gallery.search(query, 1, rerank=SHARED))
+    assert text.startswith("q: found, but re-ranked below these") and "larger --topk" in text and "unknown" not in text
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -262,6 +313,17 @@ def test_wrong_searches_say_what_is_right(options, words, make):
     gallery = make(np.eye(3, dtype=np.float32))
     with pytest.raises(ValueError, match=words):
         gallery.search(np.eye(3, dtype=np.float32), **options)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_queries_too_large_for_float32_are_refused_rather_than_finding_nothing(metric, make):
+    gallery = make(np.eye(3, dtype=np.float32), metric=metric)
+    for value in (1e20, -1e16):
+        with pytest.raises(
+            ValueError, match=r"queries: an embedding holds the value 1e\+(20|16), .* up to 1e\+15; search with"
+        ):
+            gallery.search(np.array([[0, value, 0]], np.float32))
+    assert gallery.search(np.array([[1e15, 1e15, 1e15]], np.float32), 3)[0].ids.tolist() == [0, 1, 2]
 
 
 def test_an_empty_gallery_finds_nothing(tmp_path):
@@ -315,6 +377,20 @@ def test_a_contact_sheet_frames_matches_green_and_others_red(make, tmp_path):
     sheet = cv2.imread(str(tmp_path / "sheet.png")).reshape(-1, 3).astype(int)
     green, red = ((sheet[:, a] - sheet[:, b] > 80).sum() for a, b in ((1, 2), (2, 1)))
     assert green > 100 and 1.5 < red / green < 2.5  # one match, two that are none
+
+
+def test_a_contact_sheet_shows_the_boxes_of_videos_without_reading_the_files_whole(tmp_path, monkeypatch):
+    film = cv2.VideoWriter(str(tmp_path / "film.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 48))
+    film.write(np.full((48, 64, 3), (20, 20, 220), np.uint8))
+    film.release()
+    gallery = Gallery.create(tmp_path / "g", GalleryInfo(MODEL, 3))
+    box = {"path": str(tmp_path / "film.avi"), "frame": 0, "x": 8.0, "y": 4.0, "width": 10.0, "height": 20.0}
+    gallery.add(np.eye(1, 3, dtype=np.float32), [box], MODEL)
+    monkeypatch.setattr("pathlib.Path.read_bytes", lambda path: pytest.fail(f"{path} was read"))
+    query = np.full((64, 32, 3), 90, np.uint8)
+    contact_sheet(tmp_path / "sheet.png", [(query, gallery.search(np.eye(1, 3))[0])], gallery.image_path)
+    sheet = cv2.imread(str(tmp_path / "sheet.png")).reshape(-1, 3).astype(int)
+    assert (np.abs(sheet - (20, 20, 220)).max(1) < 12).sum() > 96 * 180  # the tile is red
 
 
 class FakeEmbedder:

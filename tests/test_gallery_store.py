@@ -178,6 +178,16 @@ def test_create_does_not_replace_what_it_should_not(tmp_path):
         Gallery.create(tmp_path / "mine", INFO, overwrite=True)
 
 
+def test_overwriting_keeps_the_images_but_not_what_was_said_of_the_old_rows(tmp_path):
+    path = make(tmp_path).path
+    for name in ("0.jpg", "export.json", "skipped.txt"):
+        (path / name).touch()
+    assert len(Gallery.create(path, INFO, overwrite=True)) == 0
+    expected = ["0.jpg", "embeddings.npy", "gallery.json", "records.parquet"]
+    assert sorted(item.name for item in path.iterdir()) == expected
+    assert [item.name for item in tmp_path.iterdir()] == ["G"]
+
+
 @pytest.mark.parametrize("name", ["embeddings.npy", "records.parquet", "gallery.json"])
 def test_a_truncated_file_is_named_when_opening(tmp_path, name):
     path = make(tmp_path).path / name
@@ -229,11 +239,15 @@ class Saboteur:
 
 
 def crash_everywhere(
-    tmp_path: Path, action: Callable[[Gallery], object], check: Callable[[Gallery, bool], None]
+    tmp_path: Path,
+    action: Callable[[Gallery], object],
+    check: Callable[[Gallery, bool], None],
+    prepare: Callable[[Gallery], None] = lambda gallery: None,
 ) -> int:
     """Run `action` on fresh galleries, crashing at its first, second, ... step, and check each after reopening."""
     for allowed in range(200):
         gallery = make(tmp_path / str(allowed), 4)
+        prepare(gallery)
         with pytest.MonkeyPatch.context() as patch:
             saboteur = Saboteur(patch, allowed)
             crashed = False
@@ -278,15 +292,59 @@ def test_a_crash_at_any_step_of_a_removal_or_update_is_all_or_nothing(tmp_path):
 def test_a_crash_at_any_step_of_compact_leaves_one_of_the_two(tmp_path):
     from vitreid.gallery import compact
 
+    def act(gallery: Gallery) -> None:
+        gallery.remove([1])
+        compact(gallery)
+
     def check(gallery: Gallery, crashed: bool) -> None:
         live = gallery.is_live
+        assert os.path.exists(gallery.path / "0.jpg") and os.path.exists(gallery.path / "more" / "1.jpg")
         assert len(gallery) in ((3, 4) if crashed else (3,))
         np.testing.assert_array_equal(gallery.embeddings[live], rows_of(4)[gallery.ids[live]])
         gallery.add(rows_of(1, 9), records_of(1), "sha256:a")
         assert gallery.ids[-1] == 4
+        assert os.listdir(gallery.path.parent) == ["G"]  # the next writer tidied up
 
-    steps = crash_everywhere(tmp_path, lambda g: (g.remove([1]), compact(g)), check)
-    assert steps >= 12
+    assert crash_everywhere(tmp_path, act, check, with_images) >= 16
+
+
+def with_images(gallery: Gallery) -> None:
+    (gallery.path / "more").mkdir()
+    for name in ("0.jpg", "more/1.jpg"):
+        (gallery.path / name).touch()
+
+
+@pytest.mark.parametrize("allowed", [0, 1], ids=["before it was complete", "before it took the place"])
+def test_a_killed_compact_is_no_gallery_once_the_real_one_is_moved(tmp_path, monkeypatch, allowed):
+    from vitreid.gallery import compact
+
+    def die(path: Path, target: Path, left: list[int] = [allowed], rename: Callable = Path.rename) -> Path:  # noqa: B006
+        if not left[0]:
+            raise Crashed
+        left[0] -= 1
+        return rename(path, target)
+
+    gallery = make(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(Crashed):
+        patch.setattr(Path, "rename", die)
+        compact(gallery)
+    assert len(os.listdir(tmp_path)) == 2
+    os.rename(tmp_path / "G", tmp_path / "moved")
+    with pytest.raises(FileNotFoundError, match="not a gallery"):
+        Gallery.open(tmp_path / "G")
+    os.rename(tmp_path / "moved", tmp_path / "G")
+    Gallery.open(tmp_path / "G").remove([0])
+    assert os.listdir(tmp_path) == ["G"]
+
+
+def test_a_file_that_is_there_twice_after_an_interruption_is_named_not_deleted(tmp_path):
+    gallery = make(tmp_path)
+    (tmp_path / ".G.old").mkdir()
+    for folder, text in ((gallery.path, "new"), (tmp_path / ".G.old", "old")):
+        (folder / "0.jpg").write_text(text)
+    with pytest.raises(FileExistsError, match=r"0.jpg is both in .*G and.*\.G\.old; move the latter away"):
+        gallery.remove([0])
+    assert len(Gallery.open(gallery.path)) == 4 and (tmp_path / ".G.old" / "0.jpg").read_text() == "old"
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

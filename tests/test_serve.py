@@ -2,9 +2,11 @@
 
 import io
 import json
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,10 +20,12 @@ pytest.importorskip("httpx", reason='needs the extra: pip install "vitreid[serve
 
 from fastapi.testclient import TestClient
 from vitreid.gallery import Gallery, GalleryInfo
+from vitreid.gallery.results import SearchResult
 from vitreid.gallery.web import Limits, Refused, create_app
 from vitreid.gallery.web import service as service_module
 from vitreid.gallery.web.batcher import Batcher
 from vitreid.gallery.web.decode import decode
+from vitreid.gallery.web.images import BOX, box_of
 from vitreid.gallery.web.limits import RateLimit
 from vitreid.gallery.web.query import parse_query
 from vitreid.gallery.web.service import Service
@@ -192,6 +196,68 @@ def test_removed_rows_are_gone_everywhere(folder, tmp_path, monkeypatch):
     assert service.facets()["count"] == 5  # what was opened is still served
 
 
+def test_facets_follow_records_that_change(folder, tmp_path):
+    """By this process or by another; the number of rows stays."""
+    import shutil
+
+    copy, now = shutil.copytree(folder, tmp_path / "copy"), [0.0]
+    service = Service(Gallery.open(copy), FakeEmbedder(), clock=lambda: now[0])
+    first = service.facets()
+    assert service.facets() is first
+    for camera, gallery in (("c8", service.gallery), ("c9", Gallery.open(copy))):
+        gallery.update([5], {"camera": camera})
+        now[0] += service_module.REFRESH_SECONDS
+        assert camera in [item["name"] for item in service.facets()["cameras"]]
+
+
+class ById:
+    """A gallery like that of Milvus: no state, no removed rows, and positions cost a listing of all ids."""
+
+    def __init__(self, gallery):
+        self.info, self.columns, self._gallery = gallery.info, gallery.columns, gallery
+        self.asked = []
+
+    def __len__(self):
+        return len(self._gallery)
+
+    def refresh(self):
+        self._gallery.refresh()
+
+    def select(self, columns):
+        self.asked.append(columns)
+        return self._gallery.select(columns)
+
+    def rows_of(self, ids):
+        try:
+            return self._gallery.rows_at(self._gallery.positions(ids))
+        except ValueError as error:
+            raise KeyError(str(error)) from error
+
+
+def test_a_gallery_that_looks_up_by_id_is_not_read_whole(folder):
+    now = [0.0]
+    gallery = ById(Gallery.open(folder))
+    service = Service(gallery, FakeEmbedder(), clock=lambda: now[0])
+    facets = service.facets()
+    assert facets == Service(gallery._gallery, FakeEmbedder()).facets()
+    assert service.record(4)["pid"] == "red"
+    with pytest.raises(Refused, match="id 9 is not in the gallery"):
+        service.record(9)
+    assert gallery.asked == [["id", "camera", "time"]]  # once: the facets are kept for a while
+    now[0] += service_module.FACETS_SECONDS
+    assert service.facets() == facets and len(gallery.asked) == 2
+
+
+def test_a_match_that_reranking_cuts_off_is_told(client, monkeypatch):
+    def cut(gallery, vectors, topk, where, rerank):
+        far = np.ones(1, np.float32)
+        return [SearchResult(np.array([3]), far, 0.25, far, lambda: gallery.rows_at([3]), nearest=0.1)]
+
+    monkeypatch.setattr(Gallery, "search", cut)
+    answer = client.post("/search", json={"id": 0, "topk": 1, "rerank": True}).json()
+    assert answer["verdict"] == "match" and [found["verdict"] for found in answer["results"]] == ["different"]
+
+
 # ---- images and pages
 
 
@@ -234,6 +300,27 @@ def test_a_crop_of_a_video_is_cut_out(tmp_path):
     content = TestClient(create_app(gallery, FakeEmbedder())).get("/image/0").content
     pixels = np.asarray(Image.open(io.BytesIO(content)))
     assert pixels.shape == (20, 10, 3) and abs(pixels.mean() - 120) < 5
+
+
+@pytest.mark.parametrize("values", [("a", "b", "c", "d", "e"), ("1", "2", "3", "4", "5"), (0, 2.0, 2.0, 5.0, 5.0)])
+def test_an_image_whose_record_speaks_of_a_frame_is_no_video(values, tmp_path):
+    """Text of a manifest, or the box that the image was cut out by: the file is the crop."""
+    content = encode(person(COLOURS[0]))
+    (tmp_path / "0.png").write_bytes(content)
+    gallery = Gallery.create(tmp_path / "g", GalleryInfo("sha256:fake", 3))
+    record = {"path": str(tmp_path / "0.png"), **dict(zip(BOX, values))}
+    gallery.add(np.eye(1, 3, dtype=np.float32), [record], "sha256:fake")
+    response = TestClient(create_app(gallery, FakeEmbedder())).get("/image/0")
+    assert response.status_code == 200 and response.content == content
+
+
+@pytest.mark.parametrize(
+    "changes", [{"x": "8"}, {"x": float("nan")}, {"width": float("inf")}, {"frame": True}, {"y": None}]
+)
+def test_a_box_has_numbers(changes):
+    record = {**dict.fromkeys(BOX, 1.0), "frame": 3}
+    assert box_of(Path("film.mp4"), record) == (3, 1, 1, 1, 1)
+    assert box_of(Path("film.mp4"), {**record, **changes}) is None and box_of(Path("crop.JPG"), record) is None
 
 
 @pytest.mark.parametrize("path", ["/", "/page.css", "/page.js", "/docs", "/docs.js", "/icon.svg", "/openapi.json"])
@@ -439,6 +526,7 @@ BAD_FIELDS = [
     ({"vector": [1, 2]}, "2"),
     ({"vector": ["a", 2, 3]}, "vector"),
     ({"vector": [10**400, 2, 3]}, "finite"),
+    ({"vector": [1e20, 2, 3]}, "vector: expected finite numbers up to 1e+15"),
     ({"image": "x.png"}, "image: expected a file"),
 ]
 
@@ -614,6 +702,8 @@ def test_a_failing_model_is_reported_without_its_secrets(folder):
     client = TestClient(create_app(Gallery.open(folder), Broken()), raise_server_exceptions=False)
     response = upload(client, encode(person(COLOURS[0])))
     assert response.status_code == 500 and "secret" not in response.text
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'none'" in response.headers["content-security-policy"]
     assert client.post("/search", json={"id": 0}).status_code == 200
 
 
@@ -636,6 +726,38 @@ def test_the_tool_serves_loopback_by_its_own_names(monkeypatch):
     serve.make_app(parse(["--gallery", "g", "--weights", "w"]))
     assert made["hosts"] == ("localhost", "127.0.0.1", "[::1]") and made["rate"] is None and made["token"] is None
     serve.make_app(parse(["--gallery", "g", "--weights", "w", "--name", "Reid.example.org"]))
-    assert made["hosts"][-2:] == ("[::1]", "reid.example.org")
+    assert made["hosts"][-2:] == ("[::1]", "reid.example.org") and made["rate"] == 10  # a proxy passes others on
     serve.make_app(parse(["--gallery", "g", "--weights", "w", "--host", "0.0.0.0", "--token", "t", "--max-mb", "2"]))
     assert made["hosts"] == () and made["rate"] == 10 and made["token"] == "t" and made["max_bytes"] == 2_000_000
+
+
+@pytest.mark.parametrize(
+    "words, is_warned",
+    [
+        ([], False),
+        (["--name", "reid.example.org"], True),
+        (["--host", "0.0.0.0"], True),
+        (["--name", "a", "--token", "t"], False),
+    ],
+)
+def test_the_tool_says_when_anybody_can_look(words, is_warned, monkeypatch, capsys):
+    uvicorn = pytest.importorskip("uvicorn", reason='needs the extra: pip install "vitreid[serve]"')
+    from vitreid.tools import serve
+
+    monkeypatch.delenv("VITREID_TOKEN", raising=False)
+    monkeypatch.setattr(serve, "make_app", lambda args: None)
+    monkeypatch.setattr(uvicorn, "run", lambda *_, **__: None)
+    assert serve.main(["--gallery", "g", "--weights", "w", *words]) == 0
+    assert ("anybody who reaches" in capsys.readouterr().out) == is_warned
+
+
+@pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])
+def test_the_tool_names_the_package_that_is_missing(missing, folder, monkeypatch, capsys):
+    pytest.importorskip("uvicorn", reason='needs the extra: pip install "vitreid[serve]"')
+    from vitreid.tools import serve
+
+    monkeypatch.setattr(serve, "Embedder", lambda weights, device: FakeEmbedder())
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.delitem(sys.modules, "vitreid.gallery.web.app", raising=False)
+    assert serve.main(["--gallery", str(folder), "--weights", "w"]) == 2
+    assert f'serving a gallery needs {missing}: pip install "vitreid[serve]"' in capsys.readouterr().err

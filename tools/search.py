@@ -17,6 +17,7 @@ from vitreid.processor.embedder import Embedder
 from vitreid.tools.cli import run
 
 COLUMNS = ("camera", "pid", "time", "tracklet", "path")  # of a record, as shown
+CUT = "found, but re-ranked below these; to see who is within the threshold leave out --rerank, or take a larger --topk"
 SAID = {"match": "found", "unknown": "unknown: nothing within the threshold", None: "the gallery has no threshold"}
 
 
@@ -106,7 +107,7 @@ def _table(query: str, result: SearchResult) -> str:
         lines.append([str(rank + 1), str(row["id"]), *figures, *(_text(name, row.get(name)) for name in shown)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    said = SAID[result.verdict] if len(result) else "no record passes the conditions"
+    said = (CUT if result.is_cut else SAID[result.verdict]) if len(result) else "no record passes the conditions"
     return "\n".join([f"{query}: {said}{limit}", *(table if len(result) else [])])
 
 

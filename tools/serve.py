@@ -67,14 +67,19 @@ def serve(args: argparse.Namespace) -> None:
         raise ValueError(f'serving a gallery needs {error.name}: pip install "vitreid[serve]"') from error
     name = LOOPBACK.get(args.host, args.host)
     print(f"http://{name}:{args.port}/ (API: http://{name}:{args.port}/docs); Ctrl-C ends it")
-    if args.host not in LOOPBACK and not (args.token or os.environ.get("VITREID_TOKEN")):
-        print("anybody who reaches this address can look at the gallery; --token keeps it to those who know the token")
+    if not is_local(args) and not (args.token or os.environ.get("VITREID_TOKEN")):
+        print("anybody who reaches this server can look at the gallery; --token keeps it to those who know the token")
     uvicorn.run(app, host=args.host, port=args.port, log_level="warning", server_header=False)
+
+
+def is_local(args: argparse.Namespace) -> bool:
+    """Return whether only this machine can ask; who gives another --name lets a proxy pass others on."""
+    return args.host in LOOPBACK and not args.name
 
 
 def make_app(args: argparse.Namespace):  # type: ignore[no-untyped-def]  # FastAPI is an extra
     """Return the application that the arguments describe; loopback answers to its own names only."""
-    is_local = args.host in LOOPBACK
+    own_names = LOOPBACK.values() if args.host in LOOPBACK else ()
     embedder = Embedder(args.weights, device=args.device)
     return create_app(
         Gallery.open(args.gallery),
@@ -82,8 +87,8 @@ def make_app(args: argparse.Namespace):  # type: ignore[no-untyped-def]  # FastA
         token=args.token or os.environ.get("VITREID_TOKEN"),
         max_bytes=round(args.max_mb * 1e6),
         max_pixels=round(args.max_megapixels * 1e6),
-        rate=10.0 if args.rate is None and not is_local else args.rate,
-        hosts=(*(LOOPBACK.values() if is_local else ()), *map(str.lower, args.name)),
+        rate=10.0 if args.rate is None and not is_local(args) else args.rate,
+        hosts=(*own_names, *map(str.lower, args.name)),
     )
 
 

@@ -48,5 +48,6 @@ def create_app(
     try:
         from .app import build_app
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f'serving a gallery needs {error.name}: pip install "vitreid[serve]"') from error
+        sentence = f'serving a gallery needs {error.name}: pip install "vitreid[serve]"'
+        raise ModuleNotFoundError(sentence, name=error.name) from error
     return build_app(gallery, embedder, limits, batch_size)

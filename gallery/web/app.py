@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect
 from ... import __version__
 from .batcher import Embed
 from .decode import decode
-from .guard import Guard
+from .guard import HEADERS, Guard
 from .images import ImageFile, read_pixels
 from .limits import Limits
 from .openapi import ABOUT, EMBED, ERRORS, IMAGE, OVERLAY, SEARCH
@@ -216,7 +216,8 @@ def _gone(_: Request, __: Any) -> JSONResponse:
 
 def _failed(request: Request, error: Any) -> JSONResponse:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _sentence(500, "the server failed at this request; its log says why")
+    headers = {name.decode(): value.decode() for name, value in HEADERS}  # this answer does not pass through Guard
+    return _sentence(500, "the server failed at this request; its log says why", headers)
 
 
 HANDLERS: dict[Any, Any] = {

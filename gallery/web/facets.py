@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..results import limit_of
@@ -20,12 +21,14 @@ def describe(gallery: Any) -> dict[str, Any]:
     Raises:
         ValueError: the gallery's threshold is damaged or of another metric.
     """
-    live = np.flatnonzero(gallery.is_live)
-    table = gallery.select(["camera", "time"]).take(live)
+    table = gallery.select(["id", "camera", "time"])
+    if getattr(gallery, "state", None) is not None:  # a folder, which keeps the places of removed rows
+        table = table.filter(pa.array(gallery.is_live))
+    ids = table["id"].to_numpy()
     times = pc.min_max(table["time"].filter(pc.is_finite(table["time"])))
     threshold = gallery.info.threshold or {}
     return {
-        "count": len(live),
+        "count": len(ids),
         "model": gallery.info.model,
         "dimension": gallery.info.dimension,
         "metric": gallery.info.metric,
@@ -34,7 +37,7 @@ def describe(gallery: Any) -> dict[str, Any]:
         "columns": list(gallery.columns),
         "cameras": _cameras(table),
         "time": [plain(times["min"].as_py()), plain(times["max"].as_py())] if times["min"].is_valid else None,
-        "examples": gallery.ids[live[_spread(len(live))]].tolist(),
+        "examples": ids[_spread(len(ids))].tolist(),
     }
 
 

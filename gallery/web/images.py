@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ SHOWN = {
     b"BM": "image/bmp",
 }  # by browsers
 BOX = ("frame", "x", "y", "width", "height")  # columns of a crop from a video, as tools/export.py writes them
+STILLS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")  # these files are the crops themselves
 
 
 class ImageFile(NamedTuple):
@@ -38,8 +40,8 @@ def load_image(path: Path, record: Mapping[str, Any]) -> ImageFile:
         Refused: 404 the file is gone or is not an image.
     """
     try:
-        if all(record.get(name) is not None for name in BOX):
-            return _as_png(_crop(path, *(float(record[name]) for name in BOX)))
+        if box := box_of(path, record):
+            return _as_png(_crop(path, *box))
         if path.stat().st_size > MAX_FILE_BYTES:
             raise Refused(404, f"{path.name} is too large to be shown")
         content = path.read_bytes()
@@ -48,6 +50,18 @@ def load_image(path: Path, record: Mapping[str, Any]) -> ImageFile:
     if media_type := _media_type(content):
         return ImageFile(content, media_type)
     return _as_png(_decoded(content))
+
+
+def box_of(path: Path, record: Mapping[str, Any]) -> tuple[float, ...] | None:
+    """Return frame, x, y, width and height of a crop of a video; None if the file is an image, or they are no numbers."""
+    values = [record.get(name) for name in BOX]
+    if path.suffix.lower() in STILLS or not all(map(_is_number, values)):
+        return None
+    return tuple(map(float, values))  # type: ignore[arg-type]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def read_pixels(file: ImageFile) -> np.ndarray:
@@ -87,4 +101,5 @@ def _crop(path: Path, frame: float, x: float, y: float, width: float, height: fl
         there, pixels = video.read()
     finally:
         video.release()
-    return pixels[max(0, round(y)) : round(y + height), max(0, round(x)) : round(x + width)] if there else None
+    bottom, right = max(0, round(y + height)), max(0, round(x + width))
+    return pixels[max(0, round(y)) : bottom, max(0, round(x)) : right] if there else None

@@ -229,6 +229,7 @@ function describeVerdict(answer, state) {
   if (!results.length) return ["", "Nothing in the gallery passes these filters."];
   if (threshold === null) return ["unknown", "The gallery has no threshold: look at the distances, nobody is called the same person."];
   if (same) return ["same", `${same} of ${results.length} within the threshold ${limit}.`];
+  if (answer.verdict === "match") return ["same", `Somebody is within the threshold ${limit}, but re-ranked below these ${results.length}: ask for more results, or do not re-rank.`];
   return ["unknown", `Nobody here is within the threshold ${limit}${conditions(state).length || state.others ? " and the filters" : ""}.`];
 }
 

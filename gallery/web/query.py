@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..exact import LARGEST
 from .refused import Refused
 
 MAX_TOPK, MAX_CONDITIONS, MAX_TEXT, MAX_VALUES = 1000, 32, 500, 65_536
@@ -124,8 +125,8 @@ def _vector(value: Any) -> np.ndarray:
         row = np.array([float(item) for item in value], np.float64)
     except OverflowError:
         row = np.array([math.inf])
-    if not (np.abs(row) <= np.finfo(np.float32).max / 1e6).all():  # NaN too; room for its square is not needed
-        raise Refused(422, "vector: a value is not a finite number of a sensible size")
+    if not (np.abs(row) <= LARGEST).all():  # NaN too
+        raise Refused(422, f"vector: expected finite numbers up to {LARGEST:g}, as /embed returns them")
     return row.astype(np.float32)
 
 

@@ -22,6 +22,7 @@ from .query import Query
 from .refused import Refused
 
 REFRESH_SECONDS = 5.0
+FACETS_SECONDS = 60.0  # how long they may be out of date where a gallery does not tell that it changed
 logger = logging.getLogger(__name__)
 
 
@@ -64,10 +65,16 @@ class Service:
     def facets(self) -> dict[str, Any]:
         """Return what the page shows before a search."""
         with self._open() as gallery:
-            state = (gallery.info, len(gallery), getattr(gallery, "state", None))
-            if self._facets[0] != state:
-                self._facets = (state, {**describe(gallery), "attention": self.attention is not None})
+            version = self._version(gallery)
+            if self._facets[0] != version:
+                self._facets = (version, {**describe(gallery), "attention": self.attention is not None})
             return self._facets[1]
+
+    def _version(self, gallery: Any) -> tuple[Any, ...]:
+        """Return what is another after each change: a folder's state is read anew, even if only records changed."""
+        if (state := getattr(gallery, "state", None)) is not None:
+            return id(state), state  # kept with its id, so that no other state can have that id
+        return gallery.info, len(gallery), self._clock() // FACETS_SECONDS
 
     def record(self, id: int) -> dict[str, Any]:
         """Return a live row's record.
@@ -76,7 +83,10 @@ class Service:
             Refused: 404, there is none.
         """
         with self._open() as gallery:
-            return gallery.rows_at(_place(gallery, id))[0]
+            if not hasattr(gallery, "rows_of"):
+                return gallery.rows_at(_place(gallery, id))[0]
+            with _known(id):  # by Milvus, which need not list all ids for it
+                return gallery.rows_of([id])[0]
 
     def image(self, id: int) -> ImageFile:
         """Return the image of a live row.
@@ -136,8 +146,15 @@ class Service:
 
 
 def _place(gallery: Any, id: int | None) -> np.ndarray:
-    try:
+    with _known(id):
         return gallery.positions([id])
+
+
+@contextmanager
+def _known(id: int | None) -> Iterator[None]:
+    """Refuse an id that the gallery does not find."""
+    try:
+        yield
     except (ValueError, KeyError) as error:
         raise Refused(404, f"id {id} is not in the gallery, or was removed") from error
 
