@@ -36,7 +36,7 @@ def bootstrap(
     )
     rows = result.rows()
     sums, sizes = _totals(np.stack(list(rows.values()), axis=1), units[result.query_index])
-    means = _resampled_means(sums, sizes, samples, np.random.default_rng(seed))
+    means = resampled_means(sums, sizes, samples, np.random.default_rng(seed))
     ends = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
     if len(sizes) < 2:
         ends[:] = np.nan
@@ -50,7 +50,7 @@ def _totals(values: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return sums, sizes
 
 
-def _resampled_means(sums: np.ndarray, sizes: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
+def resampled_means(sums: np.ndarray, sizes: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
     """Return the means (samples, M) over the rows of as many units as there are, drawn with replacement."""
     count = len(sizes)
     times = (np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(samples))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .bootstrap import resampled_means
 from .checks import Features, Labels
 from .pairs import DISTANCES, Pairs, look_up
 from .verification import check_share, round_down, verify
@@ -215,8 +216,6 @@ def fmr_interval(
     false, totals = false[totals > 0], totals[totals > 0]
     if len(totals) < 2:
         return math.nan, math.nan
-    rng = np.random.default_rng(seed)
-    draws = (rng.integers(len(totals), size=len(totals)) for _ in range(samples))
-    rates = [false[drawn].sum() / totals[drawn].sum() for drawn in draws]
+    rates = resampled_means(false[:, None], totals, samples, np.random.default_rng(seed))
     low, high = np.quantile(rates, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..evaluation import evaluate_retrieval
-from .life import live_records, live_rows
+from .life import live_records, live_rows, placed
 from .projection import Projection
 from .store import Gallery
 
@@ -91,7 +91,10 @@ def to_int8(gallery: Gallery, output: str | Path, *, overwrite: bool = False) ->
 def _fill(target: Gallery, source: Gallery, parts: Iterator[np.ndarray]) -> None:
     """Write float rows, one per live row of `source`, with its records and ids."""
     with target.lock:
-        target.append((target.info.encode(rows) for rows in parts), list(live_records(source)))
+        target.append(
+            (target.info.encode(rows) for rows in parts),
+            [placed(records, source, target.path) for records in live_records(source)],
+        )
         target.commit(replace(target.state, next_id=source.state.next_id))
 
 

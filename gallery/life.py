@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -55,6 +57,15 @@ def _moved(source: Gallery) -> pa.Table:
     records = pa.concat_tables(list(live_records(source))).drop_columns("id")
     paths = [str(source.image_path(path)) for path in records["path"].to_pylist()]
     return records.set_column(0, CORE.field("path"), pa.array(paths, pa.string()))
+
+
+def placed(records: pa.Table, source: Any, folder: Path) -> pa.Table:
+    """Return records of the gallery `source` with the relative paths of images as they start at another `folder`."""
+    paths = [
+        name if os.path.isabs(name) else os.path.relpath(source.image_path(name), folder)
+        for name in records["path"].to_pylist()
+    ]
+    return records.set_column(records.schema.get_field_index("path"), CORE.field("path"), pa.array(paths, pa.string()))
 
 
 def live_rows(gallery: Gallery) -> Iterator[np.ndarray]:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from . import table
 from .exact import Hits
 from .info import GalleryInfo
+from .life import placed
 from .queries import as_vectors, check_fingerprint
 from .results import SearchResult, Verdict, compare, limit_of, pair_distances
 from .search import POOL, by_camera, check_queries, rerank_options, reranked
@@ -358,11 +359,7 @@ def to_folder(source: MilvusGallery, path: str | Path, overwrite: bool = False) 
     """Copy a Milvus gallery to a new gallery folder; the rows get new ids, in the order of the old ones."""
     records, vectors = source._all(["*"])
     folder = Path(path).expanduser().resolve()
-    places = [
-        os.path.relpath(source.image_path(name), folder) if not os.path.isabs(name) else name
-        for name in records["path"].to_pylist()
-    ]
-    records = records.drop_columns(["id"]).set_column(0, "path", pa.array(places, pa.string()))
+    records = placed(records.drop_columns(["id"]), source, folder)
 
     def fill(target: Gallery) -> None:
         if len(vectors):

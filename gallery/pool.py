@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from .life import placed
 from .store import Gallery
 from .table import with_ids
 
@@ -44,6 +45,7 @@ def pool_tracklets(gallery: Gallery, output: str | Path, how: str = "mean", over
 
 def _fill(pooled: Gallery, gallery: Gallery, groups: list[np.ndarray], quality: np.ndarray | None) -> None:
     records = gallery.records.drop_columns([name for name in ("id", "num_images") if name in gallery.columns])
+    records = placed(records, gallery, pooled.path)
     with pooled.lock:
         for start in range(0, len(groups), PART):
             part = groups[start : start + PART]

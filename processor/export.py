@@ -269,9 +269,21 @@ class Job:
             return
         is_ours = (self.output / GALLERY).is_file() or (self.format != FOLDER and self.output.is_file())
         if overwrite and is_ours:
+            self._refuse_strangers()
             return
         remedy = "or --overwrite it" if is_ours else "it is no gallery, so it is never overwritten"
         raise FileExistsError(f"--output: {self.output} holds {self._what_is_there()}; choose another name, {remedy}")
+
+    def _refuse_strangers(self) -> None:
+        """Raise FileExistsError if the output's folder holds files that are not the gallery's own, such as images."""
+        from ..gallery.swap import OWN
+
+        names = {item.name for item in self.output.iterdir()} if self.output.is_dir() else set()
+        if strange := sorted(names - OWN - {DONE, SKIPPED}):
+            raise FileExistsError(
+                f"--overwrite: {self.output} also holds {strange[0]}, which is not the gallery's and would be lost "
+                f"({len(strange)} such entries); move it away, or choose another --output"
+            )
 
     def _what_is_there(self) -> str:
         found = Plan.read(self.output / DONE)
@@ -390,6 +402,7 @@ class Job:
     def _put(self, result: Path) -> None:
         """Move the result into the output's place; what was there is deleted with the work folder."""
         if self.output.exists():
+            self._refuse_strangers()  # they may have come during the export
             replaced = self.work.folder / "replaced"
             shutil.rmtree(replaced, ignore_errors=True)
             replaced.mkdir()

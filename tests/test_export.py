@@ -367,6 +367,23 @@ def test_another_export_is_not_mixed_in(weights, folder, tmp_path, monkeypatch):
     assert Gallery.open(tmp_path / "G").embeddings.dtype == np.float32
 
 
+def test_overwriting_never_loses_images_kept_in_the_gallerys_folder(weights, folder, tmp_path, monkeypatch):
+    """Refused before the work, and after it if they came meanwhile."""
+    output = export(weights, folder, tmp_path / "G")
+    embed = module.Job.embed
+
+    def embed_and_put_an_image_there(job, ranks):
+        embed(job, ranks)
+        (output / "mine.jpg").write_bytes(b"mine")
+
+    monkeypatch.setattr(module.Job, "embed", embed_and_put_an_image_there)
+    for _ in range(2):
+        with pytest.raises(FileExistsError, match=r"--overwrite: .* also holds mine.jpg.* move it away"):
+            export(weights, folder, output, overwrite=True)
+        assert (output / "mine.jpg").read_bytes() == b"mine"
+        assert len(Gallery.open(output)) == NUM_IMAGES
+
+
 def test_a_folder_that_is_no_gallery_is_never_overwritten(weights, folder, tmp_path):
     (tmp_path / "G").mkdir()
     (tmp_path / "G" / "thesis.tex").write_text("years of work")

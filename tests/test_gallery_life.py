@@ -149,7 +149,7 @@ def test_pooling_averages_the_live_crops_of_a_tracklet(tmp_path):
     pooled = pool_tracklets(gallery, tmp_path / "P")
     np.testing.assert_allclose(pooled.embeddings, [[0.5**0.5, 0.5**0.5], [0, 1], [0, -1]], rtol=1e-6)
     assert pooled.records["num_images"].to_pylist() == [2, 1, 1]
-    assert pooled.records["path"].to_pylist() == ["0", "1", "3"]
+    assert pooled.records["path"].to_pylist() == ["../G/0", "../G/1", "../G/3"]  # as seen from P
 
 
 def test_quality_weighs_the_crops(tmp_path):
@@ -279,6 +279,16 @@ def test_an_earlier_gallery_goes_once_its_replacement_is_complete(tmp_path, monk
     assert sorted(item.name for item in tmp_path.iterdir()) == ["G", "H"]
     assert len(make_of(gallery, output, overwrite=True)) == len(Gallery.open(output)) == 12
     assert sorted(item.name for item in tmp_path.iterdir()) == ["G", "H"]
+
+
+@pytest.mark.parametrize("make_of", MADE_OF_ANOTHER.values(), ids=MADE_OF_ANOTHER)
+@pytest.mark.parametrize("place", ["H", "deep/er/H"])
+def test_images_are_found_from_a_gallery_made_of_another(tmp_path, make_of, place):
+    """A relative path starts at the gallery's own folder, so it changes with the folder."""
+    gallery, output = make(tmp_path / "G"), tmp_path / place
+    output.parent.mkdir(parents=True, exist_ok=True)
+    paths = make_of(gallery, output).records["path"].to_pylist()
+    assert [(output / path).resolve() for path in paths] == [gallery.path / f"{i}.jpg" for i in range(12)]
 
 
 def test_the_cost_of_compression_is_measured_across_cameras(tmp_path):

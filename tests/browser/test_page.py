@@ -206,10 +206,12 @@ def test_everything_can_be_done_by_keyboard(page, address):
 def test_attention_lies_over_the_query_and_goes_off_again(page, address):
     page.goto(f"{address}#id=0")
     found(page)
+    plain = page.get_attribute("#query-image", "src")
     page.click("#attention")
     page.wait_for_selector("#query-image[src^='blob:']")
     page.click("#attention")
     page.wait_for_selector("#query-image[src$='image/0']")
+    assert page.get_attribute("#query-image", "src") == plain
 
 
 def test_a_phones_width_is_enough(browser, address):
