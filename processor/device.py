@@ -36,9 +36,9 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def _cpu_has_bf16() -> bool:
-    """True if the processor has bf16 matrix units (AMX); with vector instructions alone bf16 is slower than float32."""
-    check = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(check and check())
+    """True if the processor multiplies in bf16 (AMX, AVX512_BF16); where it must convert first, bf16 is slower than float32."""
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    return any(check() for check in checks if check)
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:
