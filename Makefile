@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := logs/synthetic_vit_tiny
 
-.PHONY: demo test browser check format clean
+.PHONY: demo test browser check docs format clean
 
 demo: .venv/installed
 	$(BIN)/python tools/train.py --config_file configs/synthetic/vit_tiny.yml --overwrite
@@ -11,7 +11,8 @@ demo: .venv/installed
 	$(BIN)/python tools/export.py --weights $(RUN)/best.safetensors --input synthetic:gallery --root data --output $(RUN)/gallery --overwrite
 	$(BIN)/python tools/search.py --gallery $(RUN)/gallery --weights $(RUN)/best.safetensors --topk 8 --sheet $(RUN)/search.png \
 		--query $$(ls data/synthetic/query/*.jpg | head -3)
-	@echo "made: $(RUN)/ with the weights, the curves, the gallery and search.png; look around: $(BIN)/python tools/serve.py --gallery $(RUN)/gallery --weights $(RUN)/best.safetensors"
+	$(BIN)/python tools/report.py $(RUN)
+	@echo "made: $(RUN)/ with the weights, report.html, the gallery and search.png; look around: $(BIN)/python tools/serve.py --gallery $(RUN)/gallery --weights $(RUN)/best.safetensors"
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2
@@ -24,8 +25,12 @@ check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@mkdir -p .venv/checked && ln -sfn "$(CURDIR)" .venv/checked/vitreid  # under its own name, whatever the folder is called
-	MYPYPATH=.venv/checked $(BIN)/mypy $(foreach room,benchmarks configs datasets evaluation gallery loss model processor solver tools,-p vitreid.$(room))
+	MYPYPATH=.venv/checked $(BIN)/mypy $(foreach room,benchmarks configs datasets evaluation gallery loss model processor report solver tools,-p vitreid.$(room))
 	$(BIN)/python -m pytest -n 2
+
+docs: .venv/installed  # the pages of docs/, as a site
+	$(BIN)/mkdocs build --strict
+	@echo "made: site/index.html; while writing: $(BIN)/mkdocs serve"
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .
@@ -40,4 +45,4 @@ format: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv build site *.egg-info .pytest_cache .ruff_cache .mypy_cache

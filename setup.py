@@ -6,12 +6,15 @@ ROOMS = [
     "benchmarks",
     "configs",
     "datasets",
+    "datasets.checks",
     "evaluation",
     "gallery",
     "gallery.web",
     "loss",
     "model",
     "processor",
+    "processor.ship",
+    "report",
     "solver",
     "tools",
 ]
@@ -22,6 +25,7 @@ setup(
     package_dir={"vitreid": "."},
     package_data={
         **{f"vitreid.configs.{folder}": ["*.yml"] for folder in RECIPES},
+        "vitreid.report": ["*.css"],
         "vitreid.gallery.web": ["*.css", "*.html", "*.js", "*.svg"],
     },
 )

@@ -33,21 +33,37 @@ def _check_schedule(cfg: CfgNode) -> None:
         )
     if list(cfg.SOLVER.STEPS) != sorted(set(cfg.SOLVER.STEPS)):
         raise ValueError(f"SOLVER.STEPS: {cfg.SOLVER.STEPS} must rise")
+    for key in ("SWA_START", "HEAD_EPOCHS"):
+        if cfg.SOLVER[key] > cfg.SOLVER.MAX_EPOCHS - (key == "HEAD_EPOCHS"):
+            raise ValueError(
+                f"SOLVER.{key}: {cfg.SOLVER[key]} leaves nothing of SOLVER.MAX_EPOCHS {cfg.SOLVER.MAX_EPOCHS}; take a smaller "
+                "number, or 0 for none"
+            )
+    if cfg.SOLVER.SWA_START and cfg.SOLVER.EMA:
+        raise ValueError(
+            f"SOLVER.SWA_START: {cfg.SOLVER.SWA_START} and SOLVER.EMA {cfg.SOLVER.EMA:g} are two ways to average the weights; "
+            "set one of them to 0"
+        )
 
 
 def _check_loss(cfg: CfgNode) -> None:
     if cfg.LOSS.ID == "none" and cfg.LOSS.METRIC == "none":
         raise ValueError("LOSS.ID and LOSS.METRIC are both none: nothing to train on; set one of them")
-    if cfg.LOSS.METRIC == "triplet" and cfg.DATALOADER.SAMPLER == "pk" and cfg.DATALOADER.NUM_INSTANCE < 2:
-        raise ValueError("DATALOADER.NUM_INSTANCE: the triplet loss needs at least 2 images per identity, got 1")
+    metric = cfg.LOSS.METRIC
+    if cfg.LOSS.MEMORY and metric == "none":
+        raise ValueError(
+            f"LOSS.MEMORY: {cfg.LOSS.MEMORY} past embeddings are for the metric loss, and LOSS.METRIC is none; set one or the other"
+        )
+    if metric != "none" and cfg.DATALOADER.SAMPLER == "pk" and cfg.DATALOADER.NUM_INSTANCE < 2:
+        raise ValueError(f"DATALOADER.NUM_INSTANCE: the {metric} loss needs at least 2 images per identity, got 1")
     if (
-        cfg.LOSS.METRIC == "triplet"
+        metric != "none"
         and cfg.SOLVER.IMS_PER_BATCH < 2 * cfg.DATALOADER.NUM_INSTANCE
         and cfg.DATALOADER.SAMPLER == "pk"
     ):
         raise ValueError(
             f"SOLVER.IMS_PER_BATCH: {cfg.SOLVER.IMS_PER_BATCH} images are one identity of DATALOADER.NUM_INSTANCE "
-            f"{cfg.DATALOADER.NUM_INSTANCE}; the triplet loss needs two, take {2 * cfg.DATALOADER.NUM_INSTANCE} or more"
+            f"{cfg.DATALOADER.NUM_INSTANCE}; the {metric} loss needs two, take {2 * cfg.DATALOADER.NUM_INSTANCE} or more"
         )
 
 
@@ -79,5 +95,9 @@ def _check_model(cfg: CfgNode) -> None:
 def _check_data(cfg: CfgNode) -> None:
     if not cfg.DATASETS.NAMES:
         raise ValueError("DATASETS.NAMES: no training set; name one, e.g. DATASETS.NAMES market1501")
+    if cfg.DATASETS.BALANCE != "none" and cfg.DATALOADER.SAMPLER != "pk":
+        raise ValueError(
+            f"DATASETS.BALANCE: {cfg.DATASETS.BALANCE} needs DATALOADER.SAMPLER pk, got {cfg.DATALOADER.SAMPLER}; set one of them"
+        )
     if "manifest" in (*cfg.DATASETS.NAMES, *cfg.DATASETS.TEST) and not cfg.DATASETS.MANIFEST:
         raise ValueError("DATASETS.MANIFEST: the data set 'manifest' needs its CSV file here")

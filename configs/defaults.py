@@ -46,8 +46,9 @@ OPTIONS: dict[str, Option] = {
     ),
     "MODEL.POOL": Option(
         "token",
-        "what becomes the global feature of a ViT: the class token, or the mean of the patch tokens",
-        ("token", "avg"),
+        "what becomes the global feature of a ViT: the class token, or the mean of the patch tokens; gem = generalised mean "
+        "with a learned exponent, for our resnet50_* [Radenovic et al., TPAMI 2019]",
+        ("token", "avg", "gem"),
     ),
     "MODEL.DROP_PATH": Option(
         0.1, "stochastic depth rate of the last block, rising linearly from 0 [TransReID]", at_least=0, at_most=0.99
@@ -62,6 +63,12 @@ OPTIONS: dict[str, Option] = {
     "MODEL.SIE_CAMERA": Option(False, "side-information embedding of the camera [TransReID, section 3.4]"),
     "MODEL.SIE_VIEW": Option(False, "side-information embedding of the viewpoint"),
     "MODEL.SIE_COE": Option(3.0, "weight of the side-information embedding [TransReID]", at_least=0),
+    "MODEL.SIE_TOKENS": Option(
+        "all",
+        "tokens that the side-information embedding is added to: all of them [TransReID], or the class token only [CLIP-ReID, "
+        "Li et al., AAAI 2023]",
+        ("all", "class"),
+    ),
     "MODEL.SIE_FALLBACK": Option(
         "mean",
         "row used for a camera or view unseen in training: mean = the mean of the trained rows; unknown = a row of its own, trained by SIE_DROPOUT",
@@ -81,6 +88,34 @@ OPTIONS: dict[str, Option] = {
     "MODEL.SHUFFLE_GROUP": Option(2, "JPM: groups of the patch shuffle", at_least=1),
     "MODEL.NUM_PARTS": Option(4, "JPM: number of local branches", at_least=1),
     "MODEL.RE_ARRANGE": Option(True, "JPM: shift and shuffle the patches; False cuts them into parts in their order"),
+    "MODEL.PROJECTION": Option(
+        0,
+        "width of a linear projection of each of a ViT's features, appended to it: 512 for CLIP-ReID's ViT-B/16; 0 = none",
+        at_least=0,
+    ),
+    "MODEL.SEMANTIC_WEIGHT": Option(
+        0.2,
+        "solider_swin_*: how much the features tell what is seen (1) rather than who it is (0); 0.2 for re-ID [SOLIDER, Chen "
+        "et al., CVPR 2023]",
+        at_least=0,
+        at_most=1,
+    ),
+    "MODEL.FREEZE_STEM": Option(
+        False,
+        "keep everything before the first block as loaded: patch, class and position embedding, or a CNN's stem; not the "
+        "side-information embedding",
+    ),
+    "MODEL.FREEZE_BLOCKS": Option(
+        0,
+        "first blocks kept as loaded, their norms and dropout as at test time; with FREEZE_STEM and without SIE no gradient is "
+        "computed for them. Blocks of other timm models are those of its layer groups",
+        at_least=0,
+    ),
+    "MODEL.CHECKPOINT_BLOCKS": Option(
+        False,
+        "compute the inside of each block again in the backward pass instead of keeping it: less memory, about a third slower, "
+        "the same gradients [Chen et al., 2016]",
+    ),
     # --- loss: embeddings + labels -> named terms ---------------------------------------------------------------
     "LOSS.ID": Option(
         "softmax",
@@ -94,11 +129,28 @@ OPTIONS: dict[str, Option] = {
     "LOSS.SCALE": Option(30.0, "ArcFace, CosFace, AM-Softmax, Circle: scale s of the logits [TransReID]", at_least=0),
     "LOSS.ID_MARGIN": Option(0.5, "ArcFace (radians), CosFace, AM-Softmax, Circle: margin m [TransReID]", at_least=0),
     "LOSS.METRIC": Option(
-        "triplet", "metric loss: batch-hard triplet [Hermans et al., 2017], or none", ("triplet", "none")
+        "triplet",
+        "metric loss: triplet = batch-hard [Hermans et al., 2017]; circle = circle loss of pairs [Sun et al., CVPR 2020]; none",
+        ("triplet", "circle", "none"),
     ),
     "LOSS.METRIC_WEIGHT": Option(1.0, "weight of the metric loss", at_least=0),
     "LOSS.SOFT_MARGIN": Option(True, "triplet: log(1 + exp(d_ap - d_an)) instead of a fixed margin [TransReID]"),
     "LOSS.MARGIN": Option(0.3, "triplet: margin in embedding distance, if SOFT_MARGIN is False", at_least=0),
+    "LOSS.PAIR_MARGIN": Option(
+        0.25, "METRIC circle: margin m of the cosines [Sun et al., CVPR 2020, section 4.1]", at_least=0, at_most=1
+    ),
+    "LOSS.PAIR_SCALE": Option(128.0, "METRIC circle: scale gamma [Sun et al., CVPR 2020, section 4.1]", at_least=0),
+    "LOSS.MEMORY": Option(
+        0,
+        "embeddings of past batches kept for the metric loss to compare with [cross-batch memory, Wang et al., CVPR 2020]; "
+        "0 = off",
+        at_least=0,
+    ),
+    "LOSS.MEMORY_START": Option(
+        1000,
+        "iterations before the past embeddings are used, which drift fast at first [Wang et al., CVPR 2020]",
+        at_least=0,
+    ),
     "LOSS.CENTER_WEIGHT": Option(
         0.0, "weight of the center loss [Wen et al., ECCV 2016]; 0 = off; 0.0005 is usual", at_least=0
     ),
@@ -121,6 +173,23 @@ OPTIONS: dict[str, Option] = {
         at_least=0,
         at_most=1,
     ),
+    "INPUT.HUE_JITTER": Option(
+        0.0, "hues are turned by up to this share of the colour circle, either way", at_least=0, at_most=0.5
+    ),
+    "INPUT.GRAY_PROB": Option(0.0, "probability that an image loses its colours", at_least=0, at_most=1),
+    "INPUT.LOCAL_GRAY_PROB": Option(
+        0.0,
+        "probability that a box of 2 to 40 % of an image loses its colours [Gong et al., 2021, arXiv:2101.08783]",
+        at_least=0,
+        at_most=1,
+    ),
+    "INPUT.AUTO_AUGMENT_PROB": Option(
+        0.0,
+        "probability of one change of shape or colour, drawn with its strength for each image: rotate, shear, translate, "
+        "brightness, contrast, saturation, sharpness, posterize, solarize, autocontrast [after Müller & Hutter, ICCV 2021]",
+        at_least=0,
+        at_most=1,
+    ),
     "INPUT.PIXEL_MEAN": Option((0.5, 0.5, 0.5), "mean subtracted per RGB channel, pixels in 0-1 [TransReID]", length=3),
     "INPUT.PIXEL_STD": Option(
         (0.5, 0.5, 0.5), "divisor per RGB channel, pixels in 0-1 [TransReID]", at_least=1e-6, length=3
@@ -131,6 +200,12 @@ OPTIONS: dict[str, Option] = {
     # --- datasets: names and folders -> records -----------------------------------------------------------------
     "DATASETS.NAMES": Option(
         ("market1501",), "training sets; several are joined: market1501, dukemtmc, msmt17, synthetic, manifest, folder"
+    ),
+    "DATASETS.BALANCE": Option(
+        "none",
+        "share of each of several NAMES in every batch and epoch: none = by its images; equal = the same for each; sqrt = by "
+        "the square root of its images",
+        ("none", "equal", "sqrt"),
     ),
     "DATASETS.TEST": Option(
         (),
@@ -161,7 +236,9 @@ OPTIONS: dict[str, Option] = {
         "pk", "training batches: pk = P identities x NUM_INSTANCE images; shuffle = any images", ("pk", "shuffle")
     ),
     "DATALOADER.NUM_INSTANCE": Option(4, "K, images per identity in a pk batch [TransReID]", at_least=1),
-    "DATALOADER.NUM_WORKERS": Option(2, "worker processes (or decoding threads with the cache)", at_least=0),
+    "DATALOADER.NUM_WORKERS": Option(
+        2, "threads that decode and augment the coming batches while one trains; 0 = in the training thread", at_least=0
+    ),
     "DATALOADER.CACHE": Option(
         "auto", "keep decoded, resized images in memory: auto = if they fit CACHE_SHARE", ("auto", "on", "off")
     ),
@@ -177,6 +254,16 @@ OPTIONS: dict[str, Option] = {
     "SOLVER.BIAS_LR_FACTOR": Option(2.0, "learning-rate factor of biases [TransReID]", at_least=0),
     "SOLVER.HEAD_LR_FACTOR": Option(1.0, "learning-rate factor of the ID classifiers", at_least=0),
     "SOLVER.NO_DECAY": Option(False, "no weight decay on norms, biases and the position, class and SIE embeddings"),
+    "SOLVER.LAYER_DECAY": Option(
+        1.0,
+        "learning-rate factor per layer from the top down: heads and neck 1, the last block this, the one before this squared, "
+        "the embeddings least [ELECTRA, Clark et al., ICLR 2020; BEiT, Bao et al., ICLR 2022]; 1 = off, 0.65-0.8 is usual",
+        at_least=0.01,
+        at_most=1,
+    ),
+    "SOLVER.HEAD_EPOCHS": Option(
+        0, "first epochs that train the neck and the classifiers only, the backbone as at test time; 0 = off", at_least=0
+    ),
     "SOLVER.CENTER_LR": Option(
         0.5, "learning rate of the center loss's centres (own SGD, constant) [Luo et al.]", at_least=0
     ),
@@ -194,6 +281,17 @@ OPTIONS: dict[str, Option] = {
     "SOLVER.GAMMA": Option(0.1, "multistep: factor at each step", at_least=0, at_most=1),
     "SOLVER.IMS_PER_BATCH": Option(64, "images per batch, P x K", at_least=1),
     "SOLVER.ACCUMULATE": Option(1, "batches whose gradients are averaged into one step", at_least=1),
+    "SOLVER.MICRO_BATCH": Option(
+        0,
+        "images embedded at once, per process, for devices that do not hold a batch; losses and gradients stay those of the "
+        "whole batch [gradient caching, Gao et al., RepL4NLP 2021]; 0 = all",
+        at_least=0,
+    ),
+    "SOLVER.FSDP": Option(
+        False,
+        "several processes: keep a part of weights, gradients and optimizer state on each (FSDP2, torch 2.6 or newer), for large "
+        "backbones; False = a copy on each (DDP)",
+    ),
     "SOLVER.PRECISION": Option(
         "auto", "auto = bf16 where the device has it, else fp16 (cuda) or fp32", ("auto", "bf16", "fp16", "fp32")
     ),
@@ -204,9 +302,32 @@ OPTIONS: dict[str, Option] = {
         at_least=0,
         at_most=0.99999,
     ),
+    "SOLVER.SWA_START": Option(
+        0,
+        "epoch from which the weights of all steps are averaged equally, to be evaluated and saved as best [Izmailov et al., UAI "
+        "2018]; 0 = off",
+        at_least=0,
+    ),
     "SOLVER.SEED": Option(1234, "seed of weights, batches and augmentation [TransReID]", at_least=0),
     "SOLVER.LOG_PERIOD": Option(50, "iterations between updates of the progress bar's numbers", at_least=1),
     "SOLVER.CHECKPOINT_PERIOD": Option(1, "epochs between writes of last.pth", at_least=1),
+    "SOLVER.CHECKPOINT_STEPS": Option(
+        0, "iterations between writes of last.pth inside an epoch; 0 = only at the ends of epochs", at_least=0
+    ),
+    "SOLVER.KEEP_LAST": Option(
+        1,
+        "newest epochs whose checkpoints are kept, as last_epoch_NNN.pth beside last.pth; 0, 1 = only last.pth",
+        at_least=0,
+    ),
+    "SOLVER.SKIP_NONFINITE": Option(
+        0,
+        "batches of the run that may be left out because their loss is not a number; 0 = stop at the first. Above 0 every "
+        "iteration waits for its loss",
+        at_least=0,
+    ),
+    "SOLVER.COMPILE": Option(
+        False, "torch.compile of the backbone: a minute or more at the start; pays on GPUs, gains nothing on CPUs"
+    ),
     "SOLVER.EVAL_PERIOD": Option(10, "epochs between evaluations; the last epoch is always evaluated", at_least=1),
     # --- test ---------------------------------------------------------------------------------------------------
     "TEST.IMS_PER_BATCH": Option(256, "images per batch when embeddings are extracted", at_least=1),

@@ -1,25 +1,28 @@
 """Training augmentation: every image draws its own numbers, the pixels of a batch are changed together.
 
-The numbers are drawn on the CPU, so that a seed gives the same batch on every device.
+The numbers are drawn on the CPU, for the whole batch and before any pixel is touched: a seed gives the same batch on
+every device, and a process that trains on a part of the batch gets that part of it.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from .batch import Preprocess
+from .colour import jitter_colour, make_grey, shift_hue
+from .erase import draw_boxes, draw_erasures, erase
+from .policy import apply_policy, draw_policy
+from .window import cut_windows
 
-_GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma, as in torchvision
+Draws = dict[str, Tensor]  # what chance decided: the name of an operation -> (B, …) numbers, on the CPU
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Flip, colour jitter, zero padding and crop, normalisation, random erasing: TransReID's order.
+    """Colour, flip, zero padding and crop, normalisation, random erasing: TransReID's, and some more, all optional.
 
     Args:
         flip: probability of a horizontal flip.
@@ -27,6 +30,10 @@ class Augment:
         jitter: brightness, contrast and saturation factors are drawn from 1 ± this.
         erase: probability of random erasing.
         erase_mode: pixel = noise per pixel; channel = noise per channel; constant = 0.
+        hue: hues are turned by up to this share of the colour circle, 0 to 0.5.
+        gray: probability that an image loses its colours.
+        local_gray: probability that a box of 2 to 40 % of an image loses its colours [Gong et al., arXiv:2101.08783].
+        auto: probability of one change drawn from `POLICY`, of a strength drawn too [after Müller & Hutter, ICCV 2021].
     """
 
     preprocess: Preprocess
@@ -35,92 +42,53 @@ class Augment:
     jitter: float = 0.0
     erase: float = 0.5
     erase_mode: str = "pixel"
+    hue: float = 0.0
+    gray: float = 0.0
+    local_gray: float = 0.0
+    auto: float = 0.0
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Turn (B, 3, H, W) uint8 into an augmented, normalised float32 batch on the same device."""
-        if self.flip:
-            images = random_flip(images, self.flip, generator)
+        return self.apply(images, self.draw(len(images), generator))
+
+    def draw(self, number: int, generator: torch.Generator) -> Draws:
+        """Draw all the numbers that a batch of `number` images needs; rows of them serve a part of the batch."""
+        draws = {"flip": torch.rand(number, generator=generator) < self.flip}
         if self.jitter:
-            images = random_colour(images, self.jitter, generator)
-        if self.padding:
-            images = random_crop(images, self.padding, generator)
-        images = self.preprocess.normalise(images)
+            draws["jitter"] = 1 + self.jitter * (2 * torch.rand(3, number, generator=generator).T - 1)
+        draws["corner"] = torch.randint(2 * self.padding + 1, (number, 2), generator=generator)
         if self.erase:
-            random_erase(images, self.erase, self.erase_mode, generator)
+            draws["erase"] = draw_erasures(number, self.preprocess.size, self.erase, generator)
+        return draws | self._draw_more(number, generator)
+
+    def _draw_more(self, number: int, generator: torch.Generator) -> Draws:
+        size, draws = self.preprocess.size, {}
+        if self.hue:
+            draws["hue"] = self.hue * (2 * torch.rand(number, generator=generator) - 1)
+        if self.gray:
+            whole = torch.tensor([0, 0, *size])
+            draws["gray"] = whole * (torch.rand(number, 1, generator=generator) < self.gray)
+        if self.local_gray:
+            draws["local_gray"] = draw_boxes(number, size, self.local_gray, generator, largest=0.4)
+        if self.auto:
+            draws["auto"] = draw_policy(number, self.auto, generator)
+        return draws
+
+    def apply(self, images: Tensor, draws: Draws) -> Tensor:
+        """Turn (B, 3, H, W) uint8 into float32 with the numbers drawn; the given pixels stay as they are."""
+        for name, change in _CHANGES.items():
+            if name in draws:
+                images = change(images, draws[name])
+        images = cut_windows(images, draws["flip"], draws["corner"], self.padding, self.preprocess)
+        if "erase" in draws:
+            erase(images, draws["erase"], self.erase_mode)
         return images
 
 
-def random_flip(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Mirror each image with the given probability; (B, 3, H, W) in and out."""
-    number = len(images)
-    flipped = torch.rand(number, generator=generator) < probability
-    chosen = torch.arange(number) + number * flipped  # of all images, then all mirror images: fast for uint8
-    return torch.cat([images, images.flip(-1)]).index_select(0, chosen.to(images.device))
-
-
-def random_colour(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Scale brightness, contrast and saturation of each image by factors from 1 ± `strength`, in this order.
-
-    The three are linear in a pixel's colour, so they are one 3 x 3 matrix and one constant per image.
-
-    Args:
-        images: (B, 3, H, W) uint8.
-    Returns:
-        (B, 3, H, W) uint8.
-    """
-    brightness, contrast, saturation = 1 + strength * (2 * torch.rand(3, len(images), 1, 1, generator=generator) - 1)
-    grey = torch.tensor(_GREY).expand(3, 3)  # each row turns a colour into its luma
-    matrix = contrast * brightness * (saturation * torch.eye(3) + (1 - saturation) * grey)  # (B, 3, 3)
-    constant = (1 - contrast) * brightness  # (B, 1, 1), of the image's mean luma
-    pixels = images.flatten(2).float()  # (B, 3, H * W)
-    mean = grey.to(images.device) @ pixels.mean(2, keepdim=True)  # (B, 3, 1)
-    changed = torch.baddbmm(constant.to(images.device) * mean, matrix.to(images.device), pixels)
-    return changed.round_().clamp_(0, 255).to(torch.uint8).view_as(images)
-
-
-def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Shift each image by up to `padding` pixels in either direction; black comes in. (B, 3, H, W) in and out."""
-    height, width = images.shape[-2:]
-    corners = torch.randint(0, 2 * padding + 1, (len(images), 2), generator=generator).tolist()
-    padded = F.pad(images, [padding] * 4)
-    windows = [
-        image[:, top : top + height, left : left + width] for image, (top, left) in zip(padded, corners, strict=True)
-    ]
-    return torch.stack(windows)
-
-
-def random_erase(images: Tensor, probability: float, mode: str, generator: torch.Generator) -> None:
-    """Overwrite a random box of each image, in place [Zhong et al., AAAI 2020; timm's RandomErasing].
-
-    Args:
-        images: (B, 3, H, W) float32, normalised.
-    """
-    boxes = draw_boxes(len(images), (images.shape[-2], images.shape[-1]), probability, generator)
-    for image, (top, left, height, width) in zip(images, boxes.tolist(), strict=True):
-        if height:
-            image[:, top : top + height, left : left + width] = _filling(mode, height, width, generator)
-
-
-def _filling(mode: str, height: int, width: int, generator: torch.Generator) -> Tensor:
-    if mode == "constant":
-        return torch.zeros(3, 1, 1)
-    return torch.randn((3, height, width) if mode == "pixel" else (3, 1, 1), generator=generator)
-
-
-def draw_boxes(number: int, size: tuple[int, int], probability: float, generator: torch.Generator) -> Tensor:
-    """Draw boxes of 2 to 33 % of the area and an aspect ratio of 0.3 to 3.3, the first of 10 attempts that fits.
-
-    Returns:
-        (number, 4) int64 top, left, height, width; height 0 = no box.
-    """
-    draws = torch.rand(4, number, 10, generator=generator)
-    area = size[0] * size[1] * (0.02 + (1 / 3 - 0.02) * draws[0])
-    aspect = torch.exp(math.log(0.3) * (1 - 2 * draws[1]))
-    height, width = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()
-    fits = (height < size[0]) & (width < size[1])
-    top = (draws[2] * (size[0] - height + 1)).long()
-    left = (draws[3] * (size[1] - width + 1)).long()
-    boxes = torch.stack([top, left, height, width], -1)  # (number, 10, 4)
-    chosen = boxes[torch.arange(number), fits.int().argmax(1)]
-    erased = fits.any(1) & (torch.rand(number, generator=generator) < probability)
-    return chosen * erased[:, None]
+_CHANGES = {  # of uint8, in this order, before the crop
+    "auto": apply_policy,
+    "jitter": jitter_colour,
+    "hue": shift_hue,
+    "gray": make_grey,
+    "local_gray": make_grey,
+}

@@ -37,6 +37,11 @@ class Batch:
         moved = (getattr(self, item.name).to(device, non_blocking=True) for item in fields(self))
         return Batch(*moved)
 
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Keep the memory until `stream` has done what it was given so far, should the batch be dropped before."""
+        for item in fields(self):
+            getattr(self, item.name).record_stream(stream)
+
 
 @dataclass(frozen=True)
 class Preprocess:
@@ -75,8 +80,10 @@ class Preprocess:
 
     def normalise(self, images: Tensor) -> Tensor:
         """Turn (B, 3, H, W) pixels in 0-255 into normalised float32."""
-        scale = torch.tensor([1 / (255 * std) for std in self.std], device=images.device).view(3, 1, 1)
-        shift = torch.tensor(
-            [mean / std for mean, std in zip(self.mean, self.std, strict=True)], device=images.device
-        ).view(3, 1, 1)
+        scale, shift = (values.to(images.device).view(3, 1, 1) for values in self.scale_and_shift())
         return images.to(torch.float32, copy=True).mul_(scale).sub_(shift)
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """Return the (3,) float32 numbers that pixels in 0-255 are multiplied with, and those subtracted then."""
+        scale = torch.tensor([1 / (255 * std) for std in self.std])
+        return scale, torch.tensor([mean / std for mean, std in zip(self.mean, self.std, strict=True)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from yacs.config import CfgNode
 
@@ -20,6 +21,7 @@ from .market1501 import load_dukemtmc, load_market1501
 from .msmt17 import load_msmt17
 from .records import Record, ReidData, label_map, name_rows
 from .samplers import PKSampler, Sampler, ShuffleSampler
+from .shared import find_local
 from .split import hold_out
 from .store import open_images
 from .synthetic import load_synthetic
@@ -114,36 +116,62 @@ def build_train_loader(
     cameras: Sequence[str] = (),
     views: Sequence[str] = (),
     device: torch.device | str = "cpu",
+    rank: int = 0,
+    num_ranks: int = 1,
 ) -> TrainLoader:
     """Return the loader of `data.train`.
 
     Args:
         cameras, views: the names of the rows of the model's tables.
+        rank, num_ranks: which of the processes that share every batch this is.
     Raises:
-        ValueError: too few identities for a batch.
+        ValueError: too few identities for a batch, or a batch that does not divide among the processes.
     """
     preprocess = build_preprocess(cfg, train=True)
     loader = cfg.DATALOADER
     return TrainLoader(
         data.train,
         open_images(
-            [record.path for record in data.train], preprocess, loader.CACHE, loader.CACHE_SHARE, loader.NUM_WORKERS
+            [record.path for record in data.train],
+            preprocess,
+            loader.CACHE,
+            loader.CACHE_SHARE,
+            loader.NUM_WORKERS,
+            local=find_local() if num_ranks > 1 else None,
         ),
-        _build_sampler(cfg, data.train),
+        _build_sampler(cfg, data),
         _build_augment(cfg, preprocess),
         camera_rows=name_rows(data.camera_names, cameras),
         view_rows=name_rows(data.view_names, views),
         seed=cfg.SOLVER.SEED,
         device=device,
+        rank=rank,
+        num_ranks=num_ranks,
+        num_workers=loader.NUM_WORKERS,
     )
 
 
-def _build_sampler(cfg: CfgNode, records: Sequence[Record]) -> Sampler:
-    batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+def _build_sampler(cfg: CfgNode, data: ReidData) -> Sampler:
+    batch, instances, records = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE, data.train
     if cfg.DATALOADER.SAMPLER == "shuffle":
         return ShuffleSampler(len(records), batch, cfg.SOLVER.SEED)
     labels = label_map(records)
-    return PKSampler([labels[record.pid] for record in records], batch // instances, instances, cfg.SOLVER.SEED)
+    balance = _balance(data, SHARES[cfg.DATASETS.BALANCE])
+    return PKSampler(
+        [labels[record.pid] for record in records], batch // instances, instances, cfg.SOLVER.SEED, balance
+    )
+
+
+SHARES: dict[str, float | None] = {"none": None, "equal": 0.0, "sqrt": 0.5}  # powers of a data set's number of images
+
+
+def _balance(data: ReidData, power: float | None) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the data set of each training image and the share of each in the batches; None = as it comes."""
+    if power is None:
+        return None
+    sources = np.searchsorted(data.first_pids, [record.pid for record in data.train], side="right") - 1
+    counts = np.bincount(sources, minlength=len(data.first_pids))
+    return sources, np.where(counts > 0, counts.astype(np.float64) ** power, 0.0)
 
 
 def _build_augment(cfg: CfgNode, preprocess: Preprocess) -> Augment:
@@ -155,6 +183,10 @@ def _build_augment(cfg: CfgNode, preprocess: Preprocess) -> Augment:
         jitter=options.COLOR_JITTER,
         erase=options.RE_PROB,
         erase_mode=options.RE_MODE,
+        hue=options.HUE_JITTER,
+        gray=options.GRAY_PROB,
+        local_gray=options.LOCAL_GRAY_PROB,
+        auto=options.AUTO_AUGMENT_PROB,
     )
 
 

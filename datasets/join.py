@@ -12,9 +12,10 @@ def join(parts: Mapping[str, ReidData], train: Sequence[str], test: str) -> Reid
     """Join the training records of the parts named in `train`; query, gallery and protocol are those of `test`."""
     cameras = tuple(dict.fromkeys(name for part in parts.values() for name in part.camera_names))
     views = tuple(dict.fromkeys(name for part in parts.values() for name in part.view_names))
-    offset, moved = 0, {}
+    offset, moved, first_pids = 0, {}, []
     for name, part in parts.items():
         moved[name] = _move(part, offset, cameras, views)
+        first_pids.append(offset)
         offset = _next_pid(moved[name], offset)
     return ReidData(
         name="+".join(train),
@@ -26,6 +27,7 @@ def join(parts: Mapping[str, ReidData], train: Sequence[str], test: str) -> Reid
         person_names={pid: person for part in moved.values() for pid, person in part.person_names.items()},
         protocol=moved[test].protocol,
         test_name=moved[test].name,
+        first_pids=tuple(first_pids),
     )
 
 

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .ahead import batches_on
 from .augment import Augment
 from .batch import Batch, Preprocess
 from .records import Record, label_map
 from .samplers import Sampler
 from .store import Images, open_images
+from .window import normalise
 
 
 class _Ids:
@@ -45,6 +47,10 @@ def _translate(ids: list[int], rows: Tensor | None) -> Tensor:
     return torch.full_like(ids_, -1) if rows is None else rows[ids_]
 
 
+def _read_to(device: torch.device, images: Images, positions: np.ndarray) -> Tensor:
+    return images.read(positions, pinned=device.type == "cuda").to(device, non_blocking=True)
+
+
 class TrainLoader:
     """Augmented training batches; the same ones for the same (seed, epoch), whatever came before.
 
@@ -52,6 +58,11 @@ class TrainLoader:
         sampler: the order of the images.
         camera_rows, view_rows: the model's row of each camid and viewid (`name_rows`); None = unknown.
         seed: of the augmentation.
+        rank, num_ranks: of several processes that share every batch, the one that this is: it gets a slice of each, of
+            whole identities, with the very pixels that a single process would have there.
+        num_workers: threads that make the coming batches; 0 = each is made when asked for.
+    Raises:
+        ValueError: the sampler's batches do not divide into `num_ranks` equal parts.
     """
 
     def __init__(
@@ -65,25 +76,51 @@ class TrainLoader:
         view_rows: Tensor | None = None,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        rank: int = 0,
+        num_ranks: int = 1,
+        num_workers: int = 0,
     ) -> None:
         self.records, self.sampler, self.augment = list(records), sampler, augment
-        self._images, self._seed, self._device, self._epoch = images, seed, device, 0
+        self._images, self._seed, self._num_workers = images, seed, num_workers
+        self._epoch, self._first_batch = 0, 0
+        self._part = _part(sampler, rank, num_ranks)
         self._ids = _Ids(records, label_map(records), camera_rows, view_rows)
+        self._device = torch.device(device)
 
     def __len__(self) -> int:
         return len(self.sampler)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration yields."""
-        self._epoch = epoch
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        """Choose the epoch that the next iteration yields, and how many of its batches are done already."""
+        self._epoch, self._first_batch = epoch, first_batch
 
     def __iter__(self) -> Iterator[Batch]:
-        plan = self.sampler.batches(self._epoch)
-        epoch = self._epoch
-        for number, (index, pixels) in enumerate(zip(plan, self._images.batches(plan), strict=True)):
-            batch = self._ids.batch(pixels, index, self._device)
-            batch.images = self.augment(batch.images, _generator(self._seed, epoch, number))
-            yield batch
+        epoch, first = self._epoch, self._first_batch
+        plan = self.sampler.batches(epoch)
+
+        def make(number: int) -> Batch:
+            return self._make(plan[number], _generator(self._seed, epoch, number))
+
+        return batches_on(self._device, make, range(first, len(plan)), self._num_workers)
+
+    def _make(self, index: np.ndarray, generator: torch.Generator) -> Batch:
+        """Return this process's part of the batch of the images at `index`."""
+        draws = {name: drawn[self._part] for name, drawn in self.augment.draw(len(index), generator).items()}
+        mine = index[self._part]
+        images = _read_to(self._device, self._images, mine)
+        return self._ids.batch(self.augment.apply(images, draws), mine, self._device)
+
+
+def _part(sampler: Sampler, rank: int, num_ranks: int) -> slice:
+    size = sampler.group_size
+    groups, rest = divmod(sampler.batch_size, size)
+    if rest or groups % num_ranks:
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH: {sampler.batch_size} images ({groups} groups of {size} that stay together) do not "
+            f"divide among {num_ranks} processes; take a multiple of {num_ranks * size}, or start another number of processes"
+        )
+    share = sampler.batch_size // num_ranks
+    return slice(rank * share, (rank + 1) * share)
 
 
 def _generator(*seeds: int) -> torch.Generator:
@@ -97,7 +134,7 @@ class EvalLoader:
     Args:
         camera_rows, view_rows: the model's row of each camid and viewid (`name_rows`); None = unknown.
         cache: off = decode anew in every pass; on, auto: see `open_images`.
-        num_workers: worker processes (or decoding threads with the cache).
+        num_workers: threads that decode and make the coming batches.
     """
 
     def __init__(
@@ -114,7 +151,8 @@ class EvalLoader:
         device: torch.device | str = "cpu",
     ) -> None:
         self.records, self.preprocess = list(records), preprocess
-        self._batch_size, self._device = batch_size, device
+        self._batch_size, self._num_workers = batch_size, num_workers
+        self._device = torch.device(device)
         self._ids = _Ids(records, None, camera_rows, view_rows)
         paths = [record.path for record in records]
         self._images = open_images(paths, preprocess, cache, cache_share, num_workers)
@@ -123,9 +161,10 @@ class EvalLoader:
         return -(-len(self.records) // self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        positions = np.arange(len(self.records))
-        plan = [positions[start : start + self._batch_size] for start in range(0, len(positions), self._batch_size)]
-        for index, pixels in zip(plan, self._images.batches(plan), strict=True):
-            batch = self._ids.batch(pixels, index, self._device)
-            batch.images = self.preprocess.normalise(batch.images)
-            yield batch
+        return batches_on(self._device, self._make, range(len(self)), self._num_workers)
+
+    def _make(self, number: int) -> Batch:
+        first = number * self._batch_size
+        index = np.arange(first, min(first + self._batch_size, len(self.records)))
+        images = _read_to(self._device, self._images, index)
+        return self._ids.batch(normalise(images, self.preprocess), index, self._device)

@@ -41,6 +41,7 @@ class ReidData:
         protocol: "same-camera" = a gallery image of the query's pid from the query's camera is junk, ignored;
             "none" = every gallery image counts (cameras are unknown, or there is only one).
         test_name: what query and gallery are, if not those of `name`.
+        first_pids: where several data sets are joined, the first pid of each, rising.
     Raises:
         ValueError: a record's number has no name, a name stands twice, or the protocol is unknown.
     """
@@ -54,6 +55,7 @@ class ReidData:
     person_names: dict[int, str] = field(default_factory=dict)
     protocol: str = "same-camera"
     test_name: str = ""
+    first_pids: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:

@@ -9,7 +9,15 @@ import numpy as np
 
 
 class Sampler(Protocol):
-    """An order of batches for every epoch."""
+    """An order of batches for every epoch.
+
+    Args:
+        batch_size: images per batch, the same in every batch.
+        group_size: images that stand together and must stay together where a batch is cut: K, or 1.
+    """
+
+    batch_size: int
+    group_size: int
 
     def __len__(self) -> int:
         """Return the number of batches, the same in every epoch."""
@@ -29,7 +37,7 @@ class ShuffleSampler:
 
     def __init__(self, num_images: int, batch_size: int, seed: int = 0) -> None:
         self.num_images, self.seed = num_images, seed
-        self.batch_size = min(batch_size, num_images)
+        self.batch_size, self.group_size = min(batch_size, num_images), 1
 
     def __len__(self) -> int:
         return self.num_images // self.batch_size
@@ -51,13 +59,26 @@ class PKSampler:
         labels: (N,) identity of each image.
         num_ids: P.
         num_instances: K.
+        balance: the data set of each image, and the share of each data set: of every epoch, to one identity, and of every
+            batch, to less than two. An identity of a set with a small share need not come in every epoch; one of a set
+            with a large share comes at most once per batch, so that a set of few identities may miss its share.
     Raises:
         ValueError: there are fewer than P identities.
     """
 
-    def __init__(self, labels: Sequence[int], num_ids: int, num_instances: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        labels: Sequence[int] | np.ndarray,
+        num_ids: int,
+        num_instances: int,
+        seed: int = 0,
+        balance: tuple[Sequence[int] | np.ndarray, Sequence[float] | np.ndarray] | None = None,
+    ) -> None:
         self.num_ids, self.num_instances, self.seed = num_ids, num_instances, seed
-        self._identity, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)[1:]
+        self.batch_size, self.group_size = num_ids * num_instances, num_instances
+        first, self._identity, counts = np.unique(
+            np.asarray(labels), return_index=True, return_inverse=True, return_counts=True
+        )[1:]
         if len(counts) < num_ids:
             raise ValueError(
                 f"SOLVER.IMS_PER_BATCH / DATALOADER.NUM_INSTANCE asks for {num_ids} identities per batch, the training "
@@ -67,6 +88,8 @@ class PKSampler:
         self._starts = np.cumsum(counts) - counts
         self._groups = np.maximum(1, np.rint(counts / num_instances).astype(np.int64))  # of K images, per identity
         self._num_batches = -(-int(self._groups.sum()) // num_ids)
+        self._sources = np.zeros(len(counts), np.int64) if balance is None else np.asarray(balance[0])[first]
+        self._shares = None if balance is None else np.asarray(balance[1], np.float64)
 
     def __len__(self) -> int:
         return self._num_batches
@@ -75,18 +98,28 @@ class PKSampler:
         """Return len(self) arrays of P * K positions; the K images of an identity stand together."""
         rng = np.random.default_rng([self.seed, epoch])
         groups = self._share_out(rng)
-        identity, group = _arrange(rng, groups, self.num_ids)  # (P, batches) each
+        identity, group = _arrange(rng, groups, self.num_ids, self._sources)  # (P, batches) each
         images = self._images(rng, identity, group)  # (P, batches, K)
         return list(np.ascontiguousarray(images.transpose(1, 0, 2)).reshape(len(self), -1))
 
     def _share_out(self, rng: np.random.Generator) -> np.ndarray:
-        """Return (identities,) groups of K images for this epoch: 1 to len(self) each, len(self) * P in all."""
-        groups = np.minimum(self._groups, len(self))
+        """Return (identities,) groups of K images for this epoch: at most len(self) each, len(self) * P in all."""
+        wanted = self._groups if self._shares is None else self._balanced(rng, self._shares)
+        groups = np.minimum(wanted, len(self))
         missing = len(self) * self.num_ids - int(groups.sum())
         while missing:
             more = rng.permutation(np.flatnonzero(groups < len(self)))[:missing]
             groups[more] += 1
             missing -= len(more)
+        return groups
+
+    def _balanced(self, rng: np.random.Generator, shares: np.ndarray) -> np.ndarray:
+        """Return (identities,) groups that add up to each data set's share of an epoch, where it has the identities."""
+        groups = np.zeros_like(self._groups)
+        ends = np.rint(np.cumsum(shares) / shares.sum() * len(self) * self.num_ids).astype(np.int64)
+        for source, total in enumerate(np.diff(ends, prepend=0).tolist()):
+            members = np.flatnonzero(self._sources == source)
+            groups[members] = _spread(rng, self._groups[members], total, len(self))
         return groups
 
     def _images(self, rng: np.random.Generator, identity: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -97,19 +130,36 @@ class PKSampler:
         return by_identity[self._starts[identity][..., None] + place % self._counts[identity][..., None]]
 
 
-def _arrange(rng: np.random.Generator, groups: np.ndarray, num_rows: int) -> tuple[np.ndarray, np.ndarray]:
+def _spread(rng: np.random.Generator, weights: np.ndarray, total: int, most: int) -> np.ndarray:
+    """Return whole numbers in proportion to `weights`, at most `most` each, that add up to `total` if they can."""
+    numbers = np.zeros_like(weights)
+    total = min(total, most * len(weights))
+    while (missing := total - int(numbers.sum())) > 0:  # again, if some have reached their limit
+        free = rng.permutation(np.flatnonzero(numbers < most))
+        ends = np.cumsum(weights[free])
+        marks = np.floor(ends / ends[-1] * missing + rng.random()).astype(np.int64)  # fractions are drawn for
+        numbers[free] = np.minimum(numbers[free] + np.diff(marks, prepend=0), most)
+    return numbers
+
+
+def _arrange(
+    rng: np.random.Generator, groups: np.ndarray, num_rows: int, sources: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Place the groups of every identity in a (rows, batches) table, no identity twice in a column.
 
-    The groups fill the table row by row, in random order of the identities; an identity has at most as many groups as
+    The groups fill the table row by row, one data set after the other, so that each has its share of every column, and in
+    random order of the identities; an identity has at most as many groups as
     there are columns, so it lies in one row, or at the end of one and the beginning of the next. Each row is then
     shuffled, except that the identity continued from the row above keeps off the columns it has there.
 
     Args:
-        groups: (identities,) groups of each, 1 to the number of batches.
+        groups: (identities,) groups of each, 0 to the number of batches.
+        sources: (identities,) data set of each.
     Returns:
         The identity, and the number of its group, at every place: two (rows, batches) arrays.
     """
     order = rng.permutation(len(groups))
+    order = order[np.argsort(sources[order], kind="stable")]
     identity = np.repeat(order, groups[order])
     group = np.arange(len(identity)) - np.repeat(np.cumsum(groups[order]) - groups[order], groups[order])
     identities, numbers = identity.reshape(num_rows, -1), group.reshape(num_rows, -1)

@@ -2,113 +2,114 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from .batch import Preprocess
-from .decode import CorruptImageError, load_planes
+from .decode import load_planes
+from .shared import Local, share_array
 
 log = logging.getLogger(__name__)
 
 
 class Images(Protocol):
-    """A list of images, read in batches."""
+    """A list of images, read by position; several threads may read at once."""
 
-    def batches(self, plan: Sequence[np.ndarray]) -> Iterator[Tensor]:
-        """Yield (B, 3, H, W) uint8 for each array of B positions in `plan`."""
+    def read(self, positions: np.ndarray, pinned: bool = False) -> Tensor:
+        """Return (B, 3, H, W) uint8 of B positions; `pinned` = in memory that a GPU copies from by itself."""
         ...
 
 
+def _room_for(shape: tuple[int, ...], pinned: bool) -> Tensor:
+    """Return uninitialised uint8; NumPy asks for huge pages, which spares thousands of page faults per batch."""
+    return (
+        torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        if pinned
+        else torch.from_numpy(np.empty(shape, np.uint8))
+    )
+
+
 class CachedImages:
-    """Images decoded once, into one (N, 3, H, W) uint8 tensor.
+    """Images in memory; files that change afterwards are not noticed.
 
     Args:
-        num_threads: decoding threads; OpenCV decodes outside Python's lock.
+        pixels: (N, 3, H, W) uint8.
     """
 
-    def __init__(self, paths: Sequence[str], preprocess: Preprocess, num_threads: int = 2) -> None:
-        self.pixels = torch.empty((len(paths), 3, *preprocess.size), dtype=torch.uint8)
-        pixels = self.pixels.numpy()
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.pixels = pixels
 
-        def decode(position: int) -> None:
-            pixels[position] = load_planes(paths[position], preprocess)
+    def read(self, positions: np.ndarray, pinned: bool = False) -> Tensor:
+        """Return (B, 3, H, W) uint8 of B positions; `pinned` = in memory that a GPU copies from by itself."""
+        images = _room_for((len(positions), *self.pixels.shape[1:]), pinned)
+        np.take(self.pixels, positions, axis=0, out=images.numpy(), mode="clip")  # "raise" would copy once more
+        return images
 
-        with ThreadPoolExecutor(max(1, num_threads)) as pool:
-            done = pool.map(decode, range(len(paths)))  # the first corrupt file raises here
-            for _ in tqdm(done, "decode", len(paths), unit="image", disable=None, leave=False):
-                pass
 
-    def batches(self, plan: Sequence[np.ndarray]) -> Iterator[Tensor]:
-        """Yield (B, 3, H, W) uint8 for each array of B positions in `plan`."""
-        for index in plan:
-            yield self.pixels.index_select(0, torch.from_numpy(np.asarray(index)))
+def decode_all(paths: Sequence[str], preprocess: Preprocess, num_threads: int = 2) -> np.ndarray:
+    """Return the files decoded, as (N, 3, H, W) uint8."""
+    pixels = np.empty((len(paths), 3, *preprocess.size), np.uint8)
+    decode_into(pixels, range(len(paths)), paths, preprocess, num_threads)
+    return pixels
+
+
+def decode_into(
+    pixels: np.ndarray, positions: Iterable[int], paths: Sequence[str], preprocess: Preprocess, num_threads: int
+) -> None:
+    """Decode the files at `positions` into those rows of (N, 3, H, W) uint8, with a progress bar.
+
+    Args:
+        num_threads: OpenCV decodes outside Python's lock.
+    Raises:
+        CorruptImageError, FileNotFoundError: the first file that cannot be read, by name.
+    """
+    todo = list(positions)
+
+    def decode(position: int) -> None:
+        pixels[position] = load_planes(paths[position], preprocess)
+
+    with ThreadPoolExecutor(max(1, num_threads)) as pool:
+        done = pool.map(decode, todo)  # the first corrupt file raises here
+        for _ in tqdm(done, "decode", len(todo), unit="image", disable=None, leave=False):
+            pass
 
 
 class StreamedImages:
-    """Images decoded by worker processes each time they are asked for, for sets larger than the memory.
+    """Images decoded each time they are asked for, for sets larger than the memory."""
 
-    Args:
-        num_workers: worker processes; 0 decodes in this one.
-    """
-
-    def __init__(self, paths: Sequence[str], preprocess: Preprocess, num_workers: int = 2) -> None:
-        self._plan = _Plan()
-        self._loader = DataLoader(
-            _Files(paths, preprocess),
-            batch_sampler=self._plan,
-            num_workers=num_workers,
-            persistent_workers=num_workers > 0,
-            worker_init_fn=_one_thread if num_workers else None,
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator().manual_seed(0),  # its own, or every start would draw from the training's
-        )
-
-    def batches(self, plan: Sequence[np.ndarray]) -> Iterator[Tensor]:
-        """Yield (B, 3, H, W) uint8 for each array of B positions in `plan`."""
-        self._plan.batches = plan
-        try:
-            yield from self._loader
-        except CorruptImageError as error:  # a worker's traceback stands before its message
-            raise CorruptImageError(str(error).strip().splitlines()[-1].split("CorruptImageError: ")[-1]) from None
-
-
-class _Plan:
-    """The batches of the coming epoch; replaced between epochs, so that the workers can stay alive."""
-
-    def __init__(self) -> None:
-        self.batches: Sequence[np.ndarray] = ()
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return (np.asarray(batch).tolist() for batch in self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-
-class _Files(Dataset):
     def __init__(self, paths: Sequence[str], preprocess: Preprocess) -> None:
         self.paths, self.preprocess = list(paths), preprocess
 
-    def __len__(self) -> int:
-        return len(self.paths)
+    def read(self, positions: np.ndarray, pinned: bool = False) -> Tensor:
+        """Return (B, 3, H, W) uint8 of B positions; `pinned` = in memory that a GPU copies from by itself.
 
-    def __getitem__(self, position: int) -> Tensor:
-        return torch.from_numpy(load_planes(self.paths[position], self.preprocess))
+        Raises:
+            CorruptImageError, FileNotFoundError: a file changed since the start of the run; names it.
+        """
+        images = _room_for((len(positions), 3, *self.preprocess.size), pinned)
+        for row, position in zip(images.numpy(), np.asarray(positions).tolist(), strict=True):
+            row[:] = self._decode(self.paths[position])
+        return images
 
-
-def _one_thread(_: int) -> None:
-    cv2.setNumThreads(0)
+    def _decode(self, path: str) -> np.ndarray:
+        try:
+            return load_planes(path, self.preprocess)
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"{path}: the image was there when the data set was listed and is gone now; put it back and go on "
+                "with --resume, or set DATALOADER.CACHE on, which reads every file once, at the start"
+            ) from None
 
 
 def open_images(
@@ -117,19 +118,54 @@ def open_images(
     cache: str = "auto",
     cache_share: float = 0.25,
     num_workers: int = 2,
+    local: Local | None = None,
 ) -> Images:
     """Choose between the two, and log which.
 
     Args:
         cache: on, off, or auto = keep the images in memory if they fit the share.
         cache_share: share of the available memory that the images may take.
+        num_workers: decoding threads.
+        local: this process among those of the machine that read the same images: they decode a part each and share one
+            copy; all of them make the same call. None = a copy of its own.
     """
-    needed, budget = len(paths) * 3 * preprocess.size[0] * preprocess.size[1], cache_share * available_memory()
-    if cache == "on" or (cache == "auto" and needed <= budget):
+    shape = (len(paths), 3, *preprocess.size)
+    needed = math.prod(shape)
+    if cache == "off":
+        log.info("%d images decoded as needed (DATALOADER.CACHE off)", len(paths))
+        return StreamedImages(paths, preprocess)
+    if local is None:
+        if why := _why_not(needed, cache, cache_share):
+            return _stream(paths, preprocess, why)
         log.info("%d images decoded into memory (%.0f MB)", len(paths), needed / 1e6)
-        return CachedImages(paths, preprocess, num_workers)
-    log.info("%d images decoded as needed (%.0f MB; budget %.0f MB)", len(paths), needed / 1e6, budget / 1e6)
-    return StreamedImages(paths, preprocess, num_workers)
+        return CachedImages(decode_all(paths, preprocess, num_workers))
+    shared = share_array(
+        shape,
+        local,
+        content=json.dumps([preprocess.to_dict(), *paths]),
+        fill=lambda pixels, rows: decode_into(pixels, rows, paths, preprocess, num_workers),
+        refuse=lambda: _why_not(needed, cache, cache_share),
+    )
+    if isinstance(shared, str):
+        return _stream(paths, preprocess, shared)
+    log.info("%d images decoded into memory (%.0f MB) for %d processes", len(paths), needed / 1e6, local.size)
+    return CachedImages(shared)
+
+
+def _stream(paths: Sequence[str], preprocess: Preprocess, why: str) -> StreamedImages:
+    log.info("%d images decoded as needed: %s", len(paths), why)
+    return StreamedImages(paths, preprocess)
+
+
+def _why_not(needed: int, cache: str, cache_share: float) -> str:
+    """Return why the images are not kept in memory; empty = they are."""
+    budget = cache_share * available_memory()
+    if cache == "on" or needed <= budget:
+        return ""
+    return (
+        f"{needed / 1e6:.0f} MB are more than DATALOADER.CACHE_SHARE {cache_share:g} of the available memory, "
+        f"{budget / 1e6:.0f} MB"
+    )
 
 
 def available_memory() -> int:

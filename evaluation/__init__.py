@@ -1,6 +1,6 @@
 """Embeddings and labels -> numbers: CMC, mAP, mINP, verification, open set, re-ranking."""
 
-from .bootstrap import bootstrap
+from .bootstrap import bootstrap, paired_bootstrap
 from .cameras import CameraPairs, camera_pairs
 from .expansion import augment_database, expand_queries
 from .matches import PROTOCOLS
@@ -34,5 +34,6 @@ __all__ = [
     "expand_queries",
     "judge",
     "k_reciprocal",
+    "paired_bootstrap",
     "verify",
 ]

@@ -26,15 +26,56 @@ def bootstrap(
     Raises:
         ValueError: an argument is out of range, or `groups` is not one integer per query.
     """
+    check_draws(level, samples, seed)
+    return _intervals(result, result.rows(), level, samples, seed, groups)
+
+
+def paired_bootstrap(
+    first: RetrievalResult,
+    second: RetrievalResult,
+    *,
+    level: float = 0.95,
+    samples: int = 1000,
+    seed: int = 0,
+    groups: Labels | None = None,
+) -> dict[str, tuple[float, float]]:
+    """Return percentile intervals of `second` minus `first`, two models on the same queries, under the names of the figures.
+
+    Each draw takes the same queries (or groups) for both, so that what makes a query hard for both does not count.
+
+    Args:
+        first, second: of the same queries and gallery, in the same order.
+        level, samples, seed, groups: as for `bootstrap`.
+    Raises:
+        ValueError: the results are not of the same queries, or an argument is out of range.
+    """
+    check_draws(level, samples, seed)
+    if first.num_queries != second.num_queries or not np.array_equal(first.query_index, second.query_index):
+        raise ValueError(
+            f"first and second are about different queries ({first.num_valid} of {first.num_queries} and {second.num_valid} "
+            f"of {second.num_queries} are valid); evaluate both models on one test set"
+        )
+    pairs = zip(first.rows().items(), second.rows().values(), strict=True)
+    gains = {name: after.astype(float) - before for (name, before), after in pairs}
+    return _intervals(first, gains, level, samples, seed, groups)
+
+
+def check_draws(level: float, samples: int, seed: int) -> None:
+    """Raise ValueError if one of `bootstrap`'s arguments is out of range."""
     if not 0 < level < 1:
         raise ValueError(f"level: a share above 0 and below 1, e.g. 0.95, got {level}")
     for name, value, least in (("samples", samples, 1), ("seed", seed, 0)):
         if value < least:
             raise ValueError(f"{name}: {least} or more, got {value}")
+
+
+def _intervals(
+    result: RetrievalResult, rows: dict[str, np.ndarray], level: float, samples: int, seed: int, groups: Labels | None
+) -> dict[str, tuple[float, float]]:
+    """Return the intervals of the means of `rows` (V,) each, one value per row of `result`."""
     units = (
         np.arange(result.num_queries) if groups is None else as_labels("groups", groups, result.num_queries, "query")
     )
-    rows = result.rows()
     sums, sizes = _totals(np.stack(list(rows.values()), axis=1), units[result.query_index])
     means = resampled_means(sums, sizes, samples, np.random.default_rng(seed))
     ends = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)

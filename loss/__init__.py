@@ -8,7 +8,9 @@ from torch import nn
 from yacs.config import CfgNode
 
 from .center import CenterLoss
+from .circle import CircleLoss
 from .heads import AMSoftmax, ArcFace, Circle, CosFace, SoftmaxHead
+from .memory import CrossBatchMemory
 from .reid import ReidLoss
 from .triplet import TripletLoss
 
@@ -19,7 +21,9 @@ __all__ = [
     "ArcFace",
     "CenterLoss",
     "Circle",
+    "CircleLoss",
     "CosFace",
+    "CrossBatchMemory",
     "ReidLoss",
     "SoftmaxHead",
     "TripletLoss",
@@ -34,9 +38,10 @@ HEADS: dict[str, Callable[[CfgNode, int, int], SoftmaxHead]] = {
     "amsoftmax": lambda cfg, dim, classes: AMSoftmax(dim, classes, cfg.LOSS.SCALE, cfg.LOSS.ID_MARGIN),
     "circle": lambda cfg, dim, classes: Circle(dim, classes, cfg.LOSS.SCALE, cfg.LOSS.ID_MARGIN),
 }
-# LOSS.METRIC -> a loss (K,) of features (K, B, D) and labels (B,).
+# LOSS.METRIC -> a loss (K,) of features (K, B, D) and labels (B,), and of past ones if there are any.
 METRICS: dict[str, Callable[[CfgNode], nn.Module]] = {
     "triplet": lambda cfg: TripletLoss(None if cfg.LOSS.SOFT_MARGIN else cfg.LOSS.MARGIN),
+    "circle": lambda cfg: CircleLoss(cfg.LOSS.PAIR_MARGIN, cfg.LOSS.PAIR_SCALE),
 }
 
 
@@ -51,6 +56,9 @@ def build_loss(cfg: CfgNode, num_classes: int, embed_dim: int, num_branches: int
     return ReidLoss(
         heads=[make_head(cfg, embed_dim, num_classes) for _ in range(num_branches)] if make_head else [],
         metric=make_metric(cfg) if make_metric else None,
+        memory=CrossBatchMemory(cfg.LOSS.MEMORY, num_branches, embed_dim, cfg.LOSS.MEMORY_START)
+        if cfg.LOSS.MEMORY
+        else None,
         center=CenterLoss(num_classes, embed_dim, cfg.LOSS.CENTER_WEIGHT) if cfg.LOSS.CENTER_WEIGHT else None,
         label_smooth=cfg.LOSS.LABEL_SMOOTH,
         id_weight=cfg.LOSS.ID_WEIGHT,

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from .center import CenterLoss
 from .heads import SoftmaxHead
+from .memory import CrossBatchMemory
 from .precision import in_float32
 
 
@@ -21,8 +22,9 @@ class ReidLoss(nn.Module):
 
     Args:
         heads: one ID classifier per branch, each `scores(features)` and `penalise(scores, labels)`; none = no ID loss.
-        metric: loss (K,) of features (K, B, D) and labels (B,), or None.
+        metric: loss (K,) of features (K, B, D) and labels (B,), whose `name` is that of its term, or None.
         center: center loss of the global branch, already weighted, or None.
+        memory: past embeddings that the metric loss compares with too, or None.
         label_smooth: share of probability that the ID loss spreads over all classes.
         id_weight, metric_weight: factors of the terms.
     """
@@ -32,6 +34,7 @@ class ReidLoss(nn.Module):
         heads: Sequence[SoftmaxHead],
         metric: nn.Module | None = None,
         center: CenterLoss | None = None,
+        memory: CrossBatchMemory | None = None,
         *,
         label_smooth: float = 0.0,
         id_weight: float = 1.0,
@@ -41,6 +44,7 @@ class ReidLoss(nn.Module):
         self.heads = nn.ModuleList(heads)
         self.metric = metric
         self.center = center
+        self.memory = memory
         self.label_smooth = label_smooth
         self.id_weight = id_weight
         self.metric_weight = metric_weight
@@ -49,7 +53,7 @@ class ReidLoss(nn.Module):
     def forward(self, before: Tensor, after: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return (terms, stats) of embeddings (B, K, D) with labels (B,).
 
-        `terms` are scalars to add up: "id", "triplet", "center", those that are on. `stats` are scalars without a
+        `terms` are scalars to add up: "id", "triplet" or "circle", "center", those that are on. `stats` are scalars without a
         gradient: "accuracy", the share of the batch that the global branch's classifier gets right, without margin.
         """
         terms: dict[str, Tensor] = {}
@@ -58,10 +62,21 @@ class ReidLoss(nn.Module):
             id_losses, stats["accuracy"] = self.id_losses(after, labels)
             terms["id"] = self.id_weight * mean_of_branches(id_losses)
         if self.metric is not None:
-            terms["triplet"] = self.metric_weight * mean_of_branches(self.metric(before.transpose(0, 1), labels))
+            terms[str(self.metric.name)] = self.metric_weight * mean_of_branches(self.metric_losses(before, labels))
         if self.center is not None:
             terms["center"] = self.center(before[:, 0], labels)
         return terms, stats
+
+    def metric_losses(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Return the metric loss of each branch (K,); in training the memory then takes up the batch."""
+        branches = features.transpose(0, 1)  # (B, K, D) -> (K, B, D)
+        metric = cast(nn.Module, self.metric)
+        if self.memory is None:
+            return metric(branches, labels)
+        losses = metric(branches, labels, *self.memory.read())
+        if self.training:
+            self.memory.add(branches.detach(), labels)
+        return losses
 
     def id_losses(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the ID loss of each branch (K,) and the accuracy of the first ()."""

@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .names import NET, SIE_TABLE, State
+from .own import has_own_stem
 from .pos_embed import Grid, resize_pos_embed
 from .reid import ReidModel
 from .sie import SideInformation
 from .spec import ModelSpec
 from .stems import STEMS
-from .translate import NET, SIE_TABLE, State
+from .vit import create_vit
 
 JIGSAW, UNKNOWN = "backbone.jigsaw.", "backbone.sie.unknown"
 PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
@@ -58,6 +60,8 @@ def _fit_pos_embed(model: ReidModel, found: State, target: Tensor, source: Model
 def _source_grid(found: State, source: ModelSpec | None) -> Grid | None:
     if source is None:
         return None
+    if has_own_stem(source.name):
+        return create_vit(source).patch_embed.grid_size
     patch = found[NET + "patch_embed.proj.weight"].shape
     return STEMS[source.stem].grid(source.img_size, (patch[2], patch[3]), source.stride)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from yacs.config import CfgNode
 
+from .layers import freeze
 from .pretrained import load_initial
 from .reid import ReidModel
 from .spec import ModelSpec
@@ -22,6 +23,9 @@ def build_model(cfg: CfgNode, cameras: Sequence[str], views: Sequence[str] = ())
     """
     model = ReidModel(build_spec(cfg, cameras, views))
     load_initial(model, cfg.MODEL.PRETRAIN_CHOICE, cfg.MODEL.PRETRAIN_PATH)
+    freeze(model.backbone, cfg.MODEL.FREEZE_STEM, cfg.MODEL.FREEZE_BLOCKS)
+    if cfg.MODEL.CHECKPOINT_BLOCKS:
+        model.backbone.checkpoint_blocks()
     return model
 
 
@@ -54,4 +58,7 @@ def build_spec(cfg: CfgNode, cameras: Sequence[str], views: Sequence[str] = ()) 
         shuffle_group=node.SHUFFLE_GROUP,
         num_parts=node.NUM_PARTS,
         re_arrange=node.RE_ARRANGE,
+        sie_tokens=node.SIE_TOKENS,
+        projection=node.PROJECTION,
+        semantic_weight=node.SEMANTIC_WEIGHT,
     )

@@ -7,6 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from .recompute import run_block
+
 
 class Jigsaw(nn.Module):
     """Tokens before the last block -> tokens of `num_parts` parts after a last block of their own.
@@ -18,6 +20,7 @@ class Jigsaw(nn.Module):
         num_prefix: class and register tokens in front of the patches; each part gets them in front of its own.
         num_patches: N.
         shift, groups, rearrange: see `patch_order`.
+        only_first: return the first token alone; the block is a `LastBlock`.
     Raises:
         ValueError: more parts than patches.
     """
@@ -34,6 +37,7 @@ class Jigsaw(nn.Module):
         shift: int,
         groups: int,
         rearrange: bool,
+        only_first: bool = False,
     ) -> None:
         super().__init__()
         if num_parts > num_patches:
@@ -42,17 +46,21 @@ class Jigsaw(nn.Module):
             )
         self.block, self.norm = copy.deepcopy(block), copy.deepcopy(norm)
         self.num_prefix = num_prefix
+        self.recompute = False
+        self.only_first = only_first
         order = patch_order(num_patches, shift, groups) if rearrange else torch.arange(num_patches)
         length = num_patches // num_parts  # what is left over at the end is in no part, as in the original
         self.register_buffer("parts", order[: num_parts * length].view(num_parts, length), persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, prefix + N, D) -> (B * num_parts, prefix + N // num_parts, D)."""
+        """(B, prefix + N, D) -> (B * num_parts, prefix + N // num_parts, D), or (B * num_parts, 1, D)."""
         num_parts = len(self.parts)
         prefix, patches = tokens[:, : self.num_prefix], tokens[:, self.num_prefix :]
         local = patches[:, self.parts]  # (B, parts, length, D)
         shared = prefix.unsqueeze(1).expand(-1, num_parts, -1, -1)
-        return self.norm(self.block(torch.cat([shared, local], dim=2).flatten(0, 1)))
+        parts = torch.cat([shared, local], dim=2).flatten(0, 1)
+        options = {"only_first": True} if self.only_first else {}
+        return self.norm(run_block(self.block, parts, self.recompute, **options))
 
 
 def patch_order(num_patches: int, shift: int, groups: int) -> Tensor:

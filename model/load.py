@@ -9,10 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from .adapt import copied_branch, fit, unknown_row
+from .names import NET, State
 from .read import WeightsFile, read_weights
 from .reid import ReidModel
 from .report import LoadReport
-from .translate import NET, State, translate
+from .translate import translate
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +35,14 @@ REMEDIES = {  # part of the model -> what to look at if file and model differ th
     f"{NET}patch_embed.": "MODEL.STEM",
     "backbone.jigsaw.": "MODEL.JPM",
     "backbone.sie.": "MODEL.SIE_CAMERA, MODEL.SIE_VIEW",
+    "backbone.projection.": "MODEL.PROJECTION",
+    f"{NET}global_pool.": "MODEL.POOL",
     "neck.": "MODEL.NECK",
 }
 
 
-def load_weights(model: ReidModel, path: str | Path, strict: bool = True) -> LoadReport:
-    """Fill `model` from a file of ours, of the original TransReID, of timm or DeiT, or of DINO-style pretraining.
+def load_weights(model: ReidModel, path: str | Path, strict: bool = True, min_coverage: float = 1.0) -> LoadReport:
+    """Fill `model` from a file of ours or of another project; `translate.PROJECTS` lists them.
 
     Position embeddings are resampled to the model's grid. Rows of the side-information table go by camera and view
     names where the file has them, else by position; cameras the file does not know get the mean row.
@@ -48,18 +51,20 @@ def load_weights(model: ReidModel, path: str | Path, strict: bool = True) -> Loa
         strict: every tensor of the model must come from the file, and every one of the file must have a place
             (classifiers aside). False, for initial weights, asks this of the backbone only: the neck and the
             side information may keep their initial values, and local branches start as copies of the last block.
+        min_coverage: share of the backbone's numbers that the file must give; below 1, tensors that it lacks are
+            accepted and keep their initial values.
     Raises:
         FileNotFoundError: no such file.
         ValueError: damaged file, or weights of another model; the model is then as it was before.
     """
-    return load_state(model, read_weights(path), strict)
+    return load_state(model, read_weights(path), strict, min_coverage)
 
 
-def load_state(model: ReidModel, file: WeightsFile, strict: bool = True) -> LoadReport:
+def load_state(model: ReidModel, file: WeightsFile, strict: bool = True, min_coverage: float = 1.0) -> LoadReport:
     """Fill `model` from tensors already read; see `load_weights`."""
-    found, classifiers, project = translate(file.tensors)
+    found, classifiers, project, left_out = translate(file.tensors)
     target = model.state_dict()
-    report = LoadReport(file.path, project, classifiers=classifiers)
+    report = LoadReport(file.path, project, classifiers=classifiers, left_out=left_out)
     accepted: State = {}
     for name in found:
         if name in target:
@@ -67,15 +72,16 @@ def load_state(model: ReidModel, file: WeightsFile, strict: bool = True) -> Load
             _note(report, name, found[name], fitted, target[name], how)
             if name not in report.mismatched:
                 accepted[name] = fitted
-        elif not _is_head(model, name):
-            report.unexpected.append(name)
+        else:
+            (report.left_out if _is_head(model, name) else report.unexpected).append(name)
     accepted.update(_derive(accepted, target, report, strict))
     report.missing = [
         name
         for name in target
         if name not in accepted and name not in report.mismatched and not name.endswith("num_batches_tracked")
     ]
-    _check(model, found, report, strict)
+    report.coverage = _coverage(target, {*accepted})
+    _check(model, found, report, strict, min_coverage)
     model.load_state_dict({**target, **accepted})
     logger.info("%s", report)
     return report
@@ -103,14 +109,21 @@ def _derive(accepted: State, target: State, report: LoadReport, strict: bool) ->
 
 def _is_head(model: ReidModel, name: str) -> bool:
     net: Any = model.backbone.net
-    own = net.pretrained_cfg.get("classifier") or ()
+    own = (getattr(net, "pretrained_cfg", None) or {}).get("classifier") or ()
     own = (own,) if isinstance(own, str) else tuple(own)
     return name.startswith(tuple(NET + head for head in (*HEADS, *(f"{layer}." for layer in own))))
 
 
-def _check(model: ReidModel, found: State, report: LoadReport, strict: bool) -> None:
+def _coverage(target: State, accepted: set[str]) -> float:
+    """Return the share of the backbone's numbers that come from the file."""
+    sizes = {name: value.numel() for name, value in target.items() if name.startswith(NET)}
+    return sum(size for name, size in sizes.items() if name in accepted) / max(sum(sizes.values()), 1)
+
+
+def _check(model: ReidModel, found: State, report: LoadReport, strict: bool, min_coverage: float) -> None:
     part = "" if strict else NET
-    wrong = [name for name in (*report.missing, *report.unexpected, *report.mismatched) if name.startswith(part)]
+    lacking = report.missing if min_coverage == 1 or report.coverage < min_coverage else []
+    wrong = [name for name in (*lacking, *report.unexpected, *report.mismatched) if name.startswith(part)]
     if not wrong:
         return
     remedies = [key for area, key in REMEDIES.items() if any(name.startswith(area) for name in wrong)]

@@ -4,42 +4,67 @@ from __future__ import annotations
 
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from .own import create_net, has_fixed_size
+from .sie import SideInformation, build_side_information
 from .spec import ModelSpec
 
 VIT_ONLY = {  # what only the ViT family has: config key -> the spec's field
     "MODEL.JPM": "jpm",
-    "MODEL.SIE_CAMERA": "sie_camera",
-    "MODEL.SIE_VIEW": "sie_view",
     "MODEL.STRIDE_SIZE": "stride",
     "MODEL.STEM": "stem",
     "MODEL.EMBED_DIM": "embed_dim",
     "MODEL.DEPTH": "depth",
     "MODEL.NUM_HEADS": "num_heads",
     "MODEL.MLP_RATIO": "mlp_ratio",
+    "MODEL.PROJECTION": "projection",
+    "MODEL.SIE_TOKENS": "sie_tokens",
 }
+FIRST_STAGES = ("layer1", "layers", "stages", "blocks")  # in timm's and our networks
 RATES = {"drop_path_rate": "MODEL.DROP_PATH", "drop_rate": "MODEL.DROP_OUT", "attn_drop_rate": "MODEL.ATT_DROP_RATE"}
 
 
 class PlainBackbone(nn.Module):
-    """Images -> (B, 1, D); camera and view are not used.
+    """Images -> (B, 1, D). Side information is added to the features that the stem hands to the first stage.
 
     Raises:
         ValueError: the spec asks for a part of the ViT family, for a rate that the model does not have, or for an
             image size that does not fit; names the config key.
     """
 
-    sie: None = None
     jigsaw: None = None
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         _check(spec)
         self.net: Any = _create(spec)
+        self.sie: SideInformation | None = None
+        self._offset: Tensor | None = None  # of the images that are on their way
+        if not (spec.sie_camera or spec.sie_view):
+            self.num_features = self._measure(spec)
+            return
+        stage, width = first_stage(self.net, spec.name), []
+        handle = stage.register_forward_pre_hook(lambda _, args: width.append(self._width(args[0])))
         self.num_features = self._measure(spec)
+        handle.remove()
+        self.sie = build_side_information(spec, width[0])
+        stage.register_forward_pre_hook(self._add_offset)
+
+    def _width(self, x: Tensor) -> int:
+        return x.shape[-1] if self._channels_last(x) else x.shape[1]
+
+    def _channels_last(self, x: Tensor) -> bool:
+        return x.ndim == 3 or str(getattr(self.net, "output_fmt", "")) == "NHWC"
+
+    def _add_offset(self, stage: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if self._offset is None:
+            return None
+        x, (batch, _, width) = args[0], self._offset.shape
+        shape = (batch, *[1] * (x.ndim - 2), width) if self._channels_last(x) else (batch, width, *[1] * (x.ndim - 2))
+        return (x + self._offset.view(shape), *args[1:])
 
     def _measure(self, spec: ModelSpec) -> int:
         """Return D, from one empty image; timm's attribute for it differs between families."""
@@ -58,9 +83,46 @@ class PlainBackbone(nn.Module):
             )
         return feature.shape[1]
 
+    def checkpoint_blocks(self) -> None:
+        """Compute the inside of the blocks again in the backward pass instead of keeping it.
+
+        Raises:
+            ValueError: the model cannot, or has batch norms, whose statistics would move twice.
+        """
+        if any(isinstance(module, _BatchNorm) for module in self.modules()):
+            raise ValueError(
+                "MODEL.CHECKPOINT_BLOCKS: this backbone has batch norms, whose statistics would move twice per batch; set it "
+                "to False, and SOLVER.MICRO_BATCH to save memory"
+            )
+        try:
+            self.net.set_grad_checkpointing(True)
+        except (AssertionError, AttributeError) as error:
+            raise ValueError(
+                f"MODEL.CHECKPOINT_BLOCKS: timm cannot do that with this backbone ({error}); set it to False"
+            ) from error
+
     def forward(self, images: Tensor, camids: Tensor | None = None, viewids: Tensor | None = None) -> Tensor:
         """Return features (B, 1, D) of images (B, 3, H, W)."""
-        return self.net(images).unsqueeze(1)
+        if self.sie is None:
+            return self.net(images).unsqueeze(1)
+        self._offset = self.sie(images.shape[0], camids, viewids)
+        features = self.net(images)
+        self._offset = None
+        return features.unsqueeze(1)
+
+
+def first_stage(net: nn.Module, name: str) -> nn.Module:
+    """Return the part of the network that follows its stem.
+
+    Raises:
+        ValueError: none has a usual name.
+    """
+    for part, child in net.named_children():
+        if part in FIRST_STAGES:
+            return child[0] if isinstance(child, nn.ModuleList) else child
+    raise ValueError(
+        f"MODEL.SIE_CAMERA, MODEL.SIE_VIEW: {name} has no part called {', '.join(FIRST_STAGES)} to add them in front of; set them False"
+    )
 
 
 def _check(spec: ModelSpec) -> None:
@@ -79,12 +141,20 @@ def _create(spec: ModelSpec) -> nn.Module:
         "attn_drop_rate": spec.att_drop_rate,
     }
     options = {key: value for key, value in options.items() if value}
-    if getattr(timm.models.get_pretrained_cfg(spec.name), "fixed_input_size", False):
+    if spec.pool == "gem":
+        options["pool"] = "gem"
+    if spec.name.startswith("solider_"):
+        options["semantic_weight"] = spec.semantic_weight
+    if has_fixed_size(spec.name):
         options["img_size"] = spec.img_size
     try:
-        return timm.create_model(spec.name, pretrained=False, num_classes=0, **options)
+        return create_net(spec.name, num_classes=0, **options)
     except TypeError as error:
-        refused = [key for option, key in RATES.items() if option in str(error)]
+        refused = [key for option, key in RATES.items() if f"'{option}'" in str(error)]
+        if "'pool'" in str(error):
+            raise ValueError(
+                f"MODEL.POOL gem: only for our resnet50_* backbones, not {spec.name}; leave it at token"
+            ) from error
         if not refused:
             raise
         raise ValueError(f"{refused[0]}: {spec.name} has no such rate; set {refused[0]} 0.0") from error

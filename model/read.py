@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from .plain_pickle import load_plain
 from .spec import ModelSpec
 
-CONTAINERS = ("state_dict", "model", "teacher", "trainer", "ema", "module")  # where the tensors may be, best first
+CONTAINERS = (
+    "state_dict_ema",
+    "state_dict",
+    "model",
+    "teacher",
+    "trainer",
+    "ema",
+    "module",
+)  # where the tensors may be, best first
 WRAPPERS = ("module.", "_orig_mod.")  # put in front of names by DistributedDataParallel and torch.compile
 SPEC = "vitreid.spec"  # our entry in a safetensors file's metadata
 
@@ -27,17 +38,21 @@ class WeightsFile(NamedTuple):
     spec: ModelSpec | None
 
 
-def read_weights(path: str | Path) -> WeightsFile:
-    """Return the tensors, on the CPU, of a .safetensors or a torch file of any of the usual nestings.
+def read_weights(path: str | Path, plain: bool = False) -> WeightsFile:
+    """Return the tensors, on the CPU, of a .safetensors, a NumPy .npz or a torch file of any of the usual nestings.
 
+    Args:
+        plain: accept a torch file that holds more than tensors and plain values, and leave out whatever that is. Nothing
+            in the file is executed either way.
     Raises:
         FileNotFoundError: no such file.
-        ValueError: neither format, damaged, holding more than tensors and plain values, or no tensors at all.
+        ValueError: none of these formats, damaged, holding more than tensors and plain values, or no tensors at all.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weight file" + (" (it is a folder)" if path.is_dir() else ""))
-    tensors, spec = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
+    reader = _reader(path)
+    tensors, spec = _understood(load_plain(path)) if plain and reader is _read_torch else reader(path)
     if not tensors:
         raise ValueError(
             f"{path} holds no tensors by name; expected a state dict, alone or under one of {', '.join(CONTAINERS)}"
@@ -45,10 +60,35 @@ def read_weights(path: str | Path) -> WeightsFile:
     return WeightsFile(str(path), {_unwrapped(name): tensor for name, tensor in tensors.items()}, spec)
 
 
+def _reader(path: Path) -> Callable[[Path], tuple[dict[str, Tensor], ModelSpec | None]]:
+    if _is_safetensors(path):
+        return _read_safetensors
+    return _read_numpy if _is_numpy(path) else _read_torch
+
+
 def _is_safetensors(path: Path) -> bool:
     """A safetensors file has a JSON object after the 8 bytes of its length."""
     with path.open("rb") as file:
         return file.read(9)[8:] == b"{" or path.suffix == ".safetensors"
+
+
+def _is_numpy(path: Path) -> bool:
+    """An .npz file is a zip archive of .npy files; torch's is one of other files."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return all(name.endswith(".npy") for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+
+
+def _read_numpy(path: Path) -> tuple[dict[str, Tensor], None]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}, None
+    except (ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} is damaged or holds more than arrays of numbers ({error}); copy or download it again"
+        ) from error
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelSpec | None]:
@@ -67,12 +107,17 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], ModelSpec | None]:
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} holds more than tensors and plain values, or is no torch file; such a file can run code when it is "
-            f"opened, so it is refused. If you trust it, save its state dict alone: torch.save(model.state_dict(), ...)"
+            f"opened, so it is refused. `python tools/convert.py --plain {path} OUT.safetensors` takes the tensors out of it "
+            f"without running anything; or save its state dict alone: torch.save(model.state_dict(), ...)"
         ) from error
     except Exception as error:  # whatever the bytes of a damaged or foreign file lead the unpickler to
         raise ValueError(
             f"{path} is damaged or no torch file ({type(error).__name__}: {str(error)[:120]}); copy or download it again"
         ) from error
+    return _understood(content)
+
+
+def _understood(content: Any) -> tuple[dict[str, Tensor], ModelSpec | None]:
     spec = content.get("spec") if isinstance(content, Mapping) else None
     return _find_tensors(content), ModelSpec.from_dict(spec) if isinstance(spec, Mapping) else None
 

@@ -9,11 +9,13 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from .layers import layer_numbers, still_frozen_parts
+from .own import OWN, VITS
 from .plain import PlainBackbone
 from .spec import ModelSpec
 from .vit import ViTBackbone
 
-VIT_MODULES = ("vision_transformer", "deit")  # timm's files whose models are a VisionTransformer
+VIT_MODULES = ("vision_transformer", "vision_transformer_hybrid", "deit")  # timm's files whose models are a VisionTransformer
 
 
 class Embeddings(NamedTuple):
@@ -46,12 +48,28 @@ class ReidModel(nn.Module):
         """K: the global branch, and with JPM one per part."""
         return self.spec.num_branches
 
+    def train(self, mode: bool = True) -> ReidModel:
+        """Switch to training; parts of the backbone that are frozen at this moment stay in evaluation mode."""
+        super().train(mode)
+        if mode:
+            still_frozen_parts(self.backbone)
+        return self
+
+    def layer_numbers(self) -> dict[str, int]:
+        """Return the layer of each parameter by name: 0 = before the first block; the neck and a ViT's norm are the last."""
+        numbers = {f"backbone.{name}": number for name, number in layer_numbers(self.backbone).items()}
+        last = max(numbers.values()) + (0 if isinstance(self.backbone, ViTBackbone) else 1)
+        return {**numbers, **{f"neck.{name}": last for name, _ in self.neck.named_parameters()}}
+
     def forward(self, images: Tensor, camids: Tensor | None = None, viewids: Tensor | None = None) -> Embeddings:
         """Return the embeddings of images (B, 3, H, W); camids and viewids (B,) are rows of the tables, None or -1 = unknown."""
         before = self.backbone(images, camids, viewids).float()
+        return Embeddings(before, self.behind_neck(before))
+
+    def behind_neck(self, before: Tensor) -> Tensor:
+        """Return float32 embeddings (B, K, D) after the neck, of those before it."""
         with torch.autocast(before.device.type, enabled=False):
-            after = self.neck(before.flatten(1)).view_as(before)
-        return Embeddings(before, after)
+            return self.neck(before.flatten(1)).view_as(before)
 
     def embed(
         self,
@@ -77,8 +95,10 @@ def build_backbone(spec: ModelSpec) -> ViTBackbone | PlainBackbone:
     """Return the backbone of that name.
 
     Raises:
-        ValueError: timm has no such model, or no such weights for it.
+        ValueError: neither ours nor timm's, or timm has no such weights for it.
     """
+    if spec.name in OWN:
+        return ViTBackbone(spec) if spec.name in VITS else PlainBackbone(spec)
     check_name(spec.name)
     module = timm.models.model_entrypoint(spec.name.split(".")[0]).__module__
     return ViTBackbone(spec) if module.rsplit(".", 1)[-1] in VIT_MODULES else PlainBackbone(spec)
@@ -88,7 +108,7 @@ def check_name(name: str) -> None:
     """Raise ValueError, with the nearest names, if timm has no model `name` (architecture or architecture.tag)."""
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        near = difflib.get_close_matches(architecture, timm.list_models(), n=3)
+        near = difflib.get_close_matches(architecture, [*OWN, *timm.list_models()], n=3)
         raise ValueError(
             f"MODEL.NAME: timm {timm.__version__} has no model {architecture!r}; "
             + (f"did you mean {', '.join(near)}?" if near else "timm.list_models() lists all")

@@ -21,6 +21,8 @@ class LoadReport:
         missing: in the model and not in the file: left at their initial values.
         unexpected: in the file and not in the model.
         mismatched: in both, in shapes that do not fit: name -> how.
+        left_out: of no use to an embedder.
+        coverage: share of the backbone's numbers that the file gives, 0-1.
         classifiers: the file's ID classifiers, branch -> (C, D), for the loss.
     """
 
@@ -31,12 +33,15 @@ class LoadReport:
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     mismatched: dict[str, str] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    coverage: float = 0.0
     classifiers: dict[int, Tensor] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [
-            f"{self.source} ({self.project} names): {len(self.loaded)} tensors loaded",
+            f"{self.source} ({self.project} names): {len(self.loaded)} tensors loaded, {self.coverage:.1%} of the backbone",
             *_listed("adapted", (f"{name} {how}" for name, how in self.resized.items())),
+            *_listed("left out", self.left_out),
             self.problems(),
         ]
         return "; ".join(line for line in lines if line)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .spec import ModelSpec
+
 
 class SideInformation(nn.Module):
     """Camera and view -> the offset of all tokens of the image.
@@ -58,3 +60,10 @@ class SideInformation(nn.Module):
         if ids is None or count == 0:
             return torch.full((batch_size,), max(count, 1), device=self.table.device)
         return torch.where((ids >= 0) & (ids < count), ids, count)
+
+
+def build_side_information(spec: ModelSpec, dim: int) -> SideInformation:
+    """Return the embedding of the cameras and views of a model for features of width `dim`."""
+    num_cameras = len(spec.cameras) if spec.sie_camera else 0
+    num_views = len(spec.views) if spec.sie_view else 0
+    return SideInformation(num_cameras, num_views, dim, spec.sie_coe, spec.sie_fallback, spec.sie_dropout)

@@ -16,13 +16,17 @@ class ModelSpec:
         img_size, stride: (height, width) in pixels, of the crop and of the step between patches.
         stem: patch embedding of a ViT, a key of `STEMS`.
         embed_dim, depth, num_heads, mlp_ratio: of a ViT; 0 = those of the named model.
-        pool: global feature of a ViT: `token` = class token, `avg` = mean of the patch tokens (no class token then).
+        pool: global feature of a ViT: `token` = class token, `avg` = mean of the patch tokens (no class token then); `gem`
+            = generalised mean, for our ResNets.
         drop_path, drop_out, att_drop_rate: rates of stochastic depth, dropout, attention dropout.
         neck: `bnneck` or `no`.
         sie_camera, sie_view, sie_coe: side-information embedding and its weight.
         sie_fallback: row for what was not seen in training: `mean` or `unknown`.
         sie_dropout: share of training images whose camera and view are hidden.
         cameras, views: names in the order of the rows of the side-information table.
+        sie_tokens: which tokens it is added to: `all`, or the `class` token only.
+        projection: width of a linear projection of each feature that is appended to it; 0 = none.
+        semantic_weight: of SOLIDER's Swin.
         jpm, shift_num, shuffle_group, num_parts, re_arrange: jigsaw patch module, see `Jigsaw`.
     Raises:
         ValueError: side information without names, or one name twice.
@@ -53,6 +57,9 @@ class ModelSpec:
     shuffle_group: int = 2
     num_parts: int = 4
     re_arrange: bool = True
+    sie_tokens: str = "all"
+    projection: int = 0
+    semantic_weight: float = 0.2
 
     def __post_init__(self) -> None:
         for key in ("img_size", "stride", "cameras", "views"):  # JSON has lists only

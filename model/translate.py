@@ -6,41 +6,56 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-State = dict[str, Tensor]
-NET = "backbone.net."
-SIE_TABLE = "backbone.sie.table"
-BRANCH = re.compile(r"(bottleneck|classifier)(?:_(\d+))?\.(\w+)")
+from . import foreign
+from .names import BRANCH, NET, SIE_TABLE, Ours, State, classifiers, neck, rename
+
+__all__ = ["NET", "SIE_TABLE", "State", "Translated", "translate"]
 
 
 class Translated(NamedTuple):
-    """Tensors under our names, the ID classifiers (C, D) by branch, and the project the names came from."""
+    """Tensors under our names, the ID classifiers (C, D) by branch, the project the names came from, names left out."""
 
     state: State
     classifiers: dict[int, Tensor]
     project: str
+    left_out: list[str]
+
+
+class Project(NamedTuple):
+    """How the files of a project are known and read.
+
+    Args:
+        mark: regular expression that one of the names fits, from its start.
+        rule: the file's tensors -> ours.
+        unused: regular expression of names that are of no use to an embedder, from their start.
+    """
+
+    mark: str
+    rule: Callable[[State], Ours]
+    unused: str = "$"
 
 
 def translate(state: State) -> Translated:
     """Return the tensors of a weight file under our names; the project is recognised by its names."""
-    for project, (mark, rule) in PROJECTS.items():
-        if any(name.startswith(mark) for name in state):
-            return Translated(*rule(state), project)
-    return Translated(_bare(state), {}, "timm")
+    name = next((name for name in PROJECTS if any(re.match(PROJECTS[name].mark, key) for key in state)), "timm")
+    project = PROJECTS.get(name, Project("", _bare))
+    left_out = [key for key in state if re.match(project.unused, key)]
+    ours = project.rule({key: value for key, value in state.items() if key not in set(left_out)})
+    return Translated(ours.state, ours.classifiers, name, left_out)
 
 
-def _own(state: State) -> tuple[State, dict[int, Tensor]]:
-    return dict(state), {}
+def _own(state: State) -> Ours:
+    return Ours(dict(state), {})
 
 
-def _training_run(state: State) -> tuple[State, dict[int, Tensor]]:
+def _training_run(state: State) -> Ours:
     """Our last.pth: the model beside the loss."""
-    return {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}, {}
+    return Ours({name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}, {})
 
 
-def _transreid(state: State) -> tuple[State, dict[int, Tensor]]:
+def _transreid(state: State) -> Ours:
     """The original TransReID and its descendants (PersonViT, TransReID-SSL, PASS).
 
     With JPM, its `b1` is the last block and norm of the global branch and `b2` those of the local ones; the backbone's
@@ -59,63 +74,44 @@ def _transreid(state: State) -> tuple[State, dict[int, Tensor]]:
         ("base.", NET),
     )
     result = {
-        _rename(name, renamed): value
+        rename(name, renamed): value
         for name, value in state.items()
         if not name.startswith(tuple(unused)) and not BRANCH.fullmatch(name)
     }
     if SIE_TABLE in result:
         result[SIE_TABLE] = result[SIE_TABLE].flatten(0, -2)  # (rows, 1, D) -> (rows, D)
-    return {**result, **_neck(state)}, _classifiers(state)
+    return Ours({**result, **neck(state)}, classifiers(state))
 
 
-def _rename(name: str, renamed: tuple[tuple[str, str], ...]) -> str:
-    for old, new in renamed:
-        if name.startswith(old):
-            return new + name[len(old) :]
-    return name
-
-
-def _branches(state: State, layer: str) -> list[tuple[int, str, Tensor]]:
-    """Return (branch, what, tensor) of `layer`, `layer_1`, ..., in the order of the branches."""
-    matches = [(BRANCH.fullmatch(name), value) for name, value in state.items()]
-    found = [(int(match[2] or 0), match[3], value) for match, value in matches if match and match[1] == layer]
-    return sorted(found, key=lambda item: item[0])
-
-
-def _neck(state: State) -> State:
-    """Return the branches' norms side by side: D features each -> K * D."""
-    parts: dict[str, list[Tensor]] = {}
-    for _, what, value in _branches(state, "bottleneck"):
-        parts.setdefault(what, []).append(value)
-    return {f"neck.{what}": values[0] if values[0].ndim == 0 else torch.cat(values) for what, values in parts.items()}
-
-
-def _classifiers(state: State) -> dict[int, Tensor]:
-    """AM-Softmax keeps its weight the other way round, as W (D, C)."""
-    return {
-        branch: value.t().contiguous() if what == "W" else value
-        for branch, what, value in _branches(state, "classifier")
-        if value.ndim == 2
-    }
-
-
-def _self_supervised(state: State) -> tuple[State, dict[int, Tensor]]:
+def _self_supervised(state: State) -> Ours:
     """DINO and its descendants: a backbone beside a projection head."""
     return _bare(
         {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
-    ), {}
+    )
 
 
-def _bare(state: State) -> State:
-    """A backbone alone, as timm and DeiT name it."""
+def _bare(state: State) -> Ours:
+    """A backbone alone, as timm, DeiT and torchreid's ResNets name it."""
     if "norm.weight" not in state:  # trained with the norm after the mean; ours is before
         state = {re.sub(r"^fc_norm\.", "norm.", name): value for name, value in state.items()}
-    return {NET + name: value for name, value in state.items()}
+    return Ours({NET + name: value for name, value in state.items()}, {})
 
 
-PROJECTS: dict[str, tuple[str, Callable[[State], tuple[State, dict[int, Tensor]]]]] = {
-    "vitreid": (NET, _own),
-    "vitreid training run": ("model." + NET, _training_run),
-    "TransReID": ("base.", _transreid),
-    "self-supervised": ("backbone.", _self_supervised),
+PROJECTS: dict[str, Project] = {  # the first whose mark is found
+    "vitreid": Project(r"backbone\.net\.", _own),
+    "vitreid training run": Project(r"model\.backbone\.net\.", _training_run, r"loss\."),
+    "SOLIDER": Project(
+        r"(backbone|base)\.patch_embed\.projection\.",
+        foreign.solider,
+        r"(backbone|base)\.(norm[012]\.|semantic_embed_[wb]\.3\.|.*relative_position_index$)|head\.",
+    ),
+    "TransReID": Project(r"base\.", _transreid),
+    "CLIP-ReID": Project(
+        r"image_encoder\.", foreign.clip_reid, r"(prompt_learner|text_encoder|classifier|classifier_proj)\."
+    ),
+    "fast-reid": Project(r"heads\.", foreign.fast_reid, "pixel_(mean|std)$"),
+    "torchreid's OSNet": Project(r"conv2\.0\.conv2a\.", foreign.torchreid_osnet),
+    "T2T-ViT": Project(r"tokens_to_token\.", foreign.t2t),
+    "Google's JAX": Project(r"(opt/target/|params/)?(Transformer/|embedding/)", foreign.jax, ".*(head|pre_logits)/"),
+    "self-supervised": Project(r"backbone\.", _self_supervised),
 }

@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, cast
 
-import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from .jigsaw import Jigsaw
-from .sie import SideInformation
+from .last_block import LastBlock, can_stop_at_first
+from .own import create_net, has_own_stem
+from .recompute import run_block
+from .sie import build_side_information
 from .spec import ModelSpec
 from .stems import STEMS
 
@@ -26,17 +28,25 @@ class ViTBackbone(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.net = create_vit(spec)
-        self.num_features: int = self.net.embed_dim
+        width: int = self.net.embed_dim
+        self.projection = nn.Linear(width, spec.projection, bias=False) if spec.projection else None
+        self.num_features = width + spec.projection
+        self.sie_on_class = spec.sie_tokens == "class"
+        if self.sie_on_class and spec.pool != "token":
+            raise ValueError("MODEL.SIE_TOKENS class: needs MODEL.POOL token, without it there is no class token")
         self.pos_drop = nn.Dropout(spec.drop_out)
-        self.sie = self._side_information(spec) if spec.sie_camera or spec.sie_view else None
+        self.sie = build_side_information(spec, width) if spec.sie_camera or spec.sie_view else None
+        self.recompute = False
+        self.only_first = spec.pool == "token" and can_stop_at_first(self.net.blocks[-1])
+        if self.only_first:
+            self.net.blocks[-1] = LastBlock(self.net.blocks[-1])
         self.jigsaw = self._jigsaw(spec) if spec.jpm else None
 
-    def _side_information(self, spec: ModelSpec) -> SideInformation:
-        num_cameras = len(spec.cameras) if spec.sie_camera else 0
-        num_views = len(spec.views) if spec.sie_view else 0
-        return SideInformation(
-            num_cameras, num_views, self.num_features, spec.sie_coe, spec.sie_fallback, spec.sie_dropout
-        )
+    def checkpoint_blocks(self) -> None:
+        """Compute the inside of each block again in the backward pass instead of keeping it."""
+        self.recompute = True
+        if self.jigsaw is not None:
+            self.jigsaw.recompute = True
 
     def _jigsaw(self, spec: ModelSpec) -> Jigsaw:
         net = self.net
@@ -49,6 +59,7 @@ class ViTBackbone(nn.Module):
             shift=spec.shift_num,
             groups=spec.shuffle_group,
             rearrange=spec.re_arrange,
+            only_first=self.only_first,
         )
 
     def forward(self, images: Tensor, camids: Tensor | None = None, viewids: Tensor | None = None) -> Tensor:
@@ -56,27 +67,31 @@ class ViTBackbone(nn.Module):
         net = self.net
         tokens = self.embed_tokens(images, camids, viewids)
         for block in list(net.blocks)[:-1]:
-            tokens = block(tokens)
-        branches = [net.pool(net.norm(net.blocks[-1](tokens))).unsqueeze(1)]  # (B, 1, D)
+            tokens = run_block(block, tokens, self.recompute)
+        options = {"only_first": True} if self.only_first else {}
+        last = run_block(net.blocks[-1], tokens, self.recompute, **options)
+        branches = [net.pool(net.norm(last)).unsqueeze(1)]  # (B, 1, D)
         if self.jigsaw is not None:
-            branches.append(
-                net.pool(self.jigsaw(tokens)).unflatten(0, (len(images), -1))
-            )  # (B * parts, D) -> (B, parts, D)
-        return torch.cat(branches, dim=1)
+            local = net.pool(self.jigsaw(tokens))
+            branches.append(local.unflatten(0, (-1, len(self.jigsaw.parts))))  # (B * parts, D) -> (B, parts, D)
+        features = torch.cat(branches, dim=1)
+        return features if self.projection is None else torch.cat([features, self.projection(features)], dim=2)
 
     def embed_tokens(self, images: Tensor, camids: Tensor | None, viewids: Tensor | None) -> Tensor:
         """Return the input of the first block, (B, prefix + N, D)."""
         net = self.net
         tokens = net._pos_embed(net.patch_embed(images))  # adds the class token and the position embedding
         if self.sie is not None:
-            tokens = tokens + self.sie(len(images), camids, viewids)
+            offset = self.sie(images.shape[0], camids, viewids)  # len() would fix the size in an export
+            first, rest = (tokens[:, :1], tokens[:, 1:]) if self.sie_on_class else (tokens, tokens[:, :0])
+            tokens = torch.cat([first + offset, rest], dim=1)
         return net.norm_pre(self.pos_drop(tokens))
 
 
 def create_vit(spec: ModelSpec) -> VisionTransformer:
-    """Return timm's model of that name, without weights and without a classifier."""
+    """Return the model of that name, without weights and without a classifier."""
     try:
-        return cast(VisionTransformer, timm.create_model(spec.name, pretrained=False, **_vit_options(spec)))
+        return cast(VisionTransformer, create_net(spec.name, **_vit_options(spec), **_stem(spec)))
     except AssertionError as error:
         raise ValueError(
             f"MODEL.POOL {spec.pool!r}, MODEL.EMBED_DIM {spec.embed_dim}, MODEL.NUM_HEADS {spec.num_heads}: not possible "
@@ -98,8 +113,18 @@ def _vit_options(spec: ModelSpec) -> dict[str, Any]:
         "drop_path_rate": spec.drop_path,
         "proj_drop_rate": spec.drop_out,
         "attn_drop_rate": spec.att_drop_rate,
-        "embed_layer": partial(STEMS[spec.stem], stride=spec.stride),
     }
+
+
+def _stem(spec: ModelSpec) -> dict[str, Any]:
+    if not has_own_stem(spec.name):
+        return {"embed_layer": partial(STEMS[spec.stem], stride=spec.stride)}
+    usual = ModelSpec(spec.name)
+    if (spec.stem, spec.stride) != (usual.stem, usual.stride):
+        raise ValueError(
+            f"MODEL.STEM, MODEL.STRIDE_SIZE: {spec.name} has a stem of its own; leave them at {usual.stem} and {usual.stride}"
+        )
+    return {}
 
 
 def set_fused_attention(model: nn.Module, fused: bool) -> None:

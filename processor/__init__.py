@@ -6,14 +6,18 @@ from .evaluate import Evaluator
 from .export import export
 from .extract import EmbedSettings, extract
 from .features import FeatureSet, load_features, save_features
+from .finite import NonFiniteLoss
 from .module import TrainingModule
+from .profiling import StepProfile, profile
 from .ranking import RANKINGS, Rerank, rank
+from .ranks import RankFailed
 from .run_folder import RunFolder, log_to_console
 from .scoring import Asked, Report, score
+from .signals import Stopped
 from .tables import result_table
 from .test import test
 from .train import train
-from .trainer import NonFiniteLoss, Trainer
+from .trainer import Trainer
 
 __all__ = [
     "RANKINGS",
@@ -23,9 +27,12 @@ __all__ = [
     "Evaluator",
     "FeatureSet",
     "NonFiniteLoss",
+    "RankFailed",
     "Report",
     "Rerank",
     "RunFolder",
+    "StepProfile",
+    "Stopped",
     "Trainer",
     "TrainingModule",
     "autocast",
@@ -35,6 +42,7 @@ __all__ = [
     "log_to_console",
     "pick_device",
     "pick_precision",
+    "profile",
     "rank",
     "result_table",
     "save_features",

@@ -15,6 +15,7 @@ from ..model import ReidModel, set_fused_attention
 from .evaluate import Evaluator
 from .extract import EmbedSettings
 from .ranking import Rerank
+from .ranks import ALONE, Ranks
 
 
 def place(model: ReidModel, device: torch.device) -> ReidModel:
@@ -43,14 +44,20 @@ def build_evaluator(
     device: torch.device,
     precision: torch.dtype,
     preprocess: Preprocess | None = None,
+    ranks: Ranks = ALONE,
 ) -> Evaluator:
-    """Return the evaluator of the data's query and gallery images; `preprocess` overrides the config's."""
+    """Return the evaluator of the data's query and gallery images.
+
+    Args:
+        preprocess: overrides the config's.
+        ranks: the processes that share the images.
+    """
     check_answerable(data, rerank_settings(cfg))
     preprocess = preprocess or build_preprocess(cfg)
     cameras, views = model.spec.cameras, model.spec.views
     query, gallery = (
-        build_eval_loader(cfg, data, records, cameras, views, device, preprocess)
-        for records in (data.query, data.gallery)
+        build_eval_loader(cfg, data, share, cameras, views, device, preprocess) if share else ()
+        for share in (records[ranks.rank :: ranks.size] for records in (data.query, data.gallery))
     )
     return Evaluator(
         query,
@@ -61,6 +68,7 @@ def build_evaluator(
         precision=precision,
         rerank=rerank_settings(cfg),
         about={"preprocess": preprocess.to_dict()},
+        ranks=ranks,
     )
 
 

@@ -7,24 +7,27 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..datasets import Record, ReidData
 from ..evaluation import RetrievalResult
-from .extract import EmbedSettings, extract
+from .extract import EmbedSettings, extract, join_shares
 from .features import FeatureSet
 from .ranking import Rerank, rank
+from .ranks import ALONE, Ranks
 
 
 class Evaluator:
     """Evaluates a model on one test set; can be called again and again while training.
 
     Args:
-        query, gallery: loaders in the order of the records of `data`.
+        query, gallery: loaders in the order of the records of `data`; on several processes, of every size-th record from
+            this process' number on.
         data: the records, with their protocol and camera names.
         settings: what the test embedding is.
         rerank: what follows the plain ranking.
         about: what to note in the features, in JSON types.
+        ranks: the processes that share the work.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Evaluator:
         precision: torch.dtype,
         rerank: Rerank | None = None,
         about: dict[str, Any] | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.query, self.gallery = query, gallery
         self.data = data
@@ -45,18 +49,19 @@ class Evaluator:
         self.device, self.precision = device, precision
         self.rerank = rerank or Rerank()
         self.about = {**(about or {}), "embed": settings.to_dict()}
+        self.ranks = ranks
 
     def __call__(self, model: nn.Module) -> RetrievalResult:
-        """Return the retrieval result of `model`, which keeps its training mode."""
+        """Return the retrieval result of `model`, which keeps its training mode, on every process."""
         return self.rank(self.extract(model))
 
-    def extract(self, model: nn.Module) -> FeatureSet:
-        """Return the embeddings of `model` with their labels."""
-        query, gallery = (
-            extract(model, loader, self.settings, self.device, self.precision, title)
-            for loader, title in ((self.query, "query"), (self.gallery, "gallery"))
-        )
+    def extract(self, model: nn.Module) -> FeatureSet | None:
+        """Return the embeddings of `model` with their labels; None on all processes but the first."""
         data = self.data
+        query = self._rows(model, self.query, len(data.query), "query")
+        gallery = self._rows(model, self.gallery, len(data.gallery), "gallery")
+        if query is None or gallery is None:
+            return None
         return FeatureSet(
             dataset=data.evaluated,
             protocol=data.protocol,
@@ -72,9 +77,13 @@ class Evaluator:
             about=self.about,
         )
 
-    def rank(self, features: FeatureSet) -> RetrievalResult:
-        """Return the retrieval result of what `extract` returned."""
-        return rank(features, self.rerank)
+    def _rows(self, model: nn.Module, loader: Iterable[Any], count: int, title: str) -> Tensor | None:
+        share = extract(model, loader, self.settings, self.device, self.precision, title, self.ranks.is_first)
+        return join_shares(share, count, self.ranks)
+
+    def rank(self, features: FeatureSet | None) -> RetrievalResult:
+        """Return the retrieval result of what `extract` returned; the first process ranks, all learn the result."""
+        return self.ranks.from_first(lambda: rank(features, self.rerank))  # type: ignore[arg-type]  # the first has them
 
 
 def _numbers(records: Sequence[Record], what: str) -> np.ndarray:

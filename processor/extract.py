@@ -9,9 +9,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch import distributed as dist
 from tqdm import tqdm
 
 from .device import autocast
+from .ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -43,21 +45,43 @@ def extract(
     device: torch.device,
     precision: torch.dtype = torch.float32,
     title: str = "extract",
+    shows: bool = True,
 ) -> Tensor:
-    """Return the (N, D) float32 embeddings of a loader's images, on the CPU, in the loader's order.
+    """Return the (N, D) float32 embeddings of a loader's images, on the CPU, in the loader's order; no batches: (0, 0).
 
     The model is in evaluation mode meanwhile, and in its earlier mode afterwards.
+
+    Args:
+        title: of the progress bar.
+        shows: False = no bar.
     """
     was_training = model.training
     model.eval()
     try:
         blocks = [
             embed_batch(model, batch, settings, device, precision)
-            for batch in tqdm(loader, desc=title, unit="batch", disable=None, leave=False)
+            for batch in tqdm(loader, desc=title, unit="batch", disable=None if shows else True, leave=False)
         ]
     finally:
         model.train(was_training)
-    return torch.cat(blocks)
+    return torch.cat(blocks) if blocks else torch.empty(0, 0)
+
+
+def join_shares(share: Tensor, count: int, ranks: Ranks) -> Tensor | None:
+    """Return the (count, D) rows on the first process, None on the others.
+
+    Args:
+        share: this process' rows (n, D), those at the positions rank, rank + size, rank + 2 * size, ...; n may be 0.
+    """
+    if ranks.size == 1:
+        return share
+    width = max(ranks.gather_objects(share.shape[1]))
+    longest = torch.zeros(-(-count // ranks.size), width)  # gloo passes rows of one number
+    if len(share):
+        longest[: len(share)] = share
+    shares = [torch.empty_like(longest) for _ in range(ranks.size)] if ranks.is_first else None
+    dist.gather(longest, shares)
+    return torch.stack(shares, 1).flatten(0, 1)[:count] if shares else None
 
 
 def embed_batch(

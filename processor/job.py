@@ -15,7 +15,9 @@ from ..datasets import Preprocess, ReidData, build_preprocess, build_test_sets
 from ..model import ModelSpec, ReidModel, build_spec
 from .build import build_evaluator, check_answerable, embed_settings, place, rerank_settings
 from .device import pick_device, pick_precision
+from .distributed import device_of
 from .features import FeatureSet, load_features, read_facts
+from .ranks import ALONE, Ranks
 from .weights import Weights, read_foreign, read_own, weights_path
 
 logger = logging.getLogger(__name__)
@@ -23,11 +25,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """What is evaluated: the config in force, the files the embeddings come from, and the embeddings, set by set."""
+    """What is evaluated: the config in force, the files the embeddings come from, and the embeddings, set by set.
+
+    Of several processes only the first gets the embeddings, the others None.
+    """
 
     cfg: CfgNode
     sources: tuple[Path, ...]
-    features: Iterator[FeatureSet]
+    features: Iterator[FeatureSet | None]
     num_sets: int
     weights: Weights | None = None
 
@@ -51,8 +56,11 @@ def _loaded(path: Path, cfg: CfgNode) -> FeatureSet:
     return features
 
 
-def job_of_weights(weights: str | None, cfg: CfgNode | None, overrides: Sequence[str]) -> Job:
+def job_of_weights(weights: str | None, cfg: CfgNode | None, overrides: Sequence[str], ranks: Ranks = ALONE) -> Job:
     """Return the evaluation of a model on the test sets of the config, or of the config in its file.
+
+    Args:
+        ranks: the processes that share the images.
 
     Raises:
         ValueError, FileNotFoundError: no weights, no config for them, or a test set that cannot be read or evaluated.
@@ -69,20 +77,22 @@ def job_of_weights(weights: str | None, cfg: CfgNode | None, overrides: Sequence
     for data in sets:
         check_answerable(data, rerank_settings(cfg))
     found = own or read_foreign(path, cfg)
-    return Job(cfg, (path,), _extracted(cfg, path, found, sets), len(sets), found)
+    return Job(cfg, (path,), _extracted(cfg, path, found, sets, ranks), len(sets), found)
 
 
-def _extracted(cfg: CfgNode, path: Path, weights: Weights, sets: Sequence[ReidData]) -> Iterator[FeatureSet]:
+def _extracted(
+    cfg: CfgNode, path: Path, weights: Weights, sets: Sequence[ReidData], ranks: Ranks
+) -> Iterator[FeatureSet | None]:
     """Yield the features of each data set."""
-    device = pick_device(cfg.MODEL.DEVICE)
+    device = device_of(ranks, pick_device(cfg.MODEL.DEVICE))
     precision = pick_precision(cfg.SOLVER.PRECISION, device)
     model: ReidModel = place(weights.model, device).eval()
     preprocess = Preprocess.from_dict(weights.about["preprocess"]) if weights.about else build_preprocess(cfg)
     _warn_of_ignored(cfg, model.spec, preprocess)
     about = {"config": dump_config(cfg), "weights": str(path), "threshold": weights.about.get("threshold")}
     for data in sets:
-        features = build_evaluator(cfg, data, model, device, precision, preprocess).extract(model)
-        yield replace(features, about={**features.about, **about})
+        features = build_evaluator(cfg, data, model, device, precision, preprocess, ranks).extract(model)
+        yield replace(features, about={**features.about, **about}) if features else None
 
 
 def _warn_of_ignored(cfg: CfgNode, spec: ModelSpec, preprocess: Preprocess) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,24 @@ from typing import Any
 import tqdm
 
 from ..model.files import write_text_atomically
+from .checkpoint import rotated
+from .lock import FolderLock
 
 LOGGER = logging.getLogger("vitreid")
 
 
 class RunFolder:
-    """Names the files of a run and writes its logs.
+    """Names the files of a run and writes its logs; no other process may do the same until it is closed.
 
     Args:
         path: made if it does not exist.
     Raises:
         NotADirectoryError: `path`, or a folder above it, is a file.
+        FileExistsError: another process is training into it.
     """
 
     RESULTS = ("last.pth", "best.safetensors", "metrics.jsonl")  # any of them makes the folder a run
-    FILES = (*RESULTS, "metrics.json", "config.yml")
+    FILES = (*RESULTS, "metrics.json", "config.yml", "report.html")
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -34,6 +38,8 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise NotADirectoryError(f"OUTPUT_DIR: {path} is, or lies under, a file; choose another folder") from None
+        self._lock = FolderLock(self.path / ".lock")
+        self._lock.acquire()
         self.last = self.path / "last.pth"
         self.best = self.path / "best.safetensors"
         self.metrics = self.path / "metrics.jsonl"
@@ -52,7 +58,7 @@ class RunFolder:
     def clear(self) -> None:
         """Remove an earlier run's files; log.txt goes on."""
         found = [self.path / name for name in self.FILES]
-        for path in (*found, *self.path.glob("events.out.tfevents.*")):
+        for path in (*found, *rotated(self.path), *self.path.glob("events.out.tfevents.*")):
             path.unlink(missing_ok=True)
 
     def write_config(self, text: str) -> None:
@@ -62,9 +68,18 @@ class RunFolder:
     def keep_epochs(self, epochs: int) -> None:
         """Drop the metrics of epochs after `epochs`: a resumed run computes them again."""
         if self.metrics.exists():
-            rows = [json.loads(line) for line in self.metrics.read_text().splitlines() if line.endswith("}")]
-            kept = [json.dumps(row) for row in rows if row["epoch"] <= epochs]
+            kept = [json.dumps(row) for row in self._rows() if row["epoch"] <= epochs]
             write_text_atomically(self.metrics, "".join(row + "\n" for row in kept))
+
+    def has_epoch(self, epoch: int) -> bool:
+        """Tell whether the numbers of `epoch` are in metrics.jsonl."""
+        return any(row["epoch"] == epoch for row in self._rows())
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """Return the rows of metrics.jsonl; a killed process may have left half a line."""
+        if not self.metrics.exists():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text().splitlines() if line.endswith("}")]
 
     def write_epoch(self, row: Mapping[str, float]) -> None:
         """Append one epoch's numbers to metrics.jsonl and to the TensorBoard events.
@@ -90,11 +105,40 @@ class RunFolder:
         return self._events
 
     def close(self) -> None:
-        """Close the log and the events; the folder is complete without it."""
+        """Close the log and the events and let others in; the folder is complete without it."""
         LOGGER.removeHandler(self._handler)
         self._handler.close()
         if self._events is not None:
             self._events.close()
+        self._lock.release()
+
+
+class ReadOnlyFolder(RunFolder):
+    """A run's folder for the processes that do not write to it, of several: it knows the files' names."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.last = self.path / "last.pth"
+        self.best = self.path / "best.safetensors"
+        self.metrics = self.path / "metrics.jsonl"
+
+    def refuse_another_run(self) -> None:
+        """The first process does it."""
+
+    def clear(self) -> None:
+        """The first process does it."""
+
+    def write_config(self, text: str) -> None:
+        """The first process does it."""
+
+    def keep_epochs(self, epochs: int) -> None:
+        """The first process does it."""
+
+    def write_epoch(self, row: Mapping[str, float]) -> None:
+        """The first process does it."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def _json_number(value: float) -> float | None:
@@ -116,9 +160,12 @@ class _ProgressBarHandler(logging.StreamHandler):
 
 
 def log_to_console() -> None:
-    """Send the package's log to the terminal; called once by the command-line tools."""
+    """Send the package's log to the terminal; called once by the command-line tools. Of several processes the first logs."""
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
+    if os.environ.get("RANK", "0") != "0":
+        LOGGER.addHandler(logging.NullHandler())  # without any handler Python would print warnings
+        return
     if not any(isinstance(handler, _ProgressBarHandler) for handler in LOGGER.handlers):
         handler = _ProgressBarHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))

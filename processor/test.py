@@ -15,6 +15,7 @@ from ..model.files import write_text_atomically
 from .build import rerank_settings
 from .features import FeatureSet, save_features
 from .job import Job, job_of_files, job_of_weights
+from .ranks import joined_ranks
 from .scoring import Asked, Report, score
 from .tables import report_table
 
@@ -44,17 +45,32 @@ def test(
         save_to: file for the features; with several test sets the set's name is put before its suffix.
         asked: what to find out beside CMC, mAP and mINP. A new threshold is written into the best.safetensors.
     Returns:
-        The report of each data set by its name.
+        The report of each data set by its name. Under torchrun all processes embed, and the first has the reports.
     Raises:
         ValueError, FileNotFoundError: no weights, or config, weights, data and what is asked do not fit; says which.
     """
     asked = asked or Asked()
     cfg = load_config(config_file, overrides) if config_file else None
     _check_folders({"--output": output, "--save-features": save_to})
-    job = job_of_files(features, weights, cfg, overrides) if features else job_of_weights(weights, cfg, overrides)
-    _check_asked(asked, job, save_to)
+    with joined_ranks() as ranks:
+        job = (
+            job_of_files(features, weights, cfg, overrides)
+            if features
+            else job_of_weights(weights, cfg, overrides, ranks)
+        )
+        _check_asked(asked, job, save_to)
+        if ranks.is_first:
+            return _report(job, asked, output, save_to)
+        for _ in job.features:  # to embed a share of the images
+            pass
+        return {}
+
+
+def _report(job: Job, asked: Asked, output: str | None, save_to: str | None) -> dict[str, Report]:
+    """Evaluate the features of each data set; log the tables and write metrics.json."""
     reports: dict[str, Report] = {}
     for found in job.features:
+        assert found is not None  # for the type checker: the first process has them all
         if save_to:
             _save(_numbered(Path(save_to), found.dataset, job.num_sets), found)
         name = found.dataset if found.dataset not in reports else f"{found.dataset} ({job.sources[len(reports)]})"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from yacs.config import CfgNode
 
-from .ema import EMA
+from .ema import EMA, SWA, Average
 from .optimizers import GroupRules, group_parameters
 from .schedule import Schedule, cosine, multistep
 
@@ -17,8 +18,11 @@ __all__ = [
     "EMA",
     "OPTIMIZERS",
     "SCHEDULES",
+    "SWA",
+    "Average",
     "GroupRules",
     "Schedule",
+    "build_average",
     "build_optimizers",
     "build_schedule",
     "cosine",
@@ -26,10 +30,12 @@ __all__ = [
     "multistep",
 ]
 
-OPTIMIZERS: dict[str, Callable[[CfgNode, list], Optimizer]] = {
-    "SGD": lambda cfg, groups: torch.optim.SGD(groups, lr=cfg.SOLVER.BASE_LR, momentum=cfg.SOLVER.MOMENTUM),
-    "Adam": lambda cfg, groups: torch.optim.Adam(groups, lr=cfg.SOLVER.BASE_LR),
-    "AdamW": lambda cfg, groups: torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR),
+OPTIMIZERS: dict[str, Callable[[CfgNode, list, bool | None], Optimizer]] = {
+    "SGD": lambda cfg, groups, fused: torch.optim.SGD(
+        groups, lr=cfg.SOLVER.BASE_LR, momentum=cfg.SOLVER.MOMENTUM, fused=fused
+    ),
+    "Adam": lambda cfg, groups, fused: torch.optim.Adam(groups, lr=cfg.SOLVER.BASE_LR, fused=fused),
+    "AdamW": lambda cfg, groups, fused: torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR, fused=fused),
 }
 SCHEDULES: dict[str, Callable[[CfgNode], Callable[[float], float]]] = {
     "cosine": lambda cfg: cosine(cfg.SOLVER.MAX_EPOCHS),
@@ -48,13 +54,37 @@ def build_optimizers(cfg: CfgNode, model: nn.Module, loss: nn.Module) -> list[Op
     make = choose("SOLVER.OPTIMIZER_NAME", cfg.SOLVER.OPTIMIZER_NAME, OPTIMIZERS)
     of_loss = dict(loss.named_parameters())
     centers = [of_loss.pop(name) for name in list(of_loss) if name.startswith("center.")]
-    optimizers = [make(cfg, group_parameters([*model.named_parameters(), *of_loss.items()], group_rules(cfg)))]
+    named = [*model.named_parameters(), *of_loss.items()]
+    rules = group_rules(cfg, layer_scales(model, cfg.SOLVER.LAYER_DECAY))
+    optimizers = [make(cfg, group_parameters(named, rules), fused_or_none(p for _, p in named))]
     if centers:
         optimizers.append(torch.optim.SGD(centers, lr=cfg.SOLVER.CENTER_LR))
     return optimizers
 
 
-def group_rules(cfg: CfgNode) -> GroupRules:
+def fused_or_none(parameters: Iterable[Tensor]) -> bool | None:
+    """Return True where torch has one kernel for a whole step, else None: torch chooses. The results agree to rounding.
+
+    For parameters that are spread over processes (DTensor) it has none.
+    """
+    kinds = {"parts" if hasattr(parameter, "full_tensor") else parameter.device.type for parameter in parameters}
+    return True if kinds <= {"cpu", "cuda"} else None
+
+
+def layer_scales(model: Any, decay: float) -> dict[str, float]:
+    """Return the rate factor of each of the model's parameters: `decay` to the power of the layers above its own.
+
+    Args:
+        model: its `layer_numbers()` gives the layer of each parameter by name, 0 = the embeddings.
+    """
+    if decay == 1:
+        return {}
+    numbers: dict[str, int] = model.layer_numbers()
+    top = max(numbers.values())
+    return {name: decay ** (top - number) for name, number in numbers.items()}
+
+
+def group_rules(cfg: CfgNode, lr_scales: dict[str, float]) -> GroupRules:
     """Return the rates and weight decays that the config asks for."""
     return GroupRules(
         base_lr=cfg.SOLVER.BASE_LR,
@@ -63,7 +93,16 @@ def group_rules(cfg: CfgNode) -> GroupRules:
         bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
         head_lr_factor=cfg.SOLVER.HEAD_LR_FACTOR,
         no_decay=cfg.SOLVER.NO_DECAY,
+        lr_scales=lr_scales,
+        head_epochs=cfg.SOLVER.HEAD_EPOCHS,
     )
+
+
+def build_average(cfg: CfgNode, model: nn.Module) -> Average | None:
+    """Return the averaged weights to evaluate, on the device where the model is now; None = those being trained."""
+    if cfg.SOLVER.SWA_START:
+        return SWA(model, cfg.SOLVER.SWA_START)
+    return EMA(model, cfg.SOLVER.EMA) if cfg.SOLVER.EMA else None
 
 
 def build_schedule(cfg: CfgNode, iters_per_epoch: int) -> Schedule:

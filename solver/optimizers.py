@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ class GroupRules:
         weight_decay, bias_weight_decay: of weights, and of biases.
         bias_lr_factor, head_lr_factor: of biases, and of the ID classifiers.
         no_decay: leave norms, biases and the position, class and side-information embeddings without decay.
+        lr_scales: factor of the whole schedule, start and end included, by name; those not named have 1. Layer-wise decay.
+        head_epochs: first epochs in which the backbone is not trained.
     """
 
     base_lr: float
@@ -28,12 +30,28 @@ class GroupRules:
     bias_lr_factor: float = 1.0
     head_lr_factor: float = 1.0
     no_decay: bool = False
+    lr_scales: Mapping[str, float] = field(default_factory=dict)
+    head_epochs: int = 0
 
     def lr_factor(self, name: str) -> float:
         """Return the rate of the parameter `name` over the base rate."""
         if is_head(name):
             return self.head_lr_factor
         return self.bias_lr_factor if is_bias(name) else 1.0
+
+    def options(self, name: str, parameter: Tensor) -> dict[str, Any]:
+        """Return the options of the group that the parameter belongs to."""
+        factor, scale = self.lr_factor(name), self.lr_scales.get(name, 1.0)
+        options = {
+            "lr": self.base_lr * factor * scale,
+            "lr_factor": factor,
+            "weight_decay": self.decay(name, parameter),
+        }
+        if self.lr_scales:
+            options["lr_scale"] = scale
+        if self.head_epochs:
+            options["frozen_epochs"] = self.head_epochs if is_backbone(name) else 0
+        return options
 
     def decay(self, name: str, parameter: Tensor) -> float:
         """Return the weight decay of the parameter `name`."""
@@ -52,21 +70,24 @@ def is_head(name: str) -> bool:
     return name.startswith("heads.")
 
 
+def is_backbone(name: str) -> bool:
+    """Return whether `name` is part of what turns images into embeddings, before the neck."""
+    return name.startswith("backbone.")
+
+
 def is_embedding(name: str) -> bool:
     """Return whether `name` is a position, class or side-information embedding."""
     return name.rsplit(".", 1)[-1] in EMBEDDINGS or any(part.startswith("sie") for part in name.split("."))
 
 
 def group_parameters(named: Iterable[tuple[str, nn.Parameter]], rules: GroupRules) -> list[dict[str, Any]]:
-    """Return optimizer groups, one per distinct (rate factor, decay); frozen parameters are left out.
+    """Return optimizer groups, one per distinct set of options; frozen parameters are left out.
 
     Groups and their parameters keep the order of `named`, so that an optimizer's state fits again on resume.
     """
-    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    groups: dict[tuple[float, ...], dict[str, Any]] = {}
     for name, parameter in named:
-        if not parameter.requires_grad:
-            continue
-        factor, decay = rules.lr_factor(name), rules.decay(name, parameter)
-        empty = {"params": [], "lr": rules.base_lr * factor, "lr_factor": factor, "weight_decay": decay}
-        groups.setdefault((factor, decay), empty)["params"].append(parameter)
+        if parameter.requires_grad:
+            options = rules.options(name, parameter)
+            groups.setdefault(tuple(options.values()), {"params": [], **options})["params"].append(parameter)
     return list(groups.values())

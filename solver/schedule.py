@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from torch import nn
 from torch.optim import Optimizer
 
 
@@ -15,7 +16,8 @@ class Schedule:
     """Linear warm-up, then a decay; `apply` writes the rates into optimizers whose groups have an `lr_factor`.
 
     A group's rate runs from `warmup_lr` to its peak, `base_lr * lr_factor`, and on towards `min_lr`. Both ends are the
-    same for all groups, as in TransReID.
+    same for all groups, as in TransReID; a group's `lr_scale` multiplies all of it. A group with `frozen_epochs` takes no
+    gradients until that many epochs are done.
 
     Args:
         base_lr: peak rate of a group with factor 1.
@@ -46,12 +48,21 @@ class Schedule:
         return epoch - 1 + (iteration + 1) / self.iters_per_epoch
 
     def apply(self, optimizers: Iterable[Optimizer], epoch: int, iteration: int) -> None:
-        """Set the rates for `iteration` (from 0) of `epoch` (from 1)."""
+        """Set the rates for `iteration` (from 0) of `epoch` (from 1), and freeze or thaw what the epoch asks for."""
         progress = self.progress(epoch, iteration)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 if "lr_factor" in group:
-                    group["lr"] = self.lr(progress, group["lr_factor"])
+                    group["lr"] = group.get("lr_scale", 1.0) * self.lr(progress, group["lr_factor"])
+                if "frozen_epochs" in group:
+                    require_gradients(group["params"], epoch > group["frozen_epochs"])
+
+
+def require_gradients(parameters: Iterable[nn.Parameter], wanted: bool) -> None:
+    """Switch the gradients of parameters on or off; a parameter without a gradient is passed by in the step."""
+    for parameter in parameters:
+        if parameter.requires_grad is not wanted:
+            parameter.requires_grad_(wanted)
 
 
 def cosine(max_epochs: int) -> Callable[[float], float]:

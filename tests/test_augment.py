@@ -5,11 +5,29 @@ import colorsys
 import pytest
 import torch
 from vitreid.datasets import Preprocess
-from vitreid.datasets.augment import Augment, draw_boxes, random_colour, random_crop, random_erase, random_flip
+from vitreid.datasets.augment import Augment
+from vitreid.datasets.colour import jitter_colour
+from vitreid.datasets.erase import draw_boxes, draw_erasures, erase
+from vitreid.datasets.window import _cut_on_cpu, _cut_on_device, cut_windows
 
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def augmented(images, seed=0, **options):
+    """Return the images after the operations named alone, on the scale of 0-255."""
+    raw = Preprocess(tuple(images.shape[-2:]), mean=(0, 0, 0), std=(1 / 255,) * 3)
+    return Augment(raw, **{"flip": 0, "padding": 0, "erase": 0, **options})(images, seeded(seed))
+
+
+def jittered(images, strength, seed=0):
+    factors = 1 + strength * (2 * torch.rand(3, len(images), generator=seeded(seed)).T - 1)
+    return jitter_colour(images, factors)
+
+
+def erased(images, mode):
+    erase(images, draw_erasures(len(images), tuple(images.shape[-2:]), 1.0, seeded()), mode)
 
 
 def noise(number=8, height=24, width=12):
@@ -42,31 +60,31 @@ def test_normalise_is_per_channel():
 @pytest.mark.parametrize(("probability", "expected"), [(0.0, 0), (1.0, 200)])
 def test_certain_flips(probability, expected):
     images = noise(200)
-    flipped = random_flip(images, probability, seeded())
-    assert sum(torch.equal(a, b.flip(-1)) for a, b in zip(flipped, images, strict=True)) == expected
+    flipped = augmented(images, flip=probability)
+    assert sum(torch.equal(a, b.flip(-1).float()) for a, b in zip(flipped, images, strict=True)) == expected
 
 
 def test_half_of_the_images_are_flipped_and_none_is_changed_otherwise():
     images = noise(400)
-    flipped = random_flip(images, 0.5, seeded())
-    same = [torch.equal(a, b) for a, b in zip(flipped, images, strict=True)]
-    mirrored = [torch.equal(a, b.flip(-1)) for a, b in zip(flipped, images, strict=True)]
+    flipped = augmented(images, flip=0.5)
+    same = [torch.equal(a, b.float()) for a, b in zip(flipped, images, strict=True)]
+    mirrored = [torch.equal(a, b.flip(-1).float()) for a, b in zip(flipped, images, strict=True)]
     assert all(a != b for a, b in zip(same, mirrored, strict=True))
     assert 150 < sum(mirrored) < 250
 
 
 def test_crop_is_a_window_of_the_zero_padded_image():
     images, padding = noise(30), 3
-    for image, crop in zip(images, random_crop(images, padding, seeded()), strict=True):
+    for image, crop in zip(images, augmented(images, padding=padding), strict=True):
         padded = torch.nn.functional.pad(image, [padding] * 4)
         windows = [padded[:, y : y + 24, x : x + 12] for y in range(7) for x in range(7)]
-        assert sum(torch.equal(crop, window) for window in windows) == 1
+        assert sum(torch.equal(crop, window.float()) for window in windows) == 1
 
 
 def test_all_crop_positions_occur():
     marked = torch.zeros(2000, 3, 5, 5, dtype=torch.uint8)
     marked[:, :, 2, 2] = 255
-    crops = random_crop(marked, 1, seeded())[:, 0]
+    crops = augmented(marked, padding=1)[:, 0]
     assert {tuple(place.tolist()) for place in (crops == 255).nonzero()[:, 1:]} == {
         (y, x) for y in (1, 2, 3) for x in (1, 2, 3)
     }
@@ -90,15 +108,15 @@ def test_jitter_of_one_pixel_by_hand():
     pixel = [contrast * value + (1 - contrast) * mean for value in pixel]
     grey = luma(pixel)
     expected = [round(saturation * value + (1 - saturation) * grey) for value in pixel]
-    assert random_colour(image, 0.2, seeded(5)).flatten().tolist() == expected
+    assert jittered(image, 0.2, 5).flatten().tolist() == expected
 
 
 def test_jitter_keeps_hue_and_grey():
     grey = torch.full((20, 3, 4, 4), 120, dtype=torch.uint8)
-    changed = random_colour(grey, 0.3, seeded())
+    changed = jittered(grey, 0.3)
     assert (changed == changed[:, :1]).all()
     assert len(changed[:, 0, 0, 0].unique()) > 10
-    red = random_colour(torch.tensor([150, 60, 60], dtype=torch.uint8).view(1, 3, 1, 1), 0.3, seeded()).flatten() / 255
+    red = jittered(torch.tensor([150, 60, 60], dtype=torch.uint8).view(1, 3, 1, 1), 0.3).flatten() / 255
     assert colorsys.rgb_to_hsv(*red.tolist())[0] == pytest.approx(0, abs=0.01)
 
 
@@ -124,7 +142,7 @@ def test_erasing_probability():
 
 def test_erasing_changes_one_box_and_nothing_else():
     images = torch.full((40, 3, 64, 32), 7.0)
-    random_erase(images, 1.0, "pixel", seeded())
+    erased(images, "pixel")
     for image in images:
         rows, columns = (image[0] != 7).nonzero().T
         box = image[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
@@ -135,14 +153,14 @@ def test_erasing_changes_one_box_and_nothing_else():
 @pytest.mark.parametrize(("mode", "values"), [("constant", 1), ("channel", 3)])
 def test_erasing_modes_fill_evenly(mode, values):
     images = torch.full((1, 3, 64, 32), 7.0)
-    random_erase(images, 1.0, mode, seeded())
+    erased(images, mode)
     assert len(images[images != 7].unique()) == values
     assert (mode == "constant") == bool((images == 0).any())
 
 
 def test_pixel_noise_is_normal():
     images = torch.full((200, 3, 64, 32), 7.0)
-    random_erase(images, 1.0, "pixel", seeded())
+    erased(images, "pixel")
     noise_ = images[images != 7]
     assert (noise_.mean().item(), noise_.std().item()) == pytest.approx((0, 1), abs=0.01)
 
@@ -160,3 +178,24 @@ def test_the_pixels_in_memory_stay_as_they_are():
     Augment(Preprocess((24, 12)), jitter=0.2)(images, seeded())
     Augment(Preprocess((24, 12)), flip=0, padding=0)(images, seeded())
     assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("padding", [0, 3, 20])
+def test_the_ways_of_processors_and_gpus_to_cut_windows_agree_to_the_bit(padding):
+    """20: further than the image is wide."""
+    images, preprocess = noise(40), Preprocess((24, 12), (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+    flipped = torch.rand(40, generator=seeded()) < 0.5
+    shifts = torch.randint(-padding, padding + 1, (40, 2), generator=seeded())
+    one, other = (cut(images, flipped, shifts, preprocess) for cut in (_cut_on_cpu, _cut_on_device))
+    assert torch.equal(one, other)
+    assert torch.equal(cut_windows(images, flipped, shifts + padding, padding, preprocess), one)
+
+
+@pytest.mark.parametrize("mode", ["pixel", "channel", "constant"])
+def test_a_part_of_a_batch_needs_only_its_own_draws(mode):
+    augment = Augment(Preprocess((24, 12)), padding=3, jitter=0.3, erase_mode=mode)
+    images = noise(16)
+    draws = augment.draw(16, seeded())
+    whole = augment.apply(images, draws)
+    for part in (slice(0, 4), slice(4, 16), slice(7, 8)):
+        assert torch.equal(augment.apply(images[part], {name: d[part] for name, d in draws.items()}), whole[part])

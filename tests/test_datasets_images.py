@@ -1,5 +1,7 @@
 """Files to pixels: decoding, resizing, corrupt files, and the two ways to hold them."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import torch
 from vitreid.datasets import CorruptImageError, Preprocess, Record, ReidData, read_image
 from vitreid.datasets.corrupt import drop_unreadable
 from vitreid.datasets.decode import load_planes, resize
-from vitreid.datasets.store import CachedImages, StreamedImages, available_memory, open_images
+from vitreid.datasets.store import CachedImages, StreamedImages, available_memory, decode_all, open_images
 
 
 def picture(seed=0, height=40, width=20):
@@ -64,6 +66,18 @@ def test_a_text_file_is_no_image(tmp_path):
         read_image(tmp_path / "a.jpg")
 
 
+def test_too_little_memory_is_told_from_a_corrupt_file(tmp_path, monkeypatch):
+    def fail(*_):
+        error = cv2.error("Insufficient memory")
+        error.code = cv2.Error.StsNoMem
+        raise error
+
+    path = save(tmp_path / "a.jpg", picture())
+    monkeypatch.setattr(cv2, "imdecode", fail)
+    with pytest.raises(MemoryError, match=r"a\.jpg: not enough memory .* lower DATALOADER.NUM_WORKERS"):
+        read_image(path)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone\.jpg"):
         read_image(tmp_path / "gone.jpg")
@@ -81,6 +95,11 @@ def test_auto_shrinks_by_area_and_enlarges_by_bicubic():
     assert resize(image, (20, 40)).shape == (20, 40, 3)  # lower and wider
 
 
+def test_planes_are_the_resized_image(paths):
+    planes = load_planes(paths[0], Preprocess((20, 10)))
+    np.testing.assert_array_equal(planes.transpose(1, 2, 0), resize(picture(0), (20, 10)))
+
+
 def test_unknown_interpolation_names_the_choices():
     with pytest.raises(
         ValueError, match="interpolation: unknown value 'cubic'; choose from auto, bilinear, bicubic, area"
@@ -94,26 +113,23 @@ def test_preprocess_survives_json():
     assert Preprocess.from_dict(preprocess.to_dict()) == preprocess
 
 
-@pytest.mark.parametrize("store", [CachedImages, StreamedImages])
-def test_both_stores_yield_the_planned_pixels(paths, store):
+@pytest.mark.parametrize("cache", ["on", "off"])
+def test_both_stores_read_the_pixels_asked_for(paths, cache):
     preprocess = Preprocess((20, 10))
-    images = store(paths, preprocess, 0)
-    for plan in ([[3, 1], [1, 6, 0]], [[5]]):  # two epochs
-        batches = list(images.batches([np.array(batch) for batch in plan]))
-        for batch, positions in zip(batches, plan, strict=True):
-            expected = np.stack([load_planes(paths[position], preprocess) for position in positions])
-            np.testing.assert_array_equal(batch.numpy(), expected)
-            assert batch.dtype == torch.uint8
+    images = open_images(paths, preprocess, cache)
+    for positions in ([3, 1], [1, 6, 0, 1], [5]):
+        batch = images.read(np.array(positions))
+        expected = np.stack([load_planes(paths[position], preprocess) for position in positions])
+        np.testing.assert_array_equal(batch.numpy(), expected)
+        assert batch.dtype == torch.uint8
 
 
-def test_workers_decode_the_same(paths):
-    plan = [np.array([6, 2]), np.array([0, 4])]
-    streamed = StreamedImages(paths, Preprocess((20, 10)), num_workers=2)
-    for _ in range(2):
-        for one, other in zip(
-            streamed.batches(plan), CachedImages(paths, Preprocess((20, 10))).batches(plan), strict=True
-        ):
-            assert torch.equal(one, other)
+def test_a_file_deleted_in_mid_run_is_named_with_a_way_out(paths):
+    images = StreamedImages(paths, Preprocess((20, 10)))
+    images.read(np.array([4]))
+    os.unlink(paths[4])
+    with pytest.raises(FileNotFoundError, match=r"4\.png: the image was there .* is gone now; put it back"):
+        images.read(np.array([4]))
 
 
 @pytest.mark.parametrize(
@@ -138,9 +154,9 @@ def test_a_corrupt_file_stops_both_stores_with_its_name(paths):
     with open(paths[4], "wb") as file:
         file.write(b"nothing")
     with pytest.raises(CorruptImageError, match=r"4\.png"):
-        CachedImages(paths, Preprocess((20, 10)))
+        decode_all(paths, Preprocess((20, 10)))
     with pytest.raises(CorruptImageError, match=r"4\.png"):
-        list(StreamedImages(paths, Preprocess((20, 10)), 0).batches([np.array([4])]))
+        StreamedImages(paths, Preprocess((20, 10))).read(np.array([4]))
 
 
 def test_skip_leaves_unreadable_images_out_of_every_list_and_counts_them(paths, caplog):

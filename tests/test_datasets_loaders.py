@@ -1,11 +1,16 @@
 """Records to batches, from the config's words to tensors on the device."""
 
+import os
+import shutil
+import threading
+
 import numpy as np
 import pytest
 import torch
 from vitreid.configs import load_config
 from vitreid.datasets import (
     DATASETS,
+    CorruptImageError,
     EvalLoader,
     Preprocess,
     build_data,
@@ -87,6 +92,73 @@ def test_streamed_and_cached_training_are_the_same(config):
         assert torch.equal(one.images, other.images)
 
 
+@pytest.mark.parametrize("cache", ["on", "off"])
+@pytest.mark.parametrize("workers", ["0", "3"])
+def test_ranks_share_every_batch_and_get_the_very_pixels_of_a_single_process(config, cache, workers):
+    cfg = config("INPUT.COLOR_JITTER", "0.2", "DATALOADER.CACHE", cache, "DATALOADER.NUM_WORKERS", workers)
+    data = build_data(cfg)
+    alone = epoch(build_train_loader(cfg, data, data.train_cameras), 1)
+    parts = [build_train_loader(cfg, data, data.train_cameras, rank=rank, num_ranks=2) for rank in range(2)]
+    assert [len(part) for part in parts] == [len(alone)] * 2
+    for whole, *halves in zip(alone, *(epoch(part, 1) for part in parts), strict=True):
+        for name in ("images", "labels", "camids", "viewids", "index"):
+            assert torch.equal(torch.cat([getattr(half, name) for half in halves]), getattr(whole, name)), name
+        for half in halves:
+            assert len(half) == 8 and len(half.labels.unique()) == 2  # whole identities
+
+
+@pytest.mark.parametrize("cache", ["on", "off"])
+def test_an_epoch_goes_on_where_it_was_left(config, cache):
+    cfg = config("DATALOADER.CACHE", cache, "DATALOADER.NUM_WORKERS", "2")
+    data = build_data(cfg)
+    straight, resumed = epoch(build_train_loader(cfg, data), 3), build_train_loader(cfg, data)
+    resumed.set_epoch(3, first_batch=2)
+    assert len(resumed) == len(straight) == 4
+    for one, other in zip(resumed, straight[2:], strict=True):
+        assert torch.equal(one.index, other.index) and torch.equal(one.images, other.images)
+    resumed.set_epoch(3, first_batch=4)
+    assert list(resumed) == []
+    assert len(epoch(resumed, 3)) == 4  # from the beginning again
+
+
+def test_the_number_of_threads_changes_nothing(config):
+    data = build_data(config())
+    loaders = [build_train_loader(config("DATALOADER.NUM_WORKERS", n), data) for n in ("0", "1", "3")]
+    for batches in zip(*(epoch(loader) for loader in loaders), strict=True):
+        assert all(torch.equal(batch.images, batches[0].images) for batch in batches)
+
+
+@pytest.mark.parametrize(("batch", "ranks"), [("24", 4), ("16", 3), ("16", 8)])
+def test_a_batch_that_does_not_divide_among_the_processes_is_an_error(config, batch, ranks):
+    cfg = config("SOLVER.IMS_PER_BATCH", batch)
+    with pytest.raises(ValueError, match=rf"SOLVER.IMS_PER_BATCH: {batch} images .* divide among {ranks} processes"):
+        build_train_loader(cfg, build_data(cfg), rank=1, num_ranks=ranks)
+
+
+def test_a_bad_file_stops_the_batch_it_is_in_and_threads_end(config, people, tmp_path):
+    shutil.copytree(people / "synthetic", tmp_path / "synthetic")
+    cfg = config(
+        "DATASETS.ROOT_DIR", str(tmp_path / "synthetic"), "DATALOADER.CACHE", "off", "DATALOADER.NUM_WORKERS", "2"
+    )
+    data = build_data(cfg)
+    loader = build_train_loader(cfg, data)
+    victim = data.train[int(epoch(loader)[1].index[0])].path
+    open(victim, "wb").close()
+    batches, before = iter(loader), threading.active_count()
+    next(batches)
+    with pytest.raises(CorruptImageError, match=f"{os.path.basename(victim)}: the image is empty"):
+        list(batches)
+    assert threading.active_count() == before
+
+
+def test_leaving_an_epoch_early_ends_its_threads(config):
+    cfg = config("DATALOADER.NUM_WORKERS", "2")
+    batches, before = iter(build_train_loader(cfg, build_data(cfg))), threading.active_count()
+    next(batches)
+    batches.close()
+    assert threading.active_count() == before
+
+
 def test_epochs_differ_in_order_and_augmentation(config):
     cfg = config()
     loader = build_train_loader(cfg, build_data(cfg))
@@ -150,6 +222,28 @@ def test_joined_training_sets_have_one_label_range(config, people, tmp_path):
     labels = torch.cat([batch.labels for batch in epoch(build_train_loader(cfg, data, data.train_cameras))])
     assert set(labels.tolist()) == set(range(16))
     assert len(data.train_cameras) == 6
+
+
+@pytest.mark.parametrize(
+    ("balance", "expected"), [("equal", 1 / 2), ("sqrt", 8**0.5 / (8**0.5 + 3**0.5)), ("none", 8 / 11)]
+)
+def test_joined_training_sets_are_balanced(config, people, tmp_path, balance, expected):
+    (tmp_path / "market1501").symlink_to(people / "synthetic")
+    small = tmp_path / "DukeMTMC-reID"
+    shutil.copytree(people / "synthetic", small)
+    for path in (small / "bounding_box_train").iterdir():
+        if int(path.name[:4]) > 3:  # 3 people of 8 are left
+            path.unlink()
+    names = ["DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.NAMES", "('market1501', 'dukemtmc')"]
+    cfg = config(*names, "DATASETS.BALANCE", balance, "DATALOADER.NUM_INSTANCE", "2", "SOLVER.IMS_PER_BATCH", "8")
+    loader = build_train_loader(cfg, build_data(cfg))
+    seen = torch.cat([batch.labels for number in range(4) for batch in epoch(loader, number)])
+    assert (seen < 8).float().mean().item() == pytest.approx(expected, abs=0.03)
+
+
+def test_balance_needs_identities_in_groups(config):
+    with pytest.raises(ValueError, match=r"DATASETS.BALANCE: equal needs DATALOADER.SAMPLER pk, got shuffle"):
+        config("DATASETS.BALANCE", "equal", "DATALOADER.SAMPLER", "shuffle")
 
 
 def test_testing_reads_the_test_set_alone(config, people, tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from vitreid.configs import OPTIONS, load_config
 from vitreid.datasets.batch import INTERPOLATIONS
+from vitreid.datasets.build import SHARES
 from vitreid.loss import HEADS, METRICS
 from vitreid.model.stems import STEMS
 from vitreid.solver import OPTIMIZERS, SCHEDULES
@@ -19,7 +20,8 @@ GROUND_FLOOR = {"configs", "datasets", "evaluation", "loss", "model", "solver"}
 MAY_IMPORT = {
     **{room: set() for room in sorted(GROUND_FLOOR)},
     "gallery": {"evaluation", "model"},
-    "processor": {*GROUND_FLOOR, "gallery"},
+    "report": {"evaluation"},
+    "processor": {*GROUND_FLOOR, "gallery", "report"},
     "benchmarks": {*GROUND_FLOOR, "gallery", "processor", "tools"},
 }
 SOURCES = {room: sorted((ROOT / room).rglob("*.py")) for room in MAY_IMPORT}
@@ -66,6 +68,7 @@ def test_the_choices_of_an_option_are_the_rooms_dicts():
         "SOLVER.SCHEDULE": set(SCHEDULES),
         "MODEL.STEM": set(STEMS),
         "INPUT.INTERPOLATION": set(INTERPOLATIONS),
+        "DATASETS.BALANCE": set(SHARES),
     }
     assert {key: set(OPTIONS[key].choices) for key in dicts} == dicts
 
@@ -85,20 +88,25 @@ def test_library_code_does_not_print():
             assert not any(getattr(call.func, "id", "") == "print" for call in calls), path
 
 
-def readme_commands() -> list[str]:
-    blocks = re.findall(r"```(?:bash|sh|console)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def shown_commands(*pages: Path) -> list[str]:
+    """Lines of the pages' bash blocks that start a tool or a benchmark, alone or in several processes."""
+    blocks = [b for page in pages for b in re.findall(r"```(?:bash|sh|console)\n(.*?)```", page.read_text(), re.DOTALL)]
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [line for line in lines if re.match(r"(\S+/)?python (tools|benchmarks)/", line)]
+    return [line for line in lines if re.match(r"((\S+/)?python|torchrun .*?) ?\b(tools|benchmarks)/", line)]
 
 
 def test_the_readme_shows_commands():
-    assert len(readme_commands()) >= 3
+    assert len(shown_commands(ROOT / "README.md")) >= 3
 
 
-@pytest.mark.parametrize("command", readme_commands() if (ROOT / "README.md").exists() else [])
-def test_readme_commands_parse(command):
+@pytest.mark.parametrize("command", dict.fromkeys(shown_commands(*PAGES)))
+def test_shown_commands_parse(command):
     """The tool exists, takes these arguments, and the options and recipe are valid."""
     words = shlex.split(command.split("#")[0])
+    words = words[next(place for place, word in enumerate(words) if word.endswith(".py")) - 1 :]
     tool = importlib.import_module(f"vitreid.{Path(words[1]).parent.name}.{Path(words[1]).stem}")
     args = tool.get_parser().parse_intermixed_args(words[2:])
     if "opts" in args:  # a benchmark has no recipe

@@ -47,8 +47,8 @@ def test_other_models_work_as_plain_backbones(name: str, size: tuple[int, int], 
     ("spec", "message"),
     [
         (
-            ModelSpec("resnet18", jpm=True, sie_camera=True, cameras=("a",)),
-            "MODEL.JPM, MODEL.SIE_CAMERA: only for .* VisionTransformer family, resnet18 is none",
+            ModelSpec("resnet18", jpm=True, embed_dim=16),
+            "MODEL.JPM, MODEL.EMBED_DIM: only for .* VisionTransformer family, resnet18 is none",
         ),
         (ModelSpec("resnet18", stride=(12, 12)), "MODEL.STRIDE_SIZE: only for"),
         (

@@ -7,10 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
-from vitreid.model import ModelSpec, ReidModel, set_fused_attention
+from vitreid.configs import make_config
+from vitreid.model import ModelSpec, ReidModel, build_model, set_fused_attention
 from vitreid.model.jigsaw import Jigsaw, patch_order
+from vitreid.model.last_block import can_stop_at_first
 from vitreid.model.sie import SideInformation
 from vitreid.model.stems import STEMS
+from vitreid.processor.memory import kept_bytes
 
 TINY = ModelSpec(
     "vit_tiny_patch16_224",
@@ -241,3 +244,123 @@ def test_impossible_options_name_the_key(changes: dict, message: str):
 def test_image_of_another_size_is_an_error_with_both_sizes():
     with pytest.raises(ValueError, match=r"takes images of \(64, 32\) pixels \(height, width\), got \(32, 64\)"):
         build()(torch.zeros(1, 3, 32, 64))
+
+
+# --- activation checkpointing -------------------------------------------------------------------------------------
+
+
+def gradients(model: ReidModel, seed: int = 5) -> dict[str, torch.Tensor]:
+    model.train().zero_grad()
+    torch.manual_seed(seed)
+    before, after = model(IMAGES, torch.tensor([0, 1, 2]))
+    (before.square().sum() + after.sin().sum()).backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("jpm", [False, True], ids=["global", "jpm"])
+def test_recomputed_blocks_give_the_same_gradients_with_the_same_draws(jpm: bool):
+    model = build(jpm=jpm, sie_camera=True, depth=3, drop_path=0.5, drop_out=0.2, att_drop_rate=0.2)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    expected = gradients(model)
+    model.load_state_dict(state)
+    model.backbone.checkpoint_blocks()
+    torch.testing.assert_close(gradients(model), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("jpm", [False, True], ids=["global", "jpm"])
+def test_recomputed_blocks_run_twice_and_keep_less(jpm: bool):
+    model, runs = build(jpm=jpm, depth=6), []
+    blocks = [*model.backbone.net.blocks, *([model.backbone.jigsaw.block] if jpm else [])]
+    for block in blocks:
+        block.norm1.register_forward_hook(lambda *_: runs.append(1))
+    before = kept_bytes(model.backbone, 4, (64, 32), torch.float32)
+    model.backbone.checkpoint_blocks()
+    runs.clear()
+    gradients(model)
+    assert len(runs) == 2 * len(blocks)
+    assert kept_bytes(model.backbone, 4, (64, 32), torch.float32) < 0.6 * before
+
+
+def test_recomputing_costs_nothing_without_gradients():
+    model, runs = build(), []
+    model.backbone.checkpoint_blocks()
+    model.backbone.net.blocks[0].register_forward_hook(lambda *_: runs.append(1))
+    with torch.no_grad():
+        model.embed(IMAGES)
+    assert runs == [1]
+
+
+def test_backbone_with_batch_norms_refuses_to_compute_blocks_again():
+    with pytest.raises(ValueError, match=r"MODEL.CHECKPOINT_BLOCKS: this backbone has batch norms"):
+        ReidModel(ModelSpec("resnet10t", (64, 32))).backbone.checkpoint_blocks()
+
+
+def test_other_backbones_compute_their_blocks_again_the_way_timm_does():
+    torch.manual_seed(0)
+    model = ReidModel(ModelSpec("convnext_atto", (64, 32)))
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    expected = gradients(model)
+    model.load_state_dict(state)
+    model.backbone.checkpoint_blocks()
+    torch.testing.assert_close(gradients(model), expected, rtol=0, atol=0)
+
+
+def test_option_reaches_the_backbone():
+    options = {"MODEL.CHECKPOINT_BLOCKS": True, "MODEL.PRETRAIN_CHOICE": "none", "MODEL.NAME": "vit_tiny_patch16_224"}
+    assert build_model(
+        make_config({**options, "MODEL.DEPTH": 1, "MODEL.EMBED_DIM": 8, "MODEL.NUM_HEADS": 1}), ()
+    ).backbone.recompute
+
+
+# --- last block ---------------------------------------------------------------------------------------------------
+
+
+def whole_blocks(model: ReidModel) -> ReidModel:
+    """The same model with all tokens computed in its last blocks."""
+    model.backbone.only_first = False
+    if model.backbone.jigsaw is not None:
+        model.backbone.jigsaw.only_first = False
+    return model
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"])
+@pytest.mark.parametrize("jpm", [False, True], ids=["global", "jpm"])
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
+def test_stopping_at_the_first_token_changes_no_embedding_and_no_gradient(name: str, jpm: bool, fused: bool):
+    short, full = (build(name=name, jpm=jpm, sie_camera=True, drop_path=0.3) for _ in range(2))
+    whole_blocks(full)
+    assert short.backbone.only_first
+    for model in (short, full):
+        set_fused_attention(model, fused)
+    outputs = []
+    for model in (short, full):
+        torch.manual_seed(1)  # stochastic depth
+        outputs.append(model.double().train().backbone(IMAGES.double(), torch.tensor([0, 1, 2])))
+        outputs[-1].pow(3).sum().backward()
+    torch.testing.assert_close(*outputs)
+    ours, expected = ({key: p.grad for key, p in model.backbone.named_parameters()} for model in (short, full))
+    torch.testing.assert_close(ours, expected)
+
+
+def test_last_block_without_a_class_token_is_whole():
+    assert not build(pool="avg").backbone.only_first
+    assert build(pool="avg")(IMAGES).before.shape == (3, 1, 16)
+
+
+def test_names_of_the_weights_are_those_of_timm():
+    names = set(build().backbone.net.blocks[0].state_dict())
+    assert set(build().backbone.net.blocks[-1].state_dict()) == names
+
+
+def test_last_block_still_gives_all_tokens_where_they_are_asked_for():
+    model = build()
+    block, tokens = model.backbone.net.blocks[-1], torch.randn(2, 9, 16)
+    torch.testing.assert_close(block(tokens, only_first=True), block(tokens)[:, :1])
+
+
+def test_blocks_of_another_make_are_left_as_they_are():
+    net = build().backbone.net
+    assert can_stop_at_first(net.blocks[0])
+    net.blocks[0].attn.gate = nn.Linear(16, 16)
+    assert not can_stop_at_first(net.blocks[0])
+    assert not can_stop_at_first(nn.Identity())

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def train(words, *flags):
-    assert train_tool.main([*flags, *words, "--traceback"]) == 0
+    assert train_tool.main([*flags, *words, "--traceback", "--no-report"]) == 0
 
 
 def final_state(folder: Path) -> dict[str, torch.Tensor]:

@@ -98,6 +98,60 @@ def test_fewer_identities_than_p_is_an_error_that_names_the_keys():
         PKSampler([0, 0, 1, 1, 2, 2], 4, 4)
 
 
+SIZES = (60, 300, 15)  # identities of three data sets, 8 images each
+
+
+def mixed(shares, batch=8):
+    labels = np.repeat(np.arange(sum(SIZES)), 8)
+    sources = np.repeat([0, 1, 2], SIZES)
+    return PKSampler(labels, batch, K, 0, (sources[labels], shares)), labels, sources
+
+
+def counts_of(batches, labels, sources):
+    """(batches, 3) identities of each data set in every batch."""
+    return np.stack([np.bincount(sources[labels[batch]], minlength=3) // K for batch in batches])
+
+
+@pytest.mark.parametrize("shares", [(1, 1, 1), (1, 0, 1), (60**0.5, 300**0.5, 15**0.5), (0.1, 5, 1)])
+def test_every_data_set_has_its_share_of_every_batch_and_epoch(shares):
+    sampler, labels, sources = mixed(shares)
+    wanted = 8 * np.array(shares) / sum(shares)
+    for epoch in range(2):
+        batches = sampler.batches(epoch)
+        counts = counts_of(batches, labels, sources)
+        assert len(batches) == len(sampler)
+        assert (np.abs(counts - wanted) < 2).all()
+        assert np.abs(counts.sum(0) - wanted * len(sampler)).max() <= 1
+        for batch in batches:
+            assert sorted(Counter(labels[batch].tolist()).values()) == [K] * 8
+
+
+def test_balanced_identities_of_a_data_set_come_about_as_often_as_each_other():
+    sampler, labels, sources = mixed((1, 1, 1))
+    drawn = np.bincount(labels[np.concatenate(sampler.batches(0))], minlength=sum(SIZES)) // K
+    for source in range(3):
+        assert np.ptp(drawn[sources == source]) <= 1
+    small = [np.bincount(labels[np.concatenate(sampler.batches(epoch))], minlength=sum(SIZES)) for epoch in range(12)]
+    assert (np.sum(small, 0) > 0).all()  # those left out of one epoch come in others
+
+
+def test_a_data_set_with_fewer_identities_than_its_share_gives_what_it_has():
+    labels = np.repeat(np.arange(32), 8)
+    sources = (np.arange(32) >= 30).astype(int)  # 2 identities in the second set
+    sampler = PKSampler(labels, 8, K, 0, (sources[labels], (1, 1)))
+    for batch in sampler.batches(0):
+        groups = Counter(labels[batch].tolist())
+        assert sorted(groups.values()) == [K] * 8
+        assert sum(sources[label] for label in groups) == 2
+
+
+def test_balanced_order_is_a_function_of_seed_and_epoch():
+    first, again = mixed((1, 2, 1))[0], mixed((1, 2, 1))[0]
+    again.batches(5)
+    np.testing.assert_array_equal(first.batches(1), again.batches(1))
+    assert not np.array_equal(first.batches(1), first.batches(2))
+
+
 def test_a_million_images_take_under_a_second():
     sampler = PKSampler(np.random.default_rng(0).integers(0, 100_000, 1_000_000), 16, 4)
     started = time.thread_time()

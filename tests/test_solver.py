@@ -8,8 +8,20 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from vitreid.configs import get_defaults
-from vitreid.solver import EMA, OPTIMIZERS, SCHEDULES, build_optimizers, build_schedule
+from vitreid.configs import get_defaults, load_config, make_config
+from vitreid.model import build_model
+from vitreid.model.layers import freeze
+from vitreid.solver import (
+    EMA,
+    OPTIMIZERS,
+    SCHEDULES,
+    SWA,
+    build_average,
+    build_optimizers,
+    build_schedule,
+    group_parameters,
+    group_rules,
+)
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "cosine_schedule.json").read_text())
 
@@ -230,3 +242,240 @@ def test_ema_resumes_exactly():
     first.update()
     second.update()
     assert torch.equal(first.model.weight, second.model.weight)
+
+
+# --- layer-wise decay, frozen layers, head warm-up ------------------------------------------------------------------
+
+
+def tiny_model(**options):
+    """A ViT of three blocks with all re-ID parts, as the config builds it."""
+    sizes = {"EMBED_DIM": 8, "DEPTH": 3, "NUM_HEADS": 1, "DROP_OUT": 0.1, "SIE_CAMERA": True, "JPM": True}
+    base = {"NAME": "vit_tiny_patch16_224", "PRETRAIN_CHOICE": "none", **sizes, "NUM_PARTS": 2}
+    keys = {f"MODEL.{key}": value for key, value in {**base, **options}.items()}
+    torch.manual_seed(0)
+    return build_model(make_config({**keys, "INPUT.SIZE_TRAIN": (32, 32), "INPUT.SIZE_TEST": (32, 32)}), ("a", "b"))
+
+
+def cnn():
+    return tiny_model(
+        NAME="resnet10t",
+        EMBED_DIM=0,
+        DEPTH=0,
+        NUM_HEADS=0,
+        DROP_OUT=0.0,
+        SIE_CAMERA=False,
+        JPM=False,
+        DROP_PATH=0.0,
+        NUM_PARTS=4,
+    )
+
+
+def group_of(optimizers, parameter):
+    (group,) = (g for o in optimizers for g in o.param_groups if any(p is parameter for p in g["params"]))
+    return group
+
+
+def test_layer_decay_multiplies_rates_from_the_heads_down():
+    model, loss = tiny_model(), Loss()
+    optimizers = build_optimizers(make_cfg(LAYER_DECAY=0.5, BASE_LR=1.0), model, loss)
+    named = dict(model.named_parameters())
+    found = {
+        name: group_of(optimizers, named[name])["lr"]
+        for name in (
+            *("neck.weight", "backbone.net.norm.weight", "backbone.net.blocks.2.norm1.weight"),
+            *("backbone.jigsaw.block.norm1.weight", "backbone.net.blocks.0.norm1.weight"),
+            *("backbone.net.pos_embed", "backbone.net.patch_embed.proj.weight", "backbone.sie.table"),
+        )
+    }
+    assert list(found.values()) == [1, 1, 1 / 2, 1 / 2, 1 / 8, 1 / 16, 1 / 16, 1 / 16]
+    assert group_of(optimizers, loss.heads[0].weight)["lr"] == 1
+    assert group_of(optimizers, named["backbone.net.blocks.0.norm1.bias"])["lr"] == 2 / 8
+
+
+def test_layer_decay_scales_warm_up_and_minimum_too():
+    """The ends of the schedule are absolute; unscaled, the lowest layers would start above their own peak."""
+    model, cfg = tiny_model(), make_cfg(LAYER_DECAY=0.1, BASE_LR=1.0, WARMUP_FACTOR=0.1, MIN_LR_FACTOR=0.02)
+    optimizers, schedule = build_optimizers(cfg, model, Loss()), build_schedule(cfg, 1)
+    low = group_of(optimizers, model.backbone.net.pos_embed)
+    for epoch in (1, 5, 60, 120):
+        schedule.apply(optimizers, epoch, 0)
+        assert low["lr"] == pytest.approx(1e-4 * group_of(optimizers, model.neck.weight)["lr"])
+
+
+def test_layers_of_other_models_are_those_of_timm():
+    model = cnn()
+    numbers = model.layer_numbers()
+    assert set(numbers) == {name for name, _ in model.named_parameters()}
+    stem, first, last = (
+        numbers[f"backbone.net.{n}"] for n in ("conv1.0.weight", "layer1.0.conv1.weight", "layer4.0.conv1.weight")
+    )
+    assert stem == 0 < first < last < numbers["neck.weight"]
+    assert group_of(build_optimizers(make_cfg(LAYER_DECAY=0.5), model, Loss()), model.neck.weight)["lr"] == 0.008
+
+
+def test_without_layer_decay_groups_are_as_before():
+    (main, _) = build_optimizers(make_cfg(), tiny_model(), Loss())
+    assert [set(group) & {"lr_scale", "frozen_epochs"} for group in main.param_groups] == [set()] * 2
+
+
+def frozen(model):
+    return {name.removeprefix("backbone.net.") for name, p in model.named_parameters() if not p.requires_grad} - {
+        "neck.bias"
+    }
+
+
+def test_frozen_stem_is_what_lies_before_the_first_block_but_not_side_information():
+    names = {"cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias"}
+    assert frozen(tiny_model(FREEZE_STEM=True)) == names
+
+
+def test_frozen_blocks_are_the_first_ones():
+    assert {".".join(name.split(".")[:2]) for name in frozen(tiny_model(FREEZE_BLOCKS=2))} == {"blocks.0", "blocks.1"}
+    assert not any(name.startswith("backbone.jigsaw") for name in frozen(tiny_model(FREEZE_BLOCKS=3)))
+
+
+def test_frozen_blocks_of_a_cnn_keep_their_statistics():
+    model = cnn()
+    freeze(model.backbone, stem=True, num_blocks=1)
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items() if "running_mean" in name}
+    model(torch.rand(4, 3, 32, 32) + 5)
+    moved = {name for name, value in before.items() if not torch.equal(model.state_dict()[name], value)}
+    assert "backbone.net.bn1.running_mean" not in moved
+    assert "backbone.net.layer1.0.bn1.running_mean" not in moved
+    assert "backbone.net.layer2.0.bn1.running_mean" in moved
+
+
+def test_frozen_parts_have_no_dropout_in_training():
+    model = tiny_model(FREEZE_BLOCKS=2).train()
+    assert [block.training for block in model.backbone.net.blocks] == [False, False, True]
+    assert not model.backbone.net.blocks[1].mlp.drop1.training
+    assert model.backbone.pos_drop.training
+    assert model.neck.training
+
+
+def test_frozen_weights_get_no_update_and_no_decay():
+    model, loss = tiny_model(FREEZE_STEM=True, FREEZE_BLOCKS=1), Loss()
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    (main, _) = build_optimizers(make_cfg(WEIGHT_DECAY=0.5, BASE_LR=1.0), model, loss)
+    model.train()(torch.rand(4, 3, 32, 32)).after.square().sum().backward()
+    main.step()
+    changed = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
+    assert not changed & {f"backbone.net.{name}" for name in frozen(model)}
+    assert "backbone.net.blocks.1.norm1.weight" in changed
+
+
+def test_more_blocks_than_there_are_is_an_error():
+    with pytest.raises(ValueError, match=r"MODEL.FREEZE_BLOCKS: 4 blocks to freeze, the model has 3"):
+        tiny_model(FREEZE_BLOCKS=4)
+
+
+def test_head_epochs_train_the_neck_and_the_heads_first():
+    cfg, model, loss = make_cfg(HEAD_EPOCHS=2, WARMUP_EPOCHS=0, BASE_LR=0.1), tiny_model(FREEZE_BLOCKS=1), Loss()
+    optimizers, schedule = build_optimizers(cfg, model, loss), build_schedule(cfg, 1)
+    trained = []
+    for epoch in (1, 2, 3):
+        before = {name: value.clone() for name, value in (*model.named_parameters(), *loss.named_parameters())}
+        schedule.apply(optimizers, epoch, 0)
+        model.train()
+        after = model(torch.rand(4, 3, 32, 32)).after
+        assert model.backbone.net.blocks[2].training == (epoch == 3)
+        (after.square().sum() + loss.heads[0](after[..., :4]).square().sum()).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        after_step = dict((*model.named_parameters(), *loss.named_parameters()))
+        trained.append(
+            {name.split(".")[0] for name, value in before.items() if not torch.equal(after_step[name], value)}
+        )
+    assert trained == [{"neck", "heads"}, {"neck", "heads"}, {"backbone", "neck", "heads"}]
+    assert not model.backbone.net.blocks[0].norm1.weight.requires_grad  # FREEZE_BLOCKS stays
+
+
+def test_head_epochs_leave_the_backbone_out_of_the_backward_pass():
+    cfg, model = make_cfg(HEAD_EPOCHS=1), tiny_model()
+    build_schedule(cfg, 1).apply(build_optimizers(cfg, model, Loss()), 1, 0)
+    assert model(torch.rand(2, 3, 32, 32)).before.grad_fn is None
+
+
+@pytest.mark.parametrize(("key", "value"), [("SWA_START", 121), ("HEAD_EPOCHS", 120)])
+def test_epochs_beyond_the_end_are_errors(key, value):
+    with pytest.raises(ValueError, match=rf"SOLVER.{key}: {value} leaves nothing of SOLVER.MAX_EPOCHS 120"):
+        load_config(None, [f"SOLVER.{key}", str(value)])
+
+
+# --- kernels --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_one_kernel_per_step_computes_what_torchs_plain_loop_does(name):
+    ends = []
+    for fused in (True, None):
+        torch.manual_seed(0)
+        model = tiny_model()
+        rules = group_rules(make_cfg(), {})
+        optimizer = OPTIMIZERS[name](make_cfg(BASE_LR=0.01), group_parameters(model.named_parameters(), rules), fused)
+        for _ in range(5):
+            for parameter in model.parameters():
+                parameter.grad = torch.randn_like(parameter)
+            optimizer.step()
+        ends.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    torch.testing.assert_close(*ends, rtol=1e-6, atol=1e-6)
+
+
+def test_one_kernel_per_step_is_used_on_the_cpu():
+    (main, _) = build_optimizers(make_cfg(), Model(), Loss())
+    assert main.defaults["fused"] is True
+
+
+# --- equal averages -------------------------------------------------------------------------------------------------
+
+
+def follow(average, model, values, epochs):
+    for value, epoch in zip(values, epochs, strict=True):
+        average.start_epoch(epoch)
+        model.weight.data.fill_(value)
+        average.update()
+
+
+def test_swa_is_the_plain_mean_from_its_epoch_on():
+    model = nn.Linear(1, 1, bias=False)
+    swa = SWA(model, start=3)
+    follow(swa, model, [100.0, 50.0], [1, 2])
+    assert swa.model.weight.item() == 50.0  # before: the present weights
+    follow(swa, model, [1.0, 2.0, 6.0], [3, 3, 4])
+    assert swa.model.weight.item() == pytest.approx(3.0)
+    assert model.weight.item() == 6.0
+
+
+def test_swa_averages_running_statistics():
+    norm = nn.BatchNorm1d(1)
+    swa = SWA(norm, start=1)
+    swa.start_epoch(1)
+    for mean in (2.0, 4.0):
+        norm.running_mean.fill_(mean)
+        norm.num_batches_tracked += 1
+        swa.update()
+    assert swa.model.running_mean.item() == 3.0
+    assert swa.model.num_batches_tracked == 2
+    assert not swa.model.training
+
+
+def test_swa_resumes_exactly():
+    model = nn.Linear(1, 1, bias=False)
+    first, second = SWA(model, 1), SWA(model, 1)
+    follow(first, model, [1.0, 5.0], [1, 1])
+    second.load_state_dict(first.state_dict())
+    for swa in (first, second):
+        follow(swa, model, [9.0], [2])
+    assert first.model.weight.item() == second.model.weight.item() == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(("options", "kind"), [({}, type(None)), ({"EMA": 0.99}, EMA), ({"SWA_START": 80}, SWA)])
+def test_config_chooses_the_average(options, kind):
+    assert type(build_average(make_cfg(**options), Model())) is kind
+
+
+def test_two_ways_to_average_are_an_error():
+    with pytest.raises(ValueError, match=r"SOLVER.SWA_START: 80 and SOLVER.EMA 0.999 are two ways"):
+        load_config(None, ["SOLVER.SWA_START", "80", "SOLVER.EMA", "0.999"])

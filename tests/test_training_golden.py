@@ -69,7 +69,8 @@ def test_loss_and_gradients_are_the_originals(name, tmp_path):
     terms, _ = module(batch)
     loss = sum(terms.values())
     loss.backward()
-    assert loss.item() == pytest.approx(data["train.loss"].item(), abs=1e-5)
+    # 2e-6 of losses of 20 to 30, a dozen roundings: processors add up in different orders
+    assert loss.item() == pytest.approx(data["train.loss"].item(), abs=1e-5, rel=2e-6)
     ours = dict(module.model.named_parameters())
     for key, expected in expected_gradients(data).items():
         known = ~expected.isnan()
@@ -79,8 +80,10 @@ def test_loss_and_gradients_are_the_originals(name, tmp_path):
 
 
 # Largest difference over the tensor's largest gradient. It is the original's float32 rounding: computed in float64, our
-# gradients differ from its by as much (jpm_plain: a feature whose variance in the batch of 4 is nearly 0).
-ROUNDING = {name: 1e-2 if name == "jpm_plain" else 1e-4 for name in MODELS}
+# gradients differ from its by as much (jpm_plain: a feature whose variance in the batch of 4 is nearly 0). Logits scaled by 30 enlarge
+# it, more on some processors than on others.
+LARGER = {"jpm_plain": 1e-2, "vit_amsoftmax": 3e-4, "vit_circle": 3e-4}
+ROUNDING = {name: LARGER.get(name, 1e-4) for name in MODELS}
 
 
 def assert_original_scores(module: TrainingModule, batch: Batch, data: dict[str, torch.Tensor]) -> None:

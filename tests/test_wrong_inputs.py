@@ -84,13 +84,6 @@ def test_a_refused_start_leaves_no_open_log(tiny):
     assert logging.getLogger("vitreid").handlers == handlers
 
 
-def test_several_processes(tiny, monkeypatch):
-    """As under torchrun: better no run than four that write one folder."""
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    with pytest.raises(ValueError, match="WORLD_SIZE: training on several processes is not supported yet"):
-        run(tiny)
-
-
 def test_nothing_to_evaluate_is_found_before_training(tiny, people, tmp_path):
     lines = [
         f"{path},{path.name[:4]},{path.name[6]},train"

@@ -6,13 +6,14 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from vitreid.processor import NonFiniteLoss, log_to_console
+from vitreid.processor import NonFiniteLoss, RankFailed, Stopped, log_to_console
 
 USER_ERRORS = (
     ValueError,
     OSError,
     ImportError,
     NonFiniteLoss,
+    RankFailed,
 )  # their messages say what to do; a traceback would hide that
 
 
@@ -28,10 +29,16 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 
 
 def run(action: Callable[[], object], traceback: bool) -> int:
-    """Run `action`; print a user's mistake as one message. Return the exit status: 0, 2 for an error, 130 for Ctrl-C."""
+    """Run `action`; print a user's mistake as one message.
+
+    Returns:
+        The exit status: 0; 2 for an error; 128 + signal if it was stopped: 130 for Ctrl-C, 143 for SIGTERM.
+    """
     log_to_console()
     try:
         action()
+    except Stopped as stopped:
+        return stopped.status
     except KeyboardInterrupt:
         return 130
     except USER_ERRORS as error:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from vitreid.configs import load_config
-from vitreid.processor import train
+from vitreid.processor import profile, train
 from vitreid.tools.cli import make_parser, run
 
 
@@ -20,14 +21,36 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="LAST.PTH",
         help="go on from OUTPUT_DIR/last.pth if it is there, or from this file",
     )
+    parser.add_argument(
+        "--profile",
+        type=int,
+        metavar="N",
+        help="measure N steps, print where their time goes and leave; no run is made or changed",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier run in OUTPUT_DIR")
+    parser.add_argument("--no-report", action="store_true", help="leave out report.html at the end")
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, train, return the exit status."""
     args = get_parser().parse_intermixed_args(_resume_without_file(sys.argv[1:] if argv is None else argv))
-    return run(lambda: train(load_config(args.config_file, args.opts), args.resume, args.overwrite), args.traceback)
+    return run(lambda: act(args), args.traceback)
+
+
+def act(args: argparse.Namespace) -> None:
+    """Train, or measure the steps of training."""
+    cfg = load_config(args.config_file, args.opts)
+    if args.profile is None:
+        train(cfg, args.resume, args.overwrite)
+        if not args.no_report and os.environ.get("RANK", "0") == "0":
+            from vitreid.processor.report import try_to_report  # drawing charts takes a second to import
+
+            try_to_report(cfg.OUTPUT_DIR)
+    elif args.resume or args.overwrite:
+        raise ValueError("--profile leaves no run: leave out --resume and --overwrite")
+    else:
+        print(profile(cfg, args.profile).table())
 
 
 def _resume_without_file(words: list[str]) -> list[str]:

@@ -1,0 +1,102 @@
+"""Run the commands of a published table for several seeds, and sum the figures up."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from vitreid.benchmarks.published import RETRIEVAL, Row
+
+ROOT = Path(__file__).resolve().parents[1]
+DONE = "done.jsonl"  # a line per finished command
+
+
+def reproduce(rows: Sequence[Row], seeds: Sequence[int], data: Path, output: Path) -> str:
+    """Run what is not done yet; return the table as Markdown, mean ± standard deviation over the seeds.
+
+    A command that was finished by an earlier call is not run again; an interrupted training goes on.
+
+    Args:
+        data: folder of the data sets.
+        output: folder of the runs.
+    Raises:
+        OSError: a command failed; says which, and where its output is.
+    """
+    lines = [f"| what | seeds | {' | '.join(RETRIEVAL)} | minutes |", "|---|---|" + "---|" * (len(RETRIEVAL) + 1)]
+    for row in rows:
+        runs = [output / f"{row.folder}-{seed}" for seed in seeds]
+        minutes = [_run(row, run, seed, data) / 60 for run, seed in zip(runs, seeds)]
+        if row.metrics:
+            figures = [_read(run / row.metrics) for run in runs]
+            cells = [spread([100 * one[name] for one in figures]) for name in RETRIEVAL]
+        else:
+            cells = ["see below"] + [""] * (len(RETRIEVAL) - 1)
+            lines = [*(_log(run, row.commands[-1]).read_text() for run in runs), *lines]
+        seeds_shown = ", ".join(map(str, seeds))
+        lines.append(f"| {row.label} | {seeds_shown} | {' | '.join(cells)} | {spread(minutes)} |")
+    return "\n".join(lines)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return `mean ± standard deviation` of the sample, or the only value.
+
+    >>> spread([1.0, 2.0, 3.0])
+    '2.0 ± 1.0'
+    >>> spread([2.04])
+    '2.0'
+    """
+    mean = statistics.fmean(values)
+    return f"{mean:.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else f"{mean:.1f}"
+
+
+def fill(row: Row, run: Path, seed: int, data: Path) -> list[list[str]]:
+    """Return the words of the row's commands, for one seed."""
+    places = {"run": run, "seed": seed, "root": data}
+    return [[word.format_map(places) for word in shlex.split(command)] for command in row.commands]
+
+
+def _run(row: Row, run: Path, seed: int, data: Path) -> float:
+    """Run the commands that are not done; return the seconds of all, those of earlier calls included."""
+    run.mkdir(parents=True, exist_ok=True)
+    commands = fill(row, run, seed, data)
+    for command, shown in zip(commands, row.commands):
+        if command not in [done["command"] for done in _done(run)]:
+            seconds = _execute(command, _log(run, shown))
+            with (run / DONE).open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps({"command": command, "seconds": round(seconds, 1)}) + "\n")
+    return sum(done["seconds"] for done in _done(run) if done["command"] in commands)
+
+
+def _done(run: Path) -> list[dict]:
+    path = run / DONE
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def _execute(command: list[str], log: Path) -> float:
+    """Run a script of ours, its output into `log`; return the seconds it took."""
+    print("running", shlex.join(command), "->", log, file=sys.stderr)
+    start = time.perf_counter()
+    with log.open("w", encoding="utf-8") as lines:
+        words = [sys.executable, str(ROOT / command[0]), *command[1:]]
+        code = subprocess.run(words, stdout=lines, stderr=subprocess.STDOUT, cwd=ROOT, check=False).returncode
+    if code:
+        raise OSError(
+            f"{shlex.join(command)} ended with status {code}; its output is in {log}. Run this again to go on"
+        )
+    return time.perf_counter() - start
+
+
+def _log(run: Path, command: str) -> Path:
+    """Return where a command's output goes: train.txt, test.txt, reranked.txt, …"""
+    name = "reranked" if "reranked" in command else Path(command.split()[0]).stem
+    return run / f"{name}.txt"
+
+
+def _read(path: Path) -> dict[str, float]:
+    return json.loads(path.read_text(encoding="utf-8"))

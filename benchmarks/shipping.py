@@ -1,0 +1,163 @@
+"""Does a shipped model do what its checkpoint does, and how fast? `python benchmarks/shipping.py [--quick] [--json FILE]`.
+
+Untrained models of the paper's sizes are shipped in every format, held against their checkpoint on drawn people, and timed
+in turn with it. Trained weights change neither size nor speed; agreement of your own is printed by tools/export_model.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from vitreid.benchmarks.hardware import describe_hardware
+from vitreid.configs import load_config
+from vitreid.datasets import ReidData
+from vitreid.model import ModelSpec, ReidModel, save_deploy
+from vitreid.model.files import write_text_atomically
+from vitreid.processor.build import describe_model
+from vitreid.processor.ship import FORMATS, Order, Shipped, ship
+
+CAMERAS = tuple("abcdef")
+PARTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "SIE": {"sie_camera": True},
+    "JPM": {"jpm": True},
+    "SIE+JPM": {"sie_camera": True, "jpm": True},
+}
+MODELS = {"vit_tiny": "vit_tiny_patch16_224", "vit_base": "vit_base_patch16_224"}
+HEAD = (
+    "model",
+    "format",
+    "MB",
+    "largest diff",
+    "places",
+    "torch b1 ms",
+    "shipped b1 ms",
+    "torch b32 ms",
+    "shipped b32 ms",
+)
+WIDTHS = (16, 18, 7, 13, 8, 22, 22, 26, 26)
+Row = dict[str, Any]
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the benchmark's arguments."""
+    parser = argparse.ArgumentParser(description="Parity and latency of shipped models beside torch.")
+    parser.add_argument("--quick", action="store_true", help="vit_tiny on small crops, few rounds: under two minutes")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to this file")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="backbones; default: both")
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=["onnx"], help="default: onnx")
+    parser.add_argument("--half", action="store_true", help="also in half precision")
+    parser.add_argument("--crops", metavar="N", type=int, default=64, help="drawn crops that are ranked")
+    parser.add_argument("--rounds", metavar="N", type=int, default=5, help="timed batches")
+    parser.add_argument("--threads", metavar="N", type=int, default=0, help="of both; default: torch's")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and crops")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark; return the exit status: 0, 2 for a mistake in the arguments, 130 for Ctrl-C."""
+    args = get_parser().parse_args(argv)
+    try:
+        run(args)
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(args: argparse.Namespace) -> Row:
+    """Ship and measure everything, print it, and return what goes into the JSON file."""
+    if args.quick:
+        args.models, args.crops, args.rounds = ["vit_tiny"], 16, 2
+    size = (128, 64) if args.quick else (256, 128)
+    report: Row = {
+        "seed": args.seed,
+        "quick": args.quick,
+        "size": size,
+        "hardware": describe_hardware("cpu"),
+        "rows": [],
+    }
+    print(f"seed {args.seed}", f"crops {size}", *(f"{k} {v}" for k, v in report["hardware"].items()), sep=" | ")
+    print(line(HEAD))
+    with tempfile.TemporaryDirectory(prefix="vitreid-benchmark-") as folder:
+        for model, parts in product(args.models, PARTS):
+            weights = make_weights(Path(folder), model, parts, size, args.seed)
+            for name, half in product(args.formats, (False, True) if args.half else (False,)):
+                report["rows"].append(row := measure_one(weights, name, half, args) | {"model": f"{model} {parts}"})
+                print(line(cells(row)), flush=True)
+    if args.json:
+        write_text_atomically(args.json, json.dumps(report, indent=1))
+    return report
+
+
+def make_weights(folder: Path, model: str, parts: str, size: tuple[int, int], seed: int) -> Path:
+    """Write an untrained checkpoint whose cameras differ as after training, and return its path."""
+    torch.manual_seed(seed)
+    network = ReidModel(ModelSpec(MODELS[model], size, cameras=CAMERAS, **PARTS[parts]))
+    if network.backbone.sie is not None:
+        torch.nn.init.normal_(network.backbone.sie.table, std=0.05)
+    text = f"({size[0]},{size[1]})"
+    cfg = load_config(None, ["INPUT.SIZE_TRAIN", text, "INPUT.SIZE_TEST", text])
+    path = folder / f"{model}-{parts}.safetensors"
+    save_deploy(path, network, describe_model(cfg, ReidData("none", [], [], [], ()), {}, {}))
+    return path
+
+
+def measure_one(weights: Path, name: str, half: bool, args: argparse.Namespace) -> Row:
+    """Ship one model; with side information, its cameras come as the second input."""
+    order = Order(
+        str(weights),
+        str(weights.with_suffix(FORMATS[name].suffixes[0])),
+        half=half,
+        camera_input="SIE" in weights.name,
+        num_crops=args.crops,
+        rounds=args.rounds,
+        threads=args.threads,
+        seed=args.seed,
+        overwrite=True,
+    )
+    return {"format": name + (" half" if half else ""), **plain(ship(order))}
+
+
+def plain(shipped: Shipped) -> Row:
+    """Return the figures in plain types."""
+    return {
+        "megabytes": shipped.num_bytes / 1e6,
+        "threads": shipped.threads,
+        "agreement": shipped.agreement._asdict(),
+        "latency": {
+            size: {name: value._asdict() for name, value in times.items()} for size, times in shipped.latency.items()
+        },
+    }
+
+
+def cells(row: Row) -> list[str]:
+    """Return the texts of a table's line."""
+    agreement = row["agreement"]
+    times = [
+        f"{1000 * value['median']:.1f} ({1000 * value['least']:.1f}-{1000 * value['most']:.1f})"
+        for latency in row["latency"].values()
+        for value in latency.values()
+    ]
+    figures = [f"{row['megabytes']:.1f}", f"{agreement['largest']:.1e}", f"{agreement['places']:.2%}"]
+    return [row["model"], row["format"], *figures, *times]
+
+
+def line(texts: Any) -> str:
+    """Return texts in columns."""
+    return "  ".join(
+        f"{text:<{width}}" if i < 2 else f"{text:>{width}}" for i, (text, width) in enumerate(zip(texts, WIDTHS))
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

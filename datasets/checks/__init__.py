@@ -1,0 +1,25 @@
+"""Look at a data set before training: what is wrong, how bad it is, what to do."""
+
+from .build import build_checks
+from .check import Checked, check
+from .copies import NEAR_BITS, Copies
+from .finding import Finding
+from .fix import conflicts_file, write_manifest
+from .labels import Plan
+from .montage import draw_montage, write_montage
+from .near import MOST_BITS
+
+__all__ = [
+    "MOST_BITS",
+    "NEAR_BITS",
+    "Checked",
+    "Copies",
+    "Finding",
+    "Plan",
+    "build_checks",
+    "check",
+    "conflicts_file",
+    "draw_montage",
+    "write_manifest",
+    "write_montage",
+]

@@ -1,0 +1,89 @@
+"""Look at a data set before it is trained on: the findings, and what they rest on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ..records import ReidData
+from .copies import NEAR_BITS, Copies, exact_copies, near_copies
+from .finding import LEVELS, Finding
+from .images import check_images
+from .labels import Plan, check_labels
+from .listing import SPLITS, Listing
+from .scan import Scan, scan
+from .tables import camera_table, count_table, label_range, size_tables
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A data set that was looked at.
+
+    Args:
+        exact: entries with the same pixels.
+        near: pairs that hardly differ.
+        findings: the worst first.
+    """
+
+    listing: Listing
+    scan: Scan
+    exact: list[Copies]
+    near: list[Copies]
+    findings: list[Finding]
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether no problem was found; there may be warnings."""
+        return all(finding.level != "problem" for finding in self.findings)
+
+    @cached_property
+    def text(self) -> str:
+        """Tables, then findings, for people."""
+        data = self.listing.data
+        sizes = self.scan.sizes[self.scan.readable]
+        blocks = [
+            [f"{data.name}: {len(self.listing.entries)} images in {len(self.listing.files)} files"],
+            [*count_table(data), label_range(data)],
+            camera_table(data),
+            size_tables(sizes),
+            [str(finding) for finding in self.findings],
+            [self.verdict],
+        ]
+        return "\n\n".join("\n".join(block) for block in blocks if block)
+
+    @property
+    def verdict(self) -> str:
+        """The findings in one line."""
+        counts = [sum(finding.level == level for finding in self.findings) for level in LEVELS]
+        numbers = ", ".join(f"{count} {level}{'s' * (count != 1)}" for count, level in zip(counts, LEVELS))
+        advice = "ready for training" if self.is_usable else "solve the problems before training"
+        return f"{self.listing.data.name}: {numbers}; {advice}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return counts and findings for JSON."""
+        data = self.listing.data
+        return {
+            "name": data.name,
+            "usable": self.is_usable,
+            "images": {split: len(getattr(data, split)) for split in SPLITS},
+            "people": {split: len({record.pid for record in getattr(data, split)}) for split in SPLITS},
+            "cameras": list(data.camera_names),
+            "findings": [vars(finding) for finding in self.findings],
+        }
+
+
+def check(data: ReidData, plan: Plan, num_threads: int = 2, near_bits: int | None = NEAR_BITS) -> Checked:
+    """Read every file of a data set once, and say what is wrong with it.
+
+    Args:
+        plan: the batches it is to be trained in.
+        near_bits: see `near_copies`; None = do not look for near copies.
+    """
+    listing = Listing(data)
+    seen = scan(listing.files, num_threads)
+    exact = exact_copies(listing, seen)
+    near = [] if near_bits is None else near_copies(listing, seen, near_bits)
+    findings = [*check_labels(data, plan), *check_images(listing, seen, exact, near)]
+    findings.sort(key=lambda finding: LEVELS.index(finding.level))  # stable
+    return Checked(listing, seen, exact, near, findings)

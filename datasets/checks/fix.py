@@ -1,0 +1,81 @@
+"""A manifest of what is left of a data set without its unreadable files and exact copies."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from .copies import Copies
+from .listing import Entry, Listing
+from .scan import Scan
+
+log = logging.getLogger(__name__)
+
+_COLUMNS = ("path", "pid", "camid", "split", "viewid")
+
+
+def write_manifest(file: Path, listing: Listing, scan: Scan, copies: Sequence[Copies]) -> list[Path]:
+    """Write the entries that are good, for DATASETS.NAMES manifest; the images stay as they are.
+
+    Left out are files that cannot be read and, of exact copies of the same person from the same camera in the same split, all
+    but the first. Exact copies whose labels contradict each other stay: they are listed in FILE_conflicts.csv, to be decided
+    by a person. Paths below the file's folder are written relative to it.
+
+    Returns:
+        The files written.
+    """
+    repeated = {entry.place for group in copies for entry in group.repeated()}
+    good = [e for e in listing.entries if e.record.path not in scan.problems and e.place not in repeated]
+    rows = [_row(file.parent, listing, entry) for entry in good]
+    has_views = bool(listing.data.view_names)
+    _write(file, _COLUMNS if has_views else _COLUMNS[:-1], rows)
+    log.info("%s: %d of %d images kept", file, len(rows), len(listing.entries))
+    conflicts = [group for group in copies if group.is_conflict]
+    if not conflicts:
+        return [file]
+    beside = conflicts_file(file)
+    _write(
+        beside,
+        ("group", *_COLUMNS[:-1]),
+        [
+            {"group": str(number), **_row(file.parent, listing, entry)}
+            for number, group in enumerate(conflicts, 1)
+            for entry in group.entries
+        ],
+    )
+    log.warning("%s: %d groups of copies with contradicting labels, to be decided by hand", beside, len(conflicts))
+    return [file, beside]
+
+
+def conflicts_file(file: Path) -> Path:
+    """Return where the contradictions of a manifest are listed."""
+    return file.with_name(f"{file.stem}_conflicts.csv")
+
+
+def _row(folder: Path, listing: Listing, entry: Entry) -> dict[str, str]:
+    record, data = entry.record, listing.data
+    return {
+        "path": _relative(Path(record.path), folder),
+        "pid": listing.person(entry),
+        "camid": data.camera_names[record.camid],
+        "split": entry.split,
+        "viewid": data.view_names[record.viewid] if record.viewid >= 0 else "",
+    }
+
+
+def _relative(path: Path, folder: Path) -> str:
+    path, folder = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
+def _write(file: Path, columns: Sequence[str], rows: Iterable[dict[str, str]]) -> None:
+    """Write to a neighbour first, so that an interruption leaves no half file."""
+    started = file.with_name(f".{file.name}.partial")
+    with started.open("w", newline="", encoding="utf-8") as lines:
+        writer = csv.DictWriter(lines, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    started.replace(file)

@@ -1,0 +1,114 @@
+"""What the pictures tell: unreadable, tiny or oddly shaped ones, and copies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from .copies import Copies, num_files_saved_again
+from .finding import Finding, first_few
+from .listing import Listing
+from .scan import Scan
+
+SMALLEST = (32, 16)  # (height, width) in pixels; below, hardly a person is left to see
+
+
+def check_images(listing: Listing, scan: Scan, exact: Sequence[Copies], near: Sequence[Copies]) -> list[Finding]:
+    """Return what is wrong with the pictures of a data set."""
+    return [*_unreadable(scan), *_tiny(scan), *_wide(scan), *_exact(listing, scan, exact), *_near(listing, near)]
+
+
+def _unreadable(scan: Scan) -> Iterable[Finding]:
+    if scan.problems:
+        yield Finding(
+            "problem",
+            "unreadable",
+            len(scan.problems),
+            f"{len(scan.problems)} of {len(scan.paths)} image files cannot be read: training would stop there",
+            "copy them again; or go on without them: DATASETS.CORRUPT skip, or --fix cleaned.csv",
+            first_few([f"{path}: {problem}" for path, problem in scan.problems.items()]),
+        )
+
+
+def _tiny(scan: Scan) -> Iterable[Finding]:
+    tiny = [
+        f"{path}: {width} x {height}"
+        for path, (height, width) in zip(scan.paths, scan.sizes)
+        if height and (height < SMALLEST[0] or width < SMALLEST[1])
+    ]
+    if tiny:
+        yield Finding(
+            "warning",
+            "tiny",
+            len(tiny),
+            f"{len(tiny)} images are smaller than {SMALLEST[1]} x {SMALLEST[0]} pixels (width x height)",
+            "leave them out, or crop again from larger pictures",
+            first_few(tiny),
+        )
+
+
+def _wide(scan: Scan) -> Iterable[Finding]:
+    """Pictures wider than high: seldom a person who stands or walks."""
+    wide = [
+        f"{path}: {width} x {height}"
+        for path, (height, width) in zip(scan.paths, scan.sizes)
+        if height and width > height
+    ]
+    if wide:
+        yield Finding(
+            "warning" if 20 * len(wide) > len(scan.paths) else "note",
+            "wide",
+            len(wide),
+            f"{len(wide)} images are wider than high; resizing to the model's input would squeeze the people",
+            "see whether they are crops of one person each, not rotated and not whole scenes",
+            first_few(wide),
+        )
+
+
+def _exact(listing: Listing, scan: Scan, copies: Sequence[Copies]) -> Iterable[Finding]:
+    groups = [
+        ("problem", "copies-people", "under different people: at least one label is wrong", "has_two_people"),
+        ("problem", "copies-sides", "in training and in the test set: the test is not fair", "has_two_sides"),
+        ("problem", "copies-cameras", "under different cameras: found again for free", "has_two_cameras"),
+    ]
+    for level, name, words, which in groups:
+        chosen = [group for group in copies if getattr(group, which)]
+        if chosen:
+            yield _finding(
+                level, name, chosen, f"exact copies {words}", "look, and correct the labels by hand", listing
+            )
+    repeated = [group for group in copies if group.repeated()]
+    if repeated:
+        extra = sum(len(group.repeated()) for group in repeated)
+        again = num_files_saved_again(repeated, scan)
+        what = f"exact copies of the same person and camera in the same split, {extra} images too many"
+        what += f" ({again} groups saved again with other bytes)" * bool(again)
+        yield _finding("warning", "copies", repeated, what, "--fix cleaned.csv keeps the first of each", listing)
+
+
+def _near(listing: Listing, copies: Sequence[Copies]) -> Iterable[Finding]:
+    groups = [
+        ("near-people", "of different people: probably wrong labels", "has_two_people"),
+        ("near-sides", "in training and in the test set", "has_two_sides"),
+        ("near-cameras", "under different cameras: probably wrong camera labels", "has_two_cameras"),
+    ]
+    for name, words, which in groups:
+        chosen = [pair for pair in copies if getattr(pair, which)]
+        if chosen:
+            what = f"pairs of nearly the same picture {words}"
+            yield _finding("warning", name, chosen, what, "look at them, the closest stand first", listing)
+    if harmless := [pair for pair in copies if not pair.is_conflict]:
+        where = Counter(" and ".join(sorted({entry.split for entry in pair.entries})) for pair in harmless)
+        yield Finding(
+            "note",
+            "near",
+            len(harmless),
+            f"{len(harmless)} pairs of nearly the same picture, of the same person in the same camera "
+            f"({', '.join(f'{splits}: {number}' for splits, number in sorted(where.items()))}): neighbouring frames; no harm, "
+            "though little is learnt from the second",
+        )
+
+
+def _finding(level: str, name: str, copies: Sequence[Copies], what: str, advice: str, listing: Listing) -> Finding:
+    examples = [" = ".join(listing.describe(entry) for entry in group.entries[:3]) for group in copies]
+    return Finding(level, name, len(copies), f"{len(copies)} {what}", advice, first_few(examples))

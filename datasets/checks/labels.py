@@ -1,0 +1,211 @@
+"""What the labels alone tell: counts, people in the wrong split, queries without a match, batches that cannot be made."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from ..layout import Published
+from ..market1501 import DUKEMTMC, MARKET1501
+from ..msmt17 import MSMT17
+from ..records import Record, ReidData
+from .finding import Finding, first_few
+
+PUBLISHED = {published.name: published for published in (MARKET1501, DUKEMTMC, MSMT17)}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The batches of training: P identities x K images; K = 0: any images."""
+
+    num_ids: int
+    num_instances: int
+
+
+def check_labels(data: ReidData, plan: Plan) -> list[Finding]:
+    """Return what is wrong with the labels of a data set, for training with these batches."""
+    checks: tuple[Callable[[ReidData], Iterable[Finding]], ...] = (
+        _published,
+        _missing_splits,
+        _overlap,
+        _similar_names,
+        _queries,
+        _cameras,
+        _single_camera_people,
+    )
+    return [finding for check in checks for finding in check(data)] + list(_batches(data, plan))
+
+
+def _published(data: ReidData) -> Iterable[Finding]:
+    published = PUBLISHED.get(data.name)
+    if published is None:
+        return
+    wrong = [
+        f"{what}: {found}, published {right}" for what, found, right in _compare(data, published) if found != right
+    ]
+    if wrong:
+        yield Finding(
+            "warning",
+            "counts",
+            len(wrong),
+            f"this is not {data.name} as published",
+            "results do not compare with others'; unpack the original archive again, and see that nothing was added",
+            tuple(wrong),
+        )
+    else:
+        yield Finding("note", "counts", 0, f"images, people and cameras are those published for {data.name}")
+
+
+def _compare(data: ReidData, published: Published) -> Iterable[tuple[str, int, int]]:
+    """Yield what, found, published; only the test half where there are no training images."""
+    found = (len(data.train), len(data.query), len(data.gallery))
+    people = (len(_people(data.train)), len(_people(data.query)))
+    first = 0 if data.train else 1
+    names = ("train images", "query images", "gallery images")
+    yield from list(zip(names, found, published.counts or found))[first:]
+    yield from list(zip(("train people", "query people"), people, published.people or people))[first:]
+    if data.train and published.cameras:
+        yield "cameras", len(data.camera_names), published.cameras
+
+
+def _missing_splits(data: ReidData) -> Iterable[Finding]:
+    if not data.train:
+        yield Finding("warning", "no-train", 0, "no training images", "enough for tools/test.py; training needs them")
+    if not (data.query and data.gallery):
+        advice = "give query and gallery images, or hold training people out with DATASETS.VAL_IDS"
+        yield Finding("problem", "no-test", 0, "no query or no gallery images: nothing can be evaluated", advice)
+
+
+def _overlap(data: ReidData) -> Iterable[Finding]:
+    both = sorted(_people(data.train) & _people([*data.query, *data.gallery]))
+    if both:
+        yield Finding(
+            "problem",
+            "overlap",
+            len(both),
+            f"{_several(len(both), 'person', 'people')} in training and in the test set: figures would be far too good",
+            "move all images of a person to one side",
+            first_few([f"person {_name(data, pid)}" for pid in both]),
+        )
+
+
+def _similar_names(data: ReidData) -> Iterable[Finding]:
+    """Names such as '7' and '007', which may be one person."""
+    alike = defaultdict(list)
+    for name in data.person_names.values():
+        alike[name.casefold().replace(" ", "").lstrip("0")].append(name)
+    groups = [sorted(names) for names in alike.values() if len(names) > 1]
+    if groups:
+        yield Finding(
+            "warning",
+            "similar-names",
+            len(groups),
+            "people's names that differ only in case, spaces or leading zeros",
+            "if they are the same person, write the name alike everywhere",
+            first_few([", ".join(map(repr, names)) for names in groups]),
+        )
+
+
+def _queries(data: ReidData) -> Iterable[Finding]:
+    """Queries that no gallery image can match; evaluation leaves them out."""
+    cameras = defaultdict(set)
+    for record in data.gallery:
+        cameras[record.pid].add(record.camid)
+    ignored = data.protocol == "same-camera"
+    alone = [record for record in data.query if not cameras[record.pid] - ({record.camid} if ignored else set())]
+    if alone:
+        everyone = len(alone) == len(data.query)
+        yield Finding(
+            "problem" if everyone else "warning",
+            "unmatched-queries",
+            len(alone),
+            f"{len(alone)} of {len(data.query)} queries have no match in the gallery"
+            + (" from another camera" if ignored else "")
+            + ": evaluation "
+            + ("is impossible" if everyone else "leaves them out"),
+            "give each query's person a gallery image" + (" from another camera; check the camera labels" * ignored),
+            first_few([record.path for record in alone]),
+        )
+
+
+def _cameras(data: ReidData) -> Iterable[Finding]:
+    if len(data.camera_names) == 1:
+        yield Finding(
+            "warning",
+            "one-camera",
+            1,
+            f"one camera only ({data.camera_names[0]}): re-identification across cameras can neither be learnt nor measured",
+            "if several cameras took the images, label them",
+        )
+    new = {data.camera_names[r.camid] for r in (*data.query, *data.gallery)} - set(data.train_cameras)
+    if new and data.train:
+        yield Finding(
+            "note",
+            "new-cameras",
+            len(new),
+            f"{_several(len(new), 'test camera', 'test cameras')} without training images; a model with MODEL.SIE_CAMERA "
+            "uses its fallback row for them",
+            "",
+            first_few(sorted(new)),
+        )
+
+
+def _single_camera_people(data: ReidData) -> Iterable[Finding]:
+    """Training people of whom no pair across cameras exists."""
+    cameras, images = defaultdict(set), Counter(record.pid for record in data.train)
+    for record in data.train:
+        cameras[record.pid].add(record.camid)
+    alone = sorted(pid for pid, seen in cameras.items() if len(seen) == 1)
+    if alone and len(data.camera_names) > 1:
+        yield Finding(
+            "warning" if 2 * len(alone) > len(images) else "note",
+            "single-camera",
+            len(alone),
+            f"{len(alone)} of {len(images)} training people were seen by one camera only: nothing is learnt from them about "
+            "how a person changes between cameras",
+            "people seen by several cameras are worth more; look for the same people under other names",
+            first_few([f"person {_name(data, pid)}: {_images(images[pid])}" for pid in alone]),
+        )
+
+
+def _batches(data: ReidData, plan: Plan) -> Iterable[Finding]:
+    """P x K: enough people, enough images of each."""
+    if not data.train or not plan.num_instances:
+        return
+    images = Counter(record.pid for record in data.train)
+    if len(images) < plan.num_ids:
+        yield Finding(
+            "problem",
+            "batch",
+            len(images),
+            f"a batch takes {plan.num_ids} people x {plan.num_instances} images, the training set has {len(images)} people",
+            f"lower SOLVER.IMS_PER_BATCH to {len(images) * plan.num_instances} or less",
+        )
+    few = sorted(pid for pid, number in images.items() if number < plan.num_instances)
+    if few:
+        yield Finding(
+            "warning" if 2 * len(few) > len(images) else "note",
+            "few-images",
+            len(few),
+            f"{len(few)} of {len(images)} training people have fewer than DATALOADER.NUM_INSTANCE {plan.num_instances} images; "
+            f"batches repeat them ({sum(images[pid] == 1 for pid in few)} have a single one)",
+            "lower DATALOADER.NUM_INSTANCE, or leave people with a single image out",
+            first_few([f"person {_name(data, pid)}: {_images(images[pid])}" for pid in few]),
+        )
+
+
+def _people(records: Sequence[Record]) -> set[int]:
+    return {record.pid for record in records}
+
+
+def _name(data: ReidData, pid: int) -> str:
+    return data.person_names.get(pid, str(pid))
+
+
+def _images(number: int) -> str:
+    return _several(number, "image", "images")
+
+
+def _several(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

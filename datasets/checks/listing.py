@@ -1,0 +1,55 @@
+"""A data set as one list: every record with its split, every file once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..records import Record, ReidData
+
+SPLITS = ("train", "query", "gallery")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the data set.
+
+    Args:
+        place: its position among all lines.
+    """
+
+    place: int
+    split: str
+    record: Record
+
+    @property
+    def is_test(self) -> bool:
+        """Whether it is evaluated rather than trained on."""
+        return self.split != "train"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The records of `data`, train before query before gallery."""
+
+    data: ReidData
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """All records."""
+        lines = [(split, record) for split in SPLITS for record in getattr(self.data, split)]
+        return [Entry(place, split, record) for place, (split, record) in enumerate(lines)]
+
+    @cached_property
+    def files(self) -> list[str]:
+        """The image files, each once, in the order of their first entry."""
+        return list(dict.fromkeys(entry.record.path for entry in self.entries))
+
+    def person(self, entry: Entry) -> str:
+        """Return the user's name of the person, or the pid."""
+        return self.data.person_names.get(entry.record.pid, str(entry.record.pid))
+
+    def describe(self, entry: Entry) -> str:
+        """Return `path (train, person 7, camera c1)`."""
+        camera = self.data.camera_names[entry.record.camid]
+        return f"{entry.record.path} ({entry.split}, person {self.person(entry)}, camera {camera})"

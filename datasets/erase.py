@@ -1,0 +1,60 @@
+"""Random boxes, and random erasing [Zhong et al., AAAI 2020; timm's RandomErasing]."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def draw_boxes(
+    number: int, size: tuple[int, int], probability: float, generator: torch.Generator, largest: float = 1 / 3
+) -> Tensor:
+    """Draw boxes of 2 % to `largest` of the area and an aspect ratio of 0.3 to 3.3, the first of 10 attempts that fits.
+
+    Returns:
+        (number, 4) int64 top, left, height, width; height 0 = no box.
+    """
+    draws = torch.rand(4, number, 10, generator=generator)
+    area = size[0] * size[1] * (0.02 + (largest - 0.02) * draws[0])
+    aspect = torch.exp(math.log(0.3) * (1 - 2 * draws[1]))
+    height, width = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()
+    fits = (height < size[0]) & (width < size[1])
+    top = (draws[2] * (size[0] - height + 1)).long()
+    left = (draws[3] * (size[1] - width + 1)).long()
+    boxes = torch.stack([top, left, height, width], -1)  # (number, 10, 4)
+    chosen = boxes[torch.arange(number), fits.int().argmax(1)]
+    erased = fits.any(1) & (torch.rand(number, generator=generator) < probability)
+    return chosen * erased[:, None]
+
+
+def draw_erasures(number: int, size: tuple[int, int], probability: float, generator: torch.Generator) -> Tensor:
+    """Draw boxes, and a seed for the filling of each, so that every image can be filled without the others.
+
+    Returns:
+        (number, 5) int64 top, left, height, width, seed; height 0 = no box.
+    """
+    boxes = draw_boxes(number, size, probability, generator)
+    return torch.cat([boxes, torch.randint(2**32, (number, 1), generator=generator)], 1)
+
+
+def erase(images: Tensor, erasures: Tensor, mode: str) -> None:
+    """Overwrite a box of each image, in place.
+
+    Args:
+        images: (B, 3, H, W) float32, normalised.
+        erasures: (B, 5) of `draw_erasures`, on the CPU.
+        mode: pixel = noise per pixel; channel = noise per channel; constant = 0.
+    """
+    own = torch.Generator()
+    for image, (top, left, height, width, seed) in zip(images, erasures.tolist(), strict=True):
+        if height:
+            box = image[:, top : top + height, left : left + width]
+            box.copy_(_filling(mode, height, width, own.manual_seed(seed)), non_blocking=True)
+
+
+def _filling(mode: str, height: int, width: int, generator: torch.Generator) -> Tensor:
+    if mode == "constant":
+        return torch.zeros(3, 1, 1)
+    return torch.randn((3, height, width) if mode == "pixel" else (3, 1, 1), generator=generator)

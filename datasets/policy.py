@@ -1,0 +1,138 @@
+"""One change per image, drawn with its strength: TrivialAugment's idea (Müller & Hutter, ICCV 2021), gentle enough for crops.
+
+Images that drew the same kind of change are changed together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .colour import jitter_colour
+
+Change = Callable[[Tensor, Tensor], Tensor]  # (b, 3, H, W) uint8 and (b,) strengths in -1 to 1 -> uint8
+
+ROTATION, SHEAR, TRANSLATION, COLOUR = (
+    15.0,
+    0.15,
+    0.1,
+    0.5,
+)  # degrees; pixels per pixel; share of the side; of the factor
+
+
+def draw_policy(number: int, probability: float, generator: torch.Generator) -> Tensor:
+    """Draw (number, 2) float32: the row of POLICY, -1 = no change, and the strength, -1 to 1."""
+    chosen = torch.randint(len(POLICY), (number,), generator=generator)
+    strength = 2 * torch.rand(number, generator=generator) - 1
+    changed = torch.rand(number, generator=generator) < probability
+    return torch.stack([torch.where(changed, chosen, -1).float(), strength], 1)
+
+
+def apply_policy(images: Tensor, drawn: Tensor) -> Tensor:
+    """Change (B, 3, H, W) uint8 by the (B, 2) of `draw_policy`; the given images stay as they are."""
+    for row, change in enumerate(POLICY.values()):
+        where = (drawn[:, 0] == row).nonzero().flatten()
+        if len(where):
+            there = where.to(images.device)
+            changed = change(images.index_select(0, there), drawn[where, 1].to(images.device))
+            images = images.index_copy(0, there, changed)
+    return images
+
+
+def _warp(images: Tensor, matrices: Tensor) -> Tensor:
+    """Sample each image where its (b, 2, 3) matrix sends the new pixel, in pixels from the centre; black outside."""
+    height, width = images.shape[-2:]
+    to_unit = torch.tensor([[1, height / width, 2 / width], [width / height, 1, 2 / height]], device=images.device)
+    grid = F.affine_grid(matrices * to_unit, list(images.shape), align_corners=False)
+    sampled = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return sampled.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _matrices(strength: Tensor, rows: list[list[Tensor | float]]) -> Tensor:
+    """Return (b, 2, 3) of entries that are numbers or (b,)."""
+    ones = torch.ones_like(strength)
+    return torch.stack([torch.stack([ones * entry for entry in row], -1) for row in rows], 1)
+
+
+def _rotate(images: Tensor, strength: Tensor) -> Tensor:
+    angle = math.radians(ROTATION) * strength
+    return _warp(images, _matrices(strength, [[angle.cos(), -angle.sin(), 0], [angle.sin(), angle.cos(), 0]]))
+
+
+def _shear_x(images: Tensor, strength: Tensor) -> Tensor:
+    return _warp(images, _matrices(strength, [[1, SHEAR * strength, 0], [0, 1, 0]]))
+
+
+def _shear_y(images: Tensor, strength: Tensor) -> Tensor:
+    return _warp(images, _matrices(strength, [[1, 0, 0], [SHEAR * strength, 1, 0]]))
+
+
+def _translate_x(images: Tensor, strength: Tensor) -> Tensor:
+    shift = TRANSLATION * images.shape[-1] * strength
+    return _warp(images, _matrices(strength, [[1, 0, shift], [0, 1, 0]]))
+
+
+def _translate_y(images: Tensor, strength: Tensor) -> Tensor:
+    shift = TRANSLATION * images.shape[-2] * strength
+    return _warp(images, _matrices(strength, [[1, 0, 0], [0, 1, shift]]))
+
+
+def _factor(column: int) -> Change:
+    """Return the change of brightness (0), contrast (1) or saturation (2) by up to COLOUR."""
+
+    def change(images: Tensor, strength: Tensor) -> Tensor:
+        factors = torch.ones(len(images), 3)
+        factors[:, column] += COLOUR * strength.cpu()
+        return jitter_colour(images, factors)
+
+    return change
+
+
+def _sharpen(images: Tensor, strength: Tensor) -> Tensor:
+    """Move away from (or, below 0, towards) a blurred copy, as Pillow's Sharpness does; the border stays."""
+    pixels = images.float()
+    kernel = torch.ones(3, 1, 3, 3, device=images.device)
+    kernel[:, :, 1, 1] = 5
+    blurred = pixels.clone()
+    blurred[..., 1:-1, 1:-1] = F.conv2d(pixels, kernel / 13, groups=3)
+    changed = torch.lerp(blurred, pixels, (1 + strength).view(-1, 1, 1, 1))
+    return changed.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _posterize(images: Tensor, strength: Tensor) -> Tensor:
+    """Keep the upper 4 to 7 bits."""
+    dropped = 1 + (4 * strength.abs()).long().clamp(max=3)
+    return images & (256 - 2**dropped).to(torch.uint8).view(-1, 1, 1, 1)
+
+
+def _solarize(images: Tensor, strength: Tensor) -> Tensor:
+    """Invert what is brighter than a threshold of 128 to 255."""
+    threshold = (255 - 127 * strength.abs()).view(-1, 1, 1, 1)
+    return torch.where(images > threshold, 255 - images, images)
+
+
+def _autocontrast(images: Tensor, strength: Tensor) -> Tensor:
+    """Stretch each channel to 0-255; one of a single value stays."""
+    low, high = (reduce(images.flatten(2), -1)[..., None, None].float() for reduce in (torch.amin, torch.amax))
+    stretched = (images - low) * (255 / (high - low).clamp(min=1))
+    return torch.where(high > low, stretched.round().to(torch.uint8), images)
+
+
+POLICY: dict[str, Change] = {
+    "rotate": _rotate,
+    "shear x": _shear_x,
+    "shear y": _shear_y,
+    "translate x": _translate_x,
+    "translate y": _translate_y,
+    "brightness": _factor(0),
+    "contrast": _factor(1),
+    "saturation": _factor(2),
+    "sharpness": _sharpen,
+    "posterize": _posterize,
+    "solarize": _solarize,
+    "autocontrast": _autocontrast,
+}

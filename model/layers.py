@@ -1,0 +1,68 @@
+"""How deep each parameter lies, for rates by depth and for keeping the first layers as loaded."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from timm.models import group_parameters
+from torch import nn
+
+from .vit import ViTBackbone
+
+SIE = "sie."
+
+
+def layer_numbers(backbone: Any) -> dict[str, int]:
+    """Return the layer of each of the backbone's parameters, by name: 0 = all before the first block, then the blocks.
+
+    A ViT's norm comes after its last block; the jigsaw's block and norm count as the backbone's last ones. Other timm models have
+    the layer groups that timm gives them.
+    """
+    if isinstance(backbone, ViTBackbone):
+        depth = len(backbone.net.blocks)
+        return {name: _layer_of_vit(name, depth) for name, _ in backbone.named_parameters()}
+    numbers = group_parameters(backbone.net, backbone.net.group_matcher(coarse=False), reverse=True)
+    last = max(numbers.values()) + 1  # of parts that are not timm's
+    return {
+        name: 0 if name.startswith(SIE) else numbers.get(name.removeprefix("net."), last)
+        for name, _ in backbone.named_parameters()
+    }
+
+
+def _layer_of_vit(name: str, depth: int) -> int:
+    block = re.match(r"net\.blocks\.(\d+)\.", name)
+    if block:
+        return int(block[1]) + 1
+    if name.startswith("jigsaw.block."):
+        return depth
+    return depth + 1 if name.startswith(("net.norm.", "jigsaw.norm.", "projection.")) else 0
+
+
+def freeze(backbone: Any, stem: bool, num_blocks: int) -> None:
+    """Keep the stem and the first blocks as they are: no gradients; `still_frozen_parts` keeps their norms and dropout still.
+
+    Args:
+        stem: everything before the first block except the side-information embedding, which no pretrained file has.
+        num_blocks: from the first one on.
+    Raises:
+        ValueError: there are fewer blocks.
+    """
+    numbers = {name: number for name, number in layer_numbers(backbone).items() if not name.startswith(SIE)}
+    count = len(backbone.net.blocks) if isinstance(backbone, ViTBackbone) else max(numbers.values())
+    if num_blocks > count:
+        raise ValueError(f"MODEL.FREEZE_BLOCKS: {num_blocks} blocks to freeze, the model has {count}; take fewer")
+    frozen = {number for number in numbers.values() if 1 <= number <= num_blocks} | ({0} if stem else set())
+    for name, parameter in backbone.named_parameters():
+        if numbers.get(name) in frozen and not name.startswith("jigsaw."):
+            parameter.requires_grad_(False)
+
+
+def still_frozen_parts(module: nn.Module) -> None:
+    """Put every part whose parameters are all frozen into evaluation mode: fixed statistics, no dropout."""
+    parameters = list(module.parameters())
+    if parameters and not any(parameter.requires_grad for parameter in parameters):
+        module.eval()
+        return
+    for child in module.children():
+        still_frozen_parts(child)

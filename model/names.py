@@ -1,0 +1,61 @@
+"""What the layouts of weight files share: where the parts of a `ReidModel` are, and how names are changed."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+State = dict[str, Tensor]
+Renames = tuple[tuple[str, str], ...]
+NET = "backbone.net."
+SIE_TABLE = "backbone.sie.table"
+BRANCH = re.compile(r"(bottleneck|classifier)(?:_(\d+))?\.(\w+)")
+
+
+class Ours(NamedTuple):
+    """Tensors under our names, and the ID classifiers (C, D) by branch."""
+
+    state: State
+    classifiers: dict[int, Tensor]
+
+
+def rename(name: str, prefixes: Renames) -> str:
+    """Return the name with the first of the prefixes that it has replaced."""
+    for old, new in prefixes:
+        if name.startswith(old):
+            return new + name[len(old) :]
+    return name
+
+
+def rewrite(name: str, patterns: Renames) -> str:
+    """Return the name after all substitutions (regular expression, replacement), one after the other."""
+    for pattern, replacement in patterns:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def neck(state: State) -> State:
+    """Return the branches' norms, `bottleneck`, `bottleneck_1`, ..., side by side: D features each -> K * D."""
+    parts: dict[str, list[Tensor]] = {}
+    for _, what, value in _branches(state, "bottleneck"):
+        parts.setdefault(what, []).append(value)
+    return {f"neck.{what}": values[0] if values[0].ndim == 0 else torch.cat(values) for what, values in parts.items()}
+
+
+def classifiers(state: State) -> dict[int, Tensor]:
+    """Return `classifier`, `classifier_1`, ... (C, D) by branch; AM-Softmax keeps its weight as W (D, C)."""
+    return {
+        branch: value.t().contiguous() if what == "W" else value
+        for branch, what, value in _branches(state, "classifier")
+        if value.ndim == 2
+    }
+
+
+def _branches(state: State, layer: str) -> list[tuple[int, str, Tensor]]:
+    """Return (branch, what, tensor) of `layer`, `layer_1`, ..., in the order of the branches."""
+    matches = [(BRANCH.fullmatch(name), value) for name, value in state.items()]
+    found = [(int(match[2] or 0), match[3], value) for match, value in matches if match and match[1] == layer]
+    return sorted(found, key=lambda item: item[0])

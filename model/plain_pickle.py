@@ -1,0 +1,81 @@
+"""Old torch files that hold more than tensors -> their tensors and plain values, without running anything of theirs.
+
+A pickle names classes and functions to call. Here only those that put tensors together and the plain containers are called;
+everything else becomes an empty stand-in, which is then dropped.
+"""
+
+from __future__ import annotations
+
+import collections
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ALLOWED: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+    ("torch", "Size"): torch.Size,
+}
+
+
+class StandIn:
+    """In the place of an object of any other class: takes whatever it is given and keeps nothing."""
+
+    def __new__(cls, *args: Any, **options: Any) -> StandIn:
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def append(self, item: Any) -> None:
+        """A list's items come this way."""
+
+    def extend(self, items: Any) -> None:
+        """Or this way."""
+
+
+class Unpickler(pickle.Unpickler):
+    """Finds nothing but what `ALLOWED` and torch's types of numbers are."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what a pickle asks for, or a stand-in."""
+        if (module, name) in ALLOWED:
+            return ALLOWED[module, name]
+        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
+            return getattr(torch, name)
+        return StandIn
+
+
+def load(file: Any, **options: Any) -> Any:
+    """Read one pickle; torch's oldest files begin with two."""
+    return Unpickler(file, **options).load()
+
+
+def load_plain(path: str | Path) -> Any:
+    """Return the content of a torch file, on the CPU, with a stand-in for whatever is neither a tensor nor plain.
+
+    Raises:
+        ValueError: damaged, or no torch file.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_Module)
+    except Exception as error:  # whatever the bytes of a damaged or foreign file lead the unpickler to
+        raise ValueError(
+            f"{path} is damaged or no torch file ({type(error).__name__}: {str(error)[:120]}); copy or download it again"
+        ) from error
+
+
+class _Module:
+    """What torch asks of a module that unpickles."""
+
+    __name__ = "plain_pickle"
+    Unpickler, load = Unpickler, staticmethod(load)

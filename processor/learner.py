@@ -1,0 +1,78 @@
+"""A config -> everything that learns: data, model, loss, optimizers, trainer."""
+
+from __future__ import annotations
+
+import torch
+from yacs.config import CfgNode
+
+from ..datasets import build_data, build_train_loader, label_map
+from ..loss import build_loss
+from ..model import build_model
+from ..solver import build_average, build_optimizers, build_schedule
+from .build import place
+from .checkpoint import seed_everything
+from .compiled import compile_backbone
+from .device import pick_device, pick_precision
+from .distributed import device_of, seed_rank
+from .module import TrainingModule
+from .passes import build_passes
+from .ranks import ALONE, Ranks
+from .sharding import spread_out
+from .trainer import Trainer
+
+
+class Learner:
+    """The parts that one step of training needs, built from a config.
+
+    Args:
+        resumed: the weights will come from a checkpoint; the pretrained file may be gone.
+        ranks: the processes that share every batch.
+    Raises:
+        ValueError: config and data do not fit together.
+    """
+
+    def __init__(self, cfg: CfgNode, resumed: bool = False, ranks: Ranks = ALONE) -> None:
+        self.cfg, self.ranks = cfg, ranks
+        self.device = device_of(ranks, pick_device(cfg.MODEL.DEVICE))
+        self.precision: torch.dtype = pick_precision(cfg.SOLVER.PRECISION, self.device)
+        seed_everything(cfg.SOLVER.SEED)
+        self.data = build_data(cfg)
+        self.labels = label_map(self.data.train)
+        self.module = self._build_module(resumed).to(self.device)
+        self.trainer = self._build_trainer()
+        seed_rank(cfg.SOLVER.SEED, ranks)
+        if cfg.SOLVER.COMPILE:
+            compile_backbone(self.module.model)
+
+    def _build_module(self, resumed: bool) -> TrainingModule:
+        cfg = self.cfg.clone()
+        if resumed:
+            cfg.defrost()
+            cfg.MODEL.PRETRAIN_CHOICE = "none"
+        model = place(build_model(cfg, self.data.train_cameras, self.data.train_views), self.device)
+        loss = build_loss(cfg, len(self.labels), model.embed_dim, model.num_branches)
+        return TrainingModule(model, loss)
+
+    def _build_trainer(self) -> Trainer:
+        cfg, model, ranks = self.cfg, self.module.model, self.ranks
+        loader = build_train_loader(
+            cfg, self.data, model.spec.cameras, model.spec.views, self.device, ranks.rank, ranks.size
+        )
+        average = build_average(cfg, model)
+        spread_out(self.module, average.model if average else None, ranks, self.device, self.precision, cfg.SOLVER.FSDP)
+        return Trainer(
+            self.module,
+            build_optimizers(cfg, model, self.module.loss),
+            build_schedule(cfg, len(loader)),
+            loader,
+            device=self.device,
+            precision=self.precision,
+            passes=build_passes(cfg, ranks.size),
+            paths=[record.path for record in self.data.train],
+            average=average,
+            accumulate=cfg.SOLVER.ACCUMULATE,
+            grad_clip=cfg.SOLVER.GRAD_CLIP,
+            log_period=cfg.SOLVER.LOG_PERIOD,
+            skip_nonfinite=cfg.SOLVER.SKIP_NONFINITE,
+            ranks=ranks,
+        )

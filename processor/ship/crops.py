@@ -1,0 +1,42 @@
+"""Crops to compare two models on: people drawn by vitreid, or the user's own images."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ...datasets import read_image
+from ...datasets.layout import EXTENSIONS
+from ...datasets.people import make_people
+from ...datasets.scene import make_cameras, photograph
+
+NUM_CAMERAS = 4
+
+
+def synthetic_crops(count: int, seed: int) -> list[np.ndarray]:
+    """Draw `count` pictures (128, 64, 3) uint8 RGB: people seen by four cameras, each person once by each of them."""
+    people = make_people(count // NUM_CAMERAS + 4, seed)
+    cameras = make_cameras(NUM_CAMERAS, seed)
+    rng = np.random.default_rng([seed, 3])
+    return [
+        photograph(cameras[number % NUM_CAMERAS], people[number // NUM_CAMERAS], people[-2:], (128, 64), rng)
+        for number in range(count)
+    ]
+
+
+def folder_crops(folder: str, count: int) -> list[np.ndarray]:
+    """Read up to `count` of the images in a folder and below, spread evenly over their sorted names.
+
+    Raises:
+        FileNotFoundError: no such folder, or no image in it.
+        CorruptImageError: one of them cannot be read.
+    """
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"--crops: there is no folder {folder}")
+    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in EXTENSIONS)
+    if not paths:
+        raise FileNotFoundError(f"--crops: no image ({', '.join(EXTENSIONS)}) in {folder} or below")
+    chosen = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
+    return [read_image(os.fspath(paths[place])) for place in chosen]

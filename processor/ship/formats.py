@@ -1,0 +1,186 @@
+"""The formats: each writes a network with its notes into a file, and loads such a file as a function of arrays.
+
+To add one: its two functions and a line in `FORMATS`.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .network import Network
+
+INPUT_NAMES, OUTPUT_NAME, BATCH = ("images", "cameras"), "embeddings", "batch"
+NOTES = "vitreid"  # the notes' name inside a file: entry, prefix of entries, or vitreid.json
+OLDEST_OPSET = 18
+Run = Callable[..., np.ndarray]  # images (B, 3, H, W) and, if the model takes them, cameras (B,) -> (B, D)
+Notes = dict[str, Any]
+
+
+class Task(NamedTuple):
+    """What to write: the network, an example of its inputs (2 images), what the file says of itself, the ONNX opset."""
+
+    network: Network
+    example: tuple[Tensor, ...]
+    notes: Notes
+    opset: int = OLDEST_OPSET
+
+
+class Format(NamedTuple):
+    """One format.
+
+    Args:
+        suffixes: what a file may be called, the usual one first.
+        modules: what is imported to write and to run it.
+        extra: of vitreid, that installs these.
+        write: task, path -> the files at path.
+        load: path, number of threads -> the model in it as a function.
+        halves: it makes half precision itself, from a network in float32.
+    """
+
+    suffixes: tuple[str, ...]
+    modules: tuple[str, ...]
+    extra: str
+    write: Callable[[Task, Path], None]
+    load: Callable[[Path, int], Run]
+    halves: bool = False
+
+    def check(self) -> None:
+        """Raise ImportError, with the command that installs it, if a module is missing."""
+        for name in self.modules:
+            try:
+                import_module(name)
+            except ImportError as error:
+                raise ImportError(
+                    f'--format: this format needs {name}: pip install "vitreid[{self.extra}]", or choose torchscript or '
+                    f"torch-export ({error})"
+                ) from error
+
+
+def write_onnx(task: Task, path: Path) -> None:
+    """Write one .onnx file with the notes in its metadata_props, a JSON text under each name.
+
+    Raises:
+        ValueError: the installed onnx does not know the opset.
+    """
+    import onnx
+
+    if task.opset > (newest := onnx.defs.onnx_opset_version()):
+        raise ValueError(f"--opset: onnx {onnx.__version__} knows {OLDEST_OPSET} to {newest}, got {task.opset}")
+    with quiet():
+        program: Any = torch.onnx.export(
+            task.network,
+            task.example,
+            input_names=list(INPUT_NAMES[: len(task.example)]),
+            output_names=[OUTPUT_NAME],
+            opset_version=task.opset,
+            dynamic_shapes=dynamic_batch(task),
+            dynamo=True,
+            verbose=False,
+        )
+    program.model.metadata_props.update({f"{NOTES}.{key}": json.dumps(value) for key, value in task.notes.items()})
+    program.save(str(path), external_data=False)
+
+
+def load_onnx(path: Path, threads: int) -> Run:
+    """Return the model in ONNX Runtime, on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [item.name for item in session.get_inputs()]
+    return lambda *arrays: session.run([OUTPUT_NAME], dict(zip(names, arrays)))[0]
+
+
+def write_torchscript(task: Task, path: Path) -> None:
+    """Write a traced module with the notes in its extra file vitreid.json."""
+    with quiet(), torch.no_grad():
+        traced: Any = torch.jit.trace(task.network, task.example, check_trace=False)
+        traced.save(str(path), _extra_files={f"{NOTES}.json": json.dumps(task.notes)})
+
+
+def load_torchscript(path: Path, threads: int) -> Run:
+    """Return the traced module; it runs with torch's number of threads."""
+    with quiet():
+        return as_run(torch.jit.load(str(path), map_location="cpu"))
+
+
+def write_torch_export(task: Task, path: Path) -> None:
+    """Write a torch.export package with the notes in its extra file vitreid.json."""
+    with quiet():
+        program = torch.export.export(
+            task.network, task.example, dynamic_shapes=dynamic_batch(task)
+        ).run_decompositions({})
+        torch.export.save(program, str(path), extra_files={f"{NOTES}.json": json.dumps(task.notes)})
+
+
+def load_torch_export(path: Path, threads: int) -> Run:
+    """Return the package's module; it runs with torch's number of threads."""
+    with quiet():
+        return as_run(torch.export.load(str(path)).module())
+
+
+def write_openvino(task: Task, path: Path) -> None:
+    """Write an .xml and a .bin file, made from ONNX, with the notes in the model's rt_info; half = float16 weights."""
+    import openvino
+
+    onnx = path.with_suffix(".onnx")
+    write_onnx(task, onnx)
+    model = openvino.convert_model(str(onnx))
+    for key, value in task.notes.items():
+        model.set_rt_info(json.dumps(value), [NOTES, key])
+    openvino.save_model(model, str(path), compress_to_fp16=task.notes["half"])
+    onnx.unlink()
+
+
+def load_openvino(path: Path, threads: int) -> Run:
+    """Return the model compiled for the CPU in float32: OpenVINO's default on many processors is bfloat16."""
+    import openvino
+
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    return lambda *arrays: compiled(list(arrays))[0]
+
+
+def dynamic_batch(task: Task) -> dict[str, dict[int, Any]]:
+    """Return that the first dimension of every input is the number of images, the same for all."""
+    batch = torch.export.Dim(BATCH)
+    return {name: {0: batch} for name in INPUT_NAMES[: len(task.example)]}
+
+
+def as_run(module: Any) -> Run:
+    """Return a module as a function of arrays."""
+
+    def run(*arrays: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return module(*(torch.from_numpy(array) for array in arrays)).numpy()
+
+    return run
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep warnings of torch's tracers, which concern their own future, from the user."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+FORMATS = {
+    "onnx": Format((".onnx",), ("onnx", "onnxscript", "onnxruntime"), "onnx", write_onnx, load_onnx),
+    "torchscript": Format((".torchscript", ".pt", ".ts"), (), "", write_torchscript, load_torchscript),
+    "torch-export": Format((".pt2",), (), "", write_torch_export, load_torch_export),
+    "openvino": Format(
+        (".xml",), ("onnx", "onnxscript", "openvino"), "openvino", write_openvino, load_openvino, halves=True
+    ),
+}

@@ -1,0 +1,69 @@
+"""What a shipped model takes as images, and how that becomes what the network was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...datasets import Preprocess
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+INPUTS = {
+    "normalised": "float32 RGB, (pixel / 255 - mean) / std with the checkpoint's own mean and std",
+    "pixels": "uint8 RGB, 0-255; normalised inside",
+    "imagenet": "float32 RGB, (pixel / 255 - mean) / std with ImageNet's mean and std; converted inside",
+}
+
+
+def fed(planes: np.ndarray, kind: str, preprocess: Preprocess) -> np.ndarray:
+    """Return (B, 3, H, W) uint8 RGB planes as a model with that input takes them."""
+    if kind == "pixels":
+        return planes
+    return norm_of(kind, preprocess).normalise(torch.from_numpy(planes)).numpy()
+
+
+def norm_of(kind: str, preprocess: Preprocess) -> Preprocess:
+    """Return the preprocessing that the caller of such a model does: the checkpoint's, or ImageNet's."""
+    return replace(preprocess, mean=IMAGENET_MEAN, std=IMAGENET_STD) if kind == "imagenet" else preprocess
+
+
+def conversion(kind: str, preprocess: Preprocess) -> tuple[Tensor, Tensor] | None:
+    """Return scale and shift, each (3, 1, 1) float32, that take the input to normalised pixels; None = nothing to do."""
+    mean, std = (np.asarray(values, np.float64) for values in (preprocess.mean, preprocess.std))
+    if kind == "pixels":
+        scale, shift = 1 / (255 * std), -mean / std
+    else:
+        outer = norm_of(kind, preprocess)
+        scale = np.asarray(outer.std) / std
+        shift = (np.asarray(outer.mean) - mean) / std
+    if np.array_equal(scale, np.ones(3)) and not shift.any():
+        return None
+    as_planes = (torch.from_numpy(values.astype(np.float32)).view(3, 1, 1) for values in (scale, shift))
+    return next(as_planes), next(as_planes)
+
+
+def describe(kind: str, preprocess: Preprocess, cameras: tuple[str, ...] | None) -> dict[str, Any]:
+    """Return what a user has to know to feed the model, in plain types.
+
+    Args:
+        cameras: names of the rows that the second input chooses from, None without that input.
+    """
+    outer = norm_of(kind, preprocess)
+    facts: dict[str, Any] = {
+        "images": INPUTS[kind],
+        "layout": "N x 3 x H x W, RGB",
+        "size": list(preprocess.size),
+        "interpolation": preprocess.interpolation,
+        "dtype": "uint8" if kind == "pixels" else "float32",
+    }
+    if kind != "pixels":
+        facts |= {"mean": list(outer.mean), "std": list(outer.std)}
+    if cameras is not None:
+        facts["cameras"] = (
+            f"int64, 0 to {len(cameras) - 1}: position in the list of cameras; any other number = unknown"
+        )
+    return facts

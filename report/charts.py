@@ -1,0 +1,98 @@
+"""Charts with one look: inline SVG that takes the page's colours, and PNG files."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK = "#010203"  # stands for the page's text colour, dark or light
+PAPER_INK = "#20242b"  # on the white of a PNG file
+COLOURS = ("#3b82c4", "#d9762b", "#2e9e6b", "#b8559a", "#8a7a2f", "#6d6ad0")  # each readable on white and on black
+DASHES = ("-", "--", "-.", ":")  # lines differ in more than colour
+SIZE = (4.4, 3.1)  # inches: text stays readable where the chart shrinks to a phone's width
+PNG_DPI = 150
+STYLE: Any = {  # matplotlib's settings
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.7,
+    "svg.fonttype": "none",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+INKED: Any = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color")
+
+
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """A chart that can be drawn as SVG and as PNG.
+
+    Args:
+        name: of the PNG file, and unique on a page.
+        caption: below the chart.
+        alt: what the chart shows, in words, with its main figures.
+        draw: draws into axes.
+        size: inches.
+    """
+
+    name: str
+    caption: str
+    alt: str
+    draw: Callable[[Axes], object]
+    size: tuple[float, float] = SIZE
+
+    def svg(self) -> str:
+        """Return an <svg> element in the page's colours, its ids its own."""
+        with matplotlib.rc_context({**STYLE, **dict.fromkeys(INKED, INK), "svg.hashsalt": self.name}):
+            buffer = io.StringIO()
+            self._figure().savefig(
+                buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+            )
+        return inline_svg(buffer.getvalue(), self.name, self.alt)
+
+    def png(self) -> bytes:
+        """Return the chart as a PNG file on white."""
+        with matplotlib.rc_context({**STYLE, **dict.fromkeys(INKED, PAPER_INK)}):
+            buffer = io.BytesIO()
+            self._figure().savefig(buffer, format="png", dpi=PNG_DPI, facecolor="white")
+        return buffer.getvalue()
+
+    def _figure(self) -> Figure:
+        figure = Figure(self.size, layout="constrained")  # no pyplot: no window system, no global state
+        self.draw(figure.add_subplot())
+        return figure
+
+
+def inline_svg(text: str, name: str, alt: str) -> str:
+    """Return matplotlib's SVG file as an element of a page: ids its own, text in the page's colour and font."""
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    text = text.replace(INK, "currentColor")
+    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", text)
+    text = re.sub(r">\s+<", "><", text)
+    opening = rf'<svg viewBox="\1" role="img" aria-label="{_attribute(alt)}">'  # no width: the page decides
+    return re.sub(r'<svg\b[^>]*?viewBox="([^"]*)"[^>]*>', opening, text, count=1)
+
+
+def _attribute(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace("\\", "\\\\")
+
+
+def line_style(number: int) -> dict[str, Any]:
+    """Return colour and dashes of the line `number` of a chart, from 0."""
+    return {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)]}

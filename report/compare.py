@@ -1,0 +1,55 @@
+"""Two or more runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..evaluation import paired_bootstrap
+from .accuracy import cmc_chart
+from .contents import RunContents, TestSet
+from .parts import Charts, Group, Part, Section, Table, Text
+from .words import percent, points
+
+FIGURES = ("mAP", "mINP", "Rank-1", "Rank-5", "Rank-10")
+
+
+def comparison_section(runs: Sequence[RunContents]) -> Section | None:
+    """Return the figures of all runs, their differences from the first, and the CMC curves; None without an evaluation."""
+    tests = {run.name: run.test for run in runs if run.test is not None}
+    if not tests:
+        return None
+    rows = [["run", "test set", *FIGURES]]
+    rows += [[name, test.name, *(percent(test.result.summary()[f]) for f in FIGURES)] for name, test in tests.items()]
+    names = list(tests)
+    tables: list[Part] = [Table("Figures of each run", rows)]
+    tables += [_difference(tests[names[0]], tests[name], (names[0], name)) for name in names[1:]]
+    parts = [Group([Group(tables, "stack"), Charts([cmc_chart(tests)])])]
+    reading = (
+        "A difference is worth talking about where its interval does not contain 0: the same people are drawn for both runs, so "
+        "that easy and hard people weigh the same in both. Other seeds of training are not in the interval."
+    )
+    return Section("comparison", "Which run is better", reading, parts)
+
+
+def _difference(first: TestSet, second: TestSet, names: tuple[str, str]) -> Part:
+    """Return the table of `second` minus `first` with intervals, or the sentence why there is none."""
+    if not first.same_images(second):
+        return Text(
+            f"{names[1]} was evaluated on other images than {names[0]}, so their figures cannot be compared query by query."
+        )
+    intervals = paired_bootstrap(first.result, second.result, groups=first.q_pids)
+    old, new = first.result.summary(), second.result.summary()
+    rows = [["figure", "difference", "95% interval", "in words"]]
+    for name in FIGURES:
+        low, high = intervals[name]
+        rows.append([name, points(new[name] - old[name]), f"{points(low)} to {points(high)}", verdict(low, high)])
+    return Table(f"{names[1]} minus {names[0]}, in percentage points", rows)
+
+
+def verdict(low: float, high: float) -> str:
+    """Return what the interval of a difference says.
+
+    >>> verdict(0.1, 0.2), verdict(-0.2, -0.1), verdict(-0.1, 0.1)
+    ('better', 'worse', 'may be chance')
+    """
+    return "better" if low > 0 else "worse" if high < 0 else "may be chance"

@@ -1,0 +1,129 @@
+"""A map of embeddings: crops that the model takes for similar lie close together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from torch.nn.functional import normalize
+
+from .charts import COLOURS, Chart
+from .contents import TestSet
+from .parts import Charts, Section, Text
+from .words import short_names
+
+MOST_PEOPLE, MOST_CROPS = 12, 500
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "*", ">", "p", "h")
+FEWEST = 8
+
+
+class Sample(NamedTuple):
+    """Crops on the map: embeddings (N, D), identities (N,) and cameras (N,)."""
+
+    embeddings: np.ndarray
+    pids: np.ndarray
+    camids: np.ndarray
+
+
+def map_section(test: TestSet, method: str = "tsne", seed: int = 0) -> Section | None:
+    """Return the same map twice, coloured by identity and by camera; None where there are too few crops for one.
+
+    Args:
+        method: "tsne" (van der Maaten & Hinton, JMLR 2008) or "pca".
+        seed: of the draw of people and of t-SNE.
+    """
+    sample = draw_people(test, seed)
+    if len(sample.pids) < FEWEST:
+        return None
+    places, about = METHODS[method](sample.embeddings, seed)
+    cameras = short_names(test.camera_names)
+    charts = [
+        _map_chart("map-people", "by person: one colour and shape each", places, sample.pids, lambda pid: f"pid {pid}"),
+        _map_chart("map-cameras", "by camera", places, sample.camids, lambda camid: cameras[camid]),
+    ]
+    reading = (
+        "Good embeddings make one heap per person on the first map and no heaps per camera on the second. Only nearness means "
+        "something here; the axes and the distances between heaps do not."
+    )
+    people = len(np.unique(sample.pids))
+    size = Text(f"{len(sample.pids)} crops of {people} people, drawn at random with seed {seed}. {about}")
+    return Section("map", "Map of embeddings", reading, [Charts(charts), size])
+
+
+def draw_people(test: TestSet, seed: int, most_people: int = MOST_PEOPLE, most_crops: int = MOST_CROPS) -> Sample:
+    """Return the crops of people drawn at random among those with a valid query; of too many crops the same share of each."""
+    rng = np.random.default_rng(seed)
+    known = np.unique(test.q_pids[test.result.query_index])
+    people = rng.choice(known, min(most_people, len(known)), replace=False)
+    pids, camids = np.concatenate([test.q_pids, test.g_pids]), np.concatenate([test.q_camids, test.g_camids])
+    chosen = np.flatnonzero(np.isin(pids, people))
+    if len(chosen) > most_crops:
+        chosen = np.sort(rng.choice(chosen, most_crops, replace=False))
+    num_queries = len(test.q_pids)
+    embeddings = np.concatenate(
+        [
+            normalize(test.query[chosen[chosen < num_queries]].float()).cpu().numpy(),
+            normalize(test.gallery[chosen[chosen >= num_queries] - num_queries].float()).cpu().numpy(),
+        ]
+    )
+    return Sample(embeddings, pids[chosen], camids[chosen])
+
+
+def tsne(embeddings: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
+    """Return places (N, 2) by t-SNE, which keeps neighbours together, and a sentence about it."""
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, (len(embeddings) - 1) / 3)
+    places = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(embeddings)
+    return places, f"Method: t-SNE, perplexity {perplexity:.0f}."
+
+
+def pca(embeddings: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
+    """Return places (N, 2) on the two directions in which the embeddings vary most, and a sentence about it."""
+    from sklearn.decomposition import PCA
+
+    found = PCA(2, random_state=seed).fit(embeddings)
+    share = float(found.explained_variance_ratio_.sum())
+    return found.transform(embeddings), f"Method: PCA; the two directions hold {100 * share:.0f}% of the variance."
+
+
+METHODS: dict[str, Callable[[np.ndarray, int], tuple[np.ndarray, str]]] = {"tsne": tsne, "pca": pca}
+
+
+def _map_chart(name: str, title: str, places: np.ndarray, labels: np.ndarray, name_of: Callable[[int], str]) -> Chart:
+    kinds = np.unique(labels).tolist()
+
+    def draw(axes: Axes) -> None:
+        for number, kind in enumerate(kinds):
+            own = places[labels == kind]
+            colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+            axes.scatter(
+                own[:, 0], own[:, 1], s=16, color=colour, marker=marker, linewidths=0, alpha=0.85, label=name_of(kind)
+            )
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.grid(False)
+        axes.spines[:].set_visible(True)
+        columns = min(4, len(kinds))
+        axes.legend(
+            ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.01), handletextpad=0.1, columnspacing=0.8
+        )
+
+    alt = f"Map of {len(labels)} crops coloured {title}; {nearest_share(places, labels):.0%} have a neighbour of their own kind"
+    height = 3.4 + 0.2 * math.ceil(len(kinds) / 4)
+    return Chart(name, f"Coloured {title}", alt, draw, (4.4, height))
+
+
+def nearest_share(places: Sequence[Sequence[float]] | np.ndarray, labels: np.ndarray) -> float:
+    """Return the share of the points (N, 2) whose nearest other point has their label (N,).
+
+    >>> nearest_share(np.array([[0, 0], [0, 1], [5, 5], [0, 1.5]]), np.array([1, 1, 2, 2]))
+    0.5
+    """
+    points = np.asarray(places, float)
+    squared = ((points[:, None] - points[None]) ** 2).sum(-1)
+    np.fill_diagonal(squared, np.inf)
+    return float((labels[squared.argmin(1)] == labels).mean())

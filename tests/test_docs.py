@@ -1,0 +1,151 @@
+"""What README and docs show is true: Python blocks run, commands exist, pages build, the option table is complete."""
+
+import ast
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from itertools import cycle
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import vitreid
+import yaml
+from vitreid.configs import OPTIONS
+from vitreid.processor.export import export
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = {page.name: page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+# A block is preceded by <!-- not run: reason --> if a test cannot run it; it is parsed all the same.
+PYTHON = re.compile(
+    r"(?:<!-- not run: (?P<reason>[^>]+) -->\n+)?^ *```python\n(?P<code>.*?)^ *```", re.DOTALL | re.MULTILINE
+)
+BASH = re.compile(r"^ *```(?:bash|sh|console)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+OTHERS = {".", "cd", "docker", "git", "pre-commit", "source"}  # programs that are not ours
+
+
+def blocks(page):
+    """Return (code, reason not to run it) of the page's Python blocks."""
+    return [(match["code"], match["reason"]) for match in PYTHON.finditer(PAGES[page].read_text())]
+
+
+def shown_lines():
+    """Every command in a bash block of a page, without its comment; `a && b` are two."""
+    for page in PAGES:
+        for block in BASH.findall(PAGES[page].read_text()):
+            for line in block.replace("\\\n", " ").splitlines():
+                for command in re.sub(r"(^|\s)#.*", "", line).split("&&"):
+                    if command.strip():
+                        yield page, command.strip()
+
+
+@pytest.fixture
+def desk(checkpoint, people, tmp_path, monkeypatch):
+    """A folder with what the pages speak of: weights, galleries, pictures, a data set of one's own; it is the current one."""
+    monkeypatch.chdir(tmp_path)
+    for run in ("logs/synthetic_vit_tiny", "logs/market_vit_base"):
+        Path(run).mkdir(parents=True)
+        shutil.copy(checkpoint, f"{run}/best.safetensors")
+    Path("galleries").mkdir()
+    for name in ("crops", "other"):
+        export(checkpoint, "market1501:gallery", f"galleries/{name}", root=str(people / "synthetic"), device="cpu")
+    for place in range(12):
+        split = ("train", "train", "query", "gallery")[place % 4]
+        path = Path(f"data/mine/{split}/person{place // 2}-camera{place % 2}-{place}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.random.default_rng(place).integers(0, 256, (64, 32, 3), np.uint8))
+    return tmp_path
+
+
+def prepare(code, desk, pictures):
+    """Return the code with folders of the test in place of those shown, and draw the pictures it names."""
+    code = code.replace('"/data/', f'"{desk}/data/').replace('"galleries/pca", 256', '"galleries/pca", 8')
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith((".jpg", ".png")):
+            path = desk / node.value
+            if "*" not in path.name and not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(next(pictures), path)
+    return code
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)])
+def test_python_blocks_run_one_after_the_other(page, desk, people, capsys):
+    """The blocks of a page share their names, as in a notebook."""
+    pictures = cycle(sorted((people / "synthetic" / "query").glob("*.jpg")))
+    names = {"__name__": "__main__"}
+    for code, reason in blocks(page):
+        ast.parse(code)
+        if not reason:
+            exec(compile(prepare(code, desk, pictures), page, "exec"), names)
+
+
+def test_commands_of_ours_exist():
+    """make's targets, pip's extras, installed commands; test_house.py parses what follows `python tools/…`."""
+    project = (ROOT / "pyproject.toml").read_text()
+    targets = re.findall(r"^([\w/.]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for page, command in shown_lines():
+        program, *words = command.split()
+        where = f"{page}: {command}"
+        if program == "make":
+            assert all(word in targets for word in words if "=" not in word), where
+        elif program == "pip":
+            extras = [extra for group in re.findall(r"\.\[(.*?)\]", command) for extra in group.split(",")]
+            assert all(f"\n{extra} = [" in project for extra in extras), where
+        elif program.startswith("vitreid-"):
+            assert f"\n{program} = " in project, where
+        elif Path(program).name.startswith("python") or program == "torchrun":
+            scripts = [word for word in words if word.endswith(".py")]
+            assert "-m" in words or "-c" in words or all((ROOT / script).exists() for script in scripts), where
+        else:
+            assert program in OTHERS, f"{where}: an unknown program"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_to_files_lead_somewhere(page):
+    for link in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", PAGES[page].read_text()):
+        assert (PAGES[page].parent / link).exists(), f"{page}: {link}"
+
+
+def test_the_option_table_has_every_option_with_its_default():
+    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    page = hooks.on_page_markdown((ROOT / "docs" / "options.md").read_text())
+    for key, option in OPTIONS.items():
+        assert len(re.findall(rf"^\| `{key}` \|", page, re.MULTILINE)) == 1, key
+        assert all(f"`{choice}`" in page for choice in option.choices or () if choice != ""), key
+    assert hooks.MARK not in page
+    assert "| `MODEL.SIE_COE` | `3.0` |" in page and "(at least 0)" in page
+    assert hooks.on_page_markdown("no mark") == "no mark"
+
+
+def test_every_page_is_in_the_navigation():
+    class Loader(yaml.SafeLoader):
+        """Reads what is plain YAML in the file."""
+
+    nav = yaml.load((ROOT / "mkdocs.yml").read_text(), Loader)["nav"]
+    assert sorted(page for entry in nav for page in entry.values()) == sorted(PAGES.keys() - {"README.md"})
+
+
+def test_the_pages_build_without_a_warning(tmp_path):
+    pytest.importorskip("material")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SOLVER.BASE_LR" in (tmp_path / "site" / "options" / "index.html").read_text()
+    assert not (tmp_path / "site" / "hooks.py").exists()
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert str(citation["version"]) == vitreid.__version__
+    assert "TransReID" in citation["references"][0]["title"]
+
+
+def test_the_docker_image_runs_the_test_command():
+    assert 'CMD ["make", "test"]' in (ROOT / "Dockerfile").read_text()
+    assert ".git\n" in (ROOT / ".dockerignore").read_text()

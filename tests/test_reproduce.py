@@ -1,0 +1,82 @@
+"""tools/reproduce.py: published tables, made again."""
+
+import importlib
+import json
+
+import pytest
+from vitreid.benchmarks import repeat
+from vitreid.benchmarks.published import TABLES, Row
+from vitreid.configs import load_config
+from vitreid.tools.reproduce import main
+
+ROWS = (
+    Row("plain", "mine", ("tools/train.py --seed {seed}", "tools/test.py {run}"), "plain.json"),
+    Row("re-ranked", "mine", ("tools/train.py --seed {seed}", "tools/test.py {run} --reranked"), "reranked.json"),
+)
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Commands that were started; each test command leaves figures that follow from the seed."""
+    commands = []
+
+    def execute(command, log):
+        commands.append(command)
+        log.write_text("output")
+        if command[0] == "tools/test.py":
+            seed = int(log.parent.name.rpartition("-")[2])
+            name = "reranked.json" if "--reranked" in command else "plain.json"
+            figures = dict.fromkeys(("mAP", "mINP", "Rank-1"), seed / 10)
+            (log.parent / name).write_text(json.dumps(figures))
+        return 60.0
+
+    monkeypatch.setattr(repeat, "_execute", execute)
+    return commands
+
+
+def test_figures_are_averaged_over_the_seeds_in_percent(started, tmp_path):
+    table = repeat.reproduce(ROWS[:1], [1, 2, 3], tmp_path, tmp_path)
+    assert table.splitlines()[-1] == "| plain | 1, 2, 3 | 20.0 ± 10.0 | 20.0 ± 10.0 | 20.0 ± 10.0 | 2.0 ± 0.0 |"
+
+
+def test_what_is_done_is_not_done_again(started, tmp_path):
+    first = repeat.reproduce(ROWS, [1], tmp_path, tmp_path)
+    assert [command[0] for command in started] == ["tools/train.py", "tools/test.py", "tools/test.py"]  # one training
+    started.clear()
+    assert repeat.reproduce(ROWS, [1], tmp_path, tmp_path) == first
+    assert started == []
+
+
+def test_a_command_that_fails_is_named_and_can_be_run_again(tmp_path):
+    row = Row("wrong", "wrong", ("tools/train.py --no-such-option",))
+    with pytest.raises(OSError, match=r"no-such-option ended with status 2.*train\.txt"):
+        repeat.reproduce([row], [1], tmp_path, tmp_path)
+    assert "unrecognized arguments" in (tmp_path / "wrong-1" / "train.txt").read_text()
+    assert not (tmp_path / "wrong-1" / repeat.DONE).exists()
+
+
+def test_a_benchmark_shows_its_own_table(started, tmp_path):
+    table = repeat.reproduce([Row("speed", "speed", ("benchmarks/x.py",), "")], [1], tmp_path, tmp_path)
+    assert table.startswith("output\n")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_commands_of_every_table_parse(name, tmp_path):
+    for row in TABLES[name]:
+        for words in repeat.fill(row, tmp_path, 1, tmp_path):
+            tool = importlib.import_module("vitreid." + words[0].removesuffix(".py").replace("/", "."))
+            args = tool.get_parser().parse_intermixed_args(words[1:])
+            if "opts" in args:
+                assert load_config(repeat.ROOT / args.config_file if args.config_file else None, args.opts)
+
+
+def test_the_list_shows_commands_and_runs_nothing(started, capsys):
+    assert main(["--list", "demo", "--seeds", "7"]) == 0
+    shown = capsys.readouterr().out
+    assert "SOLVER.SEED 7" in shown and "market" not in shown
+    assert started == []
+
+
+def test_no_table_is_an_error_that_names_them(capsys):
+    assert main([]) == 2
+    assert "demo, market-scratch" in capsys.readouterr().err

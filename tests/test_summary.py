@@ -1,0 +1,53 @@
+"""The model summary."""
+
+from __future__ import annotations
+
+import pytest
+from vitreid.model import ModelSpec, ReidModel
+from vitreid.model.own import OWN
+from vitreid.processor.summary import summarise
+from vitreid.tools.backbones import DOCUMENT, ENTRIES, INTRODUCTION, row
+from vitreid.tools.summary import main
+
+TINY = ModelSpec("vit_tiny_patch16_224", (64, 32), embed_dim=16, depth=2, num_heads=2)
+
+
+def test_multiply_adds_of_a_vit_by_hand():
+    """8 patches of 768 pixels -> 16; per block of 9 tokens qkv, projection and MLP 12 * 16 * 16 each, attention 2 * 9 * 9 * 16."""
+    summary = summarise(ReidModel(TINY), num_images=8)
+    stages = {stage.name: stage for stage in summary.stages}
+    assert stages["backbone.net.patch_embed"].macs == 8 * 768 * 16
+    assert stages["backbone.net.patch_embed"].shape == (8, 16)
+    assert stages["backbone.net.blocks.0"].macs == 9 * 12 * 16 * 16 + 2 * 9 * 9 * 16
+    assert summary.total.macs == sum(stage.macs for stage in summary.stages)
+    assert summary.total.shape == (16,)
+
+
+def test_multiply_adds_of_osnet_are_the_published_ones():
+    summary = summarise(ReidModel(ModelSpec("osnet_x0_25", (256, 128))), num_images=2)
+    assert summary.total.macs / 1e6 == pytest.approx(82.3, rel=0.005)  # table 7 of Zhou et al.
+
+
+def test_memory_grows_with_the_batch():
+    few, many = (summarise(ReidModel(TINY), count).activation_bytes for count in (4, 64))
+    assert many == pytest.approx(16 * few, rel=0.05)
+
+
+def test_summary_of_a_config_needs_no_data(capsys: pytest.CaptureFixture[str]):
+    words = ["MODEL.NAME", TINY.name, "MODEL.DEPTH", "2", "MODEL.JPM", "True", "MODEL.SIE_CAMERA", "True"]
+    words += ["DATASETS.ROOT_DIR", "/nowhere", "MODEL.PRETRAIN_CHOICE", "none", "MODEL.DEVICE", "cpu"]
+    assert main(["--batch", "8", *words]) == 0
+    output = capsys.readouterr().out
+    assert "backbone.jigsaw" in output and "of 8 images" in output
+    assert main(["--batch", "-1", *words]) == 2
+    assert "--batch: -1 images; give 1 or more" in capsys.readouterr().err
+
+
+def test_the_table_of_backbones_is_what_the_models_are():
+    """Small rows are made again; all our own backbones and nothing else than the tool's entries are in it."""
+    lines = DOCUMENT.read_text(encoding="utf-8").removeprefix(INTRODUCTION).splitlines()
+    assert [line.split("`")[1] for line in lines] == [entry.name for entry in ENTRIES]
+    assert set(OWN) <= {entry.name for entry in ENTRIES}
+    for name in ("osnet_x0_25", "t2t_vit_7", "vit_tiny_patch16_224"):
+        number = next(i for i, entry in enumerate(ENTRIES) if entry.name == name)
+        assert lines[number] == row(ENTRIES[number])

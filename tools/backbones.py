@@ -1,0 +1,125 @@
+"""The table of backbones: `python tools/backbones.py` writes docs/backbones.md from the models themselves; it takes minutes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from vitreid.model import ModelSpec, ReidModel, has_attention
+from vitreid.model.own import has_own_stem
+from vitreid.model.vit import ViTBackbone
+from vitreid.processor.summary import count
+from vitreid.tools.cli import run
+
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "backbones.md"
+TIMM, OTHERS = "timm hub", "timm hub, timm / DeiT / MAE / DINO files"
+TRANSREID = "timm hub, Google's .npz, TransReID"
+INTRODUCTION = """# Backbones
+
+Written by `python tools/backbones.py`; do not edit. Any other timm model can be named too (`MODEL.NAME`), these are tried.
+
+GMACs are 10^9 multiply-adds of matrix products, convolutions and attention for one crop of the size given, without the
+jigsaw module. SIE, JPM: the parts of TransReID; stride: overlapping patches by `MODEL.STRIDE_SIZE`; attention: the maps of
+the report and the gallery page. `tools/convert.py` and `MODEL.PRETRAIN_PATH` read the files of the last column, whose kind is
+known from the names and shapes inside.
+
+| `MODEL.NAME` | crop | parameters (M) | GMACs | embedding | SIE | JPM | stride | attention | weights |
+|---|---|---:|---:|---:|---|---|---|---|---|
+"""
+
+
+class Entry(NamedTuple):
+    """A backbone of the table: its name, where weights come from, crop and step between patches (height, width) in pixels."""
+
+    name: str
+    weights: str
+    size: tuple[int, int] = (256, 128)
+    stride: tuple[int, int] = (16, 16)
+
+
+ENTRIES = (
+    Entry("vit_tiny_patch16_224", OTHERS),
+    Entry("vit_small_patch16_224", TRANSREID),
+    Entry("vit_base_patch16_224", TRANSREID),
+    Entry("vit_large_patch16_224", OTHERS),
+    Entry("deit_tiny_patch16_224", OTHERS),
+    Entry("deit_small_patch16_224", f"{OTHERS}, TransReID"),
+    Entry("deit_base_patch16_224", f"{OTHERS}, TransReID"),
+    Entry("deit_tiny_distilled_patch16_224", OTHERS),
+    Entry("deit_base_distilled_patch16_224", OTHERS),
+    Entry("deit3_small_patch16_224", OTHERS),
+    Entry("deit3_base_patch16_224", OTHERS),
+    Entry("vit_small_patch14_dinov2", TIMM, (252, 126), (14, 14)),
+    Entry("vit_base_patch14_reg4_dinov2", TIMM, (252, 126), (14, 14)),
+    Entry("vit_small_patch16_dinov3", TIMM),
+    Entry("eva02_small_patch14_224", TIMM, (252, 126)),
+    Entry("vit_base_patch16_clip_224", TIMM),
+    Entry("vit_base_patch16_clip_quickgelu_224", "timm hub, CLIP-ReID (MODEL.PROJECTION 512, MODEL.SIE_TOKENS class)"),
+    Entry("vit_base_r50_s16_224", "timm hub, Google's .npz"),
+    Entry("t2t_vit_7", "T2T-ViT"),
+    Entry("t2t_vit_10", "T2T-ViT"),
+    Entry("t2t_vit_12", "T2T-ViT"),
+    Entry("t2t_vit_14", "T2T-ViT"),
+    Entry("t2t_vit_19", "T2T-ViT"),
+    Entry("t2t_vit_24", "T2T-ViT"),
+    Entry("t2t_vit_t_14", "T2T-ViT"),
+    Entry("t2t_vit_t_19", "T2T-ViT"),
+    Entry("t2t_vit_t_24", "T2T-ViT"),
+    Entry("swin_tiny_patch4_window7_224", TIMM),
+    Entry("swinv2_tiny_window8_256", TIMM),
+    Entry("solider_swin_tiny", "SOLIDER, SOLIDER-REID"),
+    Entry("solider_swin_small", "SOLIDER, SOLIDER-REID"),
+    Entry("solider_swin_base", "SOLIDER, SOLIDER-REID"),
+    Entry("convnext_tiny", TIMM),
+    Entry("resnet50", "timm hub, torchvision, torchreid"),
+    Entry("resnet50_stride1", "timm, torchvision, BoT"),
+    Entry("resnet50_ibn_stride1", "IBN-Net"),
+    Entry("resnet50_fastreid", "fast-reid"),
+    Entry("resnet50_ibn_fastreid", "fast-reid"),
+    Entry("resnet50_fc512", "torchreid"),
+    Entry("osnet_x1_0", "torchreid; trains from scratch"),
+    Entry("osnet_x0_75", "torchreid; trains from scratch"),
+    Entry("osnet_x0_5", "torchreid; trains from scratch"),
+    Entry("osnet_x0_25", "torchreid; trains from scratch"),
+)
+
+
+def row(entry: Entry) -> str:
+    """Return a line of the table, from the model itself."""
+    model = ReidModel(ModelSpec(entry.name, entry.size, entry.stride))
+    is_vit = isinstance(model.backbone, ViTBackbone)
+    _, total = count(model)
+    supports = (True, is_vit, is_vit and not has_own_stem(entry.name), has_attention(model))
+    numbers = (f"{total.parameters / 1e6:.1f}", f"{total.macs / 1e9:.2f}", f"{model.embed_dim}")
+    cells = (
+        f"`{entry.name}`",
+        f"{entry.size[0]}x{entry.size[1]}",
+        *numbers,
+        *("yes" if can else "" for can in supports),
+    )
+    return f"| {' | '.join(cells)} | {entry.weights} |"
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the tool's arguments."""
+    parser = argparse.ArgumentParser(description="Write the table of backbones from the models themselves.")
+    parser.add_argument("--output", metavar="FILE", default=str(DOCUMENT), help="the page; default: docs/backbones.md")
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, build every model, write the page, return the exit status."""
+    args = get_parser().parse_args(argv)
+    return run(lambda: Path(args.output).write_text(page(), encoding="utf-8"), args.traceback)
+
+
+def page() -> str:
+    """Return the page."""
+    return INTRODUCTION + "".join(f"{row(entry)}\n" for entry in ENTRIES)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""Another project's weights -> ours: `python tools/convert.py IN.pth OUT.safetensors --config_file configs/market/vit_sie.yml`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from vitreid.configs import load_config
+from vitreid.model import LoadReport
+from vitreid.processor.convert import Conversion, convert
+from vitreid.tools.cli import run
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the tool's arguments."""
+    parser = argparse.ArgumentParser(
+        description="Read a weight file of timm, TransReID, CLIP-ReID, SOLIDER, fast-reid, torchreid, T2T-ViT or Google's JAX into "
+        "the model of a config, say what became of every tensor, and write a checkpoint that explains itself."
+    )
+    parser.add_argument("source", metavar="IN", help="the file: .pth, .safetensors, .npz")
+    parser.add_argument(
+        "words", nargs="*", metavar="OUT.safetensors KEY VALUE", help="the file to write, then options to change"
+    )
+    parser.add_argument("--config_file", "--config-file", metavar="FILE", help="recipe that describes the model")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would become of every tensor")
+    parser.add_argument(
+        "--cameras",
+        metavar="NAMES",
+        default="",
+        help="cameras of the side-information table, in its order, with commas",
+    )
+    parser.add_argument("--views", metavar="NAMES", default="", help="the same for viewpoints")
+    parser.add_argument(
+        "--backbone-only", action="store_true", help="the file comes from pretraining: no neck, no side information"
+    )
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="take the tensors out of an old torch file that holds other objects too; those are dropped, nothing is executed",
+    )
+    parser.add_argument(
+        "--min-coverage",
+        metavar="SHARE",
+        type=float,
+        default=1.0,
+        help="least share of the backbone's numbers that the file must give; default 1",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier file")
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, convert, print what became of the tensors, return the exit status."""
+    args = get_parser().parse_intermixed_args(argv)
+    return run(lambda: print(describe(_convert(args))), args.traceback)
+
+
+def _convert(args: argparse.Namespace) -> LoadReport:
+    has_target = bool(args.words) and args.words[0].endswith(".safetensors")
+    order = Conversion(
+        source=Path(args.source),
+        target=Path(args.words[0]) if has_target else None,
+        cameras=_names(args.cameras),
+        views=_names(args.views),
+        dry_run=args.dry_run,
+        backbone_only=args.backbone_only,
+        plain=args.plain,
+        min_coverage=args.min_coverage,
+        overwrite=args.overwrite,
+    )
+    return convert(load_config(args.config_file, args.words[has_target:]), order)
+
+
+def _names(words: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in words.split(",") if word.strip())
+
+
+def describe(report: LoadReport) -> str:
+    """Return the report, a line for each tensor that was not taken over as it is."""
+    lists = {
+        "resized": [f"{name} {how}" for name, how in report.resized.items()],
+        "missing": report.missing,
+        "unexpected": report.unexpected,
+        "mismatched": [f"{name} {how}" for name, how in report.mismatched.items()],
+        "left out": report.left_out,
+    }
+    head = f"{report.source}: {report.project} names, {len(report.loaded)} tensors loaded, {report.coverage:.2%} of the backbone"
+    return "\n".join([head, *(f"  {kind:<10} {name}" for kind, names in lists.items() for name in names)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""Show: `python tools/report.py logs/run` writes logs/run/report.html; several runs are compared."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from vitreid.configs import OPTIONS
+from vitreid.tools.cli import run
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the tool's arguments."""
+    parser = argparse.ArgumentParser(
+        description="Write one HTML page about a run, or about the differences of several, and its pictures as PNG files."
+    )
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN [KEY VALUE]",
+        help="folders of runs; after them options to change, e.g. DATASETS.ROOT_DIR /new/place where the images have moved",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="the page; default: report.html (several runs: comparison.html) in the first folder",
+    )
+    parser.add_argument(
+        "--queries", type=int, default=6, metavar="N", help="of the hardest and of the best queries; default 6"
+    )
+    parser.add_argument(
+        "--map", choices=("tsne", "pca", "none"), default="tsne", help="how the map of embeddings is made; default tsne"
+    )
+    parser.add_argument(
+        "--no-model", action="store_true", help="do not run the model: curves, options and saved features only"
+    )
+    parser.add_argument("--no-pictures", action="store_true", help="show nobody: a page that can be passed on")
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
+    return parser
+
+
+def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the run folders and, from the first config key on, the KEY VALUE pairs.
+
+    >>> split(["logs/a", "logs/b", "MODEL.DEVICE", "cpu"])
+    (['logs/a', 'logs/b'], ['MODEL.DEVICE', 'cpu'])
+    """
+    keys = [place for place, word in enumerate(words) if word in OPTIONS]
+    first = keys[0] if keys else len(words)
+    return list(words[:first]), list(words[first:])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, write the report, return the exit status."""
+    args = get_parser().parse_intermixed_args(argv)
+    return run(lambda: _report(args), args.traceback)
+
+
+def _report(args: argparse.Namespace) -> None:
+    from vitreid.processor.report import Shown, write_report  # drawing charts takes a second to import
+
+    folders, overrides = split(args.runs)
+    shown = Shown(args.queries, not args.no_model, not args.no_pictures, args.map)
+    write_report(folders, args.output, overrides=overrides, shown=shown)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

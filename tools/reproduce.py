@@ -1,0 +1,63 @@
+"""Make a published table again: `python tools/reproduce.py demo --seeds 1 2 3`, with mean and spread over the seeds."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from vitreid.benchmarks.published import TABLES
+from vitreid.benchmarks.repeat import fill, reproduce
+from vitreid.tools.cli import run
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the tool's arguments."""
+    parser = argparse.ArgumentParser(
+        description="Run the commands of a published table for several seeds, and print it with mean and spread. Run it again "
+        "after an interruption: it goes on."
+    )
+    parser.add_argument("table", nargs="?", choices=TABLES, help="which one; --list shows what they run")
+    parser.add_argument("--list", action="store_true", help="show the tables and their commands, and run nothing")
+    parser.add_argument("--seeds", metavar="N", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
+    parser.add_argument("--root", metavar="DIR", type=Path, default=Path("data"), help="folder of the data sets")
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        type=Path,
+        default=Path("logs/reproduce"),
+        help="folder of the runs; delete it to begin anew",
+    )
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, run, print, return the exit status."""
+    args = get_parser().parse_args(argv)
+    return run(lambda: print(show(args)), args.traceback)
+
+
+def show(args: argparse.Namespace) -> str:
+    """Return the table, or the list of tables."""
+    root, output = args.root.expanduser().resolve(), args.output.expanduser().resolve()
+    if args.list:
+        names = [args.table] if args.table else list(TABLES)
+        return "\n".join(line for name in names for line in _commands(name, root, output, args.seeds[0]))
+    if not args.table:
+        raise ValueError(f"no table named; choose from {', '.join(TABLES)}, or look at them with --list")
+    return reproduce(TABLES[args.table], args.seeds, root, output)
+
+
+def _commands(name: str, root: Path, output: Path, seed: int) -> list[str]:
+    """Return a table's name, and the commands of each row for one seed."""
+    lines = [name]
+    for row in TABLES[name]:
+        lines.append(f"  {row.label}")
+        lines += [f"    python {shlex.join(words)}" for words in fill(row, output / f"{row.folder}-{seed}", seed, root)]
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

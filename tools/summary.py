@@ -1,0 +1,48 @@
+"""What a config's model is made of: `python tools/summary.py --config_file configs/market/vit_base.yml`; no data is read."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from vitreid.configs import load_config
+from vitreid.model import ReidModel, build_spec
+from vitreid.processor import pick_device, pick_precision
+from vitreid.processor.summary import summarise, table
+from vitreid.tools.cli import make_parser, run
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the tool's arguments."""
+    parser = make_parser(
+        "Show a model's stages: output shapes, parameters, multiply-adds, and the memory of a training step. No data is read."
+    )
+    parser.add_argument(
+        "--batch", metavar="N", type=int, default=0, help="images of the step; default: SOLVER.IMS_PER_BATCH"
+    )
+    parser.add_argument(
+        "--cameras",
+        metavar="N",
+        type=int,
+        default=6,
+        help="rows of the side-information table, which depend on the data",
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, look, print, return the exit status."""
+    args = get_parser().parse_intermixed_args(argv)
+    return run(lambda: print(_summary(args)), args.traceback)
+
+
+def _summary(args: argparse.Namespace) -> str:
+    cfg = load_config(args.config_file, args.opts)
+    names = [f"{number}" for number in range(args.cameras)]
+    model = ReidModel(build_spec(cfg, names, names))
+    precision = pick_precision(cfg.SOLVER.PRECISION, pick_device(cfg.MODEL.DEVICE))
+    return table(summarise(model, args.batch or cfg.SOLVER.IMS_PER_BATCH, precision))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
