@@ -262,7 +262,9 @@ OPTIONS: dict[str, Option] = {
         at_most=1,
     ),
     "SOLVER.HEAD_EPOCHS": Option(
-        0, "first epochs that train the neck and the classifiers only, the backbone as at test time; 0 = off", at_least=0
+        0,
+        "first epochs that train the neck and the classifiers only, the backbone as at test time; 0 = off",
+        at_least=0,
     ),
     "SOLVER.CENTER_LR": Option(
         0.5, "learning rate of the center loss's centres (own SGD, constant) [Luo et al.]", at_least=0

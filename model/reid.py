@@ -15,7 +15,11 @@ from .plain import PlainBackbone
 from .spec import ModelSpec
 from .vit import ViTBackbone
 
-VIT_MODULES = ("vision_transformer", "vision_transformer_hybrid", "deit")  # timm's files whose models are a VisionTransformer
+VIT_MODULES = (
+    "vision_transformer",
+    "vision_transformer_hybrid",
+    "deit",
+)  # timm's files whose models are a VisionTransformer
 
 
 class Embeddings(NamedTuple):

@@ -45,12 +45,17 @@ def on_a_line(query, gallery, g_pids, g_camids):
     return np.array(query, np.float32)[:, None], np.array(gallery, np.float32)[:, None], *labels
 
 
+def root(squared):
+    """torch's float32 root, whose last bit depends on the processor; numpy's does not."""
+    return torch.tensor(squared, dtype=torch.float32).sqrt().item()
+
+
 def naive_pairs(query, gallery, q_pids, g_pids, q_camids, g_camids, protocol):
     """Return the sorted distances of genuine and of impostor pairs, walking through all of them."""
     genuine, impostor = [], []
     for i in range(len(query)):
         for j in range(len(gallery)):
-            distance = np.sqrt(np.float32(((query[i] - gallery[j]) ** 2).sum()))
+            distance = root(((query[i] - gallery[j]) ** 2).sum())
             if q_pids[i] != g_pids[j]:
                 impostor.append(distance)
             elif protocol == "none" or q_camids[i] != g_camids[j]:
@@ -463,7 +468,7 @@ def naive_open_set(query, gallery, q_pids, g_pids, q_camids, g_camids, protocol)
     """Sort the gallery of each search, with and without the person."""
     mated, is_first, non_mated = [], [], []
     for i in range(len(query)):
-        items = [(np.sqrt(np.float32(((query[i] - gallery[j]) ** 2).sum())), j) for j in range(len(gallery))]
+        items = [(root(((query[i] - gallery[j]) ** 2).sum()), j) for j in range(len(gallery))]
         junk = [
             g_pids[j] == q_pids[i] and g_camids[j] == q_camids[i] and protocol != "none" for j in range(len(gallery))
         ]
