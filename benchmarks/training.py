@@ -55,12 +55,13 @@ class Row:
     @property
     def speed(self) -> float | None:
         """Images per second, the median of the runs' medians."""
-        return statistics.median(run.speed for run in self.runs if run.speed) if self.runs else None
+        found = [speed for run in self.runs if (speed := run.speed)]
+        return statistics.median(found) if found else None
 
     @property
     def peak_mb(self) -> float | None:
         """Memory at the peak above the inputs: the GPU's where there is one."""
-        found = [run.gpu_mb or run.peak_mb for run in self.runs if run.gpu_mb or run.peak_mb]
+        found = [peak for run in self.runs if (peak := run.gpu_mb or run.peak_mb)]
         return statistics.median(found) if found else None
 
 
