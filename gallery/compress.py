@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..evaluation import evaluate_retrieval
 from .life import live_records, live_rows, placed
 from .projection import Projection
 from .store import Gallery
@@ -131,6 +130,8 @@ def cost(original: Gallery, smaller: Gallery, max_queries: int = 2000, seed: int
     Raises:
         ValueError: the galleries hold other rows, or no pid is seen by two cameras.
     """
+    from ..evaluation import evaluate_retrieval
+
     labels = _labels(original)
     if not np.array_equal(original.ids[original.is_live], smaller.ids[smaller.is_live]):
         raise ValueError(f"{smaller.path} does not hold the rows of {original.path}; compress it again")

@@ -2,6 +2,7 @@
 
 A float32 product errs by about 1e-6, which would reorder near-duplicates and give a crop a distance of 1e-3 to itself. So
 each block's products only rule out rows that cannot be among the k nearest; the few that are left are measured exactly.
+All of it is numpy's work: loading torch would take more memory than searching a gallery of any size.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from .results import pair_distances
 
@@ -24,6 +23,7 @@ KEEP_BYTES = 3 * 2**27  # 384 MiB: of a larger gallery no page stays in this pro
 SPARSE = 8  # if at most one row in SPARSE passes the filters, only those rows are read
 CROWDED = 8  # candidates per wanted neighbour above which a block is looked at more closely
 PAIR_ELEMENTS = 2**20  # values of the pairs measured at once, 8 MiB of float64
+CACHED_ELEMENTS = 2**18  # float16 values converted at once: 1 MiB of float32, which stays in the processor's cache
 
 
 class Hits(NamedTuple):
@@ -41,8 +41,8 @@ class Block(NamedTuple):
     """Some rows of the gallery: their positions (B,), the float32 rows (B, D), squared lengths (B,), and which count (B,)."""
 
     positions: np.ndarray
-    rows: Tensor
-    norms: Tensor
+    rows: np.ndarray
+    norms: np.ndarray
     is_kept: np.ndarray | None
 
 
@@ -50,19 +50,17 @@ class ExactIndex:
     """Finds nearest rows without an index; safe to search from several threads.
 
     Args:
-        embeddings: (N, D) float32, float16 or int8, memory-mapped or not; must not change.
+        embeddings: (N, D) float32, float16 or int8, memory-mapped or not, all finite; must not change.
         metric: "euclidean" or "cosine".
         scale: (D,) what int8 values are multiplied by.
     """
 
     def __init__(self, embeddings: np.ndarray, metric: str = "euclidean", scale: Any = None) -> None:
-        self.embeddings, self.metric = embeddings, metric
-        self._scale = None if scale is None else torch.as_tensor(scale, dtype=torch.float32)
-        self._rows = torch.from_numpy(np.asarray(_Writable(embeddings)))
-        self._norms = torch.full((len(embeddings),), torch.nan)  # filled by the first search
+        self.embeddings, self.metric = np.asarray(embeddings), metric
+        self._scale = None if scale is None else np.asarray(scale, np.float32)
+        self._norms = np.full(len(embeddings), np.nan, np.float32)  # filled by the first search
         self._pages = _Pages(embeddings)
 
-    @torch.no_grad()
     def search(self, queries: np.ndarray, topk: int, mask: np.ndarray | None = None) -> list[Hits]:
         """Return the `topk` nearest rows of each query, fewer if fewer pass; equal distances are in gallery order.
 
@@ -84,44 +82,53 @@ class ExactIndex:
 
     def decoded(self, positions: np.ndarray) -> np.ndarray:
         """Return the rows at some positions as float32 (n, D)."""
-        return self._floats(torch.from_numpy(self.embeddings[positions])).numpy()
+        return self._floats(self.embeddings[positions])
 
     def _blocks(self, num_queries: int, mask: np.ndarray | None) -> Iterator[Block]:
         """Yield the rows that may be found, in gallery order, in blocks that fit the memory."""
         count, width = self.embeddings.shape
-        step = max(256, min(BLOCK_ELEMENTS // num_queries, BLOCK_BYTES // (width * self.embeddings.itemsize)))
-        if self._rows.dtype != torch.float32:
+        window = max(256, BLOCK_BYTES // (width * self.embeddings.itemsize))
+        step = max(256, min(BLOCK_ELEMENTS // num_queries, window))
+        if self.embeddings.dtype != np.float32:
             step = max(256, min(step, BLOCK_ELEMENTS // width))
         if mask is not None and SPARSE * np.count_nonzero(mask) <= count:
-            yield from self._gathered(np.flatnonzero(mask), step)
+            yield from self._gathered(np.flatnonzero(mask), window, step)
             return
-        buffer = torch.empty(0 if self._rows.dtype == torch.float32 else min(step, count), width)
+        buffer = np.empty((0 if self.embeddings.dtype == np.float32 else min(step, count), width), np.float32)
         for start in range(0, count, step):
             stop = min(start + step, count)
             is_kept = None if mask is None else mask[start:stop]
             if is_kept is None or is_kept.any():
-                rows = self._floats(self._rows[start:stop], buffer[: stop - start])
+                rows = self._floats(self.embeddings[start:stop], buffer[: stop - start])
                 yield Block(np.arange(start, stop), rows, self._lengths(start, stop, rows), is_kept)
                 self._pages.drop(start, stop)
 
-    def _gathered(self, positions: np.ndarray, step: int) -> Iterator[Block]:
-        for some in np.split(positions, range(step, len(positions), step)):
-            if len(some):
-                rows = torch.from_numpy(self.decoded(some))
-                yield Block(some, rows, rows.square().sum(1), None)
-                self._pages.drop(int(some[0]), int(some[-1]) + 1)
+    def _gathered(self, positions: np.ndarray, window: int, step: int) -> Iterator[Block]:
+        """Yield only the rows at some positions; no more than a window of the map is in memory, however far apart they are."""
+        count = len(self.embeddings)
+        ends = np.searchsorted(positions, range(window, count, window))
+        for number, inside in enumerate(np.split(positions, ends)):
+            for some in np.split(inside, range(step, len(inside), step)):
+                if len(some):
+                    rows = self.decoded(some)
+                    yield Block(some, rows, _squares(rows), None)
+            self._pages.drop(number * window, min((number + 1) * window, count))
 
-    def _floats(self, rows: Tensor, buffer: Tensor | None = None) -> Tensor:
+    def _floats(self, rows: np.ndarray, buffer: np.ndarray | None = None) -> np.ndarray:
         """Return stored rows (B, D) as float32, in `buffer` if they have to be converted."""
-        if rows.dtype == torch.float32:
+        if rows.dtype == np.float32:
             return rows
-        floats = rows.float() if buffer is None else buffer.copy_(rows)
-        return floats if self._scale is None else floats.mul_(self._scale)
+        floats = np.empty(rows.shape, np.float32) if buffer is None else buffer
+        if rows.dtype == np.float16:
+            _widen(rows, floats)
+        else:
+            np.copyto(floats, rows)
+        return floats if self._scale is None else np.multiply(floats, self._scale, out=floats)
 
-    def _lengths(self, start: int, stop: int, rows: Tensor) -> Tensor:
+    def _lengths(self, start: int, stop: int, rows: np.ndarray) -> np.ndarray:
         norms = self._norms[start:stop]
-        if norms.isnan().any():
-            norms.copy_(torch.linalg.vector_norm(rows, dim=1).square_())
+        if np.isnan(norms).any():
+            norms[:] = _squares(rows)
         return norms
 
 
@@ -131,11 +138,9 @@ class _Kept:
     def __init__(self, queries: np.ndarray, topk: int, metric: str) -> None:
         self.metric, self.topk = metric, topk
         self.queries = queries
-        self.products = torch.from_numpy(
-            np.array(queries / _lengths_of(queries) if metric == "cosine" else queries, np.float32)
-        )
-        self.norms = self.products.square().sum(1)
-        self.limits = torch.full((len(queries),), torch.inf)  # distance of the last of k neighbours
+        self.products = np.array(queries / _lengths_of(queries) if metric == "cosine" else queries, np.float32)
+        self.norms = _squares(self.products)
+        self.limits = np.full(len(queries), np.inf, np.float32)  # distance of the last of k neighbours
         self.owners, self.positions = np.empty(0, np.int64), np.empty(0, np.int64)
         self.distances = np.empty(0, np.float32)
 
@@ -143,48 +148,47 @@ class _Kept:
         """Look at some more rows."""
         scores = self._scores(block)
         if block.is_kept is not None:
-            scores.masked_fill_(torch.from_numpy(~block.is_kept), -torch.inf)
-        owners, columns = (index.numpy() for index in self._candidates(scores, block).unbind(1))
+            scores[~block.is_kept] = -np.inf
+        columns, owners = self._candidates(scores, block)
         if len(owners):
             self._merge(owners, block.positions[columns], self._measure(owners, columns, block))
 
-    def _scores(self, block: Block) -> Tensor:
-        """Return (Q, B), the larger the nearer: q . g - |g|^2 / 2, or the cosine."""
-        if len(self.products) == 1:
-            scores = torch.mv(block.rows, self.products[0])[None]
-        else:
-            scores = torch.mm(self.products, block.rows.T)
+    def _scores(self, block: Block) -> np.ndarray:
+        """Return (B, Q), the larger the nearer: q . g - |g|^2 / 2, or the cosine."""
+        scores = block.rows @ self.products.T
         if self.metric == "cosine":
-            return scores.mul_(block.norms.clamp(min=1e-30).rsqrt())
-        return scores.sub_(block.norms, alpha=0.5)
+            scores *= (1 / np.sqrt(np.maximum(block.norms, np.float32(1e-30))))[:, None]
+        else:
+            scores -= (block.norms / 2)[:, None]
+        return scores
 
-    def _candidates(self, scores: Tensor, block: Block) -> Tensor:
-        """Return (P, 2) the (query, column) of all scores that can be among the k best."""
+    def _candidates(self, scores: np.ndarray, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        """Return (row of the block, query) of all P scores (B, Q) that can be among the k best, (P,) each."""
         margin = self._margin(block)
         floors = self._floors() - margin
-        found = scores > floors[:, None]
-        if int(found.sum()) > CROWDED * self.topk * len(scores):
-            best = scores.topk(min(self.topk, scores.shape[1])).values[:, -1] - margin
-            found = scores > torch.maximum(floors, best)[:, None]
-        return found.nonzero()
+        found = scores > floors
+        if np.count_nonzero(found) > CROWDED * self.topk * len(floors):
+            last = max(0, len(scores) - self.topk)
+            best = np.partition(scores.T, last, axis=1)[:, last]  # the k-th best of each query
+            found = scores > np.maximum(floors, best - margin)
+        return np.divmod(np.flatnonzero(found), len(floors))
 
-    def _floors(self) -> Tensor:
+    def _floors(self) -> np.ndarray:
         """Return (Q,) the score of a row at the limit."""
-        return 1 - self.limits if self.metric == "cosine" else (self.norms - self.limits.square()) / 2
+        return 1 - self.limits if self.metric == "cosine" else (self.norms - np.square(self.limits)) / 2
 
-    def _margin(self, block: Block) -> Tensor:
+    def _margin(self, block: Block) -> np.ndarray:
         """Return (Q,) by how much a float32 score may be wrong."""
         width = block.rows.shape[1]
-        longest = torch.ones(()) if self.metric == "cosine" else block.norms.max().sqrt()
-        lengths = self.norms.sqrt()
-        return 2**-22 * (4 + width**0.5) * (longest + lengths).square()
+        longest = 1 if self.metric == "cosine" else np.sqrt(block.norms.max())
+        return np.float32(2**-22 * (4 + width**0.5)) * np.square(longest + np.sqrt(self.norms))
 
     def _measure(self, owners: np.ndarray, columns: np.ndarray, block: Block) -> np.ndarray:
         step = max(1, PAIR_ELEMENTS // block.rows.shape[1])
-        rows, parts = block.rows.numpy(), []
+        parts = []
         for start in range(0, len(owners), step):
             some = slice(start, start + step)
-            parts.append(pair_distances(self.queries[owners[some]], rows[columns[some]], self.metric))
+            parts.append(pair_distances(self.queries[owners[some]], block.rows[columns[some]], self.metric))
         return np.concatenate(parts)
 
     def _merge(self, owners: np.ndarray, positions: np.ndarray, distances: np.ndarray) -> None:
@@ -196,7 +200,7 @@ class _Kept:
         self.owners, self.positions, self.distances = owners[order], positions[order], distances[order]
         last = np.searchsorted(self.owners, np.arange(len(self.products))) + self.topk - 1
         is_full = np.bincount(self.owners, minlength=len(self.products)) == self.topk
-        self.limits[torch.from_numpy(is_full)] = torch.from_numpy(self.distances[last[is_full]])
+        self.limits[is_full] = self.distances[last[is_full]]
 
     def hits(self) -> list[Hits]:
         """Return the neighbours of each query."""
@@ -204,15 +208,6 @@ class _Kept:
         return [
             Hits(*pair) for pair in zip(np.split(self.positions, ends), np.split(self.distances, ends), strict=True)
         ]
-
-
-class _Writable:
-    """The same memory without its read-only mark, which torch warns of; nobody writes to it."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array  # keeps the memory alive
-        about = dict(array.__array_interface__)
-        self.__array_interface__ = about | {"data": (about["data"][0], False)}
 
 
 class _Pages:
@@ -238,3 +233,24 @@ class _Pages:
 def _lengths_of(vectors: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     return np.where(lengths > 0, lengths, 1)
+
+
+def _squares(rows: np.ndarray) -> np.ndarray:
+    """Return the squared lengths (n,) of float32 rows (n, D)."""
+    return np.einsum("nd,nd->n", rows, rows)
+
+
+def _widen(halves: np.ndarray, floats: np.ndarray) -> None:
+    """Write finite float16 values (B, D) as float32 (B, D), exactly; four times as fast as numpy's own conversion.
+
+    Sign, exponent and mantissa move to their places in a float32, whose exponents count from 127 instead of 15.
+    """
+    step = max(1, CACHED_ELEMENTS // max(1, halves.shape[1]))
+    for start in range(0, len(halves), step):
+        values = floats[start : start + step]
+        bits = values.view(np.int32)
+        np.left_shift(
+            halves[start : start + step].view(np.int16), 13, out=bits, dtype=np.int32
+        )  # carries the sign along
+        np.bitwise_and(bits, np.int32(0x0FFFE000 - 2**31), out=bits)
+        np.multiply(values, np.float32(2.0**112), out=values)

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..model.files import write_atomically
 from .life import live_records, live_rows
 from .store import Gallery
 
@@ -29,6 +28,8 @@ def export_as(gallery: Gallery, path: str | Path, format: str) -> Path:
         OSError: the file cannot be written; an earlier one is intact.
         ModuleNotFoundError: faiss is not installed.
     """
+    from ..model.files import write_atomically  # loads torch, which searching does without
+
     if format not in FORMATS:
         raise ValueError(f"format: unknown format {format!r}; choose from {', '.join(sorted(FORMATS))}")
     check_columns(gallery.columns, format)

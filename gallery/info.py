@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..model.files import write_text_atomically
 
 FORMAT = 1
 FILE = "gallery.json"
@@ -140,6 +139,8 @@ class State:
         Raises:
             OSError: the disk is full or not writable; the earlier state holds.
         """
+        from ..model.files import write_text_atomically  # loads torch, which searching does without
+
         own = {"count": self.count, "next_id": self.next_id, "checksum": self.checksum, "removed": self.removed}
         content = {"format": FORMAT, **self.info.to_dict(), **own}
         lines = (

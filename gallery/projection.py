@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..model.files import write_atomically
-
 FILE = "projection.npz"
 
 
@@ -41,6 +39,8 @@ class Projection:
 
     def save(self, folder: Path) -> None:
         """Write projection.npz, atomically."""
+
+        from ..model.files import write_atomically  # loads torch, which searching does without
 
         def write(temporary: Path) -> None:
             with temporary.open("wb") as file:

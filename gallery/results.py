@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluation import Threshold
-from ..evaluation.verification import round_down
 from .info import GalleryInfo
 
 SAME, DIFFERENT, UNKNOWN, MATCH = "same", "different", "unknown", "match"
@@ -75,7 +73,7 @@ class SearchResult:
     @property
     def is_match(self) -> np.ndarray | None:
         """(k,) bool: within the threshold; None without one."""
-        return None if self.threshold is None else self.distances <= round_down(self.threshold)
+        return None if self.threshold is None else _within(self.distances, self.threshold)
 
     @property
     def verdict(self) -> str | None:
@@ -92,7 +90,7 @@ class SearchResult:
         """Whether a record is within the threshold, but re-ranking put all such below the k."""
         if self.threshold is None or self.nearest is None or (self.is_match is not None and self.is_match.any()):
             return False
-        return bool(np.float32(self.nearest) <= round_down(self.threshold))
+        return bool(_within(np.float32(self.nearest), self.threshold))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain types, fit for JSON."""
@@ -113,13 +111,20 @@ def limit_of(info: GalleryInfo) -> float | None:
     """
     if info.threshold is None:
         return None
-    threshold = Threshold.from_dict(info.threshold)
-    if threshold.metric != info.metric:
+    distance, metric = (info.threshold.get(name) for name in ("distance", "metric"))
+    if metric != info.metric:
         raise ValueError(
-            f"threshold: measured by the {threshold.metric} distance, but the gallery's metric is {info.metric}; "
+            f"threshold: measured by the {metric} distance, but the gallery's metric is {info.metric}; "
             f"calibrate again with metric={info.metric!r}"
         )
-    return threshold.distance
+    if isinstance(distance, bool) or not isinstance(distance, int | float) or not math.isfinite(distance):
+        raise ValueError(f"threshold: the distance must be a finite number, got {distance!r}; calibrate again")
+    return float(distance)
+
+
+def _within(distances: Any, limit: float) -> Any:
+    """Return where float32 distances are at most `limit`, which may lie between two float32 numbers."""
+    return np.asarray(distances, np.float64) <= limit
 
 
 def compare(a: np.ndarray, b: np.ndarray, info: GalleryInfo) -> Verdict:
@@ -134,7 +139,7 @@ def compare(a: np.ndarray, b: np.ndarray, info: GalleryInfo) -> Verdict:
     distance, limit = float(pair_distances(left[None], right[None], info.metric)[0]), limit_of(info)
     if limit is None:
         return Verdict(UNKNOWN, distance, None)
-    return Verdict(SAME if distance <= round_down(limit) else DIFFERENT, distance, limit)
+    return Verdict(SAME if distance <= limit else DIFFERENT, distance, limit)
 
 
 def pair_distances(left: np.ndarray, right: np.ndarray, metric: str) -> np.ndarray:

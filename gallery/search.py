@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..evaluation import k_reciprocal
 from .ann import INDEXES, FaissIndex
 from .exact import LARGEST, ExactIndex, Hits
 from .results import SearchResult, limit_of
@@ -172,6 +171,8 @@ def reranked(
     """
     if len(vectors) < 2:
         return hits, hits.distances
+    from ..evaluation import k_reciprocal  # loads torch, which plain searches do without
+
     if metric == "cosine":
         query, vectors = (
             rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-30) for rows in (query, vectors)

@@ -14,8 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..model.files import write_atomically
-
 FILE = "records.parquet"
 CORE = pa.schema(
     {
@@ -152,6 +150,8 @@ def write_records(path: Path, tables: Iterable[pa.Table], schema: pa.Schema, cou
     Args:
         count, checksum: of the embeddings that the records belong to.
     """
+    from ..model.files import write_atomically  # loads torch, which searching does without
+
     schema = schema.with_metadata({EMBEDDINGS: f"{count} {checksum}".encode()})
 
     def write(temporary: Path) -> None:
