@@ -130,7 +130,7 @@ def _stem(spec: ModelSpec) -> dict[str, Any]:
 def set_fused_attention(model: nn.Module, fused: bool) -> None:
     """Choose torch's fused attention kernel or plain matrix products; the results are the same to rounding.
 
-    On a CPU, training in bfloat16 is faster with the plain products; elsewhere fused is faster and smaller.
+    On a CPU bfloat16 is faster with the plain products; elsewhere fused is faster and smaller.
     """
     module: Any
     for module in model.modules():

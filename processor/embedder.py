@@ -62,7 +62,7 @@ class Embedder:
         self.settings = EmbedSettings(**own.about["embed"])
         self.fingerprint = fingerprint_of(own.model, self.preprocess, self.settings)
         self.threshold = _threshold(own.about)
-        self._model: ReidModel = place(own.model, self.device).eval()
+        self._model: ReidModel = place(own.model, self.device, self.precision).eval()
         self._rows = {side: _Rows(getattr(own.model.spec, side)) for side in ("cameras", "views")}
         self._lock = threading.Lock()
 

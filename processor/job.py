@@ -86,7 +86,7 @@ def _extracted(
     """Yield the features of each data set."""
     device = device_of(ranks, pick_device(cfg.MODEL.DEVICE))
     precision = pick_precision(cfg.SOLVER.PRECISION, device)
-    model: ReidModel = place(weights.model, device).eval()
+    model: ReidModel = place(weights.model, device, precision).eval()
     preprocess = Preprocess.from_dict(weights.about["preprocess"]) if weights.about else build_preprocess(cfg)
     _warn_of_ignored(cfg, model.spec, preprocess)
     about = {"config": dump_config(cfg), "weights": str(path), "threshold": weights.about.get("threshold")}

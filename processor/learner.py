@@ -49,7 +49,7 @@ class Learner:
         if resumed:
             cfg.defrost()
             cfg.MODEL.PRETRAIN_CHOICE = "none"
-        model = place(build_model(cfg, self.data.train_cameras, self.data.train_views), self.device)
+        model = place(build_model(cfg, self.data.train_cameras, self.data.train_views), self.device, self.precision)
         loss = build_loss(cfg, len(self.labels), model.embed_dim, model.num_branches)
         return TrainingModule(model, loss)
 

@@ -15,7 +15,7 @@ from ..configs import dump_config, flatten_config, parse_config
 from ..datasets import names_of_test_sets
 from ..evaluation import RetrievalResult
 from ..model import ReidModel, save_deploy
-from .build import build_evaluator, describe_model
+from .build import build_evaluator, describe_model, prefers_fused_attention
 from .checkpoint import load_last, load_newest, rotate, rotated, save_last
 from .compiled import compile_failure
 from .learner import Learner
@@ -307,11 +307,12 @@ class Run(Learner):
             len(data.gallery),
         )
         logger.info(
-            "%s: %.1f M parameters, %s on %s%s",
+            "%s: %.1f M parameters, %s on %s, %s attention%s",
             self.cfg.MODEL.NAME,
             parameters / 1e6,
             str(self.precision).removeprefix("torch."),
             self.device,
+            "fused" if prefers_fused_attention(self.device, self.precision) else "plain",
             f", {self.ranks.size} processes" if self.ranks.size > 1 else "",
         )
 
