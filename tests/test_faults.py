@@ -595,6 +595,12 @@ def test_profile_shows_where_a_step_goes_and_leaves_nothing(tiny, tmp_path, caps
     assert train_tool.main(["--profile", "3", "--resume", *tiny]) == 2
 
 
+def test_a_profile_is_of_one_process(tiny, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert train_tool.main(["--profile", "3", *tiny]) == 2
+    assert "--profile: measures one process" in capsys.readouterr().err
+
+
 def test_the_phases_of_a_profile_add_up(tiny, monkeypatch):
     """A forward pass made slow shows as forward, a loader made slow as waiting."""
     from vitreid.datasets import TrainLoader

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from vitreid.model import load_deploy
+from vitreid.configs import load_config
+from vitreid.model import build_model, load_deploy, save_deploy
+from vitreid.processor.build import place
 from vitreid.tools import test as test_tool
 from vitreid.tools import train as train_tool
 
@@ -195,3 +197,17 @@ def test_a_model_with_side_information_meets_unseen_cameras(tiny, people, tmp_pa
 def test_options_train_end_to_end(tiny, tmp_path, options):
     train([*tiny, *options, "SOLVER.MAX_EPOCHS", "1"])
     assert rows(tmp_path / "run")[0]["loss"] > 0
+
+
+def test_convolutional_networks_are_placed_channels_last_and_saved_as_any_other(tiny, tmp_path):
+    """The same embeddings to rounding, and plain tensors in the file."""
+    words = [*tiny, "MODEL.NAME", "osnet_x0_25", "MODEL.EMBED_DIM", "0", "MODEL.DEPTH", "0", "MODEL.NUM_HEADS", "0"]
+    model = build_model(load_config(None, [*words, "MODEL.DROP_PATH", "0.0"]), ("c1",)).eval()
+    images = torch.randn(2, 3, 64, 32)
+    expected = model(images).before
+    placed = place(model, torch.device("cpu"), torch.float32)
+    kernels = [p for p in placed.parameters() if p.ndim == 4 and p.shape[2] > 1]
+    assert kernels and all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
+    torch.testing.assert_close(placed(images).before, expected, rtol=1e-4, atol=1e-5)
+    save_deploy(tmp_path / "best.safetensors", placed, {})
+    torch.testing.assert_close(load_deploy(tmp_path / "best.safetensors")[0].state_dict(), placed.state_dict())

@@ -84,6 +84,26 @@ def test_a_refused_start_leaves_no_open_log(tiny):
     assert logging.getLogger("vitreid").handlers == handlers
 
 
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), MemoryError("a.jpg: not enough memory"), RuntimeError("CUDA out of memory. Tried to\nmore")],
+    ids=["bare", "decoding", "torch"],
+)
+def test_too_little_memory_is_one_message_with_what_to_lower(tiny, error, monkeypatch, capsys):
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(train_tool, "train", fail)
+    assert train_tool.main(tiny) == 2
+    assert re.fullmatch(r"error: out of memory: .+; what was saved is intact; lower .+\n", capsys.readouterr().err)
+
+
+def test_an_unknown_failure_keeps_its_traceback(tiny, monkeypatch):
+    monkeypatch.setattr(train_tool, "train", lambda *args: [][1])
+    with pytest.raises(IndexError):
+        train_tool.main(tiny)
+
+
 def test_nothing_to_evaluate_is_found_before_training(tiny, people, tmp_path):
     lines = [
         f"{path},{path.name[:4]},{path.name[6]},train"

@@ -16,6 +16,9 @@ USER_ERRORS = (
     RankFailed,
 )  # their messages say what to do; a traceback would hide that
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # in torch's messages
+MEMORY_REMEDY = "what was saved is intact; lower SOLVER.MICRO_BATCH or TEST.IMS_PER_BATCH, set MODEL.CHECKPOINT_BLOCKS True, or DATALOADER.CACHE off"
+
 
 def make_parser(description: str) -> argparse.ArgumentParser:
     """Return a parser with the arguments of every tool: --config_file, --traceback, and KEY VALUE overrides."""
@@ -46,4 +49,18 @@ def run(action: Callable[[], object], traceback: bool) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except (MemoryError, RuntimeError) as error:
+        if traceback or not is_out_of_memory(error):
+            raise
+        print(f"error: out of memory: {_first_line(error)}; {MEMORY_REMEDY}", file=sys.stderr)
+        return 2
     return 0
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether memory, the device's or the machine's, was too small; torch raises a RuntimeError for it."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
