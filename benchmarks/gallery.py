@@ -1,7 +1,7 @@
 """How fast and how small is the search? `python benchmarks/gallery.py [--quick] [--json FILE] [--skip-large]`.
 
-Contestants search the same vectors in the same process, with as many threads, in turn, since a machine's speed drifts;
-tables show medians with minimum and maximum. Memory is measured in a fresh process.
+Contestants search the same vectors in the same process, in turn, since a machine's speed drifts, with as many threads each:
+OMP_NUM_THREADS, or all cores. Tables show medians with minimum and maximum. Memory is measured in a fresh process.
 """
 
 from __future__ import annotations
@@ -20,12 +20,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from vitreid.benchmarks.hardware import describe_hardware, status_bytes
 from vitreid.gallery import Gallery, GalleryInfo
 from vitreid.gallery.ann import import_faiss
 from vitreid.gallery.search import engine_of
-from vitreid.model.files import write_text_atomically
 
 MODEL, TOPK, CAMERAS, BLOCK = "sha256:benchmark", 20, 6, 2**19
 RATIO, OPENING, RESIDENT = 1.2, 0.2, 500  # the bars: x FAISS flat, seconds, megabytes
@@ -95,6 +93,8 @@ def run(args: argparse.Namespace, plan: Plan | None = None) -> Report:
     report["bars"] = judge(report) if not args.quick else []
     print(*(f"bar: {line}" for line in report["bars"]), sep="\n")
     if args.json:
+        from vitreid.model.files import write_text_atomically  # loads torch, which `--resident` must not
+
         write_text_atomically(args.json, json.dumps(report, indent=1))
     return report
 
@@ -134,7 +134,6 @@ def find_contestants(gallery: Gallery, folder: Path) -> tuple[dict[str, Search],
         faiss = import_faiss()
     except ImportError as error:
         return contestants, {"FAISS flat": str(error)}
-    faiss.omp_set_num_threads(torch.get_num_threads())
     flat = faiss.IndexFlatL2(gallery.info.dimension)
     flat.add(np.array(gallery.embeddings))
     return {**contestants, "FAISS flat": lambda queries: flat.search(queries, TOPK)}, {}
@@ -178,22 +177,26 @@ def large(folder: Path, plan: Plan, seed: int) -> Report:
 
 
 def measure_resident(folder: str, seed: int) -> Report:
-    """Open and search a gallery; return the times, and this process's greatest resident memory, in all and above the start.
+    """Open and search a gallery; return the times and this process's resident memory, all of it: imports, peak, end.
 
-    What the imports hold (torch with CUDA alone some 500 MB) is no part of the search, so it is told apart.
+    At the end it is told apart: what the process has written, and pages of files, which the system can take back.
     """
-    before = status_bytes("VmRSS")
+    megabytes: Report = {"imports_mb": resident("VmRSS")}
     gallery = Gallery.open(folder)
     queries = vectors(np.random.default_rng(seed + 1), 64, gallery.info.dimension)
     first = timed(lambda: gallery.search(queries[:1], TOPK))
     single = [timed(lambda: gallery.search(queries[:1], TOPK)) for _ in range(3)]
     batch = timed(lambda: gallery.search(queries, TOPK))
     filtered = timed(lambda: [result.rows for result in gallery.search(queries[:1], TOPK, ["camera=c1"])])
-    peak = status_bytes("VmHWM")
-    megabytes: Report = {"imports_mb": None, "peak_mb": None, "above_mb": None}
-    if before and peak:
-        megabytes = {"imports_mb": before / 1e6, "peak_mb": peak / 1e6, "above_mb": (peak - before) / 1e6}
+    for key, name in (("peak_mb", "VmHWM"), ("end_own_mb", "RssAnon"), ("end_files_mb", "RssFile")):
+        megabytes[key] = resident(name)
     return {**megabytes, "first": first, "one query": spread(single), "64 queries": batch, "filtered": filtered}
+
+
+def resident(name: str) -> float | None:
+    """Return an entry of this process's status in megabytes, None off Linux."""
+    found = status_bytes(name)
+    return None if found is None else found / 1e6
 
 
 def make_gallery(folder: Path, rows: int, width: int, dtype: str, seed: int) -> None:
@@ -235,8 +238,8 @@ def _bars(report: Report) -> Iterator[tuple[str, float, float]]:
             yield f"{task}, p99, x FAISS flat", ours["p99"] / theirs["p99"], RATIO
     yield "seconds to open", found["opening"]["median"], OPENING
     yield "filtered out but found", found["filtered out but found"], 0
-    if report["large"].get("above_mb"):
-        yield "MB resident above the imports", report["large"]["above_mb"], RESIDENT
+    if report["large"].get("peak_mb"):
+        yield "MB resident, imports included", report["large"]["peak_mb"], RESIDENT
 
 
 def timed(work: Callable[[], object]) -> float:

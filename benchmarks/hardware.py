@@ -7,13 +7,14 @@ import platform
 from pathlib import Path
 
 import numpy as np
-import torch
 
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8", "asimd")
 
 
 def describe_hardware(device: str) -> dict[str, object]:
     """Return processor, cores, instruction sets, memory, threads, versions and, for "cuda", the GPU."""
+    import torch  # here, so that a process whose memory is measured can do without
+
     processor = _fields("/proc/cpuinfo")
     flags = (processor.get("flags") or processor.get("Features") or "").split()
     found: dict[str, object] = {

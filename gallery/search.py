@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -18,6 +18,7 @@ from .where import Where
 if TYPE_CHECKING:
     from .store import Gallery
 
+FILTERED_GROUPS = 32  # row groups of the records, half a million rows, that a filter looks at at once
 POOL = 100  # neighbours that are re-ranked, at least
 RERANK = {"k1": 20, "k2": 6, "lam": 0.3}  # Zhong et al., CVPR 2017
 _engines: WeakKeyDictionary[Any, Engine] = WeakKeyDictionary()
@@ -132,15 +133,23 @@ def passing(gallery: Gallery, where: Any) -> np.ndarray | None:
     keep = None if len(gallery) == len(gallery.embeddings) else gallery.is_live
     if not conditions.conditions:
         return keep
-    conditions.check_columns(gallery.columns)
-    mask = conditions.mask(gallery.select(conditions.columns))
+    mask = _mask(gallery, conditions.columns, conditions.typed(gallery.schema).typed_mask)
     return mask if keep is None else mask & keep
 
 
 def other_cameras(gallery: Gallery, camera: str, keep: np.ndarray | None) -> np.ndarray:
     """Return (N,) bool, the rows of `keep` (None = all) that are not known to be of that camera."""
-    own = pc.fill_null(pc.equal(gallery.select(["camera"])["camera"], pa.scalar(camera)), False).to_numpy()
-    return ~own if keep is None else ~own & keep
+    others = _mask(gallery, ["camera"], lambda records: ~_is_of(camera, records))
+    return others if keep is None else others & keep
+
+
+def _is_of(camera: str, records: pa.Table) -> np.ndarray:
+    return pc.fill_null(pc.equal(records["camera"], pa.scalar(camera)), False).to_numpy()
+
+
+def _mask(gallery: Gallery, columns: Sequence[str], of: Callable[[pa.Table], np.ndarray]) -> np.ndarray:
+    """Return (N,) bool, what `of` says of the records, of which only a part is in memory at a time."""
+    return np.concatenate([of(records) for records in gallery.batches(columns, FILTERED_GROUPS)])
 
 
 def by_camera(cameras: str | Sequence[str | None] | None, count: int) -> Iterator[tuple[np.ndarray, str | None]]:

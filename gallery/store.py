@@ -146,9 +146,14 @@ class Gallery:
         return self._projection
 
     @property
+    def schema(self) -> pa.Schema:
+        """Columns of the records and their types."""
+        return self._records.schema
+
+    @property
     def columns(self) -> list[str]:
         """Names of the records' columns."""
-        return list(self._records.schema.names)
+        return list(self.schema.names)
 
     @property
     def is_live(self) -> np.ndarray:
@@ -162,7 +167,7 @@ class Gallery:
     def ids(self) -> np.ndarray:
         """(count,) int64 ids, ascending."""
         if self._ids is None:
-            self._ids = self._records.read(["id"])["id"].to_numpy()
+            self._ids = np.concatenate([batch["id"].to_numpy() for batch in self._records.batches(["id"])])
         return self._ids
 
     def select(self, columns: Sequence[str]) -> pa.Table:
@@ -174,9 +179,9 @@ class Gallery:
         self._records.check(columns)
         return self._records.read(columns) if self._table is None else self._table.select(list(columns))
 
-    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """Yield the records (count rows), or some columns, as consecutive tables, one at least."""
-        return self._records.batches(columns)
+    def batches(self, columns: Sequence[str] | None = None, num_groups: int = 1) -> Iterator[pa.Table]:
+        """Yield the records (count rows), or some columns, as consecutive tables of some row groups each, one at least."""
+        return self._records.batches(columns, num_groups)
 
     def rows_at(self, positions: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
         """Return the records at some positions (0 … count - 1), each as a dictionary."""

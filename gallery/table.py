@@ -234,16 +234,17 @@ class Records:
         if unknown := [name for name in columns if name not in self.schema.names]:
             raise ValueError(f"no column {', '.join(unknown)}; the records have {', '.join(self.schema.names)}")
 
-    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """Yield the rows as consecutive tables, one at least."""
+    def batches(self, columns: Sequence[str] | None = None, num_groups: int = 1) -> Iterator[pa.Table]:
+        """Yield the rows as consecutive tables of some row groups each, one table at least."""
         if not self.count:
             yield self.read(columns)
         left = self.count
-        for group in range(self._file.num_row_groups):
+        for first in range(0, self._file.num_row_groups, num_groups):
             if left <= 0:
                 return
+            groups = range(first, min(first + num_groups, self._file.num_row_groups))
             with self._reading:
-                table = self._file.read_row_group(group, columns, use_threads=False).slice(0, left)
+                table = self._file.read_row_groups(groups, columns, use_threads=False).slice(0, left)
             left -= len(table)
             yield table.replace_schema_metadata(None)
 

@@ -134,8 +134,11 @@ class Where:
         Raises:
             ValueError: there is no such column, or a value does not fit it.
         """
-        typed = self.typed(records.schema)
-        masks = [condition.mask(records[condition.column]).to_numpy() for condition in typed.conditions]
+        return self.typed(records.schema).typed_mask(records)
+
+    def typed_mask(self, records: pa.Table) -> np.ndarray:
+        """Return what `mask` returns, for conditions that `typed` has returned."""
+        masks = [condition.mask(records[condition.column]).to_numpy() for condition in self.conditions]
         return reduce(np.logical_and, masks, np.ones(len(records), bool))
 
 

@@ -1,6 +1,8 @@
 """Searching galleries: the exact search meets its naive twin, filters hold, thresholds speak, the tool answers."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import cv2
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vitreid.evaluation import Threshold
-from vitreid.gallery import Gallery, GalleryInfo, exact
+from vitreid.gallery import Gallery, GalleryInfo, exact, search, table
 from vitreid.gallery.exact import ExactIndex
 from vitreid.gallery.results import SearchResult, compare
 from vitreid.gallery.sheet import contact_sheet
@@ -192,6 +194,52 @@ def test_the_pages_of_a_large_gallery_are_given_back(tmp_path, monkeypatch):
     assert index._pages.file is not None
     assert [index.search(rows[[4321]], 1)[0].positions.tolist() for _ in range(2)] == [[4321], [4321]]
     assert dropped[0] == (0, 256) and dropped[-1] == (4864, 5000)
+
+
+def test_rows_that_are_far_apart_are_read_one_window_of_the_map_at_a_time(monkeypatch):
+    rows = unit(np.random.default_rng(0), 5000)
+    index, dropped = ExactIndex(rows), []
+    monkeypatch.setattr(index._pages, "drop", lambda *rows: dropped.append(rows))
+    monkeypatch.setattr(exact, "BLOCK_BYTES", 1000 * rows.itemsize * rows.shape[1])
+    hits = index.search(rows[[4300]], 2, np.arange(5000) % 100 == 0)[0]
+    assert hits.positions[0] == 4300 and hits.distances[0] == 0
+    assert dropped == [(0, 1000), (1000, 2000), (2000, 3000), (3000, 4000), (4000, 5000)]
+
+
+def test_float16_becomes_the_same_float32_as_numpy_makes_of_it():
+    """Every finite value, the smallest ones and both zeros too."""
+    halves = np.arange(2**16).astype(np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)].reshape(-1, 64)
+    floats = np.empty(halves.shape, np.float32)
+    exact._widen(halves, floats)
+    np.testing.assert_array_equal(floats.view(np.uint32), halves.astype(np.float32).view(np.uint32))
+
+
+def test_filters_hold_in_every_part_of_the_records(make, monkeypatch):
+    monkeypatch.setattr(table, "GROUP_ROWS", 7)
+    gallery = make(unit(np.random.default_rng(2), 60))
+    for num_groups in (1, 2, 100):
+        monkeypatch.setattr(search, "FILTERED_GROUPS", num_groups)
+        found = gallery.search(gallery.vectors([0]), 60, ["camera=c1", "time>=20"], exclude_same_camera="c0")[0]
+        expected = [row["id"] for row in gallery.records.to_pylist() if row["camera"] == "c1" and row["time"] >= 20]
+        assert sorted(found.ids.tolist()) == expected and len(expected) > 5
+
+
+SEARCHING = """
+import sys
+from vitreid.gallery import Gallery
+gallery = Gallery.open(sys.argv[1])
+found = gallery.search(gallery.vectors([0]), 3, ["camera!=c1", "time>=0"], exclude_same_camera="c2")[0]
+assert found.verdict == "match" and found.rows[0]["id"] == 0
+print(sorted({"torch", "scipy", "sklearn", "cv2"} & set(sys.modules)))
+"""
+
+
+def test_searching_by_embedding_loads_no_torch(make):
+    """It would take several times the memory of the search."""
+    gallery = make(np.eye(4, dtype=np.float32), threshold=threshold(1.0))
+    done = subprocess.run([sys.executable, "-c", SEARCHING, str(gallery.path)], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 def test_removed_and_filtered_rows_are_never_found(make):
