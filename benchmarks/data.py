@@ -64,11 +64,8 @@ CASES = [
 ]
 QUICK: dict[str, dict[str, Any]] = {  # what --quick makes of them; the others are left out
     "train": {"steps": 60},
-    "test": {"steps": 60},
-    "decoding": {},
     "sampler": {"images": 100_000, "ids": 10_000},
     "waiting-small": {"steps": 4, "warmup": 1},
-    "first-step": {"model": SMALL},
 }
 STEPS = {"waiting-small": 30, "waiting-base": 5}
 

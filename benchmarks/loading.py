@@ -200,11 +200,11 @@ def our_waiting(job: Job) -> Figures:
     """Share of a training step spent waiting for its batch, and how much longer steps are than with a batch at hand."""
     cfg = config_of(job, "MODEL.NAME", job.model, "MODEL.PRETRAIN_CHOICE", "none", "MODEL.DEVICE", job.device)
     data, device = build_data(cfg), torch.device(job.device)
-    model = place(build_model(cfg, data.train_cameras), device)
+    precision = pick_precision("auto", device)
+    model = place(build_model(cfg, data.train_cameras), device, precision)
     loss = build_loss(cfg, len(label_map(data.train)), model.embed_dim, model.num_branches)
     module = TrainingModule(model, loss).to(device).train()
     optimizer = torch.optim.SGD(module.parameters(), 1e-3)
-    precision = pick_precision("auto", device)
 
     def step(batch: Any) -> None:
         with autocast(device, precision):

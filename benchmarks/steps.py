@@ -132,9 +132,9 @@ def our_config(job: Job) -> Any:
 def our_training(job: Job) -> Ready:
     """Return a step of our trainer: forward, losses, backward, update."""
     cfg, device = our_config(job), torch.device(job.device)
-    model = place(build_model(cfg, [f"c{camera}" for camera in range(NUM_CAMERAS)], ()), device)
-    module = TrainingModule(model, build_loss(cfg, NUM_IDS, model.embed_dim, model.num_branches)).to(device).train()
     precision = pick_precision(job.precision, device)
+    model = place(build_model(cfg, [f"c{camera}" for camera in range(NUM_CAMERAS)], ()), device, precision)
+    module = TrainingModule(model, build_loss(cfg, NUM_IDS, model.embed_dim, model.num_branches)).to(device).train()
     trainer = Trainer(
         module,
         build_optimizers(cfg, model, module.loss),
@@ -247,8 +247,9 @@ def bare_forward(job: Job) -> Ready:
 
 def _our_embedder(job: Job) -> tuple[Any, Any, torch.dtype]:
     cfg, device = our_config(job), torch.device(job.device)
-    model = place(build_model(cfg, [f"c{camera}" for camera in range(NUM_CAMERAS)], ()), device).eval()
-    return cfg, model, pick_precision(job.precision, device)
+    precision = pick_precision(job.precision, device)
+    model = place(build_model(cfg, [f"c{camera}" for camera in range(NUM_CAMERAS)], ()), device, precision).eval()
+    return cfg, model, precision
 
 
 CONTESTANTS: dict[str, Callable[[Job], Ready]] = {
