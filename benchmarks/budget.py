@@ -61,6 +61,7 @@ class TimeIsOver(Exception):
 def train_for(cfg: CfgNode, seconds: float) -> tuple[Learner, int, float]:
     """Train a config for a time; return what has learned, from how many images, in which time."""
     learner = Learner(cfg)
+    learner.compile()
     trainer = learner.trainer
     fields = {**vars(trainer.schedule), "epochs": cfg.SOLVER.MAX_EPOCHS, "seconds": seconds}
     schedule = TimedSchedule(**{**fields, "start": time.perf_counter()})

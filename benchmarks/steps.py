@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import copy
 import json
 import statistics
 import sys
@@ -145,16 +146,17 @@ def our_training(job: Job) -> Ready:
         passes=build_passes(cfg),
     )
     batch = make_batch(job)
+    flops = 3 * forward_flops(model, batch) if job.device == "cuda" else 0.0  # the backward pass is two forward passes
     if cfg.SOLVER.COMPILE:
         compile_backbone(model)
-    flops = 3 * forward_flops(model, batch) if job.device == "cuda" else 0.0  # the backward pass is two forward passes
     return Ready(lambda: trainer.step(batch), job.batch, precision, flops)
 
 
 def forward_flops(model: nn.Module, batch: Batch) -> float:
     """Return the floating-point operations of one image's forward pass."""
+    counted = copy.deepcopy(model).eval()  # batch norms in training want more than one image
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(batch.images[:1], batch.camids[:1])
+        counted(batch.images[:1], batch.camids[:1])
     return counter.get_total_flops()
 
 

@@ -18,6 +18,8 @@ def check_config(cfg: CfgNode) -> None:
 
 def _check_batch(cfg: CfgNode) -> None:
     batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    if batch < 2 and cfg.MODEL.NECK == "bnneck":
+        raise ValueError("SOLVER.IMS_PER_BATCH: the batch norm of MODEL.NECK bnneck needs at least 2 images, got 1")
     if cfg.DATALOADER.SAMPLER == "pk" and batch % instances:
         raise ValueError(
             f"SOLVER.IMS_PER_BATCH: {batch} images do not divide into DATALOADER.NUM_INSTANCE {instances} images per "
@@ -39,6 +41,16 @@ def _check_schedule(cfg: CfgNode) -> None:
                 f"SOLVER.{key}: {cfg.SOLVER[key]} leaves nothing of SOLVER.MAX_EPOCHS {cfg.SOLVER.MAX_EPOCHS}; take a smaller "
                 "number, or 0 for none"
             )
+    if cfg.SOLVER.HEAD_EPOCHS and cfg.SOLVER.FSDP:
+        raise ValueError(
+            f"SOLVER.HEAD_EPOCHS: {cfg.SOLVER.HEAD_EPOCHS} epochs without a backward pass through the backbone do not go with "
+            "SOLVER.FSDP; train the head in a run without FSDP, and go on from its weights (MODEL.PRETRAIN_PATH)"
+        )
+    if cfg.SOLVER.HEAD_EPOCHS and cfg.LOSS.ID == "none":
+        raise ValueError(
+            f"SOLVER.HEAD_EPOCHS: {cfg.SOLVER.HEAD_EPOCHS} epochs with LOSS.ID none have nothing to train, the {cfg.LOSS.METRIC} "
+            "loss has no weights; set it to 0, or LOSS.ID"
+        )
     if cfg.SOLVER.SWA_START and cfg.SOLVER.EMA:
         raise ValueError(
             f"SOLVER.SWA_START: {cfg.SOLVER.SWA_START} and SOLVER.EMA {cfg.SOLVER.EMA:g} are two ways to average the weights; "

@@ -13,6 +13,7 @@ from .build import (
 from .decode import CorruptImageError, read_image
 from .loaders import EvalLoader, TrainLoader
 from .records import Record, ReidData, label_map, name_rows
+from .shared import SharingError
 
 __all__ = [
     "DATASETS",
@@ -22,6 +23,7 @@ __all__ = [
     "Preprocess",
     "Record",
     "ReidData",
+    "SharingError",
     "TrainLoader",
     "build_data",
     "build_eval_loader",

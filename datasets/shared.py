@@ -48,7 +48,10 @@ class Local:
 def find_local() -> Local | None:
     """Return this process's place among those of this machine as torchrun tells it; None = alone here, or on Windows."""
     size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    job = ":".join([*(os.environ.get(name, "") for name in _JOB), str(os.getppid())])
+    parent = (
+        "" if "TORCHELASTIC_RUN_ID" in os.environ else str(os.getppid())
+    )  # each may have been started by a shell of its own
+    job = ":".join([*(os.environ.get(name, "") for name in _JOB), parent])
     return Local(int(os.environ["LOCAL_RANK"]), size, job) if size > 1 and os.name == "posix" else None
 
 

@@ -124,7 +124,8 @@ def open_images(
 
     Args:
         cache: on, off, or auto = keep the images in memory if they fit the share.
-        cache_share: share of the available memory that the images may take.
+        cache_share: share of the available memory that the images may take; copies of their own in several processes of
+            a machine (`local` None under torchrun) share it.
         num_workers: decoding threads.
         local: this process among those of the machine that read the same images: they decode a part each and share one
             copy; all of them make the same call. None = a copy of its own.
@@ -135,7 +136,7 @@ def open_images(
         log.info("%d images decoded as needed (DATALOADER.CACHE off)", len(paths))
         return StreamedImages(paths, preprocess)
     if local is None:
-        if why := _why_not(needed, cache, cache_share):
+        if why := _why_not(needed, cache, cache_share / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))):
             return _stream(paths, preprocess, why)
         log.info("%d images decoded into memory (%.0f MB)", len(paths), needed / 1e6)
         return CachedImages(decode_all(paths, preprocess, num_workers))
@@ -177,10 +178,17 @@ def available_memory() -> int:
         return _total_memory() // 2
     try:
         group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+        used = int((group / "memory.current").read_text()) - _reclaimable(group / "memory.stat")
+        limit = int((group / "memory.max").read_text()) - used
     except (OSError, ValueError):  # no container, or no limit ("max")
         return available
     return max(0, min(available, limit))
+
+
+def _reclaimable(stat: Path) -> int:
+    """Return the bytes of files that a container keeps in memory for as long as nobody needs it."""
+    rows = dict(line.split() for line in stat.read_text().splitlines())
+    return int(rows.get("inactive_file", 0))
 
 
 def _total_memory() -> int:

@@ -87,8 +87,14 @@ class PlainBackbone(nn.Module):
         """Compute the inside of the blocks again in the backward pass instead of keeping it.
 
         Raises:
-            ValueError: the model cannot, or has batch norms, whose statistics would move twice.
+            ValueError: the model cannot, has batch norms, whose statistics would move twice, or side information, which a
+            second pass through a stage would miss.
         """
+        if self.sie is not None:
+            raise ValueError(
+                "MODEL.CHECKPOINT_BLOCKS: this backbone's blocks cannot be computed again with side information; set it, or "
+                "MODEL.SIE_CAMERA and MODEL.SIE_VIEW, to False"
+            )
         if any(isinstance(module, _BatchNorm) for module in self.modules()):
             raise ValueError(
                 "MODEL.CHECKPOINT_BLOCKS: this backbone has batch norms, whose statistics would move twice per batch; set it "

@@ -89,7 +89,7 @@ def rotated(folder: Path) -> list[Path]:
 
 
 def rotate(last: Path, epoch: int, keep: int) -> None:
-    """Keep the checkpoints of the `keep` epochs up to `epoch`, that of `epoch` being `last` as it is now; 0, 1 = only `last`.
+    """Keep the `keep` newest checkpoints of epochs up to `epoch`, that of `epoch` being `last` as it is now; 0, 1 = only `last`.
 
     Where the file system can, the newest is the same file under another name and takes no space. Those of later epochs are
     of a course that was left, by resuming from an earlier one.
@@ -101,7 +101,8 @@ def rotate(last: Path, epoch: int, keep: int) -> None:
             os.link(last, name)
         except OSError:
             write_atomically(name, lambda temporary: shutil.copyfile(last, temporary))
-    kept = [_epoch_file(last, number) for number in range(epoch - keep + 1, epoch + 1)] if keep > 1 else []
+    earlier = [path for path in rotated(last.parent) if int(path.stem.rpartition("_")[2]) <= epoch]
+    kept = earlier[:keep] if keep > 1 else []
     for path in rotated(last.parent):
         if path not in kept:
             path.unlink()
@@ -150,8 +151,14 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
         kind, keys, *rest = state["numpy"]
         np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
         random.setstate(state["python"])
-    if torch.cuda.is_available() and len(state.get("cuda", ())) == torch.cuda.device_count():
+    if not torch.cuda.is_available():
+        return
+    if len(state.get("cuda", ())) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
+    else:
+        logger.info(
+            "saved with %d GPUs, now there are others: dropout and the like draw anew", len(state.get("cuda", ()))
+        )
 
 
 def seed_everything(seed: int) -> None:

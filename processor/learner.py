@@ -41,7 +41,10 @@ class Learner:
         self.module = self._build_module(resumed).to(self.device)
         self.trainer = self._build_trainer()
         seed_rank(cfg.SOLVER.SEED, ranks)
-        if cfg.SOLVER.COMPILE:
+
+    def compile(self) -> None:
+        """Compile the backbone if the config asks for it; before the first step, and after whatever else runs the model."""
+        if self.cfg.SOLVER.COMPILE:
             compile_backbone(self.module.model)
 
     def _build_module(self, resumed: bool) -> TrainingModule:
@@ -62,7 +65,7 @@ class Learner:
         spread_out(self.module, average.model if average else None, ranks, self.device, self.precision, cfg.SOLVER.FSDP)
         return Trainer(
             self.module,
-            build_optimizers(cfg, model, self.module.loss),
+            build_optimizers(cfg, model, self.module.loss, scaled=self.precision is torch.float16),
             build_schedule(cfg, len(loader)),
             loader,
             device=self.device,

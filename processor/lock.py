@@ -160,6 +160,8 @@ def _is_dead_here(other: dict[str, Any]) -> bool:
 
 
 def _exists(pid: int) -> bool:
+    if os.name == "nt":  # where a signal of 0 is a Ctrl-C
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from ..datasets.store import available_memory
@@ -229,7 +230,15 @@ def report_memory(trainer: Any, num_images: int, size: tuple[int, int]) -> None:
         *(memory.fixed / GB, memory.per_image / GB),
         _measured(module, at_once, size, precision) if device.type == "cuda" else "",
     )
-    _warn_if_short(memory, at_once, free_memory(device))
+    held = memory.weights + memory.average + num_bytes(_made_states(trainer.optimizers))
+    _warn_if_short(module.model.backbone, memory, at_once, free_memory(device) + held if free_memory(device) else 0)
+
+
+def _made_states(optimizers: Iterable[Optimizer]) -> Iterator[Tensor]:
+    """Yield the optimizers' tensors that are there already, as after --resume."""
+    for optimizer in optimizers:
+        for state in optimizer.state.values():
+            yield from (value for value in state.values() if isinstance(value, Tensor))
 
 
 def _measured(module: Any, num_images: int, size: tuple[int, int], precision: torch.dtype) -> str:
@@ -239,18 +248,24 @@ def _measured(module: Any, num_images: int, size: tuple[int, int], precision: to
         return "; measured: does not fit"
 
 
-def _warn_if_short(memory: StepMemory, at_once: int, free: int) -> None:
-    """Warn if the step does not fit into the `free` bytes beside what is there already (0 = unknown)."""
-    available = free + memory.weights + memory.average
-    if not free or memory.peak(at_once) <= available:
+def _warn_if_short(backbone: nn.Module, memory: StepMemory, at_once: int, available: int) -> None:
+    """Warn if the step does not fit into the `available` bytes, what it has already included (0 = unknown)."""
+    if not available or memory.peak(at_once) <= available:
         return
-    piece = memory.largest_piece(available)
-    remedy = (
-        f"set SOLVER.MICRO_BATCH {piece}, which gives the same gradients"
-        if piece
-        else "not even one image fits: set MODEL.CHECKPOINT_BLOCKS True or take a smaller MODEL.NAME"
-    )
     logger.warning(
-        "SOLVER.MICRO_BATCH: a step of %d images at once takes about %.1f GB, %.1f GB are there; %s",
-        *(at_once, memory.peak(at_once) / GB, available / GB, remedy),
+        "SOLVER.MICRO_BATCH: a step of %d images at once takes about %.2g GB, %.2g GB are there; %s",
+        *(at_once, memory.peak(at_once) / GB, available / GB, _remedy(backbone, memory.largest_piece(available))),
     )
+
+
+def _remedy(backbone: nn.Module, piece: int) -> str:
+    if piece:
+        exact = (
+            ""
+            if any(isinstance(module, _BatchNorm) for module in backbone.modules())
+            else ", which gives the same gradients"
+        )
+        return f"set SOLVER.MICRO_BATCH {piece}{exact}"
+    if recomputed_blocks(backbone):
+        return "not even one image fits: take a smaller MODEL.NAME or INPUT.SIZE_TRAIN"
+    return "not even one image fits: set MODEL.CHECKPOINT_BLOCKS True or take a smaller MODEL.NAME"

@@ -69,12 +69,20 @@ def profile(cfg: CfgNode, steps: int, warmup: int = 5) -> StepProfile:
         raise ValueError(f"--profile: {steps} steps cannot be measured; give 1 or more, e.g. --profile 20")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("--profile: measures one process; start it with python, not with torchrun")
-    trainer = Learner(cfg).trainer
+    learner = Learner(cfg)
+    learner.compile()
+    trainer, epoch = (
+        learner.trainer,
+        cfg.SOLVER.MAX_EPOCHS,
+    )  # the last one, in which nothing waits to be thawed or averaged
+    trainer.schedule.apply(trainer.optimizers, epoch, 0)
     trainer.module.train()
+    if trainer.average is not None:
+        trainer.average.start_epoch(epoch)
     batches = _endless(trainer)
-    _train(trainer, batches, warmup)
+    _train(trainer, batches, warmup, epoch)
     start = time.perf_counter()
-    images = _train(trainer, batches, steps)
+    images = _train(trainer, batches, steps, epoch)
     speed = images / (time.perf_counter() - start)
     clock = Clock(trainer.device)
     with_clock(trainer, clock)
@@ -82,7 +90,7 @@ def profile(cfg: CfgNode, steps: int, warmup: int = 5) -> StepProfile:
         clock.lap("rest")
         batch = next(batches)
         clock.lap("data")
-        _iterate(trainer, batch, iteration)
+        _iterate(trainer, batch, epoch, iteration)
     clock.lap("rest")
     seconds = {name: clock.seconds[name] / steps for name in PHASES}
     peak = torch.cuda.max_memory_allocated(trainer.device) if trainer.device.type == "cuda" else None
@@ -98,20 +106,20 @@ def _endless(trainer: Trainer) -> Iterator[Any]:
         yield from trainer.loader
 
 
-def _train(trainer: Trainer, batches: Iterator[Any], steps: int) -> int:
+def _train(trainer: Trainer, batches: Iterator[Any], steps: int, epoch: int) -> int:
     """Train some steps; return the number of images once the device is done with them."""
     images = 0
     for iteration in range(steps):
         batch = next(batches)
         images += len(batch.labels)
-        _iterate(trainer, batch, iteration)
+        _iterate(trainer, batch, epoch, iteration)
     wait_for(trainer.device)
     return images
 
 
-def _iterate(trainer: Trainer, batch: Any, iteration: int) -> None:
+def _iterate(trainer: Trainer, batch: Any, epoch: int, iteration: int) -> None:
     """One iteration as `Trainer.train_epoch` does it, with a step for each group of batches."""
-    trainer.schedule.apply(trainer.optimizers, 1, iteration % len(trainer.loader))
+    trainer.schedule.apply(trainer.optimizers, epoch, iteration % len(trainer.loader))
     do_step = (iteration + 1) % trainer.accumulate == 0
     terms, stats = trainer.step(batch, do_step, trainer.accumulate)
     trainer.progress.means.add({**terms, **stats})

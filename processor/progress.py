@@ -23,6 +23,10 @@ class RunningMeans:
             self._sums[name] = self._sums[name] + number if name in self._sums else number
             self._counts[name] += 1
 
+    def sums(self) -> list[Tensor]:
+        """Return the sums, where they are."""
+        return list(self._sums.values())
+
     def read(self) -> dict[str, float]:
         """Return the mean per name."""
         return {name: float(total) / self._counts[name] for name, total in self._sums.items()}
@@ -43,7 +47,7 @@ class Counts:
     Args:
         epoch: counted from 1; 0 = none was begun.
         batches: of this epoch, done.
-        images: in those batches, on this process.
+        images: in those batches, of all processes.
         seconds: spent on them.
         skipped: batches of this epoch whose loss was not a number.
         skipped_before: the same, in earlier epochs of the run.

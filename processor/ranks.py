@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed as dist
 
+from .signals import Stopped
+
 T = TypeVar("T")
 
 
@@ -148,6 +150,8 @@ class Alarm:
         watch.start()
         try:
             yield
+        except Stopped:  # all processes stop together
+            raise
         except BaseException as error:
             if not lost_connection(error):
                 self._ring(f"{type(error).__name__}: {error}")

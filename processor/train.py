@@ -116,7 +116,9 @@ class Run(Learner):
         _warn_of_changes(parse_config(state["config"]), self.cfg)
         self._check_people(state)
         self.trainer.load_state_dict(state["trainer"])
-        self.first_epoch, self.best, self._row = state["epoch"] + 1, state["best"], state.get("row")
+        self.first_epoch, self._row = state["epoch"] + 1, state.get("row")
+        if self.ranks.from_first(self.folder.best.exists):  # else the best so far lies in another run's folder
+            self.best = state["best"]
         progress, inside = self.trainer.progress, ""
         if progress.epoch == self.first_epoch:
             self.trainer.check_place()
@@ -150,6 +152,7 @@ class Run(Learner):
         self._announce()
         if not self.cfg.SOLVER.FSDP:  # which has but a share of everything on each device
             report_memory(self.trainer, self.cfg.SOLVER.IMS_PER_BATCH // self.ranks.size, self.cfg.INPUT.SIZE_TRAIN)
+        self.compile()
         with self.signals:
             result = self._finish_epoch()
             result = self._train_epochs() or result
@@ -220,6 +223,7 @@ class Run(Learner):
             raise self._stopped()
 
     def _stopped(self) -> Stopped:
+        self.ranks.wait()  # where one process is gone torchrun stops the others, and the first may still be saving
         stop, progress = self.signals.stop(), self.trainer.progress
         logger.warning(
             "stopped by %s in epoch %d, after %d of %d iterations; saved in %s, go on with the same command and --resume",

@@ -199,17 +199,18 @@ class Trainer:
         return "this batch begins with " + ", ".join(self.paths[i] for i in batch.index.tolist()[:number])
 
     def _check_finite(self, terms: dict[str, Tensor], batch: Any, epoch: int, iteration: int) -> None:
-        if torch.isfinite(torch.stack(list(terms.values()))).all():
+        if are_finite([*terms.values(), *self.progress.means.sums()]):
             return
         seen = "at" if self.device.type == "cpu" else f"within the {self.log_period} iterations before"
         raise NonFiniteLoss(
-            f"the loss is not a number {seen} epoch {epoch}, iteration {iteration + 1}: {_describe(terms)}; "
+            f"the loss is not a number {seen} epoch {epoch}, iteration {iteration + 1}, whose terms are {_describe(terms)}; "
             f"{self._files(batch, 8)}. {REMEDY}"
         )
 
     def check_weights(self) -> None:
-        """Raise NonFiniteLoss if a weight is not a number: such a state must never replace a good checkpoint."""
-        if not are_finite(list(self.module.parameters())):
+        """Raise NonFiniteLoss if a weight or a norm's statistic is not a number: such a state must not replace a good checkpoint."""
+        statistics = [buffer for buffer in self.module.buffers() if buffer.is_floating_point()]
+        if not are_finite([*self.module.parameters(), *statistics]):
             where = f"epoch {self.progress.epoch}, iteration {self.progress.batches}"
             raise NonFiniteLoss(f"the weights are not numbers any more after {where}; nothing was saved. {REMEDY}")
 

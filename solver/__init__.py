@@ -43,11 +43,13 @@ SCHEDULES: dict[str, Callable[[CfgNode], Callable[[float], float]]] = {
 }
 
 
-def build_optimizers(cfg: CfgNode, model: nn.Module, loss: nn.Module) -> list[Optimizer]:
+def build_optimizers(cfg: CfgNode, model: nn.Module, loss: nn.Module, scaled: bool = False) -> list[Optimizer]:
     """Return [main], or [main, centres] if the loss has centres (parameters called `center.*`).
 
     The centres have their own SGD with a constant rate: its groups have no `lr_factor`, so that `Schedule.apply` passes them by.
 
+    Args:
+        scaled: a gradient scaler may leave steps out (float16).
     Raises:
         ValueError: SOLVER.OPTIMIZER_NAME is unknown.
     """
@@ -56,7 +58,12 @@ def build_optimizers(cfg: CfgNode, model: nn.Module, loss: nn.Module) -> list[Op
     centers = [of_loss.pop(name) for name in list(of_loss) if name.startswith("center.")]
     named = [*model.named_parameters(), *of_loss.items()]
     rules = group_rules(cfg, layer_scales(model, cfg.SOLVER.LAYER_DECAY))
-    optimizers = [make(cfg, group_parameters(named, rules), fused_or_none(p for _, p in named))]
+    fused = fused_or_none(p for _, p in named)
+    if scaled and cfg.SOLVER.OPTIMIZER_NAME == "SGD":
+        fused = (
+            None  # torch's fused SGD takes unwritten memory for its momentum once the scaler left its first step out
+        )
+    optimizers = [make(cfg, group_parameters(named, rules), fused)]
     if centers:
         optimizers.append(torch.optim.SGD(centers, lr=cfg.SOLVER.CENTER_LR))
     return optimizers

@@ -101,7 +101,19 @@ WRONG = {
     "text for a number": (["SOLVER.BASE_LR", "fast"], "SOLVER.BASE_LR: expected float, got str 'fast'"),
     "number for a switch": (["MODEL.JPM", "1"], "MODEL.JPM: expected bool, got int 1"),
     "fraction for a count": (["SOLVER.MAX_EPOCHS", "1.5"], "SOLVER.MAX_EPOCHS: expected int, got float 1.5"),
-    "unknown choice": (["LOSS.METRIC", "tripplet"], "LOSS.METRIC: unknown value 'tripplet'; choose from triplet, circle, none"),
+    "frozen parts": (["SOLVER.HEAD_EPOCHS", "2", "SOLVER.FSDP", "True"], "SOLVER.HEAD_EPOCHS: 2 epochs .* SOLVER.FSDP"),
+    "a head with nothing to learn": (
+        ["SOLVER.HEAD_EPOCHS", "2", "LOSS.ID", "none"],
+        "SOLVER.HEAD_EPOCHS: .* set it to 0",
+    ),
+    "one image": (
+        ["SOLVER.IMS_PER_BATCH", "1", "DATALOADER.SAMPLER", "shuffle", "LOSS.METRIC", "none"],
+        "SOLVER.IMS_PER_BATCH: .* at least 2 images, got 1",
+    ),
+    "unknown choice": (
+        ["LOSS.METRIC", "tripplet"],
+        "LOSS.METRIC: unknown value 'tripplet'; choose from triplet, circle, none",
+    ),
     "probability above 1": (["INPUT.RE_PROB", "50"], "INPUT.RE_PROB: 50.* too large; it must be at most 1"),
     "negative rate": (["SOLVER.BASE_LR", "-0.1"], "SOLVER.BASE_LR: -0.1 is too small; it must be at least 0"),
     "one number for a size": (["INPUT.SIZE_TRAIN", "256"], r"INPUT.SIZE_TRAIN: expected 2 values, got 1"),

@@ -25,13 +25,14 @@ from vitreid.processor import NonFiniteLoss, Stopped, profile, train
 from vitreid.processor import lock as lock_module
 from vitreid.processor.checkpoint import load_last, random_state, restore_random_state, rotated
 from vitreid.processor.compiled import compile_backbone
+from vitreid.processor.learner import Learner
 from vitreid.processor.lock import FolderLock
 from vitreid.processor.run_folder import RunFolder
 from vitreid.processor.signals import StopSignals
 from vitreid.processor.trainer import Trainer
 from vitreid.tools import train as train_tool
 
-KILLS = int(os.environ.get("VITREID_KILLS", "3"))
+KILLS = int(os.environ.get("VITREID_KILLS", "20"))
 HARD = ["MODEL.DROP_OUT", "0.1", "SOLVER.EMA", "0.9", "LOSS.CENTER_WEIGHT", "0.0005", "SOLVER.EVAL_PERIOD", "2"]
 SMALL = ["SOLVER.IMS_PER_BATCH", "8", "SOLVER.MAX_EPOCHS", "4"]  # 8 iterations per epoch
 WHEN = ["SOLVER.CHECKPOINT_STEPS", "1"]
@@ -288,6 +289,7 @@ def test_a_checkpoint_killed_in_the_middle_of_its_write(tiny, whole, tmp_path):
         def die(descriptor):
             writes.append(None)
             if len(writes) == 12:
+                os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
                 os.kill(os.getpid(), signal.SIGKILL)
             real(descriptor)
 
@@ -383,6 +385,22 @@ def test_a_kept_epoch_can_be_gone_on_from(tiny, whole, tmp_path):
     run([*words, *at(folder)], resume=str(folder / "last_epoch_002.pth"))
     assert_same_end(folder, whole(words))
     assert rotated(folder) == [], "KEEP_LAST 1 keeps none"
+
+
+def test_the_newest_checkpoints_are_kept_however_many_epochs_lie_between(tiny, tmp_path):
+    run([*words_of(tiny), "SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.KEEP_LAST", "2", *at(tmp_path / "run")])
+    assert [path.name for path in rotated(tmp_path / "run")] == ["last_epoch_004.pth", "last_epoch_002.pth"]
+
+
+def test_the_best_so_far_of_another_folder_does_not_keep_this_one_empty(tiny, tmp_path, monkeypatch):
+    """With validation people best.safetensors is written when it is better than the best, which may lie elsewhere."""
+    words = [*words_of(tiny), "DATASETS.VAL_IDS", "3"]
+    with cut_after(monkeypatch, 9), pytest.raises(Cut):
+        run([*words, *at(tmp_path / "first")])
+    state = torch.load(tmp_path / "first" / "last.pth", weights_only=True)
+    torch.save({**state, "best": 2.0}, tmp_path / "first" / "last.pth")  # nothing will be better
+    run([*words, *at(tmp_path / "second")], resume=str(tmp_path / "first" / "last.pth"))
+    assert (tmp_path / "second" / "best.safetensors").exists()
 
 
 # --- images ------------------------------------------------------------------------------------------------------------
@@ -534,6 +552,22 @@ def test_a_bad_batch_costs_its_group_of_batches_the_step(tiny, tmp_path, monkeyp
     with bad_losses(monkeypatch, {2}):
         run([*words, *at(tmp_path / "run")])
     assert load_last(tmp_path / "run" / "last.pth")["trainer"]["ema"]["updates"] == 3, "of four groups"
+
+
+def test_a_bad_loss_is_seen_at_the_next_look_and_never_saved(tiny):
+    """A GPU's values are looked at every LOG_PERIOD iterations only; the batch norm keeps what was not a number."""
+    cfg = load_config(None, words_of(tiny))
+    trainer = Learner(cfg).trainer
+    trainer.check_weights()
+    good = {"id": torch.tensor(1.0)}
+    trainer._check_finite(good, None, 1, 0)
+    trainer.progress.means.add({"loss": torch.tensor(torch.nan)})
+    trainer.paths = ()
+    with pytest.raises(NonFiniteLoss, match="iteration 8, whose terms are id 1"):
+        trainer._check_finite(good, None, 1, 7)
+    trainer.module.model.neck.running_mean[0] = torch.nan
+    with pytest.raises(NonFiniteLoss, match="nothing was saved"):
+        trainer.check_weights()
 
 
 def test_one_bad_batch_too_many_stops(tiny, tmp_path, monkeypatch):

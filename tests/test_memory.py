@@ -144,6 +144,25 @@ def test_no_image_fits_is_a_warning_with_another_remedy(caplog, monkeypatch):
     assert "not even one image fits: set MODEL.CHECKPOINT_BLOCKS True" in caplog.text
 
 
+def test_remedies_that_are_already_taken_or_not_exact_are_not_promised():
+    recomputing, convolving = build(), build(replace(VIT, stem="resconv"))
+    recomputing.model.backbone.checkpoint_blocks()
+    assert "CHECKPOINT_BLOCKS" not in memory._remedy(recomputing.model.backbone, 0)
+    assert memory._remedy(convolving.model.backbone, 8) == "set SOLVER.MICRO_BATCH 8"
+
+
+def test_optimizer_states_that_are_there_already_are_not_asked_for_again(caplog, monkeypatch):
+    """As after --resume, on a device that the run just filled."""
+    trainer = make_trainer(build(), WholeBatch())
+    for parameter in trainer.module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    trainer.update()
+    step = measure_step(trainer.module, trainer.optimizers, None, SIZE, torch.float32)
+    monkeypatch.setattr(memory, "free_memory", lambda device: step.peak(16) - step.held())
+    report_memory(trainer, 16, SIZE)
+    assert not [r for r in caplog.records if r.levelno == logging.WARNING]
+
+
 def test_unknown_memory_is_no_warning(caplog, monkeypatch):
     monkeypatch.setattr(memory, "available_memory", lambda: 0)
     report_memory(make_trainer(build(), WholeBatch()), 16, SIZE)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
-from vitreid.configs import make_config
+from vitreid.configs import load_config, make_config
 from vitreid.model import ModelSpec, ReidModel, build_model, set_fused_attention
 from vitreid.model.jigsaw import Jigsaw, patch_order
 from vitreid.model.last_block import can_stop_at_first
@@ -364,3 +364,11 @@ def test_blocks_of_another_make_are_left_as_they_are():
     net.blocks[0].attn.gate = nn.Linear(16, 16)
     assert not can_stop_at_first(net.blocks[0])
     assert not can_stop_at_first(nn.Identity())
+
+
+def test_side_information_is_not_lost_where_blocks_would_be_computed_again():
+    """A stage's hook that adds it is passed by, or runs twice: another model would be trained."""
+    words = ["MODEL.NAME", "convnext_atto", "MODEL.PRETRAIN_CHOICE", "none", "MODEL.CHECKPOINT_BLOCKS", "True"]
+    build_model(load_config(None, words), ("c1", "c2"))
+    with pytest.raises(ValueError, match="MODEL.CHECKPOINT_BLOCKS: .* cannot be computed again with side information"):
+        build_model(load_config(None, [*words, "MODEL.SIE_CAMERA", "True"]), ("c1", "c2"))

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from vitreid.datasets import CorruptImageError, Preprocess, shared
+from vitreid.datasets import store as store_module
 from vitreid.datasets.shared import Local, SharingError, find_local, share_array
 from vitreid.datasets.store import CachedImages, StreamedImages, decode_all, open_images
 
@@ -183,6 +184,29 @@ def test_processes_stream_together_if_the_images_do_not_fit(paths, caplog):
     stores = everywhere(lambda local: open_images(paths, Preprocess((20, 10)), "auto", 0.0, local=local), size=2)
     assert all(isinstance(store, StreamedImages) for store in stores)
     assert "7 images decoded as needed: 0 MB are more than DATALOADER.CACHE_SHARE 0" in caplog.text
+
+
+def test_copies_of_their_own_share_the_memory(paths, monkeypatch):
+    """Eight processes that each keep a part of the test images have one share of the memory together."""
+    monkeypatch.setattr(store_module, "available_memory", lambda: 7 * 3 * 20 * 10)
+    for processes, kind in (("1", CachedImages), ("8", StreamedImages)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+        assert isinstance(open_images(paths, Preprocess((20, 10)), "auto", 1.0), kind)
+
+
+def test_the_files_that_a_container_keeps_in_memory_are_not_in_use(tmp_path):
+    (tmp_path / "memory.stat").write_text("anon 10\ninactive_file 4096\nactive_file 7\n")
+    assert store_module._reclaimable(tmp_path / "memory.stat") == 4096
+
+
+def test_processes_of_a_job_find_each_other_whoever_started_them(monkeypatch):
+    for name, value in {"LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": "job"}.items():
+        monkeypatch.setenv(name, value)
+    jobs = set()
+    for parent in (1, 2):  # a shell for each
+        monkeypatch.setattr(os, "getppid", lambda parent=parent: parent)
+        jobs.add(find_local().job)
+    assert len(jobs) == 1
 
 
 def test_a_corrupt_file_is_named_by_the_process_that_met_it(paths):

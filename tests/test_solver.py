@@ -153,6 +153,24 @@ def test_one_group_per_rate_and_decay_not_one_per_tensor():
     assert len(main.param_groups) == 2
 
 
+@pytest.mark.parametrize("name", ["SGD", "AdamW"])
+def test_a_first_step_left_out_by_the_scaler_leaves_no_trace(name):
+    """fp16 begins with a scale that overflows."""
+    (optimizer, _) = build_optimizers(make_cfg(OPTIMIZER_NAME=name, BASE_LR=0.1), Model(), Loss(), scaled=True)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    before = [p.detach().clone() for p in parameters]
+    scaler = torch.amp.GradScaler("cpu")
+    scaler.scale(torch.zeros(()))  # makes it ready
+    for gradient in (torch.inf, 0.0):  # an overflow, then a step that asks for no change but weight decay
+        for parameter in parameters:
+            parameter.grad = torch.full_like(parameter, gradient)
+        scaler.step(optimizer)
+        scaler.update()
+    assert all(
+        (p - old).abs().max() <= 0.01 * old.abs().max() + 1e-6 for p, old in zip(parameters, before, strict=True)
+    )
+
+
 def test_centers_have_their_own_constant_rate():
     cfg, loss = make_cfg(CENTER_LR=0.5), Loss()
     main, centers = build_optimizers(cfg, Model(), loss)
