@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from vitreid.benchmarks.command import command
 from vitreid.benchmarks.hardware import describe_hardware
 from vitreid.benchmarks.loading import OURS, TASKS, Job, Outcome
 from vitreid.datasets.synthetic import Plan, generate
@@ -110,15 +111,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; return the exit status: 0, 2 for a mistake in the arguments, 130 for Ctrl-C."""
-    args = get_parser().parse_args(argv)
-    try:
-        run(args)
-    except KeyboardInterrupt:
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command(get_parser(), run, argv)
 
 
 def run(args: argparse.Namespace, measure: Measure | None = None, options: tuple[str, ...] = ()) -> dict[str, object]:
@@ -159,8 +152,6 @@ def check_arguments(args: argparse.Namespace) -> None:
             raise ValueError(f"--{name}: {least} or more, got {value}")
     if args.data and not (args.data / "market1501").is_dir():
         raise ValueError(f"--data: {args.data} holds no market1501; give the folder that does, or leave it out")
-    if args.json and (args.json.is_dir() or not args.json.absolute().parent.is_dir()):
-        raise ValueError(f"--json: {args.json} is a folder, or lies in none; give a file in an existing folder")
     for name, marker in PEERS.items():
         folder = getattr(args, name)
         if folder and not (folder / marker).is_file():

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from vitreid.benchmarks.cases import CASES, K1, K2, LAM, QUICK_CASES, Case, quick
 from vitreid.benchmarks.checkouts import Checkout, compile_ranks
+from vitreid.benchmarks.command import command
 from vitreid.benchmarks.contestants import CONTESTANTS, FLOOR, OURS, PEERS
 from vitreid.benchmarks.features import DIM
 from vitreid.benchmarks.hardware import describe_hardware
@@ -57,15 +58,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; return the exit status: 0, 2 for a mistake in the arguments, 130 for Ctrl-C."""
-    args = get_parser().parse_args(argv)
-    try:
-        run(args)
-    except KeyboardInterrupt:
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command(get_parser(), run, argv)
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:
@@ -99,8 +92,6 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise ValueError("--device: cuda, but torch finds no GPU here; choose cpu")
     if args.data and not args.data.is_dir():
         raise ValueError(f"--data: no folder {args.data}; give the folder that holds market1501, or leave it out")
-    if args.json and (args.json.is_dir() or not args.json.absolute().parent.is_dir()):
-        raise ValueError(f"--json: {args.json} is a folder, or lies in none; give a file in an existing folder")
     known = sorted({name for group in CONTESTANTS.values() for name in group})
     if unknown := sorted(set(names_of(args.contestants) or ()) - set(known)):
         raise ValueError(f"--contestants: unknown name {unknown[0]!r}; choose from {','.join(known)}")

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
+from vitreid.benchmarks.command import command
 from vitreid.benchmarks.hardware import describe_hardware
 from vitreid.benchmarks.steps import Job, Measurement
 from vitreid.model.files import write_text_atomically
@@ -150,15 +151,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; return the exit status: 0, 2 for a mistake in the arguments, 130 for Ctrl-C."""
-    args = get_parser().parse_args(argv)
-    try:
-        run(args)
-    except KeyboardInterrupt:
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command(get_parser(), run, argv)
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:
@@ -193,8 +186,6 @@ def choose(args: argparse.Namespace) -> dict[str, Case]:
         raise ValueError(f"--rounds, --steps: 1 or more, got {args.rounds} and {args.steps}")
     if args.transreid and not (args.transreid / MARKER).is_file():
         raise ValueError(f"--transreid: {args.transreid} holds no {MARKER}; give the root folder of its checkout")
-    if args.json and (args.json.is_dir() or not args.json.absolute().parent.is_dir()):
-        raise ValueError(f"--json: {args.json} is a folder, or lies in none; give a file in an existing folder")
     cases = cuda_cases(args.steps) if args.device == "cuda" else cpu_cases(args.steps)
     names = args.cases.split(",") if args.cases else list(cases)
     if unknown := [name for name in names if name not in cases]:

@@ -36,6 +36,7 @@ def test_recipes_learn_for_the_time_and_are_judged_on_people_held_out(tiny, tmp_
         ([], "--data: give the folder"),
         (["--quick", "--recipe", "market/vit_base.yml SOLVER.BASE_LRR 1"], "SOLVER.BASE_LRR: unknown config key"),
         (["--quick", "--recipe", "nowhere.yml"], "nowhere.yml"),
+        (["--quick", "--json", "nowhere/figures.json"], "--json: nowhere/figures.json"),
     ],
 )
 def test_mistakes_show_before_anything_is_trained(words, message, capsys):
