@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from vitreid.benchmarks.command import command
 from vitreid.benchmarks.hardware import describe_hardware, status_bytes
 from vitreid.gallery import Gallery, GalleryInfo
 from vitreid.gallery.ann import import_faiss
@@ -62,18 +63,14 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; return the exit status: 0, 2 for a mistake in the arguments, 130 for Ctrl-C."""
-    args = get_parser().parse_args(argv)
-    try:
-        if args.resident:
-            print(json.dumps(measure_resident(args.resident, args.seed)))
-        else:
-            run(args)
-    except KeyboardInterrupt:
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command(get_parser(), _act, argv)
+
+
+def _act(args: argparse.Namespace) -> None:
+    if args.resident:
+        print(json.dumps(measure_resident(args.resident, args.seed)))
+    else:
+        run(args)
 
 
 def run(args: argparse.Namespace, plan: Plan | None = None) -> Report:

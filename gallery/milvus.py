@@ -41,7 +41,7 @@ SPARE = 8  # results asked for beyond those wanted: float32 may swap near-equal 
 
 
 class MilvusGallery:
-    """Embeddings and records in two collections of a Milvus: the rows, and one row that says what they are.
+    """Embeddings and records in two collections of a Milvus: the rows, and one row that says which they are, and what.
 
     A filter or a search gives what the folder gallery gives: exactly, with the index "FLAT"; within its recall with another.
     Adding is not one step as in a folder: after a crash some of the rows may be there. There is no lock: let one program
@@ -55,7 +55,7 @@ class MilvusGallery:
             raise FileNotFoundError(
                 f"{path}: there is no gallery called {self.name!r}; make one with MilvusGallery.create"
             )
-        self.about = json.loads(self.client.get(self._about_name, ids=[0])[0]["text"])
+        self.about = _about_of(self.client, self._about_name)
         self.info = GalleryInfo.from_dict(self.about["info"])
         if embedder is not None:
             check_fingerprint(self.info.model, embedder.fingerprint, f"the embedder of {path}")  # type: ignore[attr-defined]
@@ -72,26 +72,47 @@ class MilvusGallery:
             FileExistsError: a gallery is there and is not to be replaced.
             ValueError: the index is unknown, or the embeddings are projected ones.
         """
+        return cls.build(path, info, lambda _: None, overwrite, index)
+
+    @classmethod
+    def build(
+        cls,
+        path: str,
+        info: GalleryInfo,
+        fill: Callable[[MilvusGallery], object],
+        overwrite: bool = False,
+        index: str = "FLAT",
+    ) -> MilvusGallery:
+        """Make a gallery and fill it; it takes its place, and an earlier gallery goes, once `fill` has returned.
+
+        Objects that have the earlier one open see the new one after `refresh`.
+
+        Args:
+            fill: adds the rows to the empty gallery that it is given.
+            path, info, overwrite, index: as for `create`, with the same errors.
+        """
         if index not in INDEXES:
             raise ValueError(f"index: unknown index {index!r}; choose from {', '.join(INDEXES)}")
         if info.projection is not None:
             raise ValueError("Milvus galleries keep no projection; import the gallery from before fit_pca")
         client, name = connect(path, create=True)
-        for collection in (name, f"{name}_about"):
-            if client.has_collection(collection):
-                if not overwrite:
-                    raise FileExistsError(f"{path} holds a gallery called {name!r}; give overwrite=True to replace it")
-                client.drop_collection(collection)
-        stored = replace(info, dtype="float32", scale=None)
-        _make_rows(client, name, stored, index)
-        about = {
-            "info": stored.to_dict(),
-            "index": index,
-            "next_id": 0,
-            "root": os.getcwd(),
-            "schema": _pack(table.CORE),
-        }
-        _make_about(client, f"{name}_about", about)
+        live = _live_rows(client, name)
+        if live and not overwrite:
+            raise FileExistsError(f"{path} holds a gallery called {name!r}; give overwrite=True to replace it")
+        rows, draft = f"{name}_rows" if live == name else name, f"{name}_draft"
+        _clear(client, path, name, rows)
+        try:
+            _make_empty(client, rows, f"{draft}_about", replace(info, dtype="float32", scale=None), index)
+            made = cls(f"{path.partition('#')[0]}#{draft}")
+            fill(made)
+        except BaseException:
+            _drop(client, rows, f"{draft}_about")
+            raise
+        if client.has_collection(f"{name}_about"):
+            client.upsert(f"{name}_about", [_about_row(made.about)])  # from here on the new rows are the gallery
+        else:
+            _make_about(client, f"{name}_about", made.about)
+        _drop(client, f"{draft}_about", *([live] if live else []))
         return cls(path)
 
     @classmethod
@@ -102,6 +123,10 @@ class MilvusGallery:
     @property
     def _about_name(self) -> str:
         return f"{self.name}_about"
+
+    @property
+    def _rows_name(self) -> str:
+        return self.about.get("rows", self.name)
 
     @property
     def schema(self) -> pa.Schema:
@@ -115,7 +140,7 @@ class MilvusGallery:
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return int(self.client.query(self.name, filter="", output_fields=["count(*)"])[0]["count(*)"])
+        return int(self.client.query(self._rows_name, filter="", output_fields=["count(*)"])[0]["count(*)"])
 
     @property
     def ids(self) -> np.ndarray:
@@ -144,7 +169,7 @@ class MilvusGallery:
 
     def batches(self, fields: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
         """Yield all rows, some at a time, as dictionaries of some fields ("*" = all, with the `vector`)."""
-        rows = self.client.query_iterator(self.name, filter="", batch_size=BATCH, output_fields=list(fields))
+        rows = self.client.query_iterator(self._rows_name, filter="", batch_size=BATCH, output_fields=list(fields))
         while batch := rows.next():
             yield [dict(row) for row in batch]
         rows.close()
@@ -172,7 +197,11 @@ class MilvusGallery:
 
     def vectors(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return the float32 embeddings (n, D) at some positions."""
-        rows = self._get(self.ids[np.asarray(positions, np.int64)], ["vector"])
+        return self.vectors_of(self.ids[np.asarray(positions, np.int64)])
+
+    def vectors_of(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return the float32 embeddings (n, D) of the rows with these ids; raise KeyError if one is not there."""
+        rows = self._get(ids, ["vector"])
         return np.array([row["vector"] for row in rows], np.float32).reshape(-1, self.info.dimension)
 
     def image_path(self, path: str) -> Path:
@@ -197,7 +226,7 @@ class MilvusGallery:
     def _check_free(self, ids: np.ndarray) -> None:
         for start in range(0, len(ids), BATCH):
             some = ids[start : start + BATCH].tolist()
-            if taken := sorted(row["id"] for row in self.client.get(self.name, ids=some, output_fields=["id"])):
+            if taken := sorted(row["id"] for row in self.client.get(self._rows_name, ids=some, output_fields=["id"])):
                 raise ValueError(
                     f"{self.path} has a row {taken[0]} already, which was to be given to a new row: another program is "
                     "writing; let one write at a time, and add these rows again when it is done"
@@ -215,14 +244,14 @@ class MilvusGallery:
             rows = [_present(row) for row in records.slice(start, BATCH).to_pylist()]
             for row, vector in zip(rows, vectors[start : start + BATCH].tolist(), strict=True):
                 row["vector"] = vector
-            self.client.insert(self.name, rows)
+            self.client.insert(self._rows_name, rows)
 
     def remove(self, ids: Sequence[int] | np.ndarray) -> int:
         """Remove rows by id. Return how many; raise KeyError, removing nothing, if one is not there."""
         gone = np.unique(np.asarray(ids, np.int64)).tolist()
         self._get(gone, ["id"])
         for start in range(0, len(gone), BATCH):
-            self.client.delete(self.name, ids=gone[start : start + BATCH])
+            self.client.delete(self._rows_name, ids=gone[start : start + BATCH])
         return len(gone)
 
     def update(self, ids: Sequence[int] | np.ndarray, values: Mapping[str, Any]) -> int:
@@ -237,7 +266,7 @@ class MilvusGallery:
         self._save(schema=_pack(changed.schema))
         new = [{**_present(row), "vector": old["vector"]} for row, old in zip(changed.to_pylist(), rows, strict=True)]
         for start in range(0, len(new), BATCH):
-            self.client.upsert(self.name, new[start : start + BATCH])
+            self.client.upsert(self._rows_name, new[start : start + BATCH])
         return len(rows)
 
     def set_info(self, **values: Any) -> None:
@@ -250,7 +279,7 @@ class MilvusGallery:
 
     def refresh(self) -> None:
         """Read again what other programs may have written."""
-        self.about = json.loads(self.client.get(self._about_name, ids=[0])[0]["text"])
+        self.about = _about_of(self.client, self._about_name)
         self.info = GalleryInfo.from_dict(self.about["info"])
 
     def search(
@@ -308,7 +337,7 @@ class MilvusGallery:
         for start in range(0, len(queries), QUERIES):
             some = queries[start : start + QUERIES]
             found = self.client.search(
-                self.name,
+                self._rows_name,
                 some.tolist(),
                 filter=expression,
                 limit=asked,
@@ -332,7 +361,7 @@ class MilvusGallery:
         wanted = np.asarray(ids, np.int64).reshape(-1).tolist()
         found: dict[int, dict[str, Any]] = {}
         for start in range(0, len(wanted), BATCH):
-            part = self.client.get(self.name, ids=wanted[start : start + BATCH], output_fields=fields)
+            part = self.client.get(self._rows_name, ids=wanted[start : start + BATCH], output_fields=fields)
             found |= {row["id"]: dict(row) for row in part}
         if missing := [number for number in wanted if number not in found]:
             raise KeyError(f"id {missing[0]} is not in {self.path} (or was removed)")
@@ -345,14 +374,16 @@ class MilvusGallery:
 
 def from_folder(source: Gallery, path: str, overwrite: bool = False, index: str = "FLAT") -> MilvusGallery:
     """Copy the live rows of a gallery, with their ids, to a new Milvus gallery; float16 and int8 become float32."""
-    check_types(source.records.schema)
-    target = MilvusGallery.create(path, source.info, overwrite, index)
-    target._save(root=str(source.path), next_id=source.state.next_id)
-    positions = np.flatnonzero(source.is_live)
-    for start in range(0, len(positions), BATCH):
-        some = positions[start : start + BATCH]
-        target.insert(source.records.take(some), source.vectors(some))
-    return target
+    check_types(source.schema)
+
+    def fill(target: MilvusGallery) -> None:
+        target._save(root=str(source.path), next_id=source.state.next_id)
+        positions = np.flatnonzero(source.is_live)
+        for start in range(0, len(positions), BATCH):
+            some = positions[start : start + BATCH]
+            target.insert(source.records.take(some), source.vectors(some))
+
+    return MilvusGallery.build(path, source.info, fill, overwrite, index)
 
 
 def to_folder(source: MilvusGallery, path: str | Path, overwrite: bool = False) -> Gallery:
@@ -452,6 +483,47 @@ def _present(row: dict[str, Any]) -> dict[str, Any]:
 
 def _is_nothing(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and not math.isfinite(value))
+
+
+def _live_rows(client: Any, name: str) -> str | None:
+    """Return the collection of the gallery's rows, None if nothing of that name is there."""
+    if client.has_collection(f"{name}_about"):
+        return _about_of(client, f"{name}_about").get("rows", name)
+    return name if client.has_collection(name) else None
+
+
+def _about_of(client: Any, collection: str) -> dict[str, Any]:
+    return json.loads(client.get(collection, ids=[0])[0]["text"])
+
+
+def _clear(client: Any, path: str, name: str, rows: str) -> None:
+    """Drop what a killed `build` of the gallery has left where this one puts its rows, and what it says about them.
+
+    Raises:
+        FileExistsError: another gallery has a name that is needed meanwhile.
+    """
+    draft = f"{name}_draft"
+    taken = [rows] if rows != name and client.has_collection(f"{rows}_about") else []
+    if client.has_collection(f"{draft}_about"):
+        taken += [draft] if _about_of(client, f"{draft}_about").get("rows") not in (name, f"{name}_rows") else []
+    if taken:
+        raise FileExistsError(
+            f"{path}: the name {taken[0]!r} is needed meanwhile, but a gallery has it; choose another #NAME"
+        )
+    _drop(client, rows, f"{draft}_about")
+
+
+def _drop(client: Any, *collections: str) -> None:
+    for collection in collections:
+        if client.has_collection(collection):
+            client.drop_collection(collection)
+
+
+def _make_empty(client: Any, rows: str, about_name: str, info: GalleryInfo, index: str) -> None:
+    """Make both collections of a gallery."""
+    _make_rows(client, rows, info, index)
+    about = {"info": info.to_dict(), "index": index, "next_id": 0, "root": os.getcwd(), "schema": _pack(table.CORE)}
+    _make_about(client, about_name, about | {"rows": rows})
 
 
 def _make_rows(client: Any, name: str, info: GalleryInfo, index: str) -> None:

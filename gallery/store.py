@@ -206,6 +206,14 @@ class Gallery:
         """Return the float32 embeddings (n, D) at some positions."""
         return self.info.decode(self.embeddings[np.asarray(positions, np.int64)])
 
+    def rows_of(self, ids: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
+        """Return the records with these ids, each as a dictionary; errors as for `positions`."""
+        return self.rows_at(self.positions(ids))
+
+    def vectors_of(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return the float32 embeddings (n, D) of the rows with these ids; errors as for `positions`."""
+        return self.vectors(self.positions(ids))
+
     def image_path(self, path: str) -> Path:
         """Return where the image of a record is."""
         return self.path / path

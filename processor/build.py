@@ -24,8 +24,9 @@ def place(model: ReidModel, device: torch.device, precision: torch.dtype) -> Rei
     Channels-last convolutions are 1.1 to 1.2 times as fast in a ResNet-50 on a CPU, and what a GPU's matrix units work on.
     """
     set_fused_attention(model, fused=prefers_fused_attention(device, precision))
-    convolves = isinstance(model.backbone, PlainBackbone)
-    return model.to(device, memory_format=torch.channels_last if convolves else torch.preserve_format)
+    if isinstance(model.backbone, PlainBackbone):
+        model.to(memory_format=torch.channels_last)
+    return model.to(device)
 
 
 def prefers_fused_attention(device: torch.device, precision: torch.dtype) -> bool:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -350,6 +351,47 @@ def test_several_processes_make_the_same_bytes_as_one(weights, folder, whole, tm
 
     job().run(Ranks(0, 2, others))
     assert shares == [True, True] and same_files(tmp_path / "G", whole.path)
+
+
+RANK = """
+import sys
+from importlib import import_module
+from vitreid.tools.export import main
+import_module("vitreid.processor.export").PART_ROWS = 8
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def export_on_two_processes(weights, folder, output):
+    """Do what torchrun does, without its seconds of overhead; return the exit status of both, and what they said."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    words = ["--weights", weights, "--input", str(folder), "--output", str(output), "--batch-size", "4"]
+    words += ["--device", "cpu", "--precision", "fp32"]
+    own = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANK, *words],
+            env={**os.environ, **own, **place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=300)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [process.returncode for process in processes], said
+
+
+def test_two_real_processes_make_the_same_bytes_as_one(weights, folder, whole, tmp_path):
+    status, said = export_on_two_processes(weights, folder, tmp_path / "G")
+    assert status == [0, 0], "\n".join(said)[-4000:]
+    assert same_files(tmp_path / "G", whole.path) and not (tmp_path / "G.partial").exists()
 
 
 def test_another_export_is_not_mixed_in(weights, folder, tmp_path, monkeypatch):

@@ -174,3 +174,60 @@ def test_a_folder_goes_once_its_replacement_is_complete(small, tmp_path, monkeyp
     assert len(Gallery.open(tmp_path / "g")) == 2
     back = to_folder(small, tmp_path / "g", overwrite=True)
     assert back.records["path"].to_pylist() == ["0.png", "1.png"] and back.path == tmp_path / "g"
+
+
+def test_rows_are_looked_up_by_their_key_not_by_listing_all(small, monkeypatch):
+    monkeypatch.setattr(MilvusGallery, "batches", None)
+    assert [row["path"] for row in small.rows_of([1, 0])] == ["1.png", "0.png"]
+    assert small.vectors_of([1]).tolist() == [[0, 1, 0]]
+    found = small.search(small.vectors_of([0]), 1, ["id!=0"])[0]
+    assert found.ids.tolist() == [1] and found.rows[0]["path"] == "1.png"
+    with pytest.raises(KeyError, match="id 2"):
+        small.vectors_of([2])
+
+
+def test_a_milvus_gallery_goes_once_its_replacement_is_complete(small, tmp_path, monkeypatch):
+    """Whatever happens while the new rows are written, the old ones are there; then, in one step, the new ones."""
+    folder = Gallery.open(tmp_path / "g")
+    folder.add(np.eye(3, dtype=np.float32)[2:], [{"path": "late.png"}], MODEL)
+    seen = []
+
+    def insert(target, records, vectors):
+        seen.append(MilvusGallery.open(small.path).ids.tolist())
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr(MilvusGallery, "insert", insert)
+        from_folder(folder, small.path, overwrite=True)
+    assert seen == [[0, 1]] and small.ids.tolist() == [0, 1]
+    for _ in range(2):  # there and back between the two names of the rows
+        again = from_folder(folder, small.path, overwrite=True)
+        assert again.ids.tolist() == [0, 1, 3] and len(again.client.list_collections()) == 2
+        small.refresh()
+        assert small.ids.tolist() == [0, 1, 3] and [row["path"] for row in small.rows_of([3])] == ["late.png"]
+
+
+@pytest.mark.parametrize("step", ["filling", "committed"])
+def test_a_killed_replacement_is_cleared_away_by_the_next(small, tmp_path, monkeypatch, step):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(milvus, "_drop", lambda *_: None)  # a killed process clears nothing away
+        if step == "filling":
+            patch.setattr(MilvusGallery, "insert", killed)
+            with pytest.raises(KeyboardInterrupt):
+                from_folder(Gallery.open(tmp_path / "g"), small.path, overwrite=True)
+        else:
+            from_folder(Gallery.open(tmp_path / "g"), small.path, overwrite=True)
+    assert MilvusGallery.open(small.path).ids.tolist() == [0, 1]
+    assert len(small.client.list_collections()) == 4
+    again = from_folder(Gallery.open(tmp_path / "g"), small.path, overwrite=True)
+    assert again.ids.tolist() == [0, 1] and len(small.client.list_collections()) == 2
+
+
+def test_galleries_beside_it_are_not_in_the_way_of_a_replacement(small, tmp_path):
+    beside = [MilvusGallery.create(f"{small.path}#gallery{end}", small.info) for end in ("_rows", "_draft", "2")]
+    with pytest.raises(FileExistsError, match="'gallery_rows' is needed meanwhile"):
+        from_folder(Gallery.open(tmp_path / "g"), small.path, overwrite=True)
+    assert small.ids.tolist() == [0, 1] and [len(other) for other in beside] == [0, 0, 0]

@@ -229,7 +229,7 @@ SEARCHING = """
 import sys
 from vitreid.gallery import Gallery
 gallery = Gallery.open(sys.argv[1])
-found = gallery.search(gallery.vectors([0]), 3, ["camera!=c1", "time>=0"], exclude_same_camera="c2")[0]
+found = gallery.search(gallery.vectors([0]), 3, ["camera=c1", "time>=0"], exclude_same_camera="c2")[0]
 assert found.verdict == "match" and found.rows[0]["id"] == 0
 print(sorted({"torch", "scipy", "sklearn", "cv2"} & set(sys.modules)))
 """

@@ -82,11 +82,8 @@ class Service:
         Raises:
             Refused: 404, there is none.
         """
-        with self._open() as gallery:
-            if not hasattr(gallery, "rows_of"):
-                return gallery.rows_at(_place(gallery, id))[0]
-            with _known(id):  # by Milvus, which need not list all ids for it
-                return gallery.rows_of([id])[0]
+        with self._open() as gallery, _known(id):
+            return gallery.rows_of([id])[0]
 
     def image(self, id: int) -> ImageFile:
         """Return the image of a live row.
@@ -110,7 +107,8 @@ class Service:
         record = self.record(query.id) if query.id is not None else None
         with self._open() as gallery:
             if vector is None:
-                vector = gallery.vectors(_place(gallery, query.id))[0]
+                with _known(query.id):
+                    vector = gallery.vectors_of([query.id])[0]
             try:
                 where = _where(query, record)
                 result = gallery.search(vector[None], query.topk, where, rerank=query.rerank)[0]
@@ -143,11 +141,6 @@ class Service:
         colours = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_JET)
         mixed = cv2.addWeighted(image[..., ::-1], 0.55, colours, 0.45, 0)
         return ImageFile(cv2.imencode(".png", mixed)[1].tobytes(), "image/png")
-
-
-def _place(gallery: Any, id: int | None) -> np.ndarray:
-    with _known(id):
-        return gallery.positions([id])
 
 
 @contextmanager

@@ -101,6 +101,7 @@ def page(browser):
     page.set_default_timeout(30_000)
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("filechooser", lambda _: None)  # choosers are caught from now on; asked for later, the key may be quicker
     yield page
     page.close()
     assert not errors
