@@ -29,8 +29,9 @@ OPTIONS: dict[str, Option] = {
     "MODEL.STEM": Option(
         "patch",
         "patch embedding: patch = one convolution (ViT); conv = stride-2 convolutions down to the patch size, for "
-        "training from scratch [Xiao et al., NeurIPS 2021]; resconv = the same with residual blocks",
-        ("patch", "conv", "resconv"),
+        "training from scratch [Xiao et al., NeurIPS 2021]; resconv = the same with residual blocks; ics = TransReID-SSL's, "
+        "with IBN [Luo et al., 2021]",
+        ("patch", "conv", "resconv", "ics"),
     ),
     "MODEL.STRIDE_SIZE": Option(
         (16, 16),

@@ -49,13 +49,7 @@ SWITCH = {"on": True, "yes": True, "true": True, "off": False, "no": False, "fal
 BACKBONES: dict[str, Values] = {
     "vit_base_patch16_224_TransReID": {"MODEL.NAME": "vit_base_patch16_224.orig_in21k_ft_in1k"},
     "deit_base_patch16_224_TransReID": {"MODEL.NAME": "deit_base_patch16_224.fb_in1k"},
-    "vit_small_patch16_224_TransReID": {  # of its attention, the missing bias and the scale 768 ** -0.5 are not reproduced
-        "MODEL.NAME": "vit_small_patch16_224",
-        "MODEL.EMBED_DIM": 768,
-        "MODEL.DEPTH": 8,
-        "MODEL.NUM_HEADS": 8,
-        "MODEL.MLP_RATIO": 3.0,
-    },
+    "vit_small_patch16_224_TransReID": {"MODEL.NAME": "transreid_vit_small"},
     "deit_small_patch16_224_TransReID": {"MODEL.NAME": "deit_small_patch16_224"},
 }
 SAMPLERS = {"softmax_triplet": "pk", "softmax": "shuffle", "id_triplet": "pk", "id": "shuffle"}

@@ -109,6 +109,14 @@ def _fit_neck(value: Tensor, target: Tensor) -> tuple[Tensor, str]:
     return torch.cat([value[:count], target[count:]]), f"the first {count} of {len(value)} features"
 
 
+def norm_before_the_mean(found: State, target: State) -> State:
+    """Return the tensors with a norm behind the mean, which timm calls fc_norm, as the last norm, where the model has that one."""
+    last, behind = f"{NET}norm.", f"{NET}fc_norm."
+    if f"{last}weight" in found or f"{last}weight" not in target or f"{behind}weight" in target:
+        return found
+    return {name.replace(behind, last): value for name, value in found.items()}
+
+
 def copied_branch(accepted: State, target: State) -> State:
     """Return local branches as copies of the backbone's last block and norm, if the file has none."""
     wanted = [name for name in target if name.startswith(JIGSAW)]

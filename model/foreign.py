@@ -45,6 +45,13 @@ FAST_REID = (
     ("heads.bottleneck.0.", "neck."),
     ("heads.pool_layer.p", f"{NET}global_pool.p"),
 )
+NON_LOCAL = (
+    (r"\.NL_(\d)\.(\d)\.", lambda match: f".layer{match[1]}.{int(match[2]) + 2 + int(match[1] == '3')}.non_local."),
+    (r"\.non_local\.theta\.", ".non_local.query."),
+    (r"\.non_local\.phi\.", ".non_local.key."),
+    (r"\.non_local\.g\.", ".non_local.value."),
+    (r"\.non_local\.W\.", ".non_local.expand."),
+)
 T2T = (
     (r"^tokens_to_token\.attention1\.", "patch_embed.first."),
     (r"^tokens_to_token\.attention2\.", "patch_embed.second."),
@@ -107,10 +114,19 @@ def torchreid_osnet(state: State) -> Ours:
     return Ours({NET + rewrite(name, OSNET): value for name, value in found.items()}, classifiers(state))
 
 
+def torchreid_resnet(state: State) -> Ours:
+    """torchreid's ResNets with a linear layer behind the pooling; those without one have torchvision's names."""
+    found = {name: value for name, value in state.items() if not BRANCH.fullmatch(name)}
+    renamed = (("fc.", f"{NET}global_pool.embedding."),)
+    ours = {rename(name, renamed) if name.startswith("fc.") else NET + name: value for name, value in found.items()}
+    return Ours(ours, classifiers(state))
+
+
 def fast_reid(state: State) -> Ours:
-    """fast-reid's baseline with a ResNet: BoT, and SBS without non-local blocks."""
+    """fast-reid's baseline with a ResNet: BoT, and SBS and AGW with non-local blocks behind the last ones of two stages."""
     heads = {0: state["heads.weight"]} if "heads.weight" in state else {}
-    return Ours({rename(name, FAST_REID): value for name, value in state.items() if name != "heads.weight"}, heads)
+    found = {name: value for name, value in state.items() if name != "heads.weight"}
+    return Ours({rename(rewrite(name, NON_LOCAL), FAST_REID): value for name, value in found.items()}, heads)
 
 
 def t2t(state: State) -> Ours:

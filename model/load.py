@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .adapt import copied_branch, fit, unknown_row
+from .adapt import copied_branch, fit, norm_before_the_mean, unknown_row
 from .names import NET, State
 from .read import WeightsFile, read_weights
 from .reid import ReidModel
@@ -64,6 +64,7 @@ def load_state(model: ReidModel, file: WeightsFile, strict: bool = True, min_cov
     """Fill `model` from tensors already read; see `load_weights`."""
     found, classifiers, project, left_out = translate(file.tensors)
     target = model.state_dict()
+    found = norm_before_the_mean(found, target)
     report = LoadReport(file.path, project, classifiers=classifiers, left_out=left_out)
     accepted: State = {}
     for name in found:

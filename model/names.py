@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 State = dict[str, Tensor]
 Renames = tuple[tuple[str, str], ...]
+Patterns = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 NET = "backbone.net."
 SIE_TABLE = "backbone.sie.table"
 BRANCH = re.compile(r"(bottleneck|classifier)(?:_(\d+))?\.(\w+)")
@@ -30,7 +32,7 @@ def rename(name: str, prefixes: Renames) -> str:
     return name
 
 
-def rewrite(name: str, patterns: Renames) -> str:
+def rewrite(name: str, patterns: Patterns) -> str:
     """Return the name after all substitutions (regular expression, replacement), one after the other."""
     for pattern, replacement in patterns:
         name = re.sub(pattern, replacement, name)

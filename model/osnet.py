@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 WIDTHS = (64, 256, 384, 512)  # channels after the stem and after each stage, at width 1
 NUM_FEATURES = 512  # of the embedding, at every width
+REDUCTIONS = (8, 16, 16)  # pixels per step of the grid behind each stage
 STREAMS = 4  # scales seen by a block: 3x3 to 9x9 pixels of its input
 
 
@@ -25,6 +26,10 @@ class OSNet(nn.Module):
         super().__init__()
         channels = [int(width * count) for count in WIDTHS]
         self.num_features = NUM_FEATURES
+        self.feature_info = [
+            {"num_chs": count, "reduction": step, "module": f"stages.{i}"}
+            for i, (count, step) in enumerate(zip(channels[1:], REDUCTIONS))
+        ]
         self.stem = nn.Sequential(_conv_bn(3, channels[0], 7, stride=2), nn.MaxPool2d(3, 2, padding=1))
         self.stages = nn.Sequential(
             *(_stage(a, b, halve=i < 2) for i, (a, b) in enumerate(pairwise(channels)))  # the last one keeps the grid
@@ -41,10 +46,32 @@ class OSNet(nn.Module):
         self.num_classes = num_classes
         self.classifier = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
+    def get_classifier(self) -> nn.Module:
+        """Return the classifier; an identity if there is none."""
+        return self.classifier
+
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Return how timm finds the depth of a parameter: the stem, then each block; what follows counts as the last."""
         blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
         return {"stem": r"^stem", "blocks": [(blocks, None), (r"^(?:last|embedding|classifier)", (99999,))]}
+
+    def forward_intermediates(
+        self, x: Tensor, indices: int | list[int] | None = None, intermediates_only: bool = False
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Return the feature maps (B, C, h, w) behind the stages asked for, as timm's models do, after the last map of all.
+
+        Args:
+            x: images (B, 3, H, W).
+            indices: stages from 0; a number = the last ones; None = all.
+            intermediates_only: leave out the last map of all.
+        """
+        stages = range(len(self.stages))
+        wanted = stages[-indices:] if isinstance(indices, int) else [stages[i] for i in indices or stages]
+        x, maps = self.stem(x), []
+        for index, stage in enumerate(self.stages):
+            x = stage(x)
+            maps += [x] if index in wanted else []
+        return maps if intermediates_only else (self.last(x), maps)
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Return the last feature map (B, C, ceil(H / 16), ceil(W / 16)), C = 512 times the width."""

@@ -17,6 +17,7 @@ from .osnet import OSNet
 from .resnet import resnet50
 from .swin import semantic_swin
 from .t2t import Performer, Softmax, t2t_vit
+from .variants import pass_vit, transreid_vit_small
 
 CNNS: dict[str, Callable[..., nn.Module]] = {
     "osnet_x1_0": partial(OSNet, width=1.0),
@@ -27,6 +28,8 @@ CNNS: dict[str, Callable[..., nn.Module]] = {
     "resnet50_ibn_stride1": partial(resnet50, ibn=True),
     "resnet50_fastreid": partial(resnet50, unpadded=True),
     "resnet50_ibn_fastreid": partial(resnet50, unpadded=True, ibn=True),
+    "resnet50_fastreid_sbs": partial(resnet50, unpadded=True, non_local=True),
+    "resnet50_ibn_fastreid_sbs": partial(resnet50, unpadded=True, ibn=True, non_local=True),
     "resnet50_fc512": partial(resnet50, fc=512),
     "solider_swin_tiny": partial(semantic_swin, "swin_tiny_patch4_window7_224"),
     "solider_swin_small": partial(semantic_swin, "swin_small_patch4_window7_224"),
@@ -36,7 +39,11 @@ T2T_SMALL: dict[str, Any] = {"embed_dim": 256, "num_heads": 4, "mlp_ratio": 2.0}
 T2T_14: dict[str, Any] = {"embed_dim": 384, "depth": 14, "num_heads": 6, "mlp_ratio": 3.0}
 T2T_19: dict[str, Any] = {"embed_dim": 448, "depth": 19, "num_heads": 7, "mlp_ratio": 3.0}
 T2T_24: dict[str, Any] = {"embed_dim": 512, "depth": 24, "num_heads": 8, "mlp_ratio": 3.0}
-VITS: dict[str, Callable[..., nn.Module]] = {  # these bring a stem of their own
+VIT_S: dict[str, Any] = {"embed_dim": 384, "depth": 12, "num_heads": 6}
+VITS: dict[str, Callable[..., nn.Module]] = {
+    "transreid_vit_small": transreid_vit_small,
+    "pass_vit_small": partial(pass_vit, **VIT_S),
+    "pass_vit_base": pass_vit,
     "t2t_vit_7": partial(t2t_vit, Performer, depth=7, **T2T_SMALL),
     "t2t_vit_10": partial(t2t_vit, Performer, depth=10, **T2T_SMALL),
     "t2t_vit_12": partial(t2t_vit, Performer, depth=12, **T2T_SMALL),
@@ -62,4 +69,6 @@ def has_fixed_size(name: str) -> bool:
 
 def has_own_stem(name: str) -> bool:
     """Return whether a ViT makes its patches by other means than MODEL.STEM: tokens-to-token, or a CNN (hybrids)."""
-    return name in VITS or timm.models.model_entrypoint(name.split(".")[0]).__module__.endswith("_hybrid")
+    if name in OWN:
+        return name.startswith("t2t_")
+    return str(timm.models.model_entrypoint(name.split(".")[0]).__module__).endswith("_hybrid")

@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .resnet import InstanceBatchNorm
+
+IBN_WIDTH = 64  # channels of the ics stem
 Size = tuple[int, int]
 
 
@@ -45,6 +48,10 @@ class Stem(nn.Module, ABC):
         self.grid_size = self.grid(self.img_size, self.patch_size, stride)
         self.num_patches = self.grid_size[0] * self.grid_size[1]
         self.body, self.proj = self.layers(in_chans, embed_dim, bias)
+
+    def dynamic_feat_size(self, img_size: Size) -> Size:
+        """Return the grid of an image; timm asks for it when it hands out feature maps."""
+        return self.grid(img_size, self.patch_size, self.stride)
 
     @staticmethod
     @abstractmethod
@@ -153,6 +160,42 @@ class ResidualDown(nn.Module):
         return self.relu(self.body(x) + self.shortcut(x))
 
 
+class IbnStem(Stem):
+    """Three convolutions with IBN-a at half the size, then patches of what they give [Luo et al., 2021, arXiv:2111.12084].
+
+    TransReID-SSL calls it ICS; its layers stand in the same order here.
+    """
+
+    @staticmethod
+    def grid(img_size: Size, patch_size: Size, stride: Size) -> Size:
+        """Return the number of whole patches (down, across).
+
+        Raises:
+            ValueError: the stride is odd, or larger than the image.
+        """
+        if any(step % 2 for step in stride):
+            raise ValueError(
+                f"MODEL.STRIDE_SIZE: MODEL.STEM ics halves the image first, so it needs even steps, got {stride}"
+            )
+        if any(step > size for step, size in zip(stride, img_size, strict=True)):
+            raise ValueError(f"INPUT.SIZE_TRAIN: {img_size} is smaller than one patch of {stride} pixels")
+        down, across = (math.ceil(size / 2) // (step // 2) for size, step in zip(img_size, stride, strict=True))
+        return down, across
+
+    def layers(self, in_chans: int, embed_dim: int, bias: bool) -> tuple[nn.Module, nn.Conv2d]:
+        def conv(inputs: int, kernel: int, stride: int, norm: nn.Module) -> list[nn.Module]:
+            layer = nn.Conv2d(inputs, IBN_WIDTH, kernel, stride, padding=kernel // 2, bias=False)
+            return [layer, norm, nn.ReLU(inplace=True)]
+
+        body = nn.Sequential(
+            *conv(in_chans, 7, 2, InstanceBatchNorm(IBN_WIDTH)),
+            *conv(IBN_WIDTH, 3, 1, InstanceBatchNorm(IBN_WIDTH)),
+            *conv(IBN_WIDTH, 3, 1, nn.BatchNorm2d(IBN_WIDTH)),
+        )
+        step = (self.stride[0] // 2, self.stride[1] // 2)
+        return body, nn.Conv2d(IBN_WIDTH, embed_dim, step, step, bias=bias)
+
+
 def conv_bn(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, relu: bool = False) -> nn.Sequential:
     """Return convolution, batch norm and, if asked, ReLU; initialised for ReLU [He et al., ICCV 2015]."""
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
@@ -160,4 +203,4 @@ def conv_bn(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, relu: b
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), *([nn.ReLU(inplace=True)] if relu else []))
 
 
-STEMS: dict[str, type[Stem]] = {"patch": PatchStem, "conv": ConvStem, "resconv": ResConvStem}
+STEMS: dict[str, type[Stem]] = {"patch": PatchStem, "conv": ConvStem, "resconv": ResConvStem, "ics": IbnStem}

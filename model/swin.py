@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def semantic_swin(name: str, semantic_weight: float, **options: Any) -> nn.Module:
+def semantic_swin(name: str, semantic_weight: float = 0.2, **options: Any) -> nn.Module:
     """Return timm's Swin `name` with a modulation behind each of its three downsamplings.
 
     Args:

@@ -46,6 +46,10 @@ class TokensToToken(nn.Module):
         self.second = layer(TOKEN_DIM * SPLITS[1][0] ** 2, TOKEN_DIM)
         self.proj = nn.Linear(TOKEN_DIM * SPLITS[2][0] ** 2, embed_dim)
 
+    def dynamic_feat_size(self, img_size: Size) -> Size:
+        """Return the grid of an image; timm asks for it when it hands out feature maps."""
+        return grid(img_size)
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the tokens (B, N, D) of images (B, C, H, W), row by row.
 

@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from . import foreign
 from .names import BRANCH, NET, SIE_TABLE, Ours, State, classifiers, neck, rename
+from .variants import PART_TOKENS
 
 __all__ = ["NET", "SIE_TABLE", "State", "Translated", "translate"]
 
@@ -61,6 +63,7 @@ def _transreid(state: State) -> Ours:
     With JPM, its `b1` is the last block and norm of the global branch and `b2` those of the local ones; the backbone's
     own last block and norm are then never used and left out here, as is its ImageNet classifier `fc`.
     """
+    state = _reid_vit(state, "base.")
     last = max((int(name.split(".")[2]) for name in state if name.startswith("base.blocks.")), default=0)
     unused = ["base.fc."]
     if any(name.startswith("b1.") for name in state):
@@ -83,6 +86,24 @@ def _transreid(state: State) -> Ours:
     return Ours({**result, **neck(state)}, classifiers(state))
 
 
+def _reid_vit(state: State, prefix: str = "") -> State:
+    """Return the state of a re-ID ViT with timm's names: TransReID-SSL's stem, and the part tokens of PASS.
+
+    PASS keeps each token and its position under a name of its own; timm has one tensor for the registers, and one for the
+    positions of all.
+    """
+    if f"{prefix}patch_embed.conv.1.IN.weight" in state:
+        state = {name.replace("patch_embed.conv.", "patch_embed.body."): value for name, value in state.items()}
+    if f"{prefix}part_token1" not in state:
+        return state
+    tokens = [f"{prefix}part_token{number}" for number in range(1, PART_TOKENS + 1)]
+    positions = [f"{prefix}{part}_pos" for part in ("cls", *(f"part{number}" for number in range(1, PART_TOKENS + 1)))]
+    result = {name: value for name, value in state.items() if name not in {*tokens, *positions}}
+    result[f"{prefix}reg_token"] = torch.cat([state[name] for name in tokens], dim=1)
+    result[f"{prefix}pos_embed"] = torch.cat([state[name] for name in (*positions, f"{prefix}pos_embed")], dim=1)
+    return result
+
+
 def _self_supervised(state: State) -> Ours:
     """DINO and its descendants: a backbone beside a projection head."""
     return _bare(
@@ -92,9 +113,7 @@ def _self_supervised(state: State) -> Ours:
 
 def _bare(state: State) -> Ours:
     """A backbone alone, as timm, DeiT and torchreid's ResNets name it."""
-    if "norm.weight" not in state:  # trained with the norm after the mean; ours is before
-        state = {re.sub(r"^fc_norm\.", "norm.", name): value for name, value in state.items()}
-    return Ours({NET + name: value for name, value in state.items()}, {})
+    return Ours({NET + name: value for name, value in _reid_vit(state).items()}, {})
 
 
 PROJECTS: dict[str, Project] = {  # the first whose mark is found
@@ -111,6 +130,7 @@ PROJECTS: dict[str, Project] = {  # the first whose mark is found
     ),
     "fast-reid": Project(r"heads\.", foreign.fast_reid, "pixel_(mean|std)$"),
     "torchreid's OSNet": Project(r"conv2\.0\.conv2a\.", foreign.torchreid_osnet),
+    "torchreid's ResNet": Project(r"fc\.0\.weight$", foreign.torchreid_resnet),
     "T2T-ViT": Project(r"tokens_to_token\.", foreign.t2t),
     "Google's JAX": Project(r"(opt/target/|params/)?(Transformer/|embedding/)", foreign.jax, ".*(head|pre_logits)/"),
     "self-supervised": Project(r"backbone\.", _self_supervised),

@@ -83,7 +83,7 @@ def export(
     Returns:
         The output's path.
     Raises:
-        FileNotFoundError: no such weights, source, or folder to write into.
+        FileNotFoundError: no such weights or source; NotADirectoryError: `output` would lie in a file.
         FileExistsError: `output` holds something else, or this export as it was before images were replaced.
         ValueError: an option is wrong, a name does not fit the format, or unfinished work of another export is in the
             way; says which.
@@ -95,6 +95,7 @@ def export(
         opened = open_source(source, root, names)
         _check_columns(opened, format)
         embedder = Embedder(weights, device, precision, batch_size)
+        output.absolute().parent.mkdir(parents=True, exist_ok=True)
         job = Job(output, format, corrupt, opened, embedder, make_plan(embedder, opened, source, dtype))
         job.run(ranks, resume, overwrite)
     return output
@@ -115,8 +116,9 @@ def _check_options(output: str, format: str, dtype: str, corrupt: str) -> None:
         raise ValueError('--format faiss needs FAISS: pip install "vitreid[faiss]", or choose another format')
     if output.startswith("milvus:"):
         raise ValueError(f"--output: a folder or a file, got {output!r}; export to a folder, and copy that into Milvus")
-    if not (parent := Path(output).absolute().parent).is_dir():
-        raise FileNotFoundError(f"--output: the folder {parent} does not exist; make it first")
+    nearest = next(folder for folder in Path(output).absolute().parents if folder.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(f"--output: {output} cannot be made, {nearest} is a file; choose another place")
 
 
 def _check_columns(source: Source, format: str) -> None:

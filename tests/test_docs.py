@@ -1,4 +1,4 @@
-"""What README and docs show is true: Python blocks run, commands exist, pages build, the option table is complete."""
+"""What README and docs show is true: Python blocks run, pages build, options are complete; commands: test_commands.py."""
 
 import ast
 import importlib.util
@@ -23,23 +23,11 @@ PAGES = {page.name: page for page in (ROOT / "README.md", *sorted((ROOT / "docs"
 PYTHON = re.compile(
     r"(?:<!-- not run: (?P<reason>[^>]+) -->\n+)?^ *```python\n(?P<code>.*?)^ *```", re.DOTALL | re.MULTILINE
 )
-BASH = re.compile(r"^ *```(?:bash|sh|console)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
-OTHERS = {".", "cd", "docker", "git", "pre-commit", "source"}  # programs that are not ours
 
 
 def blocks(page):
     """Return (code, reason not to run it) of the page's Python blocks."""
     return [(match["code"], match["reason"]) for match in PYTHON.finditer(PAGES[page].read_text())]
-
-
-def shown_lines():
-    """Every command in a bash block of a page, without its comment; `a && b` are two."""
-    for page in PAGES:
-        for block in BASH.findall(PAGES[page].read_text()):
-            for line in block.replace("\\\n", " ").splitlines():
-                for command in re.sub(r"(^|\s)#.*", "", line).split("&&"):
-                    if command.strip():
-                        yield page, command.strip()
 
 
 @pytest.fixture
@@ -81,27 +69,6 @@ def test_python_blocks_run_one_after_the_other(page, desk, people, capsys):
         ast.parse(code)
         if not reason:
             exec(compile(prepare(code, desk, pictures), page, "exec"), names)
-
-
-def test_commands_of_ours_exist():
-    """make's targets, pip's extras, installed commands; test_house.py parses what follows `python tools/…`."""
-    project = (ROOT / "pyproject.toml").read_text()
-    targets = re.findall(r"^([\w/.]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    for page, command in shown_lines():
-        program, *words = command.split()
-        where = f"{page}: {command}"
-        if program == "make":
-            assert all(word in targets for word in words if "=" not in word), where
-        elif program == "pip":
-            extras = [extra for group in re.findall(r"\.\[(.*?)\]", command) for extra in group.split(",")]
-            assert all(f"\n{extra} = [" in project for extra in extras), where
-        elif program.startswith("vitreid-"):
-            assert f"\n{program} = " in project, where
-        elif Path(program).name.startswith("python") or program == "torchrun":
-            scripts = [word for word in words if word.endswith(".py")]
-            assert "-m" in words or "-c" in words or all((ROOT / script).exists() for script in scripts), where
-        else:
-            assert program in OTHERS, f"{where}: an unknown program"
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -453,16 +453,17 @@ def test_an_embedding_that_is_not_a_number_is_not_kept(weights, folder, tmp_path
 
 
 def test_other_formats_are_one_file(weights, folder, whole, tmp_path):
-    output = export(weights, folder, tmp_path / "people.npz", format="npz")
-    assert [path.name for path in tmp_path.iterdir()] == ["people.npz"]
+    output = export(weights, folder, tmp_path / "new" / "people.npz", format="npz")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["people.npz"], "its folder is made"
     with np.load(output, allow_pickle=False) as arrays:
         assert any(np.array_equal(arrays[name], whole.embeddings) for name in arrays.files)
 
 
 def test_the_tool_reports_a_mistake_in_one_line(weights, folder, tmp_path, capsys):
     words = ["--weights", weights, "--input", str(folder), "--device", "cpu"]
-    assert export_tool.main([*words, "--output", str(tmp_path / "no" / "G")]) == 2
-    assert "does not exist; make it first" in capsys.readouterr().err
+    (tmp_path / "file").write_text("mine")
+    assert export_tool.main([*words, "--output", str(tmp_path / "file" / "G")]) == 2
+    assert f"{tmp_path / 'file'} is a file; choose another place" in capsys.readouterr().err
     assert export_tool.main([*words, "--output", str(tmp_path / "G"), "--format", "xls"]) == 2
     assert "choose from gallery, csv" in capsys.readouterr().err
     assert export_tool.main([*words, "--output", str(tmp_path / "G"), "--dtype", "float16"]) == 0

@@ -16,8 +16,10 @@ import torch
 from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 from vitreid.model import ModelSpec, ReidModel, load_deploy, load_weights, own
+from vitreid.model.attention import attention_weights
 from vitreid.model.osnet import OSNet
 from vitreid.model.read import read_weights
+from vitreid.model.resnet import GeneralizedMean, NonLocal
 from vitreid.model.swin import Modulated, semantic_swin
 from vitreid.model.t2t import Performer, Softmax, sinusoids, t2t_vit
 from vitreid.tools.convert import main as convert
@@ -128,18 +130,40 @@ def test_a_misspelt_own_backbone_is_suggested():
         ReidModel(ModelSpec("osnet_x1_1"))
 
 
-@pytest.mark.parametrize("autocast", [False, True], ids=["float32", "bf16"])
 @pytest.mark.parametrize(
-    "name", ["osnet_x0_25", "resnet50_ibn_stride1", "t2t_vit_7", "t2t_vit_t_14", "solider_swin_tiny"]
+    ("name", "options"),
+    [
+        ("osnet_x0_25", {}),
+        ("resnet50_ibn_stride1", {"pool": "gem"}),
+        ("resnet50_fc512", {}),
+        ("solider_swin_tiny", {"img_size": SIZE}),
+        ("t2t_vit_7", {"img_size": SIZE, "depth": 2}),
+        ("transreid_vit_small", {"img_size": SIZE, "depth": 2}),
+    ],
 )
-def test_own_backbones_train(name: str, autocast: bool):
-    torch.manual_seed(0)
-    model = ReidModel(ModelSpec(name, SIZE, depth=1 if name in own.VITS else 0))
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        before, after = model(torch.rand(4, 3, *SIZE))
-    after.square().mean().add(before.mean()).backward()
-    gradients = [p.grad for p in model.parameters() if p.requires_grad]
-    assert all(grad is not None and grad.isfinite().all() for grad in gradients)
+@torch.no_grad()
+def test_own_backbones_behave_as_timms_models(name: str, options: dict):
+    """Features, head, another classifier, none; the pooled feature is the same throughout."""
+    net, images = own.create_net(name, num_classes=7, **options).eval(), torch.rand(2, 3, *SIZE)
+    pooled = net.forward_head(net.forward_features(images), pre_logits=True)
+    assert net(images).shape == (2, net.num_classes) == (2, 7)
+    assert net.get_classifier().in_features == pooled.shape[1] == net.num_features
+    maps = net.forward_intermediates(images, intermediates_only=True)
+    grids = [(SIZE[0] // info["reduction"], SIZE[1] // info["reduction"]) for info in net.feature_info]
+    assert [tuple(x.shape[1:]) for x in maps] == [(info["num_chs"], *g) for info, g in zip(net.feature_info, grids)]
+    net.reset_classifier(5)
+    assert net(images).shape == (2, 5)
+    net.reset_classifier(0)
+    assert torch.equal(net(images), pooled)
+    assert torch.equal(own.create_net(name, num_classes=0, **options).eval()(images).isfinite(), pooled.isfinite())
+
+
+def test_feature_maps_of_osnet_are_chosen_by_number():
+    net, images = OSNet(0.25).eval(), torch.rand(1, 3, *SIZE)
+    last, maps = net.forward_intermediates(images, indices=[-1, 0])
+    assert torch.equal(last, net.forward_features(images))
+    assert [x.shape[1] for x in maps] == [64, 128]
+    assert [x.shape[1] for x in net.forward_intermediates(images, indices=1, intermediates_only=True)] == [128]
 
 
 # --- T2T-ViT ------------------------------------------------------------------------------------------------------
@@ -298,6 +322,53 @@ def test_every_tensor_of_fast_reid_has_its_place(ibn: bool, gem: bool, tmp_path:
     assert torch.equal(report.classifiers[0], state["heads.weight"])
 
 
+def with_non_local(shapes: Shapes) -> Shapes:
+    """fast-reid's layers/non_local.py behind the last blocks of two stages."""
+    for stage, count, width in ((2, 2, 512), (3, 3, 1024)):
+        for i in range(count):
+            name = f"backbone.NL_{stage}.{i}"
+            for layer in ("g", "theta", "phi"):
+                shapes |= {f"{name}.{layer}.weight": (1, width, 1, 1), f"{name}.{layer}.bias": (1,)}
+            shapes |= {
+                f"{name}.W.0.weight": (width, 1, 1, 1),
+                f"{name}.W.0.bias": (width,),
+                **norm(f"{name}.W.1", width),
+            }
+    return shapes
+
+
+def test_every_tensor_of_fast_reids_non_local_blocks_has_its_place(tmp_path: Path):
+    state = filled(with_non_local(fast_reid(False, True)))
+    model = ReidModel(ModelSpec("resnet50_fastreid_sbs", SIZE, pool="gem"))
+    report = load_weights(model, saved(tmp_path / "sbs.pth", state, "model"))
+    assert not report.missing and report.coverage > 0.999
+    net = model.backbone.net
+    assert torch.equal(net.layer2[3].non_local.query.weight, state["backbone.NL_2.1.theta.weight"])
+    assert torch.equal(net.layer3[3].non_local.expand[1].bias, state["backbone.NL_3.0.W.1.bias"])
+    assert not hasattr(net.layer3[2], "non_local")
+
+
+def test_a_pixel_takes_from_all_others_by_products_of_one_number_each():
+    """The long way: (B, N, 1) x (B, 1, N) products over N pixels, divided by N, times the values."""
+    torch.manual_seed(0)
+    layer, x = NonLocal(6).eval(), torch.rand(2, 6, 4, 3)
+    nn.init.normal_(layer.expand[1].weight)
+    query, key, value = (part(x).flatten(2) for part in (layer.query, layer.key, layer.value))
+    gathered = query.mT @ key / 12 @ value.mT
+    torch.testing.assert_close(layer(x), x + layer.expand(gathered.mT.unflatten(2, (4, 3))))
+
+
+def test_torchreids_fc_stands_behind_the_pooling(tmp_path: Path):
+    state = {name.removeprefix("backbone."): shape for name, shape in fast_reid(False, False).items()}
+    state = {name: shape for name, shape in state.items() if not name.startswith(("heads", "pixel"))}
+    file = filled({**state, **linear("fc.0", 512, 2048), **norm("fc.1", 512), **linear("classifier", 5, 512)})
+    model = ReidModel(ModelSpec("resnet50_fc512", SIZE, neck="no"))
+    report = load_weights(model, saved(tmp_path / "fc512.pth", file))
+    assert report.project == "torchreid's ResNet" and not report.missing
+    assert torch.equal(model.backbone.net.global_pool.embedding[0].weight, file["fc.0.weight"])
+    assert torch.equal(report.classifiers[0], file["classifier.weight"])
+
+
 def test_fast_reids_gem_does_not_fit_a_mean_and_names_the_option(tmp_path: Path):
     path = saved(tmp_path / "fast.pth", filled(fast_reid(True, True)))
     with pytest.raises(ValueError, match=r"not in the model: backbone.net.global_pool.p.* Set MODEL.POOL"):
@@ -305,8 +376,6 @@ def test_fast_reids_gem_does_not_fit_a_mean_and_names_the_option(tmp_path: Path)
 
 
 def test_generalised_mean_is_the_mean_for_1_and_nearly_the_maximum_for_many():
-    from vitreid.model.resnet import GeneralizedMean
-
     x = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]])
     assert GeneralizedMean(1.0)(x).item() == pytest.approx(3.0)
     assert GeneralizedMean(40.0)(x).item() == pytest.approx(6.0, rel=0.05)
@@ -377,6 +446,87 @@ def test_side_information_of_the_class_token_leaves_the_patches_alone():
     assert not torch.equal(first[:, 0], second[:, 0])
     with pytest.raises(ValueError, match="MODEL.SIE_TOKENS class: needs MODEL.POOL token"):
         ReidModel(replace(CLIP, sie_camera=True, sie_tokens="class", cameras=("a", "b"), pool="avg"))
+
+
+# --- timm ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_norm_behind_the_mean_stays_there_or_becomes_the_last_one(tmp_path: Path):
+    """EVA-02 has its norm behind the mean, in timm as here; a ViT has its norm before pooling, as TransReID does."""
+    eva = timm.create_model("eva02_tiny_patch14_224", img_size=(28, 28), num_classes=3)
+    model = ReidModel(ModelSpec("eva02_tiny_patch14_224", (28, 28)))
+    report = load_weights(model, saved(tmp_path / "eva.pth", eva.state_dict()), strict=False)
+    assert report.coverage == 1.0 and torch.equal(model.backbone.net.fc_norm.weight, eva.fc_norm.weight)
+    sizes = {"img_size": (64, 32), "embed_dim": 16, "depth": 1, "num_heads": 2}
+    vit = timm.create_model("vit_tiny_patch16_224", global_pool="avg", class_token=False, **sizes)
+    nn.init.normal_(vit.fc_norm.weight)
+    model = ReidModel(ModelSpec("vit_tiny_patch16_224", (64, 32), embed_dim=16, depth=1, num_heads=2, pool="avg"))
+    load_weights(model, saved(tmp_path / "vit.pth", vit.state_dict()), strict=False)
+    assert torch.equal(model.backbone.net.norm.weight, vit.fc_norm.weight)
+
+
+# --- TransReID and its descendants --------------------------------------------------------------------------------
+
+
+def reid_vit(dim: int, depth: int, bias: bool = True, ratio: int = 4) -> Shapes:
+    """The names of TransReID's ViT for 64x32 pixels."""
+    shapes: Shapes = {"cls_token": (1, 1, dim), "pos_embed": (1, 9, dim), **norm("norm", dim, False)}
+    shapes |= {"patch_embed.proj.weight": (dim, 3, 16, 16), "patch_embed.proj.bias": (dim,)}
+    for i in range(depth):
+        block = f"blocks.{i}"
+        shapes |= {**norm(f"{block}.norm1", dim, False), **norm(f"{block}.norm2", dim, False)}
+        shapes |= {**linear(f"{block}.attn.qkv", 3 * dim, dim, bias), **linear(f"{block}.attn.proj", dim, dim)}
+        shapes |= {**linear(f"{block}.mlp.fc1", ratio * dim, dim), **linear(f"{block}.mlp.fc2", dim, ratio * dim)}
+    return shapes
+
+
+def test_transreids_own_small_vit_has_no_bias_and_its_own_scale(tmp_path: Path):
+    """Width 16, 2 heads: the products of queries and keys are divided by 4, not by the root of 8."""
+    file = {f"base.{name}": value for name, value in filled(reid_vit(16, 2, bias=False, ratio=3)).items()}
+    model = ReidModel(ModelSpec("transreid_vit_small", SIZE, embed_dim=16, depth=2, num_heads=2, neck="no"))
+    assert load_weights(model, saved(tmp_path / "small.pth", file)).coverage == 1.0
+    tokens, block = torch.rand(1, 9, 16), model.backbone.net.blocks[0]
+    query, key, _ = block.attn.qkv(block.norm1(tokens)).view(1, 9, 3, 2, 8).permute(2, 0, 3, 1, 4)
+    torch.testing.assert_close(attention_weights(block, tokens), (query @ key.mT / 4).softmax(-1))
+
+
+@pytest.mark.parametrize("prefix", ["base.", "backbone.", ""], ids=["fine-tuned", "pretraining", "converted"])
+def test_transreid_ssls_stem_has_its_place(prefix: str, tmp_path: Path):
+    shapes = {**reid_vit(16, 1), "patch_embed.proj.weight": (16, 64, 8, 8), **norm("patch_embed.conv.7", 64)}
+    for index, inputs, kernel in ((0, 3, 7), (3, 64, 3), (6, 64, 3)):
+        shapes[f"patch_embed.conv.{index}.weight"] = (64, inputs, kernel, kernel)
+        if index < 6:
+            shapes |= {
+                **norm(f"patch_embed.conv.{index + 1}.IN", 32, False),
+                **norm(f"patch_embed.conv.{index + 1}.BN", 32),
+            }
+    file = {f"{prefix}{name}": value for name, value in filled(shapes).items()}
+    spec = ModelSpec("vit_tiny_patch16_224", SIZE, embed_dim=16, depth=1, num_heads=2, stem="ics")
+    model = ReidModel(spec)
+    report = load_weights(model, saved(tmp_path / "ics.pth", file), strict=False)
+    assert report.coverage > 0.999 and not report.missing[4:]  # the neck's four
+    assert torch.equal(model.backbone.net.patch_embed.body[4].IN.bias, file[f"{prefix}patch_embed.conv.4.IN.bias"])
+
+
+def test_part_tokens_of_pass_become_registers_with_their_positions(tmp_path: Path):
+    tokens = [f"part_token{number}" for number in (1, 2, 3)]
+    positions = ["cls_pos", "part1_pos", "part2_pos", "part3_pos"]
+    shapes = {**reid_vit(16, 1), "pos_embed": (1, 8, 16), **dict.fromkeys((*tokens, *positions), (1, 1, 16))}
+    file = {f"backbone.{name}": value for name, value in filled(shapes).items()}
+    model = ReidModel(ModelSpec("pass_vit_small", SIZE, embed_dim=16, depth=1, num_heads=2))
+    report = load_weights(model, saved(tmp_path / "pass.pth", file, "teacher"), strict=False)
+    assert (report.coverage, report.unexpected) == (1.0, [])
+    net = model.backbone.net
+    assert torch.equal(net.reg_token[:, 1:2], file["backbone.part_token2"])
+    assert torch.equal(net.pos_embed[:, 3:4], file["backbone.part3_pos"])
+    assert torch.equal(net.pos_embed[:, 4:], file["backbone.pos_embed"])
+
+
+def test_the_stem_of_transreid_ssl_needs_even_steps():
+    with pytest.raises(
+        ValueError, match=r"MODEL.STRIDE_SIZE: MODEL.STEM ics halves the image first, .* got \(15, 15\)"
+    ):
+        ReidModel(ModelSpec("vit_tiny_patch16_224", SIZE, stride=(15, 15), stem="ics"))
 
 
 # --- SOLIDER ------------------------------------------------------------------------------------------------------

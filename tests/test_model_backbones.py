@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor, nn
 from vitreid.configs import get_defaults
 from vitreid.model import ModelSpec, ReidModel, build_model
 
@@ -25,6 +26,72 @@ def test_vision_transformers_get_the_reid_parts(spec: ModelSpec):
     model = ReidModel(spec).eval()
     embedding = model.embed(torch.zeros(2, 3, *spec.img_size), torch.tensor([0, 1]))
     assert embedding.shape == (2, model.num_branches * model.embed_dim)
+
+
+def small(name: str, **options) -> ModelSpec:
+    """A model with one block, at 64x32 pixels, with side information."""
+    return ModelSpec(name, **{"img_size": (64, 32), "sie_camera": True, "cameras": ("a", "b"), **options})
+
+
+FAMILIES = [
+    small("vit_tiny_patch16_224", depth=1, jpm=True, stride=(12, 12)),
+    small("deit_tiny_patch16_224", depth=1, jpm=True),
+    small("deit_tiny_distilled_patch16_224", depth=1, jpm=True),
+    small("deit3_small_patch16_224", depth=1),
+    small("vit_small_patch14_reg4_dinov2", depth=1, img_size=(56, 28), stride=(14, 14)),
+    small("vit_tiny_patch16_dinov3_qkvb"),
+    small("eva02_tiny_patch14_224", img_size=(56, 28)),
+    small("vit_base_patch16_clip_quickgelu_224", depth=1, embed_dim=64, num_heads=2, sie_tokens="class", projection=8),
+    small("vit_base_patch16_siglip_224", depth=1, embed_dim=64, num_heads=2, pool="avg"),
+    small("swin_tiny_patch4_window7_224"),
+    small("swinv2_tiny_window8_256"),
+    small("convnext_atto"),
+    small("resnet50"),
+    small("resnet50_ibn_stride1", pool="gem"),
+    small("resnet50_fastreid_sbs"),
+    small("t2t_vit_7", depth=1, jpm=True),
+    small("t2t_vit_t_14", depth=1, jpm=True),
+    small("vit_tiny_r_s16_p8_224", depth=1),
+    small("vit_base_r50_s16_224", depth=1, embed_dim=64, num_heads=2),
+    small("osnet_x0_25"),
+    small("osnet_x1_0"),
+    small("solider_swin_tiny"),
+    small("transreid_vit_small", depth=1, embed_dim=64, num_heads=2),
+    small("pass_vit_small", depth=1),
+    small("vit_tiny_patch16_224", depth=1, stem="ics"),
+]
+
+
+class Embedder(nn.Module):
+    """What is shipped: images and cameras -> the test embedding."""
+
+    def __init__(self, model: ReidModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor, camids: Tensor) -> Tensor:
+        return self.model.embed(images, camids, neck="after")
+
+
+@pytest.mark.parametrize("spec", FAMILIES, ids=lambda spec: f"{spec.name}{'-ics' * (spec.stem == 'ics')}")
+@pytest.mark.filterwarnings("ignore")
+def test_every_family_builds_trains_a_step_and_exports(spec: ModelSpec):
+    """In float32 and bf16 each trained parameter gets a gradient; the traced model embeds other people as the model does."""
+    torch.manual_seed(0)
+    model, images, camids = ReidModel(spec), torch.rand(4, 3, *spec.img_size), torch.tensor([0, 1, 1, 0])
+    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    optimizer = torch.optim.SGD(trained.values(), lr=1e-3)
+    for precision in (torch.float32, torch.bfloat16):
+        with torch.autocast("cpu", precision, enabled=precision == torch.bfloat16):
+            before, after = model(images, camids)
+        (after.square().mean() + before.mean()).backward()
+        assert not [name for name, value in trained.items() if value.grad is None or not value.grad.isfinite().all()]
+        optimizer.step()
+        optimizer.zero_grad()
+    model.eval()
+    with torch.no_grad():
+        traced = torch.jit.trace(Embedder(model), (images[:2], camids[:2]), check_trace=False)
+        torch.testing.assert_close(traced(images[2:], camids[2:]), model.embed(images[2:], camids[2:], neck="after"))
 
 
 @pytest.mark.parametrize(

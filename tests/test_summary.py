@@ -6,7 +6,8 @@ import pytest
 from vitreid.model import ModelSpec, ReidModel
 from vitreid.model.own import OWN
 from vitreid.processor.summary import summarise
-from vitreid.tools.backbones import DOCUMENT, ENTRIES, INTRODUCTION, row
+from vitreid.tools import backbones
+from vitreid.tools.backbones import DOCUMENT, ENTRIES, INTRODUCTION, PARITY, Entry, row
 from vitreid.tools.summary import main
 
 TINY = ModelSpec("vit_tiny_patch16_224", (64, 32), embed_dim=16, depth=2, num_heads=2)
@@ -45,9 +46,21 @@ def test_summary_of_a_config_needs_no_data(capsys: pytest.CaptureFixture[str]):
 
 def test_the_table_of_backbones_is_what_the_models_are():
     """Small rows are made again; all our own backbones and nothing else than the tool's entries are in it."""
-    lines = DOCUMENT.read_text(encoding="utf-8").removeprefix(INTRODUCTION).splitlines()
+    table = DOCUMENT.read_text(encoding="utf-8").removeprefix(INTRODUCTION).partition(PARITY)[0]
+    lines = table.strip().splitlines()
     assert [line.split("`")[1] for line in lines] == [entry.name for entry in ENTRIES]
     assert set(OWN) <= {entry.name for entry in ENTRIES}
     for name in ("osnet_x0_25", "t2t_vit_7", "vit_tiny_patch16_224"):
         number = next(i for i, entry in enumerate(ENTRIES) if entry.name == name)
         assert lines[number] == row(ENTRIES[number])
+
+
+def test_the_table_is_written_in_front_of_the_chapter_of_the_parity_benchmark(tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    monkeypatch.setattr(backbones, "ENTRIES", (Entry("osnet_x0_25", "torchreid"),))
+    assert backbones.main(["--output", str(page)]) == 0
+    table = page.read_text()
+    assert table == INTRODUCTION + "| `osnet_x0_25` | 256x128 | 0.2 | 0.08 | 512 | yes |  |  |  | torchreid |\n"
+    page.write_text(f"old\n\n{PARITY}figures\n")
+    assert backbones.main(["--output", str(page)]) == 0
+    assert page.read_text() == f"{table}\n{PARITY}figures\n"

@@ -15,7 +15,8 @@ from vitreid.tools.cli import run
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "backbones.md"
 TIMM, OTHERS = "timm hub", "timm hub, timm / DeiT / MAE / DINO files"
-TRANSREID = "timm hub, Google's .npz, TransReID"
+TRANSREID = f"{OTHERS}, Google's .npz, TransReID, TransReID-SSL, PersonViT"
+PARITY = "## Weights of other projects\n"  # headline of the chapter that benchmarks/parity.py writes
 INTRODUCTION = """# Backbones
 
 Written by `python tools/backbones.py`; do not edit. Any other timm model can be named too (`MODEL.NAME`), these are tried.
@@ -31,12 +32,14 @@ known from the names and shapes inside.
 
 
 class Entry(NamedTuple):
-    """A backbone of the table: its name, where weights come from, crop and step between patches (height, width) in pixels."""
+    """A backbone of the table: its name, where weights come from, crop and step between patches (height, width) in pixels,
+    and what becomes its feature."""
 
     name: str
     weights: str
     size: tuple[int, int] = (256, 128)
     stride: tuple[int, int] = (16, 16)
+    pool: str = "token"
 
 
 ENTRIES = (
@@ -55,9 +58,13 @@ ENTRIES = (
     Entry("vit_base_patch14_reg4_dinov2", TIMM, (252, 126), (14, 14)),
     Entry("vit_small_patch16_dinov3", TIMM),
     Entry("eva02_small_patch14_224", TIMM, (252, 126)),
+    Entry("vit_base_patch16_siglip_224", "timm hub (with MODEL.POOL avg)", pool="avg"),
     Entry("vit_base_patch16_clip_224", TIMM),
     Entry("vit_base_patch16_clip_quickgelu_224", "timm hub, CLIP-ReID (MODEL.PROJECTION 512, MODEL.SIE_TOKENS class)"),
     Entry("vit_base_r50_s16_224", "timm hub, Google's .npz"),
+    Entry("transreid_vit_small", "TransReID"),
+    Entry("pass_vit_small", "PASS (its backbone)"),
+    Entry("pass_vit_base", "PASS (its backbone)"),
     Entry("t2t_vit_7", "T2T-ViT"),
     Entry("t2t_vit_10", "T2T-ViT"),
     Entry("t2t_vit_12", "T2T-ViT"),
@@ -78,6 +85,8 @@ ENTRIES = (
     Entry("resnet50_ibn_stride1", "IBN-Net"),
     Entry("resnet50_fastreid", "fast-reid"),
     Entry("resnet50_ibn_fastreid", "fast-reid"),
+    Entry("resnet50_fastreid_sbs", "fast-reid"),
+    Entry("resnet50_ibn_fastreid_sbs", "fast-reid"),
     Entry("resnet50_fc512", "torchreid"),
     Entry("osnet_x1_0", "torchreid; trains from scratch"),
     Entry("osnet_x0_75", "torchreid; trains from scratch"),
@@ -88,7 +97,7 @@ ENTRIES = (
 
 def row(entry: Entry) -> str:
     """Return a line of the table, from the model itself."""
-    model = ReidModel(ModelSpec(entry.name, entry.size, entry.stride))
+    model = ReidModel(ModelSpec(entry.name, entry.size, entry.stride, pool=entry.pool))
     is_vit = isinstance(model.backbone, ViTBackbone)
     _, total = count(model)
     supports = (True, is_vit, is_vit and not has_own_stem(entry.name), has_attention(model))
@@ -113,12 +122,14 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Parse, build every model, write the page, return the exit status."""
     args = get_parser().parse_args(argv)
-    return run(lambda: Path(args.output).write_text(page(), encoding="utf-8"), args.traceback)
+    return run(lambda: _write(Path(args.output)), args.traceback)
 
 
-def page() -> str:
-    """Return the page."""
-    return INTRODUCTION + "".join(f"{row(entry)}\n" for entry in ENTRIES)
+def _write(output: Path) -> None:
+    """Write the table; the chapter of benchmarks/parity.py, if the page has it, stays."""
+    _, headline, text = (output.read_text(encoding="utf-8") if output.is_file() else "").partition(PARITY)
+    table = INTRODUCTION + "".join(f"{row(entry)}\n" for entry in ENTRIES)
+    output.write_text(table + (f"\n{headline}{text}" if headline else ""), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,283 @@
+"""Do weights of other projects give their own embeddings here? `python benchmarks/parity.py --data DIR --transreid DIR ...`.
+
+Each project's own code builds a model of full size, its weights are drawn at random and saved as the project releases them.
+Our importer reads the file; both embed the same real crops. Projects without a checkout are named and left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from vitreid.benchmarks.checkouts import Checkout
+from vitreid.benchmarks.originals import CAMERAS, CASES, PROJECTS, Case, Original
+from vitreid.benchmarks.worker import failure_of
+from vitreid.configs import load_config
+from vitreid.datasets.batch import Preprocess
+from vitreid.datasets.store import decode_all
+from vitreid.model import LoadReport, ReidModel, build_spec, load_weights
+from vitreid.model.files import write_text_atomically
+from vitreid.tools.backbones import PARITY
+
+TOLERANCE = 1e-5
+INTRODUCTION = """
+Written by `python benchmarks/parity.py --data DIR --transreid DIR --clipreid DIR --t2t DIR --solider DIR --torchreid DIR
+--fastreid DIR --ssl DIR --pass DIR --crops 8 --document docs/backbones.md`, each DIR a checkout of the project. There the project's own code builds the
+model in full size, and every weight, norm statistic and position embedding is drawn at random; the file is saved as the
+project releases it, recognised by the importer of the second column, and both models embed {count} crops of Market-1501 in
+float32. Coverage: share of the backbone's numbers that the file gives. Tensors: loaded / resized / left out, for being of no
+use to an embedder. Difference: the largest between the two embeddings of a crop, in units of the original's largest number;
+beside it the same between two different crops.
+
+| weights of | importer | `MODEL.NAME` | coverage | tensors | difference | between crops |
+|---|---|---|---:|---:|---:|---:|
+"""
+HEAD = ("weights of", "importer", "our backbone", "coverage", "largest difference", "between crops")
+WIDTHS = (38, 18, 38, 9, 19, 13)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a case; `skipped` says why there are no figures.
+
+    Args:
+        case, importer, backbone: names; the importer is the one that recognised the file.
+        coverage: share of our backbone's numbers that the file gave, 0-1.
+        loaded, resized, left_out: numbers of tensors.
+        difference: largest difference between the two embeddings of a crop, in units of the largest number in the original's.
+        variety: the same between two crops in a row, by the original: what a difference is to be held against.
+        num_crops, embed_dim: how many were compared, and their width.
+        seconds: of the whole case.
+    """
+
+    case: str
+    importer: str = ""
+    backbone: str = ""
+    coverage: float = 0.0
+    loaded: int = 0
+    resized: int = 0
+    left_out: int = 0
+    difference: float = 0.0
+    variety: float = 0.0
+    num_crops: int = 0
+    embed_dim: int = 0
+    seconds: float = 0.0
+    skipped: str = ""
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the benchmark's arguments."""
+    parser = argparse.ArgumentParser(description="Embeddings of other projects' models, by their code and by ours.")
+    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder that holds market1501")
+    for project, option in PROJECTS.items():
+        if option:
+            parser.add_argument(option, metavar="DIR", type=Path, help=f"checkout of {project}")
+    parser.add_argument("--quick", action="store_true", help="one model of each project, few crops")
+    parser.add_argument("--crops", metavar="N", type=int, default=16, help="crops that are embedded; default: 16")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to this file")
+    parser.add_argument(
+        "--document", metavar="FILE", type=Path, help="put the table into this page, behind its headline"
+    )
+    parser.add_argument("--only", metavar="PROJECT", choices=PROJECTS, help="one project, in this process; prints JSON")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark; return the exit status: 0, 1 if embeddings differ, 2 for a mistake in the arguments, 130 for Ctrl-C."""
+    args = get_parser().parse_args(argv)
+    try:
+        paths = crop_paths(args.data, 4 if args.quick else args.crops)
+        if args.only:
+            print(json.dumps([asdict(result) for result in run_project(args.only, args, paths)]))
+            return 0
+        return run(args)
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def crop_paths(data: Path, count: int) -> list[Path]:
+    """Return that many query crops of Market-1501, evenly spread over its sorted file names.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    folder = next((place for place in data.rglob("query") if place.is_dir()), data / "market1501" / "query")
+    found = sorted(folder.glob("*.jpg"))
+    if not found:
+        raise FileNotFoundError(f"--data: no crops at {folder}/*.jpg; name the folder that holds Market-1501")
+    return found[:: max(len(found) // count, 1)][:count]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run each project in a process of its own, print the table as it grows, write the files asked for."""
+    print("  ".join(f"{word:<{width}}" for word, width in zip(HEAD, WIDTHS)))
+    results: list[Result] = []
+    for project, option in PROJECTS.items():
+        results += run_apart(project, option, args)
+    for result in results:
+        if result.skipped:
+            print(f"skipped: {result.case}: {result.skipped}")
+    failures: list[str] = []
+    if args.transreid and not args.quick:
+        logging.getLogger(load_config.__module__).setLevel(logging.ERROR)  # a line for each key that is renamed
+        count, failures = check_recipes(args.transreid)
+        print("\n".join([f"recipes of TransReID that load and build: {count - len(failures)} of {count}", *failures]))
+    if args.json:
+        write_text_atomically(args.json, json.dumps([asdict(result) for result in results], indent=1) + "\n")
+    if args.document:
+        put_into(args.document, results)
+    different = [result.case for result in results if not result.skipped and not result.difference <= TOLERANCE]
+    if different:
+        print(f"above {TOLERANCE:.0e}: {', '.join(different)}")
+    return 1 if different or failures else 0
+
+
+def run_apart(project: str, option: str, args: argparse.Namespace) -> list[Result]:
+    """Return the results of a project's cases, and print them."""
+    names = [name for name, case in CASES.items() if case.project == project and (case.quick or not args.quick)]
+    folder = getattr(args, option.removeprefix("--"), None)
+    if option and folder is None:
+        return [Result(name, skipped=f"no checkout; give {option} DIR") for name in names]
+    if not names:
+        return []
+    words = ["--data", str(args.data), "--crops", str(args.crops), "--only", project]
+    words += [option, str(folder)] if option else []
+    words += ["--quick"] if args.quick else []
+    done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip() or "no message").splitlines()[-1]
+        return [Result(name, skipped=f"its process failed: {last}") for name in names]
+    results = [Result(**values) for values in json.loads(done.stdout.splitlines()[-1])]
+    for result in results:
+        if not result.skipped:
+            print("  ".join(f"{cell:<{width}}" for cell, width in zip(_cells(result), WIDTHS)), flush=True)
+    return results
+
+
+def _cells(result: Result) -> tuple[str, ...]:
+    return (
+        result.case,
+        result.importer,
+        result.backbone,
+        f"{result.coverage:.2%}",
+        f"{result.difference:.1e}",
+        f"{result.variety:.1e}",
+    )
+
+
+def run_project(project: str, args: argparse.Namespace, paths: list[Path]) -> list[Result]:
+    """Return the results of one project, in this process."""
+    option = PROJECTS[project].removeprefix("--")
+    checkout = Checkout(getattr(args, option) if option else Path())
+    results = []
+    for name, case in CASES.items():
+        if case.project == project and (case.quick or not args.quick):
+            try:
+                results.append(compare(name, case, checkout, paths))
+            except Exception as error:  # whatever another project's code raises
+                results.append(Result(name, skipped=failure_of(error)))
+    return results
+
+
+def check_recipes(checkout: Path) -> tuple[int, list[str]]:
+    """Load every YAML file of the original TransReID and build its model, weights aside.
+
+    Returns:
+        how many files there are, and a line for each that fails.
+    """
+    files, built, failures = sorted((checkout / "configs").rglob("*.yml")), set(), []
+    for file in files:
+        try:
+            cfg = load_config(file, ["MODEL.PRETRAIN_CHOICE", "none", "MODEL.PRETRAIN_PATH", ""])
+            spec = build_spec(cfg, CAMERAS, ("front", "rear"))
+            if spec not in built:
+                ReidModel(spec)
+            built.add(spec)
+        except Exception as error:  # each kind of it is a finding
+            failures.append(f"{file.relative_to(checkout)}: {failure_of(error)}")
+    return len(files), failures
+
+
+@torch.inference_mode()
+def compare(name: str, case: Case, checkout: Checkout, paths: list[Path]) -> Result:
+    """Build the original, save it, import it, and embed the same crops with both."""
+    start = time.perf_counter()
+    original = case.build(checkout)
+    images, camids = read_crops(paths, original.spec.img_size)
+    theirs = original.embed(images, camids)
+    model, report = import_weights(original, case.strict)
+    ours = model.embed(images, camids, neck="after")
+    difference = float("inf")
+    if ours.shape == theirs.shape:
+        difference = _relative(ours - theirs, theirs)
+    return Result(
+        name,
+        report.project,
+        original.spec.name,
+        report.coverage,
+        len(report.loaded),
+        len(report.resized),
+        len(report.left_out),
+        difference,
+        _relative(theirs.roll(1, 0) - theirs, theirs),
+        len(ours),
+        ours.shape[1],
+        round(time.perf_counter() - start, 1),
+    )
+
+
+def _relative(difference: Tensor, to: Tensor) -> float:
+    return (difference.abs().amax(1) / to.abs().amax(1)).max().item()
+
+
+def import_weights(original: Original, strict: bool) -> tuple[ReidModel, LoadReport]:
+    """Return our model with the original's weights, which go through a file."""
+    model = ReidModel(original.spec)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.pth"
+        torch.save(original.pack(original.module.state_dict()), path)
+        report = load_weights(model, path, strict)
+    return model.eval(), report
+
+
+def read_crops(paths: list[Path], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return normalised crops (B, 3, H, W) and their cameras (B,), from 0."""
+    preprocess = Preprocess(size)
+    pixels = torch.from_numpy(decode_all([str(path) for path in paths], preprocess))
+    cameras = [int(path.name.split("_c")[1][0]) - 1 for path in paths]
+    return preprocess.normalise(pixels), torch.tensor(cameras)
+
+
+def put_into(document: Path, results: list[Result]) -> None:
+    """Write the results as a chapter of the page, in place of the chapter's earlier text."""
+    before = document.read_text(encoding="utf-8").partition(PARITY)[0].rstrip()
+    write_text_atomically(document, f"{before}\n\n{chapter(results)}")
+
+
+def chapter(results: list[Result]) -> str:
+    """Return the figures as Markdown."""
+    lines = [
+        f"| {row.case} | {row.importer} | `{row.backbone}` | {row.coverage:.2%} | {row.loaded} / {row.resized} / {row.left_out} "
+        f"| {row.difference:.1e} | {row.variety:.1e} |"
+        for row in results
+        if not row.skipped
+    ]
+    skipped = [f"\nNot run: {row.case} ({row.skipped})." for row in results if row.skipped]
+    count = max((row.num_crops for row in results), default=0)
+    return "\n".join([PARITY + INTRODUCTION.format(count=count).rstrip("\n"), *lines, *skipped, ""])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
