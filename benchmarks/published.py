@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 RETRIEVAL = ("mAP", "mINP", "Rank-1")
+PEERS = ("transreid", "fastreid", "torchreid", "oml")  # whose checkouts tools/reproduce.py passes on
 
 
 @dataclass(frozen=True)
@@ -17,12 +18,14 @@ class Row:
         commands: {run} is the folder for a seed, {seed} the seed, {root} the data's folder.
         metrics: the JSON file in that folder that holds the figures, fractions 0-1; empty = the last command prints
             a table of its own, which is shown.
+        peers: whose checkouts the last command takes, as options of these names.
     """
 
     label: str
     folder: str
     commands: tuple[str, ...]
     metrics: str = "metrics.json"
+    peers: tuple[str, ...] = ()
 
 
 def _train(config: str, options: str = "") -> str:
@@ -54,6 +57,7 @@ TABLES: dict[str, tuple[Row, ...]] = {
             "evaluation",
             ("benchmarks/evaluation.py --seed {seed} --data {root} --json {run}/figures.json",),
             "",
+            PEERS,
         ),
     ),
     "galleries": (
@@ -61,6 +65,22 @@ TABLES: dict[str, tuple[Row, ...]] = {
             "speed of galleries",
             "galleries",
             ("benchmarks/gallery.py --seed {seed} --json {run}/figures.json",),
+            "",
+        ),
+    ),
+    "shipping": (
+        Row(
+            "parity and latency of shipped models",
+            "shipping",
+            ("benchmarks/shipping.py --seed {seed} --json {run}/figures.json",),
+            "",
+        ),
+    ),
+    "budget": (
+        Row(
+            "what recipes learn in ten minutes",
+            "budget",
+            ("benchmarks/budget.py --seed {seed} --data {root} --minutes 10 --json {run}/figures.json",),
             "",
         ),
     ),

@@ -8,16 +8,19 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vitreid.benchmarks.published import RETRIEVAL, Row
 
 ROOT = Path(__file__).resolve().parents[1]
 DONE = "done.jsonl"  # a line per finished command
+CUT_SHORT = "cut_short.jsonl"  # a line per command that was interrupted or failed
 
 
-def reproduce(rows: Sequence[Row], seeds: Sequence[int], data: Path, output: Path) -> str:
+def reproduce(
+    rows: Sequence[Row], seeds: Sequence[int], data: Path, output: Path, checkouts: Mapping[str, Path] | None = None
+) -> str:
     """Run what is not done yet; return the table as Markdown, mean ± standard deviation over the seeds.
 
     A command that was finished by an earlier call is not run again; an interrupted training goes on.
@@ -25,13 +28,14 @@ def reproduce(rows: Sequence[Row], seeds: Sequence[int], data: Path, output: Pat
     Args:
         data: folder of the data sets.
         output: folder of the runs.
+        checkouts: of other projects' code, by their names.
     Raises:
         OSError: a command failed; says which, and where its output is.
     """
     lines = [f"| what | seeds | {' | '.join(RETRIEVAL)} | minutes |", "|---|---|" + "---|" * (len(RETRIEVAL) + 1)]
     for row in rows:
         runs = [output / f"{row.folder}-{seed}" for seed in seeds]
-        minutes = [_run(row, run, seed, data) / 60 for run, seed in zip(runs, seeds)]
+        minutes = [_run(run, fill(row, run, seed, data, checkouts), row) / 60 for run, seed in zip(runs, seeds)]
         if row.metrics:
             figures = [_read(run / row.metrics) for run in runs]
             cells = [spread([100 * one[name] for one in figures]) for name in RETRIEVAL]
@@ -55,26 +59,37 @@ def spread(values: Sequence[float]) -> str:
     return f"{mean:.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else f"{mean:.1f}"
 
 
-def fill(row: Row, run: Path, seed: int, data: Path) -> list[list[str]]:
-    """Return the words of the row's commands, for one seed."""
+def fill(row: Row, run: Path, seed: int, data: Path, checkouts: Mapping[str, Path] | None = None) -> list[list[str]]:
+    """Return the words of the row's commands, for one seed; the last one gets the checkouts that it takes."""
     places = {"run": run, "seed": seed, "root": data}
-    return [[word.format_map(places) for word in shlex.split(command)] for command in row.commands]
+    commands = [[word.format_map(places) for word in shlex.split(command)] for command in row.commands]
+    for name, folder in (checkouts or {}).items():
+        commands[-1] += [f"--{name}", str(folder)] if name in row.peers else []
+    return commands
 
 
-def _run(row: Row, run: Path, seed: int, data: Path) -> float:
-    """Run the commands that are not done; return the seconds of all, those of earlier calls included."""
+def _run(run: Path, commands: list[list[str]], row: Row) -> float:
+    """Run the commands that are not done; return the seconds of all, those of earlier and of interrupted calls included."""
     run.mkdir(parents=True, exist_ok=True)
-    commands = fill(row, run, seed, data)
     for command, shown in zip(commands, row.commands):
-        if command not in [done["command"] for done in _done(run)]:
-            seconds = _execute(command, _log(run, shown))
-            with (run / DONE).open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps({"command": command, "seconds": round(seconds, 1)}) + "\n")
-    return sum(done["seconds"] for done in _done(run) if done["command"] in commands)
+        if command not in [done["command"] for done in _noted(run / DONE)]:
+            start = time.perf_counter()
+            try:
+                seconds = _execute(command, _log(run, shown))
+            except (OSError, KeyboardInterrupt):
+                _note(run / CUT_SHORT, command, time.perf_counter() - start)
+                raise
+            _note(run / DONE, command, seconds)
+    calls = [call for name in (DONE, CUT_SHORT) for call in _noted(run / name)]
+    return sum(call["seconds"] for call in calls if call["command"] in commands)
 
 
-def _done(run: Path) -> list[dict]:
-    path = run / DONE
+def _note(path: Path, command: list[str], seconds: float) -> None:
+    with path.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps({"command": command, "seconds": round(seconds, 1)}) + "\n")
+
+
+def _noted(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 

@@ -48,9 +48,15 @@ def make_config(*layers: Mapping[str, Any]) -> CfgNode:
     return cfg
 
 
-def parse_config(text: str, overrides: Sequence[str] = ()) -> CfgNode:
-    """Return the config stored as YAML text, as in a run folder's config.yml or inside a checkpoint, with overrides."""
-    return make_config(dict(_flatten(yaml.safe_load(text) or {})), _parse_overrides(overrides))
+def parse_config(text: str, overrides: Sequence[str] = (), source: str = "the stored config") -> CfgNode:
+    """Return the config stored as YAML text, as in a run folder's config.yml or inside a checkpoint, with overrides.
+
+    Args:
+        source: where the text comes from, for errors.
+    Raises:
+        ValueError: as `load_config`; also text that is no YAML, with its line.
+    """
+    return make_config(dict(_flatten(_parse_yaml(text, source))), _parse_overrides(overrides))
 
 
 def flatten_config(cfg: CfgNode) -> dict[str, Any]:
@@ -96,7 +102,7 @@ def _read_recipe(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 def _read_yaml(path: Path, needed_by: Path | None) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         where = f" ({BASE_KEY} of {needed_by})" if needed_by else ""
         raise FileNotFoundError(
@@ -104,10 +110,23 @@ def _read_yaml(path: Path, needed_by: Path | None) -> dict[str, Any]:
         ) from None
     except IsADirectoryError:
         raise ValueError(f"config file {path} is a folder; name one of the .yml files in it") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ValueError(f"config file {path} is not readable YAML: {error}") from None
+    return _parse_yaml(text, f"config file {path}")
+
+
+def _parse_yaml(text: str, source: str) -> dict[str, Any]:
+    """Return the sections in YAML text; raise ValueError naming source and line."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ValueError(
+            f"{source} is not readable YAML: {where}{getattr(error, 'problem', None) or error}; correct it there, or restore the file"
+        ) from None
     if content is not None and not isinstance(content, dict):
-        raise ValueError(f"config file {path}: expected sections such as 'MODEL:', found {type(content).__name__}")
+        raise ValueError(f"{source}: expected sections such as 'MODEL:', found {type(content).__name__}")
     return content or {}
 
 

@@ -66,10 +66,10 @@ def pair_of_features(query: Features, gallery: Features) -> tuple[Tensor, Tensor
 CHUNK_ELEMENTS = 2**18  # 1 MiB of float32: intermediate results that stay in the processor's cache
 
 
-def squared_norms(features: Tensor) -> Tensor:
-    """Return the squared length (N,) of each row of (N, D), a few rows at a time so that no (N, D) copy is made."""
+def squared_norms(features: Tensor, origin: Tensor | None = None) -> Tensor:
+    """Return the squared length (N,) of each row of (N, D), seen from `origin` (D,), None = 0; without an (N, D) copy."""
     rows = features.shape[0] if features.is_cuda else max(1, CHUNK_ELEMENTS // features.shape[1])
     norms = features.new_empty(len(features))  # results allocated between the intermediate ones would fragment the heap
     for chunk, norm in zip(features.split(rows), norms.split(rows), strict=True):
-        torch.sum(chunk.square(), 1, out=norm)
+        torch.sum(chunk.square() if origin is None else chunk.sub(origin).square_(), 1, out=norm)
     return norms

@@ -10,6 +10,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from .centred import Centred
 from .checks import CHUNK_ELEMENTS, squared_norms
 
 BLOCK_ELEMENTS = 2**24  # distances held at once: 64 MiB of float32
@@ -55,17 +56,17 @@ def find_neighbours(features: Tensor, k: int) -> Neighbours:
 def distance_blocks(left: Tensor, right: Tensor, rows: int | None = None) -> Iterator[tuple[int, Tensor]]:
     """Yield (first row, squared distances (b, M)) of blocks of `left` (N, D) to all of `right` (M, D).
 
-    All blocks share one buffer, free to be overwritten.
+    All blocks share one buffer, free to be overwritten. Both are seen from the middle of `right`.
 
     Args:
         rows: rows per block, b; None = as many as make BLOCK_ELEMENTS distances.
     """
-    right_norms = squared_norms(right)
+    centred = Centred(right)
     rows = rows or max(64, BLOCK_ELEMENTS // len(right))
     buffer = left.new_empty(min(rows, len(left)), len(right))
     for start in range(0, len(left), rows):
-        block = left[start : start + rows]
-        products = torch.addmm(right_norms, block, right.T, alpha=-2, out=buffer[: len(block)])
+        block = left[start : start + rows] - centred.middle
+        products = centred.products(centred.norms, block, -2, out=buffer[: len(block)])
         yield start, products.add_(squared_norms(block)[:, None]).clamp_(min=0)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .blocks import block_rows
+from .centred import Centred
 from .checks import Features, Labels, as_features, check_finite, pair_of_features, squared_norms
 from .matches import Matches, as_label_arrays
 from .ranks import ranks_on_cpu, ranks_on_device
@@ -16,6 +17,7 @@ from .rerank import checked_pair, reranked_blocks
 from .result import RetrievalResult, result_of_ranks
 
 Scores = Callable[[int, int], Tensor]  # start, stop of a block of queries -> its scores (B, G), free to be overwritten
+Score = Callable[[Tensor, Tensor], Tensor]  # block of queries (B, D), where to write -> its scores (B, G)
 AllLabels = tuple[Labels, Labels, Labels, Labels]  # q_pids, g_pids, q_camids, g_camids
 
 
@@ -126,15 +128,15 @@ def blocks(num_queries: int, num_gallery: int, size: int | None) -> Iterator[tup
 def similarity(query: Tensor, gallery: Tensor, metric: str) -> Scores:
     """Return the function that scores a block of queries; a score is higher where the distance is smaller.
 
-    Euclidean: q.g - |g|^2 / 2, which orders like -|q - g|. Cosine: q.g / |g|, which orders like the cosine.
+    Euclidean: q.g - |g|^2 / 2, both seen from the middle of the gallery, which orders like -|q - g|. Cosine: q.g / |g|, which
+    orders like the cosine.
     """
-    if metric not in ("euclidean", "cosine"):
+    if metric not in SCORES:
         raise ValueError(f"metric: unknown value {metric!r}; choose from cosine, euclidean")
     norms = squared_norms(gallery)
     check_finite("query", squared_norms(query))
     check_finite("gallery", norms)
-    offset = -norms / 2 if metric == "euclidean" else torch.zeros_like(norms)
-    factor = None if metric == "euclidean" else norms.clamp(min=1e-24).rsqrt()
+    score = SCORES[metric](gallery, norms)
     buffer = gallery.new_empty(0)
 
     @torch.no_grad()
@@ -142,7 +144,20 @@ def similarity(query: Tensor, gallery: Tensor, metric: str) -> Scores:
         nonlocal buffer
         if len(buffer) < stop - start:  # one buffer for all blocks: the pages of a fresh one cost time
             buffer = gallery.new_empty(stop - start, len(gallery))
-        block = torch.addmm(offset, query[start:stop], gallery.T, out=buffer[: stop - start])
-        return block if factor is None else block.mul_(factor)
+        return score(query[start:stop], buffer[: stop - start])
 
     return scores
+
+
+def _euclidean(gallery: Tensor, norms: Tensor) -> Score:
+    centred = Centred(gallery, norms)
+    offsets = centred.norms / -2
+    return lambda block, out: centred.products(offsets, block - centred.middle, 1, out)
+
+
+def _cosine(gallery: Tensor, norms: Tensor) -> Score:
+    factors = norms.clamp(min=1e-24).rsqrt()
+    return lambda block, out: torch.mm(block, gallery.T, out=out).mul_(factors)
+
+
+SCORES: dict[str, Callable[[Tensor, Tensor], Score]] = {"cosine": _cosine, "euclidean": _euclidean}

@@ -16,6 +16,7 @@ from ..model import ModelSpec, ReidModel, build_spec
 from .build import build_evaluator, check_answerable, embed_settings, place, rerank_settings
 from .device import pick_device, pick_precision
 from .distributed import device_of
+from .embedder import fingerprint_of
 from .features import FeatureSet, load_features, read_facts
 from .ranks import ALONE, Ranks
 from .weights import Weights, read_foreign, read_own, weights_path
@@ -89,7 +90,12 @@ def _extracted(
     model: ReidModel = place(weights.model, device, precision).eval()
     preprocess = Preprocess.from_dict(weights.about["preprocess"]) if weights.about else build_preprocess(cfg)
     _warn_of_ignored(cfg, model.spec, preprocess)
-    about = {"config": dump_config(cfg), "weights": str(path), "threshold": weights.about.get("threshold")}
+    about = {
+        "config": dump_config(cfg),
+        "weights": str(path),
+        "fingerprint": fingerprint_of(model, preprocess, embed_settings(cfg)),
+        "threshold": weights.about.get("threshold"),
+    }
     for data in sets:
         features = build_evaluator(cfg, data, model, device, precision, preprocess, ranks).extract(model)
         yield replace(features, about={**features.about, **about}) if features else None

@@ -18,16 +18,14 @@ from ..configs import OPTIONS, flatten_config, parse_config
 from ..datasets import ReidData, build_data, build_test_sets, read_image
 from ..model.files import write_atomically, write_text_atomically
 from ..report import PICTURES, Change, Report, RunContents, TestSet, build_comparison, build_report
-from .build import build_evaluator, rerank_settings
-from .embedder import Embedder
+from .build import build_evaluator, embed_settings, rerank_settings
+from .embedder import Embedder, fingerprint_of
 from .features import FeatureSet, load_features, read_facts
 from .ranking import rank
 from .report_looks import look_into
 from .thresholds import stored_calibration
 
 logger = logging.getLogger(__name__)
-NUM_CHECKED = 4  # images embedded anew to see whether saved features are this model's
-CLOSE = 0.02  # largest difference between two embeddings of unit length in different precisions
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def write_report(
     shown: Shown | None = None,
     features: FeatureSet | None = None,
 ) -> Path:
-    """Write the report of one run, or the comparison of several, and its pictures into a folder of its name beside it.
+    """Write the report of one run, or the comparison of several, and its pictures into a folder beside it.
 
     Args:
         folders: run folders, whose OUTPUT_DIR they were.
@@ -76,7 +74,8 @@ def write_report(
         The HTML file.
     Raises:
         FileNotFoundError: a folder that is not there or holds no run.
-        ValueError: no folder, two of the same name, or what the run's files say does not fit together.
+        ValueError: no folder, two of the same name, an output that cannot be a page, or what the run's files say does not fit
+            together.
     """
     shown = shown or Shown()
     paths = [Path(folder) for folder in folders]
@@ -85,8 +84,7 @@ def write_report(
     for path in paths:
         check_run(path)
     file = Path(output) if output else paths[0] / ("report.html" if len(paths) == 1 else "comparison.html")
-    if not file.parent.is_dir():
-        raise FileNotFoundError(f"--output: the folder {file.parent} does not exist; make it first")
+    check_output(file)
     names = run_names(paths)
     if len(paths) == 1:
         made = build_report(
@@ -97,7 +95,7 @@ def write_report(
         runs = [collect(path, name, overrides, told) for path, name in zip(paths, names, strict=True)]
         made = build_comparison(runs, shown.num_queries)
     _write(made, file)
-    logger.info("report: %s, its pictures in %s", file, file.with_suffix(""))
+    logger.info("report: %s, its pictures in %s", file, pictures_folder(file))
     return file
 
 
@@ -105,8 +103,32 @@ def try_to_report(folder: str | Path, shown: Shown | None = None) -> None:
     """Write the report of a run that has just been trained; it is complete without, so what goes wrong is only logged."""
     try:
         write_report([folder], shown=shown)
-    except (ValueError, OSError, ImportError) as error:
+    except (
+        ValueError,
+        OSError,
+        ImportError,
+        RuntimeError,
+        MemoryError,
+    ) as error:  # torch's out of memory is a RuntimeError
         logger.warning("there is no report: %s; tools/report.py %s tries again", error, folder)
+
+
+def check_output(file: Path) -> None:
+    """Raise, before the work rather than after, if the page or its pictures cannot be put where they are wanted."""
+    if file.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"--output: {file} is the name of no page; choose one that ends in .html")
+    if file.is_dir():
+        raise ValueError(f"--output: {file} is a folder; give the name of a file in it")
+    if not file.parent.is_dir():
+        raise FileNotFoundError(f"--output: the folder {file.parent} does not exist; make it first")
+    folder = pictures_folder(file)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--output: {folder}, where the pictures go, is a file; choose another name")
+
+
+def pictures_folder(file: Path) -> Path:
+    """Return where a page's pictures go: a folder of a name that only reports give."""
+    return file.with_name(f"{file.stem}_pictures")
 
 
 def check_run(folder: Path) -> None:
@@ -135,7 +157,7 @@ def run_names(paths: Sequence[Path]) -> list[str]:
 
 def _write(made: Report, file: Path) -> None:
     """Write the page and its pictures; those of an earlier report that this one has not are removed."""
-    folder = file.with_suffix("")
+    folder = pictures_folder(file)
     folder.mkdir(exist_ok=True)
     for name in PICTURES - made.pictures.keys():
         (folder / name).unlink(missing_ok=True)
@@ -157,16 +179,17 @@ def collect(
     if not epochs:
         missing["Training curves"] = "metrics.jsonl is not there, or no epoch is finished yet."
     embedder = _open_model(folder, missing)
-    cfg = _config_of(folder, embedder, overrides)
+    own, cfg = (_config_of(folder, embedder, changes) for changes in ((), overrides))
     run = RunContents(name=name, epochs=epochs, missing=missing, sentences=sentences)
-    if cfg is None:
+    if own is None or cfg is None:
         missing["Configuration"] = "neither config.yml nor weights that carry their options are there."
         return run
     run = replace(
-        run, options=[Change(k, v, OPTIONS[k].default, OPTIONS[k].help) for k, v in flatten_config(cfg).items()]
+        run, options=[Change(k, v, OPTIONS[k].default, OPTIONS[k].help) for k, v in flatten_config(own).items()]
     )
+    sentences += _about_overrides(overrides)
     data = _data_of(cfg, missing) if features is None else None
-    features = features or _features_of(folder, cfg, embedder if shown.model else None, data, missing)
+    features = features or _features_of(folder, cfg, embedder, data, shown.model, missing)
     test = _test_set(features, cfg, embedder, shown) if features is not None else None
     looks = look_into(embedder, test, missing) if embedder is not None and shown.model and shown.looks else None
     if not shown.model:
@@ -208,14 +231,22 @@ def _open_model(folder: Path, missing: dict[str, str]) -> Embedder | None:
 def _config_of(folder: Path, embedder: Embedder | None, overrides: Sequence[str]) -> CfgNode | None:
     file = folder / "config.yml"
     if file.is_file():
-        return parse_config(file.read_text(encoding="utf-8"), overrides)
+        return parse_config(file.read_text(encoding="utf-8"), overrides, str(file))
     return parse_config(embedder.about["config"], overrides) if embedder is not None else None
 
 
 def _data_of(cfg: CfgNode, missing: dict[str, str]) -> ReidData | None:
     """Return what the run was evaluated on: its validation people, or its first test set; None with the reason."""
     try:
-        return build_data(cfg) if cfg.DATASETS.VAL_IDS else build_test_sets(cfg)[0]
+        if cfg.DATASETS.VAL_IDS:
+            return build_data(cfg)
+        first, *others = build_test_sets(cfg)
+        if others:
+            names = ", ".join(data.evaluated for data in others)
+            missing["Other test sets"] = (
+                f"{names}: a report is about one, the first; DATASETS.TEST NAME behind the run chooses another."
+            )
+        return first
     except (OSError, ValueError) as error:
         missing["Images of the test set"] = (
             f"they cannot be read ({error}). If they have moved, give DATASETS.ROOT_DIR FOLDER."
@@ -224,18 +255,23 @@ def _data_of(cfg: CfgNode, missing: dict[str, str]) -> ReidData | None:
 
 
 def _features_of(
-    folder: Path, cfg: CfgNode, embedder: Embedder | None, data: ReidData | None, missing: dict[str, str]
+    folder: Path, cfg: CfgNode, embedder: Embedder | None, data: ReidData | None, runs: bool, missing: dict[str, str]
 ) -> FeatureSet | None:
-    """Return saved features that are this model's, else the model's own; None with the reason if neither can be had."""
+    """Return saved features if they are this model's of these images, else the model's own; None with the reason.
+
+    Args:
+        runs: whether the model may run.
+    """
     for path in saved_features(folder):
         features = load_features(path)
-        if data is None or embedder is None or is_of_model(features, embedder):
+        if reason := difference_of(features, cfg, embedder, data):
+            logger.warning("report: %s is left aside: %s", path, reason)
+        else:
             logger.info("report: the embeddings come from %s", path)
             return features
-        logger.warning("report: %s holds embeddings of another model; they are computed anew", path)
-    if data is None or embedder is None:
+    if data is None or embedder is None or not runs:
         missing["Evaluation"] = (
-            "it needs the images and the model, or features saved in the run folder (tools/test.py --save-features)."
+            "it needs the images and the model, or features of both saved in the run folder (tools/test.py --save-features)."
         )
         return None
     evaluator = build_evaluator(cfg, data, embedder.model, embedder.device, embedder.precision, embedder.preprocess)
@@ -255,23 +291,17 @@ def saved_features(folder: Path) -> list[Path]:
     return found
 
 
-def is_of_model(features: FeatureSet, embedder: Embedder) -> bool:
-    """Tell whether the features are the model's, by embedding a few of the query images anew.
-
-    Where none of them can be read the features are believed.
-    """
-    names, rows = [], []
-    for row, name in enumerate(features.q_names[:NUM_CHECKED]):
-        if Path(name).is_file():
-            names.append(name)
-            rows.append(row)
-    if not names:
-        return True
-    if features.about.get("embed") != embedder.settings.to_dict() or features.query.shape[1] != embedder.dim:
-        return False
-    fresh = embedder(names, [features.camera_names[camid] for camid in features.q_camids[rows]])
-    saved = features.query[rows].numpy()
-    return bool(np.abs(fresh - saved).max() <= CLOSE * np.abs(saved).max())
+def difference_of(features: FeatureSet, cfg: CfgNode, embedder: Embedder | None, data: ReidData | None) -> str:
+    """Return why the features are not what the model would give for the images, empty = nothing known speaks against it."""
+    if data is not None and features.dataset != data.evaluated:
+        return f"it is about {features.dataset}, asked for is {data.evaluated}"
+    for side, names in (("query", features.q_names), ("gallery", features.g_names)):
+        if data is not None and names != [record.path for record in getattr(data, side)]:
+            return f"its {side} images are not those of {data.evaluated} as it is now"
+    if embedder is None:
+        return ""
+    asked = fingerprint_of(embedder.model, embedder.preprocess, embed_settings(cfg))
+    return "" if features.about.get("fingerprint") == asked else "its embeddings are of another model or other settings"
 
 
 def _test_set(features: FeatureSet, cfg: CfgNode, embedder: Embedder | None, shown: Shown) -> TestSet:
@@ -309,16 +339,28 @@ def _read(name: str) -> np.ndarray | None:
         return None
 
 
+def _about_overrides(overrides: Sequence[str]) -> list[str]:
+    """Return a sentence about options that are the report's and not the run's."""
+    if not overrides:
+        return []
+    pairs = ", ".join(f"{key} {value}" for key, value in zip(overrides[::2], overrides[1::2], strict=True))
+    return [f"This report was made with other options than the run: {pairs}."]
+
+
 def _about_pictures(test: TestSet | None, shown: Shown) -> list[str]:
     if test is None:
         return []
     if not shown.pictures:
         return ["Pictures of people are left out (--no-pictures)."]
-    if test.read is not None and test.read(test.q_names[0]) is None:
-        return [f"The images are no longer at {Path(test.q_names[0]).parent}, so the page has no pictures of people."]
+    names = [*test.q_names, *test.g_names]
+    gone = [name for name in names if not Path(name).is_file()]
+    if len(gone) == len(names):
+        return [f"The images are no longer at {Path(names[0]).parent}, so the page has no pictures of people."]
+    some = [f"{len(gone)} of {len(names)} images are not where they were, e.g. {gone[0]}."] if gone else []
     return [
+        *some,
         f"This page shows pictures of people from {test.name}: keep to the data set's licence before you pass it on; "
-        "--no-pictures makes a page without them."
+        "--no-pictures makes a page without them.",
     ]
 
 

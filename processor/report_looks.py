@@ -23,7 +23,7 @@ from ..report import Looks, Person, SideEffect, TestSet
 from .embedder import Embedder
 
 NUM_PEOPLE = 5  # crops with attention
-MOST_SIDE = 256  # crops embedded with and without side information
+MOST_SIDE = 256  # crops embedded twice: as of an unknown camera, and with their own
 MAPS = {"rollout": attention_rollout, "last block": last_block_attention, "like the middle": patch_similarity}
 
 
@@ -122,7 +122,7 @@ def _side_crops(test: TestSet, cameras: tuple[str, ...]) -> list[int]:
 
 
 def _effect(embedder: Embedder, test: TestSet, crops: list[int], side: SideEffect) -> SideEffect:
-    """Return `side` with the similarities of the crops' embeddings, without and with their cameras."""
+    """Return `side` with the similarities of the crops' embeddings, as of an unknown camera and with their own cameras."""
     names, pids = [test.g_names[crop] for crop in crops], test.g_pids[crops]
     cameras = [test.camera_names[camid] for camid in test.g_camids[crops]]
     rows = name_rows(cameras, side.cameras)[:-1].numpy()

@@ -9,8 +9,8 @@ from .contents import RunContents
 from .parts import Part, Section, Table
 
 
-def about_section(run: RunContents) -> Section:
-    """Return the options, those that differ from the defaults first, and the environment."""
+def about_section(run: RunContents) -> Section | None:
+    """Return the options, those that differ from the defaults first, and the environment; None where nothing is known."""
     changed = [option for option in run.options if option.is_changed]
     others = [option for option in run.options if not option.is_changed]
     parts: list[Part] = []
@@ -25,7 +25,11 @@ def about_section(run: RunContents) -> Section:
         )
     if run.environment:
         parts.append(Table("Environment", [["", ""], *([name, value] for name, value in run.environment.items())]))
-    reading = "With these options and these versions the run can be repeated."
+    if not parts:
+        return None
+    reading = (
+        "With these options and these versions the run can be repeated." if run.options else "What is known of the run."
+    )
     return Section("about", "Configuration and environment", reading, parts)
 
 

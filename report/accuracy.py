@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 
 from ..evaluation import CameraPairs, Threshold, VerificationResult, bootstrap, camera_pairs, verify
-from .charts import COLOURS, Chart, line_style
+from .charts import COLOURS, Chart, add_legend, line_style
 from .contents import TestSet
 from .parts import Charts, Group, Part, Section, Table, Text
-from .words import percent, short_names
+from .words import interval, percent, short_names
 
 MOST_PAIRS = 1_000_000  # pairs of different people whose distance is drawn
 BINS = 60
@@ -29,13 +30,14 @@ def headline_section(test: TestSet) -> Section:
     intervals = bootstrap(result, groups=test.q_pids)
     rows = [["", "value", "95% interval"]]
     for name, value in result.summary().items():
-        low, high = intervals[name]
-        rows.append([name, percent(value), f"{percent(low)} to {percent(high)}"])
+        rows.append([name, percent(value), interval(*intervals[name])])
     ranked = "by distance alone" if test.ranking == "none" else f"re-ranked by {test.ranking}"
     caption = f"{test.name}: {result.num_valid} queries against {len(test.gallery)} gallery images, {ranked}"
     parts: list[Part] = [Group([Table(caption, rows), Charts([cmc_chart({test.name: test})])])]
     if skipped := result.num_queries - result.num_valid:
         parts.append(Text(f"{skipped} of {result.num_queries} queries have no match in the gallery and are left out."))
+    if any(low == high for low, high in intervals.values()):
+        parts.append(Text("An interval - cannot be told: all queries agree, or there is but one person."))
     reading = (
         "Rank-1 is the share of queries whose first hit is the right person, mAP also counts how early all the other pictures of "
         "the person come. The interval says how much the figure may move with other people of the same kind as queries."
@@ -47,15 +49,17 @@ def cmc_chart(tests: dict[str, TestSet]) -> Chart:
     """Return the CMC curves of evaluations by their labels."""
 
     def draw(axes: Axes) -> None:
+        drawn: dict[str, Artist] = {}
         for number, (label, test) in enumerate(tests.items()):
             shown = test.result.cmc[: min(50, len(test.gallery))]
-            axes.plot(np.arange(1, len(shown) + 1), 100 * shown, label=label, clip_on=False, **line_style(number))
+            ranks = np.arange(1, len(shown) + 1)
+            (drawn[label],) = axes.plot(ranks, 100 * shown, clip_on=False, **line_style(number))
         axes.set_xlabel("rank")
         axes.set_ylabel("right person among the first (%)")
         axes.set_xlim(left=1)
         axes.set_ylim(top=100)
         if len(tests) > 1:
-            axes.legend(loc="lower right")
+            add_legend(axes, drawn, loc="lower right")
 
     figures = "; ".join(
         f"{name}: Rank-1 {percent(t.result.rank(1))}, Rank-10 {percent(t.result.rank(10))}" for name, t in tests.items()
@@ -104,7 +108,8 @@ def distance_chart(found: VerificationResult, threshold: Threshold | None) -> Ch
         axes.set_ylabel("density of pairs")
         axes.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.17))
 
-    caption = "Distances of all pairs of a query and a gallery image"
+    pairs = "all pairs" if found.impostor_share == 1 else "pairs, those of different people drawn at random,"
+    caption = f"Distances of {pairs} of a query and a gallery image"
     alt = f"{caption}: same person {_middle(found.genuine)}, different people {_middle(found.impostor)}."
     return Chart("distances", caption, alt, draw, (4.4, 3.5))
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -75,6 +76,13 @@ class Chart:
         figure = Figure(self.size, layout="constrained")  # no pyplot: no window system, no global state
         self.draw(figure.add_subplot())
         return figure
+
+
+def add_legend(axes: Axes, artists: Mapping[str, Artist], **options: Any) -> None:
+    """Draw a legend of the artists by their labels, also of those that matplotlib takes for hidden: "_run" is a name."""
+    legend = axes.legend(list(artists.values()), [str(number) for number in range(len(artists))], **options)
+    for text, label in zip(legend.get_texts(), artists, strict=True):
+        text.set_text(label)
 
 
 def inline_svg(text: str, name: str, alt: str) -> str:

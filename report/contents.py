@@ -92,8 +92,9 @@ class SideEffect:
     Args:
         cameras: names of the C rows of its table.
         rows: (C, C) cosine between the learned rows, their mean taken out.
-        before, after: (C, C) mean similarity of images of different people from camera to camera, without and with it.
-        summary: mean similarity without and with it, by the kind of pair.
+        before, after: (C, C) mean similarity of images of different people from camera to camera, with the row of an unknown
+            camera and with the own camera's row.
+        summary: both mean similarities, by the kind of pair.
         num_images: how many images were embedded twice.
     """
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from .charts import Chart, line_style
+from .charts import Chart, add_legend, line_style
 from .contents import RunContents
 from .parts import Charts, Part, Section, Text
 from .words import percent
@@ -24,7 +25,7 @@ NOT_LOSSES = (
 TITLE = "Training"
 READING = (
     "The loss should fall and level out. If the accuracy of the identities seen in training still rises while the mAP of the "
-    "test people falls, the model learns its training people by heart."
+    "people it is evaluated on falls, the model learns its training people by heart."
 )
 
 
@@ -106,16 +107,17 @@ def _drawing(
     unit: str, lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], is_share: bool
 ) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
+        drawn: dict[str, Artist] = {}
         for number, (label, (epochs, values)) in enumerate(lines.items()):
             scaled = [100 * value for value in values] if is_share else values
             marker = "o" if len(epochs) <= 40 else ""  # a single evaluation is a point, not a line
-            axes.plot(epochs, scaled, marker=marker, markersize=3.5, label=label, **line_style(number))
+            (drawn[label],) = axes.plot(epochs, scaled, marker=marker, markersize=3.5, **line_style(number))
         axes.set_xlabel("epoch")
         axes.set_ylabel(f"{unit} (%)" if is_share else unit)
         axes.set_ylim(bottom=0, auto=None)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
         if len(lines) > 1:
-            axes.legend()
+            add_legend(axes, drawn)
 
     return draw
 

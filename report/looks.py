@@ -12,6 +12,7 @@ from .parts import Charts, Group, Part, Section, Strip, Table, Tile
 from .pixels import fitted, heat
 from .words import short_names
 
+UNKNOWN, OWN = "with the row of an unknown camera", "with the own camera's row"
 MOST_POSITIONS = (8, 5)  # patches, down and across, whose similarities are drawn
 
 
@@ -22,9 +23,10 @@ def attention_section(looks: Looks) -> Section | None:
         return None
     strips = [_attention_strip(person) for person in people]
     reading = (
-        "Bright patches weigh more in the embedding. Look for a model that watches clothes, bags and shape rather than the "
-        "background. Rollout follows the attention through all blocks (Abnar and Zuidema, ACL 2020), the last block alone is "
-        "sharper; “like the middle” is how similar each patch has become to the one in the middle. Each map has its own scale."
+        "Under “rollout” and “last block”, bright patches weigh more in the embedding: look for a model that watches clothes, bags "
+        "and shape rather than the background. Rollout follows the attention through all blocks (Abnar and Zuidema, ACL 2020), the "
+        "last block alone is sharper. Under “like the middle”, bright patches have become similar to the one in the middle, whatever "
+        "they weigh. Each map has its own scale."
     )
     return Section("attention", "Where the model looks", reading, [Group(strips, "strips")], {"attention": strips})
 
@@ -125,14 +127,15 @@ def side_section(looks: Looks) -> Section | None:
     parts: list[Part] = []
     if side.before is not None and side.after is not None:
         limits = float(np.nanmin([side.before, side.after])), float(np.nanmax([side.before, side.after]))
-        for name, title, values in (("before", "without", side.before), ("after", "with", side.after)):
-            caption = f"Mean similarity of different people between cameras, {title} side information"
+        for name, row, values in (("before", UNKNOWN, side.before), ("after", OWN, side.after)):
+            caption = f"Mean similarity of different people between cameras, {row}"
             charts.append(grid_chart(f"side-{name}", caption, f"{caption}.", values, names, names, "{:.2f}", limits))
         parts.append(_side_table(side))
     reading = (
-        "The side information (SIE) gives each camera an offset. Cameras whose rows are alike were treated alike. It does its work "
-        "if different people in the same camera are no more similar than those in different cameras, and the same person in "
-        "different cameras is not less similar than before."
+        "The side information (SIE) gives each camera an offset, its row, and a camera that the model does not know a row of its own. "
+        "Cameras whose rows are alike were treated alike. The rows do their work if, with them, different people in the same "
+        "camera are no more similar than those in different cameras, and the same person in different cameras is not less similar "
+        "than with the row of an unknown camera."
     )
     return Section("side", "What the side information does", reading, [Charts(charts), *parts])
 
@@ -143,8 +146,8 @@ def _rows_chart(side: SideEffect, names: list[str]) -> Chart:
 
 
 def _side_table(side: SideEffect) -> Table:
-    rows = [["pairs", "without", "with", "change"]]
+    rows = [["pairs", UNKNOWN, OWN, "change"]]
     rows += [[kind, f"{old:.3f}", f"{new:.3f}", f"{new - old:+.3f}"] for kind, (old, new) in side.summary.items()]
     return Table(
-        f"Mean cosine of embeddings, their mean taken out; {side.num_images} images embedded without and with SIE", rows
+        f"Mean cosine of embeddings, their mean taken out; {side.num_images} images embedded {UNKNOWN} and {OWN}", rows
     )

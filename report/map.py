@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from torch.nn.functional import normalize
 
-from .charts import COLOURS, Chart
+from .charts import COLOURS, Chart, add_legend
 from .contents import TestSet
 from .parts import Charts, Section, Text
 from .words import short_names
@@ -97,20 +98,19 @@ def _map_chart(name: str, title: str, places: np.ndarray, labels: np.ndarray, na
     kinds = np.unique(labels).tolist()
 
     def draw(axes: Axes) -> None:
+        drawn: dict[str, Artist] = {}
         for number, kind in enumerate(kinds):
             own = places[labels == kind]
             colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-            axes.scatter(
-                own[:, 0], own[:, 1], s=16, color=colour, marker=marker, linewidths=0, alpha=0.85, label=name_of(kind)
+            drawn[name_of(kind)] = axes.scatter(
+                own[:, 0], own[:, 1], s=16, color=colour, marker=marker, linewidths=0, alpha=0.85
             )
         axes.set_xticks([])
         axes.set_yticks([])
         axes.grid(False)
         axes.spines[:].set_visible(True)
-        columns = min(4, len(kinds))
-        axes.legend(
-            ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.01), handletextpad=0.1, columnspacing=0.8
-        )
+        place: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.01)}
+        add_legend(axes, drawn, ncols=min(4, len(kinds)), handletextpad=0.1, columnspacing=0.8, **place)
 
     alt = f"Map of {len(labels)} crops coloured {title}; {nearest_share(places, labels):.0%} have a neighbour of their own kind"
     height = 3.4 + 0.2 * math.ceil(len(kinds) / 4)

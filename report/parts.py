@@ -95,7 +95,7 @@ class Tile:
         mark = f'<span class="mark">{word}</span>' if word else ""
         shown = (
             f'<img src="{data_uri(to_jpeg(self.image), "jpeg")}" alt="{escape(self.alt)}" '
-            f'width="{self.image.shape[1]}" height="{self.image.shape[0]}" loading="lazy">'
+            f'width="{self.image.shape[1]}" height="{self.image.shape[0]}">'
             if self.image is not None
             else f'<span class="blank" role="img" aria-label="{escape(self.alt)}">no picture</span>'
         )

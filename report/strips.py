@@ -83,7 +83,12 @@ def _strip(test: TestSet, row: int) -> Strip:
     query = int(result.query_index[row])
     camera = short_names(test.camera_names)[test.q_camids[query]]
     title = f"pid {test.q_pids[query]} in {camera}: AP {percent(float(result.ap[row]))}, first right one at rank {result.first_hit[row]}"
-    return strip(test, query, title)
+    return strip(test, query, title + order_of(test))
+
+
+def order_of(test: TestSet) -> str:
+    """Return what a title with figures says of the strip below where it has another order than the figures."""
+    return "" if test.ranking == "none" else f", re-ranked by {test.ranking}; below, by distance"
 
 
 def strip(test: TestSet, query: int, title: str) -> Strip:
@@ -129,7 +134,7 @@ def difference_section(first: TestSet, second: TestSet, names: tuple[str, str], 
         strip(
             test,
             int(test.result.query_index[row]),
-            f"pid {test.q_pids[test.result.query_index[row]]}, {name}: AP {percent(float(test.result.ap[row]))}",
+            f"pid {test.q_pids[test.result.query_index[row]]}, {name}: AP {percent(float(test.result.ap[row]))}{order_of(test)}",
         )
         for row in rows
         for test, name in ((first, names[0]), (second, names[1]))

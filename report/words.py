@@ -11,6 +11,15 @@ def percent(value: float, digits: int = 1) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.{digits}f}%"
 
 
+def interval(low: float, high: float) -> str:
+    """Return e.g. "51.0% to 57.1%", and "-" for an interval without width: equal queries tell nothing about other ones.
+
+    >>> interval(0.51, 0.571), interval(0.0, 0.0)
+    ('51.0% to 57.1%', '-')
+    """
+    return "-" if low == high or math.isnan(low) else f"{percent(low)} to {percent(high)}"
+
+
 def points(value: float, digits: int = 1) -> str:
     """Return a difference of two shares in percentage points, with its sign: "+1.2"; "-" for NaN."""
     return "-" if math.isnan(value) else f"{100 * value:+.{digits}f}"

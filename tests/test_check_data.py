@@ -3,12 +3,14 @@
 import csv
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from vitreid.datasets import Record, ReidData
-from vitreid.datasets.checks import Plan, check
+from vitreid.datasets.checks import Plan, check, write_montage
 from vitreid.datasets.checks.copies import near_copies
 from vitreid.datasets.checks.near import count_bits, near_pairs
 from vitreid.datasets.checks.scan import difference_hash, look
@@ -270,6 +272,41 @@ def test_files_are_not_replaced_unless_asked(manifest, tmp_path, capsys):
     assert main(words(manifest, "--fix", str(cleaned), "--overwrite")) == 1
     assert main(words(manifest, "--fix", str(manifest), "--overwrite")) == 2
     assert "is the manifest that is checked" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--near-bits", "12"], "--near-bits: 0 to 11, or -1"),
+        (["--near-bits", "-2"], "--near-bits: 0 to 11, or -1"),
+        (["--montage", "{}/sheet.txt"], "--montage: cannot write a picture"),
+        (["--json", "{}/a.png", "--montage", "{}/a.png"], "--montage: .*a.png is written by --json too"),
+        (["--json", "{}/c_conflicts.csv", "--fix", "{}/c.csv"], "--fix: .*c_conflicts.csv is written by --json too"),
+        (["--json", "{}"], "--json: .* is a folder"),
+        (["--fix", "{}/c.csv", "DATASETS.TEST", "folder"], "--fix and --montage take one data set at a time"),
+        (["--json", "{}/people.csv", "--overwrite"], "--json: .*people.csv is the manifest that is checked"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_the_images_are_read(
+    manifest, tmp_path, capsys, monkeypatch, options, message
+):
+    monkeypatch.setattr("vitreid.tools.check_data.build_checks", None)  # nobody reads
+    assert main(words(manifest, *(word.format(tmp_path) for word in options))) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_an_interrupted_montage_leaves_the_earlier_one(tmp_path, monkeypatch):
+    (tmp_path / "sheet.png").write_bytes(b"earlier")
+
+    def stop(self, content):
+        with self.open("wb") as file:
+            file.write(content[:10])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_bytes", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_montage(tmp_path / "sheet.png", np.zeros((4, 4, 3), np.uint8))
+    assert (tmp_path / "sheet.png").read_bytes() == b"earlier"
 
 
 def test_a_montage_and_numbers_for_programs(people, tmp_path, capsys):

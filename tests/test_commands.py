@@ -89,6 +89,13 @@ ADDED = {  # program: words at the end of its commands; SMALL is for those that 
     "serve": ["--port", "0"],  # a free one
     "backbones": ["--output", "backbones.md"],
     "shipping": ["--quick", "--formats", "torchscript"],
+    "budget": [
+        *("--minutes", "0.01", "--val-ids", "2"),
+        *(
+            "--recipe",
+            "market/vit_base.yml " + " ".join(f"{key} {value.replace(' ', '')}" for key, value in SMALL.items()),
+        ),
+    ],
 }
 PLAN = synthetic.Plan(
     num_train_ids=12, num_test_ids=12, num_distractors=2, num_cameras=3, images_per_camera=2, size=(64, 32)

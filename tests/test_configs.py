@@ -161,6 +161,19 @@ def test_broken_yaml_is_named(tmp_path):
         load_config(write(tmp_path / "broken.yml", "MODEL: [1"))
 
 
+def test_broken_yaml_is_one_line_that_names_file_and_line(tmp_path):
+    text = "MODEL:\n  NAME: x\n INTERP"
+    for read in (
+        lambda: load_config(write(tmp_path / "broken.yml", text)),
+        lambda: parse_config(text, (), "broken.yml"),
+    ):
+        with pytest.raises(ValueError, match=r"broken.yml is not readable YAML: line 3, column 2: expected") as caught:
+            read()
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="the stored config: expected sections such as 'MODEL:', found list"):
+        parse_config("- a")
+
+
 ORIGINAL = """
 MODEL:
   PRETRAIN_CHOICE: 'imagenet'

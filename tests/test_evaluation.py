@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 from vitreid.evaluation import PROTOCOLS, evaluate_distances, evaluate_retrieval
+from vitreid.evaluation.neighbours import distance_blocks
 from vitreid.evaluation.ranks import ranks_on_cpu, ranks_on_device
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "evaluation.npz")
@@ -93,6 +94,34 @@ def test_euclidean_sees_lengths_and_cosine_does_not():
     args = (query, gallery, [7], [7, 5], [0], [1, 1])
     assert evaluate_retrieval(*args, metric="cosine").first_hit.tolist() == [1]
     assert evaluate_retrieval(*args, metric="euclidean").first_hit.tolist() == [2]
+
+
+def close_crops(distance, width=768):
+    """Embeddings of unit length whose distances are about `distance`: 12 people by one crop as query and two in the gallery."""
+    rng = np.random.default_rng(0)
+    middle, people = rng.normal(size=width), rng.normal(size=(12, width))
+    crops = [middle + 0.7 * distance * (people + 0.8 * rng.normal(size=people.shape)) for _ in range(3)]
+    query, *gallery = [crop / np.linalg.norm(crop, axis=1, keepdims=True) for crop in crops]
+    labels = (np.arange(12), np.tile(np.arange(12), 2), np.zeros(12, int), np.ones(24, int))
+    return query.astype(np.float32), np.concatenate(gallery).astype(np.float32), *labels
+
+
+@pytest.mark.parametrize("distance", [1.0, 0.02, 0.002])
+def test_close_embeddings_are_ranked_as_in_double_precision(distance):
+    query, gallery, *labels = close_crops(distance)
+    exact = np.linalg.norm(query[:, None].astype(float) - gallery.astype(float), axis=2)
+    expected, found = evaluate_distances(exact, *labels), evaluate_retrieval(query, gallery, *labels)
+    assert found.ap.tolist() == expected.ap.tolist()
+    ((_, squared),) = distance_blocks(torch.tensor(query), torch.tensor(gallery))
+    np.testing.assert_allclose(squared.sqrt(), exact, rtol=1e-5)
+
+
+def test_the_middle_is_taken_out_a_few_rows_at_a_time(monkeypatch):
+    monkeypatch.setattr("vitreid.evaluation.centred.CHUNK_ELEMENTS", 768 * 5)
+    query, gallery, *_ = close_crops(0.02)
+    exact = np.linalg.norm(query[:, None].astype(float) - gallery.astype(float), axis=2)
+    ((_, squared),) = distance_blocks(torch.tensor(query), torch.tensor(gallery))
+    np.testing.assert_allclose(squared.sqrt(), exact, rtol=1e-5)
 
 
 # --- the original -----------------------------------------------------------------------------------------------

@@ -1,10 +1,13 @@
 """The report's own parts: what stands in a ranking, what a page is made of, what the pictures show."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from vitreid.evaluation import evaluate_retrieval, paired_bootstrap
 from vitreid.report import (
     PICTURES,
@@ -18,9 +21,9 @@ from vitreid.report import (
     build_report,
 )
 from vitreid.report import accuracy as accuracy_module
-from vitreid.report.accuracy import camera_section, distance_section, headline_section
+from vitreid.report.accuracy import camera_section, cmc_chart, distance_section, headline_section
 from vitreid.report.charts import Chart, inline_svg
-from vitreid.report.curves import points, training_section
+from vitreid.report.curves import line_chart, loss_chart, points, training_section
 from vitreid.report.looks import mean_of_neighbours, mosaic
 from vitreid.report.map import draw_people, map_section
 from vitreid.report.parts import Strip, Table, Tile
@@ -178,7 +181,7 @@ def test_headline_table_has_the_figures_with_their_intervals():
     html = headline_section(test).html()
     assert f"{100 * test.result.mAP:.1f}%" in html
     assert "10 queries against 50 gallery images" in html
-    assert len(re.findall(r"<td>[\d.]+% to [\d.]+%</td>", html)) == 6
+    assert len(re.findall(r"<td>([\d.]+% to [\d.]+%|-)</td>", html)) == 6
 
 
 def test_a_large_test_set_is_drawn_from_and_the_page_says_how_much(monkeypatch):
@@ -409,3 +412,73 @@ def test_a_sheet_has_a_frame_for_each_kind():
     picture = sheet([Strip("a title", tiles), Strip("another", [Tile(None, "plain", [], "none")])])
     colours = {tuple(colour) for colour in picture.reshape(-1, 3)}
     assert {(46, 158, 79), (204, 59, 48), (154, 154, 154), (47, 111, 208), (90, 90, 90)} <= colours
+
+
+# --- what was wrong once -------------------------------------------------------------------------------------------
+
+
+def drawn(section_or_chart) -> Axes:
+    """Return the axes that a chart draws into."""
+    axes = Figure(layout="constrained").add_subplot()
+    section_or_chart.draw(axes)
+    return axes
+
+
+@pytest.mark.parametrize(
+    "make", [lambda runs: loss_chart(runs), lambda runs: cmc_chart({r.name: r.test for r in runs})]
+)
+def test_runs_whose_names_begin_with_an_underscore_are_in_the_legend(make):
+    axes = drawn(make([run_of(line_of_people(), "_old"), run_of(line_of_people(), "_new")]))
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["_old", "_new"]
+
+
+def test_cameras_whose_names_begin_with_an_underscore_are_in_the_legend():
+    test = replace(crowd(), camera_names=["_c1", "_c2", "_c3"])
+    axes = drawn(map_section(test, "pca").charts[1])
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["_c1", "_c2", "_c3"]
+
+
+def test_a_single_evaluation_stands_at_its_whole_epoch():
+    chart = line_chart("a", "b", "c", {"mAP": ([2], [0.5])}, "", is_share=True)
+    axes = drawn(chart)
+    low, high = axes.get_xlim()
+    ticks = [float(tick) for tick in axes.get_xticks() if low <= tick <= high]
+    assert 2 in ticks and all(tick.is_integer() for tick in ticks)
+
+
+def test_crops_are_printed_too(full):
+    assert "data:image/jpeg" in full.html and "loading=" not in full.html
+
+
+def test_a_page_of_nothing_does_not_promise_a_repetition():
+    html = build_report(RunContents("run", missing={"Configuration": "nowhere."})).html
+    assert "can be repeated" not in html and "<h2>Left out</h2>" in html
+
+
+def test_a_figure_that_no_query_disputes_has_no_interval():
+    """Both queries find their person among the first ten; 100% to 100% would claim that everybody is."""
+    group, *texts = headline_section(line_of_people()).parts
+    rows = {row[0]: row[1:] for row in group.parts[0].rows}
+    assert rows["Rank-1"] == ["50.0%", "0.0% to 100.0%"]
+    assert rows["Rank-10"] == ["100.0%", "-"]
+    assert "cannot be told" in texts[-1].text
+
+
+def test_the_chart_says_whether_all_pairs_are_drawn(monkeypatch):
+    assert distance_section(crowd()).charts[0].caption == "Distances of all pairs of a query and a gallery image"
+    monkeypatch.setattr(accuracy_module, "MOST_PAIRS", 20)
+    assert "different people drawn at random, of a query" in distance_section(crowd()).charts[0].caption
+
+
+def test_a_strip_says_that_its_order_is_not_that_of_its_figures():
+    test = replace(crowd(), ranking="k-reciprocal")
+    (strip_,) = ranking_section(test, 1).sheets["queries-hardest"]
+    assert strip_.title.endswith("re-ranked by k-reciprocal; below, by distance")
+    other = replace(test, result=replace(test.result, ap=test.result.ap / 2))
+    section = difference_section(test, other, ("a", "b"), 1)
+    assert all(part.title.endswith("by distance") for part in section.parts)
+
+
+def test_side_information_is_compared_with_the_row_of_an_unknown_camera(full):
+    assert "with the row of an unknown camera" in full.html
+    assert "without SIE" not in full.html and "without side information" not in full.html

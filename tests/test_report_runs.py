@@ -3,11 +3,13 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from vitreid.configs import dump_config, parse_config
+from vitreid.datasets import build_test_sets
 from vitreid.model import ModelSpec, ReidModel, load_deploy, save_deploy, set_fused_attention
 from vitreid.model.attention_maps import (
     camera_similarity,
@@ -16,10 +18,12 @@ from vitreid.model.attention_maps import (
     patch_similarity,
     position_similarity,
 )
+from vitreid.processor import load_features
 from vitreid.processor.report import (
     Shown,
+    _about_pictures,
     collect,
-    is_of_model,
+    difference_of,
     read_epochs,
     run_names,
     saved_features,
@@ -73,7 +77,7 @@ def test_the_tool_writes_the_page_and_its_pictures(run_folder, caplog):
     assert "<b>Parts of the jigsaw</b>: the model was trained without it" in html
     assert "keep to the data set&#x27;s licence" in html
     assert "data:image/jpeg" in html
-    pictures = {path.name for path in (run_folder / "report").iterdir()}
+    pictures = {path.name for path in (run_folder / "report_pictures").iterdir()}
     assert {"training-loss.png", "queries-hardest.png", "attention.png", "side-after.png", "map-people.png"} <= pictures
     assert len(html) < 3e6
     assert "report.html" in caplog.text
@@ -85,15 +89,15 @@ def test_nobody_is_shown_where_pictures_are_not_wanted(run_folder, undrawn):
     assert "data:image/jpeg" not in html
     assert "Pictures of people are left out" in html
     assert "no picture" in html
-    assert not (run_folder / "report" / "attention.png").exists()
+    assert not (run_folder / "report_pictures" / "attention.png").exists()
 
 
 def test_pictures_of_an_earlier_report_do_not_stay(run_folder, undrawn):
-    (run_folder / "report").mkdir()
+    (run_folder / "report_pictures").mkdir()
     for name in ("attention.png", "mine.png"):
-        (run_folder / "report" / name).write_bytes(b"old")
+        (run_folder / "report_pictures" / name).write_bytes(b"old")
     write_report([run_folder], shown=Shown(num_queries=0, pictures=False, map_method="none"))
-    names = {path.name for path in (run_folder / "report").iterdir()}
+    names = {path.name for path in (run_folder / "report_pictures").iterdir()}
     assert "attention.png" not in names
     assert {"mine.png", "training-loss.png"} <= names
 
@@ -192,6 +196,22 @@ def test_wrong_wishes_are_refused(run_folder, capsys):
         Shown(map_method="umap")
 
 
+def write_manifest(people, folder):
+    """Write mine.csv: the test images of the synthetic people as a data set of their own."""
+    rows = ["path,pid,camid,split"]
+    for split, place in (("query", "query"), ("gallery", "bounding_box_test")):
+        files = sorted((people / "synthetic" / place).glob("*.jpg"))
+        rows += [f"{file},{file.name[:4]},{file.name[5:7]},{split}" for file in files if file.name[:2] != "-1"]
+    (folder / "mine.csv").write_text("\n".join(rows) + "\n")
+    return folder / "mine.csv"
+
+
+def test_a_truncated_config_names_its_file_and_line(run_folder, capsys):
+    (run_folder / "config.yml").write_text("MODEL:\n  NAME: [1, ")
+    assert report_tool.main([str(run_folder)]) == 2
+    assert f"{run_folder / 'config.yml'} is not readable YAML: line 2" in capsys.readouterr().err
+
+
 # --- saved features -----------------------------------------------------------------------------------------------
 
 
@@ -232,13 +252,85 @@ def test_features_of_other_weights_are_not_believed(with_features, untrained, ca
     torch.nn.init.normal_(model.backbone.net.patch_embed.proj.weight)
     save_deploy(with_features / "best.safetensors", model, about)
     fresh = collect(with_features, "run", [], CHEAP).test
-    assert "holds embeddings of another model" in caplog.text
-    from vitreid.processor import Embedder, load_features
-
-    assert not is_of_model(
-        load_features(with_features / "features.safetensors"), Embedder(with_features / "best.safetensors")
-    )
+    assert "its embeddings are of another model or other settings" in caplog.text
     assert not torch.allclose(fresh.query, load_features(with_features / "features.safetensors").query, atol=1e-3)
+
+
+def test_features_of_other_images_than_those_asked_for_are_left_aside(with_features, people, tmp_path, caplog):
+    """The images asked for win: another data set, and the same one after an image went."""
+    cfg = ["DATASETS.TEST", "manifest", "DATASETS.MANIFEST", str(write_manifest(people, tmp_path))]
+    assert collect(with_features, "run", cfg, CHEAP).test.name == "manifest"
+    assert "it is about market1501, asked for is manifest" in caplog.text
+    features = load_features(with_features / "features.safetensors")
+    features.g_names.pop()
+    cfg = parse_config((with_features / "config.yml").read_text())
+    reason = difference_of(features, cfg, None, build_test_sets(cfg)[0])
+    assert reason == "its gallery images are not those of market1501 as it is now"
+
+
+def test_features_made_with_other_settings_are_left_aside(with_features, caplog):
+    run = collect(with_features, "run", ["TEST.FLIP", "True"], CHEAP)
+    assert "other settings" in caplog.text
+    saved = load_features(with_features / "features.safetensors")
+    assert not torch.allclose(run.test.query, saved.query, atol=1e-4)
+
+
+# --- what is asked for, and what the run was ----------------------------------------------------------------------
+
+
+def test_options_given_to_the_report_are_not_shown_as_the_runs(run_folder, undrawn):
+    own = {option.key: option.value for option in collect(run_folder, "run", [], CHEAP).options}
+    run = collect(run_folder, "run", ["TEST.RERANK", "k-reciprocal", "TEST.RERANK_K1", "4"], CHEAP)
+    assert {option.key: option.value for option in run.options} == own
+    assert run.sentences[0] == (
+        "This report was made with other options than the run: TEST.RERANK k-reciprocal, TEST.RERANK_K1 4."
+    )
+
+
+def test_the_other_test_sets_are_named(run_folder, people, tmp_path):
+    cfg = ["DATASETS.TEST", "['market1501', 'manifest']", "DATASETS.MANIFEST", str(write_manifest(people, tmp_path))]
+    run = collect(run_folder, "run", cfg, CHEAP)
+    assert run.test.name == "market1501"
+    assert run.missing["Other test sets"].startswith("manifest: a report is about one, the first")
+
+
+def test_an_output_that_cannot_be_a_page_is_refused_before_the_work(run_folder, capsys, monkeypatch):
+    monkeypatch.setattr("vitreid.processor.report.collect", None)  # nobody works
+    (run_folder / "x_pictures").write_text("mine")
+    (run_folder / "folder.html").mkdir()
+    for name, message in (("r.pdf", "ends in .html"), ("folder.html", "is a folder"), ("x.html", "x_pictures")):
+        assert report_tool.main([str(run_folder), "--output", str(run_folder / name)]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: --output: ") and message in error
+
+
+def test_a_users_folder_of_the_pages_name_is_left_alone(run_folder, undrawn, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "distances.png").write_bytes(b"mine")
+    write_report([run_folder], tmp_path / "mine.html", shown=Shown(num_queries=0, model=False))
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["distances.png"]
+    assert (tmp_path / "mine" / "distances.png").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("no memory")])
+def test_too_little_memory_for_the_report_does_not_end_a_training(run_folder, monkeypatch, caplog, error):
+    def look(*args):
+        raise error
+
+    monkeypatch.setattr("vitreid.processor.report.look_into", look)
+    try_to_report(run_folder, CHEAP)
+    assert "there is no report:" in caplog.text
+
+
+def test_images_that_are_gone_are_counted(run_folder, people, tmp_path):
+    moved = shutil.copytree(people / "synthetic", tmp_path / "moved")
+    test = collect(run_folder, "run", ["DATASETS.ROOT_DIR", str(moved)], CHEAP).test
+    Path(test.g_names[0]).unlink()
+    first, second = _about_pictures(test, CHEAP)
+    assert (
+        first == f"1 of {len(test.q_names) + len(test.g_names)} images are not where they were, e.g. {test.g_names[0]}."
+    )
+    assert second.startswith("This page shows pictures")
 
 
 # --- several runs -------------------------------------------------------------------------------------------------
@@ -250,7 +342,7 @@ def test_two_runs_are_compared(run_folder, tmp_path, undrawn):
     html = (run_folder / "comparison.html").read_text()
     assert "Comparison: run, other" in html
     assert "other minus run, in percentage points" in html
-    assert (run_folder / "comparison" / "accuracy-cmc.png").exists()
+    assert (run_folder / "comparison_pictures" / "accuracy-cmc.png").exists()
 
 
 def test_runs_are_named_by_as_much_of_their_path_as_needed(tmp_path):

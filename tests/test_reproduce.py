@@ -4,8 +4,8 @@ import importlib
 import json
 
 import pytest
-from vitreid.benchmarks import repeat
-from vitreid.benchmarks.published import TABLES, Row
+from vitreid.benchmarks import contestants, repeat
+from vitreid.benchmarks.published import PEERS, TABLES, Row
 from vitreid.configs import load_config
 from vitreid.tools.reproduce import main
 
@@ -53,6 +53,34 @@ def test_a_command_that_fails_is_named_and_can_be_run_again(tmp_path):
         repeat.reproduce([row], [1], tmp_path, tmp_path)
     assert "unrecognized arguments" in (tmp_path / "wrong-1" / "train.txt").read_text()
     assert not (tmp_path / "wrong-1" / repeat.DONE).exists()
+
+
+def test_the_seconds_of_an_interrupted_call_count(monkeypatch, tmp_path):
+    seconds = iter([0.0, 90.0, 90.0])  # the clock: an interrupted call of 90 seconds, and the start of the next
+
+    def interrupt(command, log):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(repeat.time, "perf_counter", lambda: next(seconds))
+    row = Row("speed", "speed", ("benchmarks/x.py",), "")
+    monkeypatch.setattr(repeat, "_execute", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        repeat.reproduce([row], [1], tmp_path, tmp_path)
+    monkeypatch.setattr(repeat, "_execute", lambda command, log: log.write_text("output") and 30.0)
+    assert repeat.reproduce([row], [1], tmp_path, tmp_path).splitlines()[-1].endswith("| 2.0 |")
+
+
+def test_checkouts_of_peers_are_passed_on_where_they_are_measured(started, tmp_path, capsys):
+    assert {"shipping", "budget"} <= TABLES.keys() and set(PEERS) == set(contestants.PEERS)
+    words = ["--seeds", "1", "--output", str(tmp_path), "--transreid", str(tmp_path / "peer")]
+    assert main(["evaluation", "--list", *words]) == 0
+    assert f"--transreid {tmp_path / 'peer'}" in capsys.readouterr().out
+    assert main(["demo", *words]) == 2
+    assert "--transreid: the table demo measures no other project" in capsys.readouterr().err
+    assert started == []
+    (row,) = TABLES["evaluation"]
+    repeat.reproduce([row], [1], tmp_path, tmp_path, {"transreid": tmp_path / "peer"})
+    assert started[0][-2:] == ["--transreid", str(tmp_path / "peer")]
 
 
 def test_a_benchmark_shows_its_own_table(started, tmp_path):

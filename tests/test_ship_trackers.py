@@ -45,7 +45,7 @@ def model(weights):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"not installed: {module}")
     order = Order(
-        str(weights), str(weights.with_name("reid.onnx")), tracker="boxmot", input="imagenet", num_crops=12, rounds=0
+        str(weights), str(weights.with_name("reid.onnx")), tracker="boxmot", input="imagenet", num_crops=16, rounds=0
     )
     return ship(order).path
 

@@ -16,12 +16,16 @@ from vitreid.datasets.checks import (
     NEAR_BITS,
     Checked,
     build_checks,
+    check_name,
     conflicts_file,
     draw_montage,
+    names_of_checks,
     write_manifest,
     write_montage,
 )
+from vitreid.model.files import write_text_atomically
 from vitreid.tools.cli import make_parser, run
+from yacs.config import CfgNode
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -60,16 +64,12 @@ def main(argv: list[str] | None = None) -> int:
 def check_data(args: argparse.Namespace) -> list[Checked]:
     """Do what the arguments say."""
     cfg = load_config(args.config_file, args.opts)
-    _check_outputs(args, cfg.DATASETS.MANIFEST)
+    _check_outputs(args, cfg)
     checked = build_checks(cfg, args.near_bits if args.near_bits >= 0 else None)
-    if len(checked) > 1 and (args.fix or args.montage):
-        raise ValueError(
-            "--fix and --montage take one data set at a time; name one in DATASETS.NAMES and DATASETS.TEST"
-        )
     for one in checked:
         print(one.text + "\n")
     if args.json:
-        Path(args.json).write_text(json.dumps([one.as_dict() for one in checked], indent=1) + "\n", encoding="utf-8")
+        write_text_atomically(args.json, json.dumps([one.as_dict() for one in checked], indent=1) + "\n")
     if args.montage:
         write_montage(Path(args.montage), draw_montage(checked[0].listing, set(checked[0].scan.problems)))
     if args.fix:
@@ -77,18 +77,35 @@ def check_data(args: argparse.Namespace) -> list[Checked]:
     return checked
 
 
-def _check_outputs(args: argparse.Namespace, manifest: str) -> None:
+def _check_outputs(args: argparse.Namespace, cfg: CfgNode) -> None:
     """Refuse before the long reading what would be refused after it."""
-    wanted = {"--json": args.json, "--montage": args.montage, "--fix": args.fix}
-    files = [(option, Path(file)) for option, file in wanted.items() if file]
-    for option, file in files:
-        if option == "--fix" and manifest and file.resolve() == Path(manifest).expanduser().resolve():
-            raise ValueError(f"--fix: {file} is the manifest that is checked; give the cleaned one another name")
+    if not -1 <= args.near_bits <= MOST_BITS:
+        raise ValueError(f"--near-bits: 0 to {MOST_BITS}, or -1 to look for none, got {args.near_bits}")
+    if (args.fix or args.montage) and len(names_of_checks(cfg)) > 1:
+        raise ValueError(
+            "--fix and --montage take one data set at a time; name one in DATASETS.NAMES and DATASETS.TEST"
+        )
+    if args.montage:
+        check_name(Path(args.montage))
+    taken: dict[Path, str] = {}
+    for option, file in _outputs(args):
+        if cfg.DATASETS.MANIFEST and file.resolve() == Path(cfg.DATASETS.MANIFEST).expanduser().resolve():
+            raise ValueError(f"{option}: {file} is the manifest that is checked; choose another name")
+        if (other := taken.setdefault(file.resolve(), option)) != option:
+            raise ValueError(f"{option}: {file} is written by {other} too; give each a name of its own")
         if not file.parent.is_dir():
             raise FileNotFoundError(f"{option}: no folder {str(file.parent)!r}; make it first")
-        for written in (file, *([conflicts_file(file)] if option == "--fix" else [])):
-            if written.exists() and not args.overwrite:
-                raise FileExistsError(f"{option}: {written} exists; choose another name, or add --overwrite")
+        if file.is_dir():
+            raise ValueError(f"{option}: {file} is a folder; give the name of a file in it")
+        if file.exists() and not args.overwrite:
+            raise FileExistsError(f"{option}: {file} exists; choose another name, or add --overwrite")
+
+
+def _outputs(args: argparse.Namespace) -> list[tuple[str, Path]]:
+    """Return the files that may be written, each with its option."""
+    wanted = {"--json": args.json, "--montage": args.montage, "--fix": args.fix}
+    files = [(option, Path(file)) for option, file in wanted.items() if file]
+    return [*files, *((option, conflicts_file(file)) for option, file in files if option == "--fix")]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = argparse.ArgumentParser(
         description="Write a model for another runtime. The file is compared with the checkpoint, embeddings and rankings, "
-        "and kept only if they agree."
+        "and kept only if they agree to a tolerance, which is printed."
     )
     parser.add_argument("--weights", metavar="FILE", required=True, help="best.safetensors or last.pth of a run")
     parser.add_argument(
@@ -32,18 +32,22 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--half", action="store_true", help="float16 inside; input and output stay as they are")
     parser.add_argument(
-        "--camera", metavar="NAME", default="", help="the camera of all images; default: an unknown one"
+        "--camera",
+        metavar="NAME",
+        default="",
+        help="the camera of all images, e.g. market1501/c1 or c1; default: an unknown one",
     )
     parser.add_argument("--camera-input", action="store_true", help="cameras by number as a second input")
     parser.add_argument("--opset", metavar="N", type=int, default=18, help="of ONNX, 18 or more")
     parser.add_argument("--crops", metavar="DIR", default="", help="images to compare on; default: drawn people")
-    parser.add_argument("--num-crops", metavar="N", type=int, default=64, help="images compared, at most")
+    parser.add_argument("--num-crops", metavar="N", type=int, default=64, help="images compared, at most; 16 or more")
     parser.add_argument("--seed", type=int, default=0, help="of the drawn people")
     parser.add_argument(
         "--min-agreement",
         metavar="SHARE",
         type=float,
-        help="smallest share of places in the ranked lists that agree; default: 1, with --half 0.95",
+        help="smallest share of places in the ranked lists, and of the first places, that agree; default: 1, with --half 0.95 and "
+        "1",
     )
     parser.add_argument("--threads", metavar="N", type=int, default=0, help="of both runtimes; default: torch's")
     parser.add_argument("--rounds", metavar="N", type=int, default=10, help="batches timed; 0 = none")
@@ -77,10 +81,11 @@ def summary(shipped: Shipped) -> str:
         f"  checked  {shipped.num_crops} crops in batches of 1, 2, 7 and 32: largest difference {agreement.largest:.1e}, "
         f"{agreement.difference:.1e} of the median distance; first {agreement.topk} places of the ranked lists: "
         f"{agreement.places:.2%} agree, first places {agreement.first:.2%}",
+        f"  allowed  {shipped.tolerance}",
     ]
     for size, times in shipped.latency.items():
         each = ", ".join(f"{name} {latency}" for name, latency in times.items())
-        lines.append(f"  batch {size:<3}{each}, median (min - max), {shipped.threads} threads")
+        lines.append(f"  batch {size:<3}{each}, median (min - max), from pixels, {shipped.threads} threads")
     return "\n".join(lines)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from vitreid.benchmarks.published import TABLES
+from vitreid.benchmarks.published import PEERS, TABLES
 from vitreid.benchmarks.repeat import fill, reproduce
 from vitreid.tools.cli import run
 
@@ -29,6 +30,8 @@ def get_parser() -> argparse.ArgumentParser:
         default=Path("logs/reproduce"),
         help="folder of the runs; delete it to begin anew",
     )
+    for name in PEERS:
+        parser.add_argument(f"--{name}", metavar="DIR", type=Path, help=f"checkout of {name}, for the table evaluation")
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     return parser
 
@@ -42,20 +45,24 @@ def main(argv: list[str] | None = None) -> int:
 def show(args: argparse.Namespace) -> str:
     """Return the table, or the list of tables."""
     root, output = args.root.expanduser().resolve(), args.output.expanduser().resolve()
+    checkouts = {name: Path(folder).expanduser().resolve() for name in PEERS if (folder := getattr(args, name))}
     if args.list:
         names = [args.table] if args.table else list(TABLES)
-        return "\n".join(line for name in names for line in _commands(name, root, output, args.seeds[0]))
+        return "\n".join(line for name in names for line in _commands(name, root, output, args.seeds[0], checkouts))
     if not args.table:
         raise ValueError(f"no table named; choose from {', '.join(TABLES)}, or look at them with --list")
-    return reproduce(TABLES[args.table], args.seeds, root, output)
+    if unused := checkouts.keys() - {name for row in TABLES[args.table] for name in row.peers}:
+        raise ValueError(f"--{min(unused)}: the table {args.table} measures no other project; leave it out")
+    return reproduce(TABLES[args.table], args.seeds, root, output, checkouts)
 
 
-def _commands(name: str, root: Path, output: Path, seed: int) -> list[str]:
+def _commands(name: str, root: Path, output: Path, seed: int, checkouts: Mapping[str, Path]) -> list[str]:
     """Return a table's name, and the commands of each row for one seed."""
     lines = [name]
     for row in TABLES[name]:
         lines.append(f"  {row.label}")
-        lines += [f"    python {shlex.join(words)}" for words in fill(row, output / f"{row.folder}-{seed}", seed, root)]
+        run_folder = output / f"{row.folder}-{seed}"
+        lines += [f"    python {shlex.join(words)}" for words in fill(row, run_folder, seed, root, checkouts)]
     return lines
 
 

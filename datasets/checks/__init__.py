@@ -1,12 +1,12 @@
 """Look at a data set before training: what is wrong, how bad it is, what to do."""
 
-from .build import build_checks
+from .build import build_checks, names_of_checks
 from .check import Checked, check
 from .copies import NEAR_BITS, Copies
 from .finding import Finding
 from .fix import conflicts_file, write_manifest
 from .labels import Plan
-from .montage import draw_montage, write_montage
+from .montage import check_name, draw_montage, write_montage
 from .near import MOST_BITS
 
 __all__ = [
@@ -18,8 +18,10 @@ __all__ = [
     "Plan",
     "build_checks",
     "check",
+    "check_name",
     "conflicts_file",
     "draw_montage",
+    "names_of_checks",
     "write_manifest",
     "write_montage",
 ]

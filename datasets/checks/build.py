@@ -18,8 +18,13 @@ def build_checks(cfg: CfgNode, near_bits: int | None = NEAR_BITS) -> list[Checke
     Raises:
         ValueError, FileNotFoundError: an unknown name, or what the data set's parser says.
     """
-    names = dict.fromkeys([*_training_sets(cfg), *names_of_test_sets(cfg)])
+    names = names_of_checks(cfg)
     return [check(DATASETS[name](cfg), _plan(cfg), cfg.DATALOADER.NUM_WORKERS, near_bits) for name in names]
+
+
+def names_of_checks(cfg: CfgNode) -> list[str]:
+    """Return the names of DATASETS.NAMES and DATASETS.TEST, each once."""
+    return list(dict.fromkeys([*_training_sets(cfg), *names_of_test_sets(cfg)]))
 
 
 def _training_sets(cfg: CfgNode) -> list[str]:

@@ -38,20 +38,27 @@ def draw_montage(listing: Listing, unreadable: set[str], seed: int = 0) -> np.nd
 
 
 def write_montage(file: Path, picture: np.ndarray) -> None:
-    """Write a PNG (or what the file's ending says).
+    """Write a PNG (or what the file's ending says) to a neighbour first, so that an interruption leaves no half file.
 
     Raises:
         ValueError: OpenCV cannot write such a file.
     """
+    check_name(file)
+    started = file.with_name(f".{file.name}.partial")
+    started.write_bytes(cv2.imencode(file.suffix or ".png", picture)[1].tobytes())
+    started.replace(file)
+
+
+def check_name(file: Path) -> None:
+    """Raise ValueError unless OpenCV can write a picture of that name."""
     try:
-        done, content = cv2.imencode(file.suffix or ".png", picture)
+        done, _ = cv2.imencode(file.suffix or ".png", np.zeros((1, 1, 3), np.uint8))
     except cv2.error:
         done = False
     if not done:
         raise ValueError(
             f"--montage: cannot write a picture called {str(file)!r}; choose a name that ends in .png or .jpg"
         )
-    file.write_bytes(content.tobytes())
 
 
 def _choose(

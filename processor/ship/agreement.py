@@ -13,16 +13,23 @@ class Tolerance(NamedTuple):
     Args:
         tie: two crops whose distances to a third differ by no more than this count as equally near.
         difference: largest distance between the two embeddings of a crop.
-        places: smallest share of places in the ranked lists that agree.
+        places, first: smallest shares of all places, and of the first places, of the ranked lists that agree.
     """
 
     tie: float
     difference: float
     places: float
+    first: float
+
+    def __str__(self) -> str:
+        return (
+            f"neighbours as near to within {self.tie:g} of the median distance may change places; {self.places:.2%} of the "
+            f"places and {self.first:.2%} of the first places have to agree"
+        )
 
 
-FLOAT32 = Tolerance(tie=1e-4, difference=1e-3, places=1.0)
-FLOAT16 = Tolerance(tie=1e-2, difference=1e-1, places=0.95)
+FLOAT32 = Tolerance(tie=1e-4, difference=1e-3, places=1.0, first=1.0)
+FLOAT16 = Tolerance(tie=1e-2, difference=1e-1, places=0.95, first=1.0)
 
 
 class Agreement(NamedTuple):
@@ -47,6 +54,8 @@ class Agreement(NamedTuple):
             return "its embeddings are not finite"
         if self.places < tolerance.places:
             return f"{self.places:.2%} of the places in the ranked lists agree, {tolerance.places:.2%} are needed"
+        if self.first < tolerance.first:
+            return f"{self.first:.2%} of the first places of the ranked lists agree, {tolerance.first:.2%} are needed"
         if self.difference > tolerance.difference:
             return (
                 f"an embedding lies {self.difference:.2g} of the median distance between two crops away, "

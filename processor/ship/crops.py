@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...datasets import read_image
+from ...datasets import CorruptImageError, read_image
 from ...datasets.layout import EXTENSIONS
 from ...datasets.people import make_people
 from ...datasets.scene import make_cameras, photograph
@@ -31,7 +31,7 @@ def folder_crops(folder: str, count: int) -> list[np.ndarray]:
 
     Raises:
         FileNotFoundError: no such folder, or no image in it.
-        CorruptImageError: one of them cannot be read.
+        ValueError: one of them cannot be read; names it.
     """
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"--crops: there is no folder {folder}")
@@ -39,4 +39,11 @@ def folder_crops(folder: str, count: int) -> list[np.ndarray]:
     if not paths:
         raise FileNotFoundError(f"--crops: no image ({', '.join(EXTENSIONS)}) in {folder} or below")
     chosen = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
-    return [read_image(os.fspath(paths[place])) for place in chosen]
+    return [_read(paths[place]) for place in chosen]
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        return read_image(os.fspath(path))
+    except CorruptImageError as error:
+        raise ValueError(f"--crops: {path} cannot be read as an image; replace it, or move it elsewhere") from error

@@ -1,4 +1,4 @@
-"""A checkpoint -> a file for other runtimes, which takes its place only if it ranks crops as the checkpoint does."""
+"""A checkpoint -> a file for other runtimes, which takes its place only if it ranks crops as the checkpoint does, to a tolerance."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 BATCHES = (1, 2, 7, 32)  # sizes of the batches that are compared
 TIMED = (1, 32)  # sizes of the batches that are timed
+FEWEST_CROPS = 16
 TRACKERS = {"boxmot": "imagenet"}  # tracker -> what it feeds its re-ID model with
 TORCH, SHIPPED = "torch", "shipped"
 
@@ -41,14 +42,15 @@ class Order:
         format: a key of `FORMATS`, empty = by the output's suffix.
         input: what the model takes as images, a key of `INPUTS`.
         half: float16 inside; input and output stay as they are.
-        camera: its side information for all images, empty = the fallback row.
+        camera: its side information for all images, by its name or the end of it; empty = the fallback row.
         camera_input: side information by a second input.
         tracker: make what this tracker takes, a key of `TRACKERS`, empty = none.
         opset: of ONNX, 18 or more.
         crops: folder of images to compare on, empty = people drawn by vitreid.
-        num_crops: images compared, at most; 3 or more.
+        num_crops: images compared, at most; 16 or more: fewer say little about rankings.
         seed: of the drawn people.
-        min_agreement: smallest share of places in the ranked lists that agree, None = 1, or 0.95 with `half`.
+        min_agreement: smallest share of places in the ranked lists, and of the first ones, that agree; None = 1, or 0.95
+            with `half`, of the first ones 1.
         threads: of both runtimes, 0 = torch's default.
         rounds: batches timed, 0 = none.
         overwrite: replace an earlier file.
@@ -80,7 +82,7 @@ class Order:
                 raise ValueError(f"{option}: unknown value {value!r}; choose from {', '.join(filter(None, accepted))}")
         for option, number, least in (
             ("--opset", self.opset, OLDEST_OPSET),
-            ("--num-crops", self.num_crops, 3),
+            ("--num-crops", self.num_crops, FEWEST_CROPS),
             ("--seed", self.seed, 0),
             ("--threads", self.threads, 0),
             ("--rounds", self.rounds, 0),
@@ -126,13 +128,15 @@ class Order:
         accepted = ", ".join(
             f"{' or '.join(item.suffixes)} for {name}" for name, item in FORMATS.items() if self.format in ("", name)
         )
-        raise ValueError(f"--output: {self.output} ends in {suffix or 'no suffix'!r}; the name ends in {accepted}")
+        ending = f"ends in {suffix!r}" if suffix else "has no suffix"
+        raise ValueError(f"--output: {self.output} {ending}; choose a name that ends in {accepted}")
 
     @property
     def tolerance(self) -> Tolerance:
         """What may differ from the checkpoint."""
         usual = FLOAT16 if self.half else FLOAT32
-        return usual if self.min_agreement is None else usual._replace(places=self.min_agreement)
+        asked = self.min_agreement
+        return usual if asked is None else usual._replace(places=asked, first=min(asked, usual.first))
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,7 @@ class Shipped:
         notes: what the file says of itself.
         agreement: with the checkpoint, the worst over all sizes of batches.
         latency: size of batch -> "torch", "shipped" -> latency on this machine.
+        tolerance: what was allowed to differ.
         num_crops, threads: what it was measured with.
     """
 
@@ -152,6 +157,7 @@ class Shipped:
     num_bytes: int
     notes: dict[str, Any]
     agreement: Agreement
+    tolerance: Tolerance
     latency: dict[int, dict[str, Latency]]
     num_crops: int
     threads: int
@@ -204,7 +210,7 @@ def _ship(order: Order, form: Format, threads: int) -> Shipped:
         size = sum(file.stat().st_size for file in files)
         for file in files:
             put(file, output.with_name(file.name))
-    return Shipped(output, size, task.notes, agreement, latency, len(trial.planes), threads)
+    return Shipped(output, size, task.notes, agreement, order.tolerance, latency, len(trial.planes), threads)
 
 
 @contextmanager
@@ -223,10 +229,12 @@ def check_place(order: Order) -> None:
     output = Path(order.output)
     if not output.absolute().parent.is_dir():
         raise FileNotFoundError(f"--output: the folder {output.absolute().parent} does not exist; make it first")
-    if output.is_dir():
-        raise ValueError(f"--output: {output} is a folder; give the name of a file in it")
-    if output.exists() and not order.overwrite:
-        raise FileExistsError(f"--output: {output} exists; choose another name, or --overwrite it")
+    files = (output, output.with_suffix(".bin")) if order.format_name == "openvino" else (output,)
+    for file in files:
+        if file.is_dir():
+            raise ValueError(f"--output: {file} is a folder; give the name of a file in it")
+        if file.exists() and not order.overwrite:
+            raise FileExistsError(f"--output: {file} exists; choose another name, or --overwrite it")
 
 
 def put(file: Path, target: Path) -> None:
@@ -244,7 +252,9 @@ def open_embedder(weights: str) -> Embedder:
     """
     try:
         return Embedder(weights, device="cpu", precision="fp32", batch_size=max(BATCHES))
-    except TypeError as error:  # a dataclass' unknown field
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):  # a dataclass' unknown field
+            raise
         raise ValueError(
             f"{weights}: this version ({__version__}) does not know one of its settings ({error}); it was written by a "
             "newer vitreid, update this one"
@@ -281,9 +291,23 @@ def row_of(order: Order, names: tuple[str, ...]) -> int | None:
         raise ValueError(f"{option}: {order.weights} was trained without MODEL.SIE_CAMERA, so cameras change nothing")
     if not order.camera:
         return None
-    if order.camera not in names:
+    return names.index(camera_of(order, names))
+
+
+def camera_of(order: Order, names: tuple[str, ...]) -> str:
+    """Return the full name of the camera that is meant: by its name, or by what stands behind the data set's if one has it.
+
+    Raises:
+        ValueError: no camera, or several, of that name.
+    """
+    if order.camera in names:
+        return order.camera
+    fitting = [name for name in names if name.rsplit("/", 1)[-1] == order.camera]
+    if len(fitting) > 1:
+        raise ValueError(f"--camera: {order.camera!r} may be {' or '.join(fitting)}; give the whole name")
+    if not fitting:
         raise ValueError(f"--camera: unknown camera {order.camera!r}; the model knows {', '.join(names)}")
-    return names.index(order.camera)
+    return fitting[0]
 
 
 def make_notes(order: Order, embedder: Embedder, names: tuple[str, ...]) -> dict[str, Any]:
@@ -297,7 +321,7 @@ def make_notes(order: Order, embedder: Embedder, names: tuple[str, ...]) -> dict
         "preprocess": embedder.preprocess.to_dict(),
         "embed": embedder.settings.to_dict(),
         "cameras": list(names),
-        "camera": order.camera or None,
+        "camera": camera_of(order, names) if order.camera else None,
         "half": order.half,
         "threshold": embedder.threshold,
     }
@@ -314,9 +338,9 @@ class Trial:
         self.order, self.embedder = order, embedder
         self.planes = np.stack([embedder.planes(image) for image in images])
         self.inputs = [fed(self.planes, order.input, embedder.preprocess)]
-        self.names: list[str | None] = [order.camera or None] * len(images)
+        cameras = embedder.model.spec.cameras
+        self.names: list[str | None] = [camera_of(order, cameras) if order.camera else None] * len(images)
         if order.camera_input:
-            cameras = embedder.model.spec.cameras
             rows = np.arange(len(images)) % (len(cameras) + 1)  # the last one: unknown
             self.names = [cameras[row] if row < len(cameras) else None for row in rows]
             self.inputs.append(np.where(rows < len(cameras), rows, -1).astype(np.int64))
@@ -351,5 +375,11 @@ class Trial:
     def _latency(self, run: Run, size: int, rounds: int) -> dict[str, Latency]:
         places = np.arange(size) % len(self.planes)
         planes, names = self.planes[places], [self.names[place] for place in places]
-        inputs = [array[places] for array in self.inputs]
-        return measure({TORCH: lambda: self.embedder.embed(planes, names), SHIPPED: lambda: run(*inputs)}, rounds)
+        cameras = [array[places] for array in self.inputs[1:]]
+
+        def shipped() -> (
+            np.ndarray
+        ):  # from planes too, as torch: whoever uses the model normalises them, unless it does
+            return run(fed(planes, self.order.input, self.embedder.preprocess), *cameras)
+
+        return measure({TORCH: lambda: self.embedder.embed(planes, names), SHIPPED: shipped}, rounds)
