@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from vitreid.benchmarks.command import command
 from vitreid.benchmarks.hardware import describe_hardware
 from vitreid.configs import load_config
 from vitreid.datasets import ReidData
@@ -63,15 +64,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; return the exit status: 0, 2 for a mistake in the arguments, 130 for Ctrl-C."""
-    args = get_parser().parse_args(argv)
-    try:
-        run(args)
-    except KeyboardInterrupt:
-        return 130
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command(get_parser(), run, argv)
 
 
 def run(args: argparse.Namespace) -> Row:

@@ -78,7 +78,9 @@ def test_the_embedding_is_that_of_the_evaluation(embedder, weights, files):
     model, about = load_deploy(weights)
     records = [Record(str(path), 0, 0) for path in files]
     loader = EvalLoader(records, Preprocess.from_dict(about["preprocess"]), batch_size=4)
-    expected = extract(place(model, torch.device("cpu"), torch.float32), loader, EmbedSettings(**about["embed"]), torch.device("cpu"))
+    expected = extract(
+        place(model, torch.device("cpu"), torch.float32), loader, EmbedSettings(**about["embed"]), torch.device("cpu")
+    )
     assert embedder.flip and embedder.neck == "before"
     assert np.array_equal(embedder(files), expected.numpy())
 

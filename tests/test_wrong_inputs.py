@@ -365,7 +365,9 @@ def test_a_threshold_cannot_be_stored_in_last_pth(tiny, tmp_path, capsys):
 def test_a_loss_that_is_no_number_stops_with_step_terms_and_files(tiny, tmp_path):
     run([*tiny, "SOLVER.MAX_EPOCHS", "1"])
     good = (tmp_path / "run" / "last.pth").read_bytes()
-    with pytest.raises(NonFiniteLoss, match=r"epoch \d+, iteration \d+: .*id .*begins with .*\.jpg.*SOLVER.BASE_LR"):
+    with pytest.raises(
+        NonFiniteLoss, match=r"epoch \d+, iteration \d+, whose terms are .*id .*begins with .*\.jpg.*SOLVER.BASE_LR"
+    ):
         run([*tiny, "SOLVER.BASE_LR", "1e30", "SOLVER.MAX_EPOCHS", "3"], resume="auto")
     assert (tmp_path / "run" / "last.pth").read_bytes() == good, "the last good checkpoint is intact"
 
