@@ -24,6 +24,7 @@ WORDS = [
 PARTS = ["MODEL.SIE_CAMERA", "True", "MODEL.JPM", "True", "LOSS.CENTER_WEIGHT", "0.0005", "SOLVER.EMA", "0.9"]
 CNN = [
     *("MODEL.NAME", "test_resnet", "MODEL.EMBED_DIM", "0", "MODEL.DEPTH", "0", "MODEL.NUM_HEADS", "0"),
+    *("SOLVER.BASE_LR", "0.0005"),  # each step multiplies the roundings, which depend on the size of a batch
 ]
 TRAININGS = {
     "all parts": PARTS,
