@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,14 +52,13 @@ class MilvusGallery:
     def __init__(self, path: str, embedder: Callable[..., np.ndarray] | None = None) -> None:
         self.path, self.embedder = path, embedder
         self.client, self.name = connect(path)
-        if not self.client.has_collection(self._about_name):
-            raise FileNotFoundError(
-                f"{path}: there is no gallery called {self.name!r}; make one with MilvusGallery.create"
-            )
-        self.about = _about_of(self.client, self._about_name)
-        self.info = GalleryInfo.from_dict(self.about["info"])
-        if embedder is not None:
-            check_fingerprint(self.info.model, embedder.fingerprint, f"the embedder of {path}")  # type: ignore[attr-defined]
+        try:
+            self.refresh()
+            if embedder is not None:
+                check_fingerprint(self.info.model, embedder.fingerprint, f"the embedder of {path}")  # type: ignore[attr-defined]
+        except BaseException:
+            self.client.close()
+            raise
 
     @classmethod
     def create(cls, path: str, info: GalleryInfo, overwrite: bool = False, index: str = "FLAT") -> MilvusGallery:
@@ -69,7 +69,7 @@ class MilvusGallery:
             overwrite: replace the gallery that is there.
             index: one of INDEXES; all but FLAT are approximate, and not each Milvus has each.
         Raises:
-            FileExistsError: a gallery is there and is not to be replaced.
+            FileExistsError: a gallery is there and is not to be replaced, or a collection that is no gallery's is in the way.
             ValueError: the index is unknown, or the embeddings are projected ones.
         """
         return cls.build(path, info, lambda _: None, overwrite, index)
@@ -83,9 +83,10 @@ class MilvusGallery:
         overwrite: bool = False,
         index: str = "FLAT",
     ) -> MilvusGallery:
-        """Make a gallery and fill it; it takes its place, and an earlier gallery goes, once `fill` has returned.
+        """Make a gallery and fill it; it takes the place of an earlier one, in one step, once `fill` has returned.
 
-        Objects that have the earlier one open see the new one after `refresh`.
+        Objects that have the earlier one open search its rows until their next `refresh` or write. These rows stay until the
+        next replacement or `drop_earlier`.
 
         Args:
             fill: adds the rows to the empty gallery that it is given.
@@ -96,24 +97,23 @@ class MilvusGallery:
         if info.projection is not None:
             raise ValueError("Milvus galleries keep no projection; import the gallery from before fit_pca")
         client, name = connect(path, create=True)
-        live = _live_rows(client, name)
-        if live and not overwrite:
-            raise FileExistsError(f"{path} holds a gallery called {name!r}; give overwrite=True to replace it")
-        rows, draft = f"{name}_rows" if live == name else name, f"{name}_draft"
-        _clear(client, path, name, rows)
-        try:
-            _make_empty(client, rows, f"{draft}_about", replace(info, dtype="float32", scale=None), index)
-            made = cls(f"{path.partition('#')[0]}#{draft}")
-            fill(made)
-        except BaseException:
-            _drop(client, rows, f"{draft}_about")
-            raise
-        if client.has_collection(f"{name}_about"):
-            client.upsert(f"{name}_about", [_about_row(made.about)])  # from here on the new rows are the gallery
-        else:
-            _make_about(client, f"{name}_about", made.about)
-        _drop(client, f"{draft}_about", *([live] if live else []))
-        return cls(path)
+        with closing(client):
+            live = _live_rows(client, path, name)
+            if live and not overwrite:
+                raise FileExistsError(f"{path} holds a gallery called {name!r}; give overwrite=True to replace it")
+            rows, draft = f"{name}_rows" if live == name else name, f"{name}_draft"
+            _clear(client, path, name, rows)
+            try:
+                _make_empty(client, rows, f"{draft}_about", replace(info, dtype="float32", scale=None), index)
+                with closing(cls(f"{path.partition('#')[0]}#{draft}")) as made:
+                    fill(made)
+            except BaseException:
+                _drop(client, rows, f"{draft}_about")
+                raise
+            # from here on the new rows are the gallery
+            _write_about(client, f"{name}_about", made.about | {"earlier": live})
+            _drop(client, f"{draft}_about")
+            return cls(path)
 
     @classmethod
     def open(cls, path: str, embedder: Callable[..., np.ndarray] | None = None) -> MilvusGallery:
@@ -140,7 +140,7 @@ class MilvusGallery:
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return int(self.client.query(self._rows_name, filter="", output_fields=["count(*)"])[0]["count(*)"])
+        return _count(self.client, self._rows_name)
 
     @property
     def ids(self) -> np.ndarray:
@@ -248,6 +248,7 @@ class MilvusGallery:
 
     def remove(self, ids: Sequence[int] | np.ndarray) -> int:
         """Remove rows by id. Return how many; raise KeyError, removing nothing, if one is not there."""
+        self.refresh()
         gone = np.unique(np.asarray(ids, np.int64)).tolist()
         self._get(gone, ["id"])
         for start in range(0, len(gone), BATCH):
@@ -278,9 +279,29 @@ class MilvusGallery:
         self._save(info=self.info.to_dict())
 
     def refresh(self) -> None:
-        """Read again what other programs may have written."""
-        self.about = _about_of(self.client, self._about_name)
-        self.info = GalleryInfo.from_dict(self.about["info"])
+        """Read again what other programs may have written.
+
+        Raises:
+            OSError: the gallery is gone (FileNotFoundError), or the server does not answer; nothing has changed.
+        """
+        from pymilvus import MilvusException
+
+        try:
+            about = _about_of(self.client, self._about_name)
+        except MilvusException as error:
+            raise OSError(f"cannot read {self.path}: {error}; is the server running?") from error
+        if about is None:
+            raise FileNotFoundError(
+                f"{self.path}: there is no gallery called {self.name!r}; make one with MilvusGallery.create"
+            )
+        self.about, self.info = about, GalleryInfo.from_dict(about["info"])
+
+    def drop_earlier(self) -> None:
+        """Drop the rows of the gallery that this one has replaced; objects that have it open must have refreshed."""
+        self.refresh()
+        if earlier := self.about.get("earlier"):
+            _drop(self.client, earlier)  # first: what `about` does not name, nobody may drop
+            self._save(earlier=None)
 
     def search(
         self,
@@ -485,32 +506,58 @@ def _is_nothing(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and not math.isfinite(value))
 
 
-def _live_rows(client: Any, name: str) -> str | None:
-    """Return the collection of the gallery's rows, None if nothing of that name is there."""
-    if client.has_collection(f"{name}_about"):
-        return _about_of(client, f"{name}_about").get("rows", name)
-    return name if client.has_collection(name) else None
+def _live_rows(client: Any, path: str, name: str) -> str | None:
+    """Return the collection of the gallery's rows, None if there is no such gallery.
+
+    Raises:
+        FileExistsError: what goes by that name is the unfinished copy of another gallery.
+    """
+    about = _about_of(client, f"{name}_about")
+    if about is None:
+        return None
+    rows = str(about.get("rows", name))
+    if rows not in (name, f"{name}_rows"):
+        raise FileExistsError(
+            f"{path}: {name!r} is what was left by a killed import of another gallery; choose another #NAME"
+        )
+    return rows
 
 
-def _about_of(client: Any, collection: str) -> dict[str, Any]:
-    return json.loads(client.get(collection, ids=[0])[0]["text"])
+def _about_of(client: Any, collection: str) -> dict[str, Any] | None:
+    """Return what a gallery says about itself; None if the collection is not there, empty or another's."""
+    found = client.get(collection, ids=[0]) if client.has_collection(collection) else []
+    return json.loads(found[0]["text"]) if found and "text" in found[0] else None
+
+
+def _count(client: Any, collection: str) -> int:
+    return int(client.query(collection, filter="", output_fields=["count(*)"])[0]["count(*)"])
 
 
 def _clear(client: Any, path: str, name: str, rows: str) -> None:
-    """Drop what a killed `build` of the gallery has left where this one puts its rows, and what it says about them.
+    """Drop the collection where a `build` puts its rows, if an earlier build of the gallery has said that it is its own.
 
     Raises:
-        FileExistsError: another gallery has a name that is needed meanwhile.
+        FileExistsError: another gallery has a name that is needed, or a collection that is no gallery's has it.
     """
-    draft = f"{name}_draft"
-    taken = [rows] if rows != name and client.has_collection(f"{rows}_about") else []
-    if client.has_collection(f"{draft}_about"):
-        taken += [draft] if _about_of(client, f"{draft}_about").get("rows") not in (name, f"{name}_rows") else []
+    own, about, draft = (name, f"{name}_rows"), f"{name}_about", f"{name}_draft_about"
+    taken = [needed for needed in (rows, about, draft) if needed != name and client.has_collection(f"{needed}_about")]
+    live, unfinished = (_about_of(client, collection) or {} for collection in (about, draft))
+    if unfinished and unfinished.get("rows") not in own:
+        taken.append(f"{name}_draft")
     if taken:
         raise FileExistsError(
             f"{path}: the name {taken[0]!r} is needed meanwhile, but a gallery has it; choose another #NAME"
         )
-    _drop(client, rows, f"{draft}_about")
+    is_own = rows in (live.get("earlier"), unfinished.get("rows"))
+    strange = [rows] if client.has_collection(rows) and not is_own else []
+    for needed, said in ((about, live), (draft, unfinished)):
+        strange += [needed] if not said and client.has_collection(needed) and _count(client, needed) else []
+    if strange:
+        raise FileExistsError(
+            f"{path}: the collection {strange[0]!r} is needed, but is no gallery and may be another program's; "
+            "choose another #NAME, or drop it yourself"
+        )
+    _drop(client, rows, draft)
 
 
 def _drop(client: Any, *collections: str) -> None:
@@ -520,10 +567,17 @@ def _drop(client: Any, *collections: str) -> None:
 
 
 def _make_empty(client: Any, rows: str, about_name: str, info: GalleryInfo, index: str) -> None:
-    """Make both collections of a gallery."""
-    _make_rows(client, rows, info, index)
+    """Make both collections of a gallery; that of the rows last, so that there is always one which says whose they are."""
     about = {"info": info.to_dict(), "index": index, "next_id": 0, "root": os.getcwd(), "schema": _pack(table.CORE)}
-    _make_about(client, about_name, about | {"rows": rows})
+    _write_about(client, about_name, about | {"rows": rows})
+    _make_rows(client, rows, info, index)
+
+
+def _write_about(client: Any, name: str, about: dict[str, Any]) -> None:
+    """Write what a gallery says about itself, in one step if the collection is there."""
+    if not client.has_collection(name):
+        _make_about(client, name)
+    client.upsert(name, [_about_row(about)])
 
 
 def _make_rows(client: Any, name: str, info: GalleryInfo, index: str) -> None:
@@ -542,7 +596,7 @@ def _make_rows(client: Any, name: str, info: GalleryInfo, index: str) -> None:
     client.create_collection(name, schema=schema, index_params=indexes, consistency_level="Strong")
 
 
-def _make_about(client: Any, name: str, about: dict[str, Any]) -> None:
+def _make_about(client: Any, name: str) -> None:
     from pymilvus import DataType
 
     schema = client.create_schema(auto_id=False)
@@ -552,7 +606,6 @@ def _make_about(client: Any, name: str, about: dict[str, Any]) -> None:
     indexes = client.prepare_index_params()
     indexes.add_index("vector", index_type="FLAT", metric_type="L2")
     client.create_collection(name, schema=schema, index_params=indexes, consistency_level="Strong")
-    client.insert(name, [_about_row(about)])
 
 
 def _about_row(about: dict[str, Any]) -> dict[str, Any]:

@@ -111,6 +111,10 @@ def limit_of(info: GalleryInfo) -> float | None:
     """
     if info.threshold is None:
         return None
+    if not isinstance(info.threshold, dict):  # as an edited info.json may have it
+        raise ValueError(
+            f"threshold: must be a dictionary of distance and metric, got {info.threshold!r}; calibrate again"
+        )
     distance, metric = (info.threshold.get(name) for name in ("distance", "metric"))
     if metric != info.metric:
         raise ValueError(

@@ -202,7 +202,7 @@ def test_a_milvus_gallery_goes_once_its_replacement_is_complete(small, tmp_path,
     assert seen == [[0, 1]] and small.ids.tolist() == [0, 1]
     for _ in range(2):  # there and back between the two names of the rows
         again = from_folder(folder, small.path, overwrite=True)
-        assert again.ids.tolist() == [0, 1, 3] and len(again.client.list_collections()) == 2
+        assert again.ids.tolist() == [0, 1, 3] and len(again.client.list_collections()) == 3
         small.refresh()
         assert small.ids.tolist() == [0, 1, 3] and [row["path"] for row in small.rows_of([3])] == ["late.png"]
 
@@ -223,7 +223,7 @@ def test_a_killed_replacement_is_cleared_away_by_the_next(small, tmp_path, monke
     assert MilvusGallery.open(small.path).ids.tolist() == [0, 1]
     assert len(small.client.list_collections()) == 4
     again = from_folder(Gallery.open(tmp_path / "g"), small.path, overwrite=True)
-    assert again.ids.tolist() == [0, 1] and len(small.client.list_collections()) == 2
+    assert again.ids.tolist() == [0, 1] and len(small.client.list_collections()) == 3
 
 
 def test_galleries_beside_it_are_not_in_the_way_of_a_replacement(small, tmp_path):
@@ -231,3 +231,105 @@ def test_galleries_beside_it_are_not_in_the_way_of_a_replacement(small, tmp_path
     with pytest.raises(FileExistsError, match="'gallery_rows' is needed meanwhile"):
         from_folder(Gallery.open(tmp_path / "g"), small.path, overwrite=True)
     assert small.ids.tolist() == [0, 1] and [len(other) for other in beside] == [0, 0, 0]
+
+
+def test_no_other_name_reaches_the_collections_of_a_gallery(small, tmp_path, monkeypatch):
+    """Rows that moved to gallery_rows, and a draft that a killed process left, are nobody else's to overwrite."""
+    with monkeypatch.context() as patch:
+        patch.setattr(milvus, "_drop", lambda *_: None)  # killed when the new rows had become the gallery
+        from_folder(Gallery.open(tmp_path / "g"), small.path, overwrite=True)
+    for end, reason in [("_rows", "no gallery"), ("_about", "no gallery"), ("_draft", "left by a killed import")]:
+        with pytest.raises(FileExistsError, match=reason):
+            MilvusGallery.create(f"{small.path}#gallery{end}", small.info, overwrite=True)
+    assert MilvusGallery.open(small.path).ids.tolist() == [0, 1]
+
+
+def test_a_collection_that_is_no_gallery_is_never_dropped(small, tmp_path):
+    milvus._make_rows(small.client, "gallery_rows", small.info, "FLAT")
+    milvus._make_rows(small.client, "theirs", small.info, "FLAT")
+    row = {"id": 0, "path": "theirs.png", "vector": [1.0, 0.0, 0.0]}
+    for end in ("1_about", "2_draft_about"):
+        milvus._make_rows(small.client, f"gallery{end}", small.info, "FLAT")
+        small.client.insert(f"gallery{end}", [row])
+    for path in (small.path, f"{small.path}#theirs", f"{small.path}#gallery1", f"{small.path}#gallery2"):
+        with pytest.raises(FileExistsError, match="no gallery"):
+            from_folder(Gallery.open(tmp_path / "g"), path, overwrite=True)
+    assert len(small.client.list_collections()) == 6 and small.ids.tolist() == [0, 1]
+
+
+def test_a_name_that_ends_like_another_gallerys_about_is_kept_apart(small):
+    beside = MilvusGallery.create(f"{small.path}#other_about", small.info)
+    with pytest.raises(FileExistsError, match="'other_about' is needed"):
+        MilvusGallery.create(f"{small.path}#other", small.info)
+    with pytest.raises(FileNotFoundError, match="no gallery called 'other'"):
+        MilvusGallery.open(f"{small.path}#other")
+    assert len(beside) == 0
+
+
+@pytest.mark.parametrize("step", ["_make_rows", "insert", "_about_row"])
+def test_a_killed_first_import_is_begun_again_without_overwrite(small, tmp_path, monkeypatch, step):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    path, folder = f"{small.path}#fresh", Gallery.open(tmp_path / "g")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(milvus, "_drop", lambda *_: None)  # a killed process clears nothing away
+        patch.setattr(MilvusGallery if step == "insert" else milvus, step, killed)
+        from_folder(folder, path)
+    with pytest.raises(FileNotFoundError, match="no gallery called 'fresh'"):
+        MilvusGallery.open(path)
+    assert from_folder(folder, path).ids.tolist() == [0, 1]
+
+
+def test_who_has_the_earlier_gallery_open_searches_it_until_refresh(small, tmp_path):
+    folder = Gallery.open(tmp_path / "g")
+    folder.remove([0])
+    query = np.eye(3, dtype=np.float32)[:1]
+    from_folder(folder, small.path, overwrite=True).close()
+    found = small.search(query, 1)[0]
+    assert found.ids.tolist() == [0] and found.rows[0]["path"] == "0.png" and len(small) == 2
+    with pytest.raises(KeyError, match="id 0"):
+        small.remove([0])  # a write refreshes first, so it meets the gallery that is there now
+    assert small.ids.tolist() == [1]
+    small.drop_earlier()
+    assert sorted(small.client.list_collections()) == ["gallery_about", "gallery_rows"]
+    small.drop_earlier()  # nothing is left to drop
+    assert from_folder(folder, small.path, overwrite=True).ids.tolist() == [1]
+
+
+def test_a_refresh_that_fails_is_an_os_error_which_the_server_outlives(small, monkeypatch):
+    from pymilvus import MilvusException
+
+    def unanswered(*_, **__):
+        raise MilvusException(message="the server does not answer")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="does not answer"):
+        patch.setattr(small.client, "has_collection", unanswered)
+        small.refresh()
+    milvus._drop(small.client, "gallery_about")
+    with pytest.raises(FileNotFoundError, match="no gallery"):
+        small.refresh()
+    assert small.ids.tolist() == [0, 1]
+
+
+def test_each_client_is_closed_but_that_of_the_gallery_returned(small, tmp_path, monkeypatch):
+    made = []
+
+    def connect_and_note(path, create=False):
+        made.append(connect(path, create)[0])
+        return made[-1], path.partition("#")[2] or "gallery"
+
+    def num_open():
+        return sum(client._handler is not None for client in made)
+
+    monkeypatch.setattr(milvus, "connect", connect_and_note)
+    folder = Gallery.open(tmp_path / "g")
+    with pytest.raises(FileExistsError, match="overwrite"):
+        from_folder(folder, small.path)
+    with pytest.raises(FileNotFoundError, match="no gallery"):
+        MilvusGallery.open(f"{small.path}#absent")
+    assert len(made) == 2 and num_open() == 0
+    again = from_folder(folder, small.path, overwrite=True)
+    assert num_open() == 1 and len(again) == 2
+    again.close()
+    assert num_open() == 0 and len(small) == 2

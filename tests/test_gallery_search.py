@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from vitreid.evaluation import Threshold
 from vitreid.gallery import Gallery, GalleryInfo, exact, search, table
 from vitreid.gallery.exact import ExactIndex
-from vitreid.gallery.results import SearchResult, compare
+from vitreid.gallery.results import SearchResult, compare, limit_of
 from vitreid.gallery.sheet import contact_sheet
 from vitreid.gallery.where import Where
 
@@ -291,6 +291,12 @@ def test_a_distance_equal_to_the_threshold_is_a_match():
     assert compare(np.array([1, 0]), np.array([0, 1]), info).answer == "same"
     shy = replace(info, threshold=threshold(2**0.5 - 1e-4))
     assert compare(np.array([1, 0]), np.array([0, 1]), shy).answer == "different"
+
+
+@pytest.mark.parametrize("damaged", [0.5, [0.5], "0.5", {"distance": "0.5", "metric": "euclidean"}])
+def test_a_damaged_threshold_is_refused(damaged):
+    with pytest.raises(ValueError, match="threshold: .*calibrate again"):
+        limit_of(GalleryInfo(MODEL, 2, threshold=damaged))
 
 
 def test_a_threshold_of_another_metric_is_refused(make):
