@@ -1,7 +1,7 @@
 """What does a recipe learn in a given time? `python benchmarks/budget.py --data DIR [--minutes 10] [--quick] [--json FILE]`.
 
-Every recipe trains for the same minutes on the same machine, its schedule stretched or squeezed to the time (its epochs
-pass as the minutes do), without pretrained weights, and is evaluated on people of the training set that no recipe saw. The recipes
+Every recipe trains for the same minutes on the same machine, its schedule stretched or squeezed to the time (its
+learning rate follows the minutes), without pretrained weights, and is evaluated on people of the training set that no recipe saw. The recipes
 compared if none is given: the original TransReID's (ViT-Base/16 at 256x128 with SGD), the same with the smallest ViT that
 is common, and ours for training without pretrained weights.
 """
@@ -25,6 +25,7 @@ from vitreid.evaluation import RetrievalResult
 from vitreid.model import ReidModel
 from vitreid.model.files import write_text_atomically
 from vitreid.processor.build import build_evaluator
+from vitreid.processor.device import pick_device
 from vitreid.processor.learner import Learner
 from vitreid.solver import Schedule
 from yacs.config import CfgNode
@@ -39,7 +40,11 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 @dataclass(frozen=True)
 class TimedSchedule(Schedule):
-    """A schedule whose epochs pass with the clock: `epochs` of them in `seconds` from `start`."""
+    """A schedule whose epochs pass with the clock: `epochs` of them in `seconds` from `start`.
+
+    Only the rates do. What starts at an epoch by its number (SOLVER.HEAD_EPOCHS, SOLVER.SWA_START) counts
+    epochs that were trained.
+    """
 
     epochs: int = 1
     seconds: float = 1.0
@@ -169,7 +174,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     recipes = args.recipe or list(RECIPES)
     for recipe in recipes:
         config_of(recipe, args)  # a mistake shows before the first is trained
-    hardware = describe_hardware("cpu")
+    hardware = describe_hardware(pick_device(config_of(recipes[0], args).MODEL.DEVICE).type)
     print(f"seed {args.seed}", *(f"{key} {value}" for key, value in hardware.items()), sep=" | ", flush=True)
     rows: list[dict[str, Any]] = []
     for recipe in recipes:

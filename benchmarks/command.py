@@ -11,7 +11,7 @@ from pathlib import Path
 def command(
     parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], object], argv: list[str] | None
 ) -> int:
-    """Run a benchmark; return the exit status: 0, 2 for a mistake in the arguments, 130 for Ctrl-C.
+    """Run a benchmark; return the exit status: 0 or the number that `run` returns, 2 for a mistake in the arguments, 130 for Ctrl-C.
 
     Args:
         parser: has `--json`, whose file is looked at before anything is measured.
@@ -20,13 +20,13 @@ def command(
     args = parser.parse_args(argv)
     try:
         check_json(args.json)
-        run(args)
+        status = run(args)
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
+    return status if isinstance(status, int) else 0
 
 
 def check_json(path: Path | None) -> None:

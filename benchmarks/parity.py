@@ -13,12 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from vitreid.benchmarks.checkouts import Checkout
+from vitreid.benchmarks.command import command
 from vitreid.benchmarks.originals import CAMERAS, CASES, PROJECTS, Case, Original
 from vitreid.benchmarks.worker import failure_of
 from vitreid.configs import load_config
@@ -31,7 +32,7 @@ from vitreid.tools.backbones import PARITY
 TOLERANCE = 1e-5
 INTRODUCTION = """
 Written by `python benchmarks/parity.py --data DIR --transreid DIR --clipreid DIR --t2t DIR --solider DIR --torchreid DIR
---fastreid DIR --ssl DIR --pass DIR --crops 8 --document docs/backbones.md`, each DIR a checkout of the project. There the project's own code builds the
+--fastreid DIR --ssl DIR --pass DIR --crops {count} --document docs/backbones.md`, each DIR a checkout of the project. There the project's own code builds the
 model in full size, and every weight, norm statistic and position embedding is drawn at random; the file is saved as the
 project releases it, recognised by the importer of the second column, and both models embed {count} crops of Market-1501 in
 float32. Coverage: share of the backbone's numbers that the file gives. Tensors: loaded / resized / left out, for being of no
@@ -47,7 +48,7 @@ WIDTHS = (38, 18, 38, 9, 19, 13)
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a case; `skipped` says why there are no figures.
+    """What became of a case; `skipped` and `failed` say why there are no figures.
 
     Args:
         case, importer, backbone: names; the importer is the one that recognised the file.
@@ -57,6 +58,8 @@ class Result:
         variety: the same between two crops in a row, by the original: what a difference is to be held against.
         num_crops, embed_dim: how many were compared, and their width.
         seconds: of the whole case.
+        skipped: the project's own model could not be built here.
+        failed: something after that went wrong, which is ours.
     """
 
     case: str
@@ -72,6 +75,12 @@ class Result:
     embed_dim: int = 0
     seconds: float = 0.0
     skipped: str = ""
+    failed: str = ""
+
+    @property
+    def has_figures(self) -> bool:
+        """Whether the embeddings were compared."""
+        return not self.skipped and not self.failed
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -92,19 +101,8 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; return the exit status: 0, 1 if embeddings differ, 2 for a mistake in the arguments, 130 for Ctrl-C."""
-    args = get_parser().parse_args(argv)
-    try:
-        paths = crop_paths(args.data, 4 if args.quick else args.crops)
-        if args.only:
-            print(json.dumps([asdict(result) for result in run_project(args.only, args, paths)]))
-            return 0
-        return run(args)
-    except KeyboardInterrupt:
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    """Run the benchmark; return the exit status: 0, 1 if embeddings differ or ours failed, 2 for a mistake in the arguments, 130 for Ctrl-C."""
+    return command(get_parser(), run, argv)
 
 
 def crop_paths(data: Path, count: int) -> list[Path]:
@@ -112,8 +110,11 @@ def crop_paths(data: Path, count: int) -> list[Path]:
 
     Raises:
         FileNotFoundError: there are none.
+        ValueError: `count` is below 2; with one crop there is nothing to hold a difference against.
     """
-    folder = next((place for place in data.rglob("query") if place.is_dir()), data / "market1501" / "query")
+    if count < 2:
+        raise ValueError(f"--crops: {count}; give 2 or more")
+    folder = next((place for place in sorted(data.rglob("query")) if place.is_dir()), data / "market1501" / "query")
     found = sorted(folder.glob("*.jpg"))
     if not found:
         raise FileNotFoundError(f"--data: no crops at {folder}/*.jpg; name the folder that holds Market-1501")
@@ -121,14 +122,24 @@ def crop_paths(data: Path, count: int) -> list[Path]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run each project in a process of its own, print the table as it grows, write the files asked for."""
+    """Run one project here, or each in a process of its own, and return the exit status."""
+    paths = crop_paths(args.data, 4 if args.quick else args.crops)
+    if args.only:
+        print(json.dumps([asdict(result) for result in run_project(args.only, args, paths)]))
+        return 0
+    return run_all(args)
+
+
+def run_all(args: argparse.Namespace) -> int:
+    """Print the table as it grows, write the files asked for, and return the exit status."""
     print("  ".join(f"{word:<{width}}" for word, width in zip(HEAD, WIDTHS)))
     results: list[Result] = []
     for project, option in PROJECTS.items():
         results += run_apart(project, option, args)
     for result in results:
-        if result.skipped:
-            print(f"skipped: {result.case}: {result.skipped}")
+        if not result.has_figures:
+            print(f"{'failed' if result.failed else 'skipped'}: {result.case}: {result.failed or result.skipped}")
+    broken = [result.case for result in results if result.failed]
     failures: list[str] = []
     if args.transreid and not args.quick:
         logging.getLogger(load_config.__module__).setLevel(logging.ERROR)  # a line for each key that is renamed
@@ -136,12 +147,12 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join([f"recipes of TransReID that load and build: {count - len(failures)} of {count}", *failures]))
     if args.json:
         write_text_atomically(args.json, json.dumps([asdict(result) for result in results], indent=1) + "\n")
-    if args.document:
+    if args.document and not broken:
         put_into(args.document, results)
-    different = [result.case for result in results if not result.skipped and not result.difference <= TOLERANCE]
+    different = [result.case for result in results if result.has_figures and not result.difference <= TOLERANCE]
     if different:
         print(f"above {TOLERANCE:.0e}: {', '.join(different)}")
-    return 1 if different or failures else 0
+    return 1 if different or failures or broken else 0
 
 
 def run_apart(project: str, option: str, args: argparse.Namespace) -> list[Result]:
@@ -158,10 +169,10 @@ def run_apart(project: str, option: str, args: argparse.Namespace) -> list[Resul
     done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip() or "no message").splitlines()[-1]
-        return [Result(name, skipped=f"its process failed: {last}") for name in names]
+        return [Result(name, failed=f"its process failed: {last}") for name in names]
     results = [Result(**values) for values in json.loads(done.stdout.splitlines()[-1])]
     for result in results:
-        if not result.skipped:
+        if result.has_figures:
             print("  ".join(f"{cell:<{width}}" for cell, width in zip(_cells(result), WIDTHS)), flush=True)
     return results
 
@@ -184,11 +195,22 @@ def run_project(project: str, args: argparse.Namespace, paths: list[Path]) -> li
     results = []
     for name, case in CASES.items():
         if case.project == project and (case.quick or not args.quick):
-            try:
-                results.append(compare(name, case, checkout, paths))
-            except Exception as error:  # whatever another project's code raises
-                results.append(Result(name, skipped=failure_of(error)))
+            results.append(result_of(name, case, checkout, paths))
     return results
+
+
+def result_of(name: str, case: Case, checkout: Checkout, paths: list[Path]) -> Result:
+    """Return a case's result: skipped if the project's own model cannot be built, failed if anything else goes wrong."""
+    start = time.perf_counter()
+    try:
+        original = case.build(checkout)
+    except Exception as error:  # whatever another project's code raises
+        return Result(name, skipped=failure_of(error))
+    try:
+        result = compare(name, original, case.strict, paths)
+    except Exception as error:  # each kind of it is a finding
+        return Result(name, failed=failure_of(error))
+    return replace(result, seconds=round(time.perf_counter() - start, 1))
 
 
 def check_recipes(checkout: Path) -> tuple[int, list[str]]:
@@ -211,13 +233,11 @@ def check_recipes(checkout: Path) -> tuple[int, list[str]]:
 
 
 @torch.inference_mode()
-def compare(name: str, case: Case, checkout: Checkout, paths: list[Path]) -> Result:
-    """Build the original, save it, import it, and embed the same crops with both."""
-    start = time.perf_counter()
-    original = case.build(checkout)
+def compare(name: str, original: Original, strict: bool, paths: list[Path]) -> Result:
+    """Save the original, import it, and embed the same crops with both."""
     images, camids = read_crops(paths, original.spec.img_size)
     theirs = original.embed(images, camids)
-    model, report = import_weights(original, case.strict)
+    model, report = import_weights(original, strict)
     ours = model.embed(images, camids, neck="after")
     difference = float("inf")
     if ours.shape == theirs.shape:
@@ -234,7 +254,6 @@ def compare(name: str, case: Case, checkout: Checkout, paths: list[Path]) -> Res
         _relative(theirs.roll(1, 0) - theirs, theirs),
         len(ours),
         ours.shape[1],
-        round(time.perf_counter() - start, 1),
     )
 
 
@@ -272,7 +291,7 @@ def chapter(results: list[Result]) -> str:
         f"| {row.case} | {row.importer} | `{row.backbone}` | {row.coverage:.2%} | {row.loaded} / {row.resized} / {row.left_out} "
         f"| {row.difference:.1e} | {row.variety:.1e} |"
         for row in results
-        if not row.skipped
+        if row.has_figures
     ]
     skipped = [f"\nNot run: {row.case} ({row.skipped})." for row in results if row.skipped]
     count = max((row.num_crops for row in results), default=0)

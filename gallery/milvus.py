@@ -49,6 +49,9 @@ class MilvusGallery:
     write at a time.
     """
 
+    about: dict[str, Any]
+    info: GalleryInfo
+
     def __init__(self, path: str, embedder: Callable[..., np.ndarray] | None = None) -> None:
         self.path, self.embedder = path, embedder
         self.client, self.name = connect(path)

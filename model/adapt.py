@@ -10,7 +10,7 @@ from torch import Tensor
 from .names import NET, SIE_TABLE, State
 from .own import has_own_stem
 from .pos_embed import Grid, resize_pos_embed
-from .reid import ReidModel
+from .reid import ReidModel, is_vit
 from .sie import SideInformation
 from .spec import ModelSpec
 from .stems import STEMS
@@ -62,8 +62,9 @@ def _source_grid(found: State, source: ModelSpec | None) -> Grid | None:
         return None
     if has_own_stem(source.name):
         return create_vit(source).patch_embed.grid_size
-    patch = found[NET + "patch_embed.proj.weight"].shape
-    return STEMS[source.stem].grid(source.img_size, (patch[2], patch[3]), source.stride)
+    patch = found[NET + "patch_embed.proj.weight"].shape[2:]
+    stride = source.stride if is_vit(source.name) else patch  # MODEL.STRIDE_SIZE is for the ViT family only
+    return STEMS[source.stem].grid(source.img_size, (patch[0], patch[1]), (stride[0], stride[1]))
 
 
 def _fit_side_information(

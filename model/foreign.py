@@ -11,7 +11,7 @@ import re
 import torch
 from torch import Tensor
 
-from .names import BRANCH, NET, SIE_TABLE, Ours, State, classifiers, neck, rename, rewrite
+from .names import BRANCH, NET, SIE_TABLE, Ours, State, biases, classifiers, neck, rename, rewrite
 
 OSNET = (
     (r"^conv1\.conv\.", "stem.0.0."),
@@ -111,7 +111,7 @@ JAX = (
 def torchreid_osnet(state: State) -> Ours:
     """torchreid's OSNet; its ResNets have torchvision's names."""
     found = {name: value for name, value in state.items() if not BRANCH.fullmatch(name)}
-    return Ours({NET + rewrite(name, OSNET): value for name, value in found.items()}, classifiers(state))
+    return Ours({NET + rewrite(name, OSNET): value for name, value in found.items()}, classifiers(state), biases(state))
 
 
 def torchreid_resnet(state: State) -> Ours:
@@ -119,7 +119,7 @@ def torchreid_resnet(state: State) -> Ours:
     found = {name: value for name, value in state.items() if not BRANCH.fullmatch(name)}
     renamed = (("fc.", f"{NET}global_pool.embedding."),)
     ours = {rename(name, renamed) if name.startswith("fc.") else NET + name: value for name, value in found.items()}
-    return Ours(ours, classifiers(state))
+    return Ours(ours, classifiers(state), biases(state))
 
 
 def fast_reid(state: State) -> Ours:
@@ -150,7 +150,7 @@ def clip_reid(state: State) -> Ours:
         if name.startswith("image_encoder."):
             result[NET + rewrite(name, CLIP)] = value
         elif name.startswith("bottleneck."):
-            other = state[name.replace("bottleneck.", "bottleneck_proj.")]
+            other = _other_half(state, name)
             result[name.replace("bottleneck.", "neck.")] = torch.cat([value, other]) if value.ndim else value
         elif not name.startswith("bottleneck_proj."):
             result[rename(name, (("cv_embed", SIE_TABLE),))] = value
@@ -160,6 +160,15 @@ def clip_reid(state: State) -> Ours:
     if f"{NET}image_encoder.proj" in result:  # (D, P), applied from the right
         result["backbone.projection.weight"] = result.pop(f"{NET}image_encoder.proj").t().contiguous()
     return Ours(result, {})
+
+
+def _other_half(state: State, name: str) -> Tensor:
+    other = name.replace("bottleneck.", "bottleneck_proj.")
+    if other not in state:
+        raise ValueError(
+            f"a CLIP-ReID file with {name} and without {other}: its neck is of both, so the file is incomplete"
+        )
+    return state[other]
 
 
 def solider(state: State) -> Ours:
@@ -172,7 +181,7 @@ def solider(state: State) -> Ours:
         if ".downsample." in name:
             value = _merge_order(value)
         result[NET + re.sub(r"^(?:layers\.(\d)\.downsample|semantic_embed_([wb])\.(\d))\.", _behind, name)] = value
-    return Ours({**result, **neck(state)}, classifiers(state))
+    return Ours({**result, **neck(state)}, classifiers(state), biases(state))
 
 
 def _behind(match: re.Match[str]) -> str:

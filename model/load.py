@@ -51,8 +51,8 @@ def load_weights(model: ReidModel, path: str | Path, strict: bool = True, min_co
         strict: every tensor of the model must come from the file, and every one of the file must have a place
             (classifiers aside). False, for initial weights, asks this of the backbone only: the neck and the
             side information may keep their initial values, and local branches start as copies of the last block.
-        min_coverage: share of the backbone's numbers that the file must give; below 1, tensors that it lacks are
-            accepted and keep their initial values.
+        min_coverage: share of the backbone's numbers that the file must give; below 1, tensors of the backbone that
+            it lacks are accepted and keep their initial values.
     Raises:
         FileNotFoundError: no such file.
         ValueError: damaged file, or weights of another model; the model is then as it was before.
@@ -123,13 +123,19 @@ def _coverage(target: State, accepted: set[str]) -> float:
 
 def _check(model: ReidModel, found: State, report: LoadReport, strict: bool, min_coverage: float) -> None:
     part = "" if strict else NET
-    lacking = report.missing if min_coverage == 1 or report.coverage < min_coverage else []
+    is_enough = min_coverage < 1 and report.coverage >= min_coverage
+    lacking = [name for name in report.missing if not (is_enough and name.startswith(NET))]
     wrong = [name for name in (*lacking, *report.unexpected, *report.mismatched) if name.startswith(part)]
     if not wrong:
         return
     remedies = [key for area, key in REMEDIES.items() if any(name.startswith(area) for name in wrong)]
+    asked = (
+        f"It gives {report.coverage:.2%} of the backbone, {min_coverage:.2%} are asked for. "
+        if report.coverage < min_coverage
+        else ""
+    )
     raise ValueError(
-        f"{report.source} does not fit the model {model.spec.name}: {report.problems(part)}. The file has {_shape(found)}, the "
+        f"{report.source} does not fit the model {model.spec.name}: {report.problems(part)}. {asked}The file has {_shape(found)}, the "
         f"model {_shape(model.state_dict())}. Set {', '.join(remedies) or 'MODEL.NAME'} as the file needs it, or choose another file"
     )
 

@@ -18,10 +18,11 @@ BRANCH = re.compile(r"(bottleneck|classifier)(?:_(\d+))?\.(\w+)")
 
 
 class Ours(NamedTuple):
-    """Tensors under our names, and the ID classifiers (C, D) by branch."""
+    """Tensors under our names, the ID classifiers (C, D) by branch, names of the file that are of no use."""
 
     state: State
     classifiers: dict[int, Tensor]
+    left_out: tuple[str, ...] = ()
 
 
 def rename(name: str, prefixes: Renames) -> str:
@@ -54,6 +55,12 @@ def classifiers(state: State) -> dict[int, Tensor]:
         for branch, what, value in _branches(state, "classifier")
         if value.ndim == 2
     }
+
+
+def biases(state: State) -> tuple[str, ...]:
+    """Return the names of the classifiers' biases; ours have none."""
+    matches = ((name, BRANCH.fullmatch(name), value) for name, value in state.items())
+    return tuple(name for name, match, value in matches if match and match[1] == "classifier" and value.ndim < 2)
 
 
 def _branches(state: State, layer: str) -> list[tuple[int, str, Tensor]]:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import collections
 import pickle
+import tarfile
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.serialization import SourceChangeWarning
 
 ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
+    ("collections", "defaultdict"): collections.defaultdict,
     ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
     ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
     ("torch", "Size"): torch.Size,
@@ -23,6 +27,8 @@ ALLOWED: dict[tuple[str, str], Any] = {
 
 class StandIn:
     """In the place of an object of any other class: takes whatever it is given and keeps nothing."""
+
+    dump_patches = False  # torch asks the classes of modules
 
     def __new__(cls, *args: Any, **options: Any) -> StandIn:
         return super().__new__(cls)
@@ -64,14 +70,47 @@ def load_plain(path: str | Path) -> Any:
     """Return the content of a torch file, on the CPU, with a stand-in for whatever is neither a tensor nor plain.
 
     Raises:
-        ValueError: damaged, or no torch file.
+        ValueError: damaged, no torch file, or one that torch would run or unpack.
     """
+    refuse_programs(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_Module)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SourceChangeWarning)  # a stand-in's source is never the one in the file
+            return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_Module)
     except Exception as error:  # whatever the bytes of a damaged or foreign file lead the unpickler to
         raise ValueError(
             f"{path} is damaged or no torch file ({type(error).__name__}: {str(error)[:120]}); copy or download it again"
         ) from error
+
+
+def refuse_programs(path: str | Path) -> None:
+    """Raise ValueError for the two kinds of file that torch.load treats otherwise than as a pickle, whatever it is told."""
+    if _is_tar(path):
+        raise ValueError(
+            f"{path} is a tar archive, as torch wrote before 2017; torch would unpack it without looking at the paths in it, so it "
+            f"is refused. Load it with an old torch where you trust it and save its state dict: torch.save(model.state_dict(), ...)"
+        )
+    if "constants.pkl" in _records(path):  # by this name torch decides
+        raise ValueError(
+            f"{path} is a TorchScript archive, which is code that torch would run, so it is refused. Where you trust it, save its "
+            f"tensors alone: torch.save(torch.jit.load({str(path)!r}).state_dict(), ...)"
+        )
+
+
+def _is_tar(path: str | Path) -> bool:
+    try:
+        tarfile.open(path, "r:").close()
+    except tarfile.TarError:
+        return False
+    return True
+
+
+def _records(path: str | Path) -> list[str]:
+    """Return the names in a zip archive as torch's own reader sees them; none in another file."""
+    try:
+        return torch._C.PyTorchFileReader(str(path)).get_all_records()
+    except RuntimeError:
+        return []
 
 
 class _Module:

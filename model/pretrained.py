@@ -8,6 +8,7 @@ from pathlib import Path
 import timm
 
 from .load import load_state, load_weights
+from .own import OWN
 from .read import WeightsFile
 from .reid import ReidModel
 from .report import LoadReport
@@ -43,8 +44,14 @@ def fetch_timm(name: str) -> WeightsFile:
     """Return timm's pretrained weights of the model `name`, downloaded once and then from its cache.
 
     Raises:
-        ConnectionError: offline, or timm has no weights of that name.
+        ConnectionError: offline, or the hub does not have them.
+        ValueError: one of our own backbones, whose weights nobody hosts under that name.
     """
+    if name in OWN:
+        raise ValueError(
+            f"MODEL.PRETRAIN_PATH: MODEL.PRETRAIN_CHOICE imagenet needs a weight file here, since timm has none for {name}; "
+            f"docs/backbones.md says whose files fit it, or set MODEL.PRETRAIN_CHOICE none to start from random weights"
+        )
     try:
         net = timm.create_model(name, pretrained=True)
     except Exception as error:  # the hub, the network and timm each raise their own kinds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .plain_pickle import load_plain
+from .plain_pickle import load_plain, refuse_programs
 from .spec import ModelSpec
 
 CONTAINERS = (
@@ -85,7 +86,7 @@ def _read_numpy(path: Path) -> tuple[dict[str, Tensor], None]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}, None
-    except (ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{path} is damaged or holds more than arrays of numbers ({error}); copy or download it again"
         ) from error
@@ -102,12 +103,13 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelSpec | None]:
 
 
 def _read_torch(path: Path) -> tuple[dict[str, Tensor], ModelSpec | None]:
+    refuse_programs(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} holds more than tensors and plain values, or is no torch file; such a file can run code when it is "
-            f"opened, so it is refused. `python tools/convert.py --plain {path} OUT.safetensors` takes the tensors out of it "
+            f"opened, so it is refused. `python tools/convert.py --plain {path} OUT.safetensors --config_file FILE` takes its tensors "
             f"without running anything; or save its state dict alone: torch.save(model.state_dict(), ...)"
         ) from error
     except Exception as error:  # whatever the bytes of a damaged or foreign file lead the unpickler to

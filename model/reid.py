@@ -101,11 +101,16 @@ def build_backbone(spec: ModelSpec) -> ViTBackbone | PlainBackbone:
     Raises:
         ValueError: neither ours nor timm's, or timm has no such weights for it.
     """
-    if spec.name in OWN:
-        return ViTBackbone(spec) if spec.name in VITS else PlainBackbone(spec)
-    check_name(spec.name)
-    module = timm.models.model_entrypoint(spec.name.split(".")[0]).__module__
-    return ViTBackbone(spec) if module.rsplit(".", 1)[-1] in VIT_MODULES else PlainBackbone(spec)
+    if spec.name not in OWN:
+        check_name(spec.name)
+    return ViTBackbone(spec) if is_vit(spec.name) else PlainBackbone(spec)
+
+
+def is_vit(name: str) -> bool:
+    """Return whether the backbone of that name is a timm VisionTransformer."""
+    if name in OWN:
+        return name in VITS
+    return timm.models.model_entrypoint(name.split(".")[0]).__module__.rsplit(".", 1)[-1] in VIT_MODULES
 
 
 def check_name(name: str) -> None:

@@ -76,6 +76,15 @@ class ModelSpec:
         """Return the fields as JSON types."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
+    def identity(self) -> dict[str, Any]:
+        """Return `to_dict` without the fields behind `re_arrange` that are at their default.
+
+        Those came, and come, after the first galleries were made; what is at its default is the same model as before.
+        """
+        names = [field.name for field in fields(self)]
+        later = {field.name: field.default for field in fields(self)[names.index("re_arrange") + 1 :]}
+        return {key: value for key, value in self.to_dict().items() if key not in later or value != later[key]}
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelSpec:
         """Return the spec that `to_dict` described.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import foreign
-from .names import BRANCH, NET, SIE_TABLE, Ours, State, classifiers, neck, rename
+from .names import BRANCH, NET, SIE_TABLE, Ours, State, biases, classifiers, neck, rename
 from .variants import PART_TOKENS
 
 __all__ = ["NET", "SIE_TABLE", "State", "Translated", "translate"]
@@ -45,7 +45,7 @@ def translate(state: State) -> Translated:
     project = PROJECTS.get(name, Project("", _bare))
     left_out = [key for key in state if re.match(project.unused, key)]
     ours = project.rule({key: value for key, value in state.items() if key not in set(left_out)})
-    return Translated(ours.state, ours.classifiers, name, left_out)
+    return Translated(ours.state, ours.classifiers, name, [*left_out, *ours.left_out])
 
 
 def _own(state: State) -> Ours:
@@ -54,7 +54,7 @@ def _own(state: State) -> Ours:
 
 def _training_run(state: State) -> Ours:
     """Our last.pth: the model beside the loss."""
-    return Ours({name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}, {})
+    return Ours({name.removeprefix("model."): value for name, value in state.items()}, {})
 
 
 def _transreid(state: State) -> Ours:
@@ -65,9 +65,9 @@ def _transreid(state: State) -> Ours:
     """
     state = _reid_vit(state, "base.")
     last = max((int(name.split(".")[2]) for name in state if name.startswith("base.blocks.")), default=0)
-    unused = ["base.fc."]
-    if any(name.startswith("b1.") for name in state):
-        unused += [f"base.blocks.{last}.", "base.norm."]
+    has_branches = any(name.startswith("b1.") for name in state)
+    unused = ("base.fc.", *((f"base.blocks.{last}.", "base.norm.") if has_branches else ()))
+    left_out = tuple(name for name in state if name.startswith(unused))
     renamed = (
         ("b1.0.", f"{NET}blocks.{last}."),
         ("b1.1.", f"{NET}norm."),
@@ -79,11 +79,11 @@ def _transreid(state: State) -> Ours:
     result = {
         rename(name, renamed): value
         for name, value in state.items()
-        if not name.startswith(tuple(unused)) and not BRANCH.fullmatch(name)
+        if name not in left_out and not BRANCH.fullmatch(name)
     }
     if SIE_TABLE in result:
         result[SIE_TABLE] = result[SIE_TABLE].flatten(0, -2)  # (rows, 1, D) -> (rows, D)
-    return Ours({**result, **neck(state)}, classifiers(state))
+    return Ours({**result, **neck(state)}, classifiers(state), (*left_out, *biases(state)))
 
 
 def _reid_vit(state: State, prefix: str = "") -> State:
@@ -106,9 +106,7 @@ def _reid_vit(state: State, prefix: str = "") -> State:
 
 def _self_supervised(state: State) -> Ours:
     """DINO and its descendants: a backbone beside a projection head."""
-    return _bare(
-        {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
-    )
+    return _bare({name.removeprefix("backbone."): value for name, value in state.items()})
 
 
 def _bare(state: State) -> Ours:
@@ -118,7 +116,7 @@ def _bare(state: State) -> Ours:
 
 PROJECTS: dict[str, Project] = {  # the first whose mark is found
     "vitreid": Project(r"backbone\.net\.", _own),
-    "vitreid training run": Project(r"model\.backbone\.net\.", _training_run, r"loss\."),
+    "vitreid training run": Project(r"model\.backbone\.net\.", _training_run, r"(?!model\.)"),
     "SOLIDER": Project(
         r"(backbone|base)\.patch_embed\.projection\.",
         foreign.solider,
@@ -133,5 +131,5 @@ PROJECTS: dict[str, Project] = {  # the first whose mark is found
     "torchreid's ResNet": Project(r"fc\.0\.weight$", foreign.torchreid_resnet),
     "T2T-ViT": Project(r"tokens_to_token\.", foreign.t2t),
     "Google's JAX": Project(r"(opt/target/|params/)?(Transformer/|embedding/)", foreign.jax, ".*(head|pre_logits)/"),
-    "self-supervised": Project(r"backbone\.", _self_supervised),
+    "self-supervised": Project(r"backbone\.", _self_supervised, r"(?!backbone\.)"),
 }

@@ -47,6 +47,8 @@ class Conversion:
             raise ValueError(f"--min-coverage: {self.min_coverage} is no share; give a number from 0 to 1")
         if self.target is None and not self.dry_run:
             raise ValueError("no file to write: name OUT.safetensors after IN, or add --dry-run")
+        if self.target is not None and not self.dry_run and not self.target.absolute().parent.is_dir():
+            raise FileNotFoundError(f"{self.target}: there is no folder {self.target.parent}; make it first")
         if self.target is not None and self.target.exists() and not self.overwrite and not self.dry_run:
             raise FileExistsError(f"{self.target} exists; choose another name, or add --overwrite")
 

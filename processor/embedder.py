@@ -194,7 +194,7 @@ def fingerprint_of(model: ReidModel, preprocess: Preprocess, settings: EmbedSett
     Device and precision are left out: they move an embedding by less than its neighbours are apart.
     """
     digest = hashlib.sha256()
-    about = [model.spec.to_dict(), preprocess.to_dict(), settings.to_dict()]
+    about = [model.spec.identity(), preprocess.to_dict(), settings.to_dict()]
     digest.update(json.dumps(about, sort_keys=True).encode())
     for name, value in sorted(model.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

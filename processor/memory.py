@@ -78,16 +78,22 @@ def measure_step(
     """
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     backbone = module.model.backbone
-    few, more = (kept_bytes(backbone, number, size, precision) for number in (FEW, MORE))
-    per_image = max((more - few) // (MORE - FEW), 0)
+    fixed, per_image = measure_activations(backbone, size, precision)
     return StepMemory(
         weights=num_bytes([*module.parameters(), *module.buffers()]),
         gradients=num_bytes(trained),
         optimizer=sum(_states_of(optimizer) for optimizer in optimizers),
         average=num_bytes([*average.parameters(), *average.buffers()]) if average is not None else 0,
-        fixed=max(few - FEW * per_image, 0),
+        fixed=fixed,
         per_image=per_image,
     )
+
+
+def measure_activations(backbone: nn.Module, size: tuple[int, int], precision: torch.dtype) -> tuple[int, int]:
+    """Return the bytes kept for the backward pass: whatever the number of images, and for each of them."""
+    few, more = (kept_bytes(backbone, number, size, precision) for number in (FEW, MORE))
+    per_image = max((more - few) // (MORE - FEW), 0)
+    return max(few - FEW * per_image, 0), per_image
 
 
 def _states_of(optimizer: Optimizer) -> int:

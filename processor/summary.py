@@ -12,9 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..model import ReidModel, set_fused_attention
-from .memory import kept_bytes
-
-PROBE = (2, 4)  # images of the two forward passes that the memory of a batch is drawn from
+from .memory import measure_activations
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,9 @@ class Summary:
 
 
 def summarise(model: ReidModel, num_images: int, precision: torch.dtype = torch.float32) -> Summary:
-    """Return what the model is made of; it is left as `count` leaves it.
+    """Return what the model is made of, as it would train: its attention kernel, frozen and recomputed blocks count for the memory.
+
+    It is left as `count` leaves it.
 
     Args:
         num_images: of the batch whose memory is told; it is extrapolated from smaller ones.
@@ -56,8 +56,9 @@ def summarise(model: ReidModel, num_images: int, precision: torch.dtype = torch.
     """
     if num_images < 1:
         raise ValueError(f"--batch: {num_images} images; give 1 or more")
-    stages, total = count(model)
-    return Summary(stages, total, num_images, _activation_bytes(model, num_images, precision))
+    fixed, per_image = measure_activations(model.backbone, model.spec.img_size, precision)
+    stages, total = count(model)  # afterwards, since it changes the attention
+    return Summary(stages, total, num_images, fixed + num_images * per_image)
 
 
 def count(model: ReidModel) -> tuple[list[Stage], Stage]:
@@ -69,7 +70,7 @@ def count(model: ReidModel) -> tuple[list[Stage], Stage]:
     counter = FlopCounterMode(display=False)
     handles = [part.register_forward_hook(_noter(shapes, name)) for name, part in parts.items()]
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        embedding = model.embed(torch.zeros(1, 3, *model.spec.img_size))
+        embedding = model.embed(torch.zeros(1, 3, *model.spec.img_size, device=next(model.parameters()).device))
     for handle in handles:
         handle.remove()
     counts = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
@@ -104,12 +105,6 @@ def _noter(shapes: dict[str, tuple[int, ...]], name: str) -> Any:
 
 def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def _activation_bytes(model: ReidModel, num_images: int, precision: torch.dtype) -> int:
-    few, more = PROBE
-    kept = [kept_bytes(model.backbone, count, model.spec.img_size, precision) for count in PROBE]
-    return kept[0] + (kept[1] - kept[0]) * (num_images - few) // (more - few)
 
 
 def table(summary: Summary) -> str:

@@ -152,6 +152,18 @@ def test_a_fingerprint_is_of_all_that_decides_an_embedding(weights, tmp_path):
     assert Embedder(other, "cpu").fingerprint == prints[0]
 
 
+def test_fingerprints_of_earlier_versions_stay():
+    """So that their galleries open; the value was computed before the spec had sie_tokens, projection, semantic_weight."""
+    shape = {"embed_dim": 16, "depth": 1, "num_heads": 2}
+    model = ReidModel(ModelSpec("vit_tiny_patch16_224", (32, 16), sie_camera=True, cameras=("a", "b"), **shape))
+    for number, value in enumerate(model.state_dict().values()):
+        value.fill_(number)
+    prints = [fingerprint_of(model, Preprocess((32, 16)), EmbedSettings(flip=True))]
+    assert prints == ["sha256:2acdcc89aa4bf11ed0bc8e16600dd83e4838c8213e1d2f51899f0300997e0b0a"]
+    model.spec = replace(model.spec, sie_tokens="class")
+    assert fingerprint_of(model, Preprocess((32, 16)), EmbedSettings(flip=True)) not in prints
+
+
 def test_the_threshold_comes_with_the_weights(weights, tmp_path, caplog):
     embed = load_deploy(weights)[1]["embed"]
     own = save_weights(tmp_path / "own.safetensors", threshold={**THRESHOLD, "dataset": "x", "embed": embed})

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import copy
 import os
+import tarfile
+import zipfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -105,6 +108,7 @@ def test_every_tensor_of_torchreids_osnet_has_its_place(name: str, width: float,
     assert torch.equal(net.stages[1][1].streams[3][2][1].weight, state["conv3.1.conv2d.2.conv2.weight"])
     assert torch.equal(net.stages[0][0].gate.body[0].bias, state["conv2.0.gate.fc1.bias"])
     assert torch.equal(report.classifiers[0], state["classifier.weight"])
+    assert report.left_out == ["classifier.bias"]
 
 
 def test_osnet_behaves_as_timms_models():
@@ -686,6 +690,44 @@ def test_tensors_are_taken_out_of_an_old_file_without_running_it(tmp_path: Path)
     assert not (tmp_path / "made").exists()
 
 
+def test_files_that_torch_would_run_or_unpack_are_refused(tmp_path: Path):
+    """A TorchScript archive, whose code would run, and torch's first format, a tar archive, which would be unpacked."""
+    script, archive = tmp_path / "script.pth", tmp_path / "old.pth"
+    torch.save({"x": Evil(tmp_path / "made")}, script)
+    with zipfile.ZipFile(script, "a") as zipped:
+        zipped.writestr("script/constants.pkl", b"")
+    (tmp_path / "storages").write_bytes(b"")
+    with tarfile.open(archive, "w") as tar:
+        tar.add(tmp_path / "storages", "storages")
+    for plain in (True, False):
+        with pytest.raises(ValueError, match=r"script.pth is a TorchScript archive, which is code.*state_dict"):
+            read_weights(script, plain)
+        with pytest.raises(ValueError, match=r"old.pth is a tar archive.*unpack"):
+            read_weights(archive, plain)
+    assert not (tmp_path / "made").exists()
+
+
+def test_containers_of_old_files_are_read(tmp_path: Path):
+    content = {"model": collections.defaultdict(list, weight=torch.ones(2)), "x": argparse.Namespace(net=nn.ReLU())}
+    torch.save(content, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert read_weights(tmp_path / "old.pth", plain=True).tensors["weight"].tolist() == [1, 1]
+
+
+def test_a_damaged_npz_is_named(tmp_path: Path):
+    """A broken stream of packed numbers, and one that ends early."""
+    np.savez_compressed(tmp_path / "x.npz", a=np.random.default_rng(0).random(1000))
+    whole = (tmp_path / "x.npz").read_bytes()
+    (tmp_path / "x.npz").write_bytes(whole[:500] + b"\xff" * 40 + whole[540:])
+    with pytest.raises(ValueError, match="x.npz is damaged"):
+        read_weights(tmp_path / "x.npz")
+
+
+def test_half_a_clip_reid_file_is_named(tmp_path: Path):
+    state = {name: value for name, value in filled(clip_reid()).items() if not name.startswith("bottleneck_proj.")}
+    with pytest.raises(ValueError, match="with bottleneck.weight and without bottleneck_proj.weight"):
+        load_weights(ReidModel(CLIP), saved(tmp_path / "clip.pth", state))
+
+
 def test_npz_with_objects_is_refused(tmp_path: Path):
     np.savez(tmp_path / "x.npz", a=np.array([Evil(tmp_path / "made")], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match="x.npz is damaged or holds more than arrays of numbers"):
@@ -704,6 +746,16 @@ def test_coverage_decides_whether_a_lack_is_an_error(tmp_path: Path):
     assert 0.98 < report.coverage < 0.999 and len(report.missing) == 8  # and the neck's four
 
 
+def test_coverage_excuses_nothing_but_the_backbone(tmp_path: Path):
+    """A strict import without the neck is an error, whatever share of the backbone is asked for."""
+    path, model = saved(tmp_path / "osnet.pth", filled(torchreid_osnet())), ReidModel(ModelSpec("osnet_x0_25", SIZE))
+    with pytest.raises(ValueError, match=r"4 not in the file: neck.weight.*Set MODEL.NECK"):
+        load_weights(model, path, min_coverage=0.5)
+    lacking = {name: value for name, value in filled(torchreid_osnet()).items() if not name.startswith("conv5.")}
+    with pytest.raises(ValueError, match=r"gives 9\d\.\d\d% of the backbone, 99.90% are asked for"):
+        load_weights(model, saved(tmp_path / "less.pth", lacking), strict=False, min_coverage=0.999)
+
+
 WORDS = ["MODEL.NAME", "osnet_x0_25", "MODEL.DROP_PATH", "0.0", "MODEL.NECK", "no", "INPUT.SIZE_TRAIN", "(64, 32)"]
 
 
@@ -713,6 +765,8 @@ def test_converted_file_explains_itself(tmp_path: Path, capsys: pytest.CaptureFi
     assert convert([str(source), "--dry-run", *words]) == 0
     assert not target.exists()
     assert "torchreid's OSNet names" in capsys.readouterr().out
+    assert convert([str(source), str(tmp_path / "no" / "out.safetensors"), *words]) == 2
+    assert "there is no folder" in capsys.readouterr().err
     assert convert([str(source), str(target), *words]) == 0
     model, about = load_deploy(target)
     assert (model.spec.name, about["source"]) == ("osnet_x0_25", "in.pth (torchreid's OSNet)")

@@ -105,7 +105,7 @@ def test_weights_of_self_supervised_pretraining_fit(tmp_path: Path):
         tmp_path / "dino.pth",
     )
     model = build()
-    load_weights(model, tmp_path / "dino.pth", strict=False)
+    assert load_weights(model, tmp_path / "dino.pth", strict=False).left_out == ["head.mlp.weight"]
     assert torch.equal(model.backbone.net.blocks[1].mlp.fc1.weight, state["blocks.1.mlp.fc1.weight"])
 
 
@@ -150,6 +150,15 @@ def test_our_own_checkpoint_names_the_grid_it_was_trained_on(tmp_path: Path):
     assert report.resized == {"backbone.net.pos_embed": "8x6 -> 4x2 patches"}
 
 
+def test_our_own_checkpoint_of_a_model_with_other_patches_than_16_fits(tmp_path: Path):
+    """EVA-02's are of 14 pixels; MODEL.STRIDE_SIZE is for the ViT family only and stays at its 16."""
+    small = ModelSpec("eva02_tiny_patch14_224", (56, 28))
+    save_deploy(tmp_path / "best.safetensors", ReidModel(small), {})
+    assert load_weights(ReidModel(small), tmp_path / "best.safetensors").resized == {}
+    report = load_weights(ReidModel(replace(small, img_size=(28, 56))), tmp_path / "best.safetensors")
+    assert report.resized == {"backbone.net.pos_embed": "4x2 -> 2x4 patches"}
+
+
 def test_strict_import_of_a_jigsaw_file_into_a_plain_model_is_an_error_that_names_the_option(tmp_path: Path):
     path = original_file(tmp_path / "jpm.pth", "jpm_stride12")
     with pytest.raises(
@@ -161,8 +170,10 @@ def test_strict_import_of_a_jigsaw_file_into_a_plain_model_is_an_error_that_name
 def test_as_initial_weights_a_jigsaw_file_gives_its_global_branch(tmp_path: Path):
     path = original_file(tmp_path / "jpm.pth", "jpm_stride12")
     model = build(stride=(12, 12), sie_camera=True)
-    load_weights(model, path, strict=False)
+    report = load_weights(model, path, strict=False)
     file = torch.load(path, weights_only=True)
+    unused = {name for name in file if name.startswith(("base.fc.", "base.blocks.1.", "base.norm."))}
+    assert unused and unused <= {*report.left_out}
     assert torch.equal(model.backbone.net.norm.weight, file["b1.1.weight"])
     assert torch.equal(model.neck.running_mean, file["bottleneck.running_mean"])
 
@@ -278,6 +289,14 @@ def test_offline_machine_is_an_error_with_the_remedy(monkeypatch: pytest.MonkeyP
         match=r"vit_tiny_patch16_224 cannot be fetched \(We couldn't connect to .*\)\. Download .* MODEL.PRETRAIN_PATH .* MODEL.PRETRAIN_CHOICE none",
     ):
         load_initial(model, "imagenet")
+
+
+def test_weights_that_timm_does_not_have_are_not_looked_for():
+    """Of our own backbones; a download would be a vain one."""
+    with pytest.raises(
+        ValueError, match=r"MODEL.PRETRAIN_PATH: .* timm has none for osnet_x0_25; .* MODEL.PRETRAIN_CHOICE none"
+    ):
+        load_initial(ReidModel(ModelSpec("osnet_x0_25", (64, 32))), "imagenet")
 
 
 def test_timm_weights_by_name_fill_the_backbone(monkeypatch: pytest.MonkeyPatch):

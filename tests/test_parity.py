@@ -15,7 +15,16 @@ from torch import Tensor
 from vitreid.benchmarks import parity
 from vitreid.benchmarks.checkouts import Checkout
 from vitreid.benchmarks.originals import CASES, PROJECTS, Case, Original, randomise
-from vitreid.benchmarks.parity import Result, chapter, check_recipes, compare, crop_paths, put_into, run_apart
+from vitreid.benchmarks.parity import (
+    Result,
+    chapter,
+    check_recipes,
+    crop_paths,
+    put_into,
+    result_of,
+    run_apart,
+    run_project,
+)
 from vitreid.model import ModelSpec
 from vitreid.tools.backbones import PARITY
 
@@ -50,17 +59,19 @@ def test_crops_are_spread_over_the_sorted_names(tmp_path: Path):
     assert [path.name[:4] for path in crop_paths(crops(tmp_path), 3)] == ["0000", "0002", "0004"]
     with pytest.raises(FileNotFoundError, match="--data: no crops at .*name the folder that holds Market-1501"):
         crop_paths(tmp_path / "elsewhere", 3)
+    with pytest.raises(ValueError, match="--crops: 0; give 2 or more"):
+        crop_paths(tmp_path, 0)
 
 
 def test_equal_models_have_no_difference_and_crops_have_one(tmp_path: Path):
-    result = compare("small", small_case(), Checkout(tmp_path), crop_paths(crops(tmp_path), 3))
+    result = result_of("small", small_case(), Checkout(tmp_path), crop_paths(crops(tmp_path), 3))
     assert (result.importer, result.coverage, result.num_crops, result.embed_dim) == ("timm", 1.0, 3, 16)
     assert result.difference < 1e-5 < 1e-3 < result.variety
 
 
 def test_a_difference_is_relative_to_the_originals_largest_number(tmp_path: Path):
     paths = crop_paths(crops(tmp_path), 3)
-    assert compare("small", small_case(0.5), Checkout(tmp_path), paths).difference == pytest.approx(1.0, rel=1e-4)
+    assert result_of("small", small_case(0.5), Checkout(tmp_path), paths).difference == pytest.approx(1.0, rel=1e-4)
 
 
 def test_every_weight_is_drawn_and_the_same_each_time():
@@ -75,6 +86,34 @@ def test_every_weight_is_drawn_and_the_same_each_time():
             if value.ndim == 1 and not name.endswith("fc.bias"):
                 assert torch.equal(value, nets[1].state_dict()[name]), name
     assert all((value > 0).all() for name, value in nets[0].state_dict().items() if name.endswith("running_var"))
+
+
+def test_only_what_the_project_itself_cannot_do_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    """A failure of ours, in the import or the comparison, is one of the benchmark."""
+
+    def broken(checkout: Checkout) -> Original:
+        raise ImportError("no module mmcv")
+
+    def deeper(checkout: Checkout) -> Original:
+        return small_case().build(checkout)._replace(spec=replace(SPEC, depth=3))
+
+    cases = {name: Case("timm", build, quick=True) for name, build in (("theirs", broken), ("ours", deeper))}
+    monkeypatch.setattr(parity, "CASES", cases)
+    args = argparse.Namespace(quick=True)
+    theirs, ours = run_project("timm", args, crop_paths(crops(tmp_path), 2))
+    assert (theirs.skipped, theirs.failed) == ("ImportError: no module mmcv", "")
+    assert ours.skipped == "" and "does not fit the model" in ours.failed
+    monkeypatch.setattr(parity, "run_apart", lambda project, *args: [theirs, ours] if project == "timm" else [])
+    page = tmp_path / "page.md"
+    page.write_text("# Backbones\n")
+    assert parity.main(["--data", str(tmp_path), "--document", str(page)]) == 1
+    assert "failed: ours: ValueError: " in capsys.readouterr().out and page.read_text() == "# Backbones\n"
+
+
+def test_a_process_that_fails_is_a_failure(tmp_path: Path):
+    args = argparse.Namespace(transreid=tmp_path, quick=True, crops=2, data=tmp_path)
+    (row,) = run_apart("TransReID", "--transreid", args)
+    assert row.failed.startswith("its process failed: error: --data: no crops at")
 
 
 def test_a_project_without_a_checkout_is_named():

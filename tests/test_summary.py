@@ -44,6 +44,32 @@ def test_summary_of_a_config_needs_no_data(capsys: pytest.CaptureFixture[str]):
     assert "--batch: -1 images; give 1 or more" in capsys.readouterr().err
 
 
+def words_of(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    """The summary of a small ViT with so many options, word by word; its last but one is the memory in MiB."""
+    shape = ["MODEL.NAME", TINY.name, "MODEL.DEPTH", "4", "MODEL.DEVICE", "cpu", "SOLVER.PRECISION", "fp32"]
+    assert main(["--batch", "64", *words, *shape]) == 0
+    return capsys.readouterr().out.replace(",", "").split()
+
+
+def test_summary_counts_what_training_keeps(capsys: pytest.CaptureFixture[str]):
+    """Frozen and recomputed blocks keep less, and fused attention no (N, N) weights: 64 crops, 3 whole blocks, 3 heads, 129 tokens."""
+    usual, frozen, recomputed = (
+        int(words_of(capsys, *words)[-2])
+        for words in ((), ("MODEL.FREEZE_BLOCKS", "3"), ("MODEL.CHECKPOINT_BLOCKS", "True"))
+    )
+    assert frozen < 0.8 * usual and recomputed < 0.8 * usual
+    model = ReidModel(ModelSpec(TINY.name, depth=4))
+    fused = summarise(model, 64).activation_bytes
+    plain = summarise(model, 64).activation_bytes  # the first has switched fused attention off
+    assert usual == round(fused / 2**20)
+    assert plain - fused > 0.9 * 64 * 3 * 3 * 129 * 129 * 4
+
+
+def test_summary_takes_cameras_and_views_apart(capsys: pytest.CaptureFixture[str]):
+    words = ["--cameras", "5", "--views", "3", "MODEL.SIE_CAMERA", "True", "MODEL.SIE_VIEW", "True"]
+    assert str(5 * 3 * 192) in words_of(capsys, *words)
+
+
 def test_the_table_of_backbones_is_what_the_models_are():
     """Small rows are made again; all our own backbones and nothing else than the tool's entries are in it."""
     table = DOCUMENT.read_text(encoding="utf-8").removeprefix(INTRODUCTION).partition(PARITY)[0]

@@ -6,8 +6,9 @@ import argparse
 import sys
 
 from vitreid.configs import load_config
-from vitreid.model import ReidModel, build_spec
+from vitreid.model import build_model
 from vitreid.processor import pick_device, pick_precision
+from vitreid.processor.build import place
 from vitreid.processor.summary import summarise, table
 from vitreid.tools.cli import make_parser, run
 
@@ -25,7 +26,14 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="N",
         type=int,
         default=6,
-        help="rows of the side-information table, which depend on the data",
+        help="cameras of the side-information table, which depend on the data; default: 6",
+    )
+    parser.add_argument(
+        "--views",
+        metavar="N",
+        type=int,
+        default=2,
+        help="viewpoints of the table, which has a row for each pair; default: 2",
     )
     return parser
 
@@ -37,11 +45,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _summary(args: argparse.Namespace) -> str:
-    cfg = load_config(args.config_file, args.opts)
-    names = [f"{number}" for number in range(args.cameras)]
-    model = ReidModel(build_spec(cfg, names, names))
-    precision = pick_precision(cfg.SOLVER.PRECISION, pick_device(cfg.MODEL.DEVICE))
+    cfg = load_config(args.config_file, [*args.opts, "MODEL.PRETRAIN_CHOICE", "none"])
+    device = pick_device(cfg.MODEL.DEVICE)
+    precision = pick_precision(cfg.SOLVER.PRECISION, device)
+    model = place(build_model(cfg, _names(args.cameras), _names(args.views)), device, precision)
     return table(summarise(model, args.batch or cfg.SOLVER.IMS_PER_BATCH, precision))
+
+
+def _names(count: int) -> list[str]:
+    return [f"{number}" for number in range(count)]
 
 
 if __name__ == "__main__":
