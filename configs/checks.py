@@ -81,6 +81,11 @@ def _check_loss(cfg: CfgNode) -> None:
 
 def _check_model(cfg: CfgNode) -> None:
     model = cfg.MODEL
+    if model.PRETRAIN_CLASSIFIERS and (model.PRETRAIN_CHOICE != "self" or cfg.LOSS.ID == "none"):
+        raise ValueError(
+            f"MODEL.PRETRAIN_CLASSIFIERS: goes with MODEL.PRETRAIN_CHOICE self and an ID loss, got {model.PRETRAIN_CHOICE} and "
+            f"LOSS.ID {cfg.LOSS.ID}; set it to False, or those"
+        )
     patch = re.match(r"(?:vit|deit)_.*patch(\d+)", model.NAME)  # others have a stride of their own
     if patch and model.STEM == "patch" and max(model.STRIDE_SIZE) > int(patch[1]):
         raise ValueError(

@@ -26,6 +26,11 @@ OPTIONS: dict[str, Option] = {
         ("none", "imagenet", "self"),
     ),
     "MODEL.PRETRAIN_PATH": Option("", "file with the initial weights (.pth, .safetensors)"),
+    "MODEL.PRETRAIN_CLASSIFIERS": Option(
+        False,
+        "start from the ID classifiers of PRETRAIN_PATH too, to go on with the same people; its labels must number them in the "
+        "order of their names or pids, as ours do (TransReID's do on Market-1501 and MSMT17, whose pids are small)",
+    ),
     "MODEL.STEM": Option(
         "patch",
         "patch embedding: patch = one convolution (ViT); conv = stride-2 convolutions down to the patch size, for "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -49,6 +49,25 @@ class ReidLoss(nn.Module):
         self.id_weight = id_weight
         self.metric_weight = metric_weight
 
+    def load_classifiers(self, weights: Mapping[str, Tensor]) -> None:
+        """Fill the ID classifiers.
+
+        Args:
+            weights: branch -> (C, D).
+        Raises:
+            ValueError: they are of another number of branches, classes or features; nothing is then changed.
+        """
+        own = {str(branch): cast(Tensor, head.weight) for branch, head in enumerate(self.heads)}
+        found, wanted = ({k: tuple(v.shape) for k, v in side.items()} for side in (weights, own))
+        if found != wanted:
+            raise ValueError(
+                f"the ID classifiers (branch: people, features) are {_shapes(found)} in the file, {_shapes(wanted)} here; they fit "
+                "the same people and branches only"
+            )
+        with torch.no_grad():
+            for branch, weight in own.items():
+                weight.copy_(weights[branch])
+
     @in_float32
     def forward(self, before: Tensor, after: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return (terms, stats) of embeddings (B, K, D) with labels (B,).
@@ -90,3 +109,7 @@ class ReidLoss(nn.Module):
 def mean_of_branches(losses: Tensor) -> Tensor:
     """Return half the global branch's loss and half the mean of the local ones, of (K,) [TransReID]; K = 1: the loss itself."""
     return losses[0] if len(losses) == 1 else 0.5 * losses[0] + 0.5 * losses[1:].mean()
+
+
+def _shapes(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{branch}: {shape}" for branch, shape in shapes.items()) or "not there"

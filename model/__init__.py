@@ -3,7 +3,7 @@
 from .attention import attention_rollout, has_attention
 from .build import build_model, build_spec
 from .deploy import is_deploy, load_deploy, save_deploy
-from .load import load_weights
+from .load import load_weights, read_classifiers
 from .plain import PlainBackbone
 from .reid import Embeddings, ReidModel
 from .report import LoadReport
@@ -23,6 +23,7 @@ __all__ = [
     "is_deploy",
     "load_deploy",
     "load_weights",
+    "read_classifiers",
     "save_deploy",
     "set_fused_attention",
 ]

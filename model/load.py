@@ -60,6 +60,15 @@ def load_weights(model: ReidModel, path: str | Path, strict: bool = True, min_co
     return load_state(model, read_weights(path), strict, min_coverage)
 
 
+def read_classifiers(path: str | Path) -> State:
+    """Return the ID classifiers (C, D) in a file of ours or of another project, by branch: "0" is the global one.
+
+    Raises:
+        FileNotFoundError: no such file; ValueError: damaged file.
+    """
+    return {str(branch): weight for branch, weight in sorted(translate(read_weights(path).tensors).classifiers.items())}
+
+
 def load_state(model: ReidModel, file: WeightsFile, strict: bool = True, min_coverage: float = 1.0) -> LoadReport:
     """Fill `model` from tensors already read; see `load_weights`."""
     found, classifiers, project, left_out = translate(file.tensors)

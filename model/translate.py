@@ -53,8 +53,10 @@ def _own(state: State) -> Ours:
 
 
 def _training_run(state: State) -> Ours:
-    """Our last.pth: the model beside the loss."""
-    return Ours({name.removeprefix("model."): value for name, value in state.items()}, {})
+    """Our last.pth: the model beside the loss, whose heads are the classifiers."""
+    heads = {int(name.split(".")[2]): name for name in state if name.startswith("loss.heads.")}
+    model = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+    return Ours(model, {branch: state[name] for branch, name in heads.items()})
 
 
 def _transreid(state: State) -> Ours:
@@ -116,7 +118,7 @@ def _bare(state: State) -> Ours:
 
 PROJECTS: dict[str, Project] = {  # the first whose mark is found
     "vitreid": Project(r"backbone\.net\.", _own),
-    "vitreid training run": Project(r"model\.backbone\.net\.", _training_run, r"(?!model\.)"),
+    "vitreid training run": Project(r"model\.backbone\.net\.", _training_run, r"(?!model\.|loss\.heads\.)"),
     "SOLIDER": Project(
         r"(backbone|base)\.patch_embed\.projection\.",
         foreign.solider,

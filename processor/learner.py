@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from yacs.config import CfgNode
 
 from ..datasets import build_data, build_train_loader, label_map
-from ..loss import build_loss
-from ..model import build_model
+from ..loss import ReidLoss, build_loss
+from ..model import build_model, read_classifiers
 from ..solver import build_average, build_optimizers, build_schedule
 from .build import place
 from .checkpoint import seed_everything
@@ -19,6 +21,8 @@ from .passes import build_passes
 from .ranks import ALONE, Ranks
 from .sharding import spread_out
 from .trainer import Trainer
+
+logger = logging.getLogger(__name__)
 
 
 class Learner:
@@ -54,7 +58,17 @@ class Learner:
             cfg.MODEL.PRETRAIN_CHOICE = "none"
         model = place(build_model(cfg, self.data.train_cameras, self.data.train_views), self.device, self.precision)
         loss = build_loss(cfg, len(self.labels), model.embed_dim, model.num_branches)
+        if cfg.MODEL.PRETRAIN_CLASSIFIERS and not resumed:
+            self._load_classifiers(loss)
         return TrainingModule(model, loss)
+
+    def _load_classifiers(self, loss: ReidLoss) -> None:
+        path = self.cfg.MODEL.PRETRAIN_PATH
+        try:
+            loss.load_classifiers(read_classifiers(path))
+        except ValueError as error:
+            raise ValueError(f"MODEL.PRETRAIN_CLASSIFIERS: {path}: {error}; set it to False") from error
+        logger.info("%s: the ID classifiers of %d people too", path, len(self.labels))
 
     def _build_trainer(self) -> Trainer:
         cfg, model, ranks = self.cfg, self.module.model, self.ranks

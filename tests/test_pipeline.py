@@ -14,6 +14,7 @@ import torch
 from vitreid.configs import load_config
 from vitreid.model import build_model, load_deploy, save_deploy
 from vitreid.processor.build import place
+from vitreid.processor.learner import Learner
 from vitreid.tools import test as test_tool
 from vitreid.tools import train as train_tool
 
@@ -211,3 +212,25 @@ def test_convolutional_networks_are_placed_channels_last_and_saved_as_any_other(
     torch.testing.assert_close(placed(images).before, expected, rtol=1e-4, atol=1e-5)
     save_deploy(tmp_path / "best.safetensors", placed, {})
     torch.testing.assert_close(load_deploy(tmp_path / "best.safetensors")[0].state_dict(), placed.state_dict())
+
+
+def test_classifiers_of_the_same_people_go_on_too(tiny, tmp_path, caplog):
+    train([*tiny, "SOLVER.MAX_EPOCHS", "1"])
+    state = final_state(tmp_path / "run")
+    original = {"classifier.weight": state["loss.heads.0.weight"], "bottleneck.weight": torch.ones(32)}
+    for path, tensors in (("theirs.pth", original), ("others.pth", {"classifier.weight": torch.zeros(3, 32)})):
+        backbone = {
+            name.replace("model.backbone.net.", "base."): value for name, value in state.items() if "net." in name
+        }
+        torch.save({**backbone, **tensors}, tmp_path / path)
+    words = [*tiny, "MODEL.PRETRAIN_CHOICE", "self", "MODEL.PRETRAIN_CLASSIFIERS", "True", "MODEL.PRETRAIN_PATH"]
+    for path in (tmp_path / "run" / "last.pth", tmp_path / "theirs.pth"):
+        learner = Learner(load_config(None, [*words, str(path)]))
+        assert torch.equal(learner.module.loss.heads[0].weight, state["loss.heads.0.weight"])
+        assert f"{path}: the ID classifiers of 8 people too" in caplog.text
+    with pytest.raises(
+        ValueError, match=r"PRETRAIN_CLASSIFIERS: .*others.pth.* 0: \(3, 32\) in the file, 0: \(8, 32\) here"
+    ):
+        Learner(load_config(None, [*words, str(tmp_path / "others.pth")]))
+    with pytest.raises(ValueError, match="MODEL.PRETRAIN_CLASSIFIERS: goes with MODEL.PRETRAIN_CHOICE self"):
+        load_config(None, [*words, "x.pth", "MODEL.PRETRAIN_CHOICE", "none"])
