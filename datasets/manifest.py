@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from .records import Record, ReidData
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = ("path", "pid", "camid", "split")
 SPLITS = ("train", "query", "gallery")
@@ -43,6 +46,7 @@ def load_manifest(file: str | Path) -> ReidData:
         record = Record(row.path, persons[row.person], cameras[row.camera], views.get(row.view, -1))
         records[row.split].append(record)
     _check_splits(file, records)
+    _warn_of_overlap(file, records, {pid: person for person, pid in persons.items()})
     return ReidData(
         "manifest",
         train=records["train"],
@@ -53,6 +57,16 @@ def load_manifest(file: str | Path) -> ReidData:
         person_names={pid: person for person, pid in persons.items()},
         protocol="same-camera" if len(cameras) > 1 else "none",
     )
+
+
+def _warn_of_overlap(file: Path, records: dict[str, list[Record]], names: dict[int, str]) -> None:
+    """Log people who are in training and among the queries: what is found of them says nothing about new people."""
+    trained, asked = ({record.pid for record in records[split]} for split in ("train", "query"))
+    if both := sorted(names[pid] for pid in trained & asked):
+        logger.warning(
+            "%s: people in training and in the test set: %d (%s); the figures will flatter, python tools/check_data.py says more",
+            *(file, len(both), ", ".join(both[:5]) + (", ..." if len(both) > 5 else "")),
+        )
 
 
 def _names(values: Iterable[str]) -> dict[str, int]:
@@ -66,7 +80,7 @@ def _read(file: Path) -> list[_Row]:
         if missing := [column for column in COLUMNS if column not in columns]:
             raise ValueError(
                 f"{file}:1: missing column {', '.join(missing)}; found {', '.join(columns) or 'nothing'}, "
-                f"expected {', '.join(COLUMNS)} and optionally viewid"
+                f"expected {', '.join(COLUMNS)} and optionally viewid, with commas between"
             )
         rows = [_parse(f"{file}:{reader.line_num}", file.parent, values) for values in reader]
     if not rows:

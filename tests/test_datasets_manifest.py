@@ -99,3 +99,10 @@ def test_empty_and_missing_files_are_errors(write, tmp_path):
         load_manifest(write([]))
     with pytest.raises(FileNotFoundError, match=r"DATASETS.MANIFEST: no file"):
         load_manifest(tmp_path / "nowhere.csv")
+
+
+def test_a_person_in_training_and_in_the_test_set_is_told(write, caplog):
+    load_manifest(write(LINES))
+    assert not caplog.records
+    load_manifest(write([*LINES, "a.jpg,Bob,gate,train"]))
+    assert "people in training and in the test set: 1 (Bob); the figures will flatter" in caplog.text

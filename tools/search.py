@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -59,6 +60,8 @@ def search(args: argparse.Namespace) -> None:
     """Do what the arguments say."""
     if args.other_cameras and args.camera is None:
         raise ValueError("--other-cameras: which camera took the queries? Give --camera NAME")
+    if missing := [path for path in args.query if not Path(path).is_file()]:
+        raise FileNotFoundError(f"--query: no file {missing[0]!r} (from {Path.cwd()})")
     embedder = Embedder(args.weights, device=args.device, precision=args.precision)
     gallery = Gallery.open(args.gallery, embedder=embedder)
     vectors = gallery.as_vectors(embedder(args.query, args.camera))
