@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes share two cores; set before torch is imported
+os.environ["OMP_NUM_THREADS"] = "1"  # two test processes share two cores, and tests fork; set before torch is imported
 
 import pytest
 from vitreid.configs import load_config
