@@ -54,7 +54,9 @@ def _own(state: State) -> Ours:
 
 def _training_run(state: State) -> Ours:
     """Our last.pth: the model beside the loss, whose heads are the classifiers."""
-    heads = {int(name.split(".")[2]): name for name in state if name.startswith("loss.heads.")}
+    heads = {
+        int(match[1]): match[0] for match in map(re.compile(r"loss\.heads\.(\d+)\.weight").fullmatch, state) if match
+    }
     model = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
     return Ours(model, {branch: state[name] for branch, name in heads.items()})
 

@@ -56,10 +56,12 @@ def course(folder: Path) -> list[dict]:
     return [{name: value for name, value in row.items() if name not in clock} for row in rows(folder)]
 
 
-def leaves(value) -> list:
-    if isinstance(value, dict):
-        return [leaf for key in sorted(value, key=str) for leaf in leaves(value[key])]
-    return [leaf for item in value for leaf in leaves(item)] if isinstance(value, (list, tuple)) else [value]
+def leaves(value, name="") -> dict:
+    """Every tensor and plain value of a state, by its path."""
+    if isinstance(value, (dict, list, tuple)):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {path: leaf for key, item in items for path, leaf in leaves(item, f"{name}.{key}").items()}
+    return {name: value}
 
 
 def assert_same_end(folder: Path, whole: Path) -> None:
@@ -68,8 +70,12 @@ def assert_same_end(folder: Path, whole: Path) -> None:
     ours, theirs = (load_last(path / "last.pth")["trainer"] for path in (folder, whole))
     for state in (ours, theirs):
         del state["progress"]["counts"]["seconds"]
-    for mine, expected in zip(leaves(ours), leaves(theirs), strict=True):
-        assert torch.equal(mine, expected) if isinstance(mine, torch.Tensor) else mine == expected
+    mine, expected = leaves(ours), leaves(theirs)
+    assert mine.keys() == expected.keys()
+    equal = {
+        k: torch.equal(v, expected[k]) if isinstance(v, torch.Tensor) else v == expected[k] for k, v in mine.items()
+    }
+    assert [name for name, is_equal in equal.items() if not is_equal] == []
 
 
 @pytest.fixture(scope="module")

@@ -463,6 +463,9 @@ def test_the_tool_prints_a_table_or_json_and_makes_a_sheet(make, tmp_path, monke
     from vitreid.tools import search as tool
 
     monkeypatch.setattr(tool, "Embedder", FakeEmbedder)
+    monkeypatch.chdir(tmp_path)
+    for name in ("0", "2"):
+        (tmp_path / name).touch()
     gallery = make(np.eye(3, dtype=np.float32), threshold=threshold(1.0))
     words = ["--gallery", str(gallery.path), "--weights", "w", "--query", "0", "2"]
     assert tool.main([*words, "--sheet", str(tmp_path / "s.png"), "--topk", "2"]) == 0
@@ -477,6 +480,7 @@ def test_the_tool_prints_a_table_or_json_and_makes_a_sheet(make, tmp_path, monke
     assert (first["query"], second["query"], first["verdict"]) == ("0", "2", "unknown")
     assert [row["record"]["camera"] for row in first["results"]] == ["c2"]
     assert tool.main([*words, "--other-cameras"]) == 2 and "Give --camera" in capsys.readouterr().err
+    assert tool.main([*words[:-1], "who.jpg"]) == 2 and "--query: no file 'who.jpg'" in capsys.readouterr().err
     assert tool.main([*words, "--where", "camera=c7"]) == 0 and "no record passes" in capsys.readouterr().out
 
 

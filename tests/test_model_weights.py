@@ -81,7 +81,7 @@ def test_checkpoint_of_a_training_run_fits_and_its_loss_is_left_out(tmp_path: Pa
     trained, model = build(jpm=True), build(jpm=True)
     module = {
         **{f"model.{name}": value for name, value in trained.state_dict().items()},
-        "loss.heads.weight": torch.zeros(3),
+        "loss.heads.0.weight": torch.zeros(3),
     }
     torch.save(
         {"spec": trained.spec.to_dict(), "epoch": 3, "trainer": {"module": module, "ema": None}}, tmp_path / "last.pth"
