@@ -32,7 +32,7 @@ from vitreid.processor.signals import StopSignals
 from vitreid.processor.trainer import Trainer
 from vitreid.tools import train as train_tool
 
-KILLS = int(os.environ.get("VITREID_KILLS", "20"))
+KILLS = int(os.environ.get("VITREID_KILLS", "3"))
 HARD = ["MODEL.DROP_OUT", "0.1", "SOLVER.EMA", "0.9", "LOSS.CENTER_WEIGHT", "0.0005", "SOLVER.EVAL_PERIOD", "2"]
 SMALL = ["SOLVER.IMS_PER_BATCH", "8", "SOLVER.MAX_EPOCHS", "4"]  # 8 iterations per epoch
 WHEN = ["SOLVER.CHECKPOINT_STEPS", "1"]
