@@ -264,6 +264,8 @@ class Trainer:
             self.scaler.load_state_dict(state["scaler"])
         if "progress" in state:  # not in checkpoints of before
             self.progress = Progress.from_state(state["progress"])
+            if self.progress.batches:  # the rates of the last step, should the state be saved before another
+                self.schedule.apply(self.optimizers, self.progress.epoch, self.progress.batches - 1)
         self._restore_random(state)
 
     def _restore_random(self, state: dict[str, Any]) -> None:

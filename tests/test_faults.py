@@ -29,10 +29,11 @@ from vitreid.processor.learner import Learner
 from vitreid.processor.lock import FolderLock
 from vitreid.processor.run_folder import RunFolder
 from vitreid.processor.signals import StopSignals
+from vitreid.processor.train import Run
 from vitreid.processor.trainer import Trainer
 from vitreid.tools import train as train_tool
 
-KILLS = int(os.environ.get("VITREID_KILLS", "0"))
+KILLS = int(os.environ.get("VITREID_KILLS", "20"))
 HARD = ["MODEL.DROP_OUT", "0.1", "SOLVER.EMA", "0.9", "LOSS.CENTER_WEIGHT", "0.0005", "SOLVER.EVAL_PERIOD", "2"]
 SMALL = ["SOLVER.IMS_PER_BATCH", "8", "SOLVER.MAX_EPOCHS", "4"]  # 8 iterations per epoch
 WHEN = ["SOLVER.CHECKPOINT_STEPS", "1"]
@@ -215,6 +216,25 @@ def test_a_signal_in_the_evaluation_loses_no_epoch(tiny, whole, tmp_path, monkey
     assert_same_end(folder, whole(words_of(tiny)))
 
 
+def test_a_run_that_ends_in_its_last_evaluation_is_saved_again_as_it_was(tiny, whole, tmp_path, monkeypatch):
+    """Nothing is left to train then, so that no step sets the learning rate that stands in the file."""
+    words, folder = words_of(tiny), tmp_path / "run"
+    real, evaluations = Run._evaluate, []
+
+    def evaluate(self, *args):
+        evaluations.append(None)
+        if len(evaluations) == 2:
+            raise Cut
+        return real(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_evaluate", evaluate)
+        with pytest.raises(Cut):
+            run([*words, *at(folder)])
+    run([*words, *at(folder)], resume="auto")
+    assert_same_end(folder, whole(words))
+
+
 def test_a_second_signal_stops_at_once_but_an_echo_of_the_first_does_not(monkeypatch):
     """torchrun sends a Ctrl-C on to processes that the terminal has told already."""
     now = [100.0]
@@ -269,10 +289,6 @@ def wait_for(path: Path) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.skipif(
-    not KILLS,
-    reason="set VITREID_KILLS=20: of some 35 such runs 2 ended with equal losses and a number of the saved state that differs, not yet found",
-)
 def test_a_run_killed_at_random_again_and_again_ends_the_same(tiny, whole, tmp_path):
     """SIGKILL at any moment of training, evaluating or saving, then --resume; whoever is left ends the run."""
     words, folder, dice = words_of(tiny, "DATALOADER.CACHE", "off"), tmp_path / "run", random.Random(0)
