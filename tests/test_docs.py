@@ -15,7 +15,9 @@ import pytest
 import vitreid
 import yaml
 from vitreid.configs import OPTIONS
+from vitreid.processor import Embedder
 from vitreid.processor.export import export
+from vitreid.processor.ship import Order, ship
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {page.name: page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -60,7 +62,7 @@ def prepare(code, desk, pictures):
     return code
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)])
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page) and page != "ship.md"])
 def test_python_blocks_run_one_after_the_other(page, desk, people, capsys):
     """The blocks of a page share their names, as in a notebook."""
     pictures = cycle(sorted((people / "synthetic" / "query").glob("*.jpg")))
@@ -69,6 +71,18 @@ def test_python_blocks_run_one_after_the_other(page, desk, people, capsys):
         ast.parse(code)
         if not reason:
             exec(compile(prepare(code, desk, pictures), page, "exec"), names)
+
+
+def test_the_lines_for_an_onnx_file_give_the_checkpoints_embeddings(desk, people):
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package, reason='needs the extra: pip install "vitreid[onnx]"')
+    checkpoint = "logs/market_vit_base/best.safetensors"
+    ship(Order(checkpoint, "model.onnx", input="pixels", num_crops=16, rounds=1))
+    names, pictures = {}, cycle(sorted((people / "synthetic" / "query").glob("*.jpg")))
+    ((code, _),) = blocks("ship.md")
+    exec(compile(prepare(code, desk, pictures), "ship.md", "exec"), names)
+    expected = Embedder(checkpoint, "cpu", "fp32")(["a.jpg", "b.jpg", "c.jpg"])
+    np.testing.assert_allclose(names["embeddings"], expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("page", PAGES)
