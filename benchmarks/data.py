@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vitreid.benchmarks.command import command
+from vitreid.benchmarks.fresh import ask
 from vitreid.benchmarks.hardware import describe_hardware
 from vitreid.benchmarks.loading import OURS, TASKS, Job, Outcome
 from vitreid.datasets.synthetic import Plan, generate
@@ -218,19 +218,7 @@ def compare(job: Job, args: argparse.Namespace, measure: Measure) -> list[Row]:
 
 def in_fresh_process(limit: float) -> Measure:
     """Return the function that measures a job in a process of its own, stopped after `limit` seconds."""
-
-    def measure(job: Job) -> Outcome:
-        words = [sys.executable, str(WORKER), json.dumps(asdict(job))]
-        try:
-            done = subprocess.run(words, capture_output=True, text=True, timeout=limit)
-        except subprocess.TimeoutExpired:
-            return Outcome({}, f"stopped after {limit:g} s (--limit)")
-        if done.returncode:
-            last = (done.stderr.strip() or "no message").splitlines()[-1]
-            return Outcome({}, f"exit status {done.returncode}: {last}")
-        return Outcome(**json.loads(done.stdout.splitlines()[-1]))
-
-    return measure
+    return lambda job: ask(WORKER, job, limit, Outcome)
 
 
 def format_table(case: Case, rows: list[Row]) -> str:

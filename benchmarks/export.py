@@ -27,7 +27,8 @@ from vitreid.benchmarks.hardware import describe_hardware
 from vitreid.benchmarks.shipping import MODELS, make_weights
 from vitreid.model.files import write_text_atomically
 from vitreid.processor import Embedder, autocast
-from vitreid.processor.export import Job, make_plan
+from vitreid.processor.export import Job
+from vitreid.processor.export_plan import make_plan
 from vitreid.processor.ranks import ALONE
 from vitreid.processor.sources import Source, open_source
 

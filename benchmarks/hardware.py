@@ -42,9 +42,9 @@ def available_memory() -> int | None:
     return min((count for count in free if count is not None), default=None)
 
 
-def status_bytes(name: str) -> int | None:
-    """Return an entry of this process's /proc/self/status in bytes, e.g. VmRSS; None off Linux."""
-    return _kilobytes("/proc/self/status", name)
+def status_bytes(name: str, process: int | str = "self") -> int | None:
+    """Return an entry of a process's /proc/…/status in bytes, e.g. VmRSS; None off Linux."""
+    return _kilobytes(f"/proc/{process}/status", name)
 
 
 def _left_in_group() -> int | None:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from vitreid.benchmarks.checkouts import Checkout
-from vitreid.benchmarks.worker import failure_of
+from vitreid.benchmarks.fresh import reply
 from vitreid.configs import load_config
 from vitreid.datasets import build_data, build_eval_loader, build_train_loader, label_map
 from vitreid.datasets.samplers import PKSampler
@@ -68,7 +68,7 @@ class Job:
 class Outcome:
     """What came out; `failure` says why there are no figures."""
 
-    figures: Figures
+    figures: Figures = field(default_factory=dict)
     failure: str = ""
 
 
@@ -285,12 +285,7 @@ def main(argv: list[str] | None = None) -> int:
     """Measure the job given as JSON; what fails is a result too."""
     values = json.loads((sys.argv[1:] if argv is None else argv)[0])
     job = Job(**{**values, "options": tuple(values["options"])})
-    try:
-        outcome = Outcome(TASKS[job.task][job.contestant][0](job))
-    except Exception as error:  # whatever another project's code raises
-        outcome = Outcome({}, failure_of(error))
-    print(json.dumps(asdict(outcome)), flush=True)
-    return 0
+    return reply(lambda: Outcome(TASKS[job.task][job.contestant][0](job)), Outcome)
 
 
 if __name__ == "__main__":

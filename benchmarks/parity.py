@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from vitreid.benchmarks.checkouts import Checkout
 from vitreid.benchmarks.command import command
+from vitreid.benchmarks.fresh import failure_of
 from vitreid.benchmarks.originals import CAMERAS, CASES, PROJECTS, Case, Original
-from vitreid.benchmarks.worker import failure_of
 from vitreid.configs import load_config
 from vitreid.datasets.batch import Preprocess
 from vitreid.datasets.store import decode_all

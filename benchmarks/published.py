@@ -68,6 +68,14 @@ TABLES: dict[str, tuple[Row, ...]] = {
             "",
         ),
     ),
+    "serving": (
+        Row(
+            "waiting times of many clients",
+            "serving",
+            ("benchmarks/serving.py --seed {seed} --json {run}/figures.json",),
+            "",
+        ),
+    ),
     "shipping": (
         Row(
             "parity and latency of shipped models",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vitreid.benchmarks.checkouts import Checkout
 from vitreid.benchmarks.contestants import CONTESTANTS, FLOOR, OURS, Contestant
+from vitreid.benchmarks.fresh import ask
 from vitreid.benchmarks.hardware import available_memory
 from vitreid.benchmarks.worker import Job, Measurement
 
@@ -107,26 +105,7 @@ def _job_of(name: str, setting: Setting, job: Job) -> Job:
 
 def in_fresh_process(limit: float) -> Measure:
     """Return the function that measures a job in a process of its own, stopped after `limit` seconds."""
-
-    def measure(job: Job) -> Measurement:
-        words = [sys.executable, str(WORKER), json.dumps(asdict(job))]
-        try:
-            done = subprocess.run(words, capture_output=True, text=True, timeout=limit)
-        except subprocess.TimeoutExpired:
-            return Measurement(failure=f"stopped after {limit:g} s (--limit)")
-        if done.returncode:
-            return Measurement(failure=_death(done))
-        return Measurement(**json.loads(done.stdout.splitlines()[-1]))
-
-    return measure
-
-
-def _death(done: subprocess.CompletedProcess[str]) -> str:
-    if done.returncode < 0:
-        return f"killed by signal {-done.returncode}" + (
-            ", perhaps for want of memory" if done.returncode == -9 else ""
-        )
-    return f"exit status {done.returncode}: {(done.stderr.strip() or 'no message').splitlines()[-1]}"
+    return lambda job: ask(WORKER, job, limit, Measurement)
 
 
 def floor_of(rows: list[Row]) -> float | None:

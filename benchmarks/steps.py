@@ -9,7 +9,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from vitreid.benchmarks.worker import failure_of, peaks, start_memory, wait
+from vitreid.benchmarks.fresh import reply
+from vitreid.benchmarks.worker import peaks, start_memory, wait
 from vitreid.configs import load_config
 from vitreid.datasets import Batch, EvalLoader, Record, build_preprocess
 from vitreid.datasets.synthetic import Plan, load_synthetic
@@ -266,12 +267,7 @@ def main(argv: list[str] | None = None) -> int:
     """Measure the job given as JSON; what fails is a result too."""
     values = json.loads((sys.argv[1:] if argv is None else argv)[0])
     job = Job(**{**values, "size": tuple(values["size"]), "opts": tuple(values["opts"])})
-    try:
-        measurement = measure(job)
-    except Exception as error:  # whatever another project's code raises
-        measurement = Measurement(failure=failure_of(error))
-    print(json.dumps(asdict(measurement)), flush=True)
-    return 0
+    return reply(lambda: measure(job), Measurement)
 
 
 if __name__ == "__main__":

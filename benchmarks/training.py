@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import torch
 from vitreid.benchmarks.command import command
+from vitreid.benchmarks.fresh import ask
 from vitreid.benchmarks.hardware import describe_hardware
 from vitreid.benchmarks.steps import Job, Measurement
 from vitreid.model.files import write_text_atomically
@@ -214,16 +214,7 @@ def compare(case: Case, args: argparse.Namespace) -> list[Row]:
 
 def in_fresh_process(job: Job, limit: float) -> Measurement:
     """Measure a job in a process of its own, stopped after `limit` seconds."""
-    try:
-        done = subprocess.run(
-            [sys.executable, str(WORKER), json.dumps(asdict(job))], capture_output=True, text=True, timeout=limit
-        )
-    except subprocess.TimeoutExpired:
-        return Measurement(failure=f"stopped after {limit:g} s (--limit)")
-    if done.returncode:
-        last = (done.stderr.strip() or "no message").splitlines()[-1]
-        return Measurement(failure=f"exit status {done.returncode}: {last}")
-    return Measurement(**json.loads(done.stdout.splitlines()[-1]))
+    return ask(WORKER, job, limit, Measurement)
 
 
 def format_rows(rows: list[Row]) -> str:

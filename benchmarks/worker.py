@@ -6,16 +6,15 @@ import gc
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from vitreid.benchmarks.checkouts import Checkout
 from vitreid.benchmarks.contestants import CONTESTANTS
+from vitreid.benchmarks.fresh import reply
 from vitreid.benchmarks.hardware import status_bytes
 from vitreid.benchmarks.problems import read_problem, small_problem
-
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # in torch's RuntimeErrors
 
 
 @dataclass(frozen=True)
@@ -102,24 +101,11 @@ def limit_memory(extra: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (held + extra, resource.RLIM_INFINITY))
 
 
-def failure_of(error: Exception) -> str:
-    """Return in one line why a contestant failed."""
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
-        return f"out of memory: {text}"
-    return f"{type(error).__name__}: {text}"
-
-
 def main(argv: list[str] | None = None) -> int:
     """Measure the job given as JSON; what fails is a result too."""
     job = Job(**json.loads((sys.argv[1:] if argv is None else argv)[0]))
     limit_memory(job.memory)
-    try:
-        measurement = measure(job)
-    except Exception as error:  # whatever another project's code raises
-        measurement = Measurement(failure=failure_of(error))
-    print(json.dumps(asdict(measurement)), flush=True)
-    return 0
+    return reply(lambda: measure(job), Measurement)
 
 
 if __name__ == "__main__":

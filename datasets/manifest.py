@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ logger = logging.getLogger(__name__)
 
 COLUMNS = ("path", "pid", "camid", "split")
 SPLITS = ("train", "query", "gallery")
+NAMED = 5  # wrong lines that are named, and their number told
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def load_manifest(file: str | Path) -> ReidData:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a column is missing, or a line is wrong; names file and line.
+        ValueError: a column is missing, or lines are wrong; names file and lines.
     """
     file = Path(file).expanduser()
     if not file.is_file():
@@ -82,14 +83,33 @@ def _read(file: Path) -> list[_Row]:
                 f"{file}:1: missing column {', '.join(missing)}; found {', '.join(columns) or 'nothing'}, "
                 f"expected {', '.join(COLUMNS)} and optionally viewid, with commas between"
             )
-        rows = [_parse(f"{file}:{reader.line_num}", file.parent, values) for values in reader]
+        rows, wrong = [], []
+        for values in reader:
+            try:
+                rows.append(_parse(f"{file}:{reader.line_num}", file.parent, values))
+            except ValueError as error:
+                wrong.append(str(error))
+    if wrong:
+        raise ValueError(_told(wrong, len(rows) + len(wrong)))
     if not rows:
         raise ValueError(f"{file}: no line below the column names; add one per image")
     return rows
 
 
+def _told(wrong: Sequence[str], count: int) -> str:
+    """Return what is wrong with some of `count` lines: one as it is, of several their number and the first few."""
+    if len(wrong) == 1:
+        return wrong[0]
+    others = [f"and {len(wrong) - NAMED} more"] if len(wrong) > NAMED else []
+    return "\n  ".join([f"{len(wrong)} of {count} lines are wrong; correct or remove them:", *wrong[:NAMED], *others])
+
+
 def _parse(where: str, folder: Path, values: dict[str, str | None]) -> _Row:
-    """Check one line."""
+    """Check one line.
+
+    Raises:
+        ValueError: what is wrong with it.
+    """
     texts = {column: (values.get(column) or "").strip() for column in (*COLUMNS, "viewid")}
     if empty := [column for column in COLUMNS if not texts[column]]:
         raise ValueError(f"{where}: {', '.join(empty)} is empty; a camera that is not known may be called unknown")

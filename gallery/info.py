@@ -38,6 +38,7 @@ class GalleryInfo:
         version: of vitreid, at that time.
         scale: (D,) what int8 values are multiplied by; None for floats.
         projection: fingerprint of the projection that the embeddings went through (see `fit_pca`), None = none.
+        model_name: of the model, for people; "" = not known.
 
     Raises:
         ValueError: a value is not allowed; the message says which are.
@@ -54,6 +55,7 @@ class GalleryInfo:
     version: str = __version__
     scale: tuple[float, ...] | None = None
     projection: str | None = None
+    model_name: str = ""
 
     def __post_init__(self) -> None:
         if self.scale is not None:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from . import vectors
-from .queries import check_fingerprint
+from .queries import check_model
 from .store import Gallery
 from .swap import replacement
 from .table import CORE, with_ids
@@ -43,7 +43,7 @@ def merge(target: Gallery, sources: Sequence[Gallery | str | Path]) -> int:
 def _check_mergeable(target: Gallery, source: Gallery) -> None:
     if source.path == target.path:
         raise ValueError(f"merge: {source.path} is the target itself; name other galleries")
-    check_fingerprint(target.info.model, source.info.model, f"merge: the embeddings of {source.path}")
+    check_model(target.info, target.path, source.info.model, f"those of {source.path}", source.info.model_name)
     for name in ("dimension", "projection", "metric"):
         ours, theirs = getattr(target.info, name), getattr(source.info, name)
         if ours != theirs:

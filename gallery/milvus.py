@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -15,29 +12,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from . import table
+from . import milvus_collections, table
 from .exact import Hits
 from .info import GalleryInfo
 from .life import placed
-from .queries import as_vectors, check_fingerprint
+from .milvus_collections import INDEXES, METRICS
+from .milvus_filter import as_expression
+from .queries import as_vectors, check_embedder, check_model
 from .results import SearchResult, Verdict, compare, limit_of, pair_distances
 from .search import POOL, by_camera, check_queries, rerank_options, reranked
 from .store import Gallery
 from .where import Condition, Where
 
-PREFIX, COLLECTION = "milvus:", "gallery"
-METRICS = {"euclidean": "L2", "cosine": "COSINE"}
-INDEXES = {  # name -> how it is built, and how hard it looks
-    "FLAT": ({}, {}),
-    "IVF_FLAT": ({"nlist": 1024}, {"nprobe": 32}),
-    "HNSW": ({"M": 32, "efConstruction": 200}, {"ef": 256}),
-    "DISKANN": ({}, {"search_list": 256}),
-    "AUTOINDEX": ({}, {}),
-}
 BATCH = 1000  # rows per request
 QUERIES = 64  # queries per request
 MOST = 16_384  # results per query that Milvus gives at most
-TEXT = 65_535  # longest text, bytes
 SPARE = 8  # results asked for beyond those wanted: float32 may swap near-equal distances
 
 
@@ -54,11 +43,11 @@ class MilvusGallery:
 
     def __init__(self, path: str, embedder: Callable[..., np.ndarray] | None = None) -> None:
         self.path, self.embedder = path, embedder
-        self.client, self.name = connect(path)
+        self.client, self.name = milvus_collections.connect(path)
         try:
             self.refresh()
             if embedder is not None:
-                check_fingerprint(self.info.model, embedder.fingerprint, f"the embedder of {path}")  # type: ignore[attr-defined]
+                check_embedder(self.info, path, embedder)
         except BaseException:
             self.client.close()
             raise
@@ -99,23 +88,25 @@ class MilvusGallery:
             raise ValueError(f"index: unknown index {index!r}; choose from {', '.join(INDEXES)}")
         if info.projection is not None:
             raise ValueError("Milvus galleries keep no projection; import the gallery from before fit_pca")
-        client, name = connect(path, create=True)
+        client, name = milvus_collections.connect(path, create=True)
         with closing(client):
-            live = _live_rows(client, path, name)
+            live = milvus_collections.live_rows(client, path, name)
             if live and not overwrite:
                 raise FileExistsError(f"{path} holds a gallery called {name!r}; give overwrite=True to replace it")
             rows, draft = f"{name}_rows" if live == name else name, f"{name}_draft"
-            _clear(client, path, name, rows)
+            milvus_collections.clear(client, path, name, rows)
             try:
-                _make_empty(client, rows, f"{draft}_about", replace(info, dtype="float32", scale=None), index)
+                milvus_collections.make_empty(
+                    client, rows, f"{draft}_about", replace(info, dtype="float32", scale=None), index
+                )
                 with closing(cls(f"{path.partition('#')[0]}#{draft}")) as made:
                     fill(made)
             except BaseException:
-                _drop(client, rows, f"{draft}_about")
+                milvus_collections.drop(client, rows, f"{draft}_about")
                 raise
             # from here on the new rows are the gallery
-            _write_about(client, f"{name}_about", made.about | {"earlier": live})
-            _drop(client, f"{draft}_about")
+            milvus_collections.write_about(client, f"{name}_about", made.about | {"earlier": live})
+            milvus_collections.drop(client, f"{draft}_about")
             return cls(path)
 
     @classmethod
@@ -134,7 +125,7 @@ class MilvusGallery:
     @property
     def schema(self) -> pa.Schema:
         """Columns of the records and their types."""
-        return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.about["schema"])))
+        return milvus_collections.unpack(self.about["schema"])
 
     @property
     def columns(self) -> list[str]:
@@ -143,7 +134,7 @@ class MilvusGallery:
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return _count(self.client, self._rows_name)
+        return milvus_collections.count(self.client, self._rows_name)
 
     @property
     def ids(self) -> np.ndarray:
@@ -218,7 +209,7 @@ class MilvusGallery:
             ValueError: another program is adding rows at the same time; nothing is added.
         """
         self.refresh()
-        check_fingerprint(self.info.model, model, f"the embeddings to add to {self.path}")
+        check_model(self.info, self.path, model, "those to be added")
         vectors = check_queries(embeddings, self.info.dimension, 1)
         rows = table.as_records(records, len(vectors))
         ids = np.arange(self.about["next_id"], self.about["next_id"] + len(vectors))
@@ -238,10 +229,10 @@ class MilvusGallery:
     def insert(self, records: pa.Table, vectors: np.ndarray) -> None:
         """Add records (n), which have their ids, with their float32 vectors (n, D)."""
         schema = table.common_schema(self.schema, records.schema)
-        check_types(schema)
+        milvus_collections.check_types(schema)
         last = max(records["id"].to_pylist(), default=-1)
         self._save(
-            schema=_pack(schema), next_id=max(self.about["next_id"], last + 1)
+            schema=milvus_collections.pack(schema), next_id=max(self.about["next_id"], last + 1)
         )  # first: an id is never given twice
         for start in range(0, len(vectors), BATCH):
             rows = [_present(row) for row in records.slice(start, BATCH).to_pylist()]
@@ -266,8 +257,8 @@ class MilvusGallery:
         rows = self._get(np.unique(np.asarray(ids, np.int64)), ["*"])
         found = pa.Table.from_pylist([{**row, "vector": None} for row in rows], self.schema)
         changed = table.changed(found, np.ones(len(rows), bool), values)
-        check_types(changed.schema)
-        self._save(schema=_pack(changed.schema))
+        milvus_collections.check_types(changed.schema)
+        self._save(schema=milvus_collections.pack(changed.schema))
         new = [{**_present(row), "vector": old["vector"]} for row, old in zip(changed.to_pylist(), rows, strict=True)]
         for start in range(0, len(new), BATCH):
             self.client.upsert(self._rows_name, new[start : start + BATCH])
@@ -290,7 +281,7 @@ class MilvusGallery:
         from pymilvus import MilvusException
 
         try:
-            about = _about_of(self.client, self._about_name)
+            about = milvus_collections.about_of(self.client, self._about_name)
         except MilvusException as error:
             raise OSError(f"cannot read {self.path}: {error}; is the server running?") from error
         if about is None:
@@ -303,7 +294,7 @@ class MilvusGallery:
         """Drop the rows of the gallery that this one has replaced; objects that have it open must have refreshed."""
         self.refresh()
         if earlier := self.about.get("earlier"):
-            _drop(self.client, earlier)  # first: what `about` does not name, nobody may drop
+            milvus_collections.drop(self.client, earlier)  # first: what `about` does not name, nobody may drop
             self._save(earlier=None)
 
     def search(
@@ -393,12 +384,12 @@ class MilvusGallery:
 
     def _save(self, **values: Any) -> None:
         self.about |= values
-        self.client.upsert(self._about_name, [_about_row(self.about)])
+        self.client.upsert(self._about_name, [milvus_collections.about_row(self.about)])
 
 
 def from_folder(source: Gallery, path: str, overwrite: bool = False, index: str = "FLAT") -> MilvusGallery:
     """Copy the live rows of a gallery, with their ids, to a new Milvus gallery; float16 and int8 become float32."""
-    check_types(source.schema)
+    milvus_collections.check_types(source.schema)
 
     def fill(target: MilvusGallery) -> None:
         target._save(root=str(source.path), next_id=source.state.next_id)
@@ -423,82 +414,6 @@ def to_folder(source: MilvusGallery, path: str | Path, overwrite: bool = False) 
     return Gallery.build(folder, source.info, fill, overwrite)
 
 
-def connect(path: str, create: bool = False) -> tuple[Any, str]:
-    """Return a client of the Milvus that `path` names, and the gallery's name there. MILVUS_TOKEN is sent to a server.
-
-    Raises:
-        ImportError: pymilvus, or for a file milvus-lite, is not installed.
-        FileNotFoundError: the file is not there, and not to be made.
-        OSError: the server does not answer, or the file is in use.
-    """
-    uri, _, name = path.removeprefix(PREFIX).partition("#")
-    is_server = "://" in uri
-    if not is_server and not uri.endswith(".db"):
-        raise ValueError(f"gallery: {path} is neither milvus:FILE.db nor milvus:http://HOST:PORT")
-    if not is_server and not create and not Path(uri).exists():
-        raise FileNotFoundError(f"{uri}: no such file, so there is no gallery; make one with MilvusGallery.create")
-    try:
-        from pymilvus import MilvusClient, MilvusException
-
-        if not is_server:
-            import milvus_lite  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f'{path} needs pymilvus and, for a file, milvus-lite: pip install "vitreid[milvus]"'
-        ) from error
-    try:
-        return MilvusClient(uri, token=os.environ.get("MILVUS_TOKEN", "") if is_server else ""), name or COLLECTION
-    except MilvusException as error:
-        raise OSError(
-            f"cannot open {path}: {error}; is the server running, or the file in use by another process?"
-        ) from error
-
-
-def as_expression(where: Where) -> str:
-    """Return typed conditions in Milvus's own language.
-
-    >>> as_expression(Where.of({"camera!=": "c1", "time>=": 5}))
-    '(camera not in ["c1"] or camera is null) and time >= 5'
-    """
-    return " and ".join(_as_expression(condition) for condition in where.conditions)
-
-
-def _as_expression(condition: Condition) -> str:
-    name, known = condition.column, [value for value in condition.values if value is not None]
-    if condition.operator not in ("=", "!="):
-        return f"{name} {condition.operator} {json.dumps(known[0])}"
-    is_in, absent = f"{name} {{}} {json.dumps(known, ensure_ascii=False)}", _absence(name)
-    if condition.operator == "=":
-        parts = [is_in.format("in")] * bool(known) + [absent] * (None in condition.values)
-        return f"({' or '.join(parts)})"
-    if None in condition.values:
-        return f"({' and '.join([is_in.format('not in')] * bool(known) + [f'not {absent}'])})"
-    return f"({is_in.format('not in')} or {absent})"
-
-
-def _absence(name: str) -> str:
-    return f"{name} is null"
-
-
-def check_types(schema: pa.Schema) -> None:
-    """Raise ValueError if Milvus cannot keep, or cannot filter by, a column; names it."""
-    for item in schema:
-        kind = item.type
-        plain = (
-            pa.types.is_integer,
-            pa.types.is_floating,
-            pa.types.is_boolean,
-            pa.types.is_string,
-            pa.types.is_large_string,
-        )
-        if not any(is_it(kind) for is_it in plain) and not pa.types.is_null(kind):
-            raise ValueError(f"Milvus: column {item.name!r} holds {kind}; make it text or numbers, or leave it out")
-        if not item.name.isidentifier() or item.name == "vector":
-            raise ValueError(
-                f"Milvus: a column cannot be called {item.name!r}; use letters, digits and _, and not 'vector'"
-            )
-
-
 def _present(row: dict[str, Any]) -> dict[str, Any]:
     """Return the row as Milvus takes it: what is not known is None in CORE's columns, and absent among the others."""
     known = {name: None if _is_nothing(value) else value for name, value in row.items()}
@@ -507,116 +422,3 @@ def _present(row: dict[str, Any]) -> dict[str, Any]:
 
 def _is_nothing(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and not math.isfinite(value))
-
-
-def _live_rows(client: Any, path: str, name: str) -> str | None:
-    """Return the collection of the gallery's rows, None if there is no such gallery.
-
-    Raises:
-        FileExistsError: what goes by that name is the unfinished copy of another gallery.
-    """
-    about = _about_of(client, f"{name}_about")
-    if about is None:
-        return None
-    rows = str(about.get("rows", name))
-    if rows not in (name, f"{name}_rows"):
-        raise FileExistsError(
-            f"{path}: {name!r} is what was left by a killed import of another gallery; choose another #NAME"
-        )
-    return rows
-
-
-def _about_of(client: Any, collection: str) -> dict[str, Any] | None:
-    """Return what a gallery says about itself; None if the collection is not there, empty or another's."""
-    found = client.get(collection, ids=[0]) if client.has_collection(collection) else []
-    return json.loads(found[0]["text"]) if found and "text" in found[0] else None
-
-
-def _count(client: Any, collection: str) -> int:
-    return int(client.query(collection, filter="", output_fields=["count(*)"])[0]["count(*)"])
-
-
-def _clear(client: Any, path: str, name: str, rows: str) -> None:
-    """Drop the collection where a `build` puts its rows, if an earlier build of the gallery has said that it is its own.
-
-    Raises:
-        FileExistsError: another gallery has a name that is needed, or a collection that is no gallery's has it.
-    """
-    own, about, draft = (name, f"{name}_rows"), f"{name}_about", f"{name}_draft_about"
-    taken = [needed for needed in (rows, about, draft) if needed != name and client.has_collection(f"{needed}_about")]
-    live, unfinished = (_about_of(client, collection) or {} for collection in (about, draft))
-    if unfinished and unfinished.get("rows") not in own:
-        taken.append(f"{name}_draft")
-    if taken:
-        raise FileExistsError(
-            f"{path}: the name {taken[0]!r} is needed meanwhile, but a gallery has it; choose another #NAME"
-        )
-    is_own = rows in (live.get("earlier"), unfinished.get("rows"))
-    strange = [rows] if client.has_collection(rows) and not is_own else []
-    for needed, said in ((about, live), (draft, unfinished)):
-        strange += [needed] if not said and client.has_collection(needed) and _count(client, needed) else []
-    if strange:
-        raise FileExistsError(
-            f"{path}: the collection {strange[0]!r} is needed, but is no gallery and may be another program's; "
-            "choose another #NAME, or drop it yourself"
-        )
-    _drop(client, rows, draft)
-
-
-def _drop(client: Any, *collections: str) -> None:
-    for collection in collections:
-        if client.has_collection(collection):
-            client.drop_collection(collection)
-
-
-def _make_empty(client: Any, rows: str, about_name: str, info: GalleryInfo, index: str) -> None:
-    """Make both collections of a gallery; that of the rows last, so that there is always one which says whose they are."""
-    about = {"info": info.to_dict(), "index": index, "next_id": 0, "root": os.getcwd(), "schema": _pack(table.CORE)}
-    _write_about(client, about_name, about | {"rows": rows})
-    _make_rows(client, rows, info, index)
-
-
-def _write_about(client: Any, name: str, about: dict[str, Any]) -> None:
-    """Write what a gallery says about itself, in one step if the collection is there."""
-    if not client.has_collection(name):
-        _make_about(client, name)
-    client.upsert(name, [_about_row(about)])
-
-
-def _make_rows(client: Any, name: str, info: GalleryInfo, index: str) -> None:
-    from pymilvus import DataType
-
-    schema = client.create_schema(auto_id=False, enable_dynamic_field=True)
-    schema.add_field("id", DataType.INT64, is_primary=True)
-    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=info.dimension)
-    for item in table.CORE:
-        if pa.types.is_string(item.type):
-            schema.add_field(item.name, DataType.VARCHAR, max_length=4096, nullable=item.name != "path")
-    schema.add_field("time", DataType.DOUBLE, nullable=True)
-    indexes = client.prepare_index_params()
-    options = {"metric_type": METRICS[info.metric], "params": dict(INDEXES[index][0])}
-    indexes.add_index("vector", index_type=index, **options)
-    client.create_collection(name, schema=schema, index_params=indexes, consistency_level="Strong")
-
-
-def _make_about(client: Any, name: str) -> None:
-    from pymilvus import DataType
-
-    schema = client.create_schema(auto_id=False)
-    schema.add_field("id", DataType.INT64, is_primary=True)
-    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)  # Milvus wants one in each collection
-    schema.add_field("text", DataType.VARCHAR, max_length=TEXT)
-    indexes = client.prepare_index_params()
-    indexes.add_index("vector", index_type="FLAT", metric_type="L2")
-    client.create_collection(name, schema=schema, index_params=indexes, consistency_level="Strong")
-
-
-def _about_row(about: dict[str, Any]) -> dict[str, Any]:
-    text = json.dumps(about)
-    if len(text.encode()) > TEXT:
-        raise ValueError(f"Milvus: what the gallery says about itself takes {len(text.encode())} bytes, {TEXT} at most")
-    return {"id": 0, "vector": [0.0, 0.0], "text": text}
-
-
-def _pack(schema: pa.Schema) -> str:
-    return base64.b64encode(schema.remove_metadata().serialize().to_pybytes()).decode()

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .info import GalleryInfo
+
 
 def as_vectors(queries: Any, embedder: Callable[..., np.ndarray] | None) -> np.ndarray:
     """Return embeddings, as they are, or images, embedded, as a float32 array (n, D).
@@ -60,10 +62,28 @@ def _describe(queries: Any) -> str:
     return repr(queries)[:80]
 
 
-def check_fingerprint(expected: str, found: str, what: str) -> None:
-    """Raise ValueError, showing both, unless the fingerprints are equal."""
-    if found != expected:
+def check_embedder(info: GalleryInfo, path: object, embedder: Any) -> None:
+    """Raise ValueError, naming the weights where the embedder knows them, unless the gallery was made by such an embedder.
+
+    Args:
+        info, path: of the gallery.
+    """
+    weights = getattr(embedder, "weights", None)
+    what = "those of the embedder" if weights is None else f"those of the weights {weights}"
+    check_model(info, path, embedder.fingerprint, what, getattr(embedder, "name", ""))
+
+
+def check_model(info: GalleryInfo, path: object, found: str, what: str, name: str = "") -> None:
+    """Raise ValueError, showing both models, unless embeddings are of the gallery's.
+
+    Args:
+        info, path: of the gallery.
+        found, name: fingerprint and, where it is known, name of the model that made the embeddings.
+        what: whose they are, for the message.
+    """
+    if found != info.model:
+        ours, theirs = (", ".join(filter(None, pair)) for pair in ((info.model_name, info.model), (name, found)))
         raise ValueError(
-            f"{what} come from another model or preprocessing, so that distances would mean nothing: the gallery has "
-            f"{expected}, this is {found}; use the gallery's own weights, or export again"
+            f"the embeddings of the gallery {path} are by {ours}; {what} are by {theirs}: another model or preprocessing, "
+            "so that distances would mean nothing; use the weights that the gallery was made with, or export it again"
         )

@@ -147,13 +147,18 @@ def compare(a: np.ndarray, b: np.ndarray, info: GalleryInfo) -> Verdict:
 
 
 def pair_distances(left: np.ndarray, right: np.ndarray, metric: str) -> np.ndarray:
-    """Return the float32 distances (P,) of P pairs, (P, D) each, computed in float64: equal pairs get equal distances."""
+    """Return the float32 distances (P,) of P pairs, (P, D) each, computed in float64: equal pairs get equal distances.
+
+    1 - cos is half the squared distance of the unit vectors, which keeps its digits where the vectors are nearly alike.
+    """
     left, right = left.astype(np.float64), right.astype(np.float64)
     if metric == "euclidean":
         return np.sqrt(np.square(left - right).sum(1)).astype(np.float32)
-    lengths = np.sqrt(np.square(left).sum(1) * np.square(right).sum(1))
-    cosines = (left * right).sum(1) / np.where(lengths > 0, lengths, 1)  # a vector of zeros is at distance 1 from all
-    return np.maximum(0, 1 - cosines).astype(np.float32)
+    lengths = [np.linalg.norm(side, axis=1) for side in (left, right)]
+    for side, length in zip((left, right), lengths, strict=True):
+        side /= np.where(length > 0, length, 1)[:, None]
+    halves = np.square(left - right).sum(1) / 2
+    return np.where(np.minimum(*lengths) > 0, halves, 1).astype(np.float32)  # zeros are at distance 1 from all
 
 
 def _single(name: str, vector: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from .ann import INDEXES, FaissIndex
 from .exact import LARGEST, ExactIndex, Hits
+from .held import warn_of_absent
 from .results import SearchResult, limit_of
 from .where import Where
 
@@ -35,6 +36,7 @@ class Engine:
     def __init__(self, embeddings: np.ndarray, info: Any) -> None:
         self.embeddings = embeddings
         self.exact = ExactIndex(embeddings, info.metric, info.scale)
+        self.looked_for: set[tuple[str, str]] = set()  # (column, value) of filters; see `warn_of_absent`
         self._built: dict[str, FaissIndex] = {}
 
     def index(self, name: str | None) -> ExactIndex | FaissIndex:
@@ -133,7 +135,9 @@ def passing(gallery: Gallery, where: Any) -> np.ndarray | None:
     keep = None if len(gallery) == len(gallery.embeddings) else gallery.is_live
     if not conditions.conditions:
         return keep
-    mask = _mask(gallery, conditions.columns, conditions.typed(gallery.schema).typed_mask)
+    conditions = conditions.typed(gallery.schema)
+    mask = _mask(gallery, conditions.columns, conditions.typed_mask)
+    warn_of_absent(gallery, conditions, keep, engine_of(gallery).looked_for)
     return mask if keep is None else mask & keep
 
 

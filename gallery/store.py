@@ -19,7 +19,7 @@ from .info import FILE as INFO_FILE
 from .info import GalleryInfo, State
 from .lock import WriterLock
 from .projection import Projection
-from .queries import as_vectors, check_fingerprint
+from .queries import as_vectors, check_embedder, check_model
 from .swap import OWN, clear, recover, replacement
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Gallery:
         self._ids: np.ndarray | None = None
         self.reload()
         if embedder is not None:
-            check_fingerprint(self.info.model, embedder.fingerprint, f"the embedder of {path}")  # type: ignore[attr-defined]
+            check_embedder(self.info, path, embedder)
 
     @classmethod
     def create(
@@ -236,7 +236,7 @@ class Gallery:
             OSError: the disk is full; the gallery is as it was.
         """
         with self._writing():
-            check_fingerprint(self.info.model, model, f"the embeddings to add to {self.path}")
+            check_model(self.info, self.path, model, "those to be added")
             rows = self._encoded(embeddings)
             ids = np.arange(self.state.next_id, self.state.next_id + len(rows))
             self.append(rows, [table.with_ids(table.as_records(records, len(rows)), ids)])

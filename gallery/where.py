@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,12 @@ class Condition:
         if self.operator in RANGES and not _has_order(kind):
             raise ValueError(f"where: {self.column} holds {kind}, which has no order for {self.operator}; use = or !=")
         return Condition(self.column, self.operator, tuple(_cast(value, self.column, kind) for value in self.values))
+
+    def texts(self, schema: pa.Schema) -> list[str]:
+        """Return the texts that a typed condition compares a column of text with by = or !=; none of other conditions."""
+        if self.operator in RANGES or not _is_text(schema.field(self.column).type):
+            return []
+        return [value for value in self.values if value is not None]
 
     def mask(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
         """Return (N,) bool of a column (N,), for typed values; a value that is not known passes only != and "= nothing".
@@ -190,13 +197,14 @@ def _range(column: str, ends: tuple[Any, ...]) -> list[Condition]:
 
 
 def _cast(value: Any, column: str, kind: pa.DataType) -> Any:
-    """Return a value as a column of the type `kind` has it; None where it stands for "not known"."""
+    """Return a value as a column of the type `kind` has it; None where it stands for "not known", as NaN does too."""
     if value is None or value == "":
         return None
     try:
         if column == "time":
             return to_seconds(value)
-        return pa.scalar(value.item() if isinstance(value, np.generic) else value).cast(kind).as_py()
+        cast = pa.scalar(value.item() if isinstance(value, np.generic) else value).cast(kind).as_py()
+        return None if isinstance(cast, float) and math.isnan(cast) else cast
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"where: {column} holds {kind}, got {value!r} ({error})") from error
     except OverflowError as error:

@@ -52,6 +52,11 @@ def fetch_timm(name: str) -> WeightsFile:
             f"MODEL.PRETRAIN_PATH: MODEL.PRETRAIN_CHOICE imagenet needs a weight file here, since timm has none for {name}; "
             f"docs/backbones.md says whose files fit it, or set MODEL.PRETRAIN_CHOICE none to start from random weights"
         )
+    logger.info(
+        "timm's weights of %s: from its cache, or downloaded; without a network it tries for a minute (HF_HUB_OFFLINE=1: the "
+        "cache only, at once)",
+        name,
+    )
     try:
         net = timm.create_model(name, pretrained=True)
     except Exception as error:  # the hub, the network and timm each raise their own kinds

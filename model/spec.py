@@ -72,6 +72,18 @@ class ModelSpec:
         """K: the global branch, and with JPM one per part."""
         return 1 + self.num_parts if self.jpm else 1
 
+    @property
+    def title(self) -> str:
+        """The name, and in brackets in what the model is built otherwise than the one of that name.
+
+        >>> ModelSpec("vit_small_patch16_224", depth=2, embed_dim=256).title
+        'vit_small_patch16_224 (depth 2, width 256)'
+        """
+        set_sizes = {"depth": self.depth, "width": self.embed_dim, "heads": self.num_heads, "MLP ratio": self.mlp_ratio}
+        changed = [f"{what} {value:g}" for what, value in set_sizes.items() if value]
+        changed += [f"stem {self.stem}"] if self.stem != "patch" else []
+        return f"{self.name} ({', '.join(changed)})" if changed else self.name
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON types."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}

@@ -72,6 +72,11 @@ class Embedder:
         return self._model
 
     @property
+    def name(self) -> str:
+        """Name of the model, and in what it differs from the one of that name."""
+        return self._model.spec.title
+
+    @property
     def dim(self) -> int:
         """D, the width of an embedding."""
         branches = 1 if self.settings.global_only else self._model.num_branches
@@ -101,6 +106,7 @@ class Embedder:
             threshold=self.threshold,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             version=__version__,
+            model_name=self.name,
         )
 
     @property

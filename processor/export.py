@@ -7,9 +7,7 @@ attempt ended, so a killed export that is run again gives the same bytes.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import logging
 import os
 import shutil
@@ -17,7 +15,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,6 +25,7 @@ from tqdm import tqdm
 from ..datasets import CorruptImageError
 from ..model.files import write_text_atomically
 from .embedder import Embedder
+from .export_plan import make_plan
 from .parts import Part, Plan, Work
 from .ranks import Ranks, joined_ranks
 from .sources import Row, Source, open_source
@@ -44,7 +42,6 @@ CORRUPT = ("error", "skip")
 FOLDER = "gallery"  # the format that is not one of gallery.formats.FORMATS
 GALLERY, DONE, SKIPPED = "gallery.json", "export.json", "skipped.txt"  # in the gallery's folder
 UNREADABLE = (CorruptImageError, FileNotFoundError, PermissionError, IsADirectoryError)  # not a disk that went away
-PART_ROWS = 4096  # what a killed export has to do again, at most
 JOIN_ROWS = 2**20  # records handed to the gallery at once: each time it writes all of them again
 
 
@@ -127,62 +124,6 @@ def _check_columns(source: Source, format: str) -> None:
 
     if format != FOLDER:
         check_columns(record_schema(source.extra).names, format)
-
-
-def make_plan(embedder: Embedder, source: Source, text: str, dtype: str) -> Plan:
-    """Read the source's rows once, with size and date of their images, and return what decides the export's bytes.
-
-    Raises:
-        ValueError: there is no row, or a file's name is not UTF-8.
-    """
-    part_size = max(1, PART_ROWS // embedder.batch_size) * embedder.batch_size
-    digest, count, files, rows = hashlib.sha256(), 0, [], source.rows()
-    while part := list(itertools.islice(rows, part_size)):
-        for row in part:
-            _check_name(row.path)
-            digest.update(json.dumps(row.to_dict()).encode())
-        files.append(_digest_of_files(part))
-        count += len(part)
-    if not count:
-        raise ValueError(f"--input: {text} names no image; give a folder with images below it, or a CSV with lines")
-    return Plan(
-        model=embedder.fingerprint,
-        source=text,
-        rows=f"sha256:{digest.hexdigest()}",
-        count=count,
-        dtype=dtype,
-        batch_size=embedder.batch_size,
-        part_size=part_size,
-        device=embedder.device.type,
-        precision=str(embedder.precision).removeprefix("torch."),
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        files=tuple(files),
-    )
-
-
-def _check_name(path: str) -> None:
-    try:
-        path.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"--input: the name {os.fsencode(path)!r} is not UTF-8, as a gallery's paths are; rename the file or folder"
-        ) from error
-
-
-def _digest_of_files(rows: Iterable[Row]) -> str:
-    """Return a fingerprint that changes when an image is replaced, deleted, or put where it was missing."""
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(repr(_size_and_date(row.path)).encode())
-    return f"sha256:{digest.hexdigest()}"
-
-
-def _size_and_date(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):  # ValueError: no file can be called that
-        return None
-    return found.st_size, found.st_mtime_ns
 
 
 @dataclass

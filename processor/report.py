@@ -369,7 +369,7 @@ def environment(embedder: Embedder | None, cfg: CfgNode) -> dict[str, str]:
     found: dict[str, str] = {}
     if embedder is not None:
         model, about = embedder.model, embedder.about
-        found["model"] = f"{model.spec.name}, {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters"
+        found["model"] = f"{model.spec.title}, {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters"
         found["embedding"] = f"{embedder.dim} features, {embedder.neck} the neck"
         found["weights"] = f"{embedder.weights.name} of epoch {about.get('metrics', {}).get('epoch', 'unknown')}"
         found["trained on"] = f"{about.get('dataset', 'unknown data')}, {len(about.get('labels', ()))} people"

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,10 +57,22 @@ class RunFolder:
             )
 
     def clear(self) -> None:
-        """Remove an earlier run's files; log.txt goes on."""
+        """Remove an earlier run's files, report and its pictures included; log.txt goes on, and other files stay."""
         found = [self.path / name for name in self.FILES]
         for path in (*found, *rotated(self.path), *self.path.glob("events.out.tfevents.*")):
             path.unlink(missing_ok=True)
+        self._clear_pictures()
+
+    def _clear_pictures(self) -> None:
+        folder = self.path / "report_pictures"
+        if not folder.is_dir():
+            return
+        from ..report import PICTURES  # drawing charts takes a second to import
+
+        for name in PICTURES:
+            (folder / name).unlink(missing_ok=True)
+        if not folder.is_symlink() and not any(folder.iterdir()):
+            folder.rmdir()
 
     def write_config(self, text: str) -> None:
         """Write the resolved config as YAML text."""
@@ -153,10 +166,10 @@ def _log_to_file(path: Path) -> logging.Handler:
 
 
 class _ProgressBarHandler(logging.StreamHandler):
-    """Prints above a running progress bar instead of through it."""
+    """Prints above a running progress bar instead of through it; warnings to stderr, so that a tool's JSON stays whole."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.tqdm.write(self.format(record))
+        tqdm.tqdm.write(self.format(record), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout)
 
 
 def log_to_console() -> None:

@@ -312,7 +312,7 @@ class Run(Learner):
         )
         logger.info(
             "%s: %.1f M parameters, %s on %s, %s attention%s",
-            self.cfg.MODEL.NAME,
+            self.module.model.spec.title,
             parameters / 1e6,
             str(self.precision).removeprefix("torch."),
             self.device,

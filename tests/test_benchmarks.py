@@ -10,11 +10,12 @@ from vitreid.benchmarks import evaluation, ours, rounds
 from vitreid.benchmarks.cases import CASES, Bar, Case, Problem, quick
 from vitreid.benchmarks.checkouts import Checkout
 from vitreid.benchmarks.contestants import CONTESTANTS, FLOOR, OURS, PEERS
+from vitreid.benchmarks.fresh import failure_of
 from vitreid.benchmarks.labels import DISTRACTOR, Labels, Size, cut, find_labels, synthetic_labels
 from vitreid.benchmarks.problems import read_problem, small_problem, write_problem
 from vitreid.benchmarks.rounds import Row, Setting, compare
 from vitreid.benchmarks.table import format_table, judge, plain_rows
-from vitreid.benchmarks.worker import Job, Measurement, failure_of, measure
+from vitreid.benchmarks.worker import Job, Measurement, measure
 
 TINY = Problem("market1501", Size(12, 60, 5, 4, 10))
 

@@ -89,6 +89,8 @@ ADDED = {  # program: words at the end of its commands; SMALL is for those that 
     "serve": ["--port", "0"],  # a free one
     "backbones": ["--output", "backbones.md"],
     "shipping": ["--quick", "--formats", "torchscript"],
+    "gallery": ["--quick"],
+    "serving": ["--quick", "--clients", "1", "--seconds", "1"],
     "budget": [
         *("--minutes", "0.01", "--val-ids", "2"),
         *(
@@ -374,6 +376,7 @@ def test_commands_run_one_after_the_other(page, desk, capfd):
         if command not in DONE or not all(path.exists() for path in files_of(command.split())):
             run(command, f"{page}: {command}", capfd)
             DONE.add(command)
+    assert [command for command in RUN_HERE[page] if command not in DONE] == []
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")

@@ -82,6 +82,22 @@ def test_a_bad_line_is_named(write, line, message):
         load_manifest(write([*LINES[:2], line]))
 
 
+def test_several_bad_lines_are_counted_and_the_first_are_named(write):
+    wrong = [f"no{number}.jpg,Ann,lobby,train" for number in range(6)] + ["a.jpg,,lobby,train"]
+    with pytest.raises(ValueError) as caught:
+        load_manifest(write([*LINES, *wrong]))
+    first, *named, more = str(caught.value).split("\n  ")
+    assert first == "7 of 10 lines are wrong; correct or remove them:" and more == "and 2 more"
+    assert len(named) == 5 and all(f"people.csv:{5 + n}: no image " in line for n, line in enumerate(named))
+
+
+def test_a_few_bad_lines_are_all_named(write):
+    with pytest.raises(
+        ValueError, match=r"2 of 5 .*\n  .*csv:5: no image .*no.jpg; .*\n  .*csv:6: unknown split 'x'[^\n]*$"
+    ):
+        load_manifest(write([*LINES, "no.jpg,Ann,lobby,train", "a.jpg,Ann,lobby,x"]))
+
+
 def test_missing_column_is_named(write):
     with pytest.raises(ValueError, match=r"people.csv:1: missing column camid, split; found path, pid"):
         load_manifest(write(["path,pid", "a.jpg,1"]))

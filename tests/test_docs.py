@@ -67,10 +67,14 @@ def test_python_blocks_run_one_after_the_other(page, desk, people, capsys):
     """The blocks of a page share their names, as in a notebook."""
     pictures = cycle(sorted((people / "synthetic" / "query").glob("*.jpg")))
     names = {"__name__": "__main__"}
+    num_run = 0
     for code, reason in blocks(page):
         ast.parse(code)
         if not reason:
             exec(compile(prepare(code, desk, pictures), page, "exec"), names)
+            num_run += 1
+    text = PAGES[page].read_text()
+    assert num_run == len(re.findall(r"^ *```python", text, re.MULTILINE)) - text.count("<!-- not run: ")
 
 
 def test_the_lines_for_an_onnx_file_give_the_checkpoints_embeddings(desk, people):

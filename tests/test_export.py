@@ -18,6 +18,7 @@ from vitreid.configs import load_config
 from vitreid.datasets import CorruptImageError, ReidData
 from vitreid.gallery import Gallery
 from vitreid.model import ModelSpec, ReidModel, save_deploy
+from vitreid.processor import export_plan
 from vitreid.processor.build import describe_model
 from vitreid.processor.embedder import Embedder
 from vitreid.processor.ranks import Ranks
@@ -59,7 +60,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
-    monkeypatch.setattr(module, "PART_ROWS", 8)
+    monkeypatch.setattr(export_plan, "PART_ROWS", 8)
 
 
 def export(weights, source, output, **options):
@@ -82,7 +83,7 @@ def write_csv(path, *lines):
 def whole(weights, folder, tmp_path_factory):
     """The gallery of an export that was not interrupted."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "PART_ROWS", 8)
+        patch.setattr(export_plan, "PART_ROWS", 8)
         return Gallery.open(export(weights, folder, tmp_path_factory.mktemp("whole") / "G"))
 
 
@@ -261,7 +262,7 @@ import os, random, shutil, signal, sys
 from importlib import import_module
 
 module = import_module("vitreid.processor.export")
-module.PART_ROWS, module.JOIN_ROWS = 8, 8
+import_module("vitreid.processor.export_plan").PART_ROWS = module.JOIN_ROWS = 8
 weights, source, output = sys.argv[1:]
 
 def attempt(deadly):
@@ -341,7 +342,7 @@ def test_several_processes_make_the_same_bytes_as_one(weights, folder, whole, tm
     def job():
         embedder = Embedder(weights, "cpu", "fp32", 4)
         source = open_source(str(folder))
-        plan = module.make_plan(embedder, source, str(folder), "float32")
+        plan = export_plan.make_plan(embedder, source, str(folder), "float32")
         return module.Job(tmp_path / "G", "gallery", "error", source, embedder, plan)
 
     def others():
@@ -357,7 +358,7 @@ RANK = """
 import sys
 from importlib import import_module
 from vitreid.tools.export import main
-import_module("vitreid.processor.export").PART_ROWS = 8
+import_module("vitreid.processor.export_plan").PART_ROWS = 8
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -473,7 +474,7 @@ def test_the_tool_reports_a_mistake_in_one_line(weights, folder, tmp_path, capsy
 
 def test_a_second_export_into_the_same_place_waits_its_turn(weights, folder, tmp_path):
     embedder, source = Embedder(weights, "cpu", "fp32", 4), open_source(str(folder))
-    plan = module.make_plan(embedder, source, str(folder), "float32")
+    plan = export_plan.make_plan(embedder, source, str(folder), "float32")
     job = module.Job(tmp_path / "G", "gallery", "error", source, embedder, plan)
     with job.work.locked():
         job.work.begin(replace(plan))
@@ -583,7 +584,7 @@ def test_a_finished_export_leaves_the_work_of_another_alone(weights, folder, tmp
     """The other one, in float16, is running; or it was killed, and can go on later."""
     export(weights, folder, tmp_path / "G")
     embedder, source = Embedder(weights, "cpu", "fp32", 4), open_source(str(folder))
-    plan = module.make_plan(embedder, source, str(folder), "float16")
+    plan = export_plan.make_plan(embedder, source, str(folder), "float16")
     work = module.Job(tmp_path / "G", "gallery", "error", source, embedder, plan).work
     with work.locked():
         work.begin(plan)

@@ -3,8 +3,10 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from vitreid.gallery import Gallery, GalleryInfo, compact, milvus
-from vitreid.gallery.milvus import MilvusGallery, as_expression, connect, from_folder, to_folder
+from vitreid.gallery import Gallery, GalleryInfo, compact, milvus_collections
+from vitreid.gallery.milvus import MilvusGallery, from_folder, to_folder
+from vitreid.gallery.milvus_collections import connect
+from vitreid.gallery.milvus_filter import as_expression
 from vitreid.gallery.where import Where
 
 MODEL = "sha256:a"
@@ -23,6 +25,9 @@ CONDITIONS = [
     ["shoes!="],
     ["id!=0,1"],
     ["id<4"],
+    ["camera={},c1"],
+    ["time<inf"],
+    {"camera": []},
 ]
 
 
@@ -35,10 +40,21 @@ CONDITIONS = [
         (["pid!="], "(not pid is null)"),
         (["time<5"], "time < 5.0"),
         (['pid="a""b"'], '(pid in ["a\\"b"])'),
+        (["camera={},{0:>99}"], '(camera in ["{}", "{0:>99}"])'),  # text of a request is never a template
+        (["camera!={x}"], '(camera not in ["{x}"] or camera is null)'),
+        ({"camera": []}, "id < 0"),
+        ({"camera!=": []}, "id >= 0"),
+        (["time=inf"], "id < 0"),
+        (["time=5,inf"], "(time in [5.0])"),
+        (["time<inf"], "time <= 1.7976931348623157e+308"),
+        (["time>inf"], "time > 1.7976931348623157e+308"),
+        (["time>-inf"], "time >= -1.7976931348623157e+308"),
+        (["time<=-inf"], "time < -1.7976931348623157e+308"),
+        (["score=nan"], "(score is null)"),
     ],
 )
 def test_conditions_in_milvus_own_language(conditions, expected):
-    schema = pa.schema({"camera": pa.string(), "pid": pa.string(), "time": pa.float64()})
+    schema = pa.schema({"camera": pa.string(), "pid": pa.string(), "time": pa.float64(), "score": pa.float64()})
     assert as_expression(Where.of(conditions).typed(schema)) == expected
 
 
@@ -52,7 +68,7 @@ def test_a_missing_file_and_a_strange_address_are_errors(tmp_path):
 @pytest.mark.parametrize("column", [pa.field("seen", pa.timestamp("s")), pa.field("shoe size", pa.int64())])
 def test_columns_that_milvus_cannot_keep_are_named(column):
     with pytest.raises(ValueError, match=column.name):
-        milvus.check_types(pa.schema([column]))
+        milvus_collections.check_types(pa.schema([column]))
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +229,7 @@ def test_a_killed_replacement_is_cleared_away_by_the_next(small, tmp_path, monke
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(milvus, "_drop", lambda *_: None)  # a killed process clears nothing away
+        patch.setattr(milvus_collections, "drop", lambda *_: None)  # a killed process clears nothing away
         if step == "filling":
             patch.setattr(MilvusGallery, "insert", killed)
             with pytest.raises(KeyboardInterrupt):
@@ -236,7 +252,7 @@ def test_galleries_beside_it_are_not_in_the_way_of_a_replacement(small, tmp_path
 def test_no_other_name_reaches_the_collections_of_a_gallery(small, tmp_path, monkeypatch):
     """Rows that moved to gallery_rows, and a draft that a killed process left, are nobody else's to overwrite."""
     with monkeypatch.context() as patch:
-        patch.setattr(milvus, "_drop", lambda *_: None)  # killed when the new rows had become the gallery
+        patch.setattr(milvus_collections, "drop", lambda *_: None)  # killed when the new rows had become the gallery
         from_folder(Gallery.open(tmp_path / "g"), small.path, overwrite=True)
     for end, reason in [("_rows", "no gallery"), ("_about", "no gallery"), ("_draft", "left by a killed import")]:
         with pytest.raises(FileExistsError, match=reason):
@@ -245,11 +261,11 @@ def test_no_other_name_reaches_the_collections_of_a_gallery(small, tmp_path, mon
 
 
 def test_a_collection_that_is_no_gallery_is_never_dropped(small, tmp_path):
-    milvus._make_rows(small.client, "gallery_rows", small.info, "FLAT")
-    milvus._make_rows(small.client, "theirs", small.info, "FLAT")
+    milvus_collections.make_rows(small.client, "gallery_rows", small.info, "FLAT")
+    milvus_collections.make_rows(small.client, "theirs", small.info, "FLAT")
     row = {"id": 0, "path": "theirs.png", "vector": [1.0, 0.0, 0.0]}
     for end in ("1_about", "2_draft_about"):
-        milvus._make_rows(small.client, f"gallery{end}", small.info, "FLAT")
+        milvus_collections.make_rows(small.client, f"gallery{end}", small.info, "FLAT")
         small.client.insert(f"gallery{end}", [row])
     for path in (small.path, f"{small.path}#theirs", f"{small.path}#gallery1", f"{small.path}#gallery2"):
         with pytest.raises(FileExistsError, match="no gallery"):
@@ -266,15 +282,15 @@ def test_a_name_that_ends_like_another_gallerys_about_is_kept_apart(small):
     assert len(beside) == 0
 
 
-@pytest.mark.parametrize("step", ["_make_rows", "insert", "_about_row"])
+@pytest.mark.parametrize("step", ["make_rows", "insert", "about_row"])
 def test_a_killed_first_import_is_begun_again_without_overwrite(small, tmp_path, monkeypatch, step):
     def killed(*_):
         raise KeyboardInterrupt
 
     path, folder = f"{small.path}#fresh", Gallery.open(tmp_path / "g")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(milvus, "_drop", lambda *_: None)  # a killed process clears nothing away
-        patch.setattr(MilvusGallery if step == "insert" else milvus, step, killed)
+        patch.setattr(milvus_collections, "drop", lambda *_: None)  # a killed process clears nothing away
+        patch.setattr(MilvusGallery if step == "insert" else milvus_collections, step, killed)
         from_folder(folder, path)
     with pytest.raises(FileNotFoundError, match="no gallery called 'fresh'"):
         MilvusGallery.open(path)
@@ -306,7 +322,7 @@ def test_a_refresh_that_fails_is_an_os_error_which_the_server_outlives(small, mo
     with monkeypatch.context() as patch, pytest.raises(OSError, match="does not answer"):
         patch.setattr(small.client, "has_collection", unanswered)
         small.refresh()
-    milvus._drop(small.client, "gallery_about")
+    milvus_collections.drop(small.client, "gallery_about")
     with pytest.raises(FileNotFoundError, match="no gallery"):
         small.refresh()
     assert small.ids.tolist() == [0, 1]
@@ -322,7 +338,7 @@ def test_each_client_is_closed_but_that_of_the_gallery_returned(small, tmp_path,
     def num_open():
         return sum(client._handler is not None for client in made)
 
-    monkeypatch.setattr(milvus, "connect", connect_and_note)
+    monkeypatch.setattr(milvus_collections, "connect", connect_and_note)
     folder = Gallery.open(tmp_path / "g")
     with pytest.raises(FileExistsError, match="overwrite"):
         from_folder(folder, small.path)

@@ -118,6 +118,14 @@ def test_wrong_conditions_say_what_is_right(text, words):
         Where.parse([text]).mask(RECORDS)
 
 
+def test_nan_stands_for_not_known():
+    records = RECORDS.append_column("score", pa.array([1.0, np.nan, None, 2.0, 3.0]))
+    assert np.flatnonzero(Where.parse(["score=nan"]).mask(records)).tolist() == [1, 2]
+    assert np.flatnonzero(Where.parse(["score!=1,nan"]).mask(records)).tolist() == [3, 4]
+    with pytest.raises(ValueError, match="score> takes one value"):
+        Where.parse(["score>nan"]).mask(records)
+
+
 @pytest.mark.parametrize(
     ("what", "words"),
     [

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from vitreid.model import ModelSpec, ReidModel, load_deploy, load_weights, save_deploy
 from vitreid.model.pos_embed import guess_grid, resize_pos_embed
-from vitreid.model.pretrained import load_initial
+from vitreid.model.pretrained import fetch_timm, load_initial
 
 TINY = ModelSpec("vit_tiny_patch16_224", img_size=(64, 32), embed_dim=16, depth=2, num_heads=2, cameras=("a", "b", "c"))
 GOLDEN = Path(__file__).parent / "golden"
@@ -289,6 +289,16 @@ def test_offline_machine_is_an_error_with_the_remedy(monkeypatch: pytest.MonkeyP
         match=r"vit_tiny_patch16_224 cannot be fetched \(We couldn't connect to .*\)\. Download .* MODEL.PRETRAIN_PATH .* MODEL.PRETRAIN_CHOICE none",
     ):
         load_initial(model, "imagenet")
+
+
+def test_a_download_says_beforehand_how_it_ends_without_a_network(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """The hub tries again and again for a minute."""
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: torch.nn.Linear(1, 1))
+    fetch_timm("vit_tiny_patch16_224")
+    assert "weights of vit_tiny_patch16_224" in caplog.text
+    assert "HF_HUB_OFFLINE=1: the cache only, at once" in caplog.text
 
 
 def test_weights_that_timm_does_not_have_are_not_looked_for():

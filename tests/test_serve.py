@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 import threading
 import time
@@ -18,11 +19,13 @@ from PIL import Image
 pytest.importorskip("fastapi", reason='needs the extra: pip install "vitreid[serve]"')
 pytest.importorskip("httpx", reason='needs the extra: pip install "vitreid[serve]"')
 
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from vitreid.gallery import Gallery, GalleryInfo
 from vitreid.gallery.results import SearchResult
 from vitreid.gallery.web import Limits, Refused, create_app
 from vitreid.gallery.web import service as service_module
+from vitreid.gallery.web.app import NUM_OVERLAYS
 from vitreid.gallery.web.batcher import Batcher
 from vitreid.gallery.web.decode import decode
 from vitreid.gallery.web.images import BOX, box_of
@@ -214,7 +217,7 @@ class ById:
     """A gallery like that of Milvus: no state, no removed rows, and positions cost a listing of all ids."""
 
     def __init__(self, gallery):
-        self.info, self.columns, self._gallery = gallery.info, gallery.columns, gallery
+        self.path, self.info, self.columns, self._gallery = gallery.path, gallery.info, gallery.columns, gallery
         self.asked = []
 
     def __len__(self):
@@ -289,6 +292,19 @@ def test_a_record_that_names_no_image_shows_nothing(folder, tmp_path):
     assert client.get("/image/2").headers["content-type"] == "image/png"  # browsers do not show TIFF
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_record_that_names_no_file_shows_nothing(tmp_path):
+    """Nor can it make the server wait for a pipe, or read a device without an end."""
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_bytes, args=(encode(person(COLOURS[0])),), daemon=True).start()
+    gallery = Gallery.create(tmp_path / "g", GalleryInfo("sha256:fake", 3))
+    gallery.add(np.eye(2, 3, dtype=np.float32), [{"path": str(pipe)}, {"path": "a\0b.png"}], "sha256:fake")
+    client = TestClient(create_app(gallery, FakeEmbedder()))
+    assert [client.get(f"/image/{i}").status_code for i in range(2)] == [404, 404]
+    assert pipe.read_bytes()  # nobody has emptied it; its writer may go
+
+
 def test_a_crop_of_a_video_is_cut_out(tmp_path):
     film = cv2.VideoWriter(str(tmp_path / "film.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 48))
     for level in (0, 120, 240):
@@ -347,6 +363,26 @@ def test_attention_is_laid_over_an_upload_or_a_row(client):
     assert client.post("/attention", json={"vector": [1, 2, 3]}).status_code == 422
 
 
+def test_few_overlays_are_pixels_at_the_same_time(folder):
+    """A small file may hold many pixels, so the number of clients must not decide how much memory that takes."""
+    lock, running, most = threading.Lock(), [], []
+
+    class Slow(FakeEmbedder):
+        def attention(self, image, camera):
+            with lock:
+                running.append(image)
+                most.append(len(running))
+            time.sleep(0.1)
+            with lock:
+                running.pop()
+            return super().attention(image, camera)
+
+    content = encode(person(COLOURS[0]))
+    with TestClient(create_app(Gallery.open(folder), Slow())) as client, ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(lambda _: upload(client, content, "/attention").status_code, range(8)))
+    assert statuses == [200] * 8 and max(most) <= NUM_OVERLAYS
+
+
 def test_without_attention_there_is_none(folder):
     class Plain(FakeEmbedder):
         attention = None
@@ -396,6 +432,15 @@ def test_too_many_requests_have_to_wait(folder):
     assert client.get("/image/0").status_code == 200  # the page's own pictures are not counted
 
 
+def test_below_another_application_the_same_rules_hold(folder):
+    outer = FastAPI()
+    outer.mount("/people", create_app(Gallery.open(folder), FakeEmbedder(), token="secret", rate=0.5))
+    client, bearer = TestClient(outer), {"Authorization": "Bearer secret"}
+    assert client.get("/people/").status_code == 200 and client.get("/people/facets").status_code == 401
+    statuses = [client.post("/people/search", json={"id": 0}, headers=bearer).status_code for _ in range(2)]
+    assert statuses == [200, 429]
+
+
 def test_the_bucket_of_a_client_fills_again():
     now = [0.0]
     rate = RateLimit(2, clock=lambda: now[0], max_clients=2)
@@ -420,7 +465,9 @@ def test_large_bodies_are_stopped(folder):
     assert client.post("/search", content=parts, headers=boundary).status_code == 413
 
 
-@pytest.mark.parametrize("values", [{"max_bytes": 0}, {"max_pixels": -1}, {"rate": 0.0}, {"token": ""}, {"token": "ü"}])
+@pytest.mark.parametrize(
+    "values", [{"max_bytes": 0}, {"max_pixels": -1}, {"rate": 0.0}, {"token": ""}, {"token": "ü"}, {"token": " a"}]
+)
 def test_wrong_limits_are_named(values):
     with pytest.raises(ValueError, match=next(iter(values))):
         Limits(**values)

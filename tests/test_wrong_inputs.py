@@ -24,7 +24,7 @@ def run(words, resume=None, overwrite=False):
 def error_of(tool, words, capsys) -> str:
     """The one message a user sees on the terminal: no traceback, exit status 2."""
     assert tool.main(words) == 2
-    message = capsys.readouterr().err
+    message = re.split(r"^(?=error: )", capsys.readouterr().err, flags=re.MULTILINE)[-1]  # warnings may come before it
     assert message.startswith("error: ")
     assert "Traceback" not in message
     return message

@@ -49,7 +49,7 @@ def _summary(args: argparse.Namespace) -> str:
     device = pick_device(cfg.MODEL.DEVICE)
     precision = pick_precision(cfg.SOLVER.PRECISION, device)
     model = place(build_model(cfg, _names(args.cameras), _names(args.views)), device, precision)
-    return table(summarise(model, args.batch or cfg.SOLVER.IMS_PER_BATCH, precision))
+    return f"{model.spec.title}\n" + table(summarise(model, args.batch or cfg.SOLVER.IMS_PER_BATCH, precision))
 
 
 def _names(count: int) -> list[str]:

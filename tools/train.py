@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 
 from vitreid.configs import load_config
@@ -44,13 +45,26 @@ def act(args: argparse.Namespace) -> None:
     if args.profile is None:
         train(cfg, args.resume, args.overwrite)
         if not args.no_report and os.environ.get("RANK", "0") == "0":
-            from vitreid.processor.report import try_to_report  # drawing charts takes a second to import
-
-            try_to_report(cfg.OUTPUT_DIR)
+            _report(cfg.OUTPUT_DIR)
     elif args.resume or args.overwrite:
         raise ValueError("--profile leaves no run: leave out --resume and --overwrite")
     else:
         print(profile(cfg, args.profile).table())
+
+
+def _report(folder: str) -> None:
+    """Write the report of the finished run; an interrupted one says how to make it later."""
+    try:
+        from vitreid.processor.report import try_to_report  # drawing charts takes a second to import
+
+        try_to_report(folder)
+    except KeyboardInterrupt:
+        print(
+            f"interrupted while the report was made; training is finished and its weights are saved in {folder}: "
+            f"`python tools/report.py {shlex.quote(folder)}` makes the report",
+            file=sys.stderr,
+        )
+        raise
 
 
 def _resume_without_file(words: list[str]) -> list[str]:

@@ -38,6 +38,7 @@ PAGES = {
     "/docs.js": ("docs.js", "text/javascript"),
 }
 NUM_DECODERS = 4  # images that are pixels at the same time while they are being read
+NUM_OVERLAYS = 2  # images that are under the model's attention at the same time
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -104,6 +105,7 @@ class Routes:
     def __init__(self, service: Service, limits: Limits) -> None:
         self.service, self.limits = service, limits
         self._decoders = anyio.CapacityLimiter(NUM_DECODERS)
+        self._overlays = anyio.CapacityLimiter(NUM_OVERLAYS)
 
     def health(self) -> JSONResponse:
         """Answer; needs no token."""
@@ -138,8 +140,9 @@ class Routes:
         query = await read_query(request)
         if query.vector is not None:
             raise Refused(422, "vector: an embedding has no pixels; give an image or an id")
-        pixels, camera = await self._pixels(query), query.camera
-        return _as_response(await _in_thread(lambda: self.service.overlay(pixels, camera)), "no-store")
+        async with self._overlays:  # who waits here holds no pixels yet
+            pixels, camera = await self._pixels(query), query.camera
+            return _as_response(await _in_thread(lambda: self.service.overlay(pixels, camera)), "no-store")
 
     async def _embed(self, query: Query) -> np.ndarray:
         job = self.service.batcher.submit(await self._pixels(query), query.camera)

@@ -65,9 +65,12 @@ class Guard:
                 421,
                 f"this server answers to {', '.join(self.limits.hosts)}, not to {host!r}; start it with --name {host}",
             )
-        if self.limits.token and scope["path"] not in OPEN:
+        path = scope["path"].removeprefix(
+            scope.get("root_path", "")
+        )  # below the place where the application is mounted
+        if self.limits.token and path not in OPEN:
             _check_token(self.limits.token, headers.get(b"authorization", b""))
-        if scope["path"] in COSTLY and (seconds := self.rate.wait((scope.get("client") or ("",))[0])):
+        if path in COSTLY and (seconds := self.rate.wait((scope.get("client") or ("",))[0])):
             wait = math.ceil(seconds)
             raise Refused(429, f"too many requests; try again in {wait} s", {"Retry-After": str(wait)})
         length = headers.get(b"content-length", b"0")

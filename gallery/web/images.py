@@ -40,6 +40,8 @@ def load_image(path: Path, record: Mapping[str, Any]) -> ImageFile:
         Refused: 404 the file is gone or is not an image.
     """
     try:
+        if not path.is_file():  # no pipe or device either, which could be read without an end
+            raise FileNotFoundError(path)
         if box := box_of(path, record):
             return _as_png(_crop(path, *box))
         if path.stat().st_size > MAX_FILE_BYTES:
@@ -93,8 +95,6 @@ def _as_png(pixels: np.ndarray | None) -> ImageFile:
 
 def _crop(path: Path, frame: float, x: float, y: float, width: float, height: float) -> np.ndarray | None:
     """Return the box (pixels) of a video's frame, counted from 0, BGR; None if it has no such frame."""
-    if not path.is_file():
-        raise FileNotFoundError(path)
     video = cv2.VideoCapture(str(path))
     try:
         video.set(cv2.CAP_PROP_POS_FRAMES, frame)  # in a few codecs a frame beside it: good enough to look at

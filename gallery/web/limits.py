@@ -14,7 +14,7 @@ class Limits:
     """Who may ask, how much and how often; see `create_app`.
 
     Raises:
-        ValueError: a limit is not positive, or the token is empty or not plain ASCII.
+        ValueError: a limit is not positive, or the token is empty, not plain ASCII, or begins or ends with a space.
     """
 
     token: str | None = None
@@ -28,8 +28,15 @@ class Limits:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name}: expected a number above 0, got {value}")
-        if self.token is not None and not (self.token and self.token.isascii() and self.token.isprintable()):
-            raise ValueError("token: expected some printable ASCII characters; leave it out to ask for none")
+        if self.token is not None and not _is_token(self.token):
+            raise ValueError(
+                "token: expected some printable ASCII characters, no space first or last; leave it out to ask for none"
+            )
+
+
+def _is_token(text: str) -> bool:
+    """Return whether a header can carry the text as it is."""
+    return bool(text) and text.isascii() and text.isprintable() and text == text.strip()
 
 
 class RateLimit:

@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..queries import check_fingerprint
+from ..queries import check_embedder
 from ..where import Condition, Where
 from . import answers
 from .batcher import Batcher, Embed
@@ -39,7 +39,7 @@ class Service:
     def __init__(
         self, gallery: Any, embedder: Embed, batch_size: int = 32, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        check_fingerprint(gallery.info.model, embedder.fingerprint, "the embedder's embeddings")
+        check_embedder(gallery.info, gallery.path, embedder)
         self.gallery, self.batcher = gallery, Batcher(embedder, batch_size)
         self.attention: Callable[..., np.ndarray] | None = getattr(embedder, "attention", None)
         self._clock, self._refreshed = clock, clock()

@@ -1,0 +1,85 @@
+"""Values in a filter that no row has: probably mistyped, so they are named, and those that there are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .where import Where
+
+if TYPE_CHECKING:
+    from .store import Gallery
+
+logger = logging.getLogger(__name__)
+SHOWN = 8  # values named in a message
+COMPARED = 2000  # values of a column that are looked through for the closest
+KEPT = 10_000  # values that a gallery remembers to have looked for
+
+
+def warn_of_absent(
+    gallery: Gallery, conditions: Where, keep: np.ndarray | None, looked_for: set[tuple[str, str]]
+) -> None:
+    """Log the texts that a condition's = or != names and no live row has.
+
+    Args:
+        conditions: typed.
+        keep: (N,) bool, the live rows; None = all.
+        looked_for: (column, value) of earlier calls, which are passed over; this call's are added.
+    """
+    for condition in conditions.conditions:
+        column = condition.column
+        values = [value for value in condition.texts(gallery.schema) if (column, value) not in looked_for]
+        if absent := _absent(_live(gallery, column, keep), values):
+            logger.warning("%s", _message(column, absent, _distinct(_live(gallery, column, keep))))
+        if len(looked_for) > KEPT:
+            looked_for.clear()
+        looked_for.update((column, value) for value in values)
+
+
+def _live(gallery: Gallery, column: str, keep: np.ndarray | None) -> Iterator[pa.ChunkedArray]:
+    """Yield a column of the live rows, a row group at a time."""
+    start = 0
+    for batch in gallery.batches([column]):
+        stop = start + len(batch)
+        yield batch[column] if keep is None else batch[column].filter(pa.array(keep[start:stop]))
+        start = stop
+
+
+def _absent(parts: Iterable[pa.ChunkedArray], values: Sequence[str]) -> list[str]:
+    """Return the values that are in no part; usually the first part has them all, and no other is read."""
+    left = set(values)
+    if not left:
+        return []
+    for part in parts:
+        wanted = pa.array(sorted(left), part.type)
+        left -= set(pc.unique(part.filter(pc.is_in(part, value_set=wanted))).to_pylist())
+        if not left:
+            break
+    return sorted(left)
+
+
+def _distinct(parts: Iterable[pa.ChunkedArray]) -> list[str]:
+    return sorted({value for part in parts for value in pc.unique(part).to_pylist() if value})
+
+
+def _message(column: str, absent: Sequence[str], present: Sequence[str]) -> str:
+    named = ", ".join(map(repr, absent[:SHOWN])) + (f" and {len(absent) - SHOWN} more" if len(absent) > SHOWN else "")
+    if not present:
+        return f"where: no row has {column} {named}; it is not known of any row, so leave the condition out"
+    closest = sorted(present[:COMPARED], key=lambda value: -max(_likeness(value, other) for other in absent[:SHOWN]))
+    others = f" and {len(present) - SHOWN} more" if len(present) > SHOWN else ""
+    return (
+        f"where: no row has {column} {named}; there are {', '.join(closest[:SHOWN])}{others}; "
+        "correct the condition if it was meant otherwise"
+    )
+
+
+def _likeness(left: str, right: str) -> float:
+    """Return 0 = nothing in common … 1 = the same but for capitals."""
+    return SequenceMatcher(None, left.lower(), right.lower(), autojunk=False).ratio()

@@ -1,0 +1,48 @@
+"""Conditions on records -> a filter in Milvus's own language."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+
+from .where import Condition, Where
+
+NOTHING, EVERYTHING = "id < 0", "id >= 0"  # ids are never negative
+
+
+def as_expression(where: Where) -> str:
+    """Return typed conditions in Milvus's own language.
+
+    >>> as_expression(Where.of({"camera!=": "c1", "time>=": 5}))
+    '(camera not in ["c1"] or camera is null) and time >= 5'
+    """
+    return " and ".join(_as_expression(condition) for condition in where.conditions)
+
+
+def _as_expression(condition: Condition) -> str:
+    name, absent = condition.column, f"{condition.column} is null"
+    if condition.operator not in ("=", "!="):
+        return _range(name, condition.operator, condition.values[0])
+    known = [value for value in condition.values if value is not None and not _is_infinite(value)]
+    values, is_absent_named = json.dumps(known, ensure_ascii=False), None in condition.values
+    if condition.operator == "=":
+        parts = [f"{name} in {values}"] * bool(known) + [absent] * is_absent_named
+        return f"({' or '.join(parts)})" if parts else NOTHING
+    parts = [f"{name} not in {values}"] * bool(known)
+    if is_absent_named:
+        return f"({' and '.join([*parts, f'not {absent}'])})"
+    return f"({' or '.join([*parts, absent])})" if parts else EVERYTHING
+
+
+def _range(name: str, operator: str, value: object) -> str:
+    """Return a comparison; an infinity, which Milvus cannot read and no row holds, is moved to the largest number."""
+    if not _is_infinite(value):
+        return f"{name} {operator} {json.dumps(value)}"
+    is_beyond = (operator[0] == ">") == (value > 0)  # type: ignore[operator]
+    edge = math.copysign(sys.float_info.max, value)  # type: ignore[arg-type]
+    return f"{name} {operator[0]}{'' if is_beyond else '='} {edge!r}"
+
+
+def _is_infinite(value: object) -> bool:
+    return isinstance(value, float) and math.isinf(value)
