@@ -9,8 +9,6 @@ from torch import Tensor
 
 from .batch import Preprocess
 
-TOGETHER = 8  # images
-
 
 def cut_windows(images: Tensor, flipped: Tensor, corners: Tensor, padding: int, preprocess: Preprocess) -> Tensor:
     """Mirror some images, add a black border, cut a window of the images' own size, and normalise.
@@ -36,40 +34,31 @@ def normalise(images: Tensor, preprocess: Preprocess) -> Tensor:
 
 
 def _cut_on_cpu(images: Tensor, flipped: Tensor, shifts: Tensor, preprocess: Preprocess) -> Tensor:
-    """In calls of `TOGETHER` images: enough that threads seldom wait for Python's lock, few enough for the processor's cache.
-
-    NumPy's memory has huge pages, torch's has not.
-    """
+    """Image by image, so that it stays in the processor's cache; NumPy's memory has huge pages, torch's has not."""
+    crops = torch.from_numpy(np.empty(images.shape, np.float32))
+    scale, shift = (values.numpy().reshape(3, 1) for values in preprocess.scale_and_shift())
     pixels = images.contiguous().numpy()
-    crops = np.empty(pixels.shape, np.float32)
-    scale, shift = (values.numpy().reshape(3, 1, 1) for values in preprocess.scale_and_shift())
-    mirrored = iter(_mirror(pixels[flipped.numpy()]))
-    moves = zip(pixels, flipped.tolist(), shifts.tolist(), strict=True)
-    for start in range(0, len(pixels), TOGETHER):
-        part = crops[start : start + TOGETHER]
-        for crop, (image, is_flipped, (down, right)) in zip(part, moves):
-            _place(next(mirrored) if is_flipped else image, down, right, crop)
-        part *= scale
-        part -= shift
-    return torch.from_numpy(crops)
+    window = np.empty_like(pixels[0])
+    for image, crop, mirrored, (down, right) in zip(pixels, crops.numpy(), flipped.tolist(), shifts.tolist()):
+        if mirrored:
+            image = cv2.flip(image.reshape(-1, image.shape[-1]), 1).reshape(image.shape)
+        if down or right:
+            image = _shifted(image, down, right, window)
+        flat = crop.reshape(3, -1)
+        flat[:] = image.reshape(3, -1)
+        flat *= scale
+        flat -= shift
+    return crops
 
 
-def _mirror(pixels: np.ndarray) -> np.ndarray:
-    """Return (B, 3, H, W) mirrored, as one call of OpenCV, which is faster than NumPy's."""
-    if not len(pixels):
-        return pixels
-    return cv2.flip(pixels.reshape(-1, pixels.shape[-1]), 1).reshape(pixels.shape)
-
-
-def _place(image: np.ndarray, down: int, right: int, crop: np.ndarray) -> None:
-    """Fill `crop` with what is `down` and `right` of its place in the image (negative: up, left), black beyond."""
-    if not (down or right):
-        crop[:] = image
-        return
-    top, bottom = _overlap(down, image.shape[1])
-    left, end = _overlap(right, image.shape[2])
-    crop.fill(0)
-    crop[:, top:bottom, left:end] = image[:, top + down : bottom + down, left + right : end + right]
+def _shifted(image: np.ndarray, down: int, right: int, window: np.ndarray) -> np.ndarray:
+    """Fill `window` with what is `down` and `right` of its place in the image (negative: up, left), black beyond."""
+    height, width = image.shape[1:]
+    top, bottom = _overlap(down, height)
+    left, end = _overlap(right, width)
+    window.fill(0)
+    window[:, top:bottom, left:end] = image[:, top + down : bottom + down, left + right : end + right]
+    return window
 
 
 def _overlap(shift: int, size: int) -> tuple[int, int]:
