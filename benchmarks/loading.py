@@ -40,7 +40,8 @@ class Job:
         checkout: the peer's folder; empty = ours.
         device: where batches shall be, "cpu" or "cuda".
         batch, instances, workers: images per batch, K, and workers of the loader.
-        warmup, steps: batches before the clock starts, and then, at most; the epoch may have fewer.
+        warmup, steps: batches before the clock starts, and then, at most; the epochs may have fewer.
+        epochs: of training batches.
         images, ids: of the sampler's epoch.
         model: name of the timm model that trains.
         started: `time.time()` when the command was given.
@@ -57,6 +58,7 @@ class Job:
     workers: int = 2
     warmup: int = 4
     steps: int = 100_000
+    epochs: int = 3
     images: int = 1_000_000
     ids: int = 100_000
     model: str = "vit_base_patch16_224"
@@ -80,7 +82,7 @@ def config_of(job: Job, *words: object) -> Any:
 
 
 def speed_of(batches: Iterable[Any], job: Job, count: Callable[[Any], int]) -> Figures:
-    """Return images per second of an epoch after its first batches."""
+    """Return images per second after the first batches."""
     iterator = iter(batches)
     for _ in itertools.islice(iterator, job.warmup):
         pass
@@ -96,7 +98,15 @@ def our_training(job: Job) -> Figures:
     """Our augmented batches, the images decoded before."""
     cfg = config_of(job)
     loader = build_train_loader(cfg, build_data(cfg), device=job.device)
-    return speed_of(loader, job, len)
+    return speed_of(epochs_of(loader, job), job, len)
+
+
+def epochs_of(loader: Any, job: Job) -> Iterator[Any]:
+    """Yield the batches of some epochs, each with other draws."""
+    for epoch in range(job.epochs):
+        if hasattr(loader, "set_epoch"):  # others' loaders go on by themselves
+            loader.set_epoch(epoch)
+        yield from loader
 
 
 def our_test(job: Job) -> Figures:
@@ -136,7 +146,7 @@ def transreid_loaders(job: Job) -> tuple[Any, Any]:
 
 def transreid_training(job: Job) -> Figures:
     """The original's training loader."""
-    return speed_of(moved(transreid_loaders(job)[0], job.device), job, len)
+    return speed_of(moved(epochs_of(transreid_loaders(job)[0], job), job.device), job, len)
 
 
 def transreid_test(job: Job) -> Figures:

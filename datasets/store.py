@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .batch import Preprocess
+from .buffers import BATCHES
 from .decode import load_planes
 from .shared import Local, share_array
 
@@ -32,12 +33,10 @@ class Images(Protocol):
 
 
 def _room_for(shape: tuple[int, ...], pinned: bool) -> Tensor:
-    """Return uninitialised uint8; NumPy asks for huge pages, which spares thousands of page faults per batch."""
-    return (
-        torch.empty(shape, dtype=torch.uint8, pin_memory=True)
-        if pinned
-        else torch.from_numpy(np.empty(shape, np.uint8))
-    )
+    """Return uninitialised uint8."""
+    if pinned:
+        return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+    return torch.from_numpy(BATCHES.empty(shape, np.uint8))
 
 
 class CachedImages:

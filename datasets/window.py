@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .batch import Preprocess
+from .buffers import BATCHES
 
 
 def cut_windows(images: Tensor, flipped: Tensor, corners: Tensor, padding: int, preprocess: Preprocess) -> Tensor:
@@ -34,8 +35,8 @@ def normalise(images: Tensor, preprocess: Preprocess) -> Tensor:
 
 
 def _cut_on_cpu(images: Tensor, flipped: Tensor, shifts: Tensor, preprocess: Preprocess) -> Tensor:
-    """Image by image, so that it stays in the processor's cache; NumPy's memory has huge pages, torch's has not."""
-    crops = torch.from_numpy(np.empty(images.shape, np.float32))
+    """Image by image, so that it stays in the processor's cache."""
+    crops = torch.from_numpy(BATCHES.empty(images.shape, np.float32))
     scale, shift = (values.numpy().reshape(3, 1) for values in preprocess.scale_and_shift())
     pixels = images.contiguous().numpy()
     window = np.empty_like(pixels[0])
