@@ -41,11 +41,11 @@ class Job:
         device: where batches shall be, "cpu" or "cuda".
         batch, instances, workers: images per batch, K, and workers of the loader.
         warmup, steps: batches before the clock starts, and then, at most; the epochs may have fewer.
-        epochs: of training batches.
         images, ids: of the sampler's epoch.
         model: name of the timm model that trains.
         started: `time.time()` when the command was given.
         options: more KEY VALUE words of the config.
+        epochs: of training batches.
     """
 
     task: str
@@ -58,12 +58,12 @@ class Job:
     workers: int = 2
     warmup: int = 4
     steps: int = 100_000
-    epochs: int = 3
     images: int = 1_000_000
     ids: int = 100_000
     model: str = "vit_base_patch16_224"
     started: float = 0.0
     options: tuple[str, ...] = ()
+    epochs: int = 3
 
 
 @dataclass(frozen=True)

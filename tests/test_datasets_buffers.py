@@ -20,7 +20,8 @@ def test_memory_comes_back_when_the_last_tensor_of_it_is_gone():
     tensor = torch.from_numpy(lent)
     part = tensor[1:]
     del lent, tensor
-    assert address(buffers.empty((2, 3), np.float32)) != place, "a part of the tensor is still in use"
+    other = buffers.empty((2, 3), np.float32)
+    assert address(other) != place, "a part of the tensor is still in use"
     del part
     gc.collect()
     assert address(buffers.empty((2, 3), np.float32)) == place
