@@ -53,14 +53,7 @@ class Case:
 
 
 CASES = [
-    Case(
-        "train",
-        "train batches",
-        "augmented training batches on the device, three epochs",
-        ("img/s",),
-        {},
-        ("TransReID", 8),
-    ),
+    Case("train", "train batches", "augmented training batches on the device", ("img/s",), {}, ("TransReID", 8)),
     Case("test", "test batches", "test batches on the device", ("img/s",), {}, ("TransReID", 8)),
     Case("decoding", "decoding", "the training set decoded into memory", ("seconds", "MB")),
     Case("sampler", "sampler", "one epoch of the PK sampler", ("seconds",), {}, None, 1.0),

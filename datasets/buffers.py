@@ -1,4 +1,4 @@
-"""Memory of batches, used again: the system hands out fresh memory a page at a time, which takes a fifth of a batch's time."""
+"""Memory of batches, used again: the system hands out fresh memory a page at a time, about a tenth of a batch's time."""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ def _translate(ids: list[int], rows: Tensor | None) -> Tensor:
 
 
 def _read_to(device: torch.device, images: Images, positions: np.ndarray) -> Tensor:
-    return images.read(positions, pinned=device.type == "cuda").to(device, non_blocking=True)
+    pinned = device.type == "cuda"  # other memory is used again as soon as it is free: its copy has to be done by then
+    return images.read(positions, pinned).to(device, non_blocking=pinned)
 
 
 class TrainLoader:
