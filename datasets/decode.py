@@ -24,7 +24,12 @@ def read_image(path: str | Path) -> np.ndarray:
         CorruptImageError: the file is empty, cut short or not an image; names the file.
         MemoryError: there is too little memory for the decoded image; says what to lower.
     """
-    content = Path(path).read_bytes()
+    return cv2.cvtColor(_read_bgr(path), cv2.COLOR_BGR2RGB)
+
+
+def _read_bgr(path: str | Path) -> np.ndarray:
+    with open(path, "rb", buffering=0) as file:  # a small file in half the time that `Path.read_bytes` takes
+        content = file.read()
     if not content or _is_cut_short(content):
         raise _corrupt(path, "is empty" if not content else "is cut short")
     try:
@@ -38,7 +43,7 @@ def read_image(path: str | Path) -> np.ndarray:
         raise _corrupt(path, "cannot be decoded") from error
     if image is None:
         raise _corrupt(path, "is not an image that OpenCV can decode")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
 
 
 def _is_cut_short(content: bytes) -> bool:
@@ -56,23 +61,41 @@ def _corrupt(path: str | Path, what: str) -> CorruptImageError:
     )
 
 
-def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = "auto") -> np.ndarray:
-    """Return `image` (h, w, 3) at `size` (height, width)."""
+def resize(
+    image: np.ndarray, size: tuple[int, int], interpolation: str = "auto", out: np.ndarray | None = None
+) -> np.ndarray:
+    """Return `image` (h, w, 3) at `size` (height, width).
+
+    Args:
+        out: memory for the result, (height, width, 3) uint8; an image that has the size already is returned itself.
+    """
     if image.shape[:2] == tuple(size):
         return image
     if interpolation != "auto":
-        return _resize(image, size, _FILTERS[interpolation])
+        return _resize(image, size, _FILTERS[interpolation], out)
     shrunk = (min(image.shape[0], size[0]), min(image.shape[1], size[1]))  # each direction with its own filter
-    return _resize(_resize(image, shrunk, cv2.INTER_AREA), size, cv2.INTER_CUBIC)
+    return _resize(_resize(image, shrunk, cv2.INTER_AREA), size, cv2.INTER_CUBIC, out)
 
 
-def _resize(image: np.ndarray, size: tuple[int, int], filter_: int) -> np.ndarray:
-    return image if image.shape[:2] == tuple(size) else cv2.resize(image, size[::-1], interpolation=filter_)
+def _resize(image: np.ndarray, size: tuple[int, int], filter_: int, out: np.ndarray | None = None) -> np.ndarray:
+    return image if image.shape[:2] == tuple(size) else cv2.resize(image, size[::-1], out, interpolation=filter_)
 
 
-def load_planes(path: str | Path, preprocess: Preprocess) -> np.ndarray:
-    """Return the file as (3, H, W) uint8 RGB at the size of `preprocess`."""
-    image = resize(read_image(path), preprocess.size, preprocess.interpolation)
-    planes = np.empty((3, *preprocess.size), np.uint8)
-    cv2.split(image, list(planes))  # into place, five times as fast as NumPy's transpose
-    return planes
+class PlaneReader:
+    """Files as (3, H, W) uint8 RGB at the size of `preprocess`; each thread has its own.
+
+    It resizes into the same memory each time: fresh memory would cost as much time as resizing itself.
+    """
+
+    def __init__(self, preprocess: Preprocess) -> None:
+        self._preprocess = preprocess
+        self._resized = np.empty((*preprocess.size, 3), np.uint8)
+
+    def read(self, path: str | Path, planes: np.ndarray) -> None:
+        """Fill `planes`.
+
+        Raises:
+            FileNotFoundError, CorruptImageError, MemoryError: as `read_image`.
+        """
+        image = resize(_read_bgr(path), self._preprocess.size, self._preprocess.interpolation, self._resized)
+        cv2.split(image, [planes[2], planes[1], planes[0]])  # five times as fast as NumPy's transpose

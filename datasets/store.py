@@ -18,10 +18,12 @@ from tqdm import tqdm
 
 from .batch import Preprocess
 from .buffers import BATCHES
-from .decode import load_planes
+from .decode import PlaneReader
 from .shared import Local, share_array
 
 log = logging.getLogger(__name__)
+
+IMAGES_PER_TASK = 32  # that a thread decodes before it reports
 
 
 class Images(Protocol):
@@ -74,14 +76,20 @@ def decode_into(
         CorruptImageError, FileNotFoundError: the first file that cannot be read, by name.
     """
     todo = list(positions)
+    parts = [todo[first : first + IMAGES_PER_TASK] for first in range(0, len(todo), IMAGES_PER_TASK)]
 
-    def decode(position: int) -> None:
-        pixels[position] = load_planes(paths[position], preprocess)
+    def decode(part: list[int]) -> int:
+        reader = PlaneReader(preprocess)
+        for position in part:
+            reader.read(paths[position], pixels[position])
+        return len(part)
 
-    with ThreadPoolExecutor(max(1, num_threads)) as pool:
-        done = pool.map(decode, todo)  # the first corrupt file raises here
-        for _ in tqdm(done, "decode", len(todo), unit="image", disable=None, leave=False):
-            pass
+    with (
+        ThreadPoolExecutor(max(1, num_threads)) as pool,
+        tqdm(None, "decode", len(todo), unit="image", disable=None, leave=False) as bar,
+    ):
+        for number in pool.map(decode, parts):  # the first corrupt file raises here
+            bar.update(number)
 
 
 class StreamedImages:
@@ -97,18 +105,17 @@ class StreamedImages:
             CorruptImageError, FileNotFoundError: a file changed since the start of the run; names it.
         """
         images = _room_for((len(positions), 3, *self.preprocess.size), pinned)
-        for row, position in zip(images.numpy(), np.asarray(positions).tolist(), strict=True):
-            row[:] = self._decode(self.paths[position])
+        reader = PlaneReader(self.preprocess)
+        for planes, position in zip(images.numpy(), np.asarray(positions).tolist(), strict=True):
+            path = self.paths[position]
+            try:
+                reader.read(path, planes)
+            except FileNotFoundError:
+                raise FileNotFoundError(
+                    f"{path}: the image was there when the data set was listed and is gone now; put it back and go on "
+                    "with --resume, or set DATALOADER.CACHE on, which reads every file once, at the start"
+                ) from None
         return images
-
-    def _decode(self, path: str) -> np.ndarray:
-        try:
-            return load_planes(path, self.preprocess)
-        except FileNotFoundError:
-            raise FileNotFoundError(
-                f"{path}: the image was there when the data set was listed and is gone now; put it back and go on "
-                "with --resume, or set DATALOADER.CACHE on, which reads every file once, at the start"
-            ) from None
 
 
 def open_images(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from vitreid.datasets import CorruptImageError, Preprocess, Record, ReidData, read_image
 from vitreid.datasets.corrupt import drop_unreadable
-from vitreid.datasets.decode import load_planes, resize
+from vitreid.datasets.decode import PlaneReader, resize
 from vitreid.datasets.store import CachedImages, StreamedImages, available_memory, decode_all, open_images
 
 
@@ -95,9 +95,11 @@ def test_auto_shrinks_by_area_and_enlarges_by_bicubic():
     assert resize(image, (20, 40)).shape == (20, 40, 3)  # lower and wider
 
 
-def test_planes_are_the_resized_image(paths):
-    planes = load_planes(paths[0], Preprocess((20, 10)))
-    np.testing.assert_array_equal(planes.transpose(1, 2, 0), resize(picture(0), (20, 10)))
+def test_planes_are_the_resized_image_whatever_was_read_before(tmp_path):
+    reader, planes = PlaneReader(Preprocess((20, 10))), np.empty((3, 20, 10), np.uint8)
+    for size in ((40, 20), (20, 10), (10, 5), (10, 30), (40, 20)):
+        reader.read(save(tmp_path / "a.png", picture(size[0], *size)), planes)
+        np.testing.assert_array_equal(planes.transpose(1, 2, 0), resize(picture(size[0], *size), (20, 10)))
 
 
 def test_unknown_interpolation_names_the_choices():
@@ -119,8 +121,8 @@ def test_both_stores_read_the_pixels_asked_for(paths, cache):
     images = open_images(paths, preprocess, cache)
     for positions in ([3, 1], [1, 6, 0, 1], [5]):
         batch = images.read(np.array(positions))
-        expected = np.stack([load_planes(paths[position], preprocess) for position in positions])
-        np.testing.assert_array_equal(batch.numpy(), expected)
+        expected = np.stack([resize(picture(position), (20, 10)) for position in positions])
+        np.testing.assert_array_equal(batch.numpy().transpose(0, 2, 3, 1), expected)
         assert batch.dtype == torch.uint8
 
 

@@ -18,8 +18,9 @@ from vitreid.datasets import (
     build_test_sets,
     build_train_loader,
     name_rows,
+    read_image,
 )
-from vitreid.datasets.decode import load_planes
+from vitreid.datasets.decode import resize
 
 
 @pytest.fixture
@@ -186,8 +187,8 @@ def test_evaluation_images_are_only_resized_and_normalised(config):
     data = build_data(config())
     preprocess = Preprocess((32, 16), mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
     batch = next(iter(EvalLoader(data.query, preprocess, batch_size=2)))
-    pixels = torch.from_numpy(np.stack([load_planes(record.path, preprocess) for record in data.query[:2]]))
-    assert torch.equal(batch.images, preprocess.normalise(pixels))
+    pixels = np.stack([resize(read_image(record.path), (32, 16)).transpose(2, 0, 1) for record in data.query[:2]])
+    assert torch.equal(batch.images, preprocess.normalise(torch.from_numpy(pixels)))
 
 
 def test_evaluation_needs_no_config(config):
