@@ -15,6 +15,14 @@ from .info import GalleryInfo
 SAME, DIFFERENT, UNKNOWN, MATCH = "same", "different", "unknown", "match"
 
 
+class GalleryChangedError(RuntimeError):
+    """Rows that a search found were removed before they were read."""
+
+    def __str__(self) -> str:
+        """Say what to do."""
+        return "the gallery was rewritten since this search; search again"
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Are two crops one person?
@@ -63,11 +71,14 @@ class SearchResult:
         """The k records (path, pid, camera, …), read when first asked for.
 
         Raises:
-            RuntimeError: the gallery was changed since the search.
+            GalleryChangedError: some of them are no longer there.
         """
-        rows = self.look_up()
+        try:
+            rows = self.look_up()
+        except KeyError as error:
+            raise GalleryChangedError from error
         if [row["id"] for row in rows] != self.ids.tolist():
-            raise RuntimeError("the gallery was rewritten since this search; search again")
+            raise GalleryChangedError
         return rows
 
     @property

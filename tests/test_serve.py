@@ -264,6 +264,18 @@ def test_a_match_that_reranking_cuts_off_is_told(client, monkeypatch):
 # ---- images and pages
 
 
+def test_a_row_that_another_program_removes_meanwhile_means_ask_again(client, monkeypatch):
+    """In a Milvus, records are read by id, a moment after the search."""
+
+    def found(gallery, vectors, topk, where, rerank):
+        return [SearchResult(np.array([9]), np.ones(1, np.float32), look_up=lambda: {}[9])]
+
+    monkeypatch.setattr(Gallery, "search", found)
+    answer = client.post("/search", json={"id": 0})
+    assert answer.status_code == 503 and answer.headers["retry-after"] == "1"
+    assert answer.json()["detail"] == "the gallery was rewritten since this search; search again"
+
+
 def test_an_image_is_the_file_that_the_record_names(client, folder):
     response = client.get("/image/2")
     assert response.content == (folder.parent / "crops" / "2.png").read_bytes()

@@ -62,7 +62,7 @@ _MEANINGS = {
     421: "the server does not answer to this host name",
     422: "a field that is not accepted",
     429: "too many requests; Retry-After says how many seconds to wait",
-    503: "the server is busy",
+    503: "the server is busy, or what was found is being removed; try again",
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"description": meaning, "content": _DETAIL} for status, meaning in _MEANINGS.items()

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from ..queries import check_embedder
+from ..results import GalleryChangedError
 from ..where import Condition, Where
 from . import answers
 from .batcher import Batcher, Embed
@@ -101,7 +102,8 @@ class Service:
             query: `id` is the query unless there is a vector.
             vector: (D,) embedding.
         Raises:
-            Refused: 404 no such id, 422 the gallery does not accept a condition or the vector.
+            Refused: 404 no such id, 422 the gallery does not accept a condition or the vector, 503 another program removed
+                what was found.
         """
         started = time.perf_counter()
         record = self.record(query.id) if query.id is not None else None
@@ -114,7 +116,10 @@ class Service:
                 result = gallery.search(vector[None], query.topk, where, rerank=query.rerank)[0]
             except ValueError as error:
                 raise Refused(422, str(error)) from error
-            rows = result.rows
+            try:
+                rows = result.rows
+            except GalleryChangedError as error:
+                raise Refused(503, str(error), {"Retry-After": "1"}) from error
         is_match = [None] * len(result) if result.is_match is None else result.is_match.tolist()
         return {
             "query": {"id": query.id, "record": answers.plain(record)},
