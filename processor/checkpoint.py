@@ -141,6 +141,8 @@ def random_state() -> dict[str, Any]:
     }
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state_all()
+    if torch.backends.mps.is_available():
+        state["mps"] = torch.mps.get_rng_state()
     return state
 
 
@@ -151,6 +153,8 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
         kind, keys, *rest = state["numpy"]
         np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
         random.setstate(state["python"])
+    if torch.backends.mps.is_available() and "mps" in state:  # not in checkpoints of before
+        torch.mps.set_rng_state(state["mps"])
     if not torch.cuda.is_available():
         return
     if len(state.get("cuda", ())) == torch.cuda.device_count():

@@ -24,8 +24,9 @@ PATIENCE = 3 * BEAT
 class FolderLock:
     """A file in the folder that names the process working there, and is touched by it every 15 seconds.
 
-    The lock of a dead process is taken over: at once if it ran here (same machine, same container), else once the file has
-    been watched for 45 seconds without a sign of life - no clocks are compared, and a pre-empted run goes on elsewhere.
+    The lock of a dead process is taken over: at once if it ran here (same machine since its start, same container), else once
+    the file has been watched for 45 seconds without a sign of life - no clocks are compared, and a pre-empted run goes on
+    elsewhere.
 
     Args:
         path: the lock file; its folder exists.
@@ -129,7 +130,15 @@ def _parse(text: str) -> dict[str, Any]:
 
 def _identity(pid: int) -> dict[str, Any]:
     """Return what tells a process from all others, now and later, here and elsewhere."""
-    return {"pid": pid, "host": socket.gethostname(), "space": _space(), "ticks": _start_ticks(pid)}
+    return {"pid": pid, "host": socket.gethostname(), "boot": _boot(), "space": _space(), "ticks": _start_ticks(pid)}
+
+
+def _boot() -> str:
+    """Return a word that the machine made up when it started: copies of a virtual machine have one name; "" = unknown."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _space() -> str:
@@ -149,7 +158,8 @@ def _start_ticks(pid: int) -> int:
 
 
 def _is_here(other: dict[str, Any]) -> bool:
-    return (other.get("host"), other.get("space")) == (socket.gethostname(), _space())
+    theirs = (other.get("host"), other.get("boot", ""), other.get("space"))  # earlier files do not tell "boot": watched
+    return theirs == (socket.gethostname(), _boot(), _space())
 
 
 def _is_dead_here(other: dict[str, Any]) -> bool:

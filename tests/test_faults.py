@@ -167,6 +167,19 @@ def test_all_random_generators_are_restored():
     assert draw() == first
 
 
+def test_the_random_generator_of_an_apple_gpu_is_restored(monkeypatch):
+    here = {"state": torch.tensor([1], dtype=torch.uint8)}
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: here["state"])
+    monkeypatch.setattr(torch.mps, "set_rng_state", lambda state: here.update(state=state))
+    state = random_state()
+    here["state"] = later = torch.tensor([2], dtype=torch.uint8)
+    restore_random_state({name: value for name, value in state.items() if name != "mps"})  # a file of before
+    assert here["state"] is later
+    restore_random_state(state)
+    assert here["state"].item() == 1
+
+
 def test_a_half_done_epoch_of_another_length_is_refused(tiny, tmp_path, monkeypatch):
     words = words_of(tiny)
     with cut_after(monkeypatch, 5), pytest.raises(Cut):
@@ -513,6 +526,20 @@ def test_the_lock_of_another_machine_is_watched_for_a_sign_of_life(tmp_path, mon
     theirs._thread.join()
     ours.acquire()
     ours.release()
+
+
+@pytest.mark.parametrize("boot", [{"boot": "theirs"}, {}], ids=["copy", "file of before"])
+def test_a_copy_of_the_machine_is_another_machine(boot, tmp_path, monkeypatch):
+    """Of the same name, and outside containers of the same number for what it sees: its processes are not looked up here."""
+    monkeypatch.setattr(lock_module, "BEAT", 0.05)
+    monkeypatch.setattr(lock_module, "PATIENCE", 0.3)
+    monkeypatch.setattr(lock_module, "_boot", lambda: "ours", raising=False)
+    lock = FolderLock(tmp_path / ".lock")
+    theirs = {name: value for name, value in lock._me.items() if name != "boot"}
+    lock.path.write_text(json.dumps({**theirs, **boot, "ticks": 1}))  # no process here is that one
+    assert not lock._try()
+    lock.acquire()  # after some watching
+    lock.release()
 
 
 # --- losses that are not numbers ---------------------------------------------------------------------------------------
