@@ -247,7 +247,14 @@ def _made_states(optimizers: Iterable[Optimizer]) -> Iterator[Tensor]:
             yield from (value for value in state.values() if isinstance(value, Tensor))
 
 
+def is_joint(backbone: nn.Module) -> bool:
+    """Return whether a pass waits for the other processes, which would wait on if this one ran out of memory."""
+    return any(isinstance(part, nn.SyncBatchNorm) for part in backbone.modules())
+
+
 def _measured(module: Any, num_images: int, size: tuple[int, int], precision: torch.dtype) -> str:
+    if is_joint(module.model.backbone):
+        return ""
     try:
         return f"; measured, without optimizer state: {measure_peak(module, num_images, size, precision) / GB:.2f}"
     except torch.OutOfMemoryError:

@@ -11,6 +11,7 @@ from vitreid.configs import make_config
 from vitreid.loss import build_loss
 from vitreid.model import ModelSpec, ReidModel
 from vitreid.processor import Trainer, TrainingModule, memory
+from vitreid.processor.global_norm import synchronise_norms
 from vitreid.processor.memory import StepMemory, kept_bytes, measure_step, report_memory
 from vitreid.processor.passes import MicroBatches, WholeBatch
 from vitreid.solver import EMA, build_optimizers
@@ -167,3 +168,17 @@ def test_unknown_memory_is_no_warning(caplog, monkeypatch):
     monkeypatch.setattr(memory, "available_memory", lambda: 0)
     report_memory(make_trainer(build(), WholeBatch()), 16, SIZE)
     assert not [r for r in caplog.records if r.levelno == logging.WARNING]
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_nothing_is_measured_where_the_other_processes_would_wait(joint, monkeypatch, caplog):
+    """Norms over all processes' images wait in every layer; one process may run out of memory in the midst of them."""
+    module, gpu = build(ModelSpec("mobilenetv3_small_050", SIZE)), torch.device("cuda")
+    if joint:
+        synchronise_norms(module.model.backbone, gpu)
+    trainer = make_trainer(module, WholeBatch())
+    trainer.device = gpu
+    monkeypatch.setattr(memory, "measure_peak", lambda *_: 1e9)
+    monkeypatch.setattr(memory, "free_memory", lambda _: 0)
+    report_memory(trainer, 16, SIZE)
+    assert ("; measured" in caplog.text) is not joint

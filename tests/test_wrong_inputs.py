@@ -95,7 +95,10 @@ def test_too_little_memory_is_one_message_with_what_to_lower(tiny, error, monkey
 
     monkeypatch.setattr(train_tool, "train", fail)
     assert train_tool.main(tiny) == 2
-    assert re.fullmatch(r"error: out of memory: .+; what was saved is intact; lower .+\n", capsys.readouterr().err)
+    assert re.fullmatch(
+        r"error: out of memory: .+; what was saved is intact; set SOLVER.MICRO_BATCH \(e.g. 16\), or lower it, .+\n",
+        capsys.readouterr().err,
+    )
 
 
 def test_an_unknown_failure_keeps_its_traceback(tiny, monkeypatch):

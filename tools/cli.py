@@ -19,7 +19,10 @@ USER_ERRORS = (
 )  # their messages say what to do; a traceback would hide that
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # in torch's messages
-MEMORY_REMEDY = "what was saved is intact; lower SOLVER.MICRO_BATCH or TEST.IMS_PER_BATCH, set MODEL.CHECKPOINT_BLOCKS True, or DATALOADER.CACHE off"
+MEMORY_REMEDY = (
+    "what was saved is intact; set SOLVER.MICRO_BATCH (e.g. 16), or lower it, lower TEST.IMS_PER_BATCH, set "
+    "MODEL.CHECKPOINT_BLOCKS True, or DATALOADER.CACHE off"
+)
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
