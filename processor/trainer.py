@@ -288,7 +288,8 @@ def _describe(terms: dict[str, Tensor]) -> str:
 def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
     """Restore momentum and the like; the rates and decays stay those of the config, which may have changed."""
     options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
-    optimizer.load_state_dict(state)
+    saved = state["param_groups"]
+    # not set afterwards: a group's `fused` decides on which device Adam's `step` is put
+    groups = [{**group, **own} for group, own in zip(saved, options, strict=False)] + saved[len(options) :]
+    optimizer.load_state_dict({**state, "param_groups": groups})
     part_optimizer(optimizer)
-    for group, own in zip(optimizer.param_groups, options, strict=True):
-        group.update(own)

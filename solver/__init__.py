@@ -58,15 +58,25 @@ def build_optimizers(cfg: CfgNode, model: nn.Module, loss: nn.Module, scaled: bo
     centers = [of_loss.pop(name) for name in list(of_loss) if name.startswith("center.")]
     named = [*model.named_parameters(), *of_loss.items()]
     rules = group_rules(cfg, layer_scales(model, cfg.SOLVER.LAYER_DECAY))
-    fused = fused_or_none(p for _, p in named)
+    optimizers = [make(cfg, group_parameters(named, rules), fused_or_none(p for _, p in named))]
     if scaled and cfg.SOLVER.OPTIMIZER_NAME == "SGD":
-        fused = (
-            None  # torch's fused SGD takes unwritten memory for its momentum once the scaler left its first step out
-        )
-    optimizers = [make(cfg, group_parameters(named, rules), fused)]
+        optimizers[0].register_step_pre_hook(begin_momentum)
     if centers:
-        optimizers.append(torch.optim.SGD(centers, lr=cfg.SOLVER.CENTER_LR))
+        fused = fused_or_none(centers) if scaled else None  # else the scaler waits for the device at each step
+        optimizers.append(torch.optim.SGD(centers, lr=cfg.SOLVER.CENTER_LR, fused=fused))
     return optimizers
+
+
+def begin_momentum(optimizer: Optimizer, *_: object) -> None:
+    """Let momentum that has no value yet begin with 0, which leads to the same steps.
+
+    Before its first step torch's fused SGD reserves memory for it and takes that as it is, unwritten, if the gradient scaler
+    leaves the step out.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            if parameter.grad is not None and optimizer.state[parameter].get("momentum_buffer") is None:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter.grad)
 
 
 def fused_or_none(parameters: Iterable[Tensor]) -> bool | None:

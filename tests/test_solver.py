@@ -11,6 +11,7 @@ from torch import nn
 from vitreid.configs import get_defaults, load_config, make_config
 from vitreid.model import build_model
 from vitreid.model.layers import freeze
+from vitreid.processor.trainer import load_optimizer
 from vitreid.solver import (
     EMA,
     OPTIMIZERS,
@@ -169,6 +170,68 @@ def test_a_first_step_left_out_by_the_scaler_leaves_no_trace(name):
     assert all(
         (p - old).abs().max() <= 0.01 * old.abs().max() + 1e-6 for p, old in zip(parameters, before, strict=True)
     )
+
+
+def scaled_steps(optimizers, parameters, losses):
+    """Step with a scaler; a loss of inf overflows."""
+    scaler = torch.amp.GradScaler("cpu")
+    for factor in losses:
+        scaler.scale(sum((p * p.detach().cos()).sum() for p in parameters) * factor).backward()
+        for optimizer in optimizers:
+            scaler.step(optimizer)
+        scaler.update()
+        for parameter in parameters:
+            parameter.grad = None
+    return [p.detach().clone() for p in parameters]
+
+
+@pytest.mark.parametrize("losses", [(1.0, 2.0, -1.0), (torch.inf, 1.0, torch.inf, 2.0, -1.0)])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_scaled_sgd_takes_torchs_plain_steps_in_one_kernel(losses, resumed):
+    """Also from a checkpoint of frozen weights, which have no momentum yet; in one kernel the scaler need not be read."""
+    torch.manual_seed(0)
+    model, loss = Model(), Loss()
+    nn.init.normal_(loss.center.centers)
+    optimizers = build_optimizers(make_cfg(BASE_LR=0.01, CENTER_LR=0.01), model, loss, scaled=True)
+    parameters = [p for p in (*model.parameters(), *loss.parameters()) if p.requires_grad]
+    plain = [
+        torch.optim.SGD([dict(group, fused=False) for group in optimizer.param_groups], lr=0.01)
+        for optimizer in optimizers
+    ]
+    if resumed:
+        load_optimizer(optimizers[0], plain[0].state_dict())
+    start = [p.detach().clone() for p in parameters]
+    found = scaled_steps(optimizers, parameters, losses)
+    with torch.no_grad():
+        for parameter, value in zip(parameters, start, strict=True):
+            parameter.copy_(value)
+    torch.testing.assert_close(found, scaled_steps(plain, parameters, losses))
+    assert [group["fused"] for optimizer in optimizers for group in optimizer.param_groups] == [True] * 3
+
+
+@pytest.mark.parametrize(("saved", "own", "device"), [(True, None, "cpu"), (None, True, "meta")])
+def test_adams_count_of_steps_lies_where_the_kernel_of_now_looks_for_it(saved, own, device):
+    """A run in parts, which has no fused kernel, goes on in copies, or the other way round; `meta` stands for a GPU."""
+    parameter = nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.Adam([{"params": [parameter], "tag": 1}], lr=0.5)
+    parameter.grad = torch.ones(2)
+    optimizer.step()
+    state = optimizer.state_dict()
+    state["param_groups"][0]["fused"] = saved
+    on_gpu = nn.Parameter(torch.ones(2, device="meta"))
+    fresh = torch.optim.Adam([on_gpu], lr=0.1)
+    fresh.param_groups[0]["fused"] = own
+    load_optimizer(fresh, state)
+    assert fresh.state[on_gpu]["step"].device.type == device
+    assert [fresh.param_groups[0][name] for name in ("fused", "lr", "tag")] == [own, 0.1, 1]
+    assert state["param_groups"][0]["fused"] is saved
+
+
+@pytest.mark.parametrize(("saved", "own"), [(1, 2), (2, 1)])
+def test_a_state_of_other_groups_is_refused(saved, own):
+    optimizers = [torch.optim.Adam([{"params": [nn.Parameter(torch.ones(1))]} for _ in range(n)]) for n in (saved, own)]
+    with pytest.raises(ValueError, match="different number of parameter groups"):
+        load_optimizer(optimizers[1], optimizers[0].state_dict())
 
 
 def test_centers_have_their_own_constant_rate():
