@@ -1,4 +1,4 @@
-"""What the figures were measured on, and how much memory there is."""
+"""What the figures were measured on, and how much memory a process takes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_ti
 def describe_hardware(device: str) -> dict[str, object]:
     """Return processor, cores, instruction sets, memory, threads, versions and, for "cuda", the GPU."""
     import torch  # here, so that a process whose memory is measured can do without
+    from vitreid.datasets.available import available_memory
 
     processor = _fields("/proc/cpuinfo")
     flags = (processor.get("flags") or processor.get("Features") or "").split()
@@ -36,24 +37,9 @@ def describe_hardware(device: str) -> dict[str, object]:
     return found
 
 
-def available_memory() -> int | None:
-    """Return the bytes that a new process can use without swapping, None where the system does not say."""
-    free = [_kilobytes("/proc/meminfo", "MemAvailable"), _left_in_group()]
-    return min((count for count in free if count is not None), default=None)
-
-
 def status_bytes(name: str, process: int | str = "self") -> int | None:
     """Return an entry of a process's /proc/…/status in bytes, e.g. VmRSS; None off Linux."""
     return _kilobytes(f"/proc/{process}/status", name)
-
-
-def _left_in_group() -> int | None:
-    """Return what a container's limit leaves (cgroup v2), None without one."""
-    try:
-        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
-    except (OSError, ValueError):  # no such file, or "max": no limit
-        return None
-    return limit - used
 
 
 def _fields(path: str) -> dict[str, str]:

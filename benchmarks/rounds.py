@@ -10,8 +10,8 @@ from pathlib import Path
 from vitreid.benchmarks.checkouts import Checkout
 from vitreid.benchmarks.contestants import CONTESTANTS, FLOOR, OURS, Contestant
 from vitreid.benchmarks.fresh import ask
-from vitreid.benchmarks.hardware import available_memory
 from vitreid.benchmarks.worker import Job, Measurement
+from vitreid.datasets.available import available_memory
 
 WORKER = Path(__file__).with_name("worker.py")
 RESERVE = 0.95  # share of the available memory that a contestant may take
@@ -86,7 +86,7 @@ def reason_to_skip(contestant: Contestant, setting: Setting, pairs: int, crops: 
     if contestant.max_pairs is not None and pairs > contestant.max_pairs:
         return f"left out above {contestant.max_pairs / 1e6:,.0f} million pairs: it would take hours"
     needed, available = contestant.bytes_per_pair * pairs + crops * 768 * 4, available_memory()
-    if contestant.bytes_per_pair and available is not None and needed > RESERVE * available:
+    if contestant.bytes_per_pair and available and needed > RESERVE * available:
         return f"would not fit: needs {needed / 2**30:,.0f} GiB, {available / 2**30:,.0f} GiB are available"
     return ""
 
@@ -94,7 +94,7 @@ def reason_to_skip(contestant: Contestant, setting: Setting, pairs: int, crops: 
 def _job_of(name: str, setting: Setting, job: Job) -> Job:
     checkout = setting.checkouts.get(CONTESTANTS[job.task][name].peer)
     available = available_memory()
-    limit = None if available is None or setting.device != "cpu" else int(RESERVE * available)
+    limit = int(RESERVE * available) if available and setting.device == "cpu" else None
     if checkout is None:
         return replace(job, contestant=name, device=setting.device, memory=limit)
     compiled = str(checkout.compiled) if checkout.compiled else None

@@ -249,7 +249,7 @@ OPTIONS: dict[str, Option] = {
         "auto", "keep decoded, resized images in memory: auto = if they fit CACHE_SHARE", ("auto", "on", "off")
     ),
     "DATALOADER.CACHE_SHARE": Option(
-        0.25, "share of the available memory the decoded images may take", at_least=0, at_most=1
+        0.25, "share of the available memory that all decoded images together may take", at_least=0, at_most=1
     ),
     # --- solver: parameters -> steps ----------------------------------------------------------------------------
     "SOLVER.OPTIMIZER_NAME": Option("SGD", "optimizer", ("SGD", "Adam", "AdamW")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -48,7 +49,7 @@ def batches_on(
     if device.type != "cuda" or not num_threads:
         yield from make_ahead(make, numbers, num_threads)
         return
-    beside = torch.cuda.Stream(device)
+    beside = _stream_beside(torch.cuda.current_device() if device.index is None else device.index)
 
     def make_beside(number: int) -> tuple[Batch, torch.cuda.Event]:
         with torch.cuda.device(device), torch.cuda.stream(beside):
@@ -60,3 +61,9 @@ def batches_on(
         training.wait_event(made)
         batch.record_stream(training)
         yield batch
+
+
+@cache
+def _stream_beside(gpu: int) -> torch.cuda.Stream:
+    """Return one stream for all passes: torch keeps the memory of each for itself, and never gives it to another."""
+    return torch.cuda.Stream(gpu)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from .batch import Preprocess
-from .colour import jitter_colour, make_grey, shift_hue
-from .erase import draw_boxes, draw_erasures, erase
+from .colour import draw_jitter, jitter_colour, make_grey
+from .erase import LOCAL_GRAY, draw_boxes, draw_erasures, erase
 from .policy import apply_policy, draw_policy
 from .window import cut_windows
 
@@ -27,7 +27,8 @@ class Augment:
     Args:
         flip: probability of a horizontal flip.
         padding: black border added before the random crop, in pixels.
-        jitter: brightness, contrast and saturation factors are drawn from 1 ± this.
+        jitter: brightness, contrast and saturation factors are drawn from 1 ± this; in which order they and the hue change
+            is drawn too, as in torchvision's ColorJitter.
         erase: probability of random erasing.
         erase_mode: pixel = noise per pixel; channel = noise per channel; constant = 0.
         hue: hues are turned by up to this share of the colour circle, 0 to 0.5.
@@ -54,8 +55,6 @@ class Augment:
     def draw(self, number: int, generator: torch.Generator) -> Draws:
         """Draw all the numbers that a batch of `number` images needs; rows of them serve a part of the batch."""
         draws = {"flip": torch.rand(number, generator=generator) < self.flip}
-        if self.jitter:
-            draws["jitter"] = 1 + self.jitter * (2 * torch.rand(3, number, generator=generator).T - 1)
         draws["corner"] = torch.randint(2 * self.padding + 1, (number, 2), generator=generator)
         if self.erase:
             draws["erase"] = draw_erasures(number, self.preprocess.size, self.erase, generator)
@@ -63,13 +62,13 @@ class Augment:
 
     def _draw_more(self, number: int, generator: torch.Generator) -> Draws:
         size, draws = self.preprocess.size, {}
-        if self.hue:
-            draws["hue"] = self.hue * (2 * torch.rand(number, generator=generator) - 1)
+        if self.jitter or self.hue:
+            draws["jitter"] = draw_jitter(number, self.jitter, self.hue, generator)
         if self.gray:
             whole = torch.tensor([0, 0, *size])
             draws["gray"] = whole * (torch.rand(number, 1, generator=generator) < self.gray)
         if self.local_gray:
-            draws["local_gray"] = draw_boxes(number, size, self.local_gray, generator, largest=0.4)
+            draws["local_gray"] = draw_boxes(number, size, self.local_gray, generator, LOCAL_GRAY)
         if self.auto:
             draws["auto"] = draw_policy(number, self.auto, generator)
         return draws
@@ -88,7 +87,6 @@ class Augment:
 _CHANGES = {  # of uint8, in this order, before the crop
     "auto": apply_policy,
     "jitter": jitter_colour,
-    "hue": shift_hue,
     "gray": make_grey,
     "local_gray": make_grey,
 }

@@ -33,8 +33,9 @@ class Batch:
         return len(self.images)
 
     def to(self, device: torch.device | str) -> Batch:
-        """Return the same batch on `device`."""
-        moved = (getattr(self, item.name).to(device, non_blocking=True) for item in fields(self))
+        """Return the same batch on `device`; on a GPU the copies may still go on, in the order of its stream."""
+        to_gpu = torch.device(device).type == "cuda"  # others may read memory that is given back by then
+        moved = (getattr(self, item.name).to(device, non_blocking=to_gpu) for item in fields(self))
         return Batch(*moved)
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:

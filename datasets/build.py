@@ -11,7 +11,7 @@ from yacs.config import CfgNode
 
 from .augment import Augment
 from .batch import Preprocess
-from .corrupt import drop_unreadable
+from .corrupt import Once, drop_unreadable, in_each
 from .distractors import add_distractors, load_distractors
 from .folder import load_folder
 from .join import join
@@ -39,16 +39,18 @@ DATASETS: dict[str, Callable[[CfgNode], ReidData]] = {
 ALIASES = {"dukemtmcreid": "dukemtmc"}
 
 
-def build_data(cfg: CfgNode) -> ReidData:
+def build_data(cfg: CfgNode, once: Once = in_each) -> ReidData:
     """Read the config's data sets: the training sets joined, query and gallery of the first of DATASETS.TEST.
 
     With DATASETS.VAL_IDS, that many training identities are held out and take the place of query and gallery.
 
+    Args:
+        once: how several processes come to leave out the same unreadable images; see `drop_unreadable`.
     Raises:
         ValueError, FileNotFoundError: an unknown name, or what the data set's parser says.
     """
     names, test = _resolve_all(cfg.DATASETS.NAMES, "NAMES"), names_of_test_sets(cfg)[0]
-    parts = {name: _load(cfg, name) for name in dict.fromkeys([*names, test])}
+    parts = {name: _load(cfg, name, once) for name in dict.fromkeys([*names, test])}
     data = join(parts, train=names, test=test)
     if not data.train:
         raise FileNotFoundError(
@@ -57,16 +59,18 @@ def build_data(cfg: CfgNode) -> ReidData:
         )
     if cfg.DATASETS.VAL_IDS:
         return hold_out(data, cfg.DATASETS.VAL_IDS, cfg.DATASETS.SPLIT_SEED)
-    return _with_distractors(cfg, [data])[0]
+    return _with_distractors(cfg, [data], once)[0]
 
 
-def build_test_sets(cfg: CfgNode) -> list[ReidData]:
+def build_test_sets(cfg: CfgNode, once: Once = in_each) -> list[ReidData]:
     """Read only the data sets whose query and gallery images are evaluated: those of DATASETS.TEST.
 
+    Args:
+        once: as for `build_data`.
     Raises:
         ValueError, FileNotFoundError: an unknown name, or what the data set's parser says.
     """
-    return _with_distractors(cfg, [_load(cfg, name) for name in names_of_test_sets(cfg)])
+    return _with_distractors(cfg, [_load(cfg, name, once) for name in names_of_test_sets(cfg)], once)
 
 
 def names_of_test_sets(cfg: CfgNode) -> list[str]:
@@ -79,22 +83,22 @@ def _resolve_all(names: Sequence[str], key: str) -> list[str]:
     return [_resolve(name, key) for name in names]
 
 
-def _with_distractors(cfg: CfgNode, sets: list[ReidData]) -> list[ReidData]:
+def _with_distractors(cfg: CfgNode, sets: list[ReidData], once: Once) -> list[ReidData]:
     """Return the data sets with the images of DATASETS.DISTRACTORS, if any, in their galleries."""
     if not cfg.DATASETS.DISTRACTORS:
         return sets
-    distractors = _readable(cfg, load_distractors(cfg.DATASETS.DISTRACTORS))
+    distractors = _readable(cfg, load_distractors(cfg.DATASETS.DISTRACTORS), once)
     log.info("%d distractors in the gallery, from %s", len(distractors.gallery), cfg.DATASETS.DISTRACTORS)
     return [add_distractors(data, distractors) for data in sets]
 
 
-def _load(cfg: CfgNode, name: str) -> ReidData:
-    return _readable(cfg, DATASETS[name](cfg))
+def _load(cfg: CfgNode, name: str, once: Once) -> ReidData:
+    return _readable(cfg, DATASETS[name](cfg), once)
 
 
-def _readable(cfg: CfgNode, data: ReidData) -> ReidData:
+def _readable(cfg: CfgNode, data: ReidData, once: Once) -> ReidData:
     """Under DATASETS.CORRUPT skip, read every image once and leave the unreadable ones out."""
-    return drop_unreadable(data, cfg.DATALOADER.NUM_WORKERS) if cfg.DATASETS.CORRUPT == "skip" else data
+    return drop_unreadable(data, cfg.DATALOADER.NUM_WORKERS, once) if cfg.DATASETS.CORRUPT == "skip" else data
 
 
 def _resolve(name: str, key: str) -> str:

@@ -5,50 +5,85 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+UNCHANGED = (1.0, 1.0, 1.0, 0.0)  # factors of brightness, contrast and saturation; shift of the hue
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma, as in torchvision
 
 
-def jitter_colour(images: Tensor, factors: Tensor) -> Tensor:
-    """Scale brightness, contrast and saturation of each image by its factors, in this order.
-
-    The three are linear in a pixel's colour, so they are one 3 x 3 matrix and one constant per image.
+def draw_jitter(number: int, strength: float, hue: float, generator: torch.Generator) -> Tensor:
+    """Draw for each image how `jitter_colour` changes it.
 
     Args:
-        images: (B, 3, H, W) uint8.
-        factors: (B, 3) of brightness, contrast, saturation, on the CPU; 1 = no change.
+        strength: factors of brightness, contrast and saturation are drawn from 1 ± this.
+        hue: shifts of the hue are drawn from ± this share of the colour circle.
+    Returns:
+        (number, 2, 4): three factors and the shift; their order, a permutation of 0 to 3.
+    """
+    drawn = 2 * torch.rand(number, 4, generator=generator) - 1
+    amounts = torch.tensor(UNCHANGED) + drawn * torch.tensor([strength, strength, strength, hue])
+    order = torch.rand(number, 4, generator=generator).argsort(1)
+    return torch.stack([amounts, order.float()], 1)
+
+
+def jitter_colour(images: Tensor, draws: Tensor) -> Tensor:
+    """Change brightness, contrast, saturation and hue of each image, in an order of its own, as torchvision's ColorJitter.
+
+    Values are kept within 0 to 255 after each change, and are whole again after the last.
+
+    Args:
+        images: (B, 3, H, W) uint8; unchanged.
+        draws: (B, 2, 4) of `draw_jitter`, on the CPU.
     Returns:
         (B, 3, H, W) uint8.
     """
-    brightness, contrast, saturation = factors.T[..., None, None]  # (B, 1, 1) each
-    grey = torch.tensor(GREY).expand(3, 3)  # each row turns a colour into its luma
-    matrix = contrast * brightness * (saturation * torch.eye(3) + (1 - saturation) * grey)  # (B, 3, 3)
-    constant = (1 - contrast) * brightness  # (B, 1, 1), of the image's mean luma
-    pixels = images.flatten(2).float()  # (B, 3, H * W)
-    mean = grey.to(images.device) @ pixels.mean(2, keepdim=True)  # (B, 3, 1)
-    changed = torch.baddbmm(constant.to(images.device) * mean, matrix.to(images.device), pixels)
-    return changed.round_().clamp_(0, 255).to(torch.uint8).view_as(images)
+    amounts, order = draws.unbind(1)
+    pixels, changes = images.float(), (scale_brightness, scale_contrast, scale_saturation, turn_hue)
+    for turn in range(4):
+        for kind, change in enumerate(changes):
+            chosen = ((order[:, turn] == kind) & (amounts[:, kind] != UNCHANGED[kind])).nonzero().flatten()
+            if len(chosen):
+                amount = amounts[chosen, kind].to(images.device).view(-1, 1, 1, 1)
+                chosen = chosen.to(images.device)
+                pixels[chosen] = change(pixels[chosen], amount)
+    return pixels.round_().to(torch.uint8)
 
 
-def shift_hue(images: Tensor, shifts: Tensor) -> Tensor:
-    """Turn the hue of each image; brightness and saturation (of HSV) stay.
+def scale_brightness(pixels: Tensor, factor: Tensor) -> Tensor:
+    """Away from black; this and the next: (B, 3, H, W) float32 in 0 to 255, and (B, 1, 1, 1) factors or shifts."""
+    return (pixels * factor).clamp_(0, 255)
 
-    Args:
-        images: (B, 3, H, W) uint8.
-        shifts: (B,) as shares of the colour circle, -0.5 to 0.5, on the CPU.
-    Returns:
-        (B, 3, H, W) uint8.
-    """
-    red, green, blue = images.float().unbind(1)  # (B, H, W) each
-    value, lowest = images.amax(1).float(), images.amin(1).float()
+
+def scale_contrast(pixels: Tensor, factor: Tensor) -> Tensor:
+    """Away from the image's mean luma."""
+    return _blend(pixels, _grey(pixels).mean((2, 3), keepdim=True), factor)
+
+
+def scale_saturation(pixels: Tensor, factor: Tensor) -> Tensor:
+    """Away from each pixel's luma."""
+    return _blend(pixels, _grey(pixels), factor)
+
+
+def _blend(pixels: Tensor, zero: Tensor, factor: Tensor) -> Tensor:
+    return torch.lerp(zero.expand_as(pixels), pixels, factor).clamp_(0, 255)
+
+
+def _grey(pixels: Tensor) -> Tensor:
+    """Return the luma (B, 1, H, W) of (B, 3, H, W), in fractions."""
+    red, green, blue = pixels.split(1, 1)
+    return GREY[0] * red + GREY[1] * green + GREY[2] * blue
+
+
+def turn_hue(pixels: Tensor, shift: Tensor) -> Tensor:
+    """Turn the hue by a share of the colour circle; value and saturation (of HSV) stay."""
+    red, green, blue = pixels.split(1, 1)  # (B, 1, H, W) each
+    value, lowest = pixels.amax(1, keepdim=True), pixels.amin(1, keepdim=True)
     chroma = value - lowest
-    safe = chroma.clamp(min=1)  # grey has no hue, and gets none back
+    safe = chroma.clamp(min=1e-3)  # grey has no hue, and gets none back
     hue = torch.where(value == red, (green - blue) / safe, (blue - red) / safe + 2)
     hue = torch.where((value == blue) & (value != red) & (value != green), (red - green) / safe + 4, hue)
-    hue = hue + 6 * shifts.to(images.device)[:, None, None]  # in sixths of the circle
-    sides = torch.tensor([5.0, 3.0, 1.0], device=images.device).view(3, 1, 1)
-    place = (hue[:, None] + sides) % 6  # (B, 3, H, W)
-    changed = value[:, None] - chroma[:, None] * torch.minimum(place, 4 - place).clamp(0, 1)
-    return changed.round_().to(torch.uint8)
+    hue = hue + 6 * shift  # in sixths of the circle
+    sides = torch.tensor([5.0, 3.0, 1.0], device=pixels.device).view(3, 1, 1)
+    place = (hue + sides) % 6  # (B, 3, H, W)
+    return value - chroma * torch.minimum(place, 4 - place).clamp(0, 1)
 
 
 def make_grey(images: Tensor, boxes: Tensor) -> Tensor:

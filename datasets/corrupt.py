@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -12,10 +12,23 @@ from .records import Record, ReidData
 
 log = logging.getLogger(__name__)
 
+Once = Callable[[Callable[[], set[str]]], set[str]]
 
-def drop_unreadable(data: ReidData, num_threads: int = 2) -> ReidData:
-    """Read every image once; return the data set without those that are corrupt or missing, and log them."""
-    bad = _unreadable({record.path for record in (*data.train, *data.query, *data.gallery)}, num_threads)
+
+def in_each(look: Callable[[], set[str]]) -> set[str]:
+    """Return what `look` returns; with several processes something that has one of them look and tells the others."""
+    return look()
+
+
+def drop_unreadable(data: ReidData, num_threads: int = 2, once: Once = in_each) -> ReidData:
+    """Read every image once; return the data set without those that are corrupt or missing, and log them.
+
+    Args:
+        once: how several processes come to leave out the same images: see `in_each`.
+    Raises:
+        OSError: a file could not be read for another reason, such as a disk or a network that fails.
+    """
+    bad = once(lambda: _unreadable({record.path for record in (*data.train, *data.query, *data.gallery)}, num_threads))
     if not bad:
         return data
     log.warning("%s: %d unreadable images left out: %s", data.name, len(bad), ", ".join(sorted(bad)[:5]))
@@ -36,6 +49,6 @@ def _unreadable(paths: Iterable[str], num_threads: int) -> set[str]:
 def _is_readable(path: str) -> bool:
     try:
         read_image(path)
-    except (CorruptImageError, OSError):
+    except (CorruptImageError, FileNotFoundError, IsADirectoryError, PermissionError):
         return False
     return True

@@ -51,7 +51,7 @@ def _is_cut_short(content: bytes) -> bool:
     if content.startswith(b"\xff\xd8"):  # JPEG: no end marker after the last start of scan
         return content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
     if content.startswith(b"\x89PNG"):
-        return b"IEND" not in content[-64:]
+        return b"IEND\xaeB`\x82" not in content  # the end marker with its checksum; some programs write more behind it
     return False
 
 

@@ -3,28 +3,48 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
+@dataclass(frozen=True)
+class Boxes:
+    """How boxes are drawn: 2 % to `largest` of the area, height / width of 0.3 to 3.3, the first attempt that fits.
+
+    Args:
+        largest: share of the area.
+        even: aspect ratios are drawn evenly, which makes most boxes tall; if not, their logarithms are.
+        attempts: the last one that does not fit leaves the image without a box.
+    """
+
+    largest: float = 1 / 3
+    even: bool = False
+    attempts: int = 10
+
+
+ERASURE = Boxes()  # timm's, which TransReID uses
+LOCAL_GRAY = Boxes(0.4, even=True, attempts=100)  # of the authors' code [Gong et al., arXiv:2101.08783]
+
+
 def draw_boxes(
-    number: int, size: tuple[int, int], probability: float, generator: torch.Generator, largest: float = 1 / 3
+    number: int, size: tuple[int, int], probability: float, generator: torch.Generator, boxes: Boxes = ERASURE
 ) -> Tensor:
-    """Draw boxes of 2 % to `largest` of the area and an aspect ratio of 0.3 to 3.3, the first of 10 attempts that fits.
+    """Draw a box for each image, with that probability.
 
     Returns:
         (number, 4) int64 top, left, height, width; height 0 = no box.
     """
-    draws = torch.rand(4, number, 10, generator=generator)
-    area = size[0] * size[1] * (0.02 + (largest - 0.02) * draws[0])
-    aspect = torch.exp(math.log(0.3) * (1 - 2 * draws[1]))
+    draws = torch.rand(4, number, boxes.attempts, generator=generator)
+    area = size[0] * size[1] * (0.02 + (boxes.largest - 0.02) * draws[0])
+    aspect = 0.3 + (1 / 0.3 - 0.3) * draws[1] if boxes.even else torch.exp(math.log(0.3) * (1 - 2 * draws[1]))
     height, width = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()
     fits = (height < size[0]) & (width < size[1])
     top = (draws[2] * (size[0] - height + 1)).long()
     left = (draws[3] * (size[1] - width + 1)).long()
-    boxes = torch.stack([top, left, height, width], -1)  # (number, 10, 4)
-    chosen = boxes[torch.arange(number), fits.int().argmax(1)]
+    attempts = torch.stack([top, left, height, width], -1)  # (number, attempts, 4)
+    chosen = attempts[torch.arange(number), fits.int().argmax(1)]
     erased = fits.any(1) & (torch.rand(number, generator=generator) < probability)
     return chosen * erased[:, None]
 

@@ -75,6 +75,15 @@ def _names(values: Iterable[str]) -> dict[str, int]:
 
 
 def _read(file: Path) -> list[_Row]:
+    try:
+        return _read_rows(file)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"{file}: not a CSV file in UTF-8 ({error}); save it as such (Excel calls it 'CSV UTF-8')"
+        ) from error
+
+
+def _read_rows(file: Path) -> list[_Row]:
     with file.open(newline="", encoding="utf-8-sig") as lines:
         reader = csv.DictReader(lines)
         columns = reader.fieldnames or []

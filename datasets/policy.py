@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .colour import jitter_colour
+from .colour import scale_brightness, scale_contrast, scale_saturation
 
 Change = Callable[[Tensor, Tensor], Tensor]  # (b, 3, H, W) uint8 and (b,) strengths in -1 to 1 -> uint8
 
@@ -81,13 +81,11 @@ def _translate_y(images: Tensor, strength: Tensor) -> Tensor:
     return _warp(images, _matrices(strength, [[1, 0, 0], [0, 1, shift]]))
 
 
-def _factor(column: int) -> Change:
-    """Return the change of brightness (0), contrast (1) or saturation (2) by up to COLOUR."""
+def _scaled(scale: Change) -> Change:
+    """Return the change by a factor of up to 1 ± COLOUR."""
 
     def change(images: Tensor, strength: Tensor) -> Tensor:
-        factors = torch.ones(len(images), 3)
-        factors[:, column] += COLOUR * strength.cpu()
-        return jitter_colour(images, factors)
+        return scale(images.float(), (1 + COLOUR * strength).view(-1, 1, 1, 1)).round_().to(torch.uint8)
 
     return change
 
@@ -128,9 +126,9 @@ POLICY: dict[str, Change] = {
     "shear y": _shear_y,
     "translate x": _translate_x,
     "translate y": _translate_y,
-    "brightness": _factor(0),
-    "contrast": _factor(1),
-    "saturation": _factor(2),
+    "brightness": _scaled(scale_brightness),
+    "contrast": _scaled(scale_contrast),
+    "saturation": _scaled(scale_saturation),
     "sharpness": _sharpen,
     "posterize": _posterize,
     "solarize": _solarize,

@@ -1,6 +1,6 @@
 """One array for all processes that one machine trains with: a file in memory, mapped by each, filled by all.
 
-The processes find each other by a note in the temporary folder, named after the job and the images. As soon as all have
+The processes find each other by a note beside the file, named after the job and the images. As soon as all have
 mapped the file its name is removed, so that the memory is given back when the last of them ends, however it ends.
 """
 
@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import mmap
 import os
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -19,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+log = logging.getLogger(__name__)
 
 PATIENCE = 600.0  # seconds that a process waits for the others to come
 PREFIX = "vitreid-images-"
@@ -74,8 +78,7 @@ def share_array(
         SharingError: another process failed, ended or did not come.
         Exception: what `fill` raised here.
     """
-    key = hashlib.sha256(f"{local.job}\n{content}\n{shape}".encode()).hexdigest()[:24]
-    note = Path(tempfile.gettempdir()) / f"{PREFIX}{os.getuid()}-{key}.json"
+    note = _note(f"{local.job}\n{content}\n{shape}")
     made = _make(note, int(np.prod(shape)), local.size, refuse()) if local.rank == 0 else _find(note)
     board, array = _map(Path(made["path"]), local.size)
     meeting = _Meeting(board, local.rank)
@@ -137,6 +140,22 @@ class _Meeting:
                 )
 
 
+def _note(what: str) -> Path:
+    """Return where this machine's processes of a job tell each other of an array, in a folder that is best its own."""
+    folder = MEMORY if os.access(MEMORY, os.W_OK) else tempfile.gettempdir()
+    key = hashlib.sha256(f"{socket.gethostname()}\n{what}".encode()).hexdigest()[:24]
+    return Path(folder) / f"{_own_notes()}{key}.json"
+
+
+def _own_notes() -> str:
+    """Return how the names of notes begin whose process ids mean something here: not those of other users or containers."""
+    try:
+        processes = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        processes = 0
+    return f"{PREFIX}{os.getuid()}-{processes}-"
+
+
 def _make(note: Path, size: int, num_processes: int, why: str) -> dict[str, Any]:
     """Make the file, with room for no more than the board if there is a reason why not, and the note about it."""
     _sweep(note)
@@ -176,13 +195,16 @@ def _allocate(size: int) -> tuple[str, str]:
         handle, path = tempfile.mkstemp(prefix=PREFIX, suffix=".pixels", dir=folder)
         try:
             _reserve(handle, size)
+            if tried:
+                log.warning("%s; decoded images are kept in a file in %s, which may be slow", "; ".join(tried), folder)
             return path, ""
         except OSError as error:  # no space, a quota
             os.unlink(path)
-            tried.append(f"{folder} has no room for {size / 1e6:,.0f} MB ({error.strerror})")
+            hint = "; in a container, raise --shm-size" if folder == MEMORY else ""
+            tried.append(f"{folder} has no room for {size / 1e6:,.0f} MB ({error.strerror}{hint})")
         finally:
             os.close(handle)
-    return "", "; ".join(tried) + "; in a container, raise --shm-size"
+    return "", "; ".join(tried)
 
 
 def _reserve(handle: int, size: int) -> None:
@@ -206,7 +228,7 @@ def _board_size(num_processes: int) -> int:
 
 def _sweep(note: Path) -> None:
     """Remove what jobs that were killed before all had come left behind, and this job's own note of earlier."""
-    for old in note.parent.glob(f"{PREFIX}*.json"):
+    for old in note.parent.glob(f"{_own_notes()}*.json"):
         about = _read(old)
         if old == note or (about is not None and not _lives(about["pid"])):
             _remove(old)

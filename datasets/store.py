@@ -8,14 +8,15 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Protocol
+from weakref import WeakSet
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from .available import available_memory
 from .batch import Preprocess
 from .buffers import BATCHES
 from .decode import PlaneReader
@@ -41,15 +42,21 @@ def _room_for(shape: tuple[int, ...], pinned: bool) -> Tensor:
     return torch.from_numpy(BATCHES.empty(shape, np.uint8))
 
 
+_kept: WeakSet[CachedImages] = WeakSet()
+
+
 class CachedImages:
     """Images in memory; files that change afterwards are not noticed.
 
     Args:
         pixels: (N, 3, H, W) uint8.
+        copies: how many processes of this machine keep one like it, in memory of their own.
     """
 
-    def __init__(self, pixels: np.ndarray) -> None:
+    def __init__(self, pixels: np.ndarray, copies: int = 1) -> None:
         self.pixels = pixels
+        self.num_bytes = copies * pixels.nbytes
+        _kept.add(self)
 
     def read(self, positions: np.ndarray, pinned: bool = False) -> Tensor:
         """Return (B, 3, H, W) uint8 of B positions; `pinned` = in memory that a GPU copies from by itself."""
@@ -130,11 +137,14 @@ def open_images(
 
     Args:
         cache: on, off, or auto = keep the images in memory if they fit the share.
-        cache_share: share of the available memory that the images may take; copies of their own in several processes of
-            a machine (`local` None under torchrun) share it.
+        cache_share: share of the available memory that all images kept may take together, those of other calls and those of
+            other processes of the machine (copies of their own, where `local` is None) too.
         num_workers: decoding threads.
         local: this process among those of the machine that read the same images: they decode a part each and share one
             copy; all of them make the same call. None = a copy of its own.
+    Raises:
+        CorruptImageError, FileNotFoundError: an image that is to be kept cannot be read; names it.
+        OSError: with `on`, there is no room for a copy that processes share; says where.
     """
     shape = (len(paths), 3, *preprocess.size)
     needed = math.prod(shape)
@@ -142,10 +152,11 @@ def open_images(
         log.info("%d images decoded as needed (DATALOADER.CACHE off)", len(paths))
         return StreamedImages(paths, preprocess)
     if local is None:
-        if why := _why_not(needed, cache, cache_share / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))):
+        copies = _processes_here()
+        if why := _why_not(needed * copies, cache, cache_share):
             return _stream(paths, preprocess, why)
         log.info("%d images decoded into memory (%.0f MB)", len(paths), needed / 1e6)
-        return CachedImages(decode_all(paths, preprocess, num_workers))
+        return CachedImages(decode_all(paths, preprocess, num_workers), copies)
     shared = share_array(
         shape,
         local,
@@ -154,6 +165,8 @@ def open_images(
         refuse=lambda: _why_not(needed, cache, cache_share),
     )
     if isinstance(shared, str):
+        if cache == "on":
+            raise OSError(f"DATALOADER.CACHE on: {shared}; make room, or set DATALOADER.CACHE auto")
         return _stream(paths, preprocess, shared)
     log.info("%d images decoded into memory (%.0f MB) for %d processes", len(paths), needed / 1e6, local.size)
     return CachedImages(shared)
@@ -164,41 +177,24 @@ def _stream(paths: Sequence[str], preprocess: Preprocess, why: str) -> StreamedI
     return StreamedImages(paths, preprocess)
 
 
+def _processes_here() -> int:
+    """Return how many processes of this job the machine has, at most: a launcher need not tell."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
+
+
 def _why_not(needed: int, cache: str, cache_share: float) -> str:
-    """Return why the images are not kept in memory; empty = they are."""
-    budget = cache_share * available_memory()
+    """Return why images that take `needed` bytes of this machine are not kept in memory; empty = they are.
+
+    All that are kept have one share, of what is available and what they have taken of it.
+    """
+    available, kept = available_memory(), sum(images.num_bytes for images in tuple(_kept))
+    budget = cache_share * (available + kept) - kept
     if cache == "on" or needed <= budget:
         return ""
+    if not available:
+        return "how much memory is available is not known here; DATALOADER.CACHE on keeps them in memory all the same"
+    left = f", and {kept / 1e6:.0f} MB of it are taken by others" if kept else ""
     return (
         f"{needed / 1e6:.0f} MB are more than DATALOADER.CACHE_SHARE {cache_share:g} of the available memory, "
-        f"{budget / 1e6:.0f} MB"
+        f"{cache_share * (available + kept) / 1e6:.0f} MB{left}"
     )
-
-
-def available_memory() -> int:
-    """Return the bytes that can still be used: the machine's, or the container's if that is less (0 = unknown)."""
-    try:
-        rows = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        available = int(rows["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return _total_memory() // 2
-    try:
-        group = Path("/sys/fs/cgroup")
-        used = int((group / "memory.current").read_text()) - _reclaimable(group / "memory.stat")
-        limit = int((group / "memory.max").read_text()) - used
-    except (OSError, ValueError):  # no container, or no limit ("max")
-        return available
-    return max(0, min(available, limit))
-
-
-def _reclaimable(stat: Path) -> int:
-    """Return the bytes of files that a container keeps in memory for as long as nobody needs it."""
-    rows = dict(line.split() for line in stat.read_text().splitlines())
-    return int(rows.get("inactive_file", 0))
-
-
-def _total_memory() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return 0

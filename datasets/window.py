@@ -71,7 +71,8 @@ def _overlap(shift: int, size: int) -> tuple[int, int]:
 def _cut_on_device(images: Tensor, flipped: Tensor, shifts: Tensor, preprocess: Preprocess) -> Tensor:
     """All images with one index; for devices that gather as fast as they copy."""
     number, height, width = len(images), images.shape[-2], images.shape[-1]
-    flipped, shifts = (values.to(images.device, non_blocking=True) for values in (flipped, shifts))
+    on_gpu = images.device.type == "cuda"  # others may read memory that is given back by then
+    flipped, shifts = (values.to(images.device, non_blocking=on_gpu) for values in (flipped, shifts))
     rows = shifts[:, :1] + torch.arange(height, device=images.device)  # (B, H)
     columns = shifts[:, 1:] + torch.arange(width, device=images.device)  # (B, W)
     inside = _within(rows, height)[:, None, :, None] & _within(columns, width)[:, None, None, :]

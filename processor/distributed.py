@@ -7,8 +7,10 @@ are those of one process with that batch.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -146,9 +148,32 @@ def check_same(module: nn.Module, ranks: Ranks) -> None:
             )
 
 
+def check_agreed(told: Mapping[str, object], ranks: Ranks, what: str) -> None:
+    """Raise ValueError, on all processes, if they were told different things; names the first, and what each was told.
+
+    Args:
+        told: by name, what must be the same on all: each is compared, and shown, as text.
+        what: where it comes from, e.g. "config".
+    """
+    sides = ranks.gather_objects({name: str(value) for name, value in told.items()})
+    for rank, other in enumerate(sides):
+        if different := [name for name in {**sides[0], **other} if sides[0].get(name) != other.get(name)]:
+            name = different[0]
+            raise ValueError(
+                f"the {what} of processes 0 and {rank} differ ({len(different)} in all): {name} is {sides[0].get(name)} and "
+                f"{other.get(name)}; give all machines the same config, data and run folder"
+            )
+
+
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def fingerprint(tensor: Tensor) -> int:
     """Return the sum of a tensor's bits read as integers: exact, so it does not depend on the order of adding."""
     return int(tensor.detach().contiguous().view(BITS[tensor.element_size()]).sum(dtype=torch.int64))
+
+
+def fingerprint_of_all(tensors: Mapping[str, Tensor]) -> str:
+    """Return a few letters that tell sets of named tensors apart."""
+    told = json.dumps({name: fingerprint(tensor) for name, tensor in tensors.items()}, sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:12]

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+
+class Seen(NamedTuple):
+    """A batch that was trained on: its place in the run (both counted from 1), loss terms and positions of its records."""
+
+    epoch: int
+    iteration: int
+    terms: dict[str, Tensor]
+    index: Tensor
+
+    def __str__(self) -> str:
+        """Name the place and the terms; waits for their device."""
+        terms = ", ".join(f"{name} {float(term):g}" for name, term in self.terms.items())
+        return f"epoch {self.epoch}, iteration {self.iteration}: {terms}"
 
 
 class NonFiniteLoss(RuntimeError):

@@ -74,7 +74,7 @@ def job_of_weights(weights: str | None, cfg: CfgNode | None, overrides: Sequence
                 f"{path} does not carry its config; name the recipe it was trained with: --config_file configs/….yml"
             )
         cfg = parse_config(own.about["config"], overrides)
-    sets = build_test_sets(cfg)
+    sets = build_test_sets(cfg, once=ranks.from_first)
     for data in sets:
         check_answerable(data, rerank_settings(cfg))
     found = own or read_foreign(path, cfg)

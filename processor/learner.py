@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from yacs.config import CfgNode
 
-from ..datasets import build_data, build_train_loader, label_map
+from ..configs import flatten_config
+from ..datasets import Record, ReidData, build_data, build_train_loader, label_map
 from ..loss import ReidLoss, build_loss
 from ..model import build_model, read_classifiers
 from ..solver import build_average, build_optimizers, build_schedule
@@ -15,7 +19,7 @@ from .build import place
 from .checkpoint import seed_everything
 from .compiled import compile_backbone
 from .device import pick_device, pick_precision
-from .distributed import device_of, seed_rank
+from .distributed import check_agreed, device_of, seed_rank
 from .module import TrainingModule
 from .passes import build_passes
 from .ranks import ALONE, Ranks
@@ -23,6 +27,16 @@ from .sharding import spread_out
 from .trainer import Trainer
 
 logger = logging.getLogger(__name__)
+
+OF_A_MACHINE = (  # options that may differ where one run has several machines
+    "OUTPUT_DIR",
+    "DATASETS.ROOT_DIR",
+    "DATASETS.MANIFEST",
+    "DATASETS.DISTRACTORS",
+    "DATALOADER.NUM_WORKERS",
+    "DATALOADER.CACHE",
+    "MODEL.PRETRAIN_PATH",
+)
 
 
 class Learner:
@@ -40,7 +54,10 @@ class Learner:
         self.device = device_of(ranks, pick_device(cfg.MODEL.DEVICE))
         self.precision: torch.dtype = pick_precision(cfg.SOLVER.PRECISION, self.device)
         seed_everything(cfg.SOLVER.SEED)
-        self.data = build_data(cfg)
+        settings = {key: value for key, value in flatten_config(cfg).items() if not key.startswith(OF_A_MACHINE)}
+        check_agreed(settings, ranks, "config")
+        self.data = build_data(cfg, once=ranks.from_first)
+        check_agreed(_images(self.data), ranks, "data set")
         self.labels = label_map(self.data.train)
         self.module = self._build_module(resumed).to(self.device)
         self.trainer = self._build_trainer()
@@ -93,3 +110,16 @@ class Learner:
             skip_nonfinite=cfg.SOLVER.SKIP_NONFINITE,
             ranks=ranks,
         )
+
+
+def _images(data: ReidData) -> dict[str, str]:
+    """Return what tells data sets apart, wherever their folders are."""
+    sides = {"training images": data.train, "queries": data.query, "gallery images": data.gallery}
+    return {name: f"{len(records)} ({_digest(records)})" for name, records in sides.items()}
+
+
+def _digest(records: Sequence[Record]) -> str:
+    told = hashlib.sha256()
+    for record in records:
+        told.update(f"{Path(record.path).name}\n{record.pid} {record.camid} {record.viewid}\n".encode())
+    return told.hexdigest()[:12]

@@ -18,6 +18,7 @@ from ..model import ReidModel, save_deploy
 from .build import build_evaluator, describe_model, prefers_fused_attention
 from .checkpoint import load_last, load_newest, rotate, rotated, save_last
 from .compiled import compile_failure
+from .distributed import check_agreed, fingerprint_of_all
 from .learner import Learner
 from .memory import report_memory
 from .ranks import ALONE, Ranks, joined_ranks
@@ -93,6 +94,11 @@ def _read_resume(folder: RunFolder, resume: str | None, ranks: Ranks) -> dict[st
     if resume != "auto":
         return load_last(resume)
     if ranks.from_first(lambda: folder.last.exists() or bool(rotated(folder.path))):  # all read the same file, then
+        if not ranks.is_first and not folder.path.is_dir():
+            raise FileNotFoundError(
+                f"OUTPUT_DIR: process {ranks.rank} sees no {folder.path}, the first one does; to go on with a run, all machines "
+                "need the folder: put it on a disk that they share, or copy it to each"
+            )
         return load_newest(folder.last)
     logger.info("--resume: no %s yet, starting anew", folder.last)
     return None
@@ -123,6 +129,15 @@ class Run(Learner):
         if progress.epoch == self.first_epoch:
             self.trainer.check_place()
             inside = f" and {progress.batches} of {len(self.trainer.loader)} iterations"
+        check_agreed(
+            {
+                "epochs done": state["epoch"],
+                "iterations done": progress.batches,
+                "weights": fingerprint_of_all(state["trainer"]["module"]),
+            },
+            self.ranks,
+            "the checkpoint that they go on from",
+        )
         logger.info("resumed after epoch %d of %d%s", state["epoch"], self.cfg.SOLVER.MAX_EPOCHS, inside)
 
     def _check_people(self, state: dict[str, Any]) -> None:
@@ -235,11 +250,14 @@ class Run(Learner):
         """Save, evaluate and log a trained epoch."""
         epoch, self._row = int(row["epoch"]), dict(row)
         saves, best, result = self._is_due(epoch, self.cfg.SOLVER.CHECKPOINT_PERIOD), self.best, None
+        evaluates = self._is_due(epoch, self.cfg.SOLVER.EVAL_PERIOD)
         if saves:
             self._save_epoch(epoch)  # before the evaluation: should that fail, the epoch is not lost
+        elif evaluates and self.ranks.size > 1:
+            self._save_last(epoch)  # several processes evaluate to the end; torchrun kills them 30 s after a signal
         try:
             with self._stoppable():
-                if self._is_due(epoch, self.cfg.SOLVER.EVAL_PERIOD):
+                if evaluates:
                     result = self._evaluate(epoch, row)
         except Stopped:
             if not saves:

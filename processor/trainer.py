@@ -17,7 +17,7 @@ from ..solver import Average
 from .checkpoint import random_state, restore_random_state
 from .device import autocast
 from .distributed import fingerprint, seed_rank
-from .finite import REMEDY, FiniteWatch, NonFiniteLoss, are_finite
+from .finite import REMEDY, FiniteWatch, NonFiniteLoss, Seen, are_finite
 from .module import TrainingModule
 from .passes import WholeBatch
 from .progress import Progress
@@ -82,6 +82,7 @@ class Trainer:
         self.watch = FiniteWatch(module, active=skip_nonfinite > 0)
         self.progress = Progress()
         self.last_is_good = True  # the loss of the last batch was a number
+        self._unseen: list[Seen] = []  # the batches since the last look at the losses
         self._is_spoiled = False  # a loss in the group of batches that share a step
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision is torch.float16)
 
@@ -114,12 +115,20 @@ class Trainer:
         terms, stats = self.step(batch, do_step, self._group_size(iteration))
         self.progress.batches = iteration + 1
         self.progress.images += len(batch.labels) * self.ranks.size
+        seen = Seen(epoch, iteration + 1, terms, batch.index)
         if not self.last_is_good:
-            self._skip(terms, batch, epoch, iteration)
+            self._skip(seen)
             return
         self.progress.means.add({**terms, **stats, "loss": torch.stack(list(terms.values())).sum()})
-        if shows or self.device.type == "cpu":  # on a GPU each look waits for it
-            self._check_finite(terms, batch, epoch, iteration)
+        self._unseen.append(seen)
+        if shows or not self._waits_for_losses:
+            self._check_finite()
+            self._unseen.clear()
+
+    @property
+    def _waits_for_losses(self) -> bool:
+        """Whether a look at a loss makes the device run dry."""
+        return self.device.type != "cpu"
 
     def _group_size(self, iteration: int) -> int:
         """Return how many batches share the step of this one; the last group of an epoch may be short."""
@@ -172,40 +181,36 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
 
-    def _skip(self, terms: dict[str, Tensor], batch: Any, epoch: int, iteration: int) -> None:
+    def _skip(self, seen: Seen) -> None:
         """Log and count a batch that was left out; raise NonFiniteLoss if they are too many."""
         self.progress.skipped += 1
         number = self.progress.skipped_in_all
         if number > self.skip_nonfinite:
             raise NonFiniteLoss(
                 f"{number} batches had a loss that is not a number, SOLVER.SKIP_NONFINITE allows {self.skip_nonfinite}; "
-                f"the last at epoch {epoch}, iteration {iteration + 1}: {_describe(terms)}; {self._files(batch, 8)}. {REMEDY}"
+                f"the last at {seen}; {self._files(seen)}. {REMEDY}"
             )
         logger.warning(
-            "left out epoch %d, iteration %d (%d of %d allowed): the loss is not a number: %s; %s",
-            *(
-                epoch,
-                iteration + 1,
-                number,
-                self.skip_nonfinite,
-                _describe(terms),
-                self._files(batch, len(batch.labels)),
-            ),
+            "left out a batch (%d of %d allowed), its loss is not a number: %s; %s",
+            *(number, self.skip_nonfinite, seen, self._files(seen)),
         )
 
-    def _files(self, batch: Any, number: int) -> str:
+    def _files(self, seen: Seen) -> str:
+        """Name all images of a batch, those of the other processes too, which have to ask as well."""
         if not self.paths:
-            return "this batch has unnamed images"
-        return "this batch begins with " + ", ".join(self.paths[i] for i in batch.index.tolist()[:number])
+            return "its images have no names"
+        parts = self.ranks.gather_objects([self.paths[position] for position in seen.index.tolist()])
+        return "its images: " + ", ".join(name for part in parts for name in part)
 
-    def _check_finite(self, terms: dict[str, Tensor], batch: Any, epoch: int, iteration: int) -> None:
-        if are_finite([*terms.values(), *self.progress.means.sums()]):
+    def _check_finite(self) -> None:
+        """Raise NonFiniteLoss if a loss since the last look was not a number; all processes see the same losses."""
+        sums = self.progress.means.sums()
+        if are_finite([*(term for seen in self._unseen for term in seen.terms.values()), *sums]):
             return
-        seen = "at" if self.device.type == "cpu" else f"within the {self.log_period} iterations before"
-        raise NonFiniteLoss(
-            f"the loss is not a number {seen} epoch {epoch}, iteration {iteration + 1}, whose terms are {_describe(terms)}; "
-            f"{self._files(batch, 8)}. {REMEDY}"
-        )
+        bad = next((seen for seen in self._unseen if not are_finite([*seen.terms.values()])), None)
+        seen = bad or self._unseen[-1]
+        what = "the loss is not a number at" if bad else "the means of the epoch are not numbers, up to"
+        raise NonFiniteLoss(f"{what} {seen}; {self._files(seen)}. {REMEDY}")
 
     def check_weights(self) -> None:
         """Raise NonFiniteLoss if a weight or a norm's statistic is not a number: such a state must not replace a good checkpoint."""
@@ -279,10 +284,6 @@ class Trainer:
             *(len(states), self.ranks.size),
         )
         seed_rank(abs(fingerprint(states[0]["torch"])), self.ranks, step=1)
-
-
-def _describe(terms: dict[str, Tensor]) -> str:
-    return ", ".join(f"{name} {float(term):g}" for name, term in terms.items())
 
 
 def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:

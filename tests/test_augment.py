@@ -1,12 +1,9 @@
 """Augmentation: each image draws its own numbers; the batched operations do what the per-image ones would."""
 
-import colorsys
-
 import pytest
 import torch
 from vitreid.datasets import Preprocess
 from vitreid.datasets.augment import Augment
-from vitreid.datasets.colour import jitter_colour
 from vitreid.datasets.erase import draw_boxes, draw_erasures, erase
 from vitreid.datasets.window import _cut_on_cpu, _cut_on_device, cut_windows
 
@@ -19,11 +16,6 @@ def augmented(images, seed=0, **options):
     """Return the images after the operations named alone, on the scale of 0-255."""
     raw = Preprocess(tuple(images.shape[-2:]), mean=(0, 0, 0), std=(1 / 255,) * 3)
     return Augment(raw, **{"flip": 0, "padding": 0, "erase": 0, **options})(images, seeded(seed))
-
-
-def jittered(images, strength, seed=0):
-    factors = 1 + strength * (2 * torch.rand(3, len(images), generator=seeded(seed)).T - 1)
-    return jitter_colour(images, factors)
 
 
 def erased(images, mode):
@@ -94,30 +86,6 @@ def test_padding_is_black_before_normalisation():
     white = torch.full((50, 3, 24, 12), 255, dtype=torch.uint8)
     images = Augment(Preprocess((24, 12)), flip=0, padding=4, erase=0)(white, seeded())
     assert set(images.unique().tolist()) == {-1.0, 1.0}
-
-
-def test_jitter_of_one_pixel_by_hand():
-    """A flat image has the mean of its own luma, so contrast only scales the distance to grey."""
-    image = torch.tensor([100, 50, 200], dtype=torch.uint8).view(1, 3, 1, 1)
-    brightness, contrast, saturation = (
-        (1 + 0.2 * (2 * torch.rand(3, 1, 1, 1, generator=seeded(5)) - 1)).flatten().tolist()
-    )
-    pixel = [value * brightness for value in (100, 50, 200)]
-    luma = lambda p: 0.299 * p[0] + 0.587 * p[1] + 0.114 * p[2]  # noqa: E731
-    mean = luma(pixel)
-    pixel = [contrast * value + (1 - contrast) * mean for value in pixel]
-    grey = luma(pixel)
-    expected = [round(saturation * value + (1 - saturation) * grey) for value in pixel]
-    assert jittered(image, 0.2, 5).flatten().tolist() == expected
-
-
-def test_jitter_keeps_hue_and_grey():
-    grey = torch.full((20, 3, 4, 4), 120, dtype=torch.uint8)
-    changed = jittered(grey, 0.3)
-    assert (changed == changed[:, :1]).all()
-    assert len(changed[:, 0, 0, 0].unique()) > 10
-    red = jittered(torch.tensor([150, 60, 60], dtype=torch.uint8).view(1, 3, 1, 1), 0.3).flatten() / 255
-    assert colorsys.rgb_to_hsv(*red.tolist())[0] == pytest.approx(0, abs=0.01)
 
 
 def test_boxes_have_the_area_and_aspect_of_the_paper():

@@ -12,7 +12,7 @@ from vitreid.configs import load_config
 from vitreid.datasets import Preprocess
 from vitreid.datasets.augment import Augment
 from vitreid.datasets.build import _build_augment
-from vitreid.datasets.colour import luma, make_grey, shift_hue
+from vitreid.datasets.colour import draw_jitter, jitter_colour, luma, make_grey, turn_hue
 from vitreid.datasets.policy import COLOUR, POLICY, ROTATION, SHEAR, TRANSLATION, apply_policy, draw_policy
 
 RAW = Preprocess((24, 12), mean=(0, 0, 0), std=(1 / 255,) * 3)
@@ -61,12 +61,44 @@ def test_grey_boxes_change_nothing_else():
 @pytest.mark.parametrize("shift", [-0.5, -0.2, 0.0, 0.07, 0.4])
 def test_hue_is_turned_as_torchvision_does(shift):
     images = noise(16)
-    assert farthest(shift_hue(images, torch.full((16,), shift)), V.adjust_hue(images, shift)) <= 1
+    changed = turn_hue(images.float(), torch.full((16, 1, 1, 1), shift))
+    assert farthest(changed.round(), V.adjust_hue(images, shift)) <= 1
 
 
 def test_hue_leaves_grey_alone():
     grey = noise()[:, :1].expand(-1, 3, -1, -1)
-    assert torch.equal(shift_hue(grey, torch.full((8,), 0.3)), grey)
+    assert torch.equal(turn_hue(grey.float(), torch.full((8, 1, 1, 1), 0.3)), grey.float())
+
+
+ADJUST = (V.adjust_brightness, V.adjust_contrast, V.adjust_saturation, V.adjust_hue)
+
+
+@pytest.mark.parametrize(("strength", "hue"), [(0.9, 0.4), (0.3, 0.0), (0.0, 0.5)])
+def test_jitter_is_torchvisions_in_the_order_drawn(strength, hue):
+    """Strong enough to reach black and white at each of the four steps."""
+    images = torch.cat([noise(40), smooth(40)[..., :24, :12]])
+    draws = draw_jitter(80, strength, hue, seeded())
+    for image, (amounts, order), changed in zip(images, draws.tolist(), jitter_colour(images, draws), strict=True):
+        expected = image / 255
+        for turn in range(4):
+            kind = int(order[turn])
+            expected = ADJUST[kind](expected, amounts[kind])
+        assert farthest(changed, 255 * expected) < 0.6  # its weights of grey have one digit more
+
+
+def test_each_image_draws_its_own_jitter():
+    amounts, order = draw_jitter(4000, 0.3, 0.1, seeded()).unbind(1)
+    low, high = torch.tensor([0.7, 0.7, 0.7, -0.1]), torch.tensor([1.3, 1.3, 1.3, 0.1])
+    assert ((amounts >= low) & (amounts <= high)).all()
+    torch.testing.assert_close(amounts.mean(0), (low + high) / 2, atol=0.01, rtol=0)
+    _, counts = order.unique(dim=0, return_counts=True)
+    assert len(counts) == 24 and counts.min() > 110  # each order as often as another
+
+
+def test_jitter_keeps_grey():
+    grey = noise(20)[:, :1].expand(-1, 3, -1, -1)
+    changed = jitter_colour(grey, draw_jitter(20, 0.3, 0.5, seeded()))
+    assert (changed == changed[:, :1]).all() and not torch.equal(changed, grey)
 
 
 @pytest.mark.parametrize(("name", "places"), [("gray", 1.0), ("local_gray", 0.21)])
@@ -80,6 +112,14 @@ def test_share_of_grey_images_and_of_their_pixels(name, places):
     assert chosen.float().mean() == pytest.approx(0.3, abs=0.05)
     assert grey[chosen].mean() == pytest.approx(places, abs=0.05)
     assert name == "gray" or grey[chosen].max() < 0.42
+
+
+def test_grey_boxes_have_the_shapes_of_the_authors_code():
+    """Gong et al. draw the aspect ratio evenly from 0.3 to 1 / 0.3, whatever the area, and try 100 times."""
+    boxes = Augment(Preprocess((2048, 2048)), local_gray=1.0).draw(4000, seeded())["local_gray"].double()
+    height, width = boxes[:, 2], boxes[:, 3]
+    assert (height > 0).all()
+    assert (height / width > 1).double().mean() == pytest.approx((1 / 0.3 - 1) / (1 / 0.3 - 0.3), abs=0.03)
 
 
 def change(name, strength, images):

@@ -117,6 +117,19 @@ def test_empty_and_missing_files_are_errors(write, tmp_path):
         load_manifest(tmp_path / "nowhere.csv")
 
 
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ("path,pid,camid,split\ncaf\xe9.jpg,1,c1,train\n".encode("latin-1"), "utf-8"),
+        (b'path,pid,camid,split\n"' + b"a" * 200_000, "field"),
+    ],
+)
+def test_a_file_that_is_no_csv_in_utf8_is_named(tmp_path, content, word):
+    (tmp_path / "people.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"people\.csv: not a CSV file in UTF-8 \(.*{word}.*save it as such"):
+        load_manifest(tmp_path / "people.csv")
+
+
 def test_a_person_in_training_and_in_the_test_set_is_told(write, caplog):
     load_manifest(write(LINES))
     assert not caplog.records

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from vitreid.datasets import Record, ReidData
+from vitreid.processor.distributed import check_agreed
+from vitreid.processor.learner import _images
 from vitreid.processor.ranks import Ranks
 from vitreid.tools import test as test_tool
 from vitreid.tools import train as train_tool
@@ -111,6 +114,41 @@ def test_dropout_differs_between_processes_and_not_between_runs(people, of_two):
 def test_different_first_weights_are_noticed_on_all_processes(of_two):
     for result in of_two:
         assert "processes 0 and 1 begin with other weights (loss.heads.0.weight, 1 in all)" in result["draws"]["error"]
+
+
+class Two(Ranks):
+    """This process and another one, which has something else to say."""
+
+    other = None
+
+    def gather_objects(self, value):
+        return [value, {**value, **self.other}]
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (
+            {"SOLVER.SEED": "8"},
+            r"the config of processes 0 and 1 differ \(1 in all\): SOLVER.SEED is 7 and 8; give all",
+        ),
+        ({"MORE": "1", "LESS": "2"}, r"differ \(2 in all\): MORE is None and 1"),
+    ],
+)
+def test_what_processes_do_not_agree_on_is_named(monkeypatch, other, message):
+    monkeypatch.setattr(Two, "other", other)
+    with pytest.raises(ValueError, match=message):
+        check_agreed({"SOLVER.SEED": 7}, Two(0, 2), "config")
+
+
+def test_processes_may_see_their_images_in_other_folders_but_no_others(tmp_path):
+    def images(folder, count):
+        records = [Record(str(tmp_path / folder / f"{k}.jpg"), k, 0) for k in range(count)]
+        return _images(ReidData("mine", records, [], [], ("a",)))
+
+    assert images("a", 3) == images("b", 3)
+    assert images("a", 3)["training images"] != images("a", 2)["training images"]
+    assert images("a", 3)["training images"].startswith("3 (")
 
 
 def test_decisions_are_made_together(of_two):

@@ -25,6 +25,7 @@ from vitreid.processor import NonFiniteLoss, Stopped, profile, train
 from vitreid.processor import lock as lock_module
 from vitreid.processor.checkpoint import load_last, random_state, restore_random_state, rotated
 from vitreid.processor.compiled import compile_backbone
+from vitreid.processor.finite import Seen
 from vitreid.processor.learner import Learner
 from vitreid.processor.lock import FolderLock
 from vitreid.processor.run_folder import RunFolder
@@ -567,7 +568,7 @@ def test_batches_that_may_be_left_out_change_nothing(tiny, tmp_path, monkeypatch
     words = [*words_of(tiny), "SOLVER.SKIP_NONFINITE", "3", *at(tmp_path / "run")]
     with bad_losses(monkeypatch, {2, 3, 8}), cut_after(monkeypatch, 9), pytest.raises(Cut):
         run([*words, *WHEN])
-    assert "left out epoch 1, iteration 3 (1 of 3 allowed): the loss is not a number: id nan" in caplog.text
+    assert "left out a batch (1 of 3 allowed), its loss is not a number: epoch 1, iteration 3: id nan" in caplog.text
     assert caplog.text.count(".jpg") >= 3 * 8, "all files of the three batches"
     state = load_last(tmp_path / "run" / "last.pth")["trainer"]
     assert state["ema"]["updates"] == 6
@@ -612,12 +613,13 @@ def test_a_bad_loss_is_seen_at_the_next_look_and_never_saved(tiny):
     cfg = load_config(None, words_of(tiny))
     trainer = Learner(cfg).trainer
     trainer.check_weights()
-    good = {"id": torch.tensor(1.0)}
-    trainer._check_finite(good, None, 1, 0)
+    trainer._unseen = [Seen(1, 8, {"id": torch.tensor(1.0)}, torch.tensor([3]))]
+    trainer._check_finite()
     trainer.progress.means.add({"loss": torch.tensor(torch.nan)})
-    trainer.paths = ()
-    with pytest.raises(NonFiniteLoss, match="iteration 8, whose terms are id 1"):
-        trainer._check_finite(good, None, 1, 7)
+    with pytest.raises(
+        NonFiniteLoss, match=r"means of the epoch .* up to epoch 1, iteration 8: id 1; its images: .*\.jpg"
+    ):
+        trainer._check_finite()
     trainer.module.model.neck.running_mean[0] = torch.nan
     with pytest.raises(NonFiniteLoss, match="nothing was saved"):
         trainer.check_weights()

@@ -7,6 +7,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from weakref import WeakSet
 
 import cv2
 import numpy as np
@@ -17,6 +18,15 @@ from vitreid.datasets.shared import Local, SharingError, find_local, share_array
 from vitreid.datasets.store import CachedImages, StreamedImages, decode_all, open_images
 
 SHAPE = (10, 4)
+_allocate, _reserve = shared._allocate, shared._reserve
+
+
+def _reserve_second(handle, size, seen):
+    """Have no room in the first folder that is asked."""
+    seen.append(size)
+    if len(seen) == 1:
+        raise OSError(28, "full")
+    _reserve(handle, size)
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +113,7 @@ def test_no_room_is_told_the_same_to_all(monkeypatch):
     monkeypatch.setattr(shared, "_reserve", full)
     found = everywhere(share)
     assert len(set(found)) == 1
-    assert "memory has no room for 0 MB (No space left on device)" in found[0] and "raise --shm-size" in found[0]
+    assert "memory has no room for 0 MB (No space left on device" in found[0] and "raise --shm-size" in found[0]
 
 
 def test_without_a_memory_folder_the_temporary_one_serves(monkeypatch, folders):
@@ -144,7 +154,7 @@ def test_one_that_is_killed_while_filling_is_missed_by_the_others(folders):
 
 def test_what_a_killed_job_left_is_swept_by_the_next(folders):
     child = start(folders, 0)
-    while not list(folders[1].glob("*.json")):
+    while not list(folders[0].glob("*.json")):
         time.sleep(0.02)
     child.kill()
     child.wait()
@@ -194,9 +204,32 @@ def test_copies_of_their_own_share_the_memory(paths, monkeypatch):
         assert isinstance(open_images(paths, Preprocess((20, 10)), "auto", 1.0), kind)
 
 
-def test_the_files_that_a_container_keeps_in_memory_are_not_in_use(tmp_path):
-    (tmp_path / "memory.stat").write_text("anon 10\ninactive_file 4096\nactive_file 7\n")
-    assert store_module._reclaimable(tmp_path / "memory.stat") == 4096
+def test_the_images_kept_have_one_share_together(paths, monkeypatch):
+    """Training, query and gallery images are asked for one after the other."""
+    one = 7 * 3 * 20 * 10
+    monkeypatch.setattr(
+        store_module, "available_memory", lambda: 2.5 * one - sum(i.num_bytes for i in store_module._kept)
+    )
+    monkeypatch.setattr(store_module, "_kept", WeakSet())
+    kept = [open_images(paths, Preprocess((20, 10)), "auto", 0.9) for _ in range(3)]
+    assert [type(images) for images in kept] == [CachedImages, CachedImages, StreamedImages]
+    del kept[0]
+    assert isinstance(open_images(paths, Preprocess((20, 10)), "auto", 0.9), CachedImages)
+
+
+def test_images_to_be_kept_for_all_that_find_no_room_are_an_error(paths, monkeypatch):
+    monkeypatch.setattr(shared, "_allocate", lambda size: ("", "no room") if size > 4096 else _allocate(size))
+    for problem in everywhere(lambda local: open_images(paths, Preprocess((20, 10)), "on", local=local), size=2):
+        assert isinstance(problem, OSError) and "DATALOADER.CACHE on: no room; make room" in str(problem)
+
+
+def test_images_on_a_disk_are_told_of(folders, monkeypatch, caplog):
+    monkeypatch.setattr(shared, "_reserve", lambda handle, size, seen=[]: _reserve_second(handle, size, seen))
+    assert all(isinstance(array, np.ndarray) for array in everywhere(share))
+    assert (
+        f"memory has no room for 0 MB (full; in a container, raise --shm-size); decoded images are kept in a file in {folders[1]}"
+        in caplog.text
+    )
 
 
 def test_processes_of_a_job_find_each_other_whoever_started_them(monkeypatch):

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from vitreid.configs import load_config
-from vitreid.processor import FeatureSet, NonFiniteLoss, save_features, train
+from vitreid.processor import FeatureSet, NonFiniteLoss, Trainer, save_features, train
 from vitreid.tools import test as test_tool
 from vitreid.tools import train as train_tool
 
@@ -368,11 +369,25 @@ def test_a_threshold_cannot_be_stored_in_last_pth(tiny, tmp_path, capsys):
 def test_a_loss_that_is_no_number_stops_with_step_terms_and_files(tiny, tmp_path):
     run([*tiny, "SOLVER.MAX_EPOCHS", "1"])
     good = (tmp_path / "run" / "last.pth").read_bytes()
-    with pytest.raises(
-        NonFiniteLoss, match=r"epoch \d+, iteration \d+, whose terms are .*id .*begins with .*\.jpg.*SOLVER.BASE_LR"
-    ):
+    with pytest.raises(NonFiniteLoss, match=r"epoch \d+, iteration \d+: .*id .*its images: .*\.jpg.*SOLVER.BASE_LR"):
         run([*tiny, "SOLVER.BASE_LR", "1e30", "SOLVER.MAX_EPOCHS", "3"], resume="auto")
     assert (tmp_path / "run" / "last.pth").read_bytes() == good, "the last good checkpoint is intact"
+
+
+def test_a_loss_that_is_looked_at_later_is_named_all_the_same(tiny, monkeypatch):
+    """On a GPU the losses of many batches are read at once."""
+    monkeypatch.setattr(Trainer, "_waits_for_losses", True)
+    real, batches = Trainer.step, []
+
+    def step(self, batch, *args):
+        batches.append([Path(self.paths[position]).name for position in batch.index.tolist()])
+        terms, stats = real(self, batch, *args)
+        return ({name: term * float("nan") for name, term in terms.items()} if len(batches) == 2 else terms), stats
+
+    monkeypatch.setattr(Trainer, "step", step)
+    with pytest.raises(NonFiniteLoss, match=r"epoch 1, iteration 2: id nan") as error:
+        run([*tiny, "SOLVER.LOG_PERIOD", "50"])
+    assert len(batches) > 2 and all(name in str(error.value) for name in batches[1])
 
 
 @pytest.mark.parametrize("name", ["last.pth", "best.safetensors"])
