@@ -188,7 +188,7 @@ def _find(note: Path) -> dict[str, Any]:
 
 def _allocate(size: int) -> tuple[str, str]:
     """Reserve a file of `size` bytes in memory, or else in the temporary folder: (path, "") or ("", why not)."""
-    tried = []
+    tried: list[str] = []
     for folder in dict.fromkeys([MEMORY, tempfile.gettempdir()]):
         if not os.path.isdir(folder):
             continue

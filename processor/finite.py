@@ -15,7 +15,7 @@ class Seen(NamedTuple):
     epoch: int
     iteration: int
     terms: dict[str, Tensor]
-    index: Tensor
+    positions: Tensor
 
     def __str__(self) -> str:
         """Name the place and the terms; waits for their device."""

@@ -93,12 +93,13 @@ def _read_resume(folder: RunFolder, resume: str | None, ranks: Ranks) -> dict[st
         return None
     if resume != "auto":
         return load_last(resume)
-    if ranks.from_first(lambda: folder.last.exists() or bool(rotated(folder.path))):  # all read the same file, then
-        if not ranks.is_first and not folder.path.is_dir():
-            raise FileNotFoundError(
-                f"OUTPUT_DIR: process {ranks.rank} sees no {folder.path}, the first one does; to go on with a run, all machines "
-                "need the folder: put it on a disk that they share, or copy it to each"
-            )
+    sees = ranks.gather_objects(folder.last.exists() or bool(rotated(folder.path)))  # all read the same file, then
+    if len(set(sees)) > 1:
+        raise FileNotFoundError(
+            f"OUTPUT_DIR: process {sees.index(True)} finds a run in its folder, process {sees.index(False)} does not (here it is "
+            f"{folder.path}); to go on with a run, all machines need its folder: put it on a disk that they share, or copy it to each"
+        )
+    if sees[0]:
         return load_newest(folder.last)
     logger.info("--resume: no %s yet, starting anew", folder.last)
     return None

@@ -199,7 +199,7 @@ class Trainer:
         """Name all images of a batch, those of the other processes too, which have to ask as well."""
         if not self.paths:
             return "its images have no names"
-        parts = self.ranks.gather_objects([self.paths[position] for position in seen.index.tolist()])
+        parts = self.ranks.gather_objects([self.paths[position] for position in seen.positions.tolist()])
         return "its images: " + ", ".join(name for part in parts for name in part)
 
     def _check_finite(self) -> None:

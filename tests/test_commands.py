@@ -61,7 +61,7 @@ SKIPPED = {  # what is not run: why
 }
 SMALLER = {  # what is shown: what is run instead
     r"(?<![\w./])/data\b": "{desk}/data",
-    r"torchrun --nproc_per_node=\d+": "torchrun --standalone --nproc_per_node=2",  # on a free port
+    r"torchrun (--nnodes=\d+ )?--nproc_per_node=\d+( --rdzv_\S+)*": "torchrun --standalone --nproc_per_node=2",  # on a free port
     r"\blast_epoch_\d+": "last_epoch_001",
     r"DATASETS.VAL_IDS \d+": "DATASETS.VAL_IDS 2",
     r"\bFILE\b": "file.json",  # a placeholder

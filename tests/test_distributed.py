@@ -14,6 +14,8 @@ from vitreid.datasets import Record, ReidData
 from vitreid.processor.distributed import check_agreed
 from vitreid.processor.learner import _images
 from vitreid.processor.ranks import Ranks
+from vitreid.processor.run_folder import ReadOnlyFolder
+from vitreid.processor.train import _read_resume
 from vitreid.tools import test as test_tool
 from vitreid.tools import train as train_tool
 
@@ -139,6 +141,14 @@ def test_what_processes_do_not_agree_on_is_named(monkeypatch, other, message):
     monkeypatch.setattr(Two, "other", other)
     with pytest.raises(ValueError, match=message):
         check_agreed({"SOLVER.SEED": 7}, Two(0, 2), "config")
+
+
+def test_a_run_goes_on_only_where_all_machines_have_its_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(Two, "gather_objects", lambda self, value: [value, True])
+    with pytest.raises(
+        FileNotFoundError, match=r"process 1 finds a run .* 0 does not \(here it is .*\); to go on with a run"
+    ):
+        _read_resume(ReadOnlyFolder(str(tmp_path)), "auto", Two(0, 2))
 
 
 def test_processes_may_see_their_images_in_other_folders_but_no_others(tmp_path):
