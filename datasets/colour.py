@@ -35,10 +35,27 @@ def jitter_colour(images: Tensor, draws: Tensor) -> Tensor:
     Returns:
         (B, 3, H, W) uint8.
     """
-    amounts, order = draws.unbind(1)
-    pixels, changes = images.float(), (scale_brightness, scale_contrast, scale_saturation, turn_hue)
+    jitter = _jitter_each if images.device.type == "cpu" else _jitter_alike
+    return jitter(images, *draws.unbind(1))
+
+
+def _jitter_each(images: Tensor, amounts: Tensor, order: Tensor) -> Tensor:
+    """Image by image, so that it stays in the processor's cache."""
+    changed = torch.empty_like(images)
+    for image, target, own, turns in zip(images, changed, amounts.tolist(), order.long().tolist(), strict=True):
+        pixels = image[None].float()
+        for kind in turns:
+            if own[kind] != UNCHANGED[kind]:
+                pixels = CHANGES[kind](pixels, own[kind])
+        target.copy_(pixels[0].round_())
+    return changed
+
+
+def _jitter_alike(images: Tensor, amounts: Tensor, order: Tensor) -> Tensor:
+    """All images whose turn it is to be changed in the same way at once."""
+    pixels = images.float()
     for turn in range(4):
-        for kind, change in enumerate(changes):
+        for kind, change in enumerate(CHANGES):
             chosen = ((order[:, turn] == kind) & (amounts[:, kind] != UNCHANGED[kind])).nonzero().flatten()
             if len(chosen):
                 amount = amounts[chosen, kind].to(images.device).view(-1, 1, 1, 1)
@@ -47,22 +64,22 @@ def jitter_colour(images: Tensor, draws: Tensor) -> Tensor:
     return pixels.round_().to(torch.uint8)
 
 
-def scale_brightness(pixels: Tensor, factor: Tensor) -> Tensor:
-    """Away from black; this and the next: (B, 3, H, W) float32 in 0 to 255, and (B, 1, 1, 1) factors or shifts."""
+def scale_brightness(pixels: Tensor, factor: Tensor | float) -> Tensor:
+    """Away from black; here and below: (B, 3, H, W) float32 in 0 to 255, and (B, 1, 1, 1) factors or shifts, or one."""
     return (pixels * factor).clamp_(0, 255)
 
 
-def scale_contrast(pixels: Tensor, factor: Tensor) -> Tensor:
+def scale_contrast(pixels: Tensor, factor: Tensor | float) -> Tensor:
     """Away from the image's mean luma."""
     return _blend(pixels, _grey(pixels).mean((2, 3), keepdim=True), factor)
 
 
-def scale_saturation(pixels: Tensor, factor: Tensor) -> Tensor:
+def scale_saturation(pixels: Tensor, factor: Tensor | float) -> Tensor:
     """Away from each pixel's luma."""
     return _blend(pixels, _grey(pixels), factor)
 
 
-def _blend(pixels: Tensor, zero: Tensor, factor: Tensor) -> Tensor:
+def _blend(pixels: Tensor, zero: Tensor, factor: Tensor | float) -> Tensor:
     return torch.lerp(zero.expand_as(pixels), pixels, factor).clamp_(0, 255)
 
 
@@ -72,7 +89,7 @@ def _grey(pixels: Tensor) -> Tensor:
     return GREY[0] * red + GREY[1] * green + GREY[2] * blue
 
 
-def turn_hue(pixels: Tensor, shift: Tensor) -> Tensor:
+def turn_hue(pixels: Tensor, shift: Tensor | float) -> Tensor:
     """Turn the hue by a share of the colour circle; value and saturation (of HSV) stay."""
     red, green, blue = pixels.split(1, 1)  # (B, 1, H, W) each
     value, lowest = pixels.amax(1, keepdim=True), pixels.amin(1, keepdim=True)
@@ -84,6 +101,9 @@ def turn_hue(pixels: Tensor, shift: Tensor) -> Tensor:
     sides = torch.tensor([5.0, 3.0, 1.0], device=pixels.device).view(3, 1, 1)
     place = (hue + sides) % 6  # (B, 3, H, W)
     return value - chroma * torch.minimum(place, 4 - place).clamp(0, 1)
+
+
+CHANGES = (scale_brightness, scale_contrast, scale_saturation, turn_hue)
 
 
 def make_grey(images: Tensor, boxes: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torchvision.transforms.functional as V
 from PIL import Image
 from vitreid.configs import load_config
-from vitreid.datasets import Preprocess
+from vitreid.datasets import Preprocess, colour
 from vitreid.datasets.augment import Augment
 from vitreid.datasets.build import _build_augment
 from vitreid.datasets.colour import draw_jitter, jitter_colour, luma, make_grey, turn_hue
@@ -84,6 +84,13 @@ def test_jitter_is_torchvisions_in_the_order_drawn(strength, hue):
             kind = int(order[turn])
             expected = ADJUST[kind](expected, amounts[kind])
         assert farthest(changed, 255 * expected) < 0.6  # its weights of grey have one digit more
+
+
+def test_the_ways_of_processors_and_gpus_to_jitter_agree():
+    images, draws = noise(40), draw_jitter(40, 0.5, 0.2, seeded())
+    alike = colour._jitter_alike(images, *draws.unbind(1))
+    assert farthest(colour._jitter_each(images, *draws.unbind(1)), alike) <= 1  # a rounding at most
+    assert torch.equal(images, noise(40))
 
 
 def test_each_image_draws_its_own_jitter():
