@@ -184,7 +184,8 @@ def choose(args: argparse.Namespace) -> tuple[dict[str, Case], list[str]]:
     if args.transreid and not (args.transreid / MARKER).is_file():
         raise ValueError(f"--transreid: {args.transreid} holds no {MARKER}; give the root folder of its checkout")
     cases = cuda_cases(args.steps) if args.device == "cuda" else cpu_cases(args.steps)
-    names = args.cases.split(",") if args.cases else list(cases)[:: len(cases) - 1 if args.quick else 1]
+    first, *_, last = cases
+    names = args.cases.split(",") if args.cases else [first, last] if args.quick else list(cases)
     if unknown := [name for name in names if name not in cases]:
         raise ValueError(f"--cases: unknown case {unknown[0]!r}; choose from {','.join(cases)}")
     chosen = {name: quick(cases[name]) if args.quick else cases[name] for name in names}

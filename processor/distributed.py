@@ -7,10 +7,8 @@ are those of one process with that batch.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -136,32 +134,26 @@ def seed_rank(seed: int, ranks: Ranks, step: int = 0) -> None:
 
 def check_same(module: nn.Module, ranks: Ranks) -> None:
     """Raise ValueError, on all processes, if their weights differ; names the first that does."""
-    if ranks.size == 1:
-        return
-    sums = ranks.gather_objects({name: fingerprint(value) for name, value in module.state_dict().items()})
-    for rank, others in enumerate(sums):
-        different = [name for name in {**sums[0], **others} if sums[0].get(name) != others.get(name)]
-        if different:
-            raise ValueError(
-                f"processes 0 and {rank} begin with other weights ({different[0]}, {len(different)} in all); give all "
-                "machines the same MODEL.PRETRAIN_PATH, config, data and versions of vitreid, torch and timm"
-            )
+    check_agreed(lambda: {name: fingerprint(value) for name, value in module.state_dict().items()}, ranks, "weights")
 
 
-def check_agreed(told: Mapping[str, object], ranks: Ranks, what: str) -> None:
-    """Raise ValueError, on all processes, if they were told different things; names the first, and what each was told.
+def check_agreed(tell: Callable[[], Mapping[str, object]], ranks: Ranks, what: str) -> None:
+    """Raise ValueError, on all processes, if they tell different things; names the first, and what two of them tell.
 
     Args:
-        told: by name, what must be the same on all: each is compared, and shown, as text.
-        what: where it comes from, e.g. "config".
+        tell: by name, what must be the same on all, compared and shown as text; not asked where there is one process.
+        what: they begin with, e.g. "settings".
     """
-    sides = ranks.gather_objects({name: str(value) for name, value in told.items()})
+    if ranks.size == 1:
+        return
+    sides = ranks.gather_objects({name: str(value) for name, value in tell().items()})
     for rank, other in enumerate(sides):
         if different := [name for name in {**sides[0], **other} if sides[0].get(name) != other.get(name)]:
             name = different[0]
             raise ValueError(
-                f"the {what} of processes 0 and {rank} differ ({len(different)} in all): {name} is {sides[0].get(name)} and "
-                f"{other.get(name)}; give all machines the same config, data and run folder"
+                f"processes 0 and {rank} begin with other {what} ({name}, {len(different)} in all): {sides[0].get(name)} and "
+                f"{other.get(name)}; give all machines the same config, data, MODEL.PRETRAIN_PATH, run folder, and versions of "
+                "vitreid, torch and timm"
             )
 
 
@@ -171,9 +163,3 @@ BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 def fingerprint(tensor: Tensor) -> int:
     """Return the sum of a tensor's bits read as integers: exact, so it does not depend on the order of adding."""
     return int(tensor.detach().contiguous().view(BITS[tensor.element_size()]).sum(dtype=torch.int64))
-
-
-def fingerprint_of_all(tensors: Mapping[str, Tensor]) -> str:
-    """Return a few letters that tell sets of named tensors apart."""
-    told = json.dumps({name: fingerprint(tensor) for name, tensor in tensors.items()}, sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:12]

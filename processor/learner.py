@@ -54,10 +54,9 @@ class Learner:
         self.device = device_of(ranks, pick_device(cfg.MODEL.DEVICE))
         self.precision: torch.dtype = pick_precision(cfg.SOLVER.PRECISION, self.device)
         seed_everything(cfg.SOLVER.SEED)
-        settings = {key: value for key, value in flatten_config(cfg).items() if not key.startswith(OF_A_MACHINE)}
-        check_agreed(settings, ranks, "config")
+        check_agreed(lambda: _settings(cfg), ranks, "settings")
         self.data = build_data(cfg, once=ranks.from_first)
-        check_agreed(_images(self.data), ranks, "data set")
+        check_agreed(lambda: _images(self.data), ranks, "images")
         self.labels = label_map(self.data.train)
         self.module = self._build_module(resumed).to(self.device)
         self.trainer = self._build_trainer()
@@ -110,6 +109,10 @@ class Learner:
             skip_nonfinite=cfg.SOLVER.SKIP_NONFINITE,
             ranks=ranks,
         )
+
+
+def _settings(cfg: CfgNode) -> dict[str, object]:
+    return {key: value for key, value in flatten_config(cfg).items() if not key.startswith(OF_A_MACHINE)}
 
 
 def _images(data: ReidData) -> dict[str, str]:

@@ -18,7 +18,7 @@ from ..model import ReidModel, save_deploy
 from .build import build_evaluator, describe_model, prefers_fused_attention
 from .checkpoint import load_last, load_newest, rotate, rotated, save_last
 from .compiled import compile_failure
-from .distributed import check_agreed, fingerprint_of_all
+from .distributed import check_agreed, fingerprint
 from .learner import Learner
 from .memory import report_memory
 from .ranks import ALONE, Ranks, joined_ranks
@@ -130,14 +130,9 @@ class Run(Learner):
         if progress.epoch == self.first_epoch:
             self.trainer.check_place()
             inside = f" and {progress.batches} of {len(self.trainer.loader)} iterations"
+        weights, done = state["trainer"]["module"], {"epochs": state["epoch"], "iterations": progress.batches}
         check_agreed(
-            {
-                "epochs done": state["epoch"],
-                "iterations done": progress.batches,
-                "weights": fingerprint_of_all(state["trainer"]["module"]),
-            },
-            self.ranks,
-            "the checkpoint that they go on from",
+            lambda: done | {name: fingerprint(value) for name, value in weights.items()}, self.ranks, "checkpoints"
         )
         logger.info("resumed after epoch %d of %d%s", state["epoch"], self.cfg.SOLVER.MAX_EPOCHS, inside)
 

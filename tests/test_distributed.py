@@ -7,15 +7,18 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
+from vitreid.configs import load_config
 from vitreid.datasets import Record, ReidData
 from vitreid.processor.distributed import check_agreed
 from vitreid.processor.learner import _images
 from vitreid.processor.ranks import Ranks
 from vitreid.processor.run_folder import ReadOnlyFolder
-from vitreid.processor.train import _read_resume
+from vitreid.processor.signals import StopSignals
+from vitreid.processor.train import Run, _read_resume
 from vitreid.tools import test as test_tool
 from vitreid.tools import train as train_tool
 
@@ -132,15 +135,15 @@ class Two(Ranks):
     [
         (
             {"SOLVER.SEED": "8"},
-            r"the config of processes 0 and 1 differ \(1 in all\): SOLVER.SEED is 7 and 8; give all",
+            r"processes 0 and 1 begin with other settings \(SOLVER.SEED, 1 in all\): 7 and 8; give all",
         ),
-        ({"MORE": "1", "LESS": "2"}, r"differ \(2 in all\): MORE is None and 1"),
+        ({"MORE": "1", "LESS": "2"}, r"begin with other settings \(MORE, 2 in all\): None and 1; give all"),
     ],
 )
 def test_what_processes_do_not_agree_on_is_named(monkeypatch, other, message):
     monkeypatch.setattr(Two, "other", other)
     with pytest.raises(ValueError, match=message):
-        check_agreed({"SOLVER.SEED": 7}, Two(0, 2), "config")
+        check_agreed(lambda: {"SOLVER.SEED": 7}, Two(0, 2), "settings")
 
 
 def test_a_run_goes_on_only_where_all_machines_have_its_folder(tmp_path, monkeypatch):
@@ -149,6 +152,22 @@ def test_a_run_goes_on_only_where_all_machines_have_its_folder(tmp_path, monkeyp
         FileNotFoundError, match=r"process 1 finds a run .* 0 does not \(here it is .*\); to go on with a run"
     ):
         _read_resume(ReadOnlyFolder(str(tmp_path)), "auto", Two(0, 2))
+
+
+@pytest.mark.parametrize(("size", "expected"), [(1, ["evaluate"]), (2, ["save", "evaluate"])])
+def test_several_processes_save_before_they_evaluate(monkeypatch, size, expected):
+    """They evaluate to the end, whatever signal comes, and torchrun waits 30 s: an epoch that is not due is saved too."""
+    run, done = Run.__new__(Run), []
+    run.cfg = load_config(
+        None, ["SOLVER.MAX_EPOCHS", "10", "SOLVER.CHECKPOINT_PERIOD", "10", "SOLVER.EVAL_PERIOD", "1"]
+    )
+    run.ranks, run.signals, run.best, run.folder = Ranks(0, size), StopSignals(), 0.0, Mock()
+    monkeypatch.setattr(Run, "should_stop", lambda self: False)
+    monkeypatch.setattr(Run, "_save_last", lambda self, epoch: done.append("save"))
+    monkeypatch.setattr(Run, "_evaluate", lambda self, epoch, row: done.append("evaluate"))
+    row = {"epoch": 3, "loss": 1.0, "lr": 0.1, "images_per_second": 1.0, "seconds": 1.0}
+    run._close_epoch(row)
+    assert done == expected
 
 
 def test_processes_may_see_their_images_in_other_folders_but_no_others(tmp_path):
