@@ -20,10 +20,10 @@ from typing import Any
 from tqdm import tqdm
 from vitreid.benchmarks.command import command
 from vitreid.benchmarks.hardware import describe_hardware
+from vitreid.common.files import write_text_atomically
 from vitreid.configs import load_config
 from vitreid.evaluation import RetrievalResult
 from vitreid.model import ReidModel
-from vitreid.model.files import write_text_atomically
 from vitreid.processor.build import build_evaluator
 from vitreid.processor.device import pick_device
 from vitreid.processor.learner import Learner

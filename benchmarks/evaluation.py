@@ -26,7 +26,7 @@ from vitreid.benchmarks.problems import write_problem
 from vitreid.benchmarks.rounds import Setting, compare, in_fresh_process
 from vitreid.benchmarks.table import format_table, judge, plain_rows
 from vitreid.benchmarks.worker import Job
-from vitreid.model.files import write_text_atomically
+from vitreid.common.files import write_text_atomically
 
 ROUNDS, QUICK_ROUNDS = 3, 1
 

@@ -25,7 +25,7 @@ import torch
 from vitreid.benchmarks.command import command
 from vitreid.benchmarks.hardware import describe_hardware
 from vitreid.benchmarks.shipping import MODELS, make_weights
-from vitreid.model.files import write_text_atomically
+from vitreid.common.files import write_text_atomically
 from vitreid.processor import Embedder, autocast
 from vitreid.processor.export import Job
 from vitreid.processor.export_plan import make_plan

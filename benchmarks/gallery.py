@@ -90,7 +90,7 @@ def run(args: argparse.Namespace, plan: Plan | None = None) -> Report:
     report["bars"] = judge(report) if not args.quick else []
     print(*(f"bar: {line}" for line in report["bars"]), sep="\n")
     if args.json:
-        from vitreid.model.files import write_text_atomically  # loads torch, which `--resident` must not
+        from vitreid.common.files import write_text_atomically  # loads torch, which `--resident` must not
 
         write_text_atomically(args.json, json.dumps(report, indent=1))
     return report

@@ -22,11 +22,11 @@ from vitreid.benchmarks.checkouts import Checkout
 from vitreid.benchmarks.command import command
 from vitreid.benchmarks.fresh import failure_of
 from vitreid.benchmarks.originals import CAMERAS, CASES, PROJECTS, Case, Original
+from vitreid.common.files import write_text_atomically
 from vitreid.configs import load_config
 from vitreid.datasets.batch import Preprocess
 from vitreid.datasets.store import decode_all
 from vitreid.model import LoadReport, ReidModel, build_spec, load_weights
-from vitreid.model.files import write_text_atomically
 from vitreid.tools.backbones import PARITY
 
 TOLERANCE = 1e-5

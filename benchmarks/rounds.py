@@ -11,7 +11,7 @@ from vitreid.benchmarks.checkouts import Checkout
 from vitreid.benchmarks.contestants import CONTESTANTS, FLOOR, OURS, Contestant
 from vitreid.benchmarks.fresh import ask
 from vitreid.benchmarks.worker import Job, Measurement
-from vitreid.datasets.available import available_memory
+from vitreid.common.memory_limits import available_memory
 
 WORKER = Path(__file__).with_name("worker.py")
 RESERVE = 0.95  # share of the available memory that a contestant may take

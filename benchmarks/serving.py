@@ -28,7 +28,7 @@ from vitreid.benchmarks.command import command
 from vitreid.benchmarks.export import draw
 from vitreid.benchmarks.hardware import describe_hardware, status_bytes
 from vitreid.benchmarks.shipping import MODELS, make_weights
-from vitreid.model.files import write_text_atomically
+from vitreid.common.files import write_text_atomically
 from vitreid.processor.export import export
 
 SERVE = Path(__file__).resolve().parents[1] / "tools" / "serve.py"

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from vitreid.benchmarks.command import command
 from vitreid.benchmarks.hardware import describe_hardware
+from vitreid.common.files import write_text_atomically
 from vitreid.configs import load_config
 from vitreid.datasets import ReidData
 from vitreid.model import ModelSpec, ReidModel, save_deploy
-from vitreid.model.files import write_text_atomically
 from vitreid.processor.build import describe_model
 from vitreid.processor.ship import FORMATS, Order, Shipped, ship
 

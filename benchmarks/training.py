@@ -19,7 +19,7 @@ from vitreid.benchmarks.command import command
 from vitreid.benchmarks.fresh import ask
 from vitreid.benchmarks.hardware import describe_hardware
 from vitreid.benchmarks.steps import Job, Measurement
-from vitreid.model.files import write_text_atomically
+from vitreid.common.files import write_text_atomically
 
 WORKER = Path(__file__).with_name("steps.py")
 MARKER = "model/backbones/vit_pytorch.py"  # tells the original's checkout apart from any folder

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .ahead import batches_on
+from ..common.prefetch import batches_on
 from .augment import Augment
 from .batch import Batch, Preprocess
 from .records import Record, label_map

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .available import available_memory
+from ..common.memory_limits import available_memory
 from .batch import Preprocess
 from .buffers import BATCHES
 from .decode import PlaneReader

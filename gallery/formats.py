@@ -28,7 +28,7 @@ def export_as(gallery: Gallery, path: str | Path, format: str) -> Path:
         OSError: the file cannot be written; an earlier one is intact.
         ModuleNotFoundError: faiss is not installed.
     """
-    from ..model.files import write_atomically  # loads torch, which searching does without
+    from ..common.files import write_atomically  # loads torch, which searching does without
 
     if format not in FORMATS:
         raise ValueError(f"format: unknown format {format!r}; choose from {', '.join(sorted(FORMATS))}")

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from ..common.replace_folder import recover
 from . import vectors
 from .info import FILE, State
 from .projection import FILE as PROJECTION_FILE
 from .projection import Projection
-from .swap import recover
 from .table import FILE as RECORDS_FILE
 from .table import Records
 

@@ -141,7 +141,7 @@ class State:
         Raises:
             OSError: the disk is full or not writable; the earlier state holds.
         """
-        from ..model.files import write_text_atomically  # loads torch, which searching does without
+        from ..common.files import write_text_atomically  # loads torch, which searching does without
 
         own = {"count": self.count, "next_id": self.next_id, "checksum": self.checksum, "removed": self.removed}
         content = {"format": FORMAT, **self.info.to_dict(), **own}

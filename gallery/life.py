@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ..common.replace_folder import replacement
 from . import vectors
 from .queries import check_model
 from .store import Gallery
-from .swap import replacement
 from .table import CORE, with_ids
 
 

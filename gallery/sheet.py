@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..model.files import write_atomically
+from ..common.files import write_atomically
 from .results import SearchResult
 from .web.images import load_image, read_pixels
 from .web.refused import Refused

@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..common.locks import WriterLock
+from ..common.replace_folder import OWN, clear, recover, replacement
 from . import table, vectors
 from .info import FILE as INFO_FILE
 from .info import GalleryInfo, State
-from .lock import WriterLock
 from .projection import Projection
 from .queries import as_vectors, check_embedder, check_model
-from .swap import OWN, clear, recover, replacement
 
 if TYPE_CHECKING:
     from .results import SearchResult, Verdict

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .files import write_atomically
+from ..common.files import write_atomically
 from .read import SPEC
 from .reid import ReidModel
 from .spec import ModelSpec

@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from ..model.files import write_atomically
+from ..common.files import write_atomically
 
 logger = logging.getLogger(__name__)
 FORMAT = "vitreid-last-1"

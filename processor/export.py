@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from ..common.files import write_text_atomically
 from ..datasets import CorruptImageError
-from ..model.files import write_text_atomically
 from .embedder import Embedder
 from .export_plan import make_plan
 from .parts import Part, Plan, Work
@@ -219,7 +219,7 @@ class Job:
 
     def _refuse_strangers(self) -> None:
         """Raise FileExistsError if the output's folder holds files that are not the gallery's own, such as images."""
-        from ..gallery.swap import OWN
+        from ..common.replace_folder import OWN
 
         names = {item.name for item in self.output.iterdir()} if self.output.is_dir() else set()
         if strange := sorted(names - OWN - {DONE, SKIPPED}):

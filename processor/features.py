@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..common.files import write_atomically
 from ..evaluation.checks import as_features, as_labels, check_finite, squared_norms
-from ..model.files import write_atomically
 from ..model.read import SPEC
 
 FORMAT = "vitreid.features"  # our entry in the file's metadata

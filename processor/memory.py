@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
-from ..datasets.available import available_memory
+from ..common.memory_limits import available_memory
 from ..model.last_block import LastBlock
 from .device import autocast
 from .passes import fixed_statistics

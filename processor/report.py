@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from yacs.config import CfgNode
 
+from ..common.files import write_atomically, write_text_atomically
 from ..configs import OPTIONS, flatten_config, parse_config
 from ..datasets import ReidData, build_data, build_test_sets, read_image
-from ..model.files import write_atomically, write_text_atomically
 from ..report import PICTURES, Change, Report, RunContents, TestSet, build_comparison, build_report
 from .build import build_evaluator, embed_settings, rerank_settings
 from .embedder import Embedder, fingerprint_of

@@ -13,7 +13,7 @@ from typing import Any
 
 import tqdm
 
-from ..model.files import write_text_atomically
+from ..common.files import write_text_atomically
 from .checkpoint import rotated
 from .lock import FolderLock
 

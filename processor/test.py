@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..common.files import write_text_atomically
 from ..configs import load_config
 from ..model import is_deploy, save_deploy
-from ..model.files import write_text_atomically
 from .build import rerank_settings
 from .features import FeatureSet, save_features
 from .job import Job, job_of_files, job_of_weights

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..common.text import percent, short_names
 from .contents import TestSet
 from .parts import Part, Section, Strip, Text, Tile
 from .pixels import fitted
-from .words import percent, short_names
 
 SHOWN = 10  # results of each query that count
 

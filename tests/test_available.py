@@ -1,6 +1,6 @@
 """The memory that can still be used is the least of the machine's and what any group above the process allows."""
 
-from vitreid.datasets.available import available_memory, left_in_groups
+from vitreid.common.memory_limits import available_memory, left_in_groups
 
 
 def group(folder, version, limit, used, droppable=0):

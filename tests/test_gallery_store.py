@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from vitreid.common.locks import WriterLock
 from vitreid.gallery import Gallery, GalleryInfo, store, table
-from vitreid.gallery.lock import WriterLock
 from vitreid.gallery.table import to_seconds
 
 INFO = GalleryInfo(model="sha256:a", dimension=3)

@@ -10,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+from vitreid.common.files import write_text_atomically
 from vitreid.configs import load_config
 from vitreid.datasets.checks import (
     MOST_BITS,
@@ -23,7 +24,6 @@ from vitreid.datasets.checks import (
     write_manifest,
     write_montage,
 )
-from vitreid.model.files import write_text_atomically
 from vitreid.tools.cli import make_parser, run
 from yacs.config import CfgNode
 

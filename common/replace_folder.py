@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from . import table, vectors
-from .info import FILE as INFO_FILE
-from .lock import FILE as LOCK_FILE
-from .lock import WriterLock
-from .projection import FILE as PROJECTION_FILE
+from ..gallery import table, vectors
+from ..gallery.info import FILE as INFO_FILE
+from ..gallery.projection import FILE as PROJECTION_FILE
+from .locks import FILE as LOCK_FILE
+from .locks import WriterLock
 
 FILES = (vectors.FILE, table.FILE, PROJECTION_FILE, INFO_FILE)
 OWN = frozenset(

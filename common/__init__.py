@@ -1,0 +1,1 @@
+"""Files, locks, text, prefetch, memory limits and pictures: the parts that know nothing of re-ID."""
