@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 from yacs.config import CfgNode
 
-from .checks import check_config
+from .cross_checks import check_config
 from .defaults import OPTIONS, get_defaults
-from .legacy import translate
 from .options import Option
+from .transreid_keys import translate
 
 logger = logging.getLogger(__name__)
 BASE_KEY = "_BASE_"
