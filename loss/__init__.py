@@ -9,9 +9,9 @@ from yacs.config import CfgNode
 
 from .center import CenterLoss
 from .circle import CircleLoss
-from .heads import AMSoftmax, ArcFace, Circle, CosFace, SoftmaxHead
-from .memory import CrossBatchMemory
-from .reid import ReidLoss
+from .cross_batch_memory import CrossBatchMemory
+from .id_classifiers import AMSoftmax, ArcFace, Circle, CosFace, SoftmaxHead
+from .reid_loss import ReidLoss
 from .triplet import TripletLoss
 
 __all__ = [

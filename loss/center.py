@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .precision import in_float32
+from .float32 import in_float32
 
 
 class CenterLoss(nn.Module):

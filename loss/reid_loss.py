@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .center import CenterLoss
-from .heads import SoftmaxHead
-from .memory import CrossBatchMemory
-from .precision import in_float32
+from .cross_batch_memory import CrossBatchMemory
+from .float32 import in_float32
+from .id_classifiers import SoftmaxHead
 
 
 class ReidLoss(nn.Module):

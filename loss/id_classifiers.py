@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .precision import in_float32
+from .float32 import in_float32
 
 
 class SoftmaxHead(nn.Module):
