@@ -1,17 +1,17 @@
 """Embeddings and labels -> numbers: CMC, mAP, mINP, verification, open set, re-ranking."""
 
 from .bootstrap import bootstrap, paired_bootstrap
-from .cameras import CameraPairs, camera_pairs
-from .expansion import augment_database, expand_queries
+from .camera_pairs import CameraPairs, camera_pairs
 from .matches import PROTOCOLS
-from .metric import RetrievalMetric
-from .open_set import OpenSetResult, evaluate_open_set
-from .rerank import k_reciprocal
-from .result import RetrievalResult
+from .reranking.expansion import augment_database, expand_queries
+from .reranking.rerank import k_reciprocal
 from .retrieval import evaluate_distances, evaluate_reranked, evaluate_retrieval
+from .retrieval_result import RetrievalResult
 from .single_shot import evaluate_single_shot
-from .threshold import Threshold, ThresholdReport, calibrate, judge
-from .verification import VerificationResult, verify
+from .streaming import RetrievalMetric
+from .verification.open_set import OpenSetResult, evaluate_open_set
+from .verification.roc import VerificationResult, verify
+from .verification.threshold import Threshold, ThresholdReport, calibrate, judge
 
 __all__ = [
     "PROTOCOLS",

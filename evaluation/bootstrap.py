@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .checks import Labels, as_labels
-from .result import RetrievalResult
+from .input_checks import Labels, as_labels
+from .retrieval_result import RetrievalResult
 
 
 def bootstrap(

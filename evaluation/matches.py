@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .checks import Labels, as_labels
+from .input_checks import Labels, as_labels
 
 # protocol -> (query camera, cameras of the gallery items with the query's pid) -> which of those are junk, i.e. ignored.
 PROTOCOLS: dict[str, Callable[[int, np.ndarray], np.ndarray]] = {

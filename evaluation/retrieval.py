@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .blocks import block_rows
-from .centred import Centred
-from .checks import Features, Labels, as_features, check_finite, pair_of_features, squared_norms
+from .blockwise import block_rows
+from .centred_distances import Centred
+from .input_checks import Features, Labels, as_features, check_finite, pair_of_features, squared_norms
 from .matches import Matches, as_label_arrays
-from .ranks import ranks_on_cpu, ranks_on_device
-from .rerank import checked_pair, reranked_blocks
-from .result import RetrievalResult, result_of_ranks
+from .rank_counting import ranks_on_cpu, ranks_on_device
+from .reranking.rerank import checked_pair, reranked_blocks
+from .retrieval_result import RetrievalResult, result_of_ranks
 
 Scores = Callable[[int, int], Tensor]  # start, stop of a block of queries -> its scores (B, G), free to be overwritten
 Score = Callable[[Tensor, Tensor], Tensor]  # block of queries (B, D), where to write -> its scores (B, G)

@@ -6,10 +6,10 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from .checks import Features, Labels, check_finite, pair_of_features, squared_norms
+from .input_checks import Features, Labels, check_finite, pair_of_features, squared_norms
 from .matches import Matches, as_label_arrays
-from .neighbours import distance_blocks
-from .result import RetrievalResult, check_any_valid
+from .reranking.neighbours import distance_blocks
+from .retrieval_result import RetrievalResult, check_any_valid
 
 
 def evaluate_single_shot(

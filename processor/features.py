@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..common.files import write_atomically
-from ..evaluation.checks import as_features, as_labels, check_finite, squared_norms
+from ..evaluation.input_checks import as_features, as_labels, check_finite, squared_norms
 from ..model.read import SPEC
 
 FORMAT = "vitreid.features"  # our entry in the file's metadata

@@ -17,8 +17,8 @@ from vitreid.evaluation import (
     camera_pairs,
     evaluate_retrieval,
     evaluate_single_shot,
-    neighbours,
 )
+from vitreid.evaluation.reranking import neighbours
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vitreid.evaluation import augment_database, evaluate_retrieval, expand_queries, neighbours
+from vitreid.evaluation import augment_database, evaluate_retrieval, expand_queries
+from vitreid.evaluation.reranking import neighbours
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "evaluation.npz")
 

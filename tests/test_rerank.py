@@ -9,7 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vitreid.evaluation import evaluate_distances, evaluate_reranked, evaluate_retrieval, k_reciprocal, neighbours
+from vitreid.evaluation import evaluate_distances, evaluate_reranked, evaluate_retrieval, k_reciprocal
+from vitreid.evaluation.reranking import neighbours
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "evaluation.npz")
 CASES = sorted(key for key in GOLDEN if ".rerank." in key and not key.endswith("mAP"))  # e.g. small.rerank.20.6.0.3

@@ -25,10 +25,10 @@ from vitreid.evaluation import (
     judge,
     verify,
 )
-from vitreid.evaluation import neighbours as neighbours_module
-from vitreid.evaluation import pairs as pairs_module
-from vitreid.evaluation.threshold import fmr_interval
-from vitreid.evaluation.verification import draw_wrong, share_out
+from vitreid.evaluation.reranking import neighbours as neighbours_module
+from vitreid.evaluation.verification.roc import pairs as pairs_module
+from vitreid.evaluation.verification.roc.roc import draw_wrong, share_out
+from vitreid.evaluation.verification.roc.threshold import fmr_interval
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "evaluation.npz")
 PARTS = ("query_feat", "gallery_feat", "query_pid", "gallery_pid", "query_camid", "gallery_camid")

@@ -10,8 +10,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from .centred import Centred
-from .checks import CHUNK_ELEMENTS, squared_norms
+from ..centred_distances import Centred
+from ..input_checks import CHUNK_ELEMENTS, squared_norms
 
 BLOCK_ELEMENTS = 2**24  # distances held at once: 64 MiB of float32
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .checks import Features, Labels, check_finite, pair_of_features, squared_norms
+from .input_checks import Features, Labels, check_finite, pair_of_features, squared_norms
 from .matches import Matches, as_label_arrays
-from .result import check_any_valid
 from .retrieval import evaluate_retrieval
+from .retrieval_result import check_any_valid
 
 
 @dataclass(frozen=True, eq=False)

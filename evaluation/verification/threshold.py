@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .bootstrap import resampled_means
-from .checks import Features, Labels
+from ..bootstrap import resampled_means
+from ..input_checks import Features, Labels
 from .pairs import DISTANCES, Pairs, look_up
-from .verification import check_share, round_down, verify
+from .roc import check_share, round_down, verify
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import Features, Labels
+from ..input_checks import Features, Labels
 from .pairs import OwnPairs, Pairs, look_up
-from .verification import largest_threshold, share_within
+from .roc import largest_threshold, share_within
 
 REPORTED_FARS = ("1e-1", "1e-2")
 

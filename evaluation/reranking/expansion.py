@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from .checks import Features, as_features, check_finite, pair_of_features, squared_norms
+from ..input_checks import Features, as_features, check_finite, pair_of_features, squared_norms
 from .neighbours import distance_blocks
 
 

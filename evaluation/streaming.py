@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import Features, Labels, as_features, as_labels, check_finite
-from .result import RetrievalResult
+from .input_checks import Features, Labels, as_features, as_labels, check_finite
 from .retrieval import evaluate_retrieval
+from .retrieval_result import RetrievalResult
 
 
 class _Batch(NamedTuple):

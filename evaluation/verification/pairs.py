@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from .checks import Features, Labels, check_finite, pair_of_features, squared_norms
-from .matches import Matches, as_label_arrays
-from .neighbours import BLOCK_ELEMENTS, distance_blocks
-from .result import check_any_valid
+from ..input_checks import Features, Labels, check_finite, pair_of_features, squared_norms
+from ..matches import Matches, as_label_arrays
+from ..reranking.neighbours import BLOCK_ELEMENTS, distance_blocks
+from ..retrieval_result import check_any_valid
 
 Blocks = Iterator[tuple[int, Tensor]]
 

@@ -9,10 +9,9 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from .blocks import block_rows
-from .checks import Features, check_finite, pair_of_features, squared_norms
+from ..blockwise import block_rows, map_rows
+from ..input_checks import Features, check_finite, pair_of_features, squared_norms
 from .neighbours import Neighbours, distance_blocks, find_neighbours, pair_distances
-from .threads import map_rows
 
 
 def k_reciprocal(query: Features, gallery: Features, k1: int = 20, k2: int = 6, lam: float = 0.3) -> Tensor:

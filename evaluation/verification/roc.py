@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from sklearn import metrics
 
-from .checks import Features, Labels
+from ..input_checks import Features, Labels
 from .pairs import Pairs, look_up
 
 REPORTED_FARS = ("1e-2", "1e-3", "1e-4")

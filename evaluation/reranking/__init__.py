@@ -1,0 +1,1 @@
+"""The ranking improved by neighbours: k-reciprocal re-ranking, query expansion."""

@@ -1,0 +1,1 @@
+"""Same person or not: ROC, thresholds and open-set search over pairs."""
