@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from vitreid.benchmarks.checkouts import Checkout
 from vitreid.model import ModelSpec
-from vitreid.model.own import has_fixed_size
+from vitreid.model.backbones.registry import has_fixed_size
 
 CAMERAS = tuple(f"market1501/c{number}" for number in range(1, 7))
 NUM_PEOPLE = 751  # classes of the classifiers, as in Market-1501

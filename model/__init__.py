@@ -1,14 +1,14 @@
 """Images (+ camera, view) -> embeddings."""
 
-from .attention import attention_rollout, has_attention
-from .build import build_model, build_spec
-from .deploy import is_deploy, load_deploy, save_deploy
-from .load import load_weights, read_classifiers
-from .plain import PlainBackbone
-from .reid import Embeddings, ReidModel
-from .report import LoadReport
-from .spec import ModelSpec
-from .vit import set_fused_attention
+from .attention.rollout import attention_rollout, has_attention
+from .backbones.pooled import PlainBackbone
+from .backbones.vit import set_fused_attention
+from .build_model import build_model, build_spec
+from .model_spec import ModelSpec
+from .reid_model import Embeddings, ReidModel
+from .weights.deployed import is_deploy, load_deploy, save_deploy
+from .weights.load_report import LoadReport
+from .weights.load_weights import load_weights, read_classifiers
 
 __all__ = [
     "Embeddings",

@@ -11,10 +11,10 @@ from .. import __version__
 from ..configs import dump_config
 from ..datasets import build_preprocess
 from ..model import LoadReport, ReidModel, build_spec, save_deploy
-from ..model.load import load_state
-from ..model.names import SIE_TABLE
-from ..model.read import read_weights
-from ..model.translate import translate
+from ..model.weights.key_names import SIE_TABLE
+from ..model.weights.load_weights import load_state
+from ..model.weights.read import read_weights
+from ..model.weights.recognise_project import translate
 from .build import embed_settings
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..common.files import write_atomically
 from ..evaluation.input_checks import as_features, as_labels, check_finite, squared_norms
-from ..model.read import SPEC
+from ..model.weights.read import SPEC
 
 FORMAT = "vitreid.features"  # our entry in the file's metadata
 SIDES = {"q": "query", "g": "gallery"}

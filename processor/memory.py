@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from ..common.memory_limits import available_memory
-from ..model.last_block import LastBlock
+from ..model.parts.class_token_block import LastBlock
 from .device import autocast
 from .passes import fixed_statistics
 

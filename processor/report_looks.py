@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from ..datasets import name_rows
 from ..model import ReidModel, attention_rollout, has_attention
-from ..model.attention_maps import (
+from ..model.attention.maps import (
     camera_similarity,
     has_parts,
     last_block_attention,

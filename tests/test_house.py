@@ -12,7 +12,7 @@ from vitreid.configs import OPTIONS, load_config
 from vitreid.datasets.batch import INTERPOLATIONS
 from vitreid.datasets.build import SHARES
 from vitreid.loss import HEADS, METRICS
-from vitreid.model.stems import STEMS
+from vitreid.model.backbones.stems import STEMS
 from vitreid.solver import OPTIMIZERS, SCHEDULES
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,13 +18,14 @@ import timm
 import torch
 from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
-from vitreid.model import ModelSpec, ReidModel, load_deploy, load_weights, own
-from vitreid.model.attention import attention_weights
-from vitreid.model.osnet import OSNet
-from vitreid.model.read import read_weights
-from vitreid.model.resnet import GeneralizedMean, NonLocal
-from vitreid.model.swin import Modulated, semantic_swin
-from vitreid.model.t2t import Performer, Softmax, sinusoids, t2t_vit
+from vitreid.model import ModelSpec, ReidModel, load_deploy, load_weights
+from vitreid.model.attention.rollout.rollout import attention_weights
+from vitreid.model.backbones import registry as own
+from vitreid.model.backbones.osnet import OSNet
+from vitreid.model.backbones.resnet import GeneralizedMean, NonLocal
+from vitreid.model.backbones.swin import Modulated, semantic_swin
+from vitreid.model.backbones.t2t import Performer, Softmax, sinusoids, t2t_vit
+from vitreid.model.weights.read import read_weights
 from vitreid.tools.convert import main as convert
 
 SIZE = (64, 32)

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from vitreid.configs import load_config, make_config
 from vitreid.model import ModelSpec, ReidModel, build_model, set_fused_attention
-from vitreid.model.jigsaw import Jigsaw, patch_order
-from vitreid.model.last_block import can_stop_at_first
-from vitreid.model.sie import SideInformation
-from vitreid.model.stems import STEMS
+from vitreid.model.backbones.stems import STEMS
+from vitreid.model.parts.class_token_block import can_stop_at_first
+from vitreid.model.parts.jigsaw import Jigsaw, patch_order
+from vitreid.model.parts.sie import SideInformation
 from vitreid.processor.memory import kept_bytes
 
 TINY = ModelSpec(

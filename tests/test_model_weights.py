@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from vitreid.model import ModelSpec, ReidModel, load_deploy, load_weights, save_deploy
-from vitreid.model.pos_embed import guess_grid, resize_pos_embed
-from vitreid.model.pretrained import fetch_timm, load_initial
+from vitreid.model.parts.pos_embed import guess_grid, resize_pos_embed
+from vitreid.model.weights.pretrained import fetch_timm, load_initial
 
 TINY = ModelSpec("vit_tiny_patch16_224", img_size=(64, 32), embed_dim=16, depth=2, num_heads=2, cameras=("a", "b", "c"))
 GOLDEN = Path(__file__).parent / "golden"

@@ -11,7 +11,7 @@ import torch
 from vitreid.configs import dump_config, parse_config
 from vitreid.datasets import build_test_sets
 from vitreid.model import ModelSpec, ReidModel, load_deploy, save_deploy, set_fused_attention
-from vitreid.model.attention_maps import (
+from vitreid.model.attention.rollout.maps import (
     camera_similarity,
     last_block_attention,
     part_attention,

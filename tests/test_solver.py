@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from vitreid.configs import get_defaults, load_config, make_config
 from vitreid.model import build_model
-from vitreid.model.layers import freeze
+from vitreid.model.layer_depth import freeze
 from vitreid.processor.trainer import load_optimizer
 from vitreid.solver import (
     EMA,

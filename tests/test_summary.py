@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from vitreid.model import ModelSpec, ReidModel
-from vitreid.model.own import OWN
+from vitreid.model.backbones.registry import OWN
 from vitreid.processor.summary import summarise
 from vitreid.tools import backbones
 from vitreid.tools.backbones import DOCUMENT, ENTRIES, INTRODUCTION, PARITY, Entry, row

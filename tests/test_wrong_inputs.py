@@ -210,7 +210,7 @@ def test_pretrained_weights_without_a_network(tiny, monkeypatch):
         raise OSError("Name or service not known")
 
     monkeypatch.setattr("timm.create_model", offline)
-    from vitreid.model.pretrained import fetch_timm
+    from vitreid.model.weights.pretrained import fetch_timm
 
     with pytest.raises(ConnectionError, match=r"cannot be fetched .*Download .* set MODEL.PRETRAIN_PATH"):
         fetch_timm("vit_tiny_patch16_224")

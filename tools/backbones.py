@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vitreid.model import ModelSpec, ReidModel, has_attention
-from vitreid.model.own import has_own_stem
-from vitreid.model.vit import ViTBackbone
+from vitreid.model.backbones.registry import has_own_stem
+from vitreid.model.backbones.vit import ViTBackbone
 from vitreid.processor.summary import count
 from vitreid.tools.cli import run
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...datasets import Preprocess
 from ...model import ReidModel, set_fused_attention
-from ...model.sie import SideInformation
+from ...model.parts.sie import SideInformation
 from ..extract import EmbedSettings
 from .inputs import conversion
 

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .names import NET, SIE_TABLE, State
-from .own import has_own_stem
-from .pos_embed import Grid, resize_pos_embed
-from .reid import ReidModel, is_vit
-from .sie import SideInformation
-from .spec import ModelSpec
-from .stems import STEMS
-from .vit import create_vit
+from ..backbones.registry import has_own_stem
+from ..backbones.stems import STEMS
+from ..backbones.vit import create_vit
+from ..model_spec import ModelSpec
+from ..parts.pos_embed import Grid, resize_pos_embed
+from ..parts.sie import SideInformation
+from ..reid_model import ReidModel, is_vit
+from .key_names import NET, SIE_TABLE, State
 
 JIGSAW, UNKNOWN = "backbone.jigsaw.", "backbone.sie.unknown"
 PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")

@@ -7,8 +7,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from .reid import ReidModel
-from .vit import ViTBackbone
+from ..backbones.vit import ViTBackbone
+from ..reid_model import ReidModel
 
 
 @torch.inference_mode()

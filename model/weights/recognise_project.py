@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import foreign
-from .names import BRANCH, NET, SIE_TABLE, Ours, State, biases, classifiers, neck, rename
-from .variants import PART_TOKENS
+from ..backbones.vit_variants import PART_TOKENS
+from . import project_layouts as foreign
+from .key_names import BRANCH, NET, SIE_TABLE, Ours, State, biases, classifiers, neck, rename
 
 __all__ = ["NET", "SIE_TABLE", "State", "Translated", "translate"]
 

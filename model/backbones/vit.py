@@ -9,12 +9,12 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from .jigsaw import Jigsaw
-from .last_block import LastBlock, can_stop_at_first
-from .own import create_net, has_own_stem
-from .recompute import run_block
-from .sie import build_side_information
-from .spec import ModelSpec
+from ..model_spec import ModelSpec
+from ..parts.checkpointing import run_block
+from ..parts.class_token_block import LastBlock, can_stop_at_first
+from ..parts.jigsaw import Jigsaw
+from ..parts.sie import build_side_information
+from .registry import create_net, has_own_stem
 from .stems import STEMS
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from .adapt import copied_branch, fit, norm_before_the_mean, unknown_row
-from .names import NET, State
+from ..reid_model import ReidModel
+from .fit_tensors import copied_branch, fit, norm_before_the_mean, unknown_row
+from .key_names import NET, State
+from .load_report import LoadReport
 from .read import WeightsFile, read_weights
-from .reid import ReidModel
-from .report import LoadReport
-from .translate import translate
+from .recognise_project import translate
 
 logger = logging.getLogger(__name__)
 

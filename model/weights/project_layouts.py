@@ -11,7 +11,7 @@ import re
 import torch
 from torch import Tensor
 
-from .names import BRANCH, NET, SIE_TABLE, Ours, State, biases, classifiers, neck, rename, rewrite
+from .key_names import BRANCH, NET, SIE_TABLE, Ours, State, biases, classifiers, neck, rename, rewrite
 
 OSNET = (
     (r"^conv1\.conv\.", "stem.0.0."),

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from yacs.config import CfgNode
 
-from .layers import freeze
-from .pretrained import load_initial
-from .reid import ReidModel
-from .spec import ModelSpec
+from .layer_depth import freeze
+from .model_spec import ModelSpec
+from .reid_model import ReidModel
+from .weights.pretrained import load_initial
 
 
 def build_model(cfg: CfgNode, cameras: Sequence[str], views: Sequence[str] = ()) -> ReidModel:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import timm
 
-from .load import load_state, load_weights
-from .own import OWN
+from ..backbones.registry import OWN
+from ..reid_model import ReidModel
+from .load_report import LoadReport
+from .load_weights import load_state, load_weights
 from .read import WeightsFile
-from .reid import ReidModel
-from .report import LoadReport
 
 logger = logging.getLogger(__name__)
 

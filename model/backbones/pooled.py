@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .own import create_net, has_fixed_size
-from .sie import SideInformation, build_side_information
-from .spec import ModelSpec
+from ..model_spec import ModelSpec
+from ..parts.sie import SideInformation, build_side_information
+from .registry import create_net, has_fixed_size
 
 VIT_ONLY = {  # what only the ViT family has: config key -> the spec's field
     "MODEL.JPM": "jpm",

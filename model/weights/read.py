@@ -15,8 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .plain_pickle import load_plain, refuse_programs
-from .spec import ModelSpec
+from ..model_spec import ModelSpec
+from .safe_unpickle import load_plain, refuse_programs
 
 CONTAINERS = (
     "state_dict_ema",

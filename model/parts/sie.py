@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .spec import ModelSpec
+from ..model_spec import ModelSpec
 
 
 class SideInformation(nn.Module):

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from .attention import attention_weights
-from .jigsaw import Jigsaw
-from .reid import ReidModel
-from .vit import ViTBackbone
+from ..backbones.vit import ViTBackbone
+from ..parts.jigsaw import Jigsaw
+from ..reid_model import ReidModel
+from .rollout import attention_weights
 
 
 @torch.inference_mode()

@@ -9,11 +9,11 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from .layers import layer_numbers, still_frozen_parts
-from .own import OWN, VITS
-from .plain import PlainBackbone
-from .spec import ModelSpec
-from .vit import ViTBackbone
+from .backbones.pooled import PlainBackbone
+from .backbones.registry import OWN, VITS
+from .backbones.vit import ViTBackbone
+from .layer_depth import layer_numbers, still_frozen_parts
+from .model_spec import ModelSpec
 
 VIT_MODULES = (
     "vision_transformer",

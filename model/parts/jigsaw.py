@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from .recompute import run_block
+from .checkpointing import run_block
 
 
 class Jigsaw(nn.Module):

@@ -17,7 +17,7 @@ from .osnet import OSNet
 from .resnet import resnet50
 from .swin import semantic_swin
 from .t2t import Performer, Softmax, t2t_vit
-from .variants import pass_vit, transreid_vit_small
+from .vit_variants import pass_vit, transreid_vit_small
 
 CNNS: dict[str, Callable[..., nn.Module]] = {
     "osnet_x1_0": partial(OSNet, width=1.0),

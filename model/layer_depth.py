@@ -8,7 +8,7 @@ from typing import Any
 from timm.models import group_parameters
 from torch import nn
 
-from .vit import ViTBackbone
+from .backbones.vit import ViTBackbone
 
 SIE = "sie."
 

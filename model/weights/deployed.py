@@ -12,10 +12,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..common.files import write_atomically
+from ...common.files import write_atomically
+from ..model_spec import ModelSpec
+from ..reid_model import ReidModel
 from .read import SPEC
-from .reid import ReidModel
-from .spec import ModelSpec
 
 META = "vitreid.meta"
 

@@ -1,0 +1,1 @@
+"""Attention of a model as maps over its patches."""

@@ -1,0 +1,1 @@
+"""Networks: images -> features, timm's and our own."""

@@ -1,0 +1,1 @@
+"""Weight files: read safely, recognised, fitted to the model, reported, written."""
