@@ -22,7 +22,7 @@ from vitreid.benchmarks.fresh import ask
 from vitreid.benchmarks.hardware import describe_hardware
 from vitreid.benchmarks.loading import OURS, TASKS, Job, Outcome
 from vitreid.common.files import write_text_atomically
-from vitreid.datasets.synthetic import Plan, generate
+from vitreid.datasets.synthetic.dataset.dataset import Plan, generate
 
 WORKER = Path(__file__).with_name("loading.py")
 PEERS = {"transreid": "datasets/make_dataloader.py", "fastreid": "fastreid/data/samplers/triplet_sampler.py"}

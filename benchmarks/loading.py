@@ -19,8 +19,8 @@ from vitreid.benchmarks.checkouts import Checkout
 from vitreid.benchmarks.fresh import reply
 from vitreid.configs import load_config
 from vitreid.datasets import build_data, build_eval_loader, build_train_loader, label_map
-from vitreid.datasets.samplers import PKSampler
-from vitreid.datasets.store import decode_all
+from vitreid.datasets.loading.image_cache import decode_all
+from vitreid.datasets.loading.samplers import PKSampler
 from vitreid.loss import build_loss
 from vitreid.model import build_model
 from vitreid.processor import Trainer, TrainingModule, autocast, pick_precision

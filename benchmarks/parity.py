@@ -24,8 +24,8 @@ from vitreid.benchmarks.fresh import failure_of
 from vitreid.benchmarks.originals import CAMERAS, CASES, PROJECTS, Case, Original
 from vitreid.common.files import write_text_atomically
 from vitreid.configs import load_config
-from vitreid.datasets.batch import Preprocess
-from vitreid.datasets.store import decode_all
+from vitreid.datasets.loading.image_cache import decode_all
+from vitreid.datasets.loading.preprocess import Preprocess
 from vitreid.model import LoadReport, ReidModel, build_spec, load_weights
 from vitreid.tools.backbones import PARITY
 

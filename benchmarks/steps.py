@@ -22,7 +22,7 @@ from vitreid.benchmarks.fresh import reply
 from vitreid.benchmarks.worker import peaks, start_memory, wait
 from vitreid.configs import load_config
 from vitreid.datasets import Batch, EvalLoader, Record, build_preprocess
-from vitreid.datasets.synthetic import Plan, load_synthetic
+from vitreid.datasets.synthetic.dataset.dataset import Plan, load_synthetic
 from vitreid.loss import build_loss
 from vitreid.model import build_model
 from vitreid.processor import Trainer, TrainingModule, autocast, extract, pick_precision

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import torch
 
-from ..datasets.batch import Batch
+from ..datasets.loading.batch import Batch
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -1,7 +1,6 @@
 """A name and a root folder to records; records to batches on the device."""
 
-from .batch import Batch, Preprocess
-from .build import (
+from .build_data import (
     DATASETS,
     build_data,
     build_eval_loader,
@@ -10,10 +9,12 @@ from .build import (
     build_train_loader,
     names_of_test_sets,
 )
-from .decode import CorruptImageError, read_image
-from .loaders import EvalLoader, TrainLoader
+from .loading.batch import Batch
+from .loading.decode import CorruptImageError, read_image
+from .loading.loaders import EvalLoader, TrainLoader
+from .loading.preprocess import Preprocess
+from .loading.shared_memory import SharingError
 from .records import Record, ReidData, label_map, name_rows
-from .shared import SharingError
 
 __all__ = [
     "DATASETS",

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..datasets import Batch, Preprocess, name_rows, read_image
-from ..datasets.decode import resize
+from ..datasets.loading.decode import resize
 from ..model import ReidModel, attention_rollout, has_attention
 from .build import place
 from .device import PRECISIONS, pick_device, pick_precision

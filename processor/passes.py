@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from yacs.config import CfgNode
 
-from ..datasets.batch import Batch
+from ..datasets.loading.batch import Batch
 from .module import Losses, TrainingModule
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..configs import load_config
 from ..datasets import DATASETS, CorruptImageError, read_image
-from ..datasets.layout import EXTENSIONS
+from ..datasets.readers.published import EXTENSIONS
 from .crops import Box, VideoReader
 
 SPLITS = ("train", "query", "gallery")

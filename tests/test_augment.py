@@ -3,9 +3,9 @@
 import pytest
 import torch
 from vitreid.datasets import Preprocess
-from vitreid.datasets.augment import Augment
-from vitreid.datasets.erase import draw_boxes, draw_erasures, erase
-from vitreid.datasets.window import _cut_on_cpu, _cut_on_device, cut_windows
+from vitreid.datasets.augment.augment.augment import Augment
+from vitreid.datasets.augment.augment.crop import _cut_on_cpu, _cut_on_device, cut_windows
+from vitreid.datasets.augment.augment.random_erasing import draw_boxes, draw_erasures, erase
 
 
 def seeded(seed=0):

@@ -9,11 +9,20 @@ import torch
 import torchvision.transforms.functional as V
 from PIL import Image
 from vitreid.configs import load_config
-from vitreid.datasets import Preprocess, colour
-from vitreid.datasets.augment import Augment
-from vitreid.datasets.build import _build_augment
-from vitreid.datasets.colour import draw_jitter, jitter_colour, luma, make_grey, turn_hue
-from vitreid.datasets.policy import COLOUR, POLICY, ROTATION, SHEAR, TRANSLATION, apply_policy, draw_policy
+from vitreid.datasets import Preprocess
+from vitreid.datasets.augment.augment import color_jitter as colour
+from vitreid.datasets.augment.augment.augment import Augment
+from vitreid.datasets.augment.augment.color_jitter import draw_jitter, jitter_colour, luma, make_grey, turn_hue
+from vitreid.datasets.augment.augment.trivial_augment import (
+    COLOUR,
+    POLICY,
+    ROTATION,
+    SHEAR,
+    TRANSLATION,
+    apply_policy,
+    draw_policy,
+)
+from vitreid.datasets.build_data import _build_augment
 
 RAW = Preprocess((24, 12), mean=(0, 0, 0), std=(1 / 255,) * 3)
 OFF = {"flip": 0, "padding": 0, "erase": 0}

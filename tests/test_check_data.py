@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from vitreid.datasets import Record, ReidData
 from vitreid.datasets.checks import Plan, check, write_montage
-from vitreid.datasets.checks.copies import near_copies
-from vitreid.datasets.checks.near import count_bits, near_pairs
-from vitreid.datasets.checks.scan import difference_hash, look
-from vitreid.datasets.layout import Published
-from vitreid.datasets.manifest import load_manifest
+from vitreid.datasets.checks.duplicates import near_copies
+from vitreid.datasets.checks.hash_search import count_bits, near_pairs
+from vitreid.datasets.checks.read_files import difference_hash, look
+from vitreid.datasets.readers.manifest import load_manifest
+from vitreid.datasets.readers.published import Published
 from vitreid.tools.check_data import main
 
 PLAN = Plan(num_ids=2, num_instances=2)

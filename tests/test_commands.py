@@ -31,7 +31,7 @@ import torch
 import uvicorn
 from vitreid.benchmarks import shipping
 from vitreid.configs import load_config
-from vitreid.datasets import synthetic
+from vitreid.datasets.synthetic.dataset import dataset as synthetic
 from vitreid.model import load_deploy
 from vitreid.tools import backbones
 from vitreid.tools import train as train_tool

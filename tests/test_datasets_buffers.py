@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from vitreid.datasets.buffers import Buffers
+from vitreid.datasets.loading.buffer_pool import Buffers
 
 
 def address(array):

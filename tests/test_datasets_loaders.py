@@ -20,7 +20,7 @@ from vitreid.datasets import (
     name_rows,
     read_image,
 )
-from vitreid.datasets.decode import resize
+from vitreid.datasets.loading.decode import resize
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """People's own data as a CSV file."""
 
 import pytest
-from vitreid.datasets.manifest import load_manifest
+from vitreid.datasets.readers.manifest import load_manifest
 
 LINES = [
     "path,pid,camid,split",

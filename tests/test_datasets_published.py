@@ -3,9 +3,9 @@
 import logging
 
 import pytest
-from vitreid.datasets.layout import Published, check_counts
-from vitreid.datasets.market1501 import load_dukemtmc, load_market1501
-from vitreid.datasets.msmt17 import load_msmt17
+from vitreid.datasets.readers.market1501 import load_dukemtmc, load_market1501
+from vitreid.datasets.readers.msmt17 import load_msmt17
+from vitreid.datasets.readers.published import Published, check_counts
 
 
 def touch(folder, *names):

@@ -2,9 +2,9 @@
 
 import pytest
 from vitreid.datasets import Record, ReidData
-from vitreid.datasets.folder import load_folder
-from vitreid.datasets.join import join
-from vitreid.datasets.split import hold_out, split_query_gallery
+from vitreid.datasets.readers.folder import load_folder
+from vitreid.datasets.readers.merge import join
+from vitreid.datasets.readers.splits import hold_out, split_query_gallery
 
 
 def shots(pid, *cameras):

@@ -5,7 +5,7 @@ import json
 import pytest
 from vitreid.configs import load_config
 from vitreid.datasets import Record, ReidData, build_data, build_test_sets
-from vitreid.datasets.distractors import add_distractors, load_distractors
+from vitreid.datasets.readers.distractors import add_distractors, load_distractors
 from vitreid.tools import test as test_tool
 
 

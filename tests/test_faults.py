@@ -475,7 +475,11 @@ def test_a_thread_that_dies_ends_the_run_with_its_error(tiny, tmp_path, monkeypa
         raise MemoryError("4 GB for one image")
 
     with (
-        cut_after(monkeypatch, 3, lambda: monkeypatch.setattr("vitreid.datasets.store.PlaneReader.read", no_memory)),
+        cut_after(
+            monkeypatch,
+            3,
+            lambda: monkeypatch.setattr("vitreid.datasets.loading.image_cache.PlaneReader.read", no_memory),
+        ),
         pytest.raises(MemoryError, match="4 GB"),
     ):
         run([*words_of(tiny), *WHEN, "DATALOADER.CACHE", "off", "DATALOADER.NUM_WORKERS", "2", *at(tmp_path / "run")])

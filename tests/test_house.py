@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from vitreid.configs import OPTIONS, load_config
-from vitreid.datasets.batch import INTERPOLATIONS
-from vitreid.datasets.build import SHARES
+from vitreid.datasets.build_data import SHARES
+from vitreid.datasets.loading.preprocess import INTERPOLATIONS
 from vitreid.loss import HEADS, METRICS
 from vitreid.model.backbones.stems import STEMS
 from vitreid.solver import OPTIMIZERS, SCHEDULES

@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from vitreid.datasets.samplers import PKSampler, ShuffleSampler
+from vitreid.datasets.loading.samplers import PKSampler, ShuffleSampler
 
 CROWDS = {
     "regular": [8] * 20,

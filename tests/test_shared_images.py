@@ -12,10 +12,11 @@ from weakref import WeakSet
 import cv2
 import numpy as np
 import pytest
-from vitreid.datasets import CorruptImageError, Preprocess, shared
-from vitreid.datasets import store as store_module
-from vitreid.datasets.shared import Local, SharingError, find_local, share_array
-from vitreid.datasets.store import CachedImages, StreamedImages, decode_all, open_images
+from vitreid.datasets import CorruptImageError, Preprocess
+from vitreid.datasets.loading import image_cache as store_module
+from vitreid.datasets.loading import shared_memory as shared
+from vitreid.datasets.loading.image_cache import CachedImages, StreamedImages, decode_all, open_images
+from vitreid.datasets.loading.shared_memory import Local, SharingError, find_local, share_array
 
 SHAPE = (10, 4)
 _allocate, _reserve = shared._allocate, shared._reserve

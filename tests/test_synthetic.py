@@ -6,12 +6,13 @@ from collections import Counter
 import cv2
 import numpy as np
 import pytest
-from vitreid.datasets import read_image, synthetic
-from vitreid.datasets.figure import Pose, draw_person
-from vitreid.datasets.people import BAGS, BOTTOMS, HAIRCUTS, PATTERNS, TOPS, make_people
-from vitreid.datasets.scene import make_cameras, photograph
-from vitreid.datasets.sketch import Sketch
-from vitreid.datasets.synthetic import STAMP, Plan, generate, load_synthetic
+from vitreid.datasets import read_image
+from vitreid.datasets.synthetic.dataset import dataset as synthetic
+from vitreid.datasets.synthetic.dataset.body import Pose, draw_person
+from vitreid.datasets.synthetic.dataset.camera import make_cameras, photograph
+from vitreid.datasets.synthetic.dataset.dataset import STAMP, Plan, generate, load_synthetic
+from vitreid.datasets.synthetic.dataset.drawing import Sketch
+from vitreid.datasets.synthetic.dataset.identity import BAGS, BOTTOMS, HAIRCUTS, PATTERNS, TOPS, make_people
 
 SMALL = Plan(num_train_ids=2, num_test_ids=2, num_distractors=1, num_cameras=2, images_per_camera=2, size=(32, 16))
 

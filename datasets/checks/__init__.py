@@ -1,13 +1,13 @@
 """Look at a data set before training: what is wrong, how bad it is, what to do."""
 
-from .build import build_checks, names_of_checks
+from .build_checks import build_checks, names_of_checks
 from .check import Checked, check
-from .copies import NEAR_BITS, Copies
+from .duplicates import NEAR_BITS, Copies
 from .finding import Finding
 from .fix import conflicts_file, write_manifest
-from .labels import Plan
+from .hash_search import MOST_BITS
+from .label_findings import Plan
 from .montage import check_name, draw_montage, write_montage
-from .near import MOST_BITS
 
 __all__ = [
     "MOST_BITS",

@@ -7,12 +7,12 @@ from functools import cached_property
 from typing import Any
 
 from ..records import ReidData
-from .copies import NEAR_BITS, Copies, exact_copies, near_copies
+from .duplicates import NEAR_BITS, Copies, exact_copies, near_copies
+from .entries import SPLITS, Listing
 from .finding import LEVELS, Finding
-from .images import check_images
-from .labels import Plan, check_labels
-from .listing import SPLITS, Listing
-from .scan import Scan, scan
+from .image_findings import check_images
+from .label_findings import Plan, check_labels
+from .read_files import Scan, scan
 from .tables import camera_table, count_table, label_range, size_tables
 
 

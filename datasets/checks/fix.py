@@ -8,9 +8,9 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .copies import Copies
-from .listing import Entry, Listing
-from .scan import Scan
+from .duplicates import Copies
+from .entries import Entry, Listing
+from .read_files import Scan
 
 log = logging.getLogger(__name__)
 

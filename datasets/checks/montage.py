@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .listing import Entry, Listing
+from .entries import Entry, Listing
 
 _CELL = (128, 64)  # (height, width) in pixels
 _TEXT = 16  # pixels for a line of text

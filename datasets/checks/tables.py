@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..records import ReidData
-from .listing import SPLITS, Listing
+from .entries import SPLITS, Listing
 
 _BAR = 40  # characters
 _HEIGHTS = (0, 32, 64, 96, 128, 192, 256, 384, 512)  # pixels

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ...datasets import CorruptImageError, read_image
-from ...datasets.layout import EXTENSIONS
-from ...datasets.people import make_people
-from ...datasets.scene import make_cameras, photograph
+from ...datasets.readers.published import EXTENSIONS
+from ...datasets.synthetic.camera import make_cameras, photograph
+from ...datasets.synthetic.identity import make_people
 
 NUM_CAMERAS = 4
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from .layout import EXTENSIONS
-from .records import Record, ReidData
+from ..records import Record, ReidData
+from .published import EXTENSIONS
 
 CAMERA = "distractors"  # no model was trained on it: its images use the fallback row of the side-information table
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .batch import Preprocess
-from .colour import draw_jitter, jitter_colour, make_grey
-from .erase import LOCAL_GRAY, draw_boxes, draw_erasures, erase
-from .policy import apply_policy, draw_policy
-from .window import cut_windows
+from ..loading.preprocess import Preprocess
+from .color_jitter import draw_jitter, jitter_colour, make_grey
+from .crop import cut_windows
+from .random_erasing import LOCAL_GRAY, draw_boxes, draw_erasures, erase
+from .trivial_augment import apply_policy, draw_policy
 
 Draws = dict[str, Tensor]  # what chance decided: the name of an operation -> (B, …) numbers, on the CPU
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .batch import Preprocess
-from .buffers import BATCHES
+from ..loading.buffer_pool import BATCHES
+from ..loading.preprocess import Preprocess
 
 
 def cut_windows(images: Tensor, flipped: Tensor, corners: Tensor, padding: int, preprocess: Preprocess) -> Tensor:

@@ -11,8 +11,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from .layout import Published, check_counts, find_folder, list_images, name_cameras
-from .records import Record, ReidData
+from ..records import Record, ReidData
+from .published import Published, check_counts, find_folder, list_images, name_cameras
 
 log = logging.getLogger(__name__)
 

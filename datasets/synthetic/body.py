@@ -8,9 +8,9 @@ from functools import partial
 
 import numpy as np
 
-from .clothes import draw_bag, draw_head, fabric, straps
-from .people import Person
-from .sketch import Frame, Sketch
+from .clothing import draw_bag, draw_head, fabric, straps
+from .drawing import Frame, Sketch
+from .identity import Person
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .colour import scale_brightness, scale_contrast, scale_saturation
+from .color_jitter import scale_brightness, scale_contrast, scale_saturation
 
 Change = Callable[[Tensor, Tensor], Tensor]  # (b, 3, H, W) uint8 and (b,) strengths in -1 to 1 -> uint8
 

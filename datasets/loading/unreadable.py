@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+from ..records import Record, ReidData
 from .decode import CorruptImageError, read_image
-from .records import Record, ReidData
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from .copies import Copies, num_files_saved_again
+from .duplicates import Copies, num_files_saved_again
+from .entries import Listing
 from .finding import Finding, first_few
-from .listing import Listing
-from .scan import Scan
+from .read_files import Scan
 
 SMALLEST = (32, 16)  # (height, width) in pixels; below, hardly a person is left to see
 

@@ -9,22 +9,22 @@ import numpy as np
 import torch
 from yacs.config import CfgNode
 
-from .augment import Augment
-from .batch import Preprocess
-from .corrupt import Once, drop_unreadable, in_each
-from .distractors import add_distractors, load_distractors
-from .folder import load_folder
-from .join import join
-from .loaders import EvalLoader, TrainLoader
-from .manifest import load_manifest
-from .market1501 import load_dukemtmc, load_market1501
-from .msmt17 import load_msmt17
+from .augment.augment import Augment
+from .loading.image_cache import open_images
+from .loading.loaders import EvalLoader, TrainLoader
+from .loading.preprocess import Preprocess
+from .loading.samplers import PKSampler, Sampler, ShuffleSampler
+from .loading.shared_memory import find_local
+from .loading.unreadable import Once, drop_unreadable, in_each
+from .readers.distractors import add_distractors, load_distractors
+from .readers.folder import load_folder
+from .readers.manifest import load_manifest
+from .readers.market1501 import load_dukemtmc, load_market1501
+from .readers.merge import join
+from .readers.msmt17 import load_msmt17
+from .readers.splits import hold_out
 from .records import Record, ReidData, label_map, name_rows
-from .samplers import PKSampler, Sampler, ShuffleSampler
-from .shared import find_local
-from .split import hold_out
-from .store import open_images
-from .synthetic import load_synthetic
+from .synthetic.dataset import load_synthetic
 
 log = logging.getLogger(__name__)
 

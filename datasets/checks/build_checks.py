@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from yacs.config import CfgNode
 
-from ..build import DATASETS, names_of_test_sets
+from ..build_data import DATASETS, names_of_test_sets
 from .check import Checked, check
-from .copies import NEAR_BITS
-from .labels import Plan
+from .duplicates import NEAR_BITS
+from .label_findings import Plan
 
 
 def build_checks(cfg: CfgNode, near_bits: int | None = NEAR_BITS) -> list[Checked]:

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..common.memory_limits import available_memory
-from .batch import Preprocess
-from .buffers import BATCHES
+from ...common.memory_limits import available_memory
+from .buffer_pool import BATCHES
 from .decode import PlaneReader
-from .shared import Local, share_array
+from .preprocess import Preprocess
+from .shared_memory import Local, share_array
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ..layout import Published
-from ..market1501 import DUKEMTMC, MARKET1501
-from ..msmt17 import MSMT17
+from ..readers.market1501 import DUKEMTMC, MARKET1501
+from ..readers.msmt17 import MSMT17
+from ..readers.published import Published
 from ..records import Record, ReidData
 from .finding import Finding, first_few
 

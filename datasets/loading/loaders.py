@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..common.prefetch import batches_on
-from .augment import Augment
-from .batch import Batch, Preprocess
-from .records import Record, label_map
+from ...common.prefetch import batches_on
+from ..augment.augment import Augment
+from ..augment.crop import normalise
+from ..records import Record, label_map
+from .batch import Batch
+from .image_cache import Images, open_images
+from .preprocess import Preprocess
 from .samplers import Sampler
-from .store import Images, open_images
-from .window import normalise
 
 
 class _Ids:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .people import Colour
+from .identity import Colour
 
 Point = tuple[float, float, float]  # x to the left hand, y down from the top of the head, z forward; in body heights
 Paint = Colour | np.ndarray  # one colour, or a picture of the board's size

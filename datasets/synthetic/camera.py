@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .figure import Pose, draw_person
-from .people import Person
-from .sketch import Sketch
+from .body import Pose, draw_person
+from .drawing import Sketch
+from .identity import Person
 
 _OVERSAMPLING = 2
 

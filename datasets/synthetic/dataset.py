@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from .layout import Published
-from .market1501 import SUBSETS, load_published
-from .people import make_people
-from .records import ReidData
-from .scene import make_cameras, photograph
+from ..readers.market1501 import SUBSETS, load_published
+from ..readers.published import Published
+from ..records import ReidData
+from .camera import make_cameras, photograph
+from .identity import make_people
 
 log = logging.getLogger(__name__)
 

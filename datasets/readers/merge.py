@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from .records import Record, ReidData
+from ..records import Record, ReidData
 
 
 def join(parts: Mapping[str, ReidData], train: Sequence[str], test: str) -> ReidData:

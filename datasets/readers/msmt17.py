@@ -6,8 +6,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from .layout import Published, check_counts, find_folder, name_cameras
-from .records import Record, ReidData
+from ..records import Record, ReidData
+from .published import Published, check_counts, find_folder, name_cameras
 
 _LISTS = ("list_train.txt", "list_val.txt", "list_query.txt", "list_gallery.txt")
 _FOLDERS = (("train", "test"), ("mask_train_v2", "mask_test_v2"))  # version 1, version 2 (faces masked)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .listing import Entry, Listing
-from .near import near_pairs
-from .scan import Scan
+from .entries import Entry, Listing
+from .hash_search import near_pairs
+from .read_files import Scan
 
 NEAR_BITS, NEAR_PIXELS = 11, 12.0  # see `near_copies`
 

@@ -6,9 +6,9 @@ import logging
 import re
 from pathlib import Path
 
-from .layout import EXTENSIONS, list_images, name_cameras
-from .records import Record, ReidData
-from .split import split_identities, split_query_gallery
+from ..records import Record, ReidData
+from .published import EXTENSIONS, list_images, name_cameras
+from .splits import split_identities, split_query_gallery
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .records import Record, ReidData
+from ..records import Record, ReidData
 
 
 def hold_out(data: ReidData, num_ids: int, seed: int) -> ReidData:

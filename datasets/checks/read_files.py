@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from ..decode import CorruptImageError, read_image
+from ..loading.decode import CorruptImageError, read_image
 
 THUMBNAIL = (16, 8)  # (height, width)
 

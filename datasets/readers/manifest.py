@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .records import Record, ReidData
+from ..records import Record, ReidData
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .people import Colour, Person
-from .sketch import Frame, Paint, Sketch, shade
+from .drawing import Frame, Paint, Sketch, shade
+from .identity import Colour, Person
 
 
 def fabric(sketch: Sketch, frame: Frame, person: Person, sleeve: bool = False) -> Paint:

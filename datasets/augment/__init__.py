@@ -1,0 +1,1 @@
+"""Training augmentation, drawn per image and applied per batch."""

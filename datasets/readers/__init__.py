@@ -1,0 +1,1 @@
+"""Data sets on disk -> records; their splits, merges and distractors."""

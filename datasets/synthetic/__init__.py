@@ -1,0 +1,1 @@
+"""Synthetic people: a seeded data set drawn without a download."""
