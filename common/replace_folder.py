@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..gallery import table, vectors
-from ..gallery.info import FILE as INFO_FILE
-from ..gallery.projection import FILE as PROJECTION_FILE
+from ..gallery.maintenance.projection import FILE as PROJECTION_FILE
+from ..gallery.storage import embeddings_file as vectors
+from ..gallery.storage import records_file as table
+from ..gallery.storage.metadata import FILE as INFO_FILE
 from .locks import FILE as LOCK_FILE
 from .locks import WriterLock
 

@@ -1,13 +1,13 @@
 """Embeddings kept on disk, searched, served on a page."""
 
-from .compress import Cost, cost, fit_pca, to_int8
-from .formats import FORMATS, export_as
-from .health import Problem, verify
-from .info import GalleryInfo
-from .life import compact, merge
-from .pool import pool_tracklets
-from .projection import Projection
-from .store import Gallery
+from .maintenance.compress import Cost, cost, fit_pca, to_int8
+from .maintenance.export_formats import FORMATS, export_as
+from .maintenance.merge_compact import compact, merge
+from .maintenance.projection import Projection
+from .maintenance.tracklets import pool_tracklets
+from .maintenance.verify import Problem, verify
+from .storage.gallery import Gallery
+from .storage.metadata import GalleryInfo
 
 __all__ = [
     "FORMATS",

@@ -70,7 +70,7 @@ def export(
         weights: best.safetensors or last.pth of a run.
         source, root, names: what `open_source` takes.
         output: the gallery's folder, or, with another `format`, the file. OUTPUT.partial beside it holds unfinished work.
-        format: "gallery", or one of `vitreid.gallery.formats.FORMATS`.
+        format: "gallery", or one of `vitreid.gallery.maintenance.export_formats.FORMATS`.
         dtype: of the embeddings on disk, float32 or float16.
         batch_size: images per pass through the model.
         device, precision: as for `Embedder`.
@@ -100,7 +100,7 @@ def export(
 
 def _check_options(output: str, format: str, dtype: str, corrupt: str) -> None:
     """Raise, before the work rather than after, if its result could not be written."""
-    from ..gallery.formats import FORMATS
+    from ..gallery.maintenance.export_formats import FORMATS
 
     for option, value, accepted in (
         ("--format", format, (FOLDER, *sorted(FORMATS))),
@@ -120,7 +120,7 @@ def _check_options(output: str, format: str, dtype: str, corrupt: str) -> None:
 
 def _check_columns(source: Source, format: str) -> None:
     """Raise ValueError, before the work rather than after, if the format has no place for a column."""
-    from ..gallery.formats import check_columns
+    from ..gallery.maintenance.export_formats import check_columns
 
     if format != FOLDER:
         check_columns(record_schema(source.extra).names, format)
@@ -334,7 +334,7 @@ class Job:
             logger.warning("all of them: %s", self.output / SKIPPED)
 
     def _converted(self, gallery: Gallery) -> Path:
-        from ..gallery.formats import export_as
+        from ..gallery.maintenance.export_formats import export_as
 
         path = self.work.folder / "converted" / self.output.name  # a writer may look at the suffix
         shutil.rmtree(path.parent, ignore_errors=True)

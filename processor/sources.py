@@ -337,7 +337,7 @@ def _to_type(text: str | None, kind: type, what: str) -> Any:
 
 def _seconds(text: str | None, where: str) -> float | None:
     """Return a time in seconds, as a gallery understands it; raise ValueError with `where` if it is none."""
-    from ..gallery.table import to_seconds
+    from ..gallery.storage.records_file import to_seconds
 
     try:
         seconds = to_seconds(text)

@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from vitreid.gallery import Gallery, GalleryInfo, held, merge
-from vitreid.gallery.results import pair_distances
-from vitreid.gallery.where import Where
+from vitreid.gallery import Gallery, GalleryInfo, merge
+from vitreid.gallery.search.engine import filter_hints as held
+from vitreid.gallery.search.engine.filters import Where
+from vitreid.gallery.search.engine.search_result import pair_distances
 
 MODEL = "sha256:a"
 ROWS = np.eye(12, dtype=np.float32)

@@ -3,11 +3,12 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from vitreid.gallery import Gallery, GalleryInfo, compact, milvus_collections
-from vitreid.gallery.milvus import MilvusGallery, from_folder, to_folder
-from vitreid.gallery.milvus_collections import connect
-from vitreid.gallery.milvus_filter import as_expression
-from vitreid.gallery.where import Where
+from vitreid.gallery import Gallery, GalleryInfo, compact
+from vitreid.gallery.milvus.milvus_gallery import collections as milvus_collections
+from vitreid.gallery.milvus.milvus_gallery.collections import connect
+from vitreid.gallery.milvus.milvus_gallery.filter_expression import as_expression
+from vitreid.gallery.milvus.milvus_gallery.milvus_gallery import MilvusGallery, from_folder, to_folder
+from vitreid.gallery.search.engine.filters import Where
 
 MODEL = "sha256:a"
 CONDITIONS = [

@@ -12,11 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vitreid.evaluation import Threshold
-from vitreid.gallery import Gallery, GalleryInfo, exact, search, table
-from vitreid.gallery.exact import ExactIndex
-from vitreid.gallery.results import SearchResult, compare, limit_of
-from vitreid.gallery.sheet import contact_sheet
-from vitreid.gallery.where import Where
+from vitreid.gallery import Gallery, GalleryInfo
+from vitreid.gallery.search.engine import engine as search
+from vitreid.gallery.search.engine import exact_index as exact
+from vitreid.gallery.search.engine.contact_sheets import contact_sheet
+from vitreid.gallery.search.engine.exact_index import ExactIndex
+from vitreid.gallery.search.engine.filters import Where
+from vitreid.gallery.search.engine.search_result import SearchResult, compare, limit_of
+from vitreid.gallery.storage import records_file as table
 
 MODEL = "sha256:a"
 RECORDS = pa.table(

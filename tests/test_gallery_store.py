@@ -15,8 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from vitreid.common.locks import WriterLock
-from vitreid.gallery import Gallery, GalleryInfo, store, table
-from vitreid.gallery.table import to_seconds
+from vitreid.gallery import Gallery, GalleryInfo
+from vitreid.gallery.storage import gallery as store
+from vitreid.gallery.storage import records_file as table
+from vitreid.gallery.storage.records_file import to_seconds
 
 INFO = GalleryInfo(model="sha256:a", dimension=3)
 

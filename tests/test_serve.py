@@ -22,16 +22,16 @@ pytest.importorskip("httpx", reason='needs the extra: pip install "vitreid[serve
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from vitreid.gallery import Gallery, GalleryInfo
-from vitreid.gallery.results import SearchResult
+from vitreid.gallery.search.engine.search_result import SearchResult
 from vitreid.gallery.web import Limits, Refused, create_app
 from vitreid.gallery.web import service as service_module
 from vitreid.gallery.web.app import NUM_OVERLAYS
 from vitreid.gallery.web.batcher import Batcher
-from vitreid.gallery.web.decode import decode
-from vitreid.gallery.web.images import BOX, box_of
 from vitreid.gallery.web.limits import RateLimit
 from vitreid.gallery.web.query import parse_query
+from vitreid.gallery.web.record_images import BOX, box_of
 from vitreid.gallery.web.service import Service
+from vitreid.gallery.web.upload_decode import decode
 
 COLOURS = [(200, 30, 30), (190, 40, 30), (30, 200, 30), (30, 30, 200), (210, 20, 40), (40, 40, 210)]
 CAMERAS = ["c1", "c2", "c1", "c2", "c 3, left", None]

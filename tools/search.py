@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from vitreid.gallery import Gallery
-from vitreid.gallery.ann import INDEXES
-from vitreid.gallery.results import SearchResult
-from vitreid.gallery.sheet import contact_sheet
+from vitreid.gallery.search.engine.contact_sheets import contact_sheet
+from vitreid.gallery.search.engine.faiss_index import INDEXES
+from vitreid.gallery.search.engine.search_result import SearchResult
 from vitreid.processor.embedder import Embedder
 from vitreid.tools.cli import run
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .batcher import Embed
 from .limits import Limits
-from .refused import Refused
+from .request_error import Refused
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

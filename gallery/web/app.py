@@ -20,14 +20,14 @@ from starlette.requests import ClientDisconnect
 
 from ... import __version__
 from .batcher import Embed
-from .decode import decode
-from .guard import HEADERS, Guard
-from .images import ImageFile, read_pixels
 from .limits import Limits
+from .middleware import HEADERS, Guard
 from .openapi import ABOUT, EMBED, ERRORS, IMAGE, OVERLAY, SEARCH
 from .query import FIELDS, Query, parse_json, parse_query
-from .refused import Refused
+from .record_images import ImageFile, read_pixels
+from .request_error import Refused
 from .service import Service
+from .upload_decode import decode
 
 PAGES = {
     "/": ("page.html", "text/html"),

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from .refused import Refused
+from .request_error import Refused
 
 MAX_WAITING, MAX_WAITING_BYTES = 512, 500_000_000
 

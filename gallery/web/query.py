@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..exact import LARGEST
-from .refused import Refused
+from ..search.exact_index import LARGEST
+from .request_error import Refused
 
 MAX_TOPK, MAX_CONDITIONS, MAX_TEXT, MAX_VALUES = 1000, 32, 500, 65_536
 FIELDS = ("id", "vector", "image", "camera", "topk", "where", "rerank", "other_cameras")

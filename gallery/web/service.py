@@ -12,15 +12,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..queries import check_embedder
-from ..results import GalleryChangedError
-from ..where import Condition, Where
-from . import answers
+from ..search.filters import Condition, Where
+from ..search.query_vectors import check_embedder
+from ..search.search_result import GalleryChangedError
+from . import json_values as answers
 from .batcher import Batcher, Embed
-from .facets import describe
-from .images import ImageFile, load_image
+from .overview import describe
 from .query import Query
-from .refused import Refused
+from .record_images import ImageFile, load_image
+from .request_error import Refused
 
 REFRESH_SECONDS = 5.0
 FACETS_SECONDS = 60.0  # how long they may be out of date where a gallery does not tell that it changed

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .table import to_seconds
+from ..storage.records_file import to_seconds
 
 RANGES = {"<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_equal}
 OPERATORS = ("=", "!=", *RANGES)

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ..common.replace_folder import recover
-from . import vectors
-from .info import FILE, State
+from ...common.replace_folder import recover
+from ..storage import embeddings_file as vectors
+from ..storage.metadata import FILE, State
+from ..storage.records_file import FILE as RECORDS_FILE
+from ..storage.records_file import Records
 from .projection import FILE as PROJECTION_FILE
 from .projection import Projection
-from .table import FILE as RECORDS_FILE
-from .table import Records
 
 NAMED = 5  # how many of many bad rows or files a message names
 

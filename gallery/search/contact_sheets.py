@@ -9,10 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..common.files import write_atomically
-from .results import SearchResult
-from .web.images import load_image, read_pixels
-from .web.refused import Refused
+from ...common.files import write_atomically
+from ..web.record_images import load_image, read_pixels
+from ..web.request_error import Refused
+from .search_result import SearchResult
 
 CROP = (192, 96)  # height and width of a crop, pixels; others are fitted into it
 FRAME, LINE, GAP = 4, 16, 6  # pixels: frame width, height of a line of text, space between tiles

@@ -8,7 +8,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from .refused import Refused
+from .request_error import Refused
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 MIN_SIDE, MAX_SIDE = 8, 20_000  # pixels

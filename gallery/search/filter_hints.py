@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .where import Where
+from .filters import Where
 
 if TYPE_CHECKING:
-    from .store import Gallery
+    from ..storage.gallery import Gallery
 
 logger = logging.getLogger(__name__)
 SHOWN = 8  # values named in a message

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .life import live_records, live_rows
-from .store import Gallery
+from ..storage.gallery import Gallery
+from .merge_compact import live_records, live_rows
 
 
 def export_as(gallery: Gallery, path: str | Path, format: str) -> Path:
@@ -28,7 +28,7 @@ def export_as(gallery: Gallery, path: str | Path, format: str) -> Path:
         OSError: the file cannot be written; an earlier one is intact.
         ModuleNotFoundError: faiss is not installed.
     """
-    from ..common.files import write_atomically  # loads torch, which searching does without
+    from ...common.files import write_atomically  # loads torch, which searching does without
 
     if format not in FORMATS:
         raise ValueError(f"format: unknown format {format!r}; choose from {', '.join(sorted(FORMATS))}")

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from .life import placed
-from .store import Gallery
-from .table import with_ids
+from ..storage.gallery import Gallery
+from ..storage.records_file import with_ids
+from .merge_compact import placed
 
 KEY = ("pid", "camera", "tracklet")
 PART = 2**14  # tracklets that are written at a time

@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .ann import INDEXES, FaissIndex
-from .exact import LARGEST, ExactIndex, Hits
-from .held import warn_of_absent
-from .results import SearchResult, limit_of
-from .where import Where
+from .exact_index import LARGEST, ExactIndex, Hits
+from .faiss_index import INDEXES, FaissIndex
+from .filter_hints import warn_of_absent
+from .filters import Where
+from .search_result import SearchResult, limit_of
 
 if TYPE_CHECKING:
-    from .store import Gallery
+    from ..storage.gallery import Gallery
 
 FILTERED_GROUPS = 32  # row groups of the records, half a million rows, that a filter looks at at once
 POOL = 100  # neighbours that are re-ranked, at least
@@ -81,7 +81,7 @@ def search(
         where: conditions as `Where.of` takes them, e.g. ["camera!=c1", "time>=2026-01-31T08:00"].
         rerank: order the nearest (`topk`, but at least POOL) by k-reciprocal re-ranking; or its k1, k2 and lam, if not RERANK.
         exclude_same_camera: the queries' camera, or one per query (None = not known): rows of that camera are left out.
-        index: None or "exact"; or a FAISS index, a name in `vitreid.gallery.ann.INDEXES`.
+        index: None or "exact"; or a FAISS index, a name in `vitreid.gallery.search.faiss_index.INDEXES`.
     Raises:
         ValueError: an argument is none of those above; says what is.
         ImportError: FAISS is asked for and not installed.
@@ -184,7 +184,7 @@ def reranked(
     """
     if len(vectors) < 2:
         return hits, hits.distances
-    from ..evaluation import k_reciprocal  # loads torch, which plain searches do without
+    from ...evaluation import k_reciprocal  # loads torch, which plain searches do without
 
     if metric == "cosine":
         query, vectors = (

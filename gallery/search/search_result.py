@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .info import GalleryInfo
+from ..storage.metadata import GalleryInfo
 
 SAME, DIFFERENT, UNKNOWN, MATCH = "same", "different", "unknown", "match"
 

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..results import limit_of
-from .answers import plain
+from ..search.search_result import limit_of
+from .json_values import plain
 
 NUM_EXAMPLES, MAX_CAMERAS = 12, 500
 

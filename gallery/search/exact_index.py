@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .results import pair_distances
+from .search_result import pair_distances
 
 BLOCK_ELEMENTS = 2**22  # products, and converted values, held at once: 16 MiB of float32 each
 BLOCK_BYTES = 2**26  # rows of the memory map looked at at once

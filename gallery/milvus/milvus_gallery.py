@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from . import milvus_collections, table
-from .exact import Hits
-from .info import GalleryInfo
-from .life import placed
-from .milvus_collections import INDEXES, METRICS
-from .milvus_filter import as_expression
-from .queries import as_vectors, check_embedder, check_model
-from .results import SearchResult, Verdict, compare, limit_of, pair_distances
-from .search import POOL, by_camera, check_queries, rerank_options, reranked
-from .store import Gallery
-from .where import Condition, Where
+from ..maintenance.merge_compact import placed
+from ..search.engine import POOL, by_camera, check_queries, rerank_options, reranked
+from ..search.exact_index import Hits
+from ..search.filters import Condition, Where
+from ..search.query_vectors import as_vectors, check_embedder, check_model
+from ..search.search_result import SearchResult, Verdict, compare, limit_of, pair_distances
+from ..storage import records_file as table
+from ..storage.gallery import Gallery
+from ..storage.metadata import GalleryInfo
+from . import collections as milvus_collections
+from .collections import INDEXES, METRICS
+from .filter_expression import as_expression
 
 BATCH = 1000  # rows per request
 QUERIES = 64  # queries per request
@@ -307,7 +308,7 @@ class MilvusGallery:
         exclude_same_camera: str | Sequence[str | None] | None = None,
         index: str | None = None,
     ) -> list[SearchResult]:
-        """Return the rows closest to each query; arguments and result as `vitreid.gallery.search.search`.
+        """Return the rows closest to each query; arguments and result as `vitreid.gallery.search.engine.search`.
 
         Raises:
             ValueError: an index is asked for (it was chosen by `create`), or more results than Milvus gives.

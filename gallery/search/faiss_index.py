@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .exact import ExactIndex, Hits
-from .results import pair_distances
+from .exact_index import ExactIndex, Hits
+from .search_result import pair_distances
 
 ADD_ROWS = 2**16  # rows converted and added at once
 TRAIN_PER_LIST = 64  # rows that an IVF list is trained on

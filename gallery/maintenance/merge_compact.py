@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..common.replace_folder import replacement
-from . import vectors
-from .queries import check_model
-from .store import Gallery
-from .table import CORE, with_ids
+from ...common.replace_folder import replacement
+from ..search.query_vectors import check_model
+from ..storage import embeddings_file as vectors
+from ..storage.gallery import Gallery
+from ..storage.records_file import CORE, with_ids
 
 
 def merge(target: Gallery, sources: Sequence[Gallery | str | Path]) -> int:

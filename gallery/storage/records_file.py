@@ -150,7 +150,7 @@ def write_records(path: Path, tables: Iterable[pa.Table], schema: pa.Schema, cou
     Args:
         count, checksum: of the embeddings that the records belong to.
     """
-    from ..common.files import write_atomically  # loads torch, which searching does without
+    from ...common.files import write_atomically  # loads torch, which searching does without
 
     schema = schema.with_metadata({EMBEDDINGS: f"{count} {checksum}".encode()})
 

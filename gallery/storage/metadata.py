@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
+from ... import __version__
 
 FORMAT = 1
 FILE = "gallery.json"
@@ -141,7 +141,7 @@ class State:
         Raises:
             OSError: the disk is full or not writable; the earlier state holds.
         """
-        from ..common.files import write_text_atomically  # loads torch, which searching does without
+        from ...common.files import write_text_atomically  # loads torch, which searching does without
 
         own = {"count": self.count, "next_id": self.next_id, "checksum": self.checksum, "removed": self.removed}
         content = {"format": FORMAT, **self.info.to_dict(), **own}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .info import GalleryInfo
+from ..storage.metadata import GalleryInfo
 
 
 def as_vectors(queries: Any, embedder: Callable[..., np.ndarray] | None) -> np.ndarray:

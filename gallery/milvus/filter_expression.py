@@ -6,7 +6,7 @@ import json
 import math
 import sys
 
-from .where import Condition, Where
+from ..search.filters import Condition, Where
 
 NOTHING, EVERYTHING = "id < 0", "id >= 0"  # ids are never negative
 

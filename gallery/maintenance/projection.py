@@ -40,7 +40,7 @@ class Projection:
     def save(self, folder: Path) -> None:
         """Write projection.npz, atomically."""
 
-        from ..common.files import write_atomically  # loads torch, which searching does without
+        from ...common.files import write_atomically  # loads torch, which searching does without
 
         def write(temporary: Path) -> None:
             with temporary.open("wb") as file:

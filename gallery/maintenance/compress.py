@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .life import live_records, live_rows, placed
+from ..storage.gallery import Gallery
+from .merge_compact import live_records, live_rows, placed
 from .projection import Projection
-from .store import Gallery
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def cost(original: Gallery, smaller: Gallery, max_queries: int = 2000, seed: int
     Raises:
         ValueError: the galleries hold other rows, or no pid is seen by two cameras.
     """
-    from ..evaluation import evaluate_retrieval
+    from ...evaluation import evaluate_retrieval
 
     labels = _labels(original)
     if not np.array_equal(original.ids[original.is_live], smaller.ids[smaller.is_live]):

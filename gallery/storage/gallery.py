@@ -14,16 +14,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..common.locks import WriterLock
-from ..common.replace_folder import OWN, clear, recover, replacement
-from . import table, vectors
-from .info import FILE as INFO_FILE
-from .info import GalleryInfo, State
-from .projection import Projection
-from .queries import as_vectors, check_embedder, check_model
+from ...common.locks import WriterLock
+from ...common.replace_folder import OWN, clear, recover, replacement
+from ..maintenance.projection import Projection
+from ..search.query_vectors import as_vectors, check_embedder, check_model
+from . import embeddings_file as vectors
+from . import records_file as table
+from .metadata import FILE as INFO_FILE
+from .metadata import GalleryInfo, State
 
 if TYPE_CHECKING:
-    from .results import SearchResult, Verdict
+    from ..search.search_result import SearchResult, Verdict
 
 EXPORTED = ("export.json", "skipped.txt")  # what tools/export.py says of the rows
 Embed = Callable[..., np.ndarray]  # images -> (n, D); has a `fingerprint`
@@ -110,7 +111,7 @@ class Gallery:
             ValueError: a file is damaged or cut short, or the embedder is of another model.
         """
         if str(path).startswith("milvus:"):
-            from .milvus import MilvusGallery
+            from ..milvus.milvus_gallery import MilvusGallery
 
             return MilvusGallery.open(str(path), embedder)
         return cls(Path(path).expanduser().resolve(), embedder)
@@ -355,12 +356,12 @@ class Gallery:
         exclude_same_camera: Any = None,
         index: str | None = None,
     ) -> list[SearchResult]:
-        """Return the closest live rows of each query; see `vitreid.gallery.search`.
+        """Return the closest live rows of each query; see `vitreid.gallery.search.engine`.
 
         Args:
             queries: (n, D) or (D,) embeddings; or, if the gallery was opened with an embedder, an image or a list of images.
         """
-        from .search import search
+        from ..search.engine import search
 
         return search(
             self,
@@ -374,7 +375,7 @@ class Gallery:
 
     def same_person(self, a: Any, b: Any) -> Verdict:
         """Compare two embeddings or images by the gallery's threshold; "unknown" if it has none."""
-        from .results import compare
+        from ..search.search_result import compare
 
         return compare(self.as_vectors(a), self.as_vectors(b), self.info)
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from .refused import Refused
+from .request_error import Refused
 
 MAX_FILE_BYTES = 100_000_000
 SHOWN = {

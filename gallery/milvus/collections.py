@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from . import table
-from .info import GalleryInfo
+from ..storage import records_file as table
+from ..storage.metadata import GalleryInfo
 
 PREFIX, COLLECTION = "milvus:", "gallery"
 METRICS = {"euclidean": "L2", "cosine": "COSINE"}

@@ -1,0 +1,1 @@
+"""Upkeep: verify, merge, compact, compress, pool tracklets, other file formats."""

@@ -1,0 +1,1 @@
+"""Search: query vectors, filters, exact and approximate neighbours, results."""
