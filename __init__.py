@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .gallery import Gallery
-    from .processor.embedder import Embedder
+    from .processor.embedding.embedder import Embedder
 
 __version__ = "0.1.0"
 __all__ = ["Embedder", "Gallery", "__version__"]

@@ -24,9 +24,9 @@ from vitreid.common.files import write_text_atomically
 from vitreid.configs import load_config
 from vitreid.evaluation import RetrievalResult
 from vitreid.model import ReidModel
-from vitreid.processor.build import build_evaluator
 from vitreid.processor.device import pick_device
-from vitreid.processor.learner import Learner
+from vitreid.processor.scoring.figures.evaluator import build_evaluator
+from vitreid.processor.training.session import Learner
 from vitreid.solver import Schedule
 from yacs.config import CfgNode
 

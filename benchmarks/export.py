@@ -27,9 +27,9 @@ from vitreid.benchmarks.hardware import describe_hardware
 from vitreid.benchmarks.shipping import MODELS, make_weights
 from vitreid.common.files import write_text_atomically
 from vitreid.processor import Embedder, autocast
+from vitreid.processor.distributed.ddp.process_group import ALONE
 from vitreid.processor.export import Job
 from vitreid.processor.export_plan import make_plan
-from vitreid.processor.ranks import ALONE
 from vitreid.processor.sources import Source, open_source
 
 SHARE = 0.9  # the bar: export / bare model, images per second

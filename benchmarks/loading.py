@@ -24,7 +24,7 @@ from vitreid.datasets.loading.samplers import PKSampler
 from vitreid.loss import build_loss
 from vitreid.model import build_model
 from vitreid.processor import Trainer, TrainingModule, autocast, pick_precision
-from vitreid.processor.build import place
+from vitreid.processor.device import place
 from vitreid.tools import train as train_tool
 
 Figures = dict[str, float]

@@ -21,7 +21,7 @@ from vitreid.common.files import write_text_atomically
 from vitreid.configs import load_config
 from vitreid.datasets import ReidData
 from vitreid.model import ModelSpec, ReidModel, save_deploy
-from vitreid.processor.build import describe_model
+from vitreid.processor.runs.checkpoint_metadata import describe_model
 from vitreid.processor.ship import FORMATS, Order, Shipped, ship
 
 CAMERAS = tuple("abcdef")

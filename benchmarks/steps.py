@@ -25,10 +25,12 @@ from vitreid.datasets import Batch, EvalLoader, Record, build_preprocess
 from vitreid.datasets.synthetic.dataset.dataset import Plan, load_synthetic
 from vitreid.loss import build_loss
 from vitreid.model import build_model
-from vitreid.processor import Trainer, TrainingModule, autocast, extract, pick_precision
-from vitreid.processor.build import embed_settings, place
-from vitreid.processor.compiled import compile_backbone
-from vitreid.processor.passes import build_passes
+from vitreid.processor import Trainer, TrainingModule, autocast, pick_precision
+from vitreid.processor.device import place
+from vitreid.processor.embedding import extract
+from vitreid.processor.scoring.figures.settings import embed_settings
+from vitreid.processor.training.compile import compile_backbone
+from vitreid.processor.training.micro_batches import build_passes
 from vitreid.solver import build_optimizers, build_schedule
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,23 +1,24 @@
 """The loops: train, extract embeddings, evaluate; run folders and checkpoints."""
 
 from .device import autocast, pick_device, pick_precision
-from .embedder import Embedder
-from .evaluate import Evaluator
+from .distributed.failures import RankFailed
+from .embedding.embedder import Embedder
+from .embedding.extract import EmbedSettings, extract
 from .export import export
-from .extract import EmbedSettings, extract
-from .features import FeatureSet, load_features, save_features
-from .finite import NonFiniteLoss
-from .module import TrainingModule
-from .profiling import StepProfile, profile
-from .ranking import RANKINGS, Rerank, rank
-from .ranks import RankFailed
-from .run_folder import RunFolder, log_to_console
-from .scoring import Asked, Report, score
-from .signals import Stopped
-from .tables import result_table
-from .test import test
-from .train import train
-from .trainer import Trainer
+from .runs.console import log_to_console
+from .runs.run_folder import RunFolder
+from .runs.signals import Stopped
+from .scoring.evaluation_run import test
+from .scoring.evaluator import Evaluator
+from .scoring.feature_file import FeatureSet, load_features, save_features
+from .scoring.figures import Asked, Report, score
+from .scoring.reranking import RANKINGS, Rerank, rank
+from .scoring.result_tables import result_table
+from .training.nonfinite import NonFiniteLoss
+from .training.profiling import StepProfile, profile
+from .training.run import train
+from .training.trainer import Trainer
+from .training.training_module import TrainingModule
 
 __all__ = [
     "RANKINGS",

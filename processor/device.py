@@ -6,6 +6,8 @@ import contextlib
 
 import torch
 
+from ..model import PlainBackbone, ReidModel, set_fused_attention
+
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -46,3 +48,24 @@ def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractCon
     if dtype is torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype)
+
+
+def place(model: ReidModel, device: torch.device, precision: torch.dtype) -> ReidModel:
+    """Move the model to the device, with the attention kernel and the order of convolutions' weights that are fastest there.
+
+    Channels-last convolutions are 1.1 to 1.2 times as fast in a ResNet-50 on a CPU, and what a GPU's matrix units work on.
+    """
+    set_fused_attention(model, fused=prefers_fused_attention(device, precision))
+    if isinstance(model.backbone, PlainBackbone):
+        model.to(memory_format=torch.channels_last)
+    return model.to(device)
+
+
+def prefers_fused_attention(device: torch.device, precision: torch.dtype) -> bool:
+    """Return whether torch's fused attention is the faster one.
+
+    Measured on blocks of ViT-Base, batch 8, one thread of a CPU with AVX512_BF16: plain products take 0.87 (129 tokens) and 0.92
+    (211) of fused attention's time in bfloat16 training, 0.94 and 0.97 in inference; in float32 1.01 to 1.04. A rule and
+    not a measurement at the start, whose noise would change the last bits of a run.
+    """
+    return device.type != "cpu" or precision is torch.float32

@@ -24,10 +24,10 @@ from tqdm import tqdm
 
 from ..common.files import write_text_atomically
 from ..datasets import CorruptImageError
-from .embedder import Embedder
+from .distributed.process_group import Ranks, joined_ranks
+from .embedding.embedder import Embedder
 from .export_plan import make_plan
 from .parts import Part, Plan, Work
-from .ranks import Ranks, joined_ranks
 from .sources import Row, Source, open_source
 
 if TYPE_CHECKING:

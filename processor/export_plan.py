@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable
 from datetime import datetime, timezone
 
-from .embedder import Embedder
+from .embedding.embedder import Embedder
 from .parts import Plan
 from .sources import Row, Source
 

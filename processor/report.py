@@ -18,12 +18,13 @@ from ..common.files import write_atomically, write_text_atomically
 from ..configs import OPTIONS, flatten_config, parse_config
 from ..datasets import ReidData, build_data, build_test_sets, read_image
 from ..report import PICTURES, Change, Report, RunContents, TestSet, build_comparison, build_report
-from .build import build_evaluator, embed_settings, rerank_settings
-from .embedder import Embedder, fingerprint_of
-from .features import FeatureSet, load_features, read_facts
-from .ranking import rank
+from .embedding.embedder import Embedder, fingerprint_of
 from .report_looks import look_into
-from .thresholds import stored_calibration
+from .scoring.evaluator import build_evaluator
+from .scoring.feature_file import FeatureSet, load_features, read_facts
+from .scoring.reranking import rank
+from .scoring.settings import embed_settings, rerank_settings
+from .scoring.thresholds import stored_calibration
 
 logger = logging.getLogger(__name__)
 

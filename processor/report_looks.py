@@ -20,7 +20,7 @@ from ..model.attention.maps import (
     position_similarity,
 )
 from ..report import Looks, Person, SideEffect, TestSet
-from .embedder import Embedder
+from .embedding.embedder import Embedder
 
 NUM_PEOPLE = 5  # crops with attention
 MOST_SIDE = 256  # crops embedded twice: as of an unknown camera, and with their own

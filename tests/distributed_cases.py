@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 from vitreid.configs import load_config
-from vitreid.processor.build import build_evaluator
-from vitreid.processor.distributed import check_same, gather
-from vitreid.processor.learner import Learner
-from vitreid.processor.ranks import Ranks, joined_ranks
+from vitreid.processor.distributed.ddp.consistency import check_same
+from vitreid.processor.distributed.ddp.ddp import gather
+from vitreid.processor.distributed.ddp.process_group import Ranks, joined_ranks
+from vitreid.processor.scoring.figures.evaluator import build_evaluator
+from vitreid.processor.training.session import Learner
 
 WORDS = [
     *("MODEL.NAME", "vit_tiny_patch16_224", "MODEL.PRETRAIN_CHOICE", "none", "MODEL.DEVICE", "cpu"),

@@ -5,9 +5,10 @@ from datetime import timedelta
 
 import pytest
 from torch import distributed as dist
-from vitreid.processor import ranks
-from vitreid.processor.ranks import Alarm, RankFailed, agree, fresh_stores
-from vitreid.processor.signals import Stopped
+from vitreid.processor.distributed.ddp import process_group as ranks
+from vitreid.processor.distributed.ddp.failures import Alarm, RankFailed
+from vitreid.processor.distributed.ddp.process_group import agree, fresh_stores
+from vitreid.processor.runs.signals import Stopped
 
 NCCL = "NCCL error in: ProcessGroupNCCL.cpp:94, {}, NCCL version 2.27.5\n{}\nLast error:\n{}"
 TWO_ON_ONE_GPU = dist.DistBackendError(

@@ -13,12 +13,12 @@ import pytest
 import torch
 from vitreid.configs import load_config
 from vitreid.datasets import Record, ReidData
-from vitreid.processor.distributed import check_agreed
-from vitreid.processor.learner import _images
-from vitreid.processor.ranks import Ranks
-from vitreid.processor.run_folder import ReadOnlyFolder
-from vitreid.processor.signals import StopSignals
-from vitreid.processor.train import Run, _read_resume
+from vitreid.processor.distributed.ddp.consistency import check_agreed
+from vitreid.processor.distributed.ddp.process_group import Ranks
+from vitreid.processor.runs.run_folder import ReadOnlyFolder
+from vitreid.processor.runs.signals import StopSignals
+from vitreid.processor.training.run import Run, _read_resume
+from vitreid.processor.training.session import _images
 from vitreid.tools import test as test_tool
 from vitreid.tools import train as train_tool
 

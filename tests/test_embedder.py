@@ -14,9 +14,10 @@ from PIL import Image
 from vitreid.configs import load_config
 from vitreid.datasets import EvalLoader, Preprocess, Record, ReidData
 from vitreid.model import ModelSpec, ReidModel, load_deploy, save_deploy
-from vitreid.processor.build import describe_model, place
-from vitreid.processor.embedder import Embedder, fingerprint_of
-from vitreid.processor.extract import EmbedSettings, extract
+from vitreid.processor.device import place
+from vitreid.processor.embedding.embedder import Embedder, fingerprint_of
+from vitreid.processor.embedding.extract import EmbedSettings, extract
+from vitreid.processor.runs.checkpoint_metadata import describe_model
 
 THRESHOLD = {
     "distance": 0.8,

@@ -19,9 +19,9 @@ from vitreid.datasets import CorruptImageError, ReidData
 from vitreid.gallery import Gallery
 from vitreid.model import ModelSpec, ReidModel, save_deploy
 from vitreid.processor import export_plan
-from vitreid.processor.build import describe_model
-from vitreid.processor.embedder import Embedder
-from vitreid.processor.ranks import Ranks
+from vitreid.processor.distributed.ddp.process_group import Ranks
+from vitreid.processor.embedding.embedder import Embedder
+from vitreid.processor.runs.checkpoint_metadata import describe_model
 from vitreid.processor.sources import FolderSource, open_source
 from vitreid.tools import export as export_tool
 
@@ -531,7 +531,7 @@ def test_a_finished_export_takes_over_a_threshold_calibrated_since(weights, fold
     caplog.set_level("INFO")
     output = export(weights, folder, tmp_path / "G")
     threshold = {"distance": 0.75, "metric": "euclidean", "fmr": 0.01}
-    monkeypatch.setattr("vitreid.processor.embedder._threshold", lambda about: threshold)
+    monkeypatch.setattr("vitreid.processor.embedding.embedder._threshold", lambda about: threshold)
     export(weights, folder, output)
     assert (
         Gallery.open(output).info.threshold == threshold and "the threshold is now that of the weights" in caplog.text

@@ -21,17 +21,19 @@ from pathlib import Path
 import pytest
 import torch
 from vitreid.configs import load_config
-from vitreid.processor import NonFiniteLoss, Stopped, profile, train
-from vitreid.processor import lock as lock_module
-from vitreid.processor.checkpoint import load_last, random_state, restore_random_state, rotated
-from vitreid.processor.compiled import compile_backbone
-from vitreid.processor.finite import Seen
-from vitreid.processor.learner import Learner
-from vitreid.processor.lock import FolderLock
-from vitreid.processor.run_folder import RunFolder
-from vitreid.processor.signals import StopSignals
-from vitreid.processor.train import Run
-from vitreid.processor.trainer import Trainer
+from vitreid.processor import NonFiniteLoss, Stopped, profile
+from vitreid.processor.runs import run_lock as lock_module
+from vitreid.processor.runs.checkpoint import load_last, rotated
+from vitreid.processor.runs.rng import random_state, restore_random_state
+from vitreid.processor.runs.run_folder import RunFolder
+from vitreid.processor.runs.run_lock import FolderLock
+from vitreid.processor.runs.signals import StopSignals
+from vitreid.processor.training import run as train
+from vitreid.processor.training.compile import compile_backbone
+from vitreid.processor.training.nonfinite import Seen
+from vitreid.processor.training.run import Run
+from vitreid.processor.training.session import Learner
+from vitreid.processor.training.trainer import Trainer
 from vitreid.tools import train as train_tool
 
 KILLS = int(os.environ.get("VITREID_KILLS", "20"))
@@ -221,7 +223,10 @@ def test_a_signal_in_the_evaluation_loses_no_epoch(tiny, whole, tmp_path, monkey
     """Saved before the evaluation or not: the epoch is not trained again, only evaluated."""
     words, folder = [*words_of(tiny), "SOLVER.CHECKPOINT_PERIOD", period], tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("vitreid.processor.evaluate.extract", lambda *args, **words: os.kill(os.getpid(), signal.SIGTERM))
+        patch.setattr(
+            "vitreid.processor.scoring.figures.evaluator.extract",
+            lambda *args, **words: os.kill(os.getpid(), signal.SIGTERM),
+        )
         with pytest.raises(Stopped):
             run([*words, *at(folder)])
     assert (load_last(folder / "last.pth")["epoch"], len(rows(folder))) == (2, 1)
@@ -252,7 +257,7 @@ def test_a_run_that_ends_in_its_last_evaluation_is_saved_again_as_it_was(tiny, w
 def test_a_second_signal_stops_at_once_but_an_echo_of_the_first_does_not(monkeypatch):
     """torchrun sends a Ctrl-C on to processes that the terminal has told already."""
     now = [100.0]
-    monkeypatch.setattr("vitreid.processor.signals.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("vitreid.processor.runs.signals.time.monotonic", lambda: now[0])
     with StopSignals() as signals:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
@@ -659,7 +664,9 @@ def test_a_compiled_model_has_the_same_checkpoint(tiny, whole, tmp_path, monkeyp
         calls.append(graph)
         return graph.forward
 
-    monkeypatch.setattr("vitreid.processor.learner.compile_backbone", lambda model: compile_backbone(model, eager))
+    monkeypatch.setattr(
+        "vitreid.processor.training.session.compile_backbone", lambda model: compile_backbone(model, eager)
+    )
     words = words_of(tiny, "MODEL.DROP_OUT", "0.0", "SOLVER.MAX_EPOCHS", "1")
     run([*words, "SOLVER.COMPILE", "True", *at(tmp_path / "run")])
     assert calls
@@ -673,7 +680,9 @@ def test_a_model_that_cannot_be_compiled_says_so(tiny, monkeypatch):
     def broken(graph, inputs):
         raise RuntimeError("no C++ compiler")
 
-    monkeypatch.setattr("vitreid.processor.learner.compile_backbone", lambda model: compile_backbone(model, broken))
+    monkeypatch.setattr(
+        "vitreid.processor.training.session.compile_backbone", lambda model: compile_backbone(model, broken)
+    )
     with pytest.raises(ValueError, match=r"SOLVER.COMPILE: .*no C\+\+ compiler.*set SOLVER.COMPILE False"):
         run([*tiny, "SOLVER.COMPILE", "True"])
 

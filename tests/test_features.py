@@ -19,8 +19,8 @@ from vitreid.processor import (
     save_features,
     score,
 )
-from vitreid.processor.tables import report_table, short_names, table
-from vitreid.processor.thresholds import calibrate_on, stored_calibration, try_to_calibrate
+from vitreid.processor.scoring.figures.result_tables import report_table, short_names, table
+from vitreid.processor.scoring.figures.thresholds import calibrate_on, stored_calibration, try_to_calibrate
 from vitreid.tools import test as test_tool
 
 

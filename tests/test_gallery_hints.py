@@ -136,7 +136,7 @@ def test_galleries_of_two_models_are_not_merged_and_both_are_named(tmp_path):
 
 
 def test_a_gallery_made_by_an_embedder_knows_the_models_name(untrained):
-    from vitreid.processor.embedder import Embedder
+    from vitreid.processor.embedding.embedder import Embedder
 
     embedder = Embedder(untrained, device="cpu")
     assert embedder.info.model_name == "vit_tiny_patch16_224 (depth 2, width 32, heads 2)"

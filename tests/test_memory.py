@@ -10,10 +10,11 @@ import torch
 from vitreid.configs import make_config
 from vitreid.loss import build_loss
 from vitreid.model import ModelSpec, ReidModel
-from vitreid.processor import Trainer, TrainingModule, memory
-from vitreid.processor.global_norm import synchronise_norms
-from vitreid.processor.memory import StepMemory, kept_bytes, measure_step, report_memory
-from vitreid.processor.passes import MicroBatches, WholeBatch
+from vitreid.processor import Trainer, TrainingModule
+from vitreid.processor.distributed.ddp.sync_batchnorm import synchronise_norms
+from vitreid.processor.training import memory_estimate as memory
+from vitreid.processor.training.memory_estimate import StepMemory, kept_bytes, measure_step, report_memory
+from vitreid.processor.training.micro_batches import MicroBatches, WholeBatch
 from vitreid.solver import EMA, build_optimizers
 
 SIZE = (64, 32)

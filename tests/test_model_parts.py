@@ -13,7 +13,7 @@ from vitreid.model.backbones.stems import STEMS
 from vitreid.model.parts.class_token_block import can_stop_at_first
 from vitreid.model.parts.jigsaw import Jigsaw, patch_order
 from vitreid.model.parts.sie import SideInformation
-from vitreid.processor.memory import kept_bytes
+from vitreid.processor.training.memory_estimate import kept_bytes
 
 TINY = ModelSpec(
     "vit_tiny_patch16_224",

@@ -14,7 +14,7 @@ from vitreid.datasets import Batch
 from vitreid.loss import build_loss
 from vitreid.model import ModelSpec, ReidModel
 from vitreid.processor import TrainingModule
-from vitreid.processor.passes import MicroBatches, WholeBatch, build_passes, split
+from vitreid.processor.training.micro_batches import MicroBatches, WholeBatch, build_passes, split
 
 VIT = ModelSpec(
     "vit_tiny_patch16_224", img_size=(64, 32), embed_dim=16, depth=3, num_heads=2, cameras=("a", "b"), sie_camera=True

@@ -13,8 +13,8 @@ import pytest
 import torch
 from vitreid.configs import load_config
 from vitreid.model import build_model, load_deploy, save_deploy
-from vitreid.processor.build import place
-from vitreid.processor.learner import Learner
+from vitreid.processor.device import place
+from vitreid.processor.training.session import Learner
 from vitreid.tools import test as test_tool
 from vitreid.tools import train as train_tool
 

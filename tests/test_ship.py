@@ -11,9 +11,9 @@ import torch
 from vitreid.configs import load_config
 from vitreid.datasets import Preprocess, ReidData
 from vitreid.model import ModelSpec, ReidModel, save_deploy
-from vitreid.processor.build import describe_model
-from vitreid.processor.embedder import Embedder
-from vitreid.processor.extract import EmbedSettings
+from vitreid.processor.embedding.embedder import Embedder
+from vitreid.processor.embedding.extract import EmbedSettings
+from vitreid.processor.runs.checkpoint_metadata import describe_model
 from vitreid.processor.ship import FORMATS, INPUTS, Order, job, ship
 from vitreid.processor.ship.agreement import FLOAT16, FLOAT32, compare, worst
 from vitreid.processor.ship.crops import folder_crops, synthetic_crops

@@ -12,8 +12,8 @@ import torch
 from vitreid.configs import load_config
 from vitreid.datasets import ReidData
 from vitreid.model import ModelSpec, ReidModel, save_deploy
-from vitreid.processor.build import describe_model
-from vitreid.processor.embedder import Embedder
+from vitreid.processor.embedding.embedder import Embedder
+from vitreid.processor.runs.checkpoint_metadata import describe_model
 from vitreid.processor.ship import Order, ship
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"

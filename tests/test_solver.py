@@ -11,7 +11,7 @@ from torch import nn
 from vitreid.configs import get_defaults, load_config, make_config
 from vitreid.model import build_model
 from vitreid.model.layer_depth import freeze
-from vitreid.processor.trainer import load_optimizer
+from vitreid.processor.training.trainer import load_optimizer
 from vitreid.solver import (
     EMA,
     OPTIMIZERS,

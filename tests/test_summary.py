@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from vitreid.model import ModelSpec, ReidModel
 from vitreid.model.backbones.registry import OWN
-from vitreid.processor.summary import summarise
+from vitreid.processor.model_summary import summarise
 from vitreid.tools import backbones
 from vitreid.tools.backbones import DOCUMENT, ENTRIES, INTRODUCTION, PARITY, Entry, row
 from vitreid.tools.summary import main

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from vitreid.model import ModelSpec, ReidModel, has_attention
 from vitreid.model.backbones.registry import has_own_stem
 from vitreid.model.backbones.vit import ViTBackbone
-from vitreid.processor.summary import count
+from vitreid.processor.model_summary import count
 from vitreid.tools.cli import run
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "backbones.md"

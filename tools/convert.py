@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vitreid.configs import load_config
 from vitreid.model import LoadReport
-from vitreid.processor.convert import Conversion, convert
+from vitreid.processor.embedding.convert_weights import Conversion, convert
 from vitreid.tools.cli import run
 
 

@@ -14,7 +14,7 @@ from vitreid.gallery import Gallery
 from vitreid.gallery.search.engine.contact_sheets import contact_sheet
 from vitreid.gallery.search.engine.faiss_index import INDEXES
 from vitreid.gallery.search.engine.search_result import SearchResult
-from vitreid.processor.embedder import Embedder
+from vitreid.processor.embedding.embedder import Embedder
 from vitreid.tools.cli import run
 
 COLUMNS = ("camera", "pid", "time", "tracklet", "path")  # of a record, as shown

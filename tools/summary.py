@@ -8,8 +8,8 @@ import sys
 from vitreid.configs import load_config
 from vitreid.model import build_model
 from vitreid.processor import pick_device, pick_precision
-from vitreid.processor.build import place
-from vitreid.processor.summary import summarise, table
+from vitreid.processor.device import place
+from vitreid.processor.model_summary import summarise, table
 from vitreid.tools.cli import make_parser, run
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from vitreid.processor import Asked, test
+from vitreid.processor import Asked
+from vitreid.processor.scoring.figures import evaluation_run as test
 from vitreid.tools.cli import make_parser, run
 
 

@@ -8,7 +8,8 @@ import shlex
 import sys
 
 from vitreid.configs import load_config
-from vitreid.processor import profile, train
+from vitreid.processor import profile
+from vitreid.processor.training import run as train
 from vitreid.tools.cli import make_parser, run
 
 

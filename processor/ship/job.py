@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ... import __version__
-from ..embedder import Embedder
+from ..embedding.embedder import Embedder
 from .agreement import FLOAT16, FLOAT32, Agreement, Tolerance, compare, worst
 from .crops import folder_crops, synthetic_crops
 from .formats import FORMATS, OLDEST_OPSET, Format, Run, Task

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...datasets import Preprocess
 from ...model import ReidModel, set_fused_attention
 from ...model.parts.sie import SideInformation
-from ..extract import EmbedSettings
+from ..embedding.extract import EmbedSettings
 from .inputs import conversion
 
 

@@ -1,0 +1,1 @@
+"""Several processes: process group, failures, DDP, FSDP, consistency checks."""

@@ -1,0 +1,1 @@
+"""A weight file -> an embedder; images -> embeddings."""

@@ -1,0 +1,90 @@
+"""A weight file of any project -> our self-describing deploy checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from yacs.config import CfgNode
+
+from ... import __version__
+from ...configs import dump_config
+from ...datasets import build_preprocess
+from ...model import LoadReport, ReidModel, build_spec, save_deploy
+from ...model.weights.key_names import SIE_TABLE
+from ...model.weights.load_weights import load_state
+from ...model.weights.read import read_weights
+from ...model.weights.recognise_project import translate
+from ..scoring.settings import embed_settings
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion shall do.
+
+    Args:
+        source, target: the files.
+        cameras, views: names in the order of the rows of the file's side-information table, if the model has one.
+        dry_run: only find out; nothing is written.
+        backbone_only: the file has no neck and no side information (pretraining); they keep their initial values.
+        plain: see `read_weights`.
+        min_coverage: see `load_weights`.
+        overwrite: replace the target.
+    """
+
+    source: Path
+    target: Path | None = None
+    cameras: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+    dry_run: bool = False
+    backbone_only: bool = False
+    plain: bool = False
+    min_coverage: float = 1.0
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_coverage <= 1:
+            raise ValueError(f"--min-coverage: {self.min_coverage} is no share; give a number from 0 to 1")
+        if self.target is None and not self.dry_run:
+            raise ValueError("no file to write: name OUT.safetensors after IN, or add --dry-run")
+        if self.target is not None and not self.dry_run and not self.target.absolute().parent.is_dir():
+            raise FileNotFoundError(f"{self.target}: there is no folder {self.target.parent}; make it first")
+        if self.target is not None and self.target.exists() and not self.overwrite and not self.dry_run:
+            raise FileExistsError(f"{self.target} exists; choose another name, or add --overwrite")
+
+
+def convert(cfg: CfgNode, order: Conversion) -> LoadReport:
+    """Read `order.source` into the model that the config describes, and write it with its description.
+
+    Raises:
+        FileNotFoundError, FileExistsError: the files; ValueError: the file does not fit the model.
+    """
+    file = read_weights(order.source, order.plain)
+    if cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW:
+        _check_names(cfg, order, translate(file.tensors).state)
+    model = ReidModel(build_spec(cfg, order.cameras, order.views))
+    report = load_state(model, file, not order.backbone_only, order.min_coverage)
+    if order.target is not None and not order.dry_run:
+        about = {
+            "config": dump_config(cfg),
+            "preprocess": build_preprocess(cfg).to_dict(),
+            "embed": embed_settings(cfg).to_dict(),
+            "dataset": "",
+            "labels": {},
+            "metrics": {},
+            "source": f"{order.source.name} ({report.project})",
+            "versions": {"vitreid": __version__},
+        }
+        save_deploy(order.target, model, about)
+    return report
+
+
+def _check_names(cfg: CfgNode, order: Conversion, state: dict) -> None:
+    cameras = len(order.cameras) if cfg.MODEL.SIE_CAMERA else 1
+    views = len(order.views) if cfg.MODEL.SIE_VIEW else 1
+    rows = len(state[SIE_TABLE]) if SIE_TABLE in state else cameras * views
+    if cameras * views != rows or not rows:
+        raise ValueError(
+            f"MODEL.SIE_CAMERA, MODEL.SIE_VIEW: the file has a row for each of {rows} cameras, views or pairs of them; name them "
+            f"in its order: --cameras market1501/c1,market1501/c2,... and --views; got {len(order.cameras)} and {len(order.views)}"
+        )

@@ -1,0 +1,106 @@
+"""Images -> embeddings, in the order of the records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch import distributed as dist
+from tqdm import tqdm
+
+from ..device import autocast
+from ..distributed.process_group import Ranks
+
+
+@dataclass(frozen=True)
+class EmbedSettings:
+    """What the test embedding is; travels inside a checkpoint.
+
+    Args:
+        neck: "before" or "after" the BN-neck.
+        normalize: scale to unit length.
+        flip: average the (normalised) embeddings of the image and of its mirror image.
+        global_only: with JPM, the global branch alone.
+    """
+
+    neck: str = "before"
+    normalize: bool = True
+    flip: bool = False
+    global_only: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain types."""
+        return asdict(self)
+
+
+@torch.inference_mode()
+def extract(
+    model: nn.Module,
+    loader: Iterable[Any],
+    settings: EmbedSettings,
+    device: torch.device,
+    precision: torch.dtype = torch.float32,
+    title: str = "extract",
+    shows: bool = True,
+) -> Tensor:
+    """Return the (N, D) float32 embeddings of a loader's images, on the CPU, in the loader's order; no batches: (0, 0).
+
+    The model is in evaluation mode meanwhile, and in its earlier mode afterwards.
+
+    Args:
+        title: of the progress bar.
+        shows: False = no bar.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        blocks = [
+            embed_batch(model, batch, settings, device, precision)
+            for batch in tqdm(loader, desc=title, unit="batch", disable=None if shows else True, leave=False)
+        ]
+    finally:
+        model.train(was_training)
+    return torch.cat(blocks) if blocks else torch.empty(0, 0)
+
+
+def join_shares(share: Tensor, count: int, ranks: Ranks) -> Tensor | None:
+    """Return the (count, D) rows on the first process, None on the others.
+
+    Args:
+        share: this process' rows (n, D), those at the positions rank, rank + size, rank + 2 * size, ...; n may be 0.
+    """
+    if ranks.size == 1:
+        return share
+    width = max(ranks.gather_objects(share.shape[1]))
+    longest = torch.zeros(-(-count // ranks.size), width)  # gloo passes rows of one number
+    if len(share):
+        longest[: len(share)] = share
+    shares = [torch.empty_like(longest) for _ in range(ranks.size)] if ranks.is_first else None
+    dist.gather(longest, shares)
+    return torch.stack(shares, 1).flatten(0, 1)[:count] if shares else None
+
+
+def embed_batch(
+    model: nn.Module, batch: Any, settings: EmbedSettings, device: torch.device, precision: torch.dtype
+) -> Tensor:
+    """Return the (B, D) float32 embeddings of a batch, on the CPU; the model is in evaluation mode already."""
+    views = [batch.images, batch.images.flip(-1)] if settings.flip else [batch.images]
+    total = sum(_embed_images(model, images, batch, settings, device, precision) for images in views)
+    assert isinstance(total, Tensor)  # for the type checker: there is at least one view
+    total = total / len(views)
+    return (F.normalize(total, dim=1) if settings.normalize else total).cpu()
+
+
+def _embed_images(
+    model: nn.Module, images: Tensor, batch: Any, settings: EmbedSettings, device: torch.device, precision: torch.dtype
+) -> Tensor:
+    with autocast(device, precision):
+        embedding = model.embed(
+            images, batch.camids, batch.viewids, neck=settings.neck, global_only=settings.global_only
+        )  # type: ignore[operator]
+    embedding = embedding.float()
+    return F.normalize(embedding, dim=1) if settings.normalize else embedding

@@ -1,0 +1,1 @@
+"""Run folders: files, lock, checkpoints, random states, signals, console."""

@@ -1,0 +1,31 @@
+"""What a deploy checkpoint says about itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from yacs.config import CfgNode
+
+from ... import __version__
+from ...configs import dump_config
+from ...datasets import ReidData, build_preprocess
+from ..scoring.settings import embed_settings
+
+
+def describe_model(cfg: CfgNode, data: ReidData, labels: dict[int, int], metrics: dict[str, float]) -> dict[str, Any]:
+    """Return what a checkpoint says about itself, in plain types."""
+    import timm
+
+    versions = {"vitreid": __version__, "torch": str(torch.__version__), "timm": timm.__version__}
+    return {
+        "config": dump_config(cfg),
+        "preprocess": build_preprocess(cfg).to_dict(),
+        "embed": embed_settings(cfg).to_dict(),
+        "dataset": data.name,
+        "evaluated": data.evaluated,
+        "labels": {str(pid): label for pid, label in labels.items()},
+        "people": {str(pid): name for pid, name in data.person_names.items() if pid in labels},
+        "metrics": metrics,
+        "versions": versions,
+    }

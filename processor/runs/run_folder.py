@@ -1,0 +1,161 @@
+"""The folder of one run: config.yml, log.txt, metrics.jsonl, TensorBoard events, last.pth, best.safetensors."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...common.files import write_text_atomically
+from .checkpoint import rotated
+from .run_lock import FolderLock
+
+LOGGER = logging.getLogger("vitreid")
+
+
+class RunFolder:
+    """Names the files of a run and writes its logs; no other process may do the same until it is closed.
+
+    Args:
+        path: made if it does not exist.
+    Raises:
+        NotADirectoryError: `path`, or a folder above it, is a file.
+        FileExistsError: another process is training into it.
+    """
+
+    RESULTS = ("last.pth", "best.safetensors", "metrics.jsonl")  # any of them makes the folder a run
+    FILES = (*RESULTS, "metrics.json", "config.yml", "report.html")
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise NotADirectoryError(f"OUTPUT_DIR: {path} is, or lies under, a file; choose another folder") from None
+        self._lock = FolderLock(self.path / ".lock")
+        self._lock.acquire()
+        self.last = self.path / "last.pth"
+        self.best = self.path / "best.safetensors"
+        self.metrics = self.path / "metrics.jsonl"
+        self._handler = _log_to_file(self.path / "log.txt")
+        self._events: Any = None
+
+    def refuse_another_run(self) -> None:
+        """Raise FileExistsError if the folder already holds a run."""
+        found = [name for name in self.RESULTS if (self.path / name).exists()]
+        if found:
+            raise FileExistsError(
+                f"OUTPUT_DIR: {self.path} already holds a run ({', '.join(found)}); continue it with --resume, "
+                "replace it with --overwrite, or choose another OUTPUT_DIR"
+            )
+
+    def clear(self) -> None:
+        """Remove an earlier run's files, report and its pictures included; log.txt goes on, and other files stay."""
+        found = [self.path / name for name in self.FILES]
+        for path in (*found, *rotated(self.path), *self.path.glob("events.out.tfevents.*")):
+            path.unlink(missing_ok=True)
+        self._clear_pictures()
+
+    def _clear_pictures(self) -> None:
+        folder = self.path / "report_pictures"
+        if not folder.is_dir():
+            return
+        from ...report import PICTURES  # drawing charts takes a second to import
+
+        for name in PICTURES:
+            (folder / name).unlink(missing_ok=True)
+        if not folder.is_symlink() and not any(folder.iterdir()):
+            folder.rmdir()
+
+    def write_config(self, text: str) -> None:
+        """Write the resolved config as YAML text."""
+        write_text_atomically(self.path / "config.yml", text)
+
+    def keep_epochs(self, epochs: int) -> None:
+        """Drop the metrics of epochs after `epochs`: a resumed run computes them again."""
+        if self.metrics.exists():
+            kept = [json.dumps(row) for row in self._rows() if row["epoch"] <= epochs]
+            write_text_atomically(self.metrics, "".join(row + "\n" for row in kept))
+
+    def has_epoch(self, epoch: int) -> bool:
+        """Tell whether the numbers of `epoch` are in metrics.jsonl."""
+        return any(row["epoch"] == epoch for row in self._rows())
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """Return the rows of metrics.jsonl; a killed process may have left half a line."""
+        if not self.metrics.exists():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text().splitlines() if line.endswith("}")]
+
+    def write_epoch(self, row: Mapping[str, float]) -> None:
+        """Append one epoch's numbers to metrics.jsonl and to the TensorBoard events.
+
+        Raises:
+            OSError: metrics.jsonl cannot be written; names it.
+        """
+        line = json.dumps({name: _json_number(value) for name, value in row.items()}) + "\n"
+        try:
+            with open(self.metrics, "a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            raise OSError(f"cannot write {self.metrics}: {error}; free some space, then --resume") from error
+        for name, value in row.items():
+            self._writer().add_scalar(name, value, row["epoch"])
+        self._writer().flush()
+
+    def _writer(self) -> Any:
+        if self._events is None:
+            from torch.utils.tensorboard import SummaryWriter  # a second to import: only when used
+
+            self._events = SummaryWriter(str(self.path))
+        return self._events
+
+    def close(self) -> None:
+        """Close the log and the events and let others in; the folder is complete without it."""
+        LOGGER.removeHandler(self._handler)
+        self._handler.close()
+        if self._events is not None:
+            self._events.close()
+        self._lock.release()
+
+
+class ReadOnlyFolder(RunFolder):
+    """A run's folder for the processes that do not write to it, of several: it knows the files' names."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.last = self.path / "last.pth"
+        self.best = self.path / "best.safetensors"
+        self.metrics = self.path / "metrics.jsonl"
+
+    def refuse_another_run(self) -> None:
+        """The first process does it."""
+
+    def clear(self) -> None:
+        """The first process does it."""
+
+    def write_config(self, text: str) -> None:
+        """The first process does it."""
+
+    def keep_epochs(self, epochs: int) -> None:
+        """The first process does it."""
+
+    def write_epoch(self, row: Mapping[str, float]) -> None:
+        """The first process does it."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _json_number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _log_to_file(path: Path) -> logging.Handler:
+    handler = logging.FileHandler(path, encoding="utf-8")  # appends: nothing that was logged is lost
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    LOGGER.addHandler(handler)
+    return handler

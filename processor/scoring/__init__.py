@@ -1,0 +1,1 @@
+"""Test sets -> figures: evaluator, rankings, thresholds, tables, saved features."""

@@ -1,0 +1,148 @@
+"""Query and gallery images -> embeddings with their labels -> CMC, mAP, mINP."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from ...datasets import Preprocess, Record, ReidData, build_eval_loader, build_preprocess
+from ...evaluation import RetrievalResult
+from ...model import ReidModel
+from ..distributed.process_group import ALONE, Ranks
+from ..embedding.extract import EmbedSettings, extract, join_shares
+from .evaluator import Evaluator
+from .feature_file import FeatureSet
+from .reranking import Rerank, rank
+from .settings import embed_settings, rerank_settings
+
+
+class Evaluator:
+    """Evaluates a model on one test set; can be called again and again while training.
+
+    Args:
+        query, gallery: loaders in the order of the records of `data`; on several processes, of every size-th record from
+            this process' number on.
+        data: the records, with their protocol and camera names.
+        settings: what the test embedding is.
+        rerank: what follows the plain ranking.
+        about: what to note in the features, in JSON types.
+        ranks: the processes that share the work.
+    """
+
+    def __init__(
+        self,
+        query: Iterable[Any],
+        gallery: Iterable[Any],
+        data: ReidData,
+        *,
+        settings: EmbedSettings,
+        device: torch.device,
+        precision: torch.dtype,
+        rerank: Rerank | None = None,
+        about: dict[str, Any] | None = None,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.query, self.gallery = query, gallery
+        self.data = data
+        self.settings = settings
+        self.device, self.precision = device, precision
+        self.rerank = rerank or Rerank()
+        self.about = {**(about or {}), "embed": settings.to_dict()}
+        self.ranks = ranks
+
+    def __call__(self, model: nn.Module) -> RetrievalResult:
+        """Return the retrieval result of `model`, which keeps its training mode, on every process."""
+        return self.rank(self.extract(model))
+
+    def extract(self, model: nn.Module) -> FeatureSet | None:
+        """Return the embeddings of `model` with their labels; None on all processes but the first."""
+        data = self.data
+        query = self._rows(model, self.query, len(data.query), "query")
+        gallery = self._rows(model, self.gallery, len(data.gallery), "gallery")
+        if query is None or gallery is None:
+            return None
+        return FeatureSet(
+            dataset=data.evaluated,
+            protocol=data.protocol,
+            query=query,
+            gallery=gallery,
+            q_pids=_numbers(data.query, "pid"),
+            g_pids=_numbers(data.gallery, "pid"),
+            q_camids=_numbers(data.query, "camid"),
+            g_camids=_numbers(data.gallery, "camid"),
+            q_names=[record.path for record in data.query],
+            g_names=[record.path for record in data.gallery],
+            camera_names=data.camera_names,
+            about=self.about,
+        )
+
+    def _rows(self, model: nn.Module, loader: Iterable[Any], count: int, title: str) -> Tensor | None:
+        share = extract(model, loader, self.settings, self.device, self.precision, title, self.ranks.is_first)
+        return join_shares(share, count, self.ranks)
+
+    def rank(self, features: FeatureSet | None) -> RetrievalResult:
+        """Return the retrieval result of what `extract` returned; the first process ranks, all learn the result."""
+        return self.ranks.from_first(lambda: rank(features, self.rerank))  # type: ignore[arg-type]  # the first has them
+
+
+def _numbers(records: Sequence[Record], what: str) -> np.ndarray:
+    return np.array([getattr(record, what) for record in records], np.int64)
+
+
+def build_evaluator(
+    cfg: CfgNode,
+    data: ReidData,
+    model: ReidModel,
+    device: torch.device,
+    precision: torch.dtype,
+    preprocess: Preprocess | None = None,
+    ranks: Ranks = ALONE,
+) -> Evaluator:
+    """Return the evaluator of the data's query and gallery images.
+
+    Args:
+        preprocess: overrides the config's.
+        ranks: the processes that share the images.
+    """
+    check_answerable(data, rerank_settings(cfg))
+    preprocess = preprocess or build_preprocess(cfg)
+    cameras, views = model.spec.cameras, model.spec.views
+    query, gallery = (
+        build_eval_loader(cfg, data, share, cameras, views, device, preprocess) if share else ()
+        for share in (records[ranks.rank :: ranks.size] for records in (data.query, data.gallery))
+    )
+    return Evaluator(
+        query,
+        gallery,
+        data,
+        settings=embed_settings(cfg),
+        device=device,
+        precision=precision,
+        rerank=rerank_settings(cfg),
+        about={"preprocess": preprocess.to_dict()},
+        ranks=ranks,
+    )
+
+
+def check_answerable(data: ReidData, rerank: Rerank) -> None:
+    """Raise ValueError, before hours of work rather than after, if query and gallery cannot be evaluated."""
+    remedy = "add some, or hold people out of training with DATASETS.VAL_IDS"
+    if not data.query or not data.gallery:
+        raise ValueError(f"{data.evaluated}: {len(data.query)} query and {len(data.gallery)} gallery images; {remedy}")
+    if not _has_match(data):
+        raise ValueError(f"{data.evaluated}: no query has its person in the gallery, seen by another camera; {remedy}")
+    rerank.check(len(data.query), len(data.gallery))
+
+
+def _has_match(data: ReidData) -> bool:
+    cameras = defaultdict(set)
+    for record in data.gallery:
+        cameras[record.pid].add(record.camid)
+    has_junk = data.protocol == "same-camera"
+    return any(cameras[record.pid] - ({record.camid} if has_junk else set()) for record in data.query)

@@ -1,0 +1,135 @@
+"""The embeddings of a test set with all that their evaluation needs, in memory and as a file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ...common.files import write_atomically
+from ...evaluation.input_checks import as_features, as_labels, check_finite, squared_norms
+from ...model.weights.read import SPEC
+
+FORMAT = "vitreid.features"  # our entry in the file's metadata
+SIDES = {"q": "query", "g": "gallery"}
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSet:
+    """Query and gallery of one data set, embedded by one model.
+
+    Args:
+        dataset: what was embedded, for tables.
+        protocol: which gallery items are junk for a query.
+        query, gallery: (Q, D) and (G, D) embeddings.
+        q_pids, g_pids: (Q,) and (G,) identities.
+        q_camids, g_camids: (Q,) and (G,) rows in `camera_names`.
+        q_names, g_names: Q and G image files.
+        camera_names: name of each camid.
+        about: what made them, in JSON types: config, embed, preprocess, weights, and a threshold if the model has one.
+    """
+
+    dataset: str
+    protocol: str
+    query: Tensor
+    gallery: Tensor
+    q_pids: np.ndarray
+    g_pids: np.ndarray
+    q_camids: np.ndarray
+    g_camids: np.ndarray
+    q_names: list[str]
+    g_names: list[str]
+    camera_names: tuple[str, ...]
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def arrays(self) -> tuple[Tensor, Tensor, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The arrays that every function of `evaluation` takes, in its order."""
+        return self.query, self.gallery, self.q_pids, self.g_pids, self.q_camids, self.g_camids
+
+
+def save_features(path: str | Path, features: FeatureSet) -> None:
+    """Write a safetensors file: float32 query, gallery; int64 pids and camids; names as JSON in bytes; the rest as metadata.
+
+    Raises:
+        OSError: it cannot be written; an earlier file is intact.
+    """
+    query = features.query.float().clone(memory_format=torch.contiguous_format)  # no memory shared with the gallery
+    tensors = {"query": query, "gallery": features.gallery.float().contiguous()}
+    for side in SIDES:
+        tensors |= {name: torch.from_numpy(getattr(features, name)) for name in (f"{side}_pids", f"{side}_camids")}
+        tensors[f"{side}_names"] = _as_bytes(getattr(features, f"{side}_names"))
+    facts = {key: getattr(features, key) for key in ("dataset", "protocol", "camera_names", "about")}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata={FORMAT: json.dumps(facts)}))
+
+
+def load_features(path: str | Path) -> FeatureSet:
+    """Return what `save_features` wrote.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: damaged, another kind of file, arrays that do not fit each other, or NaN; names file, array and row.
+    """
+    facts = read_facts(path)
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    try:
+        features = _features_of(tensors, facts)
+        for name in SIDES.values():
+            check_finite(name, squared_norms(getattr(features, name)))
+    except (ValueError, TypeError, KeyError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{path} holds no features that can be evaluated: {what}; save them again") from error
+    return features
+
+
+def read_facts(path: str | Path) -> dict[str, Any]:
+    """Return what a file of features says of itself, the arrays unread: dataset, protocol, camera_names, about.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: damaged, or another kind of file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"--features: {path} does not exist; tools/test.py --save-features makes such a file")
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(
+            f"--features: {path} is damaged or not a safetensors file ({error}); save it again with --save-features"
+        ) from error
+    if FORMAT not in about:
+        hint = "it is a model: give it as --weights" if SPEC in about else "tools/test.py --save-features makes one"
+        raise ValueError(f"--features: {path} is not a file of features; {hint}")
+    return json.loads(about[FORMAT])
+
+
+def _features_of(tensors: dict[str, Tensor], facts: dict[str, Any]) -> FeatureSet:
+    """Return the features, their labels checked."""
+    values: dict[str, Any] = {name: as_features(name, tensors[name]) for name in SIDES.values()}
+    for side, name in SIDES.items():
+        count = len(values[name])
+        for labels in (f"{side}_pids", f"{side}_camids"):
+            values[labels] = as_labels(labels, tensors[labels], count, name)
+        values[f"{side}_names"] = _as_names(tensors[f"{side}_names"])
+        camids = values[f"{side}_camids"]
+        if camids.min() < 0 or camids.max() >= len(facts["camera_names"]):
+            raise ValueError(f"{side}_camids: 0 to {len(facts['camera_names']) - 1} expected, got {camids.max()}")
+    return FeatureSet(**values, **{**facts, "camera_names": tuple(facts["camera_names"])})
+
+
+def _as_bytes(names: list[str]) -> Tensor:
+    """Return the names as a tensor of bytes: half a million would not fit into the metadata."""
+    return torch.frombuffer(bytearray(json.dumps(names), "ascii"), dtype=torch.uint8)
+
+
+def _as_names(values: Tensor) -> list[str]:
+    return list(json.loads(values.numpy().tobytes()))

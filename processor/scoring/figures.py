@@ -1,0 +1,163 @@
+"""Embeddings of a test set -> every figure that was asked for, as one report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ...evaluation import (
+    CameraPairs,
+    RetrievalResult,
+    ThresholdReport,
+    VerificationResult,
+    bootstrap,
+    camera_pairs,
+    evaluate_open_set,
+    verify,
+)
+from .feature_file import FeatureSet
+from .reranking import Rerank, rank
+from .thresholds import Calibration, calibrate_on, judge_on, stored_calibration
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to find out beside CMC, mAP and mINP.
+
+    Args:
+        cameras: mAP and Rank-1 from each camera to each.
+        confidence: 95% intervals over resampled people.
+        verification: ROC figures of single comparisons, and the open-set figures.
+        calibrate: false-match rate of a new threshold; None = no new one.
+    Raises:
+        ValueError: a rate out of range.
+    """
+
+    cameras: bool = False
+    confidence: bool = False
+    verification: bool = False
+    calibrate: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.calibrate is not None and not 0 < self.calibrate <= 0.5:
+            raise ValueError(
+                f"--calibrate: a false-match rate above 0 and up to 0.5, e.g. 0.001 for one in a thousand, got {self.calibrate}"
+            )
+
+
+@dataclass(frozen=True)
+class Report:
+    """The figures of one test set; None where they were not asked for (or there is no threshold). Fractions 0-1.
+
+    Args:
+        dataset, protocol: what was evaluated, and how.
+        embed: what the embedding is (`EmbedSettings` as plain types).
+        num_gallery: number of gallery images.
+        retrieval: CMC, mAP, mINP, re-ranked if asked for. All other figures are of the plain embeddings.
+        confidence: (low, high) of the retrieval's figures.
+        cameras, camera_names: from each camera to each; the name of each camid.
+        verification: of single comparisons.
+        open_set: DIR@FAR by name.
+        calibration: the checkpoint's threshold, or the one just found.
+        judged: what the checkpoint's threshold does here.
+    """
+
+    dataset: str
+    protocol: str
+    embed: dict[str, Any]
+    num_gallery: int
+    retrieval: RetrievalResult
+    camera_names: tuple[str, ...]
+    confidence: dict[str, Interval] | None = None
+    cameras: CameraPairs | None = None
+    verification: dict[str, float] | None = None
+    open_set: dict[str, float] | None = None
+    calibration: Calibration | None = None
+    judged: ThresholdReport | None = None
+
+    def numbers(self) -> dict[str, Any]:
+        """Return everything in JSON types, NaN as None; what was not asked for is left out."""
+        found = {
+            "confidence": self.confidence,
+            "cameras": self.cameras and camera_rows(self.cameras, self.camera_names),
+            "verification": self.verification,
+            "open_set": self.open_set,
+            "threshold": self.calibration and self.calibration.to_dict(),
+            "threshold_here": self.judged and asdict(self.judged),
+        }
+        return as_json(
+            {
+                "dataset": self.dataset,
+                **self.retrieval.summary(),
+                "protocol": self.protocol,
+                "num_queries": self.retrieval.num_queries,
+                "num_valid_queries": self.retrieval.num_valid,
+                "num_gallery": self.num_gallery,
+                "embedding": self.embed,
+                **{name: value for name, value in found.items() if value is not None},
+            }
+        )
+
+
+def score(features: FeatureSet, rerank: Rerank, asked: Asked) -> Report:
+    """Return the figures of the features.
+
+    Raises:
+        ValueError: no query has a match, the features have NaN, or a figure asked for needs other data.
+    """
+    retrieval = rank(features, rerank)
+    judgeable = None if asked.calibrate else stored_calibration(features)
+    return Report(
+        dataset=features.dataset,
+        protocol=features.protocol,
+        embed=features.about.get("embed", {}),
+        num_gallery=len(features.gallery),
+        retrieval=retrieval,
+        camera_names=features.camera_names,
+        confidence=bootstrap(retrieval, groups=features.q_pids) if asked.confidence else None,
+        cameras=camera_pairs(*features.arrays, protocol=features.protocol) if asked.cameras else None,
+        verification=_verification(features) if asked.verification else None,
+        open_set=_open_set(features) if asked.verification else None,
+        calibration=calibrate_on(features, asked.calibrate) if asked.calibrate else judgeable,
+        judged=judge_on(features, judgeable) if judgeable else None,
+    )
+
+
+def _verification(features: FeatureSet) -> dict[str, float]:
+    result: VerificationResult = verify(*features.arrays, protocol=features.protocol)
+    counts = {"num_genuine": result.num_genuine, "num_impostor": result.num_impostor}
+    return {**result.summary(), **counts, "impostor_share": result.impostor_share}
+
+
+def _open_set(features: FeatureSet) -> dict[str, float]:
+    result = evaluate_open_set(*features.arrays, protocol=features.protocol)
+    return {**result.summary(), "num_mated": result.num_mated, "num_non_mated": result.num_non_mated}
+
+
+def camera_rows(pairs: CameraPairs, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return one row per pair of cameras with a valid query."""
+    return [
+        {
+            "query": names[source],
+            "gallery": names[target],
+            "mAP": float(pairs.mAP[i, j]),
+            "Rank-1": float(pairs.rank1[i, j]),
+            "num_valid_queries": int(pairs.num_valid[i, j]),
+        }
+        for i, source in enumerate(pairs.query_cameras)
+        for j, target in enumerate(pairs.gallery_cameras)
+        if pairs.num_valid[i, j]
+    ]
+
+
+def as_json(value: Any) -> Any:
+    """Return plain values with None for what JSON has no number for."""
+    if isinstance(value, Mapping):
+        return {key: as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

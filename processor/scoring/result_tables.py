@@ -1,0 +1,143 @@
+"""Reports -> text for the terminal, in percent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ...evaluation import RetrievalResult, Threshold, ThresholdReport
+from .figures import Interval, Report
+from .thresholds import Calibration
+
+COLUMNS = ("mAP", "mINP", "Rank-1", "Rank-5", "Rank-10", "Rank-20")
+CAMERAS_ABREAST = 14  # columns that fit an ordinary terminal
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows, the first of them headings, in columns: the first to the left, the others to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))])
+        for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def percent(value: float, digits: int = 2) -> str:
+    """Return e.g. "57.10%", and "-" for NaN."""
+    return "-" if math.isnan(value) else f"{100 * value:.{digits}f}%"
+
+
+def result_table(
+    results: Mapping[str, RetrievalResult], confidence: Mapping[str, Mapping[str, Interval] | None] | None = None
+) -> str:
+    """Return a row per data set under its headings, with the ends of the 95% intervals below it where there are any."""
+    rows, notes = [["data set", *COLUMNS]], []
+    for name, result in results.items():
+        numbers = result.summary()
+        rows.append([name, *(percent(numbers[column]) for column in COLUMNS)])
+        intervals = (confidence or {}).get(name)
+        if intervals:
+            for end, word in enumerate(("  95% from", "      to")):
+                rows.append([word, *(percent(intervals[column][end]) for column in COLUMNS)])
+        if skipped := result.num_queries - result.num_valid:
+            who = f"{name}: " if len(results) > 1 else ""
+            notes.append(
+                f"{who}{skipped} of {result.num_queries} queries have no match in the gallery and are left out"
+            )
+    return "\n".join([table(rows), *notes])
+
+
+def report_table(reports: Mapping[str, Report]) -> str:
+    """Return the headline table of all data sets, and below it what else was asked for, data set by data set."""
+    headline = result_table(
+        {name: report.retrieval for name, report in reports.items()},
+        {name: report.confidence for name, report in reports.items()},
+    )
+    return "\n\n".join([headline, *(part for name, report in reports.items() for part in details(name, report))])
+
+
+def details(name: str, report: Report) -> list[str]:
+    """Return the further tables of one data set."""
+    parts = []
+    if report.cameras is not None:
+        parts += camera_tables(name, report)
+    if report.verification is not None:
+        parts.append(verification_table(name, report.verification))
+    if report.open_set is not None:
+        parts.append(open_set_table(name, report.open_set))
+    if report.calibration is not None:
+        parts.append(threshold_table(report.calibration, name, report.judged))
+    return parts
+
+
+def camera_tables(name: str, report: Report) -> list[str]:
+    """Return mAP and Rank-1 from each camera (row) to each (column), without cameras that no valid query connects."""
+    pairs = report.cameras
+    assert pairs is not None  # for the type checker
+    rows, columns = (np.flatnonzero(pairs.num_valid.any(axis)) for axis in (1, 0))
+    short = short_names(report.camera_names)
+    sources, targets = ([short[camera] for camera in cams] for cams in (pairs.query_cameras, pairs.gallery_cameras))
+    found = []
+    for title, values in (("mAP", pairs.mAP), ("Rank-1", pairs.rank1)):
+        for start in range(0, len(columns), CAMERAS_ABREAST):
+            shown = columns[start : start + CAMERAS_ABREAST]
+            body = [[sources[i], *(percent(values[i, j], 1) for j in shown)] for i in rows]
+            found.append(
+                f"{name}: {title}, queries of a camera (row) in the gallery of a camera (column)\n"
+                + table([["from \\ to", *(targets[j] for j in shown)], *body])
+            )
+    return found
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Return the camera names without the data set in front, where they still differ then."""
+    short = [name.rsplit("/", 1)[-1] for name in names]
+    return short if len(set(short)) == len(short) else list(names)
+
+
+def verification_table(name: str, numbers: Mapping[str, float]) -> str:
+    """Return the ROC figures of single comparisons."""
+    rates = [key for key in numbers if not key.startswith(("num_", "impostor_"))]
+    head = ["verification", *rates, "genuine pairs", "impostor pairs"]
+    counts = [f"{numbers['num_genuine']:,}", f"{numbers['num_impostor']:,}"]
+    text = table([head, [name, *(percent(numbers[key]) for key in rates), *counts]])
+    if numbers["impostor_share"] < 1:
+        text += f"\nimpostor pairs: {percent(numbers['impostor_share'])} of all, drawn at random"
+    return text + _unmeasured(numbers, "impostor pairs")
+
+
+def open_set_table(name: str, numbers: Mapping[str, float]) -> str:
+    """Return the figures of searches whose person may be missing from the gallery."""
+    rates = [key for key in numbers if not key.startswith("num_")]
+    head = ["open set", *rates, "searches", "in vain"]
+    counts = [f"{numbers['num_mated']:,}", f"{numbers['num_non_mated']:,}"]
+    return table([head, [name, *(percent(numbers[key]) for key in rates), *counts]]) + _unmeasured(numbers, "searches")
+
+
+def _unmeasured(numbers: Mapping[str, float], what: str) -> str:
+    missing = [key for key, value in numbers.items() if math.isnan(value)]
+    return f"\n-: too few {what} to measure so small a rate" if missing else ""
+
+
+def threshold_table(calibration: Calibration, name: str, judged: ThresholdReport | None) -> str:
+    """Return the threshold, where it comes from, and what it does on the data set called `name`."""
+    threshold = calibration.threshold
+    interval = f"{percent(threshold.fmr_low, 3)} to {percent(threshold.fmr_high, 3)}"
+    title = (
+        f"threshold: one person if the {threshold.metric} distance is at most {threshold.distance:.4f}\n"
+        f"(set for false matches in {percent(threshold.fmr, 3)} of the pairs of different people)"
+    )
+    head = ["", "false matches", f"{threshold.level:.0%} interval", "true matches", "impostor pairs", "genuine pairs"]
+    rows = [_threshold_row(f"calibrated on {calibration.dataset}", threshold.measured_fmr, interval, threshold)]
+    if judged is not None:
+        same = calibration.dataset == name
+        rows.append(_threshold_row(f"on {name}" + " (the same data)" * same, judged.fmr, "", judged))
+    return f"{title}\n{table([head, *rows])}"
+
+
+def _threshold_row(title: str, fmr: float, interval: str, rates: Threshold | ThresholdReport) -> list[str]:
+    counts = [f"{rates.num_impostor:,}", f"{rates.num_genuine:,}"]
+    return [title, percent(fmr, 3), interval, percent(rates.tar), *counts]

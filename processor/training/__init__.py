@@ -1,0 +1,1 @@
+"""Training: session, trainer, micro-batches, profiling."""

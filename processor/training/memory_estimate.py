@@ -1,0 +1,284 @@
+"""How much memory a training step takes, told before the training starts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
+
+from ...common.memory_limits import available_memory
+from ...model.parts.class_token_block import LastBlock
+from ..device import autocast
+from .micro_batches import fixed_statistics
+
+logger = logging.getLogger(__name__)
+GB = 1e9
+FEW, MORE = 2, 4  # images whose activations are counted
+STATES = {"SGD": 1, "Adam": 2, "AdamW": 2}  # numbers that an optimizer keeps per trained number
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """Bytes of a training step.
+
+    Args:
+        weights, gradients, optimizer, average: of the model and its loss; held from step to step, the gradients while they are made.
+        fixed, per_image: what the forward pass keeps for the backward pass: whatever the number of images (weights cast for
+            autocast), and for each of them.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    average: int
+    fixed: int
+    per_image: int
+
+    def held(self) -> int:
+        """Return what is there between steps."""
+        return self.weights + self.optimizer + self.average
+
+    def peak(self, num_images: int) -> int:
+        """Return about the most that is there at once, with so many images embedded at once.
+
+        A backward pass frees activations while it makes gradients, but gradients of earlier passes may be there already, and
+        what is freed is seldom of the size that is needed next: the sum is nearest to what is measured.
+        """
+        return self.held() + self.gradients + self.fixed + num_images * self.per_image
+
+    def largest_piece(self, available: int) -> int:
+        """Return how many images at once fit into `available` bytes, a power of two, or 0."""
+        room = available - self.peak(0)
+        number = room // max(self.per_image, 1)
+        return 1 << (number.bit_length() - 1) if number > 0 else 0
+
+
+def measure_step(
+    module: Any,
+    optimizers: Iterable[Optimizer],
+    average: nn.Module | None,
+    size: tuple[int, int],
+    precision: torch.dtype,
+) -> StepMemory:
+    """Count the memory of a step: tensors that are there, and what autograd keeps of a few images in their forward pass.
+
+    Statistics of norms and random draws are left as they are.
+
+    Args:
+        module: a `TrainingModule` on its device.
+        average: the model with averaged weights, or None.
+        size: (height, width) of an image in pixels.
+    """
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    backbone = module.model.backbone
+    fixed, per_image = measure_activations(backbone, size, precision)
+    return StepMemory(
+        weights=num_bytes([*module.parameters(), *module.buffers()]),
+        gradients=num_bytes(trained),
+        optimizer=sum(_states_of(optimizer) for optimizer in optimizers),
+        average=num_bytes([*average.parameters(), *average.buffers()]) if average is not None else 0,
+        fixed=fixed,
+        per_image=per_image,
+    )
+
+
+def measure_activations(backbone: nn.Module, size: tuple[int, int], precision: torch.dtype) -> tuple[int, int]:
+    """Return the bytes kept for the backward pass: whatever the number of images, and for each of them."""
+    few, more = (kept_bytes(backbone, number, size, precision) for number in (FEW, MORE))
+    per_image = max((more - few) // (MORE - FEW), 0)
+    return max(few - FEW * per_image, 0), per_image
+
+
+def _states_of(optimizer: Optimizer) -> int:
+    groups = optimizer.param_groups
+    per_number = STATES[type(optimizer).__name__] if "momentum" not in groups[0] or groups[0]["momentum"] else 0
+    return per_number * num_bytes(parameter for group in groups for parameter in group["params"])
+
+
+def num_bytes(tensors: Iterable[Tensor]) -> int:
+    """Return the bytes of all tensors."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def kept_bytes(backbone: nn.Module, num_images: int, size: tuple[int, int], precision: torch.dtype) -> int:
+    """Return the bytes that the forward pass of some images keeps for the backward pass, the weights not counted.
+
+    Where blocks are computed again, that is the input of each and the inside of one.
+    """
+    recomputed = recomputed_blocks(backbone)
+    if not recomputed:
+        return _kept(backbone, num_images, size, precision, [])
+    outside = _kept(backbone, num_images, size, precision, recomputed)
+    with all_kept(backbone):
+        everything = _kept(backbone, num_images, size, precision, [])
+    full = len(recomputed) - sum(isinstance(block, LastBlock) for block in recomputed)  # those are nearly empty
+    return outside + (everything - outside) // max(full, 1)
+
+
+def _kept(
+    backbone: nn.Module, num_images: int, size: tuple[int, int], precision: torch.dtype, recomputed: list[nn.Module]
+) -> int:
+    device = next(backbone.parameters()).device
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*backbone.parameters(), *backbone.buffers())}
+    seen: dict[int, int] = {}
+
+    def see(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def see_input(block: nn.Module, args: tuple[Tensor, ...]) -> None:
+        see(args[0])
+
+    handles = [block.register_forward_pre_hook(see_input) for block in recomputed]
+    images = torch.zeros(num_images, 3, *size, device=device)
+    try:
+        with (
+            as_in_training(backbone),
+            autocast(device, precision),
+            torch.autograd.graph.saved_tensors_hooks(see, lambda kept: kept),
+        ):
+            features = backbone(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    del features  # until here its graph kept what was counted
+    return sum(seen.values())
+
+
+def recomputed_blocks(backbone: Any) -> list[nn.Module]:
+    """Return the blocks whose inside is computed again in the backward pass."""
+    if not getattr(backbone, "recompute", False):
+        return []
+    return [*backbone.net.blocks, *([backbone.jigsaw.block] if backbone.jigsaw is not None else [])]
+
+
+@contextmanager
+def all_kept(backbone: Any) -> Iterator[None]:
+    """Switch the recomputing of blocks off."""
+    parts = [part for part in (backbone, backbone.jigsaw) if part is not None]
+    for part in parts:
+        part.recompute = False
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.recompute = True
+
+
+@contextmanager
+def as_in_training(backbone: nn.Module) -> Iterator[None]:
+    """Training mode that leaves no trace: neither in statistics nor in random draws nor in the modes."""
+    modes = [(module, module.training) for module in backbone.modules()]
+    device = next(backbone.parameters()).device
+    backbone.train()
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), fixed_statistics(backbone):
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def measure_peak(module: Any, num_images: int, size: tuple[int, int], precision: torch.dtype) -> int:
+    """Return the most bytes allocated on the GPU while the backbone embeds images and takes their gradients back.
+
+    Raises:
+        torch.OutOfMemoryError: the images do not fit.
+    """
+    backbone = module.model.backbone
+    device = next(backbone.parameters()).device
+    torch.cuda.reset_peak_memory_stats(device)
+    try:
+        with as_in_training(backbone):
+            with autocast(device, precision):
+                features = backbone(torch.zeros(num_images, 3, *size, device=device))
+            if features.requires_grad:
+                features.float().sum().backward()
+    finally:
+        module.zero_grad(set_to_none=True)
+    return torch.cuda.max_memory_allocated(device)
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that can still be allocated on the device (0 = unknown)."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    return available_memory() if device.type == "cpu" else 0
+
+
+def report_memory(trainer: Any, num_images: int, size: tuple[int, int]) -> None:
+    """Log what a step will take, and a SOLVER.MICRO_BATCH that fits where it does not.
+
+    Args:
+        trainer: the `Trainer`, ready to start.
+        num_images: of a batch on this process.
+        size: (height, width) of an image in pixels.
+    """
+    module, device, precision = trainer.module, trainer.device, trainer.precision
+    average = trainer.average.model if trainer.average is not None else None
+    memory = measure_step(module, trainer.optimizers, average, size, precision)
+    at_once = min(getattr(trainer.passes, "size", num_images), num_images)
+    logger.info(
+        "memory: about %.1f GB at micro-batch %d: weights %.2f, optimizer %.2f, gradients %.2f, activations %.2f + %.3f per image%s",
+        memory.peak(at_once) / GB,
+        at_once,
+        *((memory.weights + memory.average) / GB, memory.optimizer / GB, memory.gradients / GB),
+        *(memory.fixed / GB, memory.per_image / GB),
+        _measured(module, at_once, size, precision) if device.type == "cuda" else "",
+    )
+    held = memory.weights + memory.average + num_bytes(_made_states(trainer.optimizers))
+    _warn_if_short(module.model.backbone, memory, at_once, free_memory(device) + held if free_memory(device) else 0)
+
+
+def _made_states(optimizers: Iterable[Optimizer]) -> Iterator[Tensor]:
+    """Yield the optimizers' tensors that are there already, as after --resume."""
+    for optimizer in optimizers:
+        for state in optimizer.state.values():
+            yield from (value for value in state.values() if isinstance(value, Tensor))
+
+
+def is_joint(backbone: nn.Module) -> bool:
+    """Return whether a pass waits for the other processes, which would wait on if this one ran out of memory."""
+    return any(isinstance(part, nn.SyncBatchNorm) for part in backbone.modules())
+
+
+def _measured(module: Any, num_images: int, size: tuple[int, int], precision: torch.dtype) -> str:
+    if is_joint(module.model.backbone):
+        return ""
+    try:
+        return f"; measured, without optimizer state: {measure_peak(module, num_images, size, precision) / GB:.2f}"
+    except torch.OutOfMemoryError:
+        return "; measured: does not fit"
+
+
+def _warn_if_short(backbone: nn.Module, memory: StepMemory, at_once: int, available: int) -> None:
+    """Warn if the step does not fit into the `available` bytes, what it has already included (0 = unknown)."""
+    if not available or memory.peak(at_once) <= available:
+        return
+    logger.warning(
+        "SOLVER.MICRO_BATCH: a step of %d images at once takes about %.2g GB, %.2g GB are there; %s",
+        *(at_once, memory.peak(at_once) / GB, available / GB, _remedy(backbone, memory.largest_piece(available))),
+    )
+
+
+def _remedy(backbone: nn.Module, piece: int) -> str:
+    if piece:
+        exact = (
+            ""
+            if any(isinstance(module, _BatchNorm) for module in backbone.modules())
+            else ", which gives the same gradients"
+        )
+        return f"set SOLVER.MICRO_BATCH {piece}{exact}"
+    if recomputed_blocks(backbone):
+        return "not even one image fits: take a smaller MODEL.NAME or INPUT.SIZE_TRAIN"
+    return "not even one image fits: set MODEL.CHECKPOINT_BLOCKS True or take a smaller MODEL.NAME"
