@@ -26,11 +26,11 @@ from vitreid.benchmarks.command import command
 from vitreid.benchmarks.hardware import describe_hardware
 from vitreid.benchmarks.shipping import MODELS, make_weights
 from vitreid.common.files import write_text_atomically
+from vitreid.gallery.export.export_job import Job
+from vitreid.gallery.export.export_plan import make_plan
+from vitreid.gallery.export.sources import Source, open_source
 from vitreid.processor import Embedder, autocast
 from vitreid.processor.distributed.ddp.process_group import ALONE
-from vitreid.processor.export import Job
-from vitreid.processor.export_plan import make_plan
-from vitreid.processor.sources import Source, open_source
 
 SHARE = 0.9  # the bar: export / bare model, images per second
 HEAD = ("model", "precision", "bare img/s", "export img/s", "export / bare", "the same, CPU time")

@@ -29,7 +29,7 @@ from vitreid.benchmarks.export import draw
 from vitreid.benchmarks.hardware import describe_hardware, status_bytes
 from vitreid.benchmarks.shipping import MODELS, make_weights
 from vitreid.common.files import write_text_atomically
-from vitreid.processor.export import export
+from vitreid.gallery.export.export_job import export
 
 SERVE = Path(__file__).resolve().parents[1] / "tools" / "serve.py"
 START, BOUNDARY = 120, "crop-of-a-person"  # seconds that the server may take to start

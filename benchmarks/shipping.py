@@ -20,9 +20,9 @@ from vitreid.benchmarks.hardware import describe_hardware
 from vitreid.common.files import write_text_atomically
 from vitreid.configs import load_config
 from vitreid.datasets import ReidData
+from vitreid.deploy import FORMATS, Order, Shipped, ship
 from vitreid.model import ModelSpec, ReidModel, save_deploy
 from vitreid.processor.runs.checkpoint_metadata import describe_model
-from vitreid.processor.ship import FORMATS, Order, Shipped, ship
 
 CAMERAS = tuple("abcdef")
 PARTS: dict[str, dict[str, Any]] = {

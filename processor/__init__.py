@@ -1,10 +1,10 @@
 """The loops: train, extract embeddings, evaluate; run folders and checkpoints."""
 
+from ..gallery.export.export_job import export
 from .device import autocast, pick_device, pick_precision
 from .distributed.failures import RankFailed
 from .embedding.embedder import Embedder
 from .embedding.extract import EmbedSettings, extract
-from .export import export
 from .runs.console import log_to_console
 from .runs.run_folder import RunFolder
 from .runs.signals import Stopped

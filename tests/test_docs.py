@@ -15,9 +15,9 @@ import pytest
 import vitreid
 import yaml
 from vitreid.configs import OPTIONS
+from vitreid.deploy import Order, ship
+from vitreid.gallery.export.export_job import export
 from vitreid.processor import Embedder
-from vitreid.processor.export import export
-from vitreid.processor.ship import Order, ship
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {page.name: page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}

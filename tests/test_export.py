@@ -17,15 +17,15 @@ import torch
 from vitreid.configs import load_config
 from vitreid.datasets import CorruptImageError, ReidData
 from vitreid.gallery import Gallery
+from vitreid.gallery.export import export_plan
+from vitreid.gallery.export.sources import FolderSource, open_source
 from vitreid.model import ModelSpec, ReidModel, save_deploy
-from vitreid.processor import export_plan
 from vitreid.processor.distributed.ddp.process_group import Ranks
 from vitreid.processor.embedding.embedder import Embedder
 from vitreid.processor.runs.checkpoint_metadata import describe_model
-from vitreid.processor.sources import FolderSource, open_source
 from vitreid.tools import export as export_tool
 
-module = import_module("vitreid.processor.export")  # the room exports a function of that name
+module = import_module("vitreid.gallery.export.export_job")  # the room exports a function of that name
 WORDS = ["INPUT.SIZE_TEST", "(32,16)", "INPUT.SIZE_TRAIN", "(32,16)", "MODEL.DEVICE", "cpu"]
 NUM_IMAGES = 22  # of the folder; with parts of 8 and batches of 4 the last of either is short
 
@@ -261,8 +261,8 @@ KILLER = """
 import os, random, shutil, signal, sys
 from importlib import import_module
 
-module = import_module("vitreid.processor.export")
-import_module("vitreid.processor.export_plan").PART_ROWS = module.JOIN_ROWS = 8
+module = import_module("vitreid.gallery.export.export_job")
+import_module("vitreid.gallery.export.export_plan").PART_ROWS = module.JOIN_ROWS = 8
 weights, source, output = sys.argv[1:]
 
 def attempt(deadly):
@@ -358,7 +358,7 @@ RANK = """
 import sys
 from importlib import import_module
 from vitreid.tools.export import main
-import_module("vitreid.processor.export_plan").PART_ROWS = 8
+import_module("vitreid.gallery.export.export_plan").PART_ROWS = 8
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -19,7 +19,8 @@ from vitreid.model.attention.rollout.maps import (
     position_similarity,
 )
 from vitreid.processor import load_features
-from vitreid.processor.report import (
+from vitreid.report.charts import Chart
+from vitreid.report.collect import (
     Shown,
     _about_pictures,
     collect,
@@ -30,8 +31,7 @@ from vitreid.processor.report import (
     try_to_report,
     write_report,
 )
-from vitreid.processor.report_looks import between_cameras, cosines, kinds_of_pairs
-from vitreid.report.charts import Chart
+from vitreid.report.inspect_model import between_cameras, cosines, kinds_of_pairs
 from vitreid.tools import report as report_tool
 from vitreid.tools import test as test_tool
 
@@ -228,7 +228,7 @@ def with_features(run_folder):
 
 
 def test_saved_features_are_used_again(with_features, monkeypatch):
-    monkeypatch.setattr("vitreid.processor.report.build_evaluator", None)  # nobody extracts
+    monkeypatch.setattr("vitreid.report.collect.build_evaluator", None)  # nobody extracts
     assert saved_features(with_features) == [with_features / "features.safetensors"]
     assert collect(with_features, "run", [], CHEAP).test is not None
 
@@ -295,7 +295,7 @@ def test_the_other_test_sets_are_named(run_folder, people, tmp_path):
 
 
 def test_an_output_that_cannot_be_a_page_is_refused_before_the_work(run_folder, capsys, monkeypatch):
-    monkeypatch.setattr("vitreid.processor.report.collect", None)  # nobody works
+    monkeypatch.setattr("vitreid.report.collect.collect", None)  # nobody works
     (run_folder / "x_pictures").write_text("mine")
     (run_folder / "folder.html").mkdir()
     for name, message in (("r.pdf", "ends in .html"), ("folder.html", "is a folder"), ("x.html", "x_pictures")):
@@ -317,7 +317,7 @@ def test_too_little_memory_for_the_report_does_not_end_a_training(run_folder, mo
     def look(*args):
         raise error
 
-    monkeypatch.setattr("vitreid.processor.report.look_into", look)
+    monkeypatch.setattr("vitreid.report.collect.look_into", look)
     try_to_report(run_folder, CHEAP)
     assert "there is no report:" in caplog.text
 

@@ -10,18 +10,19 @@ import pytest
 import torch
 from vitreid.configs import load_config
 from vitreid.datasets import Preprocess, ReidData
+from vitreid.deploy import FORMATS, INPUTS, Order, ship
+from vitreid.deploy import exporter as job
+from vitreid.deploy.exporter import Disagreement, Trial, check_place, row_of
+from vitreid.deploy.formats import load_onnx
+from vitreid.deploy.input_names import fed
+from vitreid.deploy.latency import measure
+from vitreid.deploy.parity import FLOAT16, FLOAT32, compare, worst
+from vitreid.deploy.sample_images import folder_crops, synthetic_crops
+from vitreid.deploy.wrapper import Network
 from vitreid.model import ModelSpec, ReidModel, save_deploy
 from vitreid.processor.embedding.embedder import Embedder
 from vitreid.processor.embedding.extract import EmbedSettings
 from vitreid.processor.runs.checkpoint_metadata import describe_model
-from vitreid.processor.ship import FORMATS, INPUTS, Order, job, ship
-from vitreid.processor.ship.agreement import FLOAT16, FLOAT32, compare, worst
-from vitreid.processor.ship.crops import folder_crops, synthetic_crops
-from vitreid.processor.ship.formats import load_onnx
-from vitreid.processor.ship.inputs import fed
-from vitreid.processor.ship.job import Disagreement, Trial, check_place, row_of
-from vitreid.processor.ship.latency import measure
-from vitreid.processor.ship.network import Network
 from vitreid.tools import export_model
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")

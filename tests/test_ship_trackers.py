@@ -11,10 +11,10 @@ import pytest
 import torch
 from vitreid.configs import load_config
 from vitreid.datasets import ReidData
+from vitreid.deploy import Order, ship
 from vitreid.model import ModelSpec, ReidModel, save_deploy
 from vitreid.processor.embedding.embedder import Embedder
 from vitreid.processor.runs.checkpoint_metadata import describe_model
-from vitreid.processor.ship import Order, ship
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 WORDS = ["INPUT.SIZE_TEST", "(32,16)", "INPUT.SIZE_TRAIN", "(32,16)", "MODEL.DEVICE", "cpu"]

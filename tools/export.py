@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from vitreid.processor.export import CORRUPT, DTYPES, FOLDER, export
-from vitreid.processor.sources import LAYOUTS
+from vitreid.gallery.export.export_job import CORRUPT, DTYPES, FOLDER, export
+from vitreid.gallery.export.sources import LAYOUTS
 from vitreid.tools.cli import run
 
 

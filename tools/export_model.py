@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from vitreid.processor.ship import FORMATS, INPUTS, TRACKERS, Order, Shipped, ship
+from vitreid.deploy import FORMATS, INPUTS, TRACKERS, Order, Shipped, ship
 from vitreid.tools.cli import run
 
 

@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _report(args: argparse.Namespace) -> None:
-    from vitreid.processor.report import Shown, write_report  # drawing charts takes a second to import
+    from vitreid.report.collect import Shown, write_report  # drawing charts takes a second to import
 
     folders, overrides = split(args.runs)
     shown = Shown(args.queries, not args.no_model, not args.no_pictures, args.map)

@@ -56,7 +56,7 @@ def act(args: argparse.Namespace) -> None:
 def _report(folder: str) -> None:
     """Write the report of the finished run; an interrupted one says how to make it later."""
     try:
-        from vitreid.processor.report import try_to_report  # drawing charts takes a second to import
+        from vitreid.report.collect import try_to_report  # drawing charts takes a second to import
 
         try_to_report(folder)
     except KeyboardInterrupt:

@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ..common.files import write_atomically, write_text_atomically
+from ...common.files import write_atomically, write_text_atomically
 
 PLAN, LOCK = "plan.json", ".lock"
 _OWN = re.compile(r"plan\.json|part-\d+\.safetensors|\.(plan|part-).*\.tmp|\.lock|joined|converted|replaced")
@@ -114,7 +114,7 @@ class Work:
         Raises:
             BlockingIOError: another process is at work here; says which.
         """
-        from ..common.locks import WriterLock
+        from ...common.locks import WriterLock
 
         self.folder.mkdir(exist_ok=True)
         with WriterLock(self.folder):

@@ -19,8 +19,8 @@ from ..model.attention.maps import (
     patch_similarity,
     position_similarity,
 )
-from ..report import Looks, Person, SideEffect, TestSet
-from .embedding.embedder import Embedder
+from ..processor.embedding.embedder import Embedder
+from . import Looks, Person, SideEffect, TestSet
 
 NUM_PEOPLE = 5  # crops with attention
 MOST_SIDE = 256  # crops embedded twice: as of an unknown camera, and with their own

@@ -9,9 +9,9 @@ import os
 from collections.abc import Iterable
 from datetime import datetime, timezone
 
-from .embedding.embedder import Embedder
-from .parts import Plan
+from ...processor.embedding.embedder import Embedder
 from .sources import Row, Source
+from .work_folder import Plan
 
 PART_ROWS = 4096  # what a killed export has to do again, at most
 

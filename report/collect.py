@@ -17,14 +17,14 @@ from yacs.config import CfgNode
 from ..common.files import write_atomically, write_text_atomically
 from ..configs import OPTIONS, flatten_config, parse_config
 from ..datasets import ReidData, build_data, build_test_sets, read_image
-from ..report import PICTURES, Change, Report, RunContents, TestSet, build_comparison, build_report
-from .embedding.embedder import Embedder, fingerprint_of
-from .report_looks import look_into
-from .scoring.evaluator import build_evaluator
-from .scoring.feature_file import FeatureSet, load_features, read_facts
-from .scoring.reranking import rank
-from .scoring.settings import embed_settings, rerank_settings
-from .scoring.thresholds import stored_calibration
+from ..processor.embedding.embedder import Embedder, fingerprint_of
+from ..processor.scoring.evaluator import build_evaluator
+from ..processor.scoring.feature_file import FeatureSet, load_features, read_facts
+from ..processor.scoring.reranking import rank
+from ..processor.scoring.settings import embed_settings, rerank_settings
+from ..processor.scoring.thresholds import stored_calibration
+from . import PICTURES, Change, Report, RunContents, TestSet, build_comparison, build_report
+from .inspect_model import look_into
 
 logger = logging.getLogger(__name__)
 

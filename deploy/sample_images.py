@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ...datasets import CorruptImageError, read_image
-from ...datasets.readers.published import EXTENSIONS
-from ...datasets.synthetic.camera import make_cameras, photograph
-from ...datasets.synthetic.identity import make_people
+from ..datasets import CorruptImageError, read_image
+from ..datasets.readers.published import EXTENSIONS
+from ..datasets.synthetic.camera import make_cameras, photograph
+from ..datasets.synthetic.identity import make_people
 
 NUM_CAMERAS = 4
 

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ... import __version__
-from ..embedding.embedder import Embedder
-from .agreement import FLOAT16, FLOAT32, Agreement, Tolerance, compare, worst
-from .crops import folder_crops, synthetic_crops
+from .. import __version__
+from ..processor.embedding.embedder import Embedder
 from .formats import FORMATS, OLDEST_OPSET, Format, Run, Task
-from .inputs import INPUTS, describe, fed
+from .input_names import INPUTS, describe, fed
 from .latency import Latency, measure
-from .network import Network
+from .parity import FLOAT16, FLOAT32, Agreement, Tolerance, compare, worst
+from .sample_images import folder_crops, synthetic_crops
+from .wrapper import Network
 
 logger = logging.getLogger(__name__)
 

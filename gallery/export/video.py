@@ -8,7 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..datasets import CorruptImageError
+from ...datasets import CorruptImageError
 
 
 class Box(NamedTuple):

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .network import Network
+from .wrapper import Network
 
 INPUT_NAMES, OUTPUT_NAME, BATCH = ("images", "cameras"), "embeddings", "batch"
 NOTES = "vitreid"  # the notes' name inside a file: entry, prefix of entries, or vitreid.json

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...datasets import Preprocess
-from ...model import ReidModel, set_fused_attention
-from ...model.parts.sie import SideInformation
-from ..embedding.extract import EmbedSettings
-from .inputs import conversion
+from ..datasets import Preprocess
+from ..model import ReidModel, set_fused_attention
+from ..model.parts.sie import SideInformation
+from ..processor.embedding.extract import EmbedSettings
+from .input_names import conversion
 
 
 class Network(nn.Module):

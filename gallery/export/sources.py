@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..configs import load_config
-from ..datasets import DATASETS, CorruptImageError, read_image
-from ..datasets.readers.published import EXTENSIONS
-from .crops import Box, VideoReader
+from ...configs import load_config
+from ...datasets import DATASETS, CorruptImageError, read_image
+from ...datasets.readers.published import EXTENSIONS
+from .video import Box, VideoReader
 
 SPLITS = ("train", "query", "gallery")
 LAYOUTS = ("market1501", "dukemtmc", "synthetic")  # whose files are called PID_cCAMERA…
@@ -337,7 +337,7 @@ def _to_type(text: str | None, kind: type, what: str) -> Any:
 
 def _seconds(text: str | None, where: str) -> float | None:
     """Return a time in seconds, as a gallery understands it; raise ValueError with `where` if it is none."""
-    from ..gallery.storage.records_file import to_seconds
+    from ..storage.records_file import to_seconds
 
     try:
         seconds = to_seconds(text)

@@ -22,18 +22,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from ..common.files import write_text_atomically
-from ..datasets import CorruptImageError
-from .distributed.process_group import Ranks, joined_ranks
-from .embedding.embedder import Embedder
+from ...common.files import write_text_atomically
+from ...datasets import CorruptImageError
+from ...processor.distributed.process_group import Ranks, joined_ranks
+from ...processor.embedding.embedder import Embedder
 from .export_plan import make_plan
-from .parts import Part, Plan, Work
 from .sources import Row, Source, open_source
+from .work_folder import Part, Plan, Work
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from ..gallery import Gallery
+    from .. import Gallery
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def export(
 
 def _check_options(output: str, format: str, dtype: str, corrupt: str) -> None:
     """Raise, before the work rather than after, if its result could not be written."""
-    from ..gallery.maintenance.export_formats import FORMATS
+    from ..maintenance.export_formats import FORMATS
 
     for option, value, accepted in (
         ("--format", format, (FOLDER, *sorted(FORMATS))),
@@ -120,7 +120,7 @@ def _check_options(output: str, format: str, dtype: str, corrupt: str) -> None:
 
 def _check_columns(source: Source, format: str) -> None:
     """Raise ValueError, before the work rather than after, if the format has no place for a column."""
-    from ..gallery.maintenance.export_formats import check_columns
+    from ..maintenance.export_formats import check_columns
 
     if format != FOLDER:
         check_columns(record_schema(source.extra).names, format)
@@ -192,7 +192,7 @@ class Job:
 
     def _update_threshold(self) -> None:
         """Give the finished gallery the threshold of weights that were calibrated after the export."""
-        from ..gallery import Gallery
+        from .. import Gallery
 
         gallery, threshold = Gallery.open(self.output), self.embedder.threshold
         if threshold is None or gallery.info.threshold == threshold:
@@ -219,7 +219,7 @@ class Job:
 
     def _refuse_strangers(self) -> None:
         """Raise FileExistsError if the output's folder holds files that are not the gallery's own, such as images."""
-        from ..common.replace_folder import OWN
+        from ...common.replace_folder import OWN
 
         names = {item.name for item in self.output.iterdir()} if self.output.is_dir() else set()
         if strange := sorted(names - OWN - {DONE, SKIPPED}):
@@ -307,7 +307,7 @@ class Job:
 
     def join(self) -> None:
         """Put the parts together, and the result in the output's place."""
-        from ..gallery import Gallery
+        from .. import Gallery
 
         joined = self.work.folder / "joined"
         shutil.rmtree(joined, ignore_errors=True)  # of an attempt that was killed
@@ -334,7 +334,7 @@ class Job:
             logger.warning("all of them: %s", self.output / SKIPPED)
 
     def _converted(self, gallery: Gallery) -> Path:
-        from ..gallery.maintenance.export_formats import export_as
+        from ..maintenance.export_formats import export_as
 
         path = self.work.folder / "converted" / self.output.name  # a writer may look at the suffix
         shutil.rmtree(path.parent, ignore_errors=True)
