@@ -20,16 +20,16 @@ from vitreid.report import (
     build_comparison,
     build_report,
 )
-from vitreid.report import accuracy as accuracy_module
-from vitreid.report.accuracy import camera_section, cmc_chart, distance_section, headline_section
-from vitreid.report.charts import Chart, inline_svg
-from vitreid.report.curves import line_chart, loss_chart, points, training_section
-from vitreid.report.looks import mean_of_neighbours, mosaic
-from vitreid.report.map import draw_people, map_section
-from vitreid.report.parts import Strip, Table, Tile
-from vitreid.report.pixels import fitted, heat
-from vitreid.report.sheet import sheet
-from vitreid.report.strips import difference_section, ranked, ranking_section, strip
+from vitreid.report.page.html_page.charts import Chart, inline_svg
+from vitreid.report.page.html_page.components import Strip, Table, Tile
+from vitreid.report.page.html_page.images import fitted, heat
+from vitreid.report.page.html_page.sheet import sheet
+from vitreid.report.sections import accuracy_section as accuracy_module
+from vitreid.report.sections.accuracy_section import camera_section, cmc_chart, distance_section, headline_section
+from vitreid.report.sections.embedding_map import draw_people, map_section
+from vitreid.report.sections.model_section import mean_of_neighbours, mosaic
+from vitreid.report.sections.ranked_lists import difference_section, ranked, ranking_section, strip
+from vitreid.report.sections.training_curves import line_chart, loss_chart, points, training_section
 
 IMAGE = np.full((64, 32, 3), 90, np.uint8)
 

@@ -19,7 +19,6 @@ from vitreid.model.attention.rollout.maps import (
     position_similarity,
 )
 from vitreid.processor import load_features
-from vitreid.report.charts import Chart
 from vitreid.report.collect import (
     Shown,
     _about_pictures,
@@ -32,6 +31,7 @@ from vitreid.report.collect import (
     write_report,
 )
 from vitreid.report.inspect_model import between_cameras, cosines, kinds_of_pairs
+from vitreid.report.page.html_page.charts import Chart
 from vitreid.tools import report as report_tool
 from vitreid.tools import test as test_tool
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .about import about_section, option_differences
-from .accuracy import camera_section, distance_section, headline_section
-from .compare import comparison_section
-from .contents import RunContents
-from .curves import training_section
-from .looks import attention_section, parts_section, position_section, side_section
-from .map import map_section
-from .page import page
-from .parts import Section
-from .pixels import to_png
-from .sheet import sheet
-from .strips import difference_section, ranking_section
+from .page.components import Section
+from .page.html_page import page
+from .page.images import to_png
+from .page.sheet import sheet
+from .run_contents import RunContents
+from .sections.accuracy_section import camera_section, distance_section, headline_section
+from .sections.comparison import comparison_section
+from .sections.configuration_section import about_section, option_differences
+from .sections.embedding_map import map_section
+from .sections.model_section import attention_section, parts_section, position_section, side_section
+from .sections.ranked_lists import difference_section, ranking_section
+from .sections.training_curves import training_section
 
 NUM_QUERIES = 6  # of the hardest and of the best
 PICTURES = frozenset(  # every PNG file that a report may have

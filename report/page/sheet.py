@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .parts import MARKS, Strip, Tile
+from .components import MARKS, Strip, Tile
 
 CROP = (160, 100)  # height and width of the place of a crop, pixels
 FRAME, LINE, GAP, TITLE = 4, 15, 6, 24  # pixels

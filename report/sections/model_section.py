@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from ..common.text import short_names
-from .accuracy import grid_chart
-from .charts import Chart
-from .contents import Looks, Person, SideEffect
-from .parts import Charts, Group, Part, Section, Strip, Table, Tile
-from .pixels import fitted, heat
+from ...common.text import short_names
+from ..page.charts import Chart
+from ..page.components import Charts, Group, Part, Section, Strip, Table, Tile
+from ..page.images import fitted, heat
+from ..run_contents import Looks, Person, SideEffect
+from .accuracy_section import grid_chart
 
 UNKNOWN, OWN = "with the row of an unknown camera", "with the own camera's row"
 MOST_POSITIONS = (8, 5)  # patches, down and across, whose similarities are drawn

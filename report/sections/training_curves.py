@@ -9,10 +9,10 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from ..common.text import percent
-from .charts import Chart, add_legend, line_style
-from .contents import RunContents
-from .parts import Charts, Part, Section, Text
+from ...common.text import percent
+from ..page.charts import Chart, add_legend, line_style
+from ..page.components import Charts, Part, Section, Text
+from ..run_contents import RunContents
 
 Rows = Sequence[Mapping[str, float]]
 NOT_LOSSES = (

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..common.text import percent, short_names
-from .contents import TestSet
-from .parts import Part, Section, Strip, Text, Tile
-from .pixels import fitted
+from ...common.text import percent, short_names
+from ..page.components import Part, Section, Strip, Text, Tile
+from ..page.images import fitted
+from ..run_contents import TestSet
 
 SHOWN = 10  # results of each query that count
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from .charts import Chart
-from .pixels import data_uri, to_jpeg
+from .images import data_uri, to_jpeg
 
 
 class Part(Protocol):

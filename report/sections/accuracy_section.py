@@ -10,11 +10,11 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 
-from ..common.text import interval, percent, short_names
-from ..evaluation import CameraPairs, Threshold, VerificationResult, bootstrap, camera_pairs, verify
-from .charts import COLOURS, Chart, add_legend, line_style
-from .contents import TestSet
-from .parts import Charts, Group, Part, Section, Table, Text
+from ...common.text import interval, percent, short_names
+from ...evaluation import CameraPairs, Threshold, VerificationResult, bootstrap, camera_pairs, verify
+from ..page.charts import COLOURS, Chart, add_legend, line_style
+from ..page.components import Charts, Group, Part, Section, Table, Text
+from ..run_contents import TestSet
 
 MOST_PAIRS = 1_000_000  # pairs of different people whose distance is drawn
 BINS = 60

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..common.text import percent, points
-from ..evaluation import paired_bootstrap
-from .accuracy import cmc_chart
-from .contents import RunContents, TestSet
-from .parts import Charts, Group, Part, Section, Table, Text
+from ...common.text import percent, points
+from ...evaluation import paired_bootstrap
+from ..page.components import Charts, Group, Part, Section, Table, Text
+from ..run_contents import RunContents, TestSet
+from .accuracy_section import cmc_chart
 
 FIGURES = ("mAP", "mINP", "Rank-1", "Rank-5", "Rank-10")
 

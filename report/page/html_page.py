@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from .parts import Section
+from .components import Section
 
 STYLE = Path(__file__).with_name("style.css")
 

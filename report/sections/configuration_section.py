@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .contents import RunContents
-from .parts import Part, Section, Table
+from ..page.components import Part, Section, Table
+from ..run_contents import RunContents
 
 
 def about_section(run: RunContents) -> Section | None:

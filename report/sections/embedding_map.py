@@ -11,10 +11,10 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from torch.nn.functional import normalize
 
-from ..common.text import short_names
-from .charts import COLOURS, Chart, add_legend
-from .contents import TestSet
-from .parts import Charts, Section, Text
+from ...common.text import short_names
+from ..page.charts import COLOURS, Chart, add_legend
+from ..page.components import Charts, Section, Text
+from ..run_contents import TestSet
 
 MOST_PEOPLE, MOST_CROPS = 12, 500
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "*", ">", "p", "h")
