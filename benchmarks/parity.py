@@ -27,7 +27,7 @@ from vitreid.configs import load_config
 from vitreid.datasets.loading.image_cache import decode_all
 from vitreid.datasets.loading.preprocess import Preprocess
 from vitreid.model import LoadReport, ReidModel, build_spec, load_weights
-from vitreid.tools.backbones import PARITY
+from vitreid.tools.published.backbones import PARITY
 
 TOLERANCE = 1e-5
 INTRODUCTION = """

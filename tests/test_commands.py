@@ -33,8 +33,8 @@ from vitreid.benchmarks import shipping
 from vitreid.configs import load_config
 from vitreid.datasets.synthetic.dataset import dataset as synthetic
 from vitreid.model import load_deploy
-from vitreid.tools import backbones
 from vitreid.tools import train as train_tool
+from vitreid.tools.published import backbones
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {page.name: page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}

@@ -26,7 +26,7 @@ from vitreid.benchmarks.parity import (
     run_project,
 )
 from vitreid.model import ModelSpec
-from vitreid.tools.backbones import PARITY
+from vitreid.tools.published.backbones import PARITY
 
 SPEC = ModelSpec("vit_tiny_patch16_224", (64, 32), embed_dim=16, depth=2, num_heads=2, neck="no")
 SIZES = {"img_size": (64, 32), "embed_dim": 16, "depth": 2, "num_heads": 2}

@@ -1,13 +1,14 @@
-"""tools/reproduce.py: published tables, made again."""
+"""tools/published/reproduce.py: published tables, made again."""
 
 import importlib
 import json
 
 import pytest
-from vitreid.benchmarks import contestants, repeat
-from vitreid.benchmarks.published import PEERS, TABLES, Row
+from vitreid.benchmarks import contestants
 from vitreid.configs import load_config
-from vitreid.tools.reproduce import main
+from vitreid.tools.published import repeat
+from vitreid.tools.published.published_tables import PEERS, TABLES, Row
+from vitreid.tools.published.reproduce import main
 
 ROWS = (
     Row("plain", "mine", ("tools/train.py --seed {seed}", "tools/test.py {run}"), "plain.json"),

@@ -6,8 +6,8 @@ import pytest
 from vitreid.model import ModelSpec, ReidModel
 from vitreid.model.backbones.registry import OWN
 from vitreid.processor.model_summary import summarise
-from vitreid.tools import backbones
-from vitreid.tools.backbones import DOCUMENT, ENTRIES, INTRODUCTION, PARITY, Entry, row
+from vitreid.tools.published import backbones
+from vitreid.tools.published.backbones import DOCUMENT, ENTRIES, INTRODUCTION, PARITY, Entry, row
 from vitreid.tools.summary import main
 
 TINY = ModelSpec("vit_tiny_patch16_224", (64, 32), embed_dim=16, depth=2, num_heads=2)

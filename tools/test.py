@@ -7,7 +7,7 @@ import sys
 
 from vitreid.processor import Asked
 from vitreid.processor.scoring.figures import evaluation_run as test
-from vitreid.tools.cli import make_parser, run
+from vitreid.tools.cli.parser.parser import make_parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:

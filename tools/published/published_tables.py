@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 RETRIEVAL = ("mAP", "mINP", "Rank-1")
-PEERS = ("transreid", "fastreid", "torchreid", "oml")  # whose checkouts tools/reproduce.py passes on
+PEERS = ("transreid", "fastreid", "torchreid", "oml")  # whose checkouts tools/published/reproduce.py passes on
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vitreid.benchmarks.published import RETRIEVAL, Row
+from vitreid.tools.published.published_tables import RETRIEVAL, Row
 
 ROOT = Path(__file__).resolve().parents[1]
 DONE = "done.jsonl"  # a line per finished command

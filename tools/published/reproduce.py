@@ -1,4 +1,4 @@
-"""Make a published table again: `python tools/reproduce.py demo --seeds 1 2 3`, with mean and spread over the seeds."""
+"""Make a published table again: `python tools/published/reproduce.py demo --seeds 1 2 3`, with mean and spread over the seeds."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from vitreid.benchmarks.published import PEERS, TABLES
-from vitreid.benchmarks.repeat import fill, reproduce
-from vitreid.tools.cli import run
+from vitreid.tools.cli.parser.parser import run
+from vitreid.tools.published.published_tables import PEERS, TABLES
+from vitreid.tools.published.repeat import fill, reproduce
 
 
 def get_parser() -> argparse.ArgumentParser:

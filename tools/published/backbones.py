@@ -1,4 +1,4 @@
-"""The table of backbones: `python tools/backbones.py` writes docs/backbones.md from the models themselves; it takes minutes."""
+"""The table of backbones: `python tools/published/backbones.py` writes docs/backbones.md from the models themselves; it takes minutes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vitreid.model import ModelSpec, ReidModel, has_attention
 from vitreid.model.backbones.registry import has_own_stem
 from vitreid.model.backbones.vit import ViTBackbone
 from vitreid.processor.model_summary import count
-from vitreid.tools.cli import run
+from vitreid.tools.cli.parser.parser import run
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "backbones.md"
 TIMM, OTHERS = "timm hub", "timm hub, timm / DeiT / MAE / DINO files"
@@ -19,7 +19,7 @@ TRANSREID = f"{OTHERS}, Google's .npz, TransReID, TransReID-SSL, PersonViT"
 PARITY = "## Weights of other projects\n"  # headline of the chapter that benchmarks/parity.py writes
 INTRODUCTION = """# Backbones
 
-Written by `python tools/backbones.py`; do not edit. Any other timm model can be named too (`MODEL.NAME`), these are tried.
+Written by `python tools/published/backbones.py`; do not edit. Any other timm model can be named too (`MODEL.NAME`), these are tried.
 
 GMACs are 10^9 multiply-adds of matrix products, convolutions and attention for one crop of the size given, without the
 jigsaw module. SIE, JPM: the parts of TransReID; stride: overlapping patches by `MODEL.STRIDE_SIZE`; attention: the maps of

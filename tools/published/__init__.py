@@ -1,0 +1,1 @@
+"""Commands that make the published tables again."""
