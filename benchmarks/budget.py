@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
-from vitreid.benchmarks.command import command
-from vitreid.benchmarks.hardware import describe_hardware
+from vitreid.benchmarks.common.command import command
+from vitreid.benchmarks.common.hardware import describe_hardware
 from vitreid.common.files import write_text_atomically
 from vitreid.configs import load_config
 from vitreid.evaluation import RetrievalResult

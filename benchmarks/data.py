@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vitreid.benchmarks.command import command
-from vitreid.benchmarks.fresh import ask
-from vitreid.benchmarks.hardware import describe_hardware
-from vitreid.benchmarks.loading import OURS, TASKS, Job, Outcome
+from vitreid.benchmarks.common.command import command
+from vitreid.benchmarks.common.hardware import describe_hardware
+from vitreid.benchmarks.common.isolated_process import ask
+from vitreid.benchmarks.workers.data_worker import OURS, TASKS, Job, Outcome
 from vitreid.common.files import write_text_atomically
 from vitreid.datasets.synthetic.dataset.dataset import Plan, generate
 

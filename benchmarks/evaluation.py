@@ -16,16 +16,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from vitreid.benchmarks.cases import CASES, K1, K2, LAM, QUICK_CASES, Case, quick
-from vitreid.benchmarks.checkouts import Checkout, compile_ranks
-from vitreid.benchmarks.command import command
-from vitreid.benchmarks.contestants import CONTESTANTS, FLOOR, OURS, PEERS
-from vitreid.benchmarks.features import DIM
-from vitreid.benchmarks.hardware import describe_hardware
-from vitreid.benchmarks.problems import write_problem
-from vitreid.benchmarks.rounds import Setting, compare, in_fresh_process
-from vitreid.benchmarks.table import format_table, judge, plain_rows
-from vitreid.benchmarks.worker import Job
+from vitreid.benchmarks.common.checkouts import Checkout, compile_ranks
+from vitreid.benchmarks.common.command import command
+from vitreid.benchmarks.common.hardware import describe_hardware
+from vitreid.benchmarks.contest.cases import CASES, K1, K2, LAM, QUICK_CASES, Case, quick
+from vitreid.benchmarks.contest.contestants import CONTESTANTS, FLOOR, OURS, PEERS
+from vitreid.benchmarks.contest.evaluation_table import format_table, judge, plain_rows
+from vitreid.benchmarks.contest.evaluation_worker import Job
+from vitreid.benchmarks.contest.problems import write_problem
+from vitreid.benchmarks.contest.random_features import DIM
+from vitreid.benchmarks.contest.rounds import Setting, compare, in_fresh_process
 from vitreid.common.files import write_text_atomically
 
 ROUNDS, QUICK_ROUNDS = 3, 1

@@ -22,8 +22,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from vitreid.benchmarks.command import command
-from vitreid.benchmarks.hardware import describe_hardware
+from vitreid.benchmarks.common.command import command
+from vitreid.benchmarks.common.hardware import describe_hardware
 from vitreid.benchmarks.shipping import MODELS, make_weights
 from vitreid.common.files import write_text_atomically
 from vitreid.gallery.export.export_job import Job

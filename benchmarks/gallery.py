@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from vitreid.benchmarks.command import command
-from vitreid.benchmarks.hardware import describe_hardware, status_bytes
+from vitreid.benchmarks.common.command import command
+from vitreid.benchmarks.common.hardware import describe_hardware, status_bytes
 from vitreid.gallery import Gallery, GalleryInfo
 from vitreid.gallery.search.engine.engine import engine_of
 from vitreid.gallery.search.engine.faiss_index import import_faiss

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from vitreid.benchmarks.checkouts import Checkout
-from vitreid.benchmarks.command import command
-from vitreid.benchmarks.fresh import failure_of
-from vitreid.benchmarks.originals import CAMERAS, CASES, PROJECTS, Case, Original
+from vitreid.benchmarks.common.checkouts import Checkout
+from vitreid.benchmarks.common.command import command
+from vitreid.benchmarks.common.isolated_process import failure_of
+from vitreid.benchmarks.common.project_models import CAMERAS, CASES, PROJECTS, Case, Original
 from vitreid.common.files import write_text_atomically
 from vitreid.configs import load_config
 from vitreid.datasets.loading.image_cache import decode_all

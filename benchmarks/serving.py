@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from vitreid.benchmarks.command import command
+from vitreid.benchmarks.common.command import command
+from vitreid.benchmarks.common.hardware import describe_hardware, status_bytes
 from vitreid.benchmarks.export import draw
-from vitreid.benchmarks.hardware import describe_hardware, status_bytes
 from vitreid.benchmarks.shipping import MODELS, make_weights
 from vitreid.common.files import write_text_atomically
 from vitreid.gallery.export.export_job import export

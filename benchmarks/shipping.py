@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from vitreid.benchmarks.command import command
-from vitreid.benchmarks.hardware import describe_hardware
+from vitreid.benchmarks.common.command import command
+from vitreid.benchmarks.common.hardware import describe_hardware
 from vitreid.common.files import write_text_atomically
 from vitreid.configs import load_config
 from vitreid.datasets import ReidData

@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
-from vitreid.benchmarks.command import command
-from vitreid.benchmarks.fresh import ask
-from vitreid.benchmarks.hardware import describe_hardware
-from vitreid.benchmarks.steps import Job, Measurement
+from vitreid.benchmarks.common.command import command
+from vitreid.benchmarks.common.hardware import describe_hardware
+from vitreid.benchmarks.common.isolated_process import ask
+from vitreid.benchmarks.workers.training_worker import Job, Measurement
 from vitreid.common.files import write_text_atomically
 
 WORKER = Path(__file__).with_name("steps.py")

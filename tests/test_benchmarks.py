@@ -6,16 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from vitreid.benchmarks import evaluation, ours, rounds
-from vitreid.benchmarks.cases import CASES, Bar, Case, Problem, quick
-from vitreid.benchmarks.checkouts import Checkout
-from vitreid.benchmarks.contestants import CONTESTANTS, FLOOR, OURS, PEERS
-from vitreid.benchmarks.fresh import failure_of
-from vitreid.benchmarks.labels import DISTRACTOR, Labels, Size, cut, find_labels, synthetic_labels
-from vitreid.benchmarks.problems import read_problem, small_problem, write_problem
-from vitreid.benchmarks.rounds import Row, Setting, compare
-from vitreid.benchmarks.table import format_table, judge, plain_rows
-from vitreid.benchmarks.worker import Job, Measurement, measure
+from vitreid.benchmarks import evaluation
+from vitreid.benchmarks.common.checkouts import Checkout
+from vitreid.benchmarks.common.isolated_process import failure_of
+from vitreid.benchmarks.contest import ours, rounds
+from vitreid.benchmarks.contest.cases import CASES, Bar, Case, Problem, quick
+from vitreid.benchmarks.contest.contestants import CONTESTANTS, FLOOR, OURS, PEERS
+from vitreid.benchmarks.contest.evaluation_table import format_table, judge, plain_rows
+from vitreid.benchmarks.contest.evaluation_worker import Job, Measurement, measure
+from vitreid.benchmarks.contest.labels import DISTRACTOR, Labels, Size, cut, find_labels, synthetic_labels
+from vitreid.benchmarks.contest.problems import read_problem, small_problem, write_problem
+from vitreid.benchmarks.contest.rounds import Row, Setting, compare
 
 TINY = Problem("market1501", Size(12, 60, 5, 4, 10))
 

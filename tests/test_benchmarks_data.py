@@ -4,9 +4,10 @@ import json
 from dataclasses import replace
 
 import pytest
-from vitreid.benchmarks import data, loading
+from vitreid.benchmarks import data
 from vitreid.benchmarks.data import CASES, Case, Row, format_table, job_of, judge
-from vitreid.benchmarks.loading import OURS, TASKS, Job, Outcome
+from vitreid.benchmarks.workers import data_worker as loading
+from vitreid.benchmarks.workers.data_worker import OURS, TASKS, Job, Outcome
 from vitreid.processor import Trainer
 
 SMALL = (

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 from vitreid.benchmarks import parity
-from vitreid.benchmarks.checkouts import Checkout
-from vitreid.benchmarks.originals import CASES, PROJECTS, Case, Original, randomise
+from vitreid.benchmarks.common.checkouts import Checkout
+from vitreid.benchmarks.common.project_models import CASES, PROJECTS, Case, Original, randomise
 from vitreid.benchmarks.parity import (
     Result,
     chapter,

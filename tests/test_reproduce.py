@@ -4,7 +4,7 @@ import importlib
 import json
 
 import pytest
-from vitreid.benchmarks import contestants
+from vitreid.benchmarks.contest import contestants
 from vitreid.configs import load_config
 from vitreid.tools.published import repeat
 from vitreid.tools.published.published_tables import PEERS, TABLES, Row

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from vitreid.benchmarks.labels import Labels
+from vitreid.benchmarks.contest.labels import Labels
 
 DIM = 768
 CHUNK = 16_384  # rows made at once: 48 MiB

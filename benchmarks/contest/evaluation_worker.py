@@ -1,4 +1,4 @@
-"""One measurement: `python benchmarks/worker.py JOB` reads the arrays, warms up, runs once and prints one JSON line."""
+"""One measurement: `python benchmarks/contest/evaluation_worker.py JOB` reads the arrays, warms up, runs once and prints one JSON line."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from vitreid.benchmarks.checkouts import Checkout
-from vitreid.benchmarks.contestants import CONTESTANTS
-from vitreid.benchmarks.fresh import reply
-from vitreid.benchmarks.hardware import status_bytes
-from vitreid.benchmarks.problems import read_problem, small_problem
+from vitreid.benchmarks.common.checkouts import Checkout
+from vitreid.benchmarks.common.hardware import status_bytes
+from vitreid.benchmarks.common.isolated_process import reply
+from vitreid.benchmarks.contest.contestants import CONTESTANTS
+from vitreid.benchmarks.contest.problems import read_problem, small_problem
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One measurement of the data: `python benchmarks/loading.py JOB` prints one JSON line."""
+"""One measurement of the data: `python benchmarks/workers/data_worker.py JOB` prints one JSON line."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from vitreid.benchmarks.checkouts import Checkout
-from vitreid.benchmarks.fresh import reply
+from vitreid.benchmarks.common.checkouts import Checkout
+from vitreid.benchmarks.common.isolated_process import reply
 from vitreid.configs import load_config
 from vitreid.datasets import build_data, build_eval_loader, build_train_loader, label_map
 from vitreid.datasets.loading.image_cache import decode_all

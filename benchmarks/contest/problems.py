@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from vitreid.benchmarks.cases import Problem
-from vitreid.benchmarks.features import Crops
-from vitreid.benchmarks.labels import Labels, Size, add_distractors, find_labels, synthetic_labels
+from vitreid.benchmarks.contest.cases import Problem
+from vitreid.benchmarks.contest.labels import Labels, Size, add_distractors, find_labels, synthetic_labels
+from vitreid.benchmarks.contest.random_features import Crops
 
 LABELS = ("q_pids", "g_pids", "q_camids", "g_camids")
 WARM_UP = Size(60, 400, 20, 4, 20)  # loads libraries and starts threads

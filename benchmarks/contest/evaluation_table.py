@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from vitreid.benchmarks.cases import Bar
-from vitreid.benchmarks.contestants import OURS
-from vitreid.benchmarks.rounds import Row, floor_of
+from vitreid.benchmarks.contest.cases import Bar
+from vitreid.benchmarks.contest.contestants import OURS
+from vitreid.benchmarks.contest.rounds import Row, floor_of
 
 _HEAD = ("contestant", "seconds", "min - max", "x floor", "MB above inputs", "GPU MB", "mAP", "runs")
 _WIDTHS = (18, 9, 19, 8, 16, 8, 9, 5)

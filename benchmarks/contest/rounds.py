@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vitreid.benchmarks.checkouts import Checkout
-from vitreid.benchmarks.contestants import CONTESTANTS, FLOOR, OURS, Contestant
-from vitreid.benchmarks.fresh import ask
-from vitreid.benchmarks.worker import Job, Measurement
+from vitreid.benchmarks.common.checkouts import Checkout
+from vitreid.benchmarks.common.isolated_process import ask
+from vitreid.benchmarks.contest.contestants import CONTESTANTS, FLOOR, OURS, Contestant
+from vitreid.benchmarks.contest.evaluation_worker import Job, Measurement
 from vitreid.common.memory_limits import available_memory
 
 WORKER = Path(__file__).with_name("worker.py")

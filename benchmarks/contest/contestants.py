@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vitreid.benchmarks import ours, peers
-from vitreid.benchmarks.checkouts import Checkout
-from vitreid.benchmarks.problems import Arrays
+from vitreid.benchmarks.common.checkouts import Checkout
+from vitreid.benchmarks.contest import ours, peers
+from vitreid.benchmarks.contest.problems import Arrays
 
 FLOOR, OURS = "floor", "vitreid"
 

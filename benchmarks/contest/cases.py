@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from vitreid.benchmarks.labels import MARKET, MSMT17, Size
+from vitreid.benchmarks.contest.labels import MARKET, MSMT17, Size
 
 K1, K2, LAM = 20, 6, 0.3  # re-ranking, as in Zhong et al., CVPR 2017
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from vitreid.benchmarks.cases import K1, K2, LAM
-from vitreid.benchmarks.problems import Arrays
+from vitreid.benchmarks.contest.cases import K1, K2, LAM
+from vitreid.benchmarks.contest.problems import Arrays
 from vitreid.evaluation import evaluate_reranked, evaluate_retrieval
 from vitreid.evaluation.retrieval import blocks
 

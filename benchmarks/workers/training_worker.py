@@ -1,4 +1,4 @@
-"""One measurement of training or extraction: `python benchmarks/steps.py JOB` prints one JSON line."""
+"""One measurement of training or extraction: `python benchmarks/workers/training_worker.py JOB` prints one JSON line."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from vitreid.benchmarks.fresh import reply
-from vitreid.benchmarks.worker import peaks, start_memory, wait
+from vitreid.benchmarks.common.isolated_process import reply
+from vitreid.benchmarks.contest.evaluation_worker import peaks, start_memory, wait
 from vitreid.configs import load_config
 from vitreid.datasets import Batch, EvalLoader, Record, build_preprocess
 from vitreid.datasets.synthetic.dataset.dataset import Plan, load_synthetic

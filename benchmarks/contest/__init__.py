@@ -1,0 +1,1 @@
+"""The evaluation benchmark: contestants, cases, rounds, table."""
