@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Embedder", "Gallery", "__version__"]
 
-_HOMES = {"Embedder": ".processor.embedder", "Gallery": ".gallery"}  # imported when first asked for
+_HOMES = {"Embedder": ".processor.embedding.embedder", "Gallery": ".gallery"}  # imported when first asked for
 
 
 def __getattr__(name: str) -> object:

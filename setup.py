@@ -1,31 +1,38 @@
 """The repository root is the package `vitreid`: `model/` imports as `vitreid.model`."""
 
+from pathlib import Path
+
 from setuptools import setup
 
 ROOMS = [
-    "benchmarks",
+    "common",
     "configs",
     "datasets",
-    "datasets.checks",
+    "deploy",
     "evaluation",
     "gallery",
-    "gallery.web",
     "loss",
     "model",
     "processor",
-    "processor.ship",
     "report",
     "solver",
     "tools",
 ]
-RECIPES = ["duke", "market", "msmt17", "synthetic"]  # folders of YAML files, packages in setuptools' eyes
+RECIPES = ["duke", "market", "msmt17", "synthetic"]  # folders of YAML files, packages to setuptools
+PACKAGES = [
+    file.parent.as_posix().replace("/", ".") for room in ROOMS for file in sorted(Path(room).rglob("__init__.py"))
+]
 
 setup(
-    packages=["vitreid", *(f"vitreid.{room}" for room in ROOMS), *(f"vitreid.configs.{folder}" for folder in RECIPES)],
+    packages=[
+        "vitreid",
+        *(f"vitreid.{name}" for name in PACKAGES),
+        *(f"vitreid.configs.{folder}" for folder in RECIPES),
+    ],
     package_dir={"vitreid": "."},
     package_data={
         **{f"vitreid.configs.{folder}": ["*.yml"] for folder in RECIPES},
-        "vitreid.report": ["*.css"],
+        "vitreid.report.page": ["*.css"],
         "vitreid.gallery.web": ["*.css", "*.html", "*.js", "*.svg"],
     },
 )

@@ -25,7 +25,7 @@ from vitreid.configs import load_config
 from vitreid.evaluation import RetrievalResult
 from vitreid.model import ReidModel
 from vitreid.processor.device import pick_device
-from vitreid.processor.scoring.figures.evaluator import build_evaluator
+from vitreid.processor.scoring.evaluator import build_evaluator
 from vitreid.processor.training.session import Learner
 from vitreid.solver import Schedule
 from yacs.config import CfgNode

@@ -22,9 +22,9 @@ from vitreid.benchmarks.common.hardware import describe_hardware
 from vitreid.benchmarks.common.isolated_process import ask
 from vitreid.benchmarks.workers.data_worker import OURS, TASKS, Job, Outcome
 from vitreid.common.files import write_text_atomically
-from vitreid.datasets.synthetic.dataset.dataset import Plan, generate
+from vitreid.datasets.synthetic.dataset import Plan, generate
 
-WORKER = Path(__file__).with_name("loading.py")
+WORKER = Path(__file__).parent / "workers" / "data_worker.py"
 PEERS = {"transreid": "datasets/make_dataloader.py", "fastreid": "fastreid/data/samplers/triplet_sampler.py"}
 ROUNDS, QUICK_ROUNDS = 3, 1
 SMALL, LARGE = "vit_tiny_patch16_224", "vit_base_patch16_224"

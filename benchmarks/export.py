@@ -30,7 +30,7 @@ from vitreid.gallery.export.export_job import Job
 from vitreid.gallery.export.export_plan import make_plan
 from vitreid.gallery.export.sources import Source, open_source
 from vitreid.processor import Embedder, autocast
-from vitreid.processor.distributed.ddp.process_group import ALONE
+from vitreid.processor.distributed.process_group import ALONE
 
 SHARE = 0.9  # the bar: export / bare model, images per second
 HEAD = ("model", "precision", "bare img/s", "export img/s", "export / bare", "the same, CPU time")

@@ -23,8 +23,8 @@ import pyarrow as pa
 from vitreid.benchmarks.common.command import command
 from vitreid.benchmarks.common.hardware import describe_hardware, status_bytes
 from vitreid.gallery import Gallery, GalleryInfo
-from vitreid.gallery.search.engine.engine import engine_of
-from vitreid.gallery.search.engine.faiss_index import import_faiss
+from vitreid.gallery.search.engine import engine_of
+from vitreid.gallery.search.faiss_index import import_faiss
 
 MODEL, TOPK, CAMERAS, BLOCK = "sha256:benchmark", 20, 6, 2**19
 RATIO, OPENING, RESIDENT = 1.2, 0.2, 500  # the bars: x FAISS flat, seconds, megabytes

@@ -21,7 +21,7 @@ from vitreid.benchmarks.common.isolated_process import ask
 from vitreid.benchmarks.workers.training_worker import Job, Measurement
 from vitreid.common.files import write_text_atomically
 
-WORKER = Path(__file__).with_name("steps.py")
+WORKER = Path(__file__).parent / "workers" / "training_worker.py"
 MARKER = "model/backbones/vit_pytorch.py"  # tells the original's checkout apart from any folder
 AS_WRITTEN, PATCHED = "TransReID as written", "TransReID + autocast"
 

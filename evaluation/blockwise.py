@@ -1,6 +1,14 @@
-"""How many rows of a large product are computed at once."""
+"""Large products in blocks of rows, and rows shared among threads."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import TypeVar
+
+import numpy as np
+import torch
 
 CACHED_ELEMENTS = 2**22  # 16 MiB of float32: what is computed on next is still in the processor's cache
 MOST_ELEMENTS = 2**26  # 256 MiB
@@ -11,14 +19,6 @@ def block_rows(num_columns: int) -> int:
     """Return the rows of a block that has `num_columns` columns: what fits the cache, else enough for a fast product."""
     return max(1, CACHED_ELEMENTS // num_columns, min(EFFICIENT_ROWS, MOST_ELEMENTS // num_columns))
 
-
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
-from typing import TypeVar
-
-import numpy as np
-import torch
 
 T = TypeVar("T")
 

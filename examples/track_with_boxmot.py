@@ -14,8 +14,8 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
-from vitreid.datasets.synthetic.dataset.camera import make_cameras, photograph
-from vitreid.datasets.synthetic.dataset.identity import make_people
+from vitreid.datasets.synthetic.camera import make_cameras, photograph
+from vitreid.datasets.synthetic.identity import make_people
 
 FRAME, PERSON = (240, 480), (160, 80)  # (height, width) in pixels
 

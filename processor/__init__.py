@@ -1,6 +1,9 @@
 """The loops: train, extract embeddings, evaluate; run folders and checkpoints."""
 
-from ..gallery.export.export_job import export
+from __future__ import annotations
+
+from importlib import import_module
+
 from .device import autocast, pick_device, pick_precision
 from .distributed.failures import RankFailed
 from .embedding.embedder import Embedder
@@ -51,3 +54,10 @@ __all__ = [
     "test",
     "train",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Return `export`, which lives above this room in `gallery/export`; its old import stays valid."""
+    if name != "export":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module("..gallery.export.export_job", __name__).export

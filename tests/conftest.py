@@ -10,7 +10,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # two test processes share two cores, and t
 import pytest
 from vitreid.configs import load_config
 from vitreid.datasets import build_data, label_map
-from vitreid.datasets.synthetic.dataset.dataset import Plan, generate
+from vitreid.datasets.synthetic.dataset import Plan, generate
 from vitreid.model import build_model, save_deploy
 from vitreid.processor.runs.checkpoint_metadata import describe_model
 

@@ -24,7 +24,7 @@ from vitreid.datasets.checks import (
     write_manifest,
     write_montage,
 )
-from vitreid.tools.cli.parser.parser import make_parser, run
+from vitreid.tools.cli.parser import make_parser, run
 from yacs.config import CfgNode
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from vitreid.configs import load_config
 from vitreid.model import LoadReport
 from vitreid.processor.embedding.convert_weights import Conversion, convert
-from vitreid.tools.cli.parser.parser import run
+from vitreid.tools.cli.parser import run
 
 
 def get_parser() -> argparse.ArgumentParser:

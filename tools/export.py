@@ -7,7 +7,7 @@ import sys
 
 from vitreid.gallery.export.export_job import CORRUPT, DTYPES, FOLDER, export
 from vitreid.gallery.export.sources import LAYOUTS
-from vitreid.tools.cli.parser.parser import run
+from vitreid.tools.cli.parser import run
 
 
 def get_parser() -> argparse.ArgumentParser:

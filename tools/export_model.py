@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from vitreid.deploy import FORMATS, INPUTS, TRACKERS, Order, Shipped, ship
-from vitreid.tools.cli.parser.parser import run
+from vitreid.tools.cli.parser import run
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from vitreid.configs import OPTIONS
-from vitreid.tools.cli.parser.parser import run
+from vitreid.tools.cli.parser import run
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from vitreid.gallery import Gallery
-from vitreid.gallery.search.engine.contact_sheets import contact_sheet
-from vitreid.gallery.search.engine.faiss_index import INDEXES
-from vitreid.gallery.search.engine.search_result import SearchResult
+from vitreid.gallery.search.contact_sheets import contact_sheet
+from vitreid.gallery.search.faiss_index import INDEXES
+from vitreid.gallery.search.search_result import SearchResult
 from vitreid.processor.embedding.embedder import Embedder
-from vitreid.tools.cli.parser.parser import run
+from vitreid.tools.cli.parser import run
 
 COLUMNS = ("camera", "pid", "time", "tracklet", "path")  # of a record, as shown
 CUT = "found, but re-ranked below these; to see who is within the threshold leave out --rerank, or take a larger --topk"

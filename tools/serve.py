@@ -8,7 +8,7 @@ import sys
 
 from vitreid import Embedder, Gallery
 from vitreid.gallery.web import Limits, create_app
-from vitreid.tools.cli.parser.parser import run
+from vitreid.tools.cli.parser import run
 
 LOOPBACK = {"localhost": "localhost", "127.0.0.1": "127.0.0.1", "::1": "[::1]"}  # address -> name in a URL
 

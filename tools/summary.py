@@ -10,7 +10,7 @@ from vitreid.model import build_model
 from vitreid.processor import pick_device, pick_precision
 from vitreid.processor.device import place
 from vitreid.processor.model_summary import summarise, table
-from vitreid.tools.cli.parser.parser import make_parser, run
+from vitreid.tools.cli.parser import make_parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:

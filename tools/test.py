@@ -6,8 +6,8 @@ import argparse
 import sys
 
 from vitreid.processor import Asked
-from vitreid.processor.scoring.figures import evaluation_run as test
-from vitreid.tools.cli.parser.parser import make_parser, run
+from vitreid.processor.scoring import evaluation_run as test
+from vitreid.tools.cli.parser import make_parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ import sys
 from vitreid.configs import load_config
 from vitreid.processor import profile
 from vitreid.processor.training import run as train
-from vitreid.tools.cli.parser.parser import make_parser, run
+from vitreid.tools.cli.parser import make_parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:

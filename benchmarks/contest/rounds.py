@@ -13,7 +13,7 @@ from vitreid.benchmarks.contest.contestants import CONTESTANTS, FLOOR, OURS, Con
 from vitreid.benchmarks.contest.evaluation_worker import Job, Measurement
 from vitreid.common.memory_limits import available_memory
 
-WORKER = Path(__file__).with_name("worker.py")
+WORKER = Path(__file__).with_name("evaluation_worker.py")
 RESERVE = 0.95  # share of the available memory that a contestant may take
 Measure = Callable[[Job], Measurement]
 

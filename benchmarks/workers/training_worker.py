@@ -22,18 +22,18 @@ from vitreid.benchmarks.common.isolated_process import reply
 from vitreid.benchmarks.contest.evaluation_worker import peaks, start_memory, wait
 from vitreid.configs import load_config
 from vitreid.datasets import Batch, EvalLoader, Record, build_preprocess
-from vitreid.datasets.synthetic.dataset.dataset import Plan, load_synthetic
+from vitreid.datasets.synthetic.dataset import Plan, load_synthetic
 from vitreid.loss import build_loss
 from vitreid.model import build_model
 from vitreid.processor import Trainer, TrainingModule, autocast, pick_precision
 from vitreid.processor.device import place
 from vitreid.processor.embedding import extract
-from vitreid.processor.scoring.figures.settings import embed_settings
+from vitreid.processor.scoring.settings import embed_settings
 from vitreid.processor.training.compile import compile_backbone
 from vitreid.processor.training.micro_batches import build_passes
 from vitreid.solver import build_optimizers, build_schedule
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NUM_IDS, NUM_CAMERAS = 751, 6  # Market-1501's training set
 BATCHES = 4  # per timed pass of an extraction
 

@@ -16,7 +16,6 @@ from ...evaluation import RetrievalResult
 from ...model import ReidModel
 from ..distributed.process_group import ALONE, Ranks
 from ..embedding.extract import EmbedSettings, extract, join_shares
-from .evaluator import Evaluator
 from .feature_file import FeatureSet
 from .reranking import Rerank, rank
 from .settings import embed_settings, rerank_settings

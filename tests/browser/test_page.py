@@ -12,8 +12,8 @@ from PIL import Image
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 uvicorn = pytest.importorskip("uvicorn", reason='needs the extra: pip install "vitreid[serve]"')
 
-from vitreid.gallery import Gallery, GalleryInfo
-from vitreid.gallery.web import create_app
+from vitreid.gallery import Gallery, GalleryInfo  # noqa: E402
+from vitreid.gallery.web import create_app  # noqa: E402
 
 pytestmark = pytest.mark.browser
 

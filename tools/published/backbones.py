@@ -11,9 +11,9 @@ from vitreid.model import ModelSpec, ReidModel, has_attention
 from vitreid.model.backbones.registry import has_own_stem
 from vitreid.model.backbones.vit import ViTBackbone
 from vitreid.processor.model_summary import count
-from vitreid.tools.cli.parser.parser import run
+from vitreid.tools.cli.parser import run
 
-DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "backbones.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "backbones.md"
 TIMM, OTHERS = "timm hub", "timm hub, timm / DeiT / MAE / DINO files"
 TRANSREID = f"{OTHERS}, Google's .npz, TransReID, TransReID-SSL, PersonViT"
 PARITY = "## Weights of other projects\n"  # headline of the chapter that benchmarks/parity.py writes

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vitreid.tools.published.published_tables import RETRIEVAL, Row
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 DONE = "done.jsonl"  # a line per finished command
 CUT_SHORT = "cut_short.jsonl"  # a line per command that was interrupted or failed
 

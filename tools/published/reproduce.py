@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from vitreid.tools.cli.parser.parser import run
+from vitreid.tools.cli.parser import run
 from vitreid.tools.published.published_tables import PEERS, TABLES
 from vitreid.tools.published.repeat import fill, reproduce
 

@@ -1,0 +1,254 @@
+"""Recipes, overrides, legacy keys, and the errors people make in them."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from vitreid.configs import OPTIONS, dump_config, get_defaults, load_config, make_config, parse_config
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = sorted(ROOT.glob("configs/*/*.yml"))
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_shipped_recipe_loads(recipe):
+    cfg = load_config(recipe)
+    assert f"logs/{recipe.parent.name}_{recipe.stem}" == cfg.OUTPUT_DIR
+
+
+@pytest.mark.parametrize("folder", ["market", "duke", "msmt17"])
+def test_the_papers_seven_recipes_are_shipped_for_each_data_set(folder):
+    names = {path.stem for path in RECIPES if path.parent.name == folder}
+    assert names >= {
+        "vit_base",
+        "vit_sie",
+        "vit_jpm",
+        "vit_transreid",
+        "vit_transreid_stride",
+        "vit_transreid_384",
+        "deit_transreid_stride",
+    }
+
+
+def test_defaults_are_the_published_recipe():
+    """He et al., ICCV 2021, section 4.2, and the released YAML files."""
+    cfg = get_defaults()
+    assert (cfg.INPUT.SIZE_TRAIN, cfg.INPUT.PROB, cfg.INPUT.PADDING, cfg.INPUT.RE_PROB) == ((256, 128), 0.5, 10, 0.5)
+    assert (cfg.SOLVER.OPTIMIZER_NAME, cfg.SOLVER.MOMENTUM, cfg.SOLVER.BASE_LR, cfg.SOLVER.BIAS_LR_FACTOR) == (
+        "SGD",
+        0.9,
+        0.008,
+        2,
+    )
+    assert (cfg.SOLVER.WEIGHT_DECAY, cfg.SOLVER.MAX_EPOCHS, cfg.SOLVER.WARMUP_EPOCHS, cfg.SOLVER.SCHEDULE) == (
+        1e-4,
+        120,
+        5,
+        "cosine",
+    )
+    assert (cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE) == (64, 4)
+    assert (cfg.MODEL.DROP_PATH, cfg.MODEL.SIE_COE, cfg.LOSS.SOFT_MARGIN, cfg.LOSS.LABEL_SMOOTH) == (
+        0.1,
+        3.0,
+        True,
+        0.0,
+    )
+    assert (cfg.MODEL.SHIFT_NUM, cfg.MODEL.SHUFFLE_GROUP, cfg.MODEL.NUM_PARTS) == (5, 2, 4)
+
+
+def test_every_option_has_a_meaning_and_accepts_its_own_default():
+    for key, option in OPTIONS.items():
+        assert option.help
+        assert option.accept(key, option.default) == option.default
+
+
+def test_base_recipe_is_read_first_and_overrides_win(tmp_path):
+    write(tmp_path / "base.yml", "SOLVER: {BASE_LR: 0.1, MAX_EPOCHS: 50}")
+    recipe = write(tmp_path / "mine.yml", "_BASE_: base.yml\nSOLVER: {BASE_LR: 0.2}")
+    cfg = load_config(recipe, ["SOLVER.MAX_EPOCHS", "60"])
+    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.MAX_EPOCHS) == (0.2, 60)
+
+
+def test_a_base_that_leads_back_to_itself_is_an_error(tmp_path):
+    write(tmp_path / "a.yml", "_BASE_: b.yml")
+    write(tmp_path / "b.yml", "_BASE_: a.yml")
+    with pytest.raises(ValueError, match=r"_BASE_ leads back .* a.yml -> b.yml"):
+        load_config(tmp_path / "a.yml")
+
+
+def test_a_dumped_config_reads_back_the_same():
+    cfg = make_config(
+        {"SOLVER.STEPS": (10, 20), "DATASETS.NAMES": ["market1501", "dukemtmc"], "SOLVER.WEIGHT_DECAY": 1e-7}
+    )
+    assert parse_config(dump_config(cfg)) == cfg
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers(tmp_path):
+    assert load_config(write(tmp_path / "r.yml", "SOLVER: {WEIGHT_DECAY: 1e-4}")).SOLVER.WEIGHT_DECAY == 1e-4
+
+
+WRONG = {
+    "typo in a key": (["SOLVER.BASE_LRR", "1"], "SOLVER.BASE_LRR: unknown config key; did you mean SOLVER.BASE_LR"),
+    "key in the wrong section": (
+        ["MODEL.BASE_LR", "1"],
+        "MODEL.BASE_LR: unknown config key; did you mean .*SOLVER.BASE_LR",
+    ),
+    "text for a number": (["SOLVER.BASE_LR", "fast"], "SOLVER.BASE_LR: expected float, got str 'fast'"),
+    "number for a switch": (["MODEL.JPM", "1"], "MODEL.JPM: expected bool, got int 1"),
+    "fraction for a count": (["SOLVER.MAX_EPOCHS", "1.5"], "SOLVER.MAX_EPOCHS: expected int, got float 1.5"),
+    "frozen parts": (["SOLVER.HEAD_EPOCHS", "2", "SOLVER.FSDP", "True"], "SOLVER.HEAD_EPOCHS: 2 epochs .* SOLVER.FSDP"),
+    "a head with nothing to learn": (
+        ["SOLVER.HEAD_EPOCHS", "2", "LOSS.ID", "none"],
+        "SOLVER.HEAD_EPOCHS: .* set it to 0",
+    ),
+    "one image": (
+        ["SOLVER.IMS_PER_BATCH", "1", "DATALOADER.SAMPLER", "shuffle", "LOSS.METRIC", "none"],
+        "SOLVER.IMS_PER_BATCH: .* at least 2 images, got 1",
+    ),
+    "unknown choice": (
+        ["LOSS.METRIC", "tripplet"],
+        "LOSS.METRIC: unknown value 'tripplet'; choose from triplet, circle, none",
+    ),
+    "probability above 1": (["INPUT.RE_PROB", "50"], "INPUT.RE_PROB: 50.* too large; it must be at most 1"),
+    "negative rate": (["SOLVER.BASE_LR", "-0.1"], "SOLVER.BASE_LR: -0.1 is too small; it must be at least 0"),
+    "one number for a size": (["INPUT.SIZE_TRAIN", "256"], r"INPUT.SIZE_TRAIN: expected 2 values, got 1"),
+    "batch not divisible by K": (
+        ["SOLVER.IMS_PER_BATCH", "30"],
+        "SOLVER.IMS_PER_BATCH: 30 images do not divide .*; take 28 or 32",
+    ),
+    "stride larger than the patch": (["MODEL.STRIDE_SIZE", "(20, 20)"], "MODEL.STRIDE_SIZE: .* larger than the patch"),
+    "two sizes for a ViT": (["INPUT.SIZE_TEST", "(384, 128)"], "INPUT.SIZE_TEST: .* differs from INPUT.SIZE_TRAIN"),
+    "warm-up longer than the run": (
+        ["SOLVER.MAX_EPOCHS", "3"],
+        "SOLVER.WARMUP_EPOCHS: 5 must be smaller than SOLVER.MAX_EPOCHS",
+    ),
+    "one identity per batch": (["SOLVER.IMS_PER_BATCH", "4"], "SOLVER.IMS_PER_BATCH: 4 images are one identity"),
+    "a rate that is no number": (["SOLVER.BASE_LR", "nan"], "SOLVER.BASE_LR: nan is not a number that can be used"),
+    "nothing to train on": (["LOSS.ID", "none", "LOSS.METRIC", "none"], "nothing to train on"),
+    "heads that do not divide": (
+        ["MODEL.EMBED_DIM", "100", "MODEL.NUM_HEADS", "3"],
+        "MODEL.EMBED_DIM: 100 features do not divide into MODEL.NUM_HEADS 3",
+    ),
+    "own weights without a path": (
+        ["MODEL.PRETRAIN_CHOICE", "self"],
+        "MODEL.PRETRAIN_PATH: .* needs the checkpoint's path",
+    ),
+    "manifest without its file": (["DATASETS.NAMES", "manifest"], "DATASETS.MANIFEST: .* needs its CSV file"),
+    "key without a value": (["SOLVER.BASE_LR"], "'SOLVER.BASE_LR' has no value"),
+    "triplet on single images": (["DATALOADER.NUM_INSTANCE", "1"], "NUM_INSTANCE: the triplet loss needs at least 2"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_option_is_named_with_what_is_accepted(case):
+    overrides, message = WRONG[case]
+    with pytest.raises(ValueError, match=message):
+        load_config(None, overrides)
+
+
+def test_a_missing_recipe_says_where_recipes_are():
+    with pytest.raises(FileNotFoundError, match=r"does not exist; the shipped recipes are in configs"):
+        load_config("configs/market/vit_bass.yml")
+
+
+def test_broken_yaml_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"broken.yml is not readable YAML"):
+        load_config(write(tmp_path / "broken.yml", "MODEL: [1"))
+
+
+def test_broken_yaml_is_one_line_that_names_file_and_line(tmp_path):
+    text = "MODEL:\n  NAME: x\n INTERP"
+    for read in (
+        lambda: load_config(write(tmp_path / "broken.yml", text)),
+        lambda: parse_config(text, (), "broken.yml"),
+    ):
+        with pytest.raises(ValueError, match=r"broken.yml is not readable YAML: line 3, column 2: expected") as caught:
+            read()
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="the stored config: expected sections such as 'MODEL:', found list"):
+        parse_config("- a")
+
+
+ORIGINAL = """
+MODEL:
+  PRETRAIN_CHOICE: 'imagenet'
+  METRIC_LOSS_TYPE: 'triplet'
+  IF_LABELSMOOTH: 'off'
+  IF_WITH_CENTER: 'no'
+  NAME: 'transformer'
+  NO_MARGIN: True
+  DEVICE_ID: ('4')
+  TRANSFORMER_TYPE: 'vit_base_patch16_224_TransReID'
+  STRIDE_SIZE: [12, 12]
+  SIE_CAMERA: True
+  JPM: True
+  DEVIDE_LENGTH: 3
+INPUT: {SIZE_TRAIN: [256, 128], SIZE_TEST: [256, 128], PIXEL_MEAN: [0.5, 0.5, 0.5], PIXEL_STD: [0.5, 0.5, 0.5]}
+DATASETS: {NAMES: ('market1501'), ROOT_DIR: ('../../data')}
+DATALOADER: {SAMPLER: 'softmax_triplet', NUM_INSTANCE: 4}
+SOLVER: {OPTIMIZER_NAME: 'SGD', WARMUP_METHOD: 'linear', LARGE_FC_LR: False, WEIGHT_DECAY: 1e-4, BIAS_LR_FACTOR: 2}
+TEST: {EVAL: True, RE_RANKING: True, NECK_FEAT: 'before', FEAT_NORM: 'yes'}
+"""
+
+
+def test_a_file_of_the_original_transreid_loads_unchanged(tmp_path):
+    cfg = load_config(write(tmp_path / "original.yml", ORIGINAL))
+    assert cfg.MODEL.NAME.startswith("vit_base_patch16_224")
+    assert (cfg.LOSS.METRIC, cfg.LOSS.SOFT_MARGIN, cfg.LOSS.LABEL_SMOOTH, cfg.LOSS.CENTER_WEIGHT) == (
+        "triplet",
+        True,
+        0.0,
+        0.0,
+    )
+    assert (cfg.MODEL.NUM_PARTS, cfg.MODEL.STRIDE_SIZE, cfg.DATALOADER.SAMPLER) == (3, (12, 12), "pk")
+    assert (cfg.DATASETS.NAMES, cfg.DATASETS.ROOT_DIR) == (("market1501",), "../../data")
+    assert (cfg.TEST.FEAT_NORM, cfg.TEST.RERANK) == (True, "k-reciprocal")
+    assert cfg.SOLVER.BASE_LR == 3e-4, "where the original's file is silent, the original's default holds"
+
+
+def test_each_replaced_key_is_reported_once(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        load_config(write(tmp_path / "original.yml", ORIGINAL))
+    messages = [record.getMessage() for record in caplog.records]
+    assert sum("MODEL.DEVIDE_LENGTH 3 -> MODEL.NUM_PARTS 3" in message for message in messages) == 1
+    assert sum("MODEL.DEVICE_ID" in message for message in messages) == 1
+
+
+def test_an_override_wins_over_the_originals_backbone(tmp_path):
+    cfg = load_config(write(tmp_path / "original.yml", ORIGINAL), ["MODEL.NAME", "vit_small_patch16_224"])
+    assert cfg.MODEL.NAME == "vit_small_patch16_224"
+
+
+def test_the_originals_backbone_as_an_override_changes_the_backbone_alone():
+    cfg = load_config(None, ["MODEL.TRANSFORMER_TYPE", "deit_small_patch16_224_TransReID"])
+    assert (cfg.MODEL.NAME, cfg.SOLVER.OPTIMIZER_NAME) == ("deit_small_patch16_224", "SGD")
+
+
+def test_the_originals_plain_sampler_means_the_id_loss_alone():
+    assert make_config({"DATALOADER.SAMPLER": "softmax"}).LOSS.METRIC == "none"
+
+
+def test_a_slip_in_the_originals_switch_is_an_error():
+    with pytest.raises(
+        ValueError, match="^MODEL.IF_LABELSMOOTH: unknown value 'onn' of the original's switch; choose from on, yes"
+    ):
+        make_config({"MODEL.IF_LABELSMOOTH": "onn"})
+
+
+def test_a_section_misspelt_in_one_of_the_originals_files_is_understood():
+    assert make_config({"tMODEL.SIE_CAMERA": True}).MODEL.SIE_CAMERA
+
+
+def test_models_with_small_patches_keep_their_own_stride():
+    """The stride option is for ViTs; Swin's patch of 4 pixels is none of its business."""
+    assert make_config({"MODEL.NAME": "swin_tiny_patch4_window7_224"}).MODEL.STRIDE_SIZE == (16, 16)
+
+
+def test_feat_norm_no_of_the_original_means_no(tmp_path):
+    """The original read 'no' as true (any text is)."""
+    assert make_config({"TEST.FEAT_NORM": "no"}).TEST.FEAT_NORM is False

@@ -1,0 +1,156 @@
+"""What tests/processor/test_distributed.py runs on one and on two processes: `python distributed_cases.py FOLDER CASE …`."""
+
+import copy
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+from vitreid.configs import load_config
+from vitreid.processor.distributed.consistency import check_same
+from vitreid.processor.distributed.ddp import gather
+from vitreid.processor.distributed.process_group import Ranks, joined_ranks
+from vitreid.processor.scoring.evaluator import build_evaluator
+from vitreid.processor.training.session import Learner
+
+WORDS = [
+    *("MODEL.NAME", "vit_tiny_patch16_224", "MODEL.PRETRAIN_CHOICE", "none", "MODEL.DEVICE", "cpu"),
+    *("MODEL.EMBED_DIM", "32", "MODEL.DEPTH", "2", "MODEL.NUM_HEADS", "2", "MODEL.DROP_PATH", "0.0"),
+    *("INPUT.SIZE_TRAIN", "(64, 32)", "INPUT.SIZE_TEST", "(64, 32)", "INPUT.PADDING", "2"),
+    *("SOLVER.IMS_PER_BATCH", "16", "SOLVER.MAX_EPOCHS", "5", "SOLVER.WARMUP_EPOCHS", "0", "SOLVER.EVAL_PERIOD", "100"),
+    *("SOLVER.PRECISION", "fp32", "DATALOADER.NUM_WORKERS", "0", "SOLVER.BASE_LR", "0.002"),
+]
+PARTS = ["MODEL.SIE_CAMERA", "True", "MODEL.JPM", "True", "LOSS.CENTER_WEIGHT", "0.0005", "SOLVER.EMA", "0.9"]
+CNN = [
+    *("MODEL.NAME", "test_resnet", "MODEL.EMBED_DIM", "0", "MODEL.DEPTH", "0", "MODEL.NUM_HEADS", "0"),
+    *("SOLVER.BASE_LR", "0.0005"),  # each step multiplies the roundings, which depend on the size of a batch
+]
+TRAININGS = {
+    "all parts": PARTS,
+    "arcface": ["LOSS.ID", "arcface", "SOLVER.GRAD_CLIP", "1.0"],
+    "accumulated": [*PARTS, "SOLVER.ACCUMULATE", "2"],
+    "micro-batches": [*PARTS, "SOLVER.MICRO_BATCH", "3"],
+    "both": ["SOLVER.ACCUMULATE", "2", "SOLVER.MICRO_BATCH", "3"],
+    "parts of weights": [*PARTS, "SOLVER.FSDP", "True", "SOLVER.GRAD_CLIP", "1.0"],
+    "thawed": ["SOLVER.HEAD_EPOCHS", "2", "MODEL.FREEZE_STEM", "True"],
+    "batch norms": CNN,
+}
+
+
+def config(folder: Path, *words: str):
+    return load_config(None, [*WORDS, "DATASETS.ROOT_DIR", str(folder / "synthetic"), *words])
+
+
+def training(folder: Path, ranks: Ranks, words: list[str]) -> dict:
+    """Train 20 steps; return every batch's loss and the sums of the last weights."""
+    learner = Learner(config(folder, *words), ranks=ranks)
+    trainer, losses = learner.trainer, []
+    passes = trainer.passes
+
+    def recorded(*args):
+        terms, stats = passes(*args)
+        losses.append(float(sum(terms.values())))
+        return terms, stats
+
+    trainer.passes = recorded
+    for epoch in range(1, 6):
+        trainer.train_epoch(epoch, tqdm(disable=True))
+    state = trainer.state_dict()
+    weights = {**state["module"], **{f"ema.{k}": v for k, v in (state["ema"] or {"model": {}})["model"].items()}}
+    return {
+        "losses": losses,
+        "weights": {k: v.double().abs().sum().item() for k, v in weights.items() if v is not None},
+    }
+
+
+def gathering(folder: Path, ranks: Ranks) -> dict:
+    """The gradient of a function of the whole batch, averaged as DDP does it, and that of plain autograd."""
+    rows = torch.arange(12.0).view(6, 2).sin()
+    factor = torch.tensor([1.5, -0.5], requires_grad=True)
+    expected = torch.autograd.grad(torch.cdist(rows * factor, rows * factor).square().sum().exp().log(), factor)[0]
+    mine = rows.chunk(ranks.size)[ranks.rank]
+    whole = gather(mine * factor, ranks) if ranks.size > 1 else mine * factor
+    torch.cdist(whole, whole).square().sum().exp().log().backward()
+    found = sum(torch.tensor(g) for g in ranks.gather_objects(factor.grad.tolist())) / ranks.size
+    return {"found": found.tolist(), "expected": expected.tolist()}
+
+
+def extraction(folder: Path, ranks: Ranks) -> dict:
+    """The embeddings of 7 query images, and of a single gallery image: one of two processes has none."""
+    learner = Learner(config(folder, "TEST.IMS_PER_BATCH", "1"), ranks=ranks)
+    data = copy.copy(learner.data)
+    object.__setattr__(data, "query", data.query[:7])
+    object.__setattr__(
+        data, "gallery", [r for r in data.gallery if r.pid == data.query[0].pid and r.camid != data.query[0].camid][:1]
+    )
+    model = learner.module.model
+    evaluator = build_evaluator(learner.cfg, data, model, learner.device, learner.precision, ranks=ranks)
+    features = evaluator.extract(model)
+    result = evaluator.rank(features)
+    return {
+        "query": features.query.tolist() if features else None,
+        "gallery": features.gallery.tolist() if features else None,
+        "mAP": result.mAP,
+    }
+
+
+def draws(folder: Path, ranks: Ranks) -> dict:
+    """The next random number of each process, twice over, and whether other weights are noticed."""
+    numbers = []
+    for _ in range(2):
+        learner = Learner(config(folder), ranks=ranks)
+        numbers.append(torch.rand(()).item())
+    error = ""
+    if ranks.rank == 1:
+        with torch.no_grad():
+            learner.module.loss.heads[0].weight[0, 0] += 1
+    try:
+        check_same(learner.module, ranks)
+    except ValueError as found:
+        error = str(found)
+    return {"numbers": ranks.gather_objects(numbers), "error": error}
+
+
+def deciding(folder: Path, ranks: Ranks) -> dict:
+    return {
+        "any": [ranks.any(False), ranks.any(ranks.rank == ranks.size - 1)],
+        "objects": ranks.gather_objects(f"of {ranks.rank}"),
+        "first": ranks.from_first(lambda: f"of {ranks.rank}"),
+    }
+
+
+def failing(folder: Path, ranks: Ranks) -> dict:
+    """The second process fails while the first waits in a collective operation."""
+    if ranks.rank == 1:
+        time.sleep(0.5)
+        raise ValueError("the second has had enough")
+    return {"never": ranks.any(True)}
+
+
+def gone(folder: Path, ranks: Ranks) -> dict:
+    """The second process is killed while the first waits."""
+    if ranks.rank == 1:
+        import os
+
+        os._exit(9)
+    return {"never": ranks.any(True)}
+
+
+CASES = {case.__name__: case for case in (gathering, extraction, draws, deciding, failing, gone)}
+
+
+def run(folder: Path, ranks: Ranks, names) -> dict:
+    return {
+        name: training(folder, ranks, TRAININGS[name]) if name in TRAININGS else CASES[name](folder, ranks)
+        for name in names
+    }
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with joined_ranks() as ranks:
+        results = ranks.gather_objects(run(Path(sys.argv[1]), ranks, sys.argv[2:]))
+        if ranks.is_first:
+            (Path(sys.argv[1]) / "results.json").write_text(json.dumps(results))

@@ -1,0 +1,238 @@
+"""Two processes compute what one does: losses, weights, embeddings; and where one fails, all end."""
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+import torch
+from vitreid.configs import load_config
+from vitreid.datasets import Record, ReidData
+from vitreid.processor.distributed.consistency import check_agreed
+from vitreid.processor.distributed.process_group import Ranks
+from vitreid.processor.runs.run_folder import ReadOnlyFolder
+from vitreid.processor.runs.signals import StopSignals
+from vitreid.processor.training.run import Run, _read_resume
+from vitreid.processor.training.session import _images
+from vitreid.tools import test as test_tool
+from vitreid.tools import train as train_tool
+
+pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = Path(__file__).with_name("distributed_cases.py")
+_spec = importlib.util.spec_from_file_location("distributed_cases", SCRIPT)
+cases = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(cases)
+TOGETHER = ["gathering", "extraction", "draws", "deciding"]
+
+
+def start(words: list[str], num_ranks: int = 2) -> list[subprocess.Popen]:
+    """Start the processes as torchrun does, without its seconds of overhead."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(num_ranks)}
+    return [
+        subprocess.Popen(
+            [sys.executable, *words],
+            env={**os.environ, **own, **place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(num_ranks)
+    ]
+
+
+def finish(processes: list[subprocess.Popen]) -> list[str]:
+    """Return the output of each; none may hang."""
+    try:
+        return [process.communicate(timeout=300)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def launch(words: list[str]) -> None:
+    processes = start(words)
+    outputs = finish(processes)
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)[-4000:]
+
+
+@pytest.fixture(scope="module")
+def of_two(people):
+    """The results of all cases on two processes, [rank][case]; one start for all, as starting is what takes time."""
+    launch([str(SCRIPT), str(people), *cases.TRAININGS, *TOGETHER])
+    return json.loads((people / "results.json").read_text())
+
+
+def of_one(people, name):
+    return cases.run(people, Ranks(), [name])[name]
+
+
+@pytest.mark.parametrize("name", cases.TRAININGS)
+def test_two_processes_learn_what_one_does(people, of_two, name):
+    """The same batch in halves: every loss of 20 steps and the last weights, whatever statistics and mining are in them."""
+    one = of_one(people, name)
+    assert len(one["losses"]) == 20
+    assert of_two[0][name]["losses"] == pytest.approx(one["losses"], abs=1e-4)
+    assert of_two[0][name]["losses"] == of_two[1][name]["losses"]
+    assert of_two[0][name]["weights"] == pytest.approx(one["weights"], rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in cases.TRAININGS if name != "parts of weights"])
+def test_processes_have_the_same_weights_to_the_last_bit(of_two, name):
+    assert of_two[0][name]["weights"] == of_two[1][name]["weights"]
+
+
+def test_parts_of_weights_are_whole_in_the_state_dict(people, of_two):
+    """FSDP: the first process has all names; the others nothing that was in parts."""
+    assert of_two[0]["parts of weights"]["weights"].keys() == of_one(people, "all parts")["weights"].keys()
+    assert of_two[1]["parts of weights"]["weights"].keys() < of_two[0]["parts of weights"]["weights"].keys()
+
+
+def test_a_gathered_batch_carries_the_gradient_of_the_whole(of_two):
+    for result in of_two:
+        assert result["gathering"]["found"] == pytest.approx(result["gathering"]["expected"], rel=1e-5)
+
+
+def test_each_image_is_embedded_once_and_keeps_its_place(people, of_two):
+    """7 images on two processes, and 1, of which the second gets none: bit for bit, in order."""
+    one = of_one(people, "extraction")
+    assert len(one["query"]) == 7 and len(one["gallery"]) == 1
+    assert of_two[0]["extraction"] == one
+    assert of_two[1]["extraction"] == {"query": None, "gallery": None, "mAP": one["mAP"]}
+
+
+def test_dropout_differs_between_processes_and_not_between_runs(people, of_two):
+    first, second = of_two[0]["draws"]["numbers"]
+    assert first[0] == first[1] and second[0] == second[1] and first != second
+    assert first == of_one(people, "draws")["numbers"][0], "the first process draws what a single one would"
+
+
+def test_different_first_weights_are_noticed_on_all_processes(of_two):
+    for result in of_two:
+        assert "processes 0 and 1 begin with other weights (loss.heads.0.weight, 1 in all)" in result["draws"]["error"]
+
+
+class Two(Ranks):
+    """This process and another one, which has something else to say."""
+
+    other = None
+
+    def gather_objects(self, value):
+        return [value, {**value, **self.other}]
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (
+            {"SOLVER.SEED": "8"},
+            r"processes 0 and 1 begin with other settings \(SOLVER.SEED, 1 in all\): 7 and 8; give all",
+        ),
+        ({"MORE": "1", "LESS": "2"}, r"begin with other settings \(MORE, 2 in all\): None and 1; give all"),
+    ],
+)
+def test_what_processes_do_not_agree_on_is_named(monkeypatch, other, message):
+    monkeypatch.setattr(Two, "other", other)
+    with pytest.raises(ValueError, match=message):
+        check_agreed(lambda: {"SOLVER.SEED": 7}, Two(0, 2), "settings")
+
+
+def test_a_run_goes_on_only_where_all_machines_have_its_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(Two, "gather_objects", lambda self, value: [value, True])
+    with pytest.raises(
+        FileNotFoundError, match=r"process 1 finds a run .* 0 does not \(here it is .*\); to go on with a run"
+    ):
+        _read_resume(ReadOnlyFolder(str(tmp_path)), "auto", Two(0, 2))
+
+
+@pytest.mark.parametrize(("size", "expected"), [(1, ["evaluate"]), (2, ["save", "evaluate"])])
+def test_several_processes_save_before_they_evaluate(monkeypatch, size, expected):
+    """They evaluate to the end, whatever signal comes, and torchrun waits 30 s: an epoch that is not due is saved too."""
+    run, done = Run.__new__(Run), []
+    run.cfg = load_config(
+        None, ["SOLVER.MAX_EPOCHS", "10", "SOLVER.CHECKPOINT_PERIOD", "10", "SOLVER.EVAL_PERIOD", "1"]
+    )
+    run.ranks, run.signals, run.best, run.folder = Ranks(0, size), StopSignals(), 0.0, Mock()
+    monkeypatch.setattr(Run, "should_stop", lambda self: False)
+    monkeypatch.setattr(Run, "_save_last", lambda self, epoch: done.append("save"))
+    monkeypatch.setattr(Run, "_evaluate", lambda self, epoch, row: done.append("evaluate"))
+    row = {"epoch": 3, "loss": 1.0, "lr": 0.1, "images_per_second": 1.0, "seconds": 1.0}
+    run._close_epoch(row)
+    assert done == expected
+
+
+def test_processes_may_see_their_images_in_other_folders_but_no_others(tmp_path):
+    def images(folder, count):
+        records = [Record(str(tmp_path / folder / f"{k}.jpg"), k, 0) for k in range(count)]
+        return _images(ReidData("mine", records, [], [], ("a",)))
+
+    assert images("a", 3) == images("b", 3)
+    assert images("a", 3)["training images"] != images("a", 2)["training images"]
+    assert images("a", 3)["training images"].startswith("3 (")
+
+
+def test_decisions_are_made_together(of_two):
+    for result in of_two:
+        assert result["deciding"] == {"any": [False, True], "objects": ["of 0", "of 1"], "first": "of 0"}
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [("failing", "process 1 of 2 failed: ValueError: the second has had enough"), ("gone", "is gone without a word")],
+)
+def test_a_process_that_fails_ends_all(people, case, message):
+    processes = start([str(SCRIPT), str(people), case])
+    outputs = finish(processes)  # within minutes, where each would wait a day for the others
+    assert all(process.returncode != 0 for process in processes)
+    assert f"RankFailed: {message}" in outputs[0].replace("another process of this run ", "")
+
+
+def rows(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_goes_on_with_another_number_of_processes(tiny, tmp_path):
+    """2 -> 1 -> 2, in copies and in parts: the losses of a run on one process throughout; one folder, written once."""
+    words = [*tiny, "MODEL.DROP_PATH", "0.0", "SOLVER.EMA", "0.9", "SOLVER.MAX_EPOCHS", "4"]
+    words += ["SOLVER.SCHEDULE", "multistep", "SOLVER.STEPS", "(9,)"]  # whose rates do not ask for the number of epochs
+    script, whole = str(ROOT / "tools" / "train.py"), [*words, "OUTPUT_DIR", str(tmp_path / "whole")]
+    stop = ["--traceback", "--resume"]
+    assert train_tool.main([*whole, "--traceback", "--no-report"]) == 0
+    launch([script, *words, *stop, "SOLVER.MAX_EPOCHS", "2"])
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names >= {"config.yml", "log.txt", "metrics.jsonl", "last.pth", "best.safetensors"}
+    assert len([name for name in names if name.startswith("events")]) == 1
+    assert train_tool.main([*words, *stop, "SOLVER.MAX_EPOCHS", "3", "--no-report"]) == 0
+    launch([script, *words, *stop, "SOLVER.FSDP", "True"])
+    assert (tmp_path / "run" / "log.txt").read_text().count("epoch 2/2") == 1
+    found, expected = ([(row["epoch"], row["loss"]) for row in rows(tmp_path / name)] for name in ("run", "whole"))
+    assert [epoch for epoch, _ in found] == [1, 2, 3, 4]
+    assert [loss for _, loss in found] == pytest.approx([loss for _, loss in expected], rel=1e-4)
+
+
+def test_an_evaluation_on_two_processes_finds_the_same_numbers(tiny, checkpoint, tmp_path):
+    numbers = []
+    for name in ("one", "two"):
+        words = [
+            "--weights",
+            str(checkpoint),
+            "--output",
+            str(tmp_path / name),
+            "--save-features",
+            str(tmp_path / f"{name}.safetensors"),
+        ]
+        if name == "one":
+            assert test_tool.main(words) == 0
+        else:
+            launch([str(ROOT / "tools" / "test.py"), *words])
+        numbers.append(json.loads((tmp_path / name).read_text()))
+    assert numbers[0] == numbers[1]

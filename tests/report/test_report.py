@@ -1,0 +1,484 @@
+"""The report's own parts: what stands in a ranking, what a page is made of, what the pictures show."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from vitreid.evaluation import evaluate_retrieval, paired_bootstrap
+from vitreid.report import (
+    PICTURES,
+    Change,
+    Looks,
+    Person,
+    RunContents,
+    SideEffect,
+    TestSet,
+    build_comparison,
+    build_report,
+)
+from vitreid.report.page.charts import Chart, inline_svg
+from vitreid.report.page.components import Strip, Table, Tile
+from vitreid.report.page.images import fitted, heat
+from vitreid.report.page.sheet import sheet
+from vitreid.report.sections import accuracy_section as accuracy_module
+from vitreid.report.sections.accuracy_section import camera_section, cmc_chart, distance_section, headline_section
+from vitreid.report.sections.embedding_map import draw_people, map_section
+from vitreid.report.sections.model_section import mean_of_neighbours, mosaic
+from vitreid.report.sections.ranked_lists import difference_section, ranked, ranking_section, strip
+from vitreid.report.sections.training_curves import line_chart, loss_chart, points, training_section
+
+IMAGE = np.full((64, 32, 3), 90, np.uint8)
+
+
+def line_of_people(**changes) -> TestSet:
+    """One query at 0 and five gallery crops at 1, 2, … 5 on a line: right, junk, wrong, right, wrong; a second query at 9."""
+    query, gallery = torch.tensor([[0.0, 0], [9, 0]]), torch.tensor([[1.0, 0], [2, 0], [3, 0], [4, 0], [5, 0]])
+    labels = {
+        "q_pids": np.array([7, 8]),
+        "g_pids": np.array([7, 7, 8, 7, 9]),
+        "q_camids": np.array([0, 1]),
+        "g_camids": np.array([1, 0, 0, 2, 0]),
+    }
+    options = {"protocol": "same-camera", "name": "line", "read": lambda name: IMAGE, **changes}
+    arrays = (query, gallery, labels["q_pids"], labels["g_pids"], labels["q_camids"], labels["g_camids"])
+    return TestSet(
+        query=query,
+        gallery=gallery,
+        **labels,
+        q_names=["q0.jpg", "q1.jpg"],
+        g_names=[f"g{i}.jpg" for i in range(5)],
+        camera_names=["line/c1", "line/c2", "line/c3"],
+        result=evaluate_retrieval(*arrays, protocol=options["protocol"]),
+        **options,
+    )
+
+
+def crowd(num_people=10, crops=6, seed=0, noise=0.3, name="crowd") -> TestSet:
+    """People as points with noise around them, each seen twice by each of three cameras; the first crop is the query."""
+    rng = np.random.default_rng(seed)
+    pids, camids = np.repeat(np.arange(num_people), crops), np.tile(np.arange(crops) % 3, num_people)
+    places = np.random.default_rng(9).normal(size=(num_people, 8))[pids]
+    embeddings = torch.nn.functional.normalize(torch.tensor(places + noise * rng.normal(size=places.shape)).float())
+    is_query = np.arange(len(pids)) % crops == 0
+    query, gallery = embeddings[is_query], embeddings[~is_query]
+    labels = [pids[is_query], pids[~is_query], camids[is_query], camids[~is_query]]
+    names = [f"/somewhere/{i}.jpg" for i in range(len(pids))]
+    return TestSet(
+        name,
+        "same-camera",
+        query,
+        gallery,
+        *labels,
+        q_names=names[: int(is_query.sum())],
+        g_names=names[int(is_query.sum()) :],
+        camera_names=["c1", "c2", "c3"],
+        result=evaluate_retrieval(query, gallery, *labels),
+        read=lambda name: IMAGE,
+    )
+
+
+EPOCHS = [
+    {"epoch": 1, "id": 4.0, "triplet": 2.0, "accuracy": 0.1, "loss": 6.0, "lr": 0.1, "seconds": 30.0, "images_per_second": 80.0},
+    {"epoch": 2, "id": 3.0, "triplet": 1.0, "accuracy": 0.2, "loss": 4.0, "lr": 0.01, "seconds": 34.0, "images_per_second": 90.0, "mAP": 0.25, "Rank-1": 0.5},
+]  # fmt: skip
+
+
+def looks() -> Looks:
+    """One crop with all maps; a jigsaw of two parts; side information of three cameras; positions of 4 x 2 patches."""
+    rng = np.random.default_rng(0)
+    part = np.where(np.arange(8).reshape(4, 2) < 4, rng.random((4, 2)), np.nan)
+    person = Person(IMAGE, "pid 7, c1", {"rollout": rng.random((4, 2)), "last block": rng.random((4, 2))}, [part, part])
+    places = rng.normal(size=(8, 5))
+    places /= np.linalg.norm(places, axis=1, keepdims=True)
+    side = SideEffect(("c1", "c2", "c3"), np.eye(3), np.eye(3), np.eye(3) / 2, {"same person": (0.5, 0.6)}, 12)
+    return Looks([person], (places @ places.T).reshape(4, 2, 4, 2), side)
+
+
+def run_of(test=None, name="run", **changes) -> RunContents:
+    options = [Change("SOLVER.MAX_EPOCHS", 2, 120, "epochs"), Change("SOLVER.SEED", 1234, 1234, "seed")]
+    return RunContents(name, EPOCHS, options, {"model": "tiny"}, test, **changes)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Charts take most of the time; a test that reads text needs none."""
+    monkeypatch.setattr(Chart, "svg", lambda self: "<svg></svg>")
+    monkeypatch.setattr(Chart, "png", lambda self: b"")
+
+
+@pytest.fixture(scope="module")
+def full():
+    """A report with every section."""
+    return build_report(run_of(crowd(), looks=looks(), missing={"Something": "it is <not> there."}), num_queries=2)
+
+
+# --- rankings -----------------------------------------------------------------------------------------------------
+
+
+def test_junk_stands_in_the_ranking_and_does_not_count():
+    found = ranked(line_of_people(), 0, shown=3)
+    assert [(one.item, one.kind) for one in found] == [(0, "right"), (1, "junk"), (2, "wrong"), (3, "right")]
+    assert [one.distance for one in found] == [1, 2, 3, 4]
+
+
+def test_without_the_protocol_nothing_is_junk():
+    found = ranked(line_of_people(protocol="none"), 0, shown=2)
+    assert [one.kind for one in found] == ["right", "right"]
+
+
+def test_a_gallery_smaller_than_what_is_shown_is_shown_whole():
+    assert len(ranked(line_of_people(), 0, shown=50)) == 5
+
+
+def test_equal_distances_stand_in_gallery_order():
+    test = line_of_people()
+    test.gallery[:] = 1
+    assert [one.item for one in ranked(test, 0)] == [0, 1, 2, 3, 4]
+
+
+def test_tiles_tell_rank_distance_camera_and_mark_without_colour():
+    html = strip(line_of_people(), 0, "title").html()
+    assert re.findall(r'class="tile (\w+)"', html) == ["query", "right", "junk", "wrong", "right", "wrong"]
+    assert [m for m in ("✓ right", "✗ wrong", "– junk") if m not in html] == []
+    assert "<span>rank 1</span><span>1.000 c2</span>" in html
+    assert "<span>not counted</span><span>2.000 c1</span>" in html
+    assert "<span>rank 3</span><span>4.000 c3</span>" in html
+    assert 'alt="rank 2: person 8 in camera c1, distance 3.000, wrong"' in html
+
+
+def test_hardest_queries_come_first_and_none_stands_twice():
+    test = crowd(noise=0.8)
+    section = ranking_section(test, 3)
+    titles = [[s.title for s in section.sheets[f"queries-{name}"]] for name in ("hardest", "best")]
+    order = np.sort(test.result.ap)
+    expected = [order[:3], order[::-1][:3]]
+    for found, wanted in zip(titles, expected):
+        assert [re.search(r"AP ([\d.]+)%", title)[1] for title in found] == [f"{100 * ap:.1f}" for ap in wanted]
+    assert not set(titles[0]) & set(titles[1])
+    few = ranking_section(line_of_people(), 5).sheets
+    assert sum(map(len, few.values())) == line_of_people().result.num_valid
+
+
+def test_no_queries_asked_for_no_section():
+    assert ranking_section(crowd(), 0) is None
+
+
+def test_a_picture_that_is_gone_is_said_not_drawn():
+    html = strip(line_of_people(read=lambda name: None), 0, "t").html()
+    assert "<img" not in html
+    assert html.count("no picture") == 6
+
+
+# --- figures ------------------------------------------------------------------------------------------------------
+
+
+def test_headline_table_has_the_figures_with_their_intervals():
+    test = crowd(noise=0.8)
+    html = headline_section(test).html()
+    assert f"{100 * test.result.mAP:.1f}%" in html
+    assert "10 queries against 50 gallery images" in html
+    assert len(re.findall(r"<td>([\d.]+% to [\d.]+%|-)</td>", html)) == 6
+
+
+def test_a_large_test_set_is_drawn_from_and_the_page_says_how_much(monkeypatch):
+    monkeypatch.setattr(accuracy_module, "MOST_PAIRS", 45)
+    assert "45 pairs of different people, 10.0% of all, at random with seed 0" in distance_section(crowd()).html()
+
+
+def test_cameras_without_a_second_pair_have_no_section():
+    assert camera_section(line_of_people()) is not None
+    test = crowd()
+    one = TestSet(**{**vars(test), "q_camids": np.zeros(10, int), "g_camids": np.ones(50, int)})
+    assert camera_section(one) is None
+
+
+def test_the_map_is_of_few_people_the_same_ones_each_time():
+    test = crowd(num_people=30)
+    first, again = draw_people(test, 0, 5, 20), draw_people(test, 0, 5, 20)
+    assert (len(np.unique(first.pids)), len(first.pids)) == (5, 20)
+    np.testing.assert_array_equal(first.embeddings, again.embeddings)
+    np.testing.assert_allclose(np.linalg.norm(first.embeddings, axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["tsne", "pca"])
+def test_the_map_says_how_it_was_made(method):
+    html = map_section(crowd(), method).html()
+    assert "60 crops of 10 people" in html
+    assert {"tsne": "t-SNE, perplexity 20", "pca": "of the variance"}[method] in html
+
+
+def test_too_few_crops_make_no_map():
+    assert map_section(line_of_people()) is None
+
+
+# --- curves -------------------------------------------------------------------------------------------------------
+
+
+def test_an_epoch_without_an_evaluation_is_no_point():
+    assert points(EPOCHS, "mAP") == ([2], [0.25])
+
+
+def test_curves_of_rows_without_some_numbers_leave_those_charts_out():
+    section = training_section([RunContents("r", [{"epoch": 1, "loss": 3.0}])])
+    assert [chart.name for chart in section.charts] == ["training-loss"]
+    assert training_section([RunContents("r")]) is None
+
+
+# --- comparison ---------------------------------------------------------------------------------------------------
+
+
+def test_paired_interval_of_equal_runs_is_zero_and_that_of_a_constant_gain_the_gain():
+    result = crowd(noise=0.8).result
+    assert set(paired_bootstrap(result, result).values()) == {(0.0, 0.0)}
+    better = type(result)(**{**vars(result), "ap": result.ap + 0.125})
+    assert paired_bootstrap(result, better)["mAP"] == pytest.approx((0.125, 0.125))
+
+
+def test_paired_interval_is_narrower_than_that_of_the_figures():
+    from vitreid.evaluation import bootstrap
+
+    first, second = crowd(noise=0.8).result, crowd(noise=0.85).result
+    low, high = paired_bootstrap(first, second)["mAP"]
+    own_low, own_high = bootstrap(first)["mAP"]
+    assert high - low < own_high - own_low
+
+
+def test_paired_interval_refuses_other_queries():
+    with pytest.raises(ValueError, match="different queries"):
+        paired_bootstrap(crowd().result, crowd(num_people=8).result)
+    with pytest.raises(ValueError, match="level"):
+        paired_bootstrap(crowd().result, crowd().result, level=2)
+
+
+def test_runs_on_one_test_set_are_compared_query_by_query(undrawn):
+    runs = [run_of(crowd(noise=0.2), "a"), run_of(crowd(noise=0.9, seed=1), "b")]
+    html = build_comparison(runs, 1).html
+    assert "b minus a, in percentage points" in html
+    assert "Queries that the runs judge differently" in html
+    assert "worse" in html
+    assert "queries-differences.png" in build_comparison(runs, 1).pictures
+
+
+def test_runs_on_other_images_are_not_compared_query_by_query(undrawn):
+    other = TestSet(**{**vars(crowd()), "g_names": [f"other{i}.jpg" for i in range(50)]})
+    html = build_comparison([run_of(crowd(), "a"), run_of(other, "b")], 1).html
+    assert "b was evaluated on other images than a" in html
+    assert "minus" not in html
+
+
+def test_the_same_images_in_another_folder_are_the_same():
+    moved = TestSet(**{**vars(crowd()), "q_names": [name.replace("somewhere", "else") for name in crowd().q_names]})
+    assert crowd().same_images(moved)
+
+
+def test_options_that_differ_are_named(undrawn):
+    other = RunContents("b", EPOCHS, [Change("SOLVER.MAX_EPOCHS", 3, 120), Change("SOLVER.SEED", 1234, 1234)])
+    html = build_comparison([run_of(name="a"), other]).html
+    assert '<th scope="row">SOLVER.MAX_EPOCHS</th><td>2</td><td>3</td>' in html
+    assert "SOLVER.SEED" not in html
+
+
+def test_a_comparison_needs_two_names():
+    with pytest.raises(ValueError, match="two or more runs of different names, got a, a"):
+        build_comparison([run_of(name="a"), run_of(name="a")])
+
+
+def test_equal_runs_judge_no_query_differently():
+    assert difference_section(crowd(), crowd(), ("a", "b"), 5) is None
+
+
+# --- the page -----------------------------------------------------------------------------------------------------
+
+
+def test_the_page_needs_nothing_from_elsewhere(full):
+    assert "<script" not in full.html
+    assert set(re.findall(r'\b(?:src|xlink:href|href)="(\w+:)?', full.html)) <= {"data:", ""}
+    assert "@import" not in full.html
+    assert not re.search(r"url\((?!#)", full.html)
+    assert "DOCTYPE svg" not in full.html
+    assert not re.search(r"https?://(?!www\.w3\.org/)", full.html)
+
+
+def test_every_anchor_leads_somewhere_and_no_id_stands_twice(full):
+    ids = re.findall(r'\bid="([^"]+)"', full.html)
+    assert len(ids) == len(set(ids))
+    targets = re.findall(r'(?:href="#|url\(#)([^")]+)', full.html)
+    assert targets
+    assert set(targets) <= set(ids)
+
+
+def test_everything_is_told_in_words_too(full):
+    assert all(re.search(r'alt="[^"]+"', image) for image in re.findall(r"<img[^>]*>", full.html))
+    assert all(re.search(r'role="img" aria-label="[^"]+"', svg) for svg in re.findall(r"<svg[^>]*>", full.html))
+    assert full.html.count("<table>") == full.html.count("<caption>") > 3
+    assert full.html.count("<h1>") == 1
+    assert 'lang="en"' in full.html
+
+
+def test_every_section_begins_with_what_to_read_from_it(full):
+    sections = re.findall(r"<section.*?</section>", full.html, re.DOTALL)
+    assert len(sections) == 12
+    assert all('class="reading"' in section for section in sections if 'id="left-out"' not in section)
+
+
+def test_what_is_left_out_is_said_with_its_reason(full):
+    assert "<b>Something</b>: it is &lt;not&gt; there." in full.html
+
+
+def test_pictures_are_png_files(full):
+    assert {"training-loss.png", "accuracy-cmc.png", "queries-hardest.png", "attention.png", "parts.png"} <= set(
+        full.pictures
+    )
+    assert {"side-rows.png", "positions.png", "map-people.png", "distances.png"} <= set(full.pictures)
+    assert all(content.startswith(b"\x89PNG") for content in full.pictures.values())
+    assert full.pictures.keys() == PICTURES - {"queries-differences.png"}
+
+
+def test_changed_options_stand_first_and_the_others_are_folded(full):
+    assert full.html.index("SOLVER.MAX_EPOCHS") < full.html.index("<details>") < full.html.index("SOLVER.SEED")
+
+
+def test_two_reports_of_one_run_are_the_same_page():
+    first, second = (build_report(run_of(looks=looks())) for _ in range(2))
+    assert first.html == second.html
+    assert first.pictures == second.pictures
+
+
+def test_names_are_text_not_html():
+    html = build_report(RunContents("<b>run</b>", sentences=["a & b"])).html
+    assert "<b>run" not in html
+    assert "a &amp; b" in html
+    assert "<td>&lt;i&gt;</td>" in Table("c", [["a", "b"], ["c", "<i>"]]).html()
+
+
+def test_a_chart_takes_the_pages_colour_and_keeps_its_ids_to_itself():
+    chart = Chart("my-chart", "caption", 'says "5 < 6"', lambda axes: axes.plot([1, 2], [1, 2], marker="o"))
+    svg = chart.svg()
+    assert svg.startswith('<svg viewBox="')
+    assert 'aria-label="says &quot;5 &lt; 6&quot;"' in svg
+    assert "currentColor" in svg
+    assert "#010203" not in svg
+    assert all(name.startswith("my-chart-") for name in re.findall(r'\bid="([^"]+)"', svg))
+    assert svg == chart.svg()
+
+
+def test_a_backslash_in_a_caption_is_text():
+    assert r'aria-label="a\1b"' in inline_svg('<?xml?><svg width="1pt" viewBox="0 0 1 1"></svg>', "n", r"a\1b")
+
+
+# --- pictures -----------------------------------------------------------------------------------------------------
+
+
+def test_heat_is_where_the_weight_is():
+    hot = heat(IMAGE, np.array([[0.0, 0.0], [0.0, 1.0]])).astype(int).sum(-1)
+    assert hot[48:, 16:].mean() > hot[:16, :16].mean() + 100
+
+
+def test_patches_outside_a_part_are_dark():
+    shown = heat(IMAGE, np.array([[0.2, 0.5], [np.nan, np.nan]]))
+    assert shown[40:].max() == round(90 * 0.3)
+    assert shown[:32].max() > 90
+
+
+def test_even_weights_are_no_error():
+    assert heat(IMAGE, np.ones((2, 2))).shape == IMAGE.shape
+
+
+def test_a_large_crop_is_shrunk_and_a_small_one_left():
+    assert fitted(np.zeros((384, 128, 3), np.uint8)).shape == (160, 53, 3)
+    assert fitted(IMAGE) is IMAGE
+
+
+def test_a_mosaic_has_a_tile_for_each_patch():
+    picture = mosaic(np.arange(2 * 2 * 2 * 2).reshape(2, 2, 2, 2).astype(float))
+    assert picture.shape == (5, 5)
+    np.testing.assert_array_equal(picture[:2, :2], [[0, 1], [2, 3]])
+    np.testing.assert_array_equal(picture[3:, 3:], [[12, 13], [14, 15]])
+    assert np.isnan(picture[2]).all()
+
+
+def test_neighbours_are_beside_and_above_each_other():
+    similarity = np.eye(4).reshape(2, 2, 2, 2) * 0.5
+    similarity[0, 0, 0, 1] = 1  # one of four pairs of neighbours
+    assert mean_of_neighbours(similarity) == 0.25
+
+
+def test_a_sheet_has_a_frame_for_each_kind():
+    tiles = [Tile(IMAGE, kind, ["a line"], "alt") for kind in ("query", "right", "wrong", "junk")]
+    picture = sheet([Strip("a title", tiles), Strip("another", [Tile(None, "plain", [], "none")])])
+    colours = {tuple(colour) for colour in picture.reshape(-1, 3)}
+    assert {(46, 158, 79), (204, 59, 48), (154, 154, 154), (47, 111, 208), (90, 90, 90)} <= colours
+
+
+# --- what was wrong once -------------------------------------------------------------------------------------------
+
+
+def drawn(section_or_chart) -> Axes:
+    """Return the axes that a chart draws into."""
+    axes = Figure(layout="constrained").add_subplot()
+    section_or_chart.draw(axes)
+    return axes
+
+
+@pytest.mark.parametrize(
+    "make", [lambda runs: loss_chart(runs), lambda runs: cmc_chart({r.name: r.test for r in runs})]
+)
+def test_runs_whose_names_begin_with_an_underscore_are_in_the_legend(make):
+    axes = drawn(make([run_of(line_of_people(), "_old"), run_of(line_of_people(), "_new")]))
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["_old", "_new"]
+
+
+def test_cameras_whose_names_begin_with_an_underscore_are_in_the_legend():
+    test = replace(crowd(), camera_names=["_c1", "_c2", "_c3"])
+    axes = drawn(map_section(test, "pca").charts[1])
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["_c1", "_c2", "_c3"]
+
+
+def test_a_single_evaluation_stands_at_its_whole_epoch():
+    chart = line_chart("a", "b", "c", {"mAP": ([2], [0.5])}, "", is_share=True)
+    axes = drawn(chart)
+    low, high = axes.get_xlim()
+    ticks = [float(tick) for tick in axes.get_xticks() if low <= tick <= high]
+    assert 2 in ticks and all(tick.is_integer() for tick in ticks)
+
+
+def test_crops_are_printed_too(full):
+    assert "data:image/jpeg" in full.html and "loading=" not in full.html
+
+
+def test_a_page_of_nothing_does_not_promise_a_repetition():
+    html = build_report(RunContents("run", missing={"Configuration": "nowhere."})).html
+    assert "can be repeated" not in html and "<h2>Left out</h2>" in html
+
+
+def test_a_figure_that_no_query_disputes_has_no_interval():
+    """Both queries find their person among the first ten; 100% to 100% would claim that everybody is."""
+    group, *texts = headline_section(line_of_people()).parts
+    rows = {row[0]: row[1:] for row in group.parts[0].rows}
+    assert rows["Rank-1"] == ["50.0%", "0.0% to 100.0%"]
+    assert rows["Rank-10"] == ["100.0%", "-"]
+    assert "cannot be told" in texts[-1].text
+
+
+def test_the_chart_says_whether_all_pairs_are_drawn(monkeypatch):
+    assert distance_section(crowd()).charts[0].caption == "Distances of all pairs of a query and a gallery image"
+    monkeypatch.setattr(accuracy_module, "MOST_PAIRS", 20)
+    assert "different people drawn at random, of a query" in distance_section(crowd()).charts[0].caption
+
+
+def test_a_strip_says_that_its_order_is_not_that_of_its_figures():
+    test = replace(crowd(), ranking="k-reciprocal")
+    (strip_,) = ranking_section(test, 1).sheets["queries-hardest"]
+    assert strip_.title.endswith("re-ranked by k-reciprocal; below, by distance")
+    other = replace(test, result=replace(test.result, ap=test.result.ap / 2))
+    section = difference_section(test, other, ("a", "b"), 1)
+    assert all(part.title.endswith("by distance") for part in section.parts)
+
+
+def test_side_information_is_compared_with_the_row_of_an_unknown_camera(full):
+    assert "with the row of an unknown camera" in full.html
+    assert "without SIE" not in full.html and "without side information" not in full.html
