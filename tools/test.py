@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from vitreid.processor import Asked
-from vitreid.processor.scoring import evaluation_run as test
+from vitreid.processor.scoring.evaluation_run import test
 from vitreid.tools.cli.parser import make_parser, run
 
 

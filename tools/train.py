@@ -9,7 +9,7 @@ import sys
 
 from vitreid.configs import load_config
 from vitreid.processor import profile
-from vitreid.processor.training import run as train
+from vitreid.processor.training.run import train
 from vitreid.tools.cli.parser import make_parser, run
 
 

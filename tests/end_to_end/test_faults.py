@@ -28,10 +28,9 @@ from vitreid.processor.runs.rng import random_state, restore_random_state
 from vitreid.processor.runs.run_folder import RunFolder
 from vitreid.processor.runs.run_lock import FolderLock
 from vitreid.processor.runs.signals import StopSignals
-from vitreid.processor.training import run as train
 from vitreid.processor.training.compile import compile_backbone
 from vitreid.processor.training.nonfinite import Seen
-from vitreid.processor.training.run import Run
+from vitreid.processor.training.run import Run, train
 from vitreid.processor.training.session import Learner
 from vitreid.processor.training.trainer import Trainer
 from vitreid.tools import train as train_tool

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from vitreid.configs import load_config
 from vitreid.processor import FeatureSet, NonFiniteLoss, Trainer, save_features
-from vitreid.processor.training import run as train
+from vitreid.processor.training.run import train
 from vitreid.tools import test as test_tool
 from vitreid.tools import train as train_tool
 
