@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+from yacs.config import CfgNode
+
 from vitreid.benchmarks.common.command import command
 from vitreid.benchmarks.common.hardware import describe_hardware
 from vitreid.common.files import write_text_atomically
@@ -28,7 +30,6 @@ from vitreid.processor.device import pick_device
 from vitreid.processor.scoring.evaluator import build_evaluator
 from vitreid.processor.training.session import Learner
 from vitreid.solver import Schedule
-from yacs.config import CfgNode
 
 RECIPES = (
     "market/vit_base.yml MODEL.PRETRAIN_CHOICE none",

@@ -22,6 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+
 from vitreid.benchmarks.common.command import command
 from vitreid.benchmarks.common.hardware import describe_hardware
 from vitreid.benchmarks.shipping import MODELS, make_weights

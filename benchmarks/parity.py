@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+
 from vitreid.benchmarks.common.checkouts import Checkout
 from vitreid.benchmarks.common.command import command
 from vitreid.benchmarks.common.isolated_process import failure_of

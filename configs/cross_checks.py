@@ -6,6 +6,8 @@ import re
 
 from yacs.config import CfgNode
 
+from ..common.errors import UserError
+
 
 def check_config(cfg: CfgNode) -> None:
     """Raise ValueError, naming the keys, for options that are valid one by one but not together."""
@@ -19,9 +21,9 @@ def check_config(cfg: CfgNode) -> None:
 def _check_batch(cfg: CfgNode) -> None:
     batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
     if batch < 2 and cfg.MODEL.NECK == "bnneck":
-        raise ValueError("SOLVER.IMS_PER_BATCH: the batch norm of MODEL.NECK bnneck needs at least 2 images, got 1")
+        raise UserError("SOLVER.IMS_PER_BATCH: the batch norm of MODEL.NECK bnneck needs at least 2 images, got 1")
     if cfg.DATALOADER.SAMPLER == "pk" and batch % instances:
-        raise ValueError(
+        raise UserError(
             f"SOLVER.IMS_PER_BATCH: {batch} images do not divide into DATALOADER.NUM_INSTANCE {instances} images per "
             f"identity; take {batch // instances * instances or instances} or {(batch // instances + 1) * instances}"
         )
@@ -29,30 +31,30 @@ def _check_batch(cfg: CfgNode) -> None:
 
 def _check_schedule(cfg: CfgNode) -> None:
     if cfg.SOLVER.WARMUP_EPOCHS >= cfg.SOLVER.MAX_EPOCHS and cfg.SOLVER.WARMUP_EPOCHS > 0:
-        raise ValueError(
+        raise UserError(
             f"SOLVER.WARMUP_EPOCHS: {cfg.SOLVER.WARMUP_EPOCHS} must be smaller than SOLVER.MAX_EPOCHS "
             f"({cfg.SOLVER.MAX_EPOCHS}); for a short run set both, e.g. SOLVER.WARMUP_EPOCHS 0"
         )
     if list(cfg.SOLVER.STEPS) != sorted(set(cfg.SOLVER.STEPS)):
-        raise ValueError(f"SOLVER.STEPS: {cfg.SOLVER.STEPS} must rise")
+        raise UserError(f"SOLVER.STEPS: {cfg.SOLVER.STEPS} must rise")
     for key in ("SWA_START", "HEAD_EPOCHS"):
         if cfg.SOLVER[key] > cfg.SOLVER.MAX_EPOCHS - (key == "HEAD_EPOCHS"):
-            raise ValueError(
+            raise UserError(
                 f"SOLVER.{key}: {cfg.SOLVER[key]} leaves nothing of SOLVER.MAX_EPOCHS {cfg.SOLVER.MAX_EPOCHS}; take a smaller "
                 "number, or 0 for none"
             )
     if cfg.SOLVER.HEAD_EPOCHS and cfg.SOLVER.FSDP:
-        raise ValueError(
+        raise UserError(
             f"SOLVER.HEAD_EPOCHS: {cfg.SOLVER.HEAD_EPOCHS} epochs without a backward pass through the backbone do not go with "
             "SOLVER.FSDP; train the head in a run without FSDP, and go on from its weights (MODEL.PRETRAIN_PATH)"
         )
     if cfg.SOLVER.HEAD_EPOCHS and cfg.LOSS.ID == "none":
-        raise ValueError(
+        raise UserError(
             f"SOLVER.HEAD_EPOCHS: {cfg.SOLVER.HEAD_EPOCHS} epochs with LOSS.ID none have nothing to train, the {cfg.LOSS.METRIC} "
             "loss has no weights; set it to 0, or LOSS.ID"
         )
     if cfg.SOLVER.SWA_START and cfg.SOLVER.EMA:
-        raise ValueError(
+        raise UserError(
             f"SOLVER.SWA_START: {cfg.SOLVER.SWA_START} and SOLVER.EMA {cfg.SOLVER.EMA:g} are two ways to average the weights; "
             "set one of them to 0"
         )
@@ -60,20 +62,20 @@ def _check_schedule(cfg: CfgNode) -> None:
 
 def _check_loss(cfg: CfgNode) -> None:
     if cfg.LOSS.ID == "none" and cfg.LOSS.METRIC == "none":
-        raise ValueError("LOSS.ID and LOSS.METRIC are both none: nothing to train on; set one of them")
+        raise UserError("LOSS.ID and LOSS.METRIC are both none: nothing to train on; set one of them")
     metric = cfg.LOSS.METRIC
     if cfg.LOSS.MEMORY and metric == "none":
-        raise ValueError(
+        raise UserError(
             f"LOSS.MEMORY: {cfg.LOSS.MEMORY} past embeddings are for the metric loss, and LOSS.METRIC is none; set one or the other"
         )
     if metric != "none" and cfg.DATALOADER.SAMPLER == "pk" and cfg.DATALOADER.NUM_INSTANCE < 2:
-        raise ValueError(f"DATALOADER.NUM_INSTANCE: the {metric} loss needs at least 2 images per identity, got 1")
+        raise UserError(f"DATALOADER.NUM_INSTANCE: the {metric} loss needs at least 2 images per identity, got 1")
     if (
         metric != "none"
         and cfg.SOLVER.IMS_PER_BATCH < 2 * cfg.DATALOADER.NUM_INSTANCE
         and cfg.DATALOADER.SAMPLER == "pk"
     ):
-        raise ValueError(
+        raise UserError(
             f"SOLVER.IMS_PER_BATCH: {cfg.SOLVER.IMS_PER_BATCH} images are one identity of DATALOADER.NUM_INSTANCE "
             f"{cfg.DATALOADER.NUM_INSTANCE}; the {metric} loss needs two, take {2 * cfg.DATALOADER.NUM_INSTANCE} or more"
         )
@@ -82,39 +84,39 @@ def _check_loss(cfg: CfgNode) -> None:
 def _check_model(cfg: CfgNode) -> None:
     model = cfg.MODEL
     if model.PRETRAIN_CLASSIFIERS and (model.PRETRAIN_CHOICE != "self" or cfg.LOSS.ID == "none"):
-        raise ValueError(
+        raise UserError(
             f"MODEL.PRETRAIN_CLASSIFIERS: goes with MODEL.PRETRAIN_CHOICE self and an ID loss, got {model.PRETRAIN_CHOICE} and "
             f"LOSS.ID {cfg.LOSS.ID}; set it to False, or those"
         )
     patch = re.match(r"(?:vit|deit)_.*patch(\d+)", model.NAME)  # others have a stride of their own
     if patch and model.STEM == "patch" and max(model.STRIDE_SIZE) > int(patch[1]):
-        raise ValueError(
+        raise UserError(
             f"MODEL.STRIDE_SIZE: {model.STRIDE_SIZE} is larger than the patch of {model.NAME} ({patch[1]} pixels), "
             "pixels between patches would be lost; take the patch size or less"
         )
     if patch and cfg.INPUT.SIZE_TEST != cfg.INPUT.SIZE_TRAIN:
-        raise ValueError(
+        raise UserError(
             f"INPUT.SIZE_TEST: {cfg.INPUT.SIZE_TEST} differs from INPUT.SIZE_TRAIN {cfg.INPUT.SIZE_TRAIN}; "
             f"{model.NAME} has position embeddings for one size: set both alike"
         )
     if model.EMBED_DIM and model.NUM_HEADS and model.EMBED_DIM % model.NUM_HEADS:
-        raise ValueError(
+        raise UserError(
             f"MODEL.EMBED_DIM: {model.EMBED_DIM} features do not divide into MODEL.NUM_HEADS {model.NUM_HEADS}"
         )
     if model.PRETRAIN_CHOICE == "self" and not model.PRETRAIN_PATH:
-        raise ValueError("MODEL.PRETRAIN_PATH: MODEL.PRETRAIN_CHOICE self needs the checkpoint's path here")
+        raise UserError("MODEL.PRETRAIN_PATH: MODEL.PRETRAIN_CHOICE self needs the checkpoint's path here")
     if model.SIE_FALLBACK == "unknown" and model.SIE_DROPOUT == 0 and (model.SIE_CAMERA or model.SIE_VIEW):
-        raise ValueError(
+        raise UserError(
             "MODEL.SIE_DROPOUT: SIE_FALLBACK unknown trains its row on hidden cameras; set this above 0, e.g. 0.1"
         )
 
 
 def _check_data(cfg: CfgNode) -> None:
     if not cfg.DATASETS.NAMES:
-        raise ValueError("DATASETS.NAMES: no training set; name one, e.g. DATASETS.NAMES market1501")
+        raise UserError("DATASETS.NAMES: no training set; name one, e.g. DATASETS.NAMES market1501")
     if cfg.DATASETS.BALANCE != "none" and cfg.DATALOADER.SAMPLER != "pk":
-        raise ValueError(
+        raise UserError(
             f"DATASETS.BALANCE: {cfg.DATASETS.BALANCE} needs DATALOADER.SAMPLER pk, got {cfg.DATALOADER.SAMPLER}; set one of them"
         )
     if "manifest" in (*cfg.DATASETS.NAMES, *cfg.DATASETS.TEST) and not cfg.DATASETS.MANIFEST:
-        raise ValueError("DATASETS.MANIFEST: the data set 'manifest' needs its CSV file here")
+        raise UserError("DATASETS.MANIFEST: the data set 'manifest' needs its CSV file here")

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from yacs.config import CfgNode
 
+from ..common.errors import UserError
 from .cross_checks import check_config
 from .defaults import OPTIONS, get_defaults
 from .options import Option
@@ -76,7 +77,7 @@ def _option(key: str) -> Option:
         k for k in OPTIONS if k.rsplit(".")[-1] == key.rsplit(".")[-1]
     ]
     hint = f"did you mean {', '.join(near)}?" if near else "configs/defaults.py lists all keys"
-    raise ValueError(f"{key}: unknown config key; {hint}")
+    raise UserError(f"{key}: unknown config key; {hint}")
 
 
 def _set(cfg: CfgNode, key: str, value: Any) -> None:
@@ -90,7 +91,7 @@ def _read_recipe(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Return the flat `{key: value}` of a recipe, its `_BASE_` included; the file's own values win."""
     path = path.resolve()
     if path in seen:
-        raise ValueError(
+        raise UserError(
             f"{path}: {BASE_KEY} leads back to the file itself: {' -> '.join(p.name for p in (*seen, path))}"
         )
     content = _read_yaml(path, needed_by=seen[-1] if seen else None)
@@ -109,9 +110,9 @@ def _read_yaml(path: Path, needed_by: Path | None) -> dict[str, Any]:
             f"config file {path}{where} does not exist; the shipped recipes are in configs/*/*.yml"
         ) from None
     except IsADirectoryError:
-        raise ValueError(f"config file {path} is a folder; name one of the .yml files in it") from None
+        raise UserError(f"config file {path} is a folder; name one of the .yml files in it") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"config file {path} is not readable YAML: {error}") from None
+        raise UserError(f"config file {path} is not readable YAML: {error}") from None
     return _parse_yaml(text, f"config file {path}")
 
 
@@ -122,11 +123,11 @@ def _parse_yaml(text: str, source: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ValueError(
+        raise UserError(
             f"{source} is not readable YAML: {where}{getattr(error, 'problem', None) or error}; correct it there, or restore the file"
         ) from None
     if content is not None and not isinstance(content, dict):
-        raise ValueError(f"{source}: expected sections such as 'MODEL:', found {type(content).__name__}")
+        raise UserError(f"{source}: expected sections such as 'MODEL:', found {type(content).__name__}")
     return content or {}
 
 
@@ -150,7 +151,7 @@ def _literal(value: Any) -> Any:
 
 def _parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     if len(overrides) % 2:
-        raise ValueError(f"overrides come as KEY VALUE pairs; {overrides[-1]!r} has no value")
+        raise UserError(f"overrides come as KEY VALUE pairs; {overrides[-1]!r} has no value")
     return {key: _literal(value) for key, value in zip(overrides[::2], overrides[1::2])}
 
 

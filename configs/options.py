@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..common.errors import UserError
+
 Value = Any  # bool, int, float, str, or a tuple of those
 
 
@@ -48,21 +50,21 @@ class Option:
         kind = type(self.default[0]) if self.default else str
         items = tuple(_coerce(key, item, kind) for item in value)
         if self.length is not None and len(items) != self.length:
-            raise ValueError(f"{key}: expected {self.length} values, got {len(items)}: {items}")
+            raise UserError(f"{key}: expected {self.length} values, got {len(items)}: {items}")
         for item in items:
             self._check(key, item)
         return items
 
     def _check(self, key: str, value: Value) -> None:
         if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{key}: {value} is not a number that can be used")
+            raise UserError(f"{key}: {value} is not a number that can be used")
         if self.choices is not None and value not in self.choices:
             accepted = ", ".join(str(choice) or "''" for choice in self.choices)
-            raise ValueError(f"{key}: unknown value {value!r}; choose from {accepted}")
+            raise UserError(f"{key}: unknown value {value!r}; choose from {accepted}")
         if self.at_least is not None and value < self.at_least:
-            raise ValueError(f"{key}: {value} is too small; it must be at least {self.at_least:g}")
+            raise UserError(f"{key}: {value} is too small; it must be at least {self.at_least:g}")
         if self.at_most is not None and value > self.at_most:
-            raise ValueError(f"{key}: {value} is too large; it must be at most {self.at_most:g}")
+            raise UserError(f"{key}: {value} is too large; it must be at most {self.at_most:g}")
 
 
 _ACCEPTED: dict[type, tuple[type, ...]] = {float: (int, float), int: (int,), bool: (bool,), str: (str,)}
@@ -80,5 +82,5 @@ def _coerce(key: str, value: Value, kind: type) -> Value:
         return str(value)  # a folder called 123
     numeric_bool = isinstance(value, bool) and kind is not bool  # bool is a subclass of int
     if numeric_bool or not isinstance(value, _ACCEPTED[kind]):
-        raise ValueError(f"{key}: expected {kind.__name__}, got {type(value).__name__} {value!r}")
+        raise UserError(f"{key}: expected {kind.__name__}, got {type(value).__name__} {value!r}")
     return _CONVERT[kind](value)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..common.errors import UserError
+
 Values = dict[str, Any]
 Rule = Callable[[Any], Values]
 
@@ -19,7 +21,7 @@ def _switch(key: str, on: Any = True, off: Any = False) -> Rule:
     def rule(value: Any) -> Values:
         word = str(value).lower()
         if word not in SWITCH:
-            raise ValueError(f"unknown value {value!r} of the original's switch; choose from {', '.join(SWITCH)}")
+            raise UserError(f"unknown value {value!r} of the original's switch; choose from {', '.join(SWITCH)}")
         return {key: on if SWITCH[word] else off}
 
     return rule
@@ -31,7 +33,7 @@ def _ignored(value: Any) -> Values:
 
 def _backbone(value: str) -> Values:
     if value not in BACKBONES:
-        raise ValueError(
+        raise UserError(
             f"unknown backbone {value!r}; choose from {', '.join(BACKBONES)}, or set MODEL.NAME to a timm model"
         )
     return BACKBONES[value]
@@ -139,7 +141,7 @@ def _translate_one(key: str, value: Any) -> Values:
     try:
         return LEGACY[key](value)
     except ValueError as error:
-        raise ValueError(f"{key}: {error}") from None
+        raise UserError(f"{key}: {error}") from None
 
 
 def _is_legacy(key: str, value: Any) -> bool:

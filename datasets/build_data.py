@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from yacs.config import CfgNode
 
+from ..common.errors import UserError
 from .augment.augment import Augment
 from .loading.image_cache import open_images
 from .loading.loaders import EvalLoader, TrainLoader
@@ -104,7 +105,7 @@ def _readable(cfg: CfgNode, data: ReidData, once: Once) -> ReidData:
 def _resolve(name: str, key: str) -> str:
     known = ALIASES.get(name.lower(), name.lower())
     if known not in DATASETS:
-        raise ValueError(f"DATASETS.{key}: unknown data set {name!r}; choose from {', '.join(sorted(DATASETS))}")
+        raise UserError(f"DATASETS.{key}: unknown data set {name!r}; choose from {', '.join(sorted(DATASETS))}")
     return known
 
 

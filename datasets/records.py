@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..common.errors import UserError
+
 PROTOCOLS = ("same-camera", "none")
 
 
@@ -59,22 +61,22 @@ class ReidData:
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
-            raise ValueError(f"{self.name}: unknown protocol {self.protocol!r}; choose from {', '.join(PROTOCOLS)}")
+            raise UserError(f"{self.name}: unknown protocol {self.protocol!r}; choose from {', '.join(PROTOCOLS)}")
         for what, names in (("camera", self.camera_names), ("view", self.view_names)):
             if len(set(names)) != len(names):
-                raise ValueError(f"{self.name}: a {what} name stands twice in {names}; names must differ")
+                raise UserError(f"{self.name}: a {what} name stands twice in {names}; names must differ")
         for record in (*self.train, *self.query, *self.gallery):
             self._check(record)
 
     def _check(self, record: Record) -> None:
         if record.pid < 0:
-            raise ValueError(f"{self.name}: {record.path} has pid {record.pid}; pids are 0 or more, leave junk out")
+            raise UserError(f"{self.name}: {record.path} has pid {record.pid}; pids are 0 or more, leave junk out")
         if not 0 <= record.camid < len(self.camera_names):
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: {record.path} has camid {record.camid}, but there are {len(self.camera_names)} cameras"
             )
         if not -1 <= record.viewid < len(self.view_names):
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: {record.path} has viewid {record.viewid}, but there are {len(self.view_names)} views; "
                 "-1 is unknown"
             )

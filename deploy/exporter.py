@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from .. import __version__
+from ..common.errors import UserError
 from ..processor.embedding.embedder import Embedder
 from .formats import FORMATS, OLDEST_OPSET, Format, Run, Task
 from .input_names import INPUTS, describe, fed
@@ -79,7 +80,7 @@ class Order:
         chosen = {"--input": (self.input, INPUTS), "--for": (self.tracker, ("", *TRACKERS))}
         for option, (value, accepted) in chosen.items():
             if value not in accepted:
-                raise ValueError(f"{option}: unknown value {value!r}; choose from {', '.join(filter(None, accepted))}")
+                raise UserError(f"{option}: unknown value {value!r}; choose from {', '.join(filter(None, accepted))}")
         for option, number, least in (
             ("--opset", self.opset, OLDEST_OPSET),
             ("--num-crops", self.num_crops, FEWEST_CROPS),
@@ -88,27 +89,27 @@ class Order:
             ("--rounds", self.rounds, 0),
         ):
             if number < least:
-                raise ValueError(f"{option}: {least} or more, got {number}")
+                raise UserError(f"{option}: {least} or more, got {number}")
         if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
-            raise ValueError(f"--min-agreement: a share from 0 to 1, got {self.min_agreement}")
+            raise UserError(f"--min-agreement: a share from 0 to 1, got {self.min_agreement}")
         if self.camera and self.camera_input:
-            raise ValueError("--camera fixes what --camera-input leaves open; give one of them")
+            raise UserError("--camera fixes what --camera-input leaves open; give one of them")
         self._check_tracker()
 
     def _check_tracker(self) -> None:
         if not self.tracker:
             return
         if self.camera_input:
-            raise ValueError(
+            raise UserError(
                 f"--camera-input: {self.tracker} gives its model images only; use --camera NAME, or neither"
             )
         if self.input != TRACKERS[self.tracker]:
-            raise ValueError(
+            raise UserError(
                 f"--for {self.tracker}: it feeds {TRACKERS[self.tracker]!r} images, not {self.input!r}; leave "
                 "--preprocess and --input out"
             )
         if self.format_name != "onnx":
-            raise ValueError(f"--for {self.tracker}: made and tested as ONNX; give --output a name that ends in .onnx")
+            raise UserError(f"--for {self.tracker}: made and tested as ONNX; give --output a name that ends in .onnx")
 
     @property
     def format_name(self) -> str:
@@ -118,7 +119,7 @@ class Order:
             ValueError: no such format, or a suffix that is not the format's.
         """
         if self.format and self.format not in FORMATS:
-            raise ValueError(f"--format: unknown format {self.format!r}; choose from {', '.join(FORMATS)}")
+            raise UserError(f"--format: unknown format {self.format!r}; choose from {', '.join(FORMATS)}")
         suffix = Path(self.output).suffix
         fitting = [name for name, item in FORMATS.items() if suffix in item.suffixes]
         if not self.format and fitting:
@@ -129,7 +130,7 @@ class Order:
             f"{' or '.join(item.suffixes)} for {name}" for name, item in FORMATS.items() if self.format in ("", name)
         )
         ending = f"ends in {suffix!r}" if suffix else "has no suffix"
-        raise ValueError(f"--output: {self.output} {ending}; choose a name that ends in {accepted}")
+        raise UserError(f"--output: {self.output} {ending}; choose a name that ends in {accepted}")
 
     @property
     def tolerance(self) -> Tolerance:
@@ -163,7 +164,7 @@ class Shipped:
     threads: int
 
 
-class Disagreement(ValueError):
+class Disagreement(UserError):
     """The file would not do what its checkpoint does; it was not kept."""
 
 
@@ -232,7 +233,7 @@ def check_place(order: Order) -> None:
     files = (output, output.with_suffix(".bin")) if order.format_name == "openvino" else (output,)
     for file in files:
         if file.is_dir():
-            raise ValueError(f"--output: {file} is a folder; give the name of a file in it")
+            raise UserError(f"--output: {file} is a folder; give the name of a file in it")
         if file.exists() and not order.overwrite:
             raise FileExistsError(f"--output: {file} exists; choose another name, or --overwrite it")
 
@@ -255,7 +256,7 @@ def open_embedder(weights: str) -> Embedder:
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):  # a dataclass' unknown field
             raise
-        raise ValueError(
+        raise UserError(
             f"{weights}: this version ({__version__}) does not know one of its settings ({error}); it was written by a "
             "newer vitreid, update this one"
         ) from error
@@ -288,7 +289,7 @@ def row_of(order: Order, names: tuple[str, ...]) -> int | None:
     """
     if (order.camera or order.camera_input) and not names:
         option = "--camera" if order.camera else "--camera-input"
-        raise ValueError(f"{option}: {order.weights} was trained without MODEL.SIE_CAMERA, so cameras change nothing")
+        raise UserError(f"{option}: {order.weights} was trained without MODEL.SIE_CAMERA, so cameras change nothing")
     if not order.camera:
         return None
     return names.index(camera_of(order, names))
@@ -304,9 +305,9 @@ def camera_of(order: Order, names: tuple[str, ...]) -> str:
         return order.camera
     fitting = [name for name in names if name.rsplit("/", 1)[-1] == order.camera]
     if len(fitting) > 1:
-        raise ValueError(f"--camera: {order.camera!r} may be {' or '.join(fitting)}; give the whole name")
+        raise UserError(f"--camera: {order.camera!r} may be {' or '.join(fitting)}; give the whole name")
     if not fitting:
-        raise ValueError(f"--camera: unknown camera {order.camera!r}; the model knows {', '.join(names)}")
+        raise UserError(f"--camera: unknown camera {order.camera!r}; the model knows {', '.join(names)}")
     return fitting[0]
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..common.errors import UserError
 from .wrapper import Network
 
 INPUT_NAMES, OUTPUT_NAME, BATCH = ("images", "cameras"), "embeddings", "batch"
@@ -75,7 +76,7 @@ def write_onnx(task: Task, path: Path) -> None:
     import onnx
 
     if task.opset > (newest := onnx.defs.onnx_opset_version()):
-        raise ValueError(f"--opset: onnx {onnx.__version__} knows {OLDEST_OPSET} to {newest}, got {task.opset}")
+        raise UserError(f"--opset: onnx {onnx.__version__} knows {OLDEST_OPSET} to {newest}, got {task.opset}")
     with quiet():
         program: Any = torch.onnx.export(
             task.network,

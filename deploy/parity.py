@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..common.errors import UserError
+
 
 class Tolerance(NamedTuple):
     """What may differ. Lengths are in units of the median distance between two crops.
@@ -78,11 +80,11 @@ def compare(expected: np.ndarray, found: np.ndarray, tie: float, topk: int = 20)
         ValueError: fewer than 3 crops, or all have one embedding, so that there is nothing to rank.
     """
     if len(expected) < 3:
-        raise ValueError(f"--crops: 3 or more images are needed to compare rankings, got {len(expected)}")
+        raise UserError(f"--crops: 3 or more images are needed to compare rankings, got {len(expected)}")
     ours = distances(expected)
     unit = float(np.median(ours[~np.eye(len(ours), dtype=bool)]))
     if unit == 0:
-        raise ValueError("--crops: the model gives most of these images one embedding; give crops of several people")
+        raise UserError("--crops: the model gives most of these images one embedding; give crops of several people")
     topk = min(topk, len(ours) - 1)
     if not np.isfinite(found).all():
         return Agreement(np.nan, np.nan, 0.0, 0.0, topk)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..common.errors import UserError
 from ..datasets import CorruptImageError, read_image
 from ..datasets.readers.published import EXTENSIONS
 from ..datasets.synthetic.camera import make_cameras, photograph
@@ -46,4 +47,4 @@ def _read(path: Path) -> np.ndarray:
     try:
         return read_image(os.fspath(path))
     except CorruptImageError as error:
-        raise ValueError(f"--crops: {path} cannot be read as an image; replace it, or move it elsewhere") from error
+        raise UserError(f"--crops: {path} cannot be read as an image; replace it, or move it elsewhere") from error

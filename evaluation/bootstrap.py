@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..common.errors import UserError
 from .input_checks import Labels, as_labels
 from .retrieval_result import RetrievalResult
 
@@ -51,7 +52,7 @@ def paired_bootstrap(
     """
     check_draws(level, samples, seed)
     if first.num_queries != second.num_queries or not np.array_equal(first.query_index, second.query_index):
-        raise ValueError(
+        raise UserError(
             f"first and second are about different queries ({first.num_valid} of {first.num_queries} and {second.num_valid} "
             f"of {second.num_queries} are valid); evaluate both models on one test set"
         )
@@ -63,10 +64,10 @@ def paired_bootstrap(
 def check_draws(level: float, samples: int, seed: int) -> None:
     """Raise ValueError if one of `bootstrap`'s arguments is out of range."""
     if not 0 < level < 1:
-        raise ValueError(f"level: a share above 0 and below 1, e.g. 0.95, got {level}")
+        raise UserError(f"level: a share above 0 and below 1, e.g. 0.95, got {level}")
     for name, value, least in (("samples", samples, 1), ("seed", seed, 0)):
         if value < least:
-            raise ValueError(f"{name}: {least} or more, got {value}")
+            raise UserError(f"{name}: {least} or more, got {value}")
 
 
 def _intervals(

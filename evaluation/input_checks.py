@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..common.errors import UserError
+
 Features = Tensor | np.ndarray
 Labels = Tensor | np.ndarray | Sequence[int]
 
@@ -20,7 +22,7 @@ def as_features(name: str, values: Features) -> Tensor:
     """
     tensor = torch.as_tensor(values).detach()
     if tensor.ndim != 2 or 0 in tensor.shape:
-        raise ValueError(f"{name}: expected a non-empty matrix, one row per image, got shape {tuple(tensor.shape)}")
+        raise UserError(f"{name}: expected a non-empty matrix, one row per image, got shape {tuple(tensor.shape)}")
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
@@ -32,9 +34,9 @@ def as_labels(name: str, values: Labels, count: int, of: str) -> np.ndarray:
     """
     array = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
     if array.shape != (count,):
-        raise ValueError(f"{name}: expected {count} labels, one per row of {of}, got shape {array.shape}")
+        raise UserError(f"{name}: expected {count} labels, one per row of {of}, got shape {array.shape}")
     if not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"{name}: expected integers, got {array.dtype}; number the names first")
+        raise UserError(f"{name}: expected integers, got {array.dtype}; number the names first")
     return array.astype(np.int64)
 
 
@@ -43,7 +45,7 @@ def check_finite(name: str, values: Tensor, first_row: int = 0) -> None:
     bad = ~torch.isfinite(values.reshape(len(values), -1)).all(1)
     if bad.any():
         rows = bad.nonzero()[:, 0].tolist()
-        raise ValueError(
+        raise UserError(
             f"{name}: row {first_row + rows[0]} holds NaN, infinite or overflowing values ({len(rows)} such rows among {len(values)})"
         )
 
@@ -56,7 +58,7 @@ def pair_of_features(query: Features, gallery: Features) -> tuple[Tensor, Tensor
     """
     query, gallery = as_features("query", query), as_features("gallery", gallery)
     if query.shape[1] != gallery.shape[1]:
-        raise ValueError(
+        raise UserError(
             f"query has {query.shape[1]} features per row and gallery {gallery.shape[1]}; both must come from one model"
         )
     dtype = torch.promote_types(query.dtype, gallery.dtype)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..common.errors import UserError
 from .input_checks import Labels, as_labels
 
 # protocol -> (query camera, cameras of the gallery items with the query's pid) -> which of those are junk, i.e. ignored.
@@ -48,7 +49,7 @@ class Matches:
         self, q_pids: np.ndarray, g_pids: np.ndarray, q_camids: np.ndarray, g_camids: np.ndarray, protocol: str
     ) -> None:
         if protocol not in PROTOCOLS:
-            raise ValueError(f"protocol: unknown value {protocol!r}; choose from {', '.join(sorted(PROTOCOLS))}")
+            raise UserError(f"protocol: unknown value {protocol!r}; choose from {', '.join(sorted(PROTOCOLS))}")
         self.is_junk = PROTOCOLS[protocol]
         self.q_camids, self.g_camids = q_camids, g_camids
         self.by_pid = np.argsort(g_pids, kind="stable")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..common.errors import UserError
 from .blockwise import block_rows
 from .centred_distances import Centred
 from .input_checks import Features, Labels, as_features, check_finite, pair_of_features, squared_norms
@@ -106,7 +107,7 @@ def _judge(
 ) -> RetrievalResult:
     """Return the result of consecutive blocks of scores (b, G), higher = closer, which are overwritten; labels are checked first."""
     if max_rank < 1:
-        raise ValueError(f"max_rank: the CMC curve needs 1 or more ranks, got {max_rank}")
+        raise UserError(f"max_rank: the CMC curve needs 1 or more ranks, got {max_rank}")
     q_pids, g_pids, q_camids, g_camids = as_label_arrays(*labels, *size)
     matches = Matches(q_pids, g_pids, q_camids, g_camids, protocol)
     ranks: list[np.ndarray] = []
@@ -119,7 +120,7 @@ def _judge(
 def blocks(num_queries: int, num_gallery: int, size: int | None) -> Iterator[tuple[int, int]]:
     """Yield (start, stop) of consecutive ranges of `size` queries; None = block_rows(num_gallery)."""
     if size is not None and size < 1:
-        raise ValueError(f"block: 1 or more queries at a time, got {size}")
+        raise UserError(f"block: 1 or more queries at a time, got {size}")
     size = size or block_rows(num_gallery)
     for start in range(0, num_queries, size):
         yield start, min(start + size, num_queries)
@@ -132,7 +133,7 @@ def similarity(query: Tensor, gallery: Tensor, metric: str) -> Scores:
     orders like the cosine.
     """
     if metric not in SCORES:
-        raise ValueError(f"metric: unknown value {metric!r}; choose from cosine, euclidean")
+        raise UserError(f"metric: unknown value {metric!r}; choose from cosine, euclidean")
     norms = squared_norms(gallery)
     check_finite("query", squared_norms(query))
     check_finite("gallery", norms)

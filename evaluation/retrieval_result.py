@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..common.errors import UserError
+
 REPORTED_RANKS = (1, 5, 10, 20)
 
 
@@ -60,7 +62,7 @@ class RetrievalResult:
             ValueError: k is below 1.
         """
         if k < 1:
-            raise ValueError(f"k: ranks start at 1, got {k}")
+            raise UserError(f"k: ranks start at 1, got {k}")
         return float((self.first_hit <= k).mean())
 
     def rows(self) -> dict[str, np.ndarray]:
@@ -97,7 +99,7 @@ def result_of_ranks(ranks: list[np.ndarray], max_rank: int) -> RetrievalResult:
 def check_any_valid(num_valid: int | np.integer, num_queries: int) -> None:
     """Raise ValueError if none of the queries is valid."""
     if not num_valid:
-        raise ValueError(
+        raise UserError(
             f"none of the {num_queries} queries has a match in the gallery: no gallery item has the pid of a query and, under the "
             "protocol same-camera, another camera; check pids and camids, or use protocol 'none' if cameras are unknown"
         )

@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ..common.errors import UserError
 from .input_checks import Features, Labels, check_finite, pair_of_features, squared_norms
 from .matches import Matches, as_label_arrays
 from .reranking.neighbours import distance_blocks
@@ -46,7 +47,7 @@ def evaluate_single_shot(
     """
     for name, value, least in (("repeats", repeats, 1), ("max_rank", max_rank, 1), ("seed", seed, 0)):
         if value < least:
-            raise ValueError(f"{name}: {least} or more, got {value}")
+            raise UserError(f"{name}: {least} or more, got {value}")
     query, gallery = _comparable(query, gallery, metric)
     labels = as_label_arrays(q_pids, g_pids, q_camids, g_camids, len(query), len(gallery))
     people = _People(labels[1])
@@ -64,7 +65,7 @@ def evaluate_single_shot(
 def _comparable(query: Features, gallery: Features, metric: str) -> tuple[Tensor, Tensor]:
     """Return (Q, D) and (G, D) whose euclidean distances order as `metric` does."""
     if metric not in ("euclidean", "cosine"):
-        raise ValueError(f"metric: unknown value {metric!r}; choose from cosine, euclidean")
+        raise UserError(f"metric: unknown value {metric!r}; choose from cosine, euclidean")
     query, gallery = pair_of_features(query, gallery)
     check_finite("query", squared_norms(query))
     check_finite("gallery", squared_norms(gallery))

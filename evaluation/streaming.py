@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..common.errors import UserError
 from .input_checks import Features, Labels, as_features, as_labels, check_finite
 from .retrieval import evaluate_retrieval
 from .retrieval_result import RetrievalResult
@@ -81,7 +82,7 @@ class RetrievalMetric:
         """
         for name in ("metric", "protocol", "max_rank"):
             if getattr(self, name) != getattr(other, name):
-                raise ValueError(
+                raise UserError(
                     f"other: {name} is {getattr(other, name)!r}, here {getattr(self, name)!r}; make them alike"
                 )
         for batch in (other._query + other._gallery)[:1]:
@@ -110,7 +111,7 @@ class RetrievalMetric:
     def _check_width(self, width: int) -> None:
         for batch in (self._query + self._gallery)[:1]:
             if batch.embeddings.shape[1] != width:
-                raise ValueError(
+                raise UserError(
                     f"embeddings: {width} features per row, but {batch.embeddings.shape[1]} in the batches before; "
                     "all must come from one model, or call reset() first"
                 )
@@ -120,7 +121,7 @@ def _as_flags(is_query: Tensor | np.ndarray | bool, count: int) -> np.ndarray:
     """Return booleans (count,) of `is_query`, or an error that says what it is."""
     flags = np.asarray(is_query.cpu() if isinstance(is_query, Tensor) else is_query)
     if flags.dtype != bool or flags.shape not in ((), (count,)):
-        raise ValueError(
+        raise UserError(
             f"is_query: expected True, False or {count} booleans, one per row of embeddings, "
             f"got {flags.dtype} of shape {flags.shape}"
         )
@@ -129,6 +130,6 @@ def _as_flags(is_query: Tensor | np.ndarray | bool, count: int) -> np.ndarray:
 
 def _joined(name: str, batches: list[_Batch]) -> _Batch:
     if not batches:
-        raise ValueError(f"{name}: nothing accumulated; call update(..., is_query={name == 'query'}) before compute()")
+        raise UserError(f"{name}: nothing accumulated; call update(..., is_query={name == 'query'}) before compute()")
     embeddings, pids, camids = zip(*batches, strict=True)
     return _Batch(torch.cat(embeddings), np.concatenate(pids), np.concatenate(camids))

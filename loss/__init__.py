@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import nn
 from yacs.config import CfgNode
 
+from ..common.errors import UserError
 from .center import CenterLoss
 from .circle import CircleLoss
 from .cross_batch_memory import CrossBatchMemory
@@ -69,5 +70,5 @@ def build_loss(cfg: CfgNode, num_classes: int, embed_dim: int, num_branches: int
 def choose(key: str, name: str, makers: dict[str, Callable]) -> Callable | None:
     """Return the maker called `name`, None for "none"."""
     if name not in makers and name != "none":
-        raise ValueError(f"{key}: unknown loss {name!r}; choose from {', '.join(sorted([*makers, 'none']))}")
+        raise UserError(f"{key}: unknown loss {name!r}; choose from {', '.join(sorted([*makers, 'none']))}")
     return makers.get(name)

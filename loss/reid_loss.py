@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..common.errors import UserError
 from .center import CenterLoss
 from .cross_batch_memory import CrossBatchMemory
 from .float32 import in_float32
@@ -60,7 +61,7 @@ class ReidLoss(nn.Module):
         own = {str(branch): cast(Tensor, head.weight) for branch, head in enumerate(self.heads)}
         found, wanted = ({k: tuple(v.shape) for k, v in side.items()} for side in (weights, own))
         if found != wanted:
-            raise ValueError(
+            raise UserError(
                 f"the ID classifiers (branch: people, features) are {_shapes(found)} in the file, {_shapes(wanted)} here; they fit "
                 "the same people and branches only"
             )

@@ -8,6 +8,7 @@ from typing import Any
 from timm.models import group_parameters
 from torch import nn
 
+from ..common.errors import UserError
 from .backbones.vit import ViTBackbone
 
 SIE = "sie."
@@ -51,7 +52,7 @@ def freeze(backbone: Any, stem: bool, num_blocks: int) -> None:
     numbers = {name: number for name, number in layer_numbers(backbone).items() if not name.startswith(SIE)}
     count = len(backbone.net.blocks) if isinstance(backbone, ViTBackbone) else max(numbers.values())
     if num_blocks > count:
-        raise ValueError(f"MODEL.FREEZE_BLOCKS: {num_blocks} blocks to freeze, the model has {count}; take fewer")
+        raise UserError(f"MODEL.FREEZE_BLOCKS: {num_blocks} blocks to freeze, the model has {count}; take fewer")
     frozen = {number for number in numbers.values() if 1 <= number <= num_blocks} | ({0} if stem else set())
     for name, parameter in backbone.named_parameters():
         if numbers.get(name) in frozen and not name.startswith("jigsaw."):

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ..common.errors import UserError
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -106,19 +108,19 @@ class ModelSpec:
         """
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
-            raise ValueError(
+            raise UserError(
                 f"model description: unknown fields {', '.join(unknown)}; it was written by a newer vitreid, update this one"
             )
         if "name" not in values:
-            raise ValueError("model description: the field 'name' (a timm model) is missing")
+            raise UserError("model description: the field 'name' (a timm model) is missing")
         return cls(**values)
 
 
 def _check_names(key: str, what: str, names: tuple[str, ...], used: bool) -> None:
     if used and not names:
-        raise ValueError(f"{key}: the training set names no {what}, so there is nothing to embed; set {key} False")
+        raise UserError(f"{key}: the training set names no {what}, so there is nothing to embed; set {key} False")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(
+        raise UserError(
             f"{what}: the names {', '.join(twice)} appear more than once; each row of the table needs its own"
         )

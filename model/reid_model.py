@@ -9,6 +9,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from ..common.errors import UserError
 from .backbones.pooled import PlainBackbone
 from .backbones.registry import OWN, VITS
 from .backbones.vit import ViTBackbone
@@ -118,13 +119,13 @@ def check_name(name: str) -> None:
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
         near = difflib.get_close_matches(architecture, [*OWN, *timm.list_models()], n=3)
-        raise ValueError(
+        raise UserError(
             f"MODEL.NAME: timm {timm.__version__} has no model {architecture!r}; "
             + (f"did you mean {', '.join(near)}?" if near else "timm.list_models() lists all")
         )
     known = [full.partition(".")[2] for full in timm.list_models(architecture + ".*", pretrained=True)]
     if tag and tag not in known:
-        raise ValueError(
+        raise UserError(
             f"MODEL.NAME: {architecture} has no weights {tag!r}; choose from {', '.join(known) or 'none: leave the tag out'}"
         )
 

@@ -6,6 +6,7 @@ import contextlib
 
 import torch
 
+from ..common.errors import UserError
 from ..model import PlainBackbone, ReidModel, set_fused_attention
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -22,7 +23,7 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device(next(kind for kind, there in available.items() if there))
     if not available[name]:
         here = ", ".join(kind for kind, there in available.items() if there)
-        raise ValueError(f"MODEL.DEVICE: {name} is not available on this machine; found {here}; use MODEL.DEVICE auto")
+        raise UserError(f"MODEL.DEVICE: {name} is not available on this machine; found {here}; use MODEL.DEVICE auto")
     return torch.device(name)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..common.errors import UserError
 from ..model import ReidModel, set_fused_attention
 from .training.memory_estimate import measure_activations
 
@@ -55,7 +56,7 @@ def summarise(model: ReidModel, num_images: int, precision: torch.dtype = torch.
         ValueError: no images.
     """
     if num_images < 1:
-        raise ValueError(f"--batch: {num_images} images; give 1 or more")
+        raise UserError(f"--batch: {num_images} images; give 1 or more")
     fixed, per_image = measure_activations(model.backbone, model.spec.img_size, precision)
     stages, total = count(model)  # afterwards, since it changes the attention
     return Summary(stages, total, num_images, fixed + num_images * per_image)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..common.errors import UserError
 from .page.components import Section
 from .page.html_page import page
 from .page.images import to_png
@@ -76,7 +77,7 @@ def build_comparison(runs: Sequence[RunContents], num_queries: int = NUM_QUERIES
     """
     names = [run.name for run in runs]
     if len(names) < 2 or len(set(names)) < len(names):
-        raise ValueError(f"a comparison needs two or more runs of different names, got {', '.join(names) or 'none'}")
+        raise UserError(f"a comparison needs two or more runs of different names, got {', '.join(names) or 'none'}")
     first, second = runs[0].test, runs[1].test
     differences = None
     if first is not None and second is not None and first.same_images(second) and len(runs) == 2:

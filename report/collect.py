@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from yacs.config import CfgNode
 
+from ..common.errors import UserError
 from ..common.files import write_atomically, write_text_atomically
 from ..configs import OPTIONS, flatten_config, parse_config
 from ..datasets import ReidData, build_data, build_test_sets, read_image
@@ -51,9 +52,9 @@ class Shown:
 
     def __post_init__(self) -> None:
         if self.num_queries < 0:
-            raise ValueError(f"--queries: 0 or more queries, got {self.num_queries}")
+            raise UserError(f"--queries: 0 or more queries, got {self.num_queries}")
         if self.map_method not in ("tsne", "pca", "none"):
-            raise ValueError(f"--map: unknown value {self.map_method!r}; choose from none, pca, tsne")
+            raise UserError(f"--map: unknown value {self.map_method!r}; choose from none, pca, tsne")
 
 
 def write_report(
@@ -81,7 +82,7 @@ def write_report(
     shown = shown or Shown()
     paths = [Path(folder) for folder in folders]
     if not paths:
-        raise ValueError("no run to report on: name the folder of a run, e.g. logs/synthetic_vit_tiny")
+        raise UserError("no run to report on: name the folder of a run, e.g. logs/synthetic_vit_tiny")
     for path in paths:
         check_run(path)
     file = Path(output) if output else paths[0] / ("report.html" if len(paths) == 1 else "comparison.html")
@@ -117,14 +118,14 @@ def try_to_report(folder: str | Path, shown: Shown | None = None) -> None:
 def check_output(file: Path) -> None:
     """Raise, before the work rather than after, if the page or its pictures cannot be put where they are wanted."""
     if file.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"--output: {file} is the name of no page; choose one that ends in .html")
+        raise UserError(f"--output: {file} is the name of no page; choose one that ends in .html")
     if file.is_dir():
-        raise ValueError(f"--output: {file} is a folder; give the name of a file in it")
+        raise UserError(f"--output: {file} is a folder; give the name of a file in it")
     if not file.parent.is_dir():
         raise FileNotFoundError(f"--output: the folder {file.parent} does not exist; make it first")
     folder = pictures_folder(file)
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--output: {folder}, where the pictures go, is a file; choose another name")
+        raise UserError(f"--output: {folder}, where the pictures go, is a file; choose another name")
 
 
 def pictures_folder(file: Path) -> Path:
@@ -151,7 +152,7 @@ def run_names(paths: Sequence[Path]) -> list[str]:
     """
     parts = [path.resolve().parts for path in paths]
     if len(set(parts)) < len(parts):
-        raise ValueError(f"the same run twice among {', '.join(map(str, paths))}; name different ones")
+        raise UserError(f"the same run twice among {', '.join(map(str, paths))}; name different ones")
     depth = next(d for d in range(1, max(map(len, parts)) + 1) if len({p[-d:] for p in parts}) == len(parts))
     return ["/".join(part[-depth:]) for part in parts]
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from yacs.config import CfgNode
 
+from ..common.errors import UserError
 from .ema import EMA, SWA, Average
 from .optimizers import GroupRules, group_parameters
 from .schedule import Schedule, cosine, multistep
@@ -142,5 +143,5 @@ def build_schedule(cfg: CfgNode, iters_per_epoch: int) -> Schedule:
 def choose(key: str, name: str, makers: dict[str, Callable]) -> Callable:
     """Return the maker called `name`."""
     if name not in makers:
-        raise ValueError(f"{key}: unknown value {name!r}; choose from {', '.join(sorted(makers))}")
+        raise UserError(f"{key}: unknown value {name!r}; choose from {', '.join(sorted(makers))}")
     return makers[name]

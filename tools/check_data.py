@@ -10,6 +10,9 @@ import json
 import sys
 from pathlib import Path
 
+from yacs.config import CfgNode
+
+from vitreid.common.errors import UserError
 from vitreid.common.files import write_text_atomically
 from vitreid.configs import load_config
 from vitreid.datasets.checks import (
@@ -25,7 +28,6 @@ from vitreid.datasets.checks import (
     write_montage,
 )
 from vitreid.tools.cli.parser import make_parser, run
-from yacs.config import CfgNode
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -80,23 +82,21 @@ def check_data(args: argparse.Namespace) -> list[Checked]:
 def _check_outputs(args: argparse.Namespace, cfg: CfgNode) -> None:
     """Refuse before the long reading what would be refused after it."""
     if not -1 <= args.near_bits <= MOST_BITS:
-        raise ValueError(f"--near-bits: 0 to {MOST_BITS}, or -1 to look for none, got {args.near_bits}")
+        raise UserError(f"--near-bits: 0 to {MOST_BITS}, or -1 to look for none, got {args.near_bits}")
     if (args.fix or args.montage) and len(names_of_checks(cfg)) > 1:
-        raise ValueError(
-            "--fix and --montage take one data set at a time; name one in DATASETS.NAMES and DATASETS.TEST"
-        )
+        raise UserError("--fix and --montage take one data set at a time; name one in DATASETS.NAMES and DATASETS.TEST")
     if args.montage:
         check_name(Path(args.montage))
     taken: dict[Path, str] = {}
     for option, file in _outputs(args):
         if cfg.DATASETS.MANIFEST and file.resolve() == Path(cfg.DATASETS.MANIFEST).expanduser().resolve():
-            raise ValueError(f"{option}: {file} is the manifest that is checked; choose another name")
+            raise UserError(f"{option}: {file} is the manifest that is checked; choose another name")
         if (other := taken.setdefault(file.resolve(), option)) != option:
-            raise ValueError(f"{option}: {file} is written by {other} too; give each a name of its own")
+            raise UserError(f"{option}: {file} is written by {other} too; give each a name of its own")
         if not file.parent.is_dir():
             raise FileNotFoundError(f"{option}: no folder {str(file.parent)!r}; make it first")
         if file.is_dir():
-            raise ValueError(f"{option}: {file} is a folder; give the name of a file in it")
+            raise UserError(f"{option}: {file} is a folder; give the name of a file in it")
         if file.exists() and not args.overwrite:
             raise FileExistsError(f"{option}: {file} exists; choose another name, or add --overwrite")
 

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from vitreid.common.errors import UserError
 from vitreid.gallery import Gallery
 from vitreid.gallery.search.contact_sheets import contact_sheet
 from vitreid.gallery.search.faiss_index import INDEXES
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 def search(args: argparse.Namespace) -> None:
     """Do what the arguments say."""
     if args.other_cameras and args.camera is None:
-        raise ValueError("--other-cameras: which camera took the queries? Give --camera NAME")
+        raise UserError("--other-cameras: which camera took the queries? Give --camera NAME")
     if missing := [path for path in args.query if not Path(path).is_file()]:
         raise FileNotFoundError(f"--query: no file {missing[0]!r} (from {Path.cwd()})")
     embedder = Embedder(args.weights, device=args.device, precision=args.precision)
@@ -71,7 +72,7 @@ def search(args: argparse.Namespace) -> None:
             vectors, args.topk, args.where, rerank=args.rerank, exclude_same_camera=own, index=args.index
         )
     except ImportError as error:  # an optional package; the message names it
-        raise ValueError(str(error)) from error
+        raise UserError(str(error)) from error
     print(as_json(args.query, results) if args.json else as_text(args.query, results))
     if args.sheet:
         contact_sheet(args.sheet, list(zip(args.query, results, strict=True)), gallery.image_path)

@@ -7,6 +7,7 @@ import os
 import sys
 
 from vitreid import Embedder, Gallery
+from vitreid.common.errors import UserError
 from vitreid.gallery.web import Limits, create_app
 from vitreid.tools.cli.parser import run
 
@@ -64,7 +65,7 @@ def serve(args: argparse.Namespace) -> None:
 
         app = make_app(args)
     except ModuleNotFoundError as error:
-        raise ValueError(f'serving a gallery needs {error.name}: pip install "vitreid[serve]"') from error
+        raise UserError(f'serving a gallery needs {error.name}: pip install "vitreid[serve]"') from error
     name = LOOPBACK.get(args.host, args.host)
     print(f"http://{name}:{args.port}/ (API: http://{name}:{args.port}/docs); Ctrl-C ends it")
     if not is_local(args) and not (args.token or os.environ.get("VITREID_TOKEN")):

@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 
+from vitreid.common.errors import UserError
 from vitreid.configs import load_config
 from vitreid.processor import profile
 from vitreid.processor.training.run import train
@@ -48,7 +49,7 @@ def act(args: argparse.Namespace) -> None:
         if not args.no_report and os.environ.get("RANK", "0") == "0":
             _report(cfg.OUTPUT_DIR)
     elif args.resume or args.overwrite:
-        raise ValueError("--profile leaves no run: leave out --resume and --overwrite")
+        raise UserError("--profile leaves no run: leave out --resume and --overwrite")
     else:
         print(profile(cfg, args.profile).table())
 

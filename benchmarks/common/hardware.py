@@ -14,6 +14,7 @@ FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_ti
 def describe_hardware(device: str) -> dict[str, object]:
     """Return processor, cores, instruction sets, memory, threads, versions and, for "cuda", the GPU."""
     import torch  # here, so that a process whose memory is measured can do without
+
     from vitreid.common.memory_limits import available_memory
 
     processor = _fields("/proc/cpuinfo")

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, cast
 import timm
 import torch
 from torch import Tensor, nn
+
 from vitreid.benchmarks.common.checkouts import Checkout
 from vitreid.model import ModelSpec
 from vitreid.model.backbones.registry import has_fixed_size

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
 from vitreid.benchmarks.common.checkouts import Checkout
 from vitreid.benchmarks.common.hardware import status_bytes
 from vitreid.benchmarks.common.isolated_process import reply

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from vitreid.datasets.readers.market1501 import load_market1501
 from vitreid.datasets.readers.msmt17 import load_msmt17
 from vitreid.datasets.records import Record, ReidData

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+
 from vitreid.benchmarks.contest.cases import K1, K2, LAM
 from vitreid.benchmarks.contest.problems import Arrays
 from vitreid.evaluation import evaluate_reranked, evaluate_retrieval

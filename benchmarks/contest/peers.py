@@ -12,6 +12,7 @@ from types import ModuleType
 import numpy as np
 import torch
 from torch import Tensor
+
 from vitreid.benchmarks.common.checkouts import Checkout
 from vitreid.benchmarks.contest.cases import K1, K2, LAM
 from vitreid.benchmarks.contest.problems import Arrays

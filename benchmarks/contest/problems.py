@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+
 from vitreid.benchmarks.contest.cases import Problem
 from vitreid.benchmarks.contest.labels import Labels, Size, add_distractors, find_labels, synthetic_labels
 from vitreid.benchmarks.contest.random_features import Crops

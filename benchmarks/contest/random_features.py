@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+
 from vitreid.benchmarks.contest.labels import Labels
 
 DIM = 768

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from vitreid.benchmarks.common.checkouts import Checkout
 from vitreid.benchmarks.common.isolated_process import reply
 from vitreid.configs import load_config

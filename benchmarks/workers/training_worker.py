@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
 from vitreid.benchmarks.common.isolated_process import reply
 from vitreid.benchmarks.contest.evaluation_worker import peaks, start_memory, wait
 from vitreid.configs import load_config

@@ -7,6 +7,8 @@ from itertools import combinations
 
 import numpy as np
 
+from ...common.errors import UserError
+
 _BANDS, _BAND_BITS = 4, 16
 _BITS_SET = np.array([number.bit_count() for number in range(1 << _BAND_BITS)], np.uint8)
 _AT_ONCE = 1 << 21  # candidate pairs in memory
@@ -28,7 +30,7 @@ def near_pairs(hashes: np.ndarray, most_bits: int) -> np.ndarray:
         ValueError: `most_bits` is not in 0-11.
     """
     if not 0 <= most_bits <= MOST_BITS:
-        raise ValueError(f"bits that may differ: {most_bits} is not possible; choose from 0 to {MOST_BITS}")
+        raise UserError(f"bits that may differ: {most_bits} is not possible; choose from 0 to {MOST_BITS}")
     found = [
         _close(hashes, first, second, most_bits)
         for band in _bands(hashes)

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ...common.errors import UserError
 from .entries import Entry, Listing
 
 _CELL = (128, 64)  # (height, width) in pixels
@@ -56,7 +57,7 @@ def check_name(file: Path) -> None:
     except cv2.error:
         done = False
     if not done:
-        raise ValueError(
+        raise UserError(
             f"--montage: cannot write a picture called {str(file)!r}; choose a name that ends in .png or .jpg"
         )
 

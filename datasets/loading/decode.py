@@ -7,12 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ...common.errors import UserError
 from .preprocess import Preprocess
 
 _FILTERS = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
 
 
-class CorruptImageError(ValueError):
+class CorruptImageError(UserError):
     """A file that cannot be read as a whole image."""
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...common.errors import UserError
 from ...common.prefetch import batches_on
 from ..augment.augment import Augment
 from ..augment.crop import normalise
@@ -117,7 +118,7 @@ def _part(sampler: Sampler, rank: int, num_ranks: int) -> slice:
     size = sampler.group_size
     groups, rest = divmod(sampler.batch_size, size)
     if rest or groups % num_ranks:
-        raise ValueError(
+        raise UserError(
             f"SOLVER.IMS_PER_BATCH: {sampler.batch_size} images ({groups} groups of {size} that stay together) do not "
             f"divide among {num_ranks} processes; take a multiple of {num_ranks * size}, or start another number of processes"
         )

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...common.errors import UserError
+
 INTERPOLATIONS = ("auto", "bilinear", "bicubic", "area")
 
 
@@ -33,9 +35,9 @@ class Preprocess:
             object.__setattr__(self, name, tuple(getattr(self, name)))  # a JSON file gives lists
         if self.interpolation not in INTERPOLATIONS:
             accepted = ", ".join(INTERPOLATIONS)
-            raise ValueError(f"interpolation: unknown value {self.interpolation!r}; choose from {accepted}")
+            raise UserError(f"interpolation: unknown value {self.interpolation!r}; choose from {accepted}")
         if len(self.size) != 2 or min(self.size) < 1:
-            raise ValueError(f"size: expected (height, width) of at least 1 pixel, got {self.size}")
+            raise UserError(f"size: expected (height, width) of at least 1 pixel, got {self.size}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""

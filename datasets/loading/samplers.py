@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from ...common.errors import UserError
+
 
 class Sampler(Protocol):
     """An order of batches for every epoch.
@@ -80,7 +82,7 @@ class PKSampler:
             np.asarray(labels), return_index=True, return_inverse=True, return_counts=True
         )[1:]
         if len(counts) < num_ids:
-            raise ValueError(
+            raise UserError(
                 f"SOLVER.IMS_PER_BATCH / DATALOADER.NUM_INSTANCE asks for {num_ids} identities per batch, the training "
                 f"set has {len(counts)}; lower SOLVER.IMS_PER_BATCH to {len(counts) * num_instances} or less"
             )

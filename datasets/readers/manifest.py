@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...common.errors import UserError
 from ..records import Record, ReidData
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def _read(file: Path) -> list[_Row]:
     try:
         return _read_rows(file)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(
+        raise UserError(
             f"{file}: not a CSV file in UTF-8 ({error}); save it as such (Excel calls it 'CSV UTF-8')"
         ) from error
 
@@ -88,7 +89,7 @@ def _read_rows(file: Path) -> list[_Row]:
         reader = csv.DictReader(lines)
         columns = reader.fieldnames or []
         if missing := [column for column in COLUMNS if column not in columns]:
-            raise ValueError(
+            raise UserError(
                 f"{file}:1: missing column {', '.join(missing)}; found {', '.join(columns) or 'nothing'}, "
                 f"expected {', '.join(COLUMNS)} and optionally viewid, with commas between"
             )
@@ -99,9 +100,9 @@ def _read_rows(file: Path) -> list[_Row]:
             except ValueError as error:
                 wrong.append(str(error))
     if wrong:
-        raise ValueError(_told(wrong, len(rows) + len(wrong)))
+        raise UserError(_told(wrong, len(rows) + len(wrong)))
     if not rows:
-        raise ValueError(f"{file}: no line below the column names; add one per image")
+        raise UserError(f"{file}: no line below the column names; add one per image")
     return rows
 
 
@@ -121,18 +122,18 @@ def _parse(where: str, folder: Path, values: dict[str, str | None]) -> _Row:
     """
     texts = {column: (values.get(column) or "").strip() for column in (*COLUMNS, "viewid")}
     if empty := [column for column in COLUMNS if not texts[column]]:
-        raise ValueError(f"{where}: {', '.join(empty)} is empty; a camera that is not known may be called unknown")
+        raise UserError(f"{where}: {', '.join(empty)} is empty; a camera that is not known may be called unknown")
     if None in values:  # where csv puts what has no column
-        raise ValueError(f"{where}: more values than columns; put a path with commas in quotes")
+        raise UserError(f"{where}: more values than columns; put a path with commas in quotes")
     if texts["split"] not in SPLITS:
-        raise ValueError(f"{where}: unknown split {texts['split']!r}; choose from {', '.join(SPLITS)}")
+        raise UserError(f"{where}: unknown split {texts['split']!r}; choose from {', '.join(SPLITS)}")
     path = folder / texts["path"]
     if not path.is_file():
-        raise ValueError(f"{where}: no image {path}; paths start at the CSV file's folder")
+        raise UserError(f"{where}: no image {path}; paths start at the CSV file's folder")
     return _Row(str(path), texts["pid"], texts["camid"], texts["split"], texts["viewid"])
 
 
 def _check_splits(file: Path, records: dict[str, list[Record]]) -> None:
     if bool(records["query"]) != bool(records["gallery"]):
         empty = "gallery" if records["query"] else "query"
-        raise ValueError(f"{file}: no line has the split {empty}; query and gallery are needed together")
+        raise UserError(f"{file}: no line has the split {empty}; query and gallery are needed together")

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from ...common.errors import UserError
 from ..records import Record, ReidData
 from .published import Published, check_counts, find_folder, name_cameras
 
@@ -65,7 +66,7 @@ def _read(list_file: Path, images: Path) -> list[Record]:
         path, _, pid = line.strip().rpartition(" ")
         camera = _CAMERA.match(Path(path).name)
         if camera is None or not pid.isdigit():
-            raise ValueError(
+            raise UserError(
                 f"{list_file}:{number}: cannot read {line!r}; expected '0000/0000_000_01_0303morning_0008_0.jpg 0'"
             )
         records.append(Record(str(images / path), int(pid), int(camera[1])))

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ...common.errors import UserError
 from ..records import Record, ReidData
 
 
@@ -22,7 +23,7 @@ def hold_out(data: ReidData, num_ids: int, seed: int) -> ReidData:
     train, held = split_identities(data.train, num_ids, seed, "DATASETS.VAL_IDS")
     query, gallery = split_query_gallery(held, seed, data.protocol)
     if not query:
-        raise ValueError(
+        raise UserError(
             f"DATASETS.VAL_IDS: none of the {num_ids} identities held out of {data.name} makes a query: each needs "
             "images from two cameras; hold out more"
         )
@@ -39,7 +40,7 @@ def split_identities(records: Sequence[Record], num_ids: int, seed: int, key: st
     """
     pids = sorted({record.pid for record in records})
     if num_ids >= len(pids):
-        raise ValueError(f"{key}: cannot hold out {num_ids} identities, the training set has {len(pids)}; take fewer")
+        raise UserError(f"{key}: cannot hold out {num_ids} identities, the training set has {len(pids)}; take fewer")
     drawn = {pids[place] for place in np.random.default_rng(seed).permutation(len(pids))[:num_ids]}
     return [r for r in records if r.pid not in drawn], [r for r in records if r.pid in drawn]
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ...common.errors import UserError
 from ..input_checks import Features, as_features, check_finite, pair_of_features, squared_norms
 from .neighbours import distance_blocks
 
@@ -56,9 +57,9 @@ def augment_database(gallery: Features, k: int = 10, alpha: float = 3.0) -> Tens
 def _check_options(k: int, alpha: float, most: int, num_gallery: int) -> None:
     """Raise ValueError if `k` is not between 0 and `most`, or `alpha` is negative or NaN."""
     if not 0 <= k <= most:
-        raise ValueError(f"k: takes 0 to {most} neighbours with {num_gallery} gallery items, got {k}")
+        raise UserError(f"k: takes 0 to {most} neighbours with {num_gallery} gallery items, got {k}")
     if not alpha >= 0:
-        raise ValueError(f"alpha: an exponent of 0 or more, got {alpha}")
+        raise UserError(f"alpha: an exponent of 0 or more, got {alpha}")
 
 
 def _unit_rows(name: str, features: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from ...common.errors import UserError
 from ..blockwise import block_rows, map_rows
 from ..input_checks import Features, check_finite, pair_of_features, squared_norms
 from .neighbours import Neighbours, distance_blocks, find_neighbours, pair_distances
@@ -44,11 +45,11 @@ def check_options(k1: int, k2: int, lam: float, count: int) -> None:
     """Raise ValueError if a parameter of the re-ranking does not fit `count` = Q + G crops."""
     for name, k in (("k1", k1), ("k2", k2)):
         if not 1 <= k < count:
-            raise ValueError(
+            raise UserError(
                 f"{name}: takes 1 to {count - 1} neighbours with {count} crops of query and gallery, got {k}"
             )
     if not 0 <= lam <= 1:
-        raise ValueError(f"lam: a share between 0 and 1, got {lam}")
+        raise UserError(f"lam: a share between 0 and 1, got {lam}")
 
 
 @torch.no_grad()

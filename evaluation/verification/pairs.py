@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ...common.errors import UserError
 from ..input_checks import Features, Labels, check_finite, pair_of_features, squared_norms
 from ..matches import Matches, as_label_arrays
 from ..reranking.neighbours import BLOCK_ELEMENTS, distance_blocks
@@ -58,7 +59,7 @@ class Pairs:
         protocol: str,
     ) -> None:
         if metric not in DISTANCES:
-            raise ValueError(f"metric: unknown value {metric!r}; choose from {', '.join(sorted(DISTANCES))}")
+            raise UserError(f"metric: unknown value {metric!r}; choose from {', '.join(sorted(DISTANCES))}")
         self.metric = metric
         self.query, self.gallery = pair_of_features(query, gallery)
         check_finite("query", squared_norms(self.query))
@@ -76,7 +77,7 @@ class Pairs:
     def _check_counts(self) -> None:
         check_any_valid(int(np.count_nonzero(self.num_genuine)), len(self.query))
         if not self.num_impostor.any():
-            raise ValueError(
+            raise UserError(
                 f"g_pids: each of the {len(self.gallery)} gallery items has the pid of each query, so there is no impostor "
                 "pair; add other people to the gallery"
             )

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from sklearn import metrics
 
+from ...common.errors import UserError
 from ..input_checks import Features, Labels
 from .pairs import Pairs, look_up
 
@@ -40,7 +41,7 @@ class VerificationResult:
         for name in ("genuine", "impostor"):
             values = getattr(self, name)
             if values.ndim != 1 or not len(values) or values.dtype != np.float32 or (values[1:] < values[:-1]).any():
-                raise ValueError(
+                raise UserError(
                     f"{name}: expected one or more ascending float32 distances, got {values.dtype} {values.shape}; sort them"
                 )
 
@@ -140,7 +141,7 @@ def verify(
             argument is unknown; the message names the array and the row.
     """
     if max_impostors < 1:
-        raise ValueError(f"max_impostors: 1 or more pairs, got {max_impostors}")
+        raise UserError(f"max_impostors: 1 or more pairs, got {max_impostors}")
     pairs = Pairs(query, gallery, q_pids, g_pids, q_camids, g_camids, metric, protocol)
     quotas = share_out(pairs.num_impostor, max_impostors)
     genuine, impostor = collect(pairs, quotas, np.random.default_rng(seed))
@@ -230,4 +231,4 @@ def round_down(threshold: float) -> np.float32:
 def check_share(name: str, value: float) -> None:
     """Raise ValueError unless 0 < value <= 1."""
     if not 0 < value <= 1:
-        raise ValueError(f"{name}: a share above 0 and up to 1, got {value}")
+        raise UserError(f"{name}: a share above 0 and up to 1, got {value}")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...common.errors import UserError
 from ..bootstrap import resampled_means
 from ..input_checks import Features, Labels
 from .pairs import DISTANCES, Pairs, look_up
@@ -46,9 +47,9 @@ class Threshold:
 
     def __post_init__(self) -> None:
         if self.metric not in DISTANCES:
-            raise ValueError(f"threshold: unknown metric {self.metric!r}; choose from {', '.join(sorted(DISTANCES))}")
+            raise UserError(f"threshold: unknown metric {self.metric!r}; choose from {', '.join(sorted(DISTANCES))}")
         if not math.isfinite(self.distance):
-            raise ValueError(f"threshold: the distance must be a finite number, got {self.distance}; calibrate again")
+            raise UserError(f"threshold: the distance must be a finite number, got {self.distance}; calibrate again")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain str, float and int, fit for JSON."""
@@ -64,10 +65,10 @@ class Threshold:
         types = {field.name: KINDS[str(field.type)] for field in fields(cls)}
         if set(values) != set(types):
             missing, unknown = sorted(set(types) - set(values)), sorted(set(values) - set(types))
-            raise ValueError(f"threshold: missing fields {missing}, unknown fields {unknown}; calibrate again")
+            raise UserError(f"threshold: missing fields {missing}, unknown fields {unknown}; calibrate again")
         for name, kinds in types.items():
             if not isinstance(values[name], kinds) or isinstance(values[name], bool):
-                raise ValueError(
+                raise UserError(
                     f"threshold: {name} must be a {kinds[0].__name__}, got {values[name]!r}; calibrate again"
                 )
         return cls(**{name: kinds[0](values[name]) for name, kinds in types.items()})
@@ -135,14 +136,14 @@ def calibrate(
     """
     check_share("fmr", fmr)
     if not 0 < level < 1:
-        raise ValueError(f"level: a confidence level between 0 and 1, got {level}")
+        raise UserError(f"level: a confidence level between 0 and 1, got {level}")
     if samples < 1:
-        raise ValueError(f"samples: 1 or more bootstrap samples, got {samples}")
+        raise UserError(f"samples: 1 or more bootstrap samples, got {samples}")
     labels = (q_pids, g_pids, q_camids, g_camids)
     result = verify(query, gallery, *labels, metric=metric, protocol=protocol, max_impostors=max_impostors, seed=seed)
     distance = result.threshold_at(fmr)
     if math.isnan(distance):
-        raise ValueError(
+        raise UserError(
             f"fmr: {fmr} cannot be measured on {result.num_impostor} impostor pairs; ask for "
             f"{1 / result.num_impostor:.1e} or more, or calibrate on more images"
         )

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from ...common.errors import UserError
 from ...common.files import write_text_atomically
 from ...datasets import CorruptImageError
 from ...processor.distributed.process_group import Ranks, joined_ranks
@@ -108,11 +109,11 @@ def _check_options(output: str, format: str, dtype: str, corrupt: str) -> None:
         ("--corrupt", corrupt, CORRUPT),
     ):
         if value not in accepted:
-            raise ValueError(f"{option}: unknown value {value!r}; choose from {', '.join(accepted)}")
+            raise UserError(f"{option}: unknown value {value!r}; choose from {', '.join(accepted)}")
     if format == "faiss" and find_spec("faiss") is None:
-        raise ValueError('--format faiss needs FAISS: pip install "vitreid[faiss]", or choose another format')
+        raise UserError('--format faiss needs FAISS: pip install "vitreid[faiss]", or choose another format')
     if output.startswith("milvus:"):
-        raise ValueError(f"--output: a folder or a file, got {output!r}; export to a folder, and copy that into Milvus")
+        raise UserError(f"--output: a folder or a file, got {output!r}; export to a folder, and copy that into Milvus")
     nearest = next(folder for folder in Path(output).absolute().parents if folder.exists())
     if not nearest.is_dir():
         raise NotADirectoryError(f"--output: {output} cannot be made, {nearest} is a file; choose another place")
@@ -299,7 +300,7 @@ class Job:
             embeddings = self.embedder.embed(batch.planes, cameras, views).astype(self.plan.dtype)
         is_bad = ~np.isfinite(embeddings).all(1)
         if is_bad.any():
-            raise ValueError(
+            raise UserError(
                 f"{batch.rows[int(is_bad.argmax())].path}: its embedding is not finite in {self.plan.precision} kept as "
                 f"{self.plan.dtype}; try --precision fp32 --dtype float32, and test the weights"
             )
@@ -316,9 +317,9 @@ class Job:
         skipped = fill(gallery, self.work, self.plan, record_schema(self.source.extra))
         count = len(gallery)
         if not count:
-            raise ValueError(f"--input: none of the {len(skipped)} images could be read, the first: {skipped[0]}")
+            raise UserError(f"--input: none of the {len(skipped)} images could be read, the first: {skipped[0]}")
         if count + len(skipped) != self.plan.count:
-            raise ValueError(
+            raise UserError(
                 f"{self.plan.source} changed during the export: {self.plan.count} rows before, {count + len(skipped)} "
                 "after; run it again with --no-resume"
             )

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable
 from datetime import datetime, timezone
 
+from ...common.errors import UserError
 from ...processor.embedding.embedder import Embedder
 from .sources import Row, Source
 from .work_folder import Plan
@@ -31,7 +32,7 @@ def make_plan(embedder: Embedder, source: Source, text: str, dtype: str) -> Plan
         files.append(_digest_of_files(part))
         count += len(part)
     if not count:
-        raise ValueError(f"--input: {text} names no image; give a folder with images below it, or a CSV with lines")
+        raise UserError(f"--input: {text} names no image; give a folder with images below it, or a CSV with lines")
     return Plan(
         model=embedder.fingerprint,
         source=text,
@@ -51,7 +52,7 @@ def _check_name(path: str) -> None:
     try:
         path.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(
+        raise UserError(
             f"--input: the name {os.fsencode(path)!r} is not UTF-8, as a gallery's paths are; rename the file or folder"
         ) from error
 

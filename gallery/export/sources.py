@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ...common.errors import UserError
 from ...configs import load_config
 from ...datasets import DATASETS, CorruptImageError, read_image
 from ...datasets.readers.published import EXTENSIONS
@@ -90,7 +91,7 @@ def open_source(text: str, root: str | None = None, names: str | None = None) ->
     """
     path = Path(text).expanduser()
     if names and not path.is_dir():
-        raise ValueError(f"--names: for a folder of images only; {text!r} is none, leave --names out")
+        raise UserError(f"--names: for a folder of images only; {text!r} is none, leave --names out")
     if path.is_dir():
         return FolderSource(path, names)
     if path.is_file():
@@ -109,14 +110,12 @@ def _open_csv(path: Path) -> Source:
         with path.open(newline="", encoding="utf-8-sig") as lines:
             columns = next(csv.reader(lines), [])
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(
-            f"--input: {path} is not a CSV file in UTF-8 ({error}); give a folder or a CSV file"
-        ) from error
+        raise UserError(f"--input: {path} is not a CSV file in UTF-8 ({error}); give a folder or a CSV file") from error
     if {"video", *BOX} <= set(columns):
         return TracksSource(path, columns)
     if "path" in columns:
         return ManifestSource(path, columns)
-    raise ValueError(
+    raise UserError(
         f"{path}:1: expected a column path (one image per line), or the columns video, {', '.join(BOX)} (one box per line); "
         f"found {', '.join(columns) or 'nothing'}"
     )
@@ -133,7 +132,7 @@ class FolderSource:
 
     def __init__(self, folder: Path, names: str | None = None) -> None:
         if names is not None and names not in LAYOUTS:
-            raise ValueError(f"--names: unknown value {names!r}; choose from {', '.join(LAYOUTS)}")
+            raise UserError(f"--names: unknown value {names!r}; choose from {', '.join(LAYOUTS)}")
         self.folder, self.names = Path(os.path.abspath(folder)), names
         self.extra: dict[str, type] = {}
         self.num_readers = num_threads()
@@ -179,9 +178,9 @@ class DatasetSource:
 
     def __init__(self, name: str, split: str, root: str | None) -> None:
         if split not in SPLITS:
-            raise ValueError(f"--input: {name} has no split {split!r}; choose from {', '.join(SPLITS)}")
+            raise UserError(f"--input: {name} has no split {split!r}; choose from {', '.join(SPLITS)}")
         if name == "manifest":
-            raise ValueError("--input: give the manifest's CSV file itself")
+            raise UserError("--input: give the manifest's CSV file itself")
         cfg = load_config(None, ["DATASETS.NAMES", name, *(["DATASETS.ROOT_DIR", root] if root else [])])
         self._data = DATASETS[name](cfg)
         self._records = getattr(self._data, split)
@@ -223,19 +222,19 @@ class _CsvSource:
                 for values in reader:
                     yield self._parse(f"{self.file}:{reader.line_num}", values)
             except UnicodeDecodeError as error:
-                raise ValueError(
+                raise UserError(
                     f"{self.file}:{_line_not_utf8(self.file)}: not UTF-8 ({error.reason}); save the file as UTF-8"
                 ) from error
             except csv.Error as error:
-                raise ValueError(f"{self.file}:{reader.line_num}: not a line of a CSV file ({error})") from error
+                raise UserError(f"{self.file}:{reader.line_num}: not a line of a CSV file ({error})") from error
 
     def _parse(self, where: str, values: dict[str | Any, Any]) -> Row:
         if None in values:  # where csv puts what has no column
-            raise ValueError(f"{where}: more values than columns; put a path with commas in quotes")
+            raise UserError(f"{where}: more values than columns; put a path with commas in quotes")
         texts = {column: (text or "").strip() or None for column, text in values.items()}
         own: dict[str, Any] = {self.known[column]: text for column, text in texts.items() if column in self.known}
         if not own["path"]:
-            raise ValueError(f"{where}: the path is empty; every line names its file")
+            raise UserError(f"{where}: the path is empty; every line names its file")
         own["path"] = os.path.join(self._folder, own["path"])
         own["time"] = _seconds(own.get("time"), where)
         extra = {column: _to_type(texts[column], kind, f"{where}: {column}") for column, kind in self.extra.items()}
@@ -256,11 +255,11 @@ def _line_not_utf8(file: Path) -> int:
 def _check_columns(file: Path, columns: Sequence[str], known: Mapping[str, str]) -> None:
     meanings = [known.get(column, column) for column in columns]
     if twice := sorted({name for name in meanings if meanings.count(name) > 1}):
-        raise ValueError(
+        raise UserError(
             f"{file}:1: the column {', '.join(twice)} stands twice (camid means camera, viewid means view); keep one"
         )
     if taken := sorted({"id", "path", ""} & (set(columns) - set(known))):
-        raise ValueError(
+        raise UserError(
             f"{file}:1: a gallery has a column {taken[0]!r} of its own, and none without a name; give it another name"
         )
 
@@ -303,10 +302,10 @@ class TracksSource(_CsvSource):
         before: tuple[str, int] = ("", 0)
         for row in super().rows():
             if row.extra["frame"] is None or row.extra["frame"] < 0:
-                raise ValueError(f"{self.file}: a frame of {row.path} has no number; frames count from 0")
+                raise UserError(f"{self.file}: a frame of {row.path} has no number; frames count from 0")
             here = (row.path, row.extra["frame"])
             if here[0] == before[0] and here[1] < before[1]:
-                raise ValueError(
+                raise UserError(
                     f"{self.file}: frame {here[1]} of {here[0]} stands after frame {before[1]}; sort the lines by video, "
                     "then by frame, so that each video is read once"
                 )
@@ -327,11 +326,11 @@ def _to_type(text: str | None, kind: type, what: str) -> Any:
     try:
         value = float(text)
     except ValueError as error:
-        raise ValueError(f"{what} is a {'whole ' if kind is int else ''}number, got {text!r}") from error
+        raise UserError(f"{what} is a {'whole ' if kind is int else ''}number, got {text!r}") from error
     if not math.isfinite(value):
-        raise ValueError(f"{what} is a finite number, got {text!r}")
+        raise UserError(f"{what} is a finite number, got {text!r}")
     if kind is int and not value.is_integer():
-        raise ValueError(f"{what} is a whole number, got {text!r}")
+        raise UserError(f"{what} is a whole number, got {text!r}")
     return kind(value)  # pandas writes 12 as 12.0 where other lines are empty
 
 
@@ -342,9 +341,9 @@ def _seconds(text: str | None, where: str) -> float | None:
     try:
         seconds = to_seconds(text)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise UserError(f"{where}: {error}") from error
     if seconds is not None and not math.isfinite(seconds):
-        raise ValueError(f"{where}: the time is a finite number of seconds, got {text!r}")
+        raise UserError(f"{where}: the time is a finite number of seconds, got {text!r}")
     return seconds
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from ...common.errors import UserError
 from ...common.files import write_atomically, write_text_atomically
 
 PLAN, LOCK = "plan.json", ".lock"
@@ -141,7 +142,7 @@ class Work:
         old = self.plan
         differences = old.differences(plan, files=False) if old else []
         if differences and resume and not overwrite:
-            raise ValueError(
+            raise UserError(
                 f"{self.folder} holds an unfinished export that differs: {'; '.join(differences)}. Finish that one, or "
                 "start anew with --overwrite"
             )
@@ -219,7 +220,7 @@ class Work:
             with safe_open(file, "np") as opened:
                 return opened.get_tensor(name)
         except (OSError, SafetensorError) as error:
-            raise ValueError(
+            raise UserError(
                 f"{file} is missing or damaged ({error}); delete it if it is there, and run the export again. Under "
                 "torchrun all processes need the same disk"
             ) from error

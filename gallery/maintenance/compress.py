@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...common.errors import UserError
 from ..storage.gallery import Gallery
 from .merge_compact import live_records, live_rows, placed
 from .projection import Projection
@@ -48,10 +49,10 @@ def fit_pca(
 
 def _check_dim(gallery: Gallery, dim: int) -> None:
     if gallery.projection is not None or gallery.info.dtype == "int8":
-        raise ValueError(f"{gallery.path} is projected or int8 already; project the original gallery, then use to_int8")
+        raise UserError(f"{gallery.path} is projected or int8 already; project the original gallery, then use to_int8")
     most = min(gallery.info.dimension - 1, len(gallery))
     if not 1 <= dim <= most:
-        raise ValueError(
+        raise UserError(
             f"dim: 1 to {most} for {len(gallery)} rows of {gallery.info.dimension} values, got {dim}; choose another"
         )
 
@@ -77,9 +78,7 @@ def to_int8(gallery: Gallery, output: str | Path, *, overwrite: bool = False) ->
     """
     gallery.check_output(output)
     if gallery.info.dtype == "int8" or not len(gallery):
-        raise ValueError(
-            f"{gallery.path} is {'int8 already' if len(gallery) else 'empty'}; there is nothing to convert"
-        )
+        raise UserError(f"{gallery.path} is {'int8 already' if len(gallery) else 'empty'}; there is nothing to convert")
     largest = np.max([np.abs(rows).max(0) for rows in live_rows(gallery) if len(rows)], axis=0).astype(np.float32)
     scale = np.where(largest > 0, largest, 1) / 127
     info = replace(gallery.info, dtype="int8", scale=tuple(scale.tolist()))
@@ -134,7 +133,7 @@ def cost(original: Gallery, smaller: Gallery, max_queries: int = 2000, seed: int
 
     labels = _labels(original)
     if not np.array_equal(original.ids[original.is_live], smaller.ids[smaller.is_live]):
-        raise ValueError(f"{smaller.path} does not hold the rows of {original.path}; compress it again")
+        raise UserError(f"{smaller.path} does not hold the rows of {original.path}; compress it again")
     queries = _drawn(len(labels), max_queries, seed)
     pids, camids = labels[:, 1], labels[:, 2]
     rows = original.vectors(labels[:, 0])
@@ -169,8 +168,6 @@ def _labels(gallery: Gallery) -> np.ndarray:
     is_known = gallery.is_live & ~np.asarray(table["pid"].is_null()) & ~np.asarray(table["camera"].is_null())
     rows = np.flatnonzero(is_known)
     if not len(rows):
-        raise ValueError(
-            f"{gallery.path}: no row has a pid and a camera, so mAP cannot be measured; add them by update"
-        )
+        raise UserError(f"{gallery.path}: no row has a pid and a camera, so mAP cannot be measured; add them by update")
     names = (np.array(table[name].take(rows).to_pylist()) for name in ("pid", "camera"))
     return np.stack([rows, *(np.unique(values, return_inverse=True)[1] for values in names)], axis=1)

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ...common.errors import UserError
 from ..storage.gallery import Gallery
 from .merge_compact import live_records, live_rows
 
@@ -31,7 +32,7 @@ def export_as(gallery: Gallery, path: str | Path, format: str) -> Path:
     from ...common.files import write_atomically  # loads torch, which searching does without
 
     if format not in FORMATS:
-        raise ValueError(f"format: unknown format {format!r}; choose from {', '.join(sorted(FORMATS))}")
+        raise UserError(f"format: unknown format {format!r}; choose from {', '.join(sorted(FORMATS))}")
     check_columns(gallery.columns, format)
     path = Path(path).expanduser()
     if not path.parent.is_dir():
@@ -46,11 +47,11 @@ def check_columns(columns: Iterable[str], format: str) -> None:
     taken = TAKEN.get(format, ())
     for name in columns:
         if name in taken:
-            raise ValueError(
+            raise UserError(
                 f"records: the format {format} uses the name {name!r} itself; rename the column, or choose the format csv"
             )
         if format == "mat" and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,30}", name):
-            raise ValueError(
+            raise UserError(
                 f"records: the format mat has no place for a column {name!r}: MATLAB's names are up to 31 letters, digits "
                 "and underscores, a letter first; rename the column, or choose the format csv"
             )
@@ -105,7 +106,7 @@ def _write_mat(gallery: Gallery, path: Path) -> None:
     }
     rows = _rows(gallery).astype(np.float32)
     if rows.nbytes >= 2**31:
-        raise ValueError(
+        raise UserError(
             f"a .mat file holds up to 2 GiB per array, this takes {rows.nbytes / 2**30:.1f}; use another format"
         )
     with path.open("wb") as file:

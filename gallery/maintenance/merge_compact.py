@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ...common.errors import UserError
 from ...common.replace_folder import replacement
 from ..search.query_vectors import check_model
 from ..storage import embeddings_file as vectors
@@ -42,12 +43,12 @@ def merge(target: Gallery, sources: Sequence[Gallery | str | Path]) -> int:
 
 def _check_mergeable(target: Gallery, source: Gallery) -> None:
     if source.path == target.path:
-        raise ValueError(f"merge: {source.path} is the target itself; name other galleries")
+        raise UserError(f"merge: {source.path} is the target itself; name other galleries")
     check_model(target.info, target.path, source.info.model, f"those of {source.path}", source.info.model_name)
     for name in ("dimension", "projection", "metric"):
         ours, theirs = getattr(target.info, name), getattr(source.info, name)
         if ours != theirs:
-            raise ValueError(
+            raise UserError(
                 f"merge: {name} is {theirs} in {source.path} and {ours} in {target.path}; export both in the same way"
             )
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ...common.errors import UserError
+
 FILE = "projection.npz"
 
 
@@ -65,4 +67,4 @@ class Projection:
             with np.load(path) as arrays:
                 return cls(arrays["mean"], arrays["components"])
         except Exception as error:  # zipfile, zlib, numpy and KeyError: whatever a damaged file leads to
-            raise ValueError(f"{path} is damaged ({error}); restore it") from error
+            raise UserError(f"{path} is damaged ({error}); restore it") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from ...common.errors import UserError
 from ..storage.gallery import Gallery
 from ..storage.records_file import with_ids
 from .merge_compact import placed
@@ -30,10 +31,10 @@ def pool_tracklets(gallery: Gallery, output: str | Path, how: str = "mean", over
         FileExistsError: the output is not empty, and not to be replaced.
     """
     if how not in ("mean", "quality"):
-        raise ValueError(f"how: unknown pooling {how!r}; choose from mean, quality")
+        raise UserError(f"how: unknown pooling {how!r}; choose from mean, quality")
     gallery.check_output(output)
     if not len(gallery):
-        raise ValueError(f"{gallery.path} is empty; there is nothing to pool")
+        raise UserError(f"{gallery.path} is empty; there is nothing to pool")
     groups = _tracklets(gallery)
     quality = _qualities(gallery, groups) if how == "quality" else None
 
@@ -99,10 +100,10 @@ def _given_qualities(gallery: Gallery) -> np.ndarray:
     try:
         values = column.cast(pa.float64()).to_numpy()
     except pa.ArrowInvalid as error:
-        raise ValueError(f"quality: expected numbers, 0 or more ({error}); correct the column") from error
+        raise UserError(f"quality: expected numbers, 0 or more ({error}); correct the column") from error
     bad = np.flatnonzero(~(values >= 0) & gallery.is_live)  # NaN where it is missing
     if len(bad):
-        raise ValueError(
+        raise UserError(
             f"quality: expected a number, 0 or more, for every row; got {values[bad[0]]} for id {gallery.ids[bad[0]]}"
         )
     return values

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from ...common.errors import UserError
 from ..storage import records_file as table
 from ..storage.metadata import GalleryInfo
 
@@ -36,7 +37,7 @@ def connect(path: str, create: bool = False) -> tuple[Any, str]:
     uri, _, name = path.removeprefix(PREFIX).partition("#")
     is_server = "://" in uri
     if not is_server and not uri.endswith(".db"):
-        raise ValueError(f"gallery: {path} is neither milvus:FILE.db nor milvus:http://HOST:PORT")
+        raise UserError(f"gallery: {path} is neither milvus:FILE.db nor milvus:http://HOST:PORT")
     if not is_server and not create and not Path(uri).exists():
         raise FileNotFoundError(f"{uri}: no such file, so there is no gallery; make one with MilvusGallery.create")
     try:
@@ -68,9 +69,9 @@ def check_types(schema: pa.Schema) -> None:
             pa.types.is_large_string,
         )
         if not any(is_it(kind) for is_it in plain) and not pa.types.is_null(kind):
-            raise ValueError(f"Milvus: column {item.name!r} holds {kind}; make it text or numbers, or leave it out")
+            raise UserError(f"Milvus: column {item.name!r} holds {kind}; make it text or numbers, or leave it out")
         if not item.name.isidentifier() or item.name == "vector":
-            raise ValueError(
+            raise UserError(
                 f"Milvus: a column cannot be called {item.name!r}; use letters, digits and _, and not 'vector'"
             )
 
@@ -184,7 +185,7 @@ def about_row(about: dict[str, Any]) -> dict[str, Any]:
     """Return what a gallery says about itself as the one row of its collection; raise ValueError if it is too long."""
     text = json.dumps(about)
     if len(text.encode()) > TEXT:
-        raise ValueError(f"Milvus: what the gallery says about itself takes {len(text.encode())} bytes, {TEXT} at most")
+        raise UserError(f"Milvus: what the gallery says about itself takes {len(text.encode())} bytes, {TEXT} at most")
     return {"id": 0, "vector": [0.0, 0.0], "text": text}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ...common.errors import UserError
 from ..maintenance.merge_compact import placed
 from ..search.engine import POOL, by_camera, check_queries, rerank_options, reranked
 from ..search.exact_index import Hits
@@ -86,9 +87,9 @@ class MilvusGallery:
             path, info, overwrite, index: as for `create`, with the same errors.
         """
         if index not in INDEXES:
-            raise ValueError(f"index: unknown index {index!r}; choose from {', '.join(INDEXES)}")
+            raise UserError(f"index: unknown index {index!r}; choose from {', '.join(INDEXES)}")
         if info.projection is not None:
-            raise ValueError("Milvus galleries keep no projection; import the gallery from before fit_pca")
+            raise UserError("Milvus galleries keep no projection; import the gallery from before fit_pca")
         client, name = milvus_collections.connect(path, create=True)
         with closing(client):
             live = milvus_collections.live_rows(client, path, name)
@@ -222,7 +223,7 @@ class MilvusGallery:
         for start in range(0, len(ids), BATCH):
             some = ids[start : start + BATCH].tolist()
             if taken := sorted(row["id"] for row in self.client.get(self._rows_name, ids=some, output_fields=["id"])):
-                raise ValueError(
+                raise UserError(
                     f"{self.path} has a row {taken[0]} already, which was to be given to a new row: another program is "
                     "writing; let one write at a time, and add these rows again when it is done"
                 )
@@ -253,7 +254,7 @@ class MilvusGallery:
     def update(self, ids: Sequence[int] | np.ndarray, values: Mapping[str, Any]) -> int:
         """Set columns of some records; as `Gallery.update`."""
         if "id" in values or ("path" in values and values["path"] is None):
-            raise ValueError("update: ids stay as they are, and every record needs a path")
+            raise UserError("update: ids stay as they are, and every record needs a path")
         self.refresh()
         rows = self._get(np.unique(np.asarray(ids, np.int64)), ["*"])
         found = pa.Table.from_pylist([{**row, "vector": None} for row in rows], self.schema)
@@ -268,7 +269,7 @@ class MilvusGallery:
     def set_info(self, **values: Any) -> None:
         """Replace threshold, preprocess or embed of `info`; as `Gallery.set_info`."""
         if unknown := sorted(set(values) - {"threshold", "preprocess", "embed"}):
-            raise ValueError(f"set_info: cannot change {', '.join(unknown)}; choose from embed, preprocess, threshold")
+            raise UserError(f"set_info: cannot change {', '.join(unknown)}; choose from embed, preprocess, threshold")
         self.refresh()
         self.info = replace(self.info, **values)
         self._save(info=self.info.to_dict())
@@ -314,14 +315,14 @@ class MilvusGallery:
             ValueError: an index is asked for (it was chosen by `create`), or more results than Milvus gives.
         """
         if index not in (None, self.about["index"]):
-            raise ValueError(
+            raise UserError(
                 f"index: {self.path} was made with {self.about['index']}; leave index out, or create it anew"
             )
         vectors = check_queries(self.as_vectors(queries), self.info.dimension, topk)
         options, limit = rerank_options(rerank), limit_of(self.info)
         pool = topk if options is None else max(topk, POOL)
         if pool > MOST:
-            raise ValueError(f"topk: Milvus gives {MOST} results at most, got {topk}")
+            raise UserError(f"topk: Milvus gives {MOST} results at most, got {topk}")
         conditions = Where.of(where).typed(self.schema).conditions
         results: list[Any] = [None] * len(vectors)
         for members, camera in by_camera(exclude_same_camera, len(vectors)):

@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ...common.errors import UserError
 from ...common.files import write_atomically
 from ..web.record_images import load_image, read_pixels
 from ..web.request_error import Refused
@@ -41,7 +42,7 @@ def contact_sheet(
         OSError: the file cannot be written.
     """
     if not found:
-        raise ValueError("contact sheet: there is no query to show; give at least one")
+        raise UserError("contact sheet: there is no query to show; give at least one")
     names = pids or [None] * len(found)
     bands = [_band(query, result, locate, pid) for (query, result), pid in zip(found, names, strict=True)]
     width = max(band.shape[1] for band in bands)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ...common.errors import UserError
 from .exact_index import LARGEST, ExactIndex, Hits
 from .faiss_index import INDEXES, FaissIndex
 from .filter_hints import warn_of_absent
@@ -49,7 +50,7 @@ class Engine:
         if name in (None, "exact"):
             return self.exact
         if name not in INDEXES:
-            raise ValueError(f"index: unknown index {name!r}; choose from exact, {', '.join(INDEXES)}")
+            raise UserError(f"index: unknown index {name!r}; choose from exact, {', '.join(INDEXES)}")
         if name not in self._built:
             self._built[str(name)] = FaissIndex(self.exact, str(name))
         return self._built[str(name)]
@@ -107,16 +108,16 @@ def check_queries(queries: np.ndarray, dimension: int, topk: int) -> np.ndarray:
     """Return the queries (Q, D) as float32; raise ValueError if they, or topk, cannot be used."""
     queries = np.asarray(queries, np.float32)
     if queries.ndim != 2 or queries.shape[1] != dimension:
-        raise ValueError(f"queries: expected (n, {dimension}), the gallery's dimension, got shape {queries.shape}")
+        raise UserError(f"queries: expected (n, {dimension}), the gallery's dimension, got shape {queries.shape}")
     if not np.isfinite(queries).all():
-        raise ValueError("queries: an embedding holds NaN or infinite values")
+        raise UserError("queries: an embedding holds NaN or infinite values")
     if (largest := np.abs(queries).max(initial=0)) > LARGEST:
-        raise ValueError(
+        raise UserError(
             f"queries: an embedding holds the value {largest:g}, accepted are values up to {LARGEST:g}; "
             "search with what the gallery's model returns, or scale it to unit length"
         )
     if isinstance(topk, bool) or not isinstance(topk, int | np.integer) or topk < 1:
-        raise ValueError(f"topk: 1 or more results, got {topk!r}")
+        raise UserError(f"topk: 1 or more results, got {topk!r}")
     return queries
 
 
@@ -124,7 +125,7 @@ def rerank_options(rerank: bool | Mapping[str, Any]) -> dict[str, Any] | None:
     """Return k1, k2 and lam, or None if nothing is re-ranked."""
     if isinstance(rerank, Mapping):
         if unknown := sorted(set(rerank) - set(RERANK)):
-            raise ValueError(f"rerank: unknown {', '.join(unknown)}; choose from {', '.join(RERANK)}")
+            raise UserError(f"rerank: unknown {', '.join(unknown)}; choose from {', '.join(RERANK)}")
         return {**RERANK, **rerank}
     return dict(RERANK) if rerank else None
 
@@ -168,7 +169,7 @@ def by_camera(cameras: str | Sequence[str | None] | None, count: int) -> Iterato
         or len(names) != count
         or not all(name is None or isinstance(name, str) for name in names)
     ):
-        raise ValueError(
+        raise UserError(
             f"exclude_same_camera: give the camera of the queries, or {count} of them (None = not known), got {cameras!r}"
         )
     for name in dict.fromkeys(names):

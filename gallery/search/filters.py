@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ...common.errors import UserError
 from ..storage.records_file import to_seconds
 
 RANGES = {"<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_equal}
@@ -38,9 +39,9 @@ class Condition:
 
     def __post_init__(self) -> None:
         if self.operator not in OPERATORS:
-            raise ValueError(f"where: unknown operator {self.operator!r}; choose from {' '.join(OPERATORS)}")
+            raise UserError(f"where: unknown operator {self.operator!r}; choose from {' '.join(OPERATORS)}")
         if self.operator in RANGES and (len(self.values) != 1 or self.values[0] in (None, "")):
-            raise ValueError(f"where: {self.column}{self.operator} takes one value, got {list(self.values)}")
+            raise UserError(f"where: {self.column}{self.operator} takes one value, got {list(self.values)}")
 
     def typed(self, schema: pa.Schema) -> Condition:
         """Return the condition with the values as the column has them.
@@ -52,7 +53,7 @@ class Condition:
         if pa.types.is_nested(kind):
             raise _not_comparable(self.column, kind)
         if self.operator in RANGES and not _has_order(kind):
-            raise ValueError(f"where: {self.column} holds {kind}, which has no order for {self.operator}; use = or !=")
+            raise UserError(f"where: {self.column} holds {kind}, which has no order for {self.operator}; use = or !=")
         return Condition(self.column, self.operator, tuple(_cast(value, self.column, kind) for value in self.values))
 
     def texts(self, schema: pa.Schema) -> list[str]:
@@ -128,7 +129,7 @@ class Where:
         """Raise ValueError, listing those there are, if a column is not among `known`."""
         for name in self.columns:
             if name not in known:
-                raise ValueError(f"where: no column {name!r}; the records have {', '.join(known)}")
+                raise UserError(f"where: no column {name!r}; the records have {', '.join(known)}")
 
     def typed(self, schema: pa.Schema) -> Where:
         """Return the conditions with the values as the columns have them; raise ValueError where they cannot be."""
@@ -158,14 +159,12 @@ def is_unknown(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def _parse(text: str) -> Condition:
     parts = _CONDITION.fullmatch(text)
     if parts is None:
-        raise ValueError(
-            f"where: cannot read {text!r}; write column=value, e.g. camera=c1,c2 or time>=2026-01-31T08:00"
-        )
+        raise UserError(f"where: cannot read {text!r}; write column=value, e.g. camera=c1,c2 or time>=2026-01-31T08:00")
     column, operator, value = parts.groups()
     try:
         values = next(csv.reader([value.strip()], skipinitialspace=True)) or [""]
     except csv.Error as error:
-        raise ValueError(f"where: cannot read the values of {text!r}: {error}; separate them by commas") from error
+        raise UserError(f"where: cannot read the values of {text!r}: {error}; separate them by commas") from error
     if operator in RANGES:
         values = [value.strip()]
     return Condition(column, "=" if operator == "==" else operator, tuple(item.strip() for item in values))
@@ -174,7 +173,7 @@ def _parse(text: str) -> Condition:
 def _from_item(key: str, value: Any) -> list[Condition]:
     parts = _KEY.fullmatch(key)
     if parts is None:
-        raise ValueError(
+        raise UserError(
             f"where: cannot read the key {key!r}; give a column, or one with an operator such as 'camera!='"
         )
     column, operator = parts[1], parts[2] or "="
@@ -190,7 +189,7 @@ def _from_item(key: str, value: Any) -> list[Condition]:
 
 def _range(column: str, ends: tuple[Any, ...]) -> list[Condition]:
     if len(ends) != 2:
-        raise ValueError(f"where: {column} takes a range of two values (first, last) or a list of values, got {ends}")
+        raise UserError(f"where: {column} takes a range of two values (first, last) or a list of values, got {ends}")
     return [
         Condition(column, operator, (end,)) for operator, end in zip((">=", "<="), ends, strict=True) if end is not None
     ]
@@ -206,9 +205,9 @@ def _cast(value: Any, column: str, kind: pa.DataType) -> Any:
         cast = pa.scalar(value.item() if isinstance(value, np.generic) else value).cast(kind).as_py()
         return None if isinstance(cast, float) and math.isnan(cast) else cast
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        raise ValueError(f"where: {column} holds {kind}, got {value!r} ({error})") from error
+        raise UserError(f"where: {column} holds {kind}, got {value!r} ({error})") from error
     except OverflowError as error:
-        raise ValueError(
+        raise UserError(
             f"where: {column} holds {kind}, which has no such number as {value!r}; give a smaller one"
         ) from error
 

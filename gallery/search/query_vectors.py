@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...common.errors import UserError
 from ..storage.metadata import GalleryInfo
 
 
@@ -21,13 +22,13 @@ def as_vectors(queries: Any, embedder: Callable[..., np.ndarray] | None) -> np.n
     rows = _as_floats(queries)
     if rows is None:
         if embedder is None:
-            raise ValueError(
+            raise UserError(
                 f"queries: expected embeddings (n, D) of floats, got {_describe(queries)}; to search by image open the "
                 "gallery with an embedder: Gallery.open(path, embedder=Embedder(weights))"
             )
         rows = np.asarray(embedder(queries if isinstance(queries, list | tuple) else [queries]), np.float32)
     if not np.isfinite(rows).all():
-        raise ValueError("queries: an embedding holds NaN or infinite values")
+        raise UserError("queries: an embedding holds NaN or infinite values")
     return rows
 
 
@@ -37,7 +38,7 @@ def _as_floats(queries: Any) -> np.ndarray | None:
         queries = queries.detach().cpu().numpy()
     if isinstance(queries, list | tuple):
         if not queries:
-            raise ValueError("queries: there is none; give at least one embedding or image")
+            raise UserError("queries: there is none; give at least one embedding or image")
         if not all(
             isinstance(item, float | list | np.ndarray | np.floating) or hasattr(item, "detach") for item in queries
         ):
@@ -46,13 +47,13 @@ def _as_floats(queries: Any) -> np.ndarray | None:
         if any(part.dtype.kind != "f" or part.ndim != parts[0].ndim or part.ndim > 1 for part in parts):
             return None
         if len({part.shape for part in parts}) > 1:
-            raise ValueError(f"queries: embeddings of different sizes, {sorted({len(part) for part in parts})}")
+            raise UserError(f"queries: embeddings of different sizes, {sorted({len(part) for part in parts})}")
         queries = np.stack(parts)
     if not isinstance(queries, np.ndarray) or queries.dtype.kind != "f" or queries.ndim not in (1, 2):
         return None
     rows = np.atleast_2d(queries).astype(np.float32)
     if not len(rows):
-        raise ValueError("queries: there is none; give at least one embedding or image")
+        raise UserError("queries: there is none; give at least one embedding or image")
     return rows
 
 
@@ -83,7 +84,7 @@ def check_model(info: GalleryInfo, path: object, found: str, what: str, name: st
     """
     if found != info.model:
         ours, theirs = (", ".join(filter(None, pair)) for pair in ((info.model_name, info.model), (name, found)))
-        raise ValueError(
+        raise UserError(
             f"the embeddings of the gallery {path} are by {ours}; {what} are by {theirs}: another model or preprocessing, "
             "so that distances would mean nothing; use the weights that the gallery was made with, or export it again"
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...common.errors import UserError
 from ..storage.metadata import GalleryInfo
 
 SAME, DIFFERENT, UNKNOWN, MATCH = "same", "different", "unknown", "match"
@@ -123,17 +124,17 @@ def limit_of(info: GalleryInfo) -> float | None:
     if info.threshold is None:
         return None
     if not isinstance(info.threshold, dict):  # as an edited info.json may have it
-        raise ValueError(
+        raise UserError(
             f"threshold: must be a dictionary of distance and metric, got {info.threshold!r}; calibrate again"
         )
     distance, metric = (info.threshold.get(name) for name in ("distance", "metric"))
     if metric != info.metric:
-        raise ValueError(
+        raise UserError(
             f"threshold: measured by the {metric} distance, but the gallery's metric is {info.metric}; "
             f"calibrate again with metric={info.metric!r}"
         )
     if isinstance(distance, bool) or not isinstance(distance, int | float) or not math.isfinite(distance):
-        raise ValueError(f"threshold: the distance must be a finite number, got {distance!r}; calibrate again")
+        raise UserError(f"threshold: the distance must be a finite number, got {distance!r}; calibrate again")
     return float(distance)
 
 
@@ -150,7 +151,7 @@ def compare(a: np.ndarray, b: np.ndarray, info: GalleryInfo) -> Verdict:
     """
     left, right = (_single(name, vector) for name, vector in (("a", a), ("b", b)))
     if left.shape != right.shape:
-        raise ValueError(f"same_person: a has {len(left)} values and b {len(right)}; both must come from one model")
+        raise UserError(f"same_person: a has {len(left)} values and b {len(right)}; both must come from one model")
     distance, limit = float(pair_distances(left[None], right[None], info.metric)[0]), limit_of(info)
     if limit is None:
         return Verdict(UNKNOWN, distance, None)
@@ -177,7 +178,7 @@ def _single(name: str, vector: np.ndarray) -> np.ndarray:
     if array.ndim == 2 and len(array) == 1:
         array = array[0]
     if array.ndim != 1 or not np.isfinite(array).all():
-        raise ValueError(f"same_person: {name} must be one embedding without NaN, got shape {array.shape}")
+        raise UserError(f"same_person: {name} must be one embedding without NaN, got shape {array.shape}")
     return array
 
 

@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ...common.errors import UserError
+
 FILE = "embeddings.npy"
 HEADER_BYTES = 128  # room for any shape of two dimensions; the rows start on a cache line
 BLOCK_BYTES = 2**24
@@ -79,7 +81,7 @@ def map_rows(path: Path, count: int, dimension: int, dtype: str) -> np.ndarray:
         raise FileNotFoundError(f"{path}: no such file; restore it or export again")
     row = dimension * np.dtype(dtype).itemsize
     if (size := path.stat().st_size) < HEADER_BYTES + count * row:
-        raise ValueError(
+        raise UserError(
             f"{path} is cut short: {size} bytes hold {max(0, size - HEADER_BYTES) // row} of {count} rows; "
             "restore it or export again"
         )

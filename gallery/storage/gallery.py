@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ...common.errors import UserError
 from ...common.locks import WriterLock
 from ...common.replace_folder import OWN, clear, recover, replacement
 from ..maintenance.projection import Projection
@@ -200,7 +201,7 @@ class Gallery:
         if not removed_too and self.state.removed:
             is_there &= ~np.isin(wanted, self.state.removed)
         if not is_there.all():
-            raise ValueError(f"id {wanted[~is_there][0]} is not in {self.path}, or was removed")
+            raise UserError(f"id {wanted[~is_there][0]} is not in {self.path}, or was removed")
         return places
 
     def vectors(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -295,7 +296,7 @@ class Gallery:
             ValueError: an id is not in the gallery, `id` or `path` would be lost, or a value does not fit its column.
         """
         if "id" in values or ("path" in values and values["path"] is None):
-            raise ValueError("update: ids stay as they are, and every record needs a path")
+            raise UserError("update: ids stay as they are, and every record needs a path")
         with self._writing():
             rows = np.zeros(self.state.count, bool)
             rows[self.positions(ids)] = True
@@ -311,7 +312,7 @@ class Gallery:
             ValueError: another value is named.
         """
         if unknown := sorted(set(values) - {"threshold", "preprocess", "embed"}):
-            raise ValueError(f"set_info: cannot change {', '.join(unknown)}; choose from embed, preprocess, threshold")
+            raise UserError(f"set_info: cannot change {', '.join(unknown)}; choose from embed, preprocess, threshold")
         with self._writing():
             self.commit(self.state.with_info(**values))
 
@@ -331,7 +332,7 @@ class Gallery:
     def check_output(self, path: str | Path) -> None:
         """Raise ValueError if what is made of this gallery would be written over it."""
         if Path(path).expanduser().resolve() == self.path:
-            raise ValueError(f"output: {self.path} is the gallery that is read; choose another folder")
+            raise UserError(f"output: {self.path} is the gallery that is read; choose another folder")
 
     def project(self, rows: np.ndarray) -> np.ndarray:
         """Return embeddings as the model gives them (n, values before the projection) as (n, D); (n, D) is returned as it is.
@@ -341,7 +342,7 @@ class Gallery:
         """
         accepted = {self.info.dimension, self._projection.num_inputs if self._projection else self.info.dimension}
         if rows.ndim != 2 or rows.shape[1] not in accepted:
-            raise ValueError(
+            raise UserError(
                 f"embeddings of shape {rows.shape} do not fit {self.path}: expected (n, {' or '.join(map(str, sorted(accepted)))})"
             )
         return rows if self._projection is None or rows.shape[1] == self.info.dimension else self._projection(rows)
@@ -402,7 +403,7 @@ class Gallery:
 
     def _check_pair(self) -> None:
         if not self._records.belongs_to(self.state.count, self.state.checksum):
-            raise ValueError(
+            raise UserError(
                 f"{self.path / table.FILE} was written for other embeddings than {vectors.FILE}; restore the folder as a whole"
             )
 
@@ -411,7 +412,7 @@ class Gallery:
         rows = self.info.encode(self.project(np.asarray(embeddings)))
         bad = np.flatnonzero(~np.isfinite(rows if rows.dtype.kind == "f" else embeddings).all(1))
         if len(bad):
-            raise ValueError(
+            raise UserError(
                 f"embeddings: row {bad[0]} holds NaN or values that {self.info.dtype} cannot hold ({len(bad)} such rows)"
             )
         return rows

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ... import __version__
+from ...common.errors import UserError
 
 FORMAT = 1
 FILE = "gallery.json"
@@ -61,20 +62,20 @@ class GalleryInfo:
         if self.scale is not None:
             object.__setattr__(self, "scale", tuple(float(value) for value in self.scale))
         if not isinstance(self.model, str) or not self.model:
-            raise ValueError(f"gallery: model must be a fingerprint such as 'sha256:…', got {self.model!r}")
+            raise UserError(f"gallery: model must be a fingerprint such as 'sha256:…', got {self.model!r}")
         if not _is_count(self.dimension) or self.dimension < 1:
-            raise ValueError(f"gallery: dimension must be 1 or more, got {self.dimension!r}")
+            raise UserError(f"gallery: dimension must be 1 or more, got {self.dimension!r}")
         if self.dtype not in DTYPES:
-            raise ValueError(f"gallery: unknown dtype {self.dtype!r}; choose from {', '.join(DTYPES)}")
+            raise UserError(f"gallery: unknown dtype {self.dtype!r}; choose from {', '.join(DTYPES)}")
         if self.metric not in METRICS:
-            raise ValueError(f"gallery: unknown metric {self.metric!r}; choose from {', '.join(METRICS)}")
+            raise UserError(f"gallery: unknown metric {self.metric!r}; choose from {', '.join(METRICS)}")
         self._check_scale()
 
     def _check_scale(self) -> None:
         if self.dtype != "int8" and self.scale is not None:
-            raise ValueError(f"gallery: scale is for int8, the dtype is {self.dtype}; leave it out")
+            raise UserError(f"gallery: scale is for int8, the dtype is {self.dtype}; leave it out")
         if self.dtype == "int8" and len(self.scale or ()) != self.dimension:
-            raise ValueError(
+            raise UserError(
                 f"gallery: int8 needs a scale of {self.dimension} values, got {len(self.scale or ())}; see to_int8"
             )
 
@@ -103,7 +104,7 @@ class GalleryInfo:
             ValueError: model or dimension is missing, or a value is not allowed.
         """
         if missing := [name for name in ("model", "dimension") if name not in values]:
-            raise ValueError(
+            raise UserError(
                 f"gallery: {' and '.join(missing)} is missing; found {', '.join(sorted(values)) or 'nothing'}"
             )
         names = {item.name for item in fields(cls)}
@@ -131,9 +132,9 @@ class State:
     def __post_init__(self) -> None:
         for name in ("count", "next_id", "checksum"):
             if not _is_count(getattr(self, name)):
-                raise ValueError(f"gallery: {name} must be a whole number, 0 or more, got {getattr(self, name)!r}")
+                raise UserError(f"gallery: {name} must be a whole number, 0 or more, got {getattr(self, name)!r}")
         if not all(_is_count(value) for value in self.removed):
-            raise ValueError("gallery: removed must be a list of ids, whole numbers")
+            raise UserError("gallery: removed must be a list of ids, whole numbers")
 
     def write(self, folder: Path) -> None:
         """Commit, atomically.
@@ -169,7 +170,7 @@ class State:
             own = {name: values.get(name, 0) for name in ("count", "next_id", "checksum")}
             return cls(GalleryInfo.from_dict(values), removed=tuple(values.get("removed", ())), **own)
         except (ValueError, TypeError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-            raise ValueError(f"{path} is damaged or not of a gallery ({error}); restore it or export again") from error
+            raise UserError(f"{path} is damaged or not of a gallery ({error}); restore it or export again") from error
 
     def with_info(self, **values: Any) -> State:
         """Return the state with some values of `info` replaced."""
@@ -178,9 +179,9 @@ class State:
 
 def _check_format(values: Any) -> None:
     if not isinstance(values, dict):
-        raise ValueError(f"expected a JSON object, got {type(values).__name__}")
+        raise UserError(f"expected a JSON object, got {type(values).__name__}")
     if values.get("format") != FORMAT:
-        raise ValueError(f"format {values.get('format')!r}, this version of vitreid reads {FORMAT}")
+        raise UserError(f"format {values.get('format')!r}, this version of vitreid reads {FORMAT}")
 
 
 def _is_count(value: Any) -> bool:

@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ...common.errors import UserError
+
 FILE = "records.parquet"
 CORE = pa.schema(
     {
@@ -43,12 +45,12 @@ def as_records(rows: Rows, count: int) -> pa.Table:
     """
     table = rows if isinstance(rows, pa.Table) else _from_dicts(rows)
     if len(table) != count:
-        raise ValueError(f"records: {count} embeddings need {count} records, got {len(table)}")
+        raise UserError(f"records: {count} embeddings need {count} records, got {len(table)}")
     if "id" in table.column_names:
-        raise ValueError("records: the gallery gives the ids itself; leave 'id' out or give the column another name")
+        raise UserError("records: the gallery gives the ids itself; leave 'id' out or give the column another name")
     columns = {name: _core_column(table, name, count) for name in CORE.names[1:]}
     if columns["path"].null_count:
-        raise ValueError("records: every record needs a path (text)")
+        raise UserError("records: every record needs a path (text)")
     extra = [name for name in table.column_names if name not in columns]
     return pa.table({**columns, **{name: table[name] for name in extra}})
 
@@ -61,9 +63,7 @@ def _from_dicts(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         try:
             columns[name] = _as_column(name, values)
         except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
-            raise ValueError(
-                f"records: column {name!r} has values of mixed types ({error}); make them alike"
-            ) from error
+            raise UserError(f"records: column {name!r} has values of mixed types ({error}); make them alike") from error
     return pa.table(columns)
 
 
@@ -85,7 +85,7 @@ def _core_column(table: pa.Table, name: str, count: int) -> pa.ChunkedArray | pa
     try:
         return column.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ValueError(f"records: column {name!r} cannot be read as {kind} ({error})") from error
+        raise UserError(f"records: column {name!r} cannot be read as {kind} ({error})") from error
 
 
 def to_seconds(value: Any) -> float | None:
@@ -108,7 +108,7 @@ def to_seconds(value: Any) -> float | None:
     try:
         return to_seconds(datetime.fromisoformat(str(value).replace("Z", "+00:00")))
     except ValueError:
-        raise ValueError(f"time: expected seconds or ISO 8601 such as 2026-01-31T12:00:00, got {value!r}") from None
+        raise UserError(f"time: expected seconds or ISO 8601 such as 2026-01-31T12:00:00, got {value!r}") from None
 
 
 def with_ids(records: pa.Table, ids: np.ndarray) -> pa.Table:
@@ -128,7 +128,7 @@ def common_schema(first: pa.Schema, second: pa.Schema) -> pa.Schema:
         try:
             found[item.name] = pa.unify_schemas(pair, promote_options="permissive").field(0).type
         except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
-            raise ValueError(
+            raise UserError(
                 f"records: column {item.name!r} holds {found[item.name]} in the gallery and {item.type} in the new "
                 "records; convert or rename it"
             ) from error
@@ -194,12 +194,12 @@ class Records:
         try:
             self._file = pq.ParquetFile(pa.OSFile(str(path)))
         except pa.ArrowInvalid as error:
-            raise ValueError(f"{path} is damaged or cut short ({error}); restore it or export again") from error
+            raise UserError(f"{path} is damaged or cut short ({error}); restore it or export again") from error
         self.schema = self._file.schema_arrow.remove_metadata()
         if missing := [name for name in CORE.names if name not in self.schema.names]:
-            raise ValueError(f"{path}: missing column {', '.join(missing)}; found {', '.join(self.schema.names)}")
+            raise UserError(f"{path}: missing column {', '.join(missing)}; found {', '.join(self.schema.names)}")
         if self._file.metadata.num_rows < count:
-            raise ValueError(
+            raise UserError(
                 f"{path} holds {self._file.metadata.num_rows} of {count} records; restore it or export again"
             )
         sizes = [self._file.metadata.row_group(number).num_rows for number in range(self._file.num_row_groups)]
@@ -232,7 +232,7 @@ class Records:
     def check(self, columns: Sequence[str]) -> None:
         """Raise ValueError, listing the columns, if one of these is not there."""
         if unknown := [name for name in columns if name not in self.schema.names]:
-            raise ValueError(f"no column {', '.join(unknown)}; the records have {', '.join(self.schema.names)}")
+            raise UserError(f"no column {', '.join(unknown)}; the records have {', '.join(self.schema.names)}")
 
     def batches(self, columns: Sequence[str] | None = None, num_groups: int = 1) -> Iterator[pa.Table]:
         """Yield the rows as consecutive tables of some row groups each, one table at least."""

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from ...common.errors import UserError
 from .request_error import Refused
 
 MAX_WAITING, MAX_WAITING_BYTES = 512, 500_000_000
@@ -40,7 +41,7 @@ class Batcher:
 
     def __init__(self, embed: Embed, batch_size: int = 32) -> None:
         if batch_size < 1:
-            raise ValueError(f"batch_size: 1 or more images, got {batch_size}")
+            raise UserError(f"batch_size: 1 or more images, got {batch_size}")
         self._embed, self._batch_size = embed, batch_size
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -106,7 +107,7 @@ class Batcher:
         try:
             rows = self._embed([job.image for job in batch], [job.camera for job in batch])
             if len(rows) != len(batch):
-                raise ValueError(f"the embedder returned {len(rows)} rows for {len(batch)} images")
+                raise UserError(f"the embedder returned {len(rows)} rows for {len(batch)} images")
         except Exception as error:  # whatever it is belongs to the requests, and the thread goes on
             if len(batch) == 1:
                 batch[0].row.set_exception(error)

@@ -8,6 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ...common.errors import UserError
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -27,9 +29,9 @@ class Limits:
         for name in ("max_bytes", "max_pixels", "rate"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise ValueError(f"{name}: expected a number above 0, got {value}")
+                raise UserError(f"{name}: expected a number above 0, got {value}")
         if self.token is not None and not _is_token(self.token):
-            raise ValueError(
+            raise UserError(
                 "token: expected some printable ASCII characters, no space first or last; leave it out to ask for none"
             )
 

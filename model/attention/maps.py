@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ...common.errors import UserError
 from ..backbones.vit import ViTBackbone
 from ..parts.jigsaw import Jigsaw
 from ..reid_model import ReidModel
@@ -41,9 +42,7 @@ def part_attention(
     """
     net, jigsaw = _net(model), has_parts(model) and cast(Jigsaw, model.backbone.jigsaw)
     if not isinstance(jigsaw, Jigsaw):
-        raise ValueError(
-            f"MODEL.JPM: {model.spec.name} was built without the jigsaw module, so it has no parts to show"
-        )
+        raise UserError(f"MODEL.JPM: {model.spec.name} was built without the jigsaw module, so it has no parts to show")
     tokens = _before_last(model, images, camids, viewids)
     prefix, patches = tokens[:, : jigsaw.num_prefix], tokens[:, jigsaw.num_prefix :]
     maps = tokens.new_full((len(tokens), len(jigsaw.parts), patches.shape[1]), torch.nan)

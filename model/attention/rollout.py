@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from ...common.errors import UserError
 from ..backbones.vit import ViTBackbone
 from ..reid_model import ReidModel
 
@@ -28,7 +29,7 @@ def attention_rollout(
         ValueError: the backbone is not a plain vision transformer.
     """
     if not has_attention(model):
-        raise ValueError(
+        raise UserError(
             f"MODEL.NAME: {model.spec.name} has no attention over patches to show; vit_* and deit_* models do"
         )
     backbone = cast(ViTBackbone, model.backbone)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...common.errors import UserError
 from ..model_spec import ModelSpec
 from ..parts.sie import SideInformation, build_side_information
 from .registry import create_net, has_fixed_size
@@ -73,12 +74,12 @@ class PlainBackbone(nn.Module):
             with torch.no_grad():
                 feature = self.net(torch.zeros(1, 3, *spec.img_size))
         except (RuntimeError, AssertionError, ValueError) as error:
-            raise ValueError(
+            raise UserError(
                 f"INPUT.SIZE_TRAIN: {spec.name} does not take images of {spec.img_size} pixels (height, width): {error}"
             ) from error
         self.net.train()
         if feature.ndim != 2:
-            raise ValueError(
+            raise UserError(
                 f"MODEL.NAME: {spec.name} returns {tuple(feature.shape)} instead of one feature per image; choose another backbone"
             )
         return feature.shape[1]
@@ -91,19 +92,19 @@ class PlainBackbone(nn.Module):
             second pass through a stage would miss.
         """
         if self.sie is not None:
-            raise ValueError(
+            raise UserError(
                 "MODEL.CHECKPOINT_BLOCKS: this backbone's blocks cannot be computed again with side information; set it, or "
                 "MODEL.SIE_CAMERA and MODEL.SIE_VIEW, to False"
             )
         if any(isinstance(module, _BatchNorm) for module in self.modules()):
-            raise ValueError(
+            raise UserError(
                 "MODEL.CHECKPOINT_BLOCKS: this backbone has batch norms, whose statistics would move twice per batch; set it "
                 "to False, and SOLVER.MICRO_BATCH to save memory"
             )
         try:
             self.net.set_grad_checkpointing(True)
         except (AssertionError, AttributeError) as error:
-            raise ValueError(
+            raise UserError(
                 f"MODEL.CHECKPOINT_BLOCKS: timm cannot do that with this backbone ({error}); set it to False"
             ) from error
 
@@ -126,7 +127,7 @@ def first_stage(net: nn.Module, name: str) -> nn.Module:
     for part, child in net.named_children():
         if part in FIRST_STAGES:
             return child[0] if isinstance(child, nn.ModuleList) else child
-    raise ValueError(
+    raise UserError(
         f"MODEL.SIE_CAMERA, MODEL.SIE_VIEW: {name} has no part called {', '.join(FIRST_STAGES)} to add them in front of; set them False"
     )
 
@@ -135,7 +136,7 @@ def _check(spec: ModelSpec) -> None:
     usual = ModelSpec(spec.name)
     asked = [key for key, field in VIT_ONLY.items() if getattr(spec, field) != getattr(usual, field)]
     if asked:
-        raise ValueError(
+        raise UserError(
             f"{', '.join(asked)}: only for backbones of timm's VisionTransformer family, {spec.name} is none; leave the default or choose a vit_* or deit_* model"
         )
 
@@ -158,9 +159,9 @@ def _create(spec: ModelSpec) -> nn.Module:
     except TypeError as error:
         refused = [key for option, key in RATES.items() if f"'{option}'" in str(error)]
         if "'pool'" in str(error):
-            raise ValueError(
+            raise UserError(
                 f"MODEL.POOL gem: only for our resnet50_* backbones, not {spec.name}; leave it at token"
             ) from error
         if not refused:
             raise
-        raise ValueError(f"{refused[0]}: {spec.name} has no such rate; set {refused[0]} 0.0") from error
+        raise UserError(f"{refused[0]}: {spec.name} has no such rate; set {refused[0]} 0.0") from error

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...common.errors import UserError
 from .resnet import InstanceBatchNorm
 
 IBN_WIDTH = 64  # channels of the ics stem
@@ -69,7 +70,7 @@ class Stem(nn.Module, ABC):
             ValueError: the images have another size than the model was built for.
         """
         if tuple(images.shape[-2:]) != tuple(self.img_size):
-            raise ValueError(
+            raise UserError(
                 f"the model takes images of {self.img_size} pixels (height, width), got {tuple(images.shape[-2:])}"
             )
         return self.proj(self.body(images)).flatten(2).transpose(1, 2)  # (B, D, h, w) -> (B, h * w, D)
@@ -86,11 +87,11 @@ class PatchStem(Stem):
             ValueError: patches larger than the image, or the stride than the patch.
         """
         if any(step > patch for step, patch in zip(stride, patch_size, strict=True)):
-            raise ValueError(
+            raise UserError(
                 f"MODEL.STRIDE_SIZE: {stride} leaves gaps between patches of {patch_size} pixels; take {patch_size} or smaller"
             )
         if any(patch > size for patch, size in zip(patch_size, img_size, strict=True)):
-            raise ValueError(f"INPUT.SIZE_TRAIN: {img_size} is smaller than one patch of {patch_size} pixels")
+            raise UserError(f"INPUT.SIZE_TRAIN: {img_size} is smaller than one patch of {patch_size} pixels")
         down, across = (
             (size - patch) // step + 1 for size, patch, step in zip(img_size, patch_size, stride, strict=True)
         )
@@ -123,7 +124,7 @@ class ConvStem(Stem):
         """
         step = stride[0]
         if stride[1] != step or step < 2 or step & (step - 1):
-            raise ValueError(
+            raise UserError(
                 f"MODEL.STRIDE_SIZE: a convolutional MODEL.STEM halves the image step by step, so it needs (8, 8), (16, 16) or (32, 32), got {stride}"
             )
         return math.ceil(img_size[0] / step), math.ceil(img_size[1] / step)
@@ -174,11 +175,11 @@ class IbnStem(Stem):
             ValueError: the stride is odd, or larger than the image.
         """
         if any(step % 2 for step in stride):
-            raise ValueError(
+            raise UserError(
                 f"MODEL.STRIDE_SIZE: MODEL.STEM ics halves the image first, so it needs even steps, got {stride}"
             )
         if any(step > size for step, size in zip(stride, img_size, strict=True)):
-            raise ValueError(f"INPUT.SIZE_TRAIN: {img_size} is smaller than one patch of {stride} pixels")
+            raise UserError(f"INPUT.SIZE_TRAIN: {img_size} is smaller than one patch of {stride} pixels")
         down, across = (math.ceil(size / 2) // (step // 2) for size, step in zip(img_size, stride, strict=True))
         return down, across
 

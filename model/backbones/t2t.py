@@ -17,6 +17,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...common.errors import UserError
+
 Size = tuple[int, int]
 Layer = Callable[[int, int], "TokenLayer"]  # of widths that come and go
 SPLITS = ((7, 4, 2), (3, 2, 1), (3, 2, 1))  # kernel, stride, padding of the three soft splits, in pixels or tokens
@@ -57,7 +59,7 @@ class TokensToToken(nn.Module):
             ValueError: the images have another size than the model was built for.
         """
         if tuple(images.shape[-2:]) != tuple(self.img_size):
-            raise ValueError(
+            raise UserError(
                 f"the model takes images of {tuple(self.img_size)} pixels (height, width), got {tuple(images.shape[-2:])}"
             )
         x = images
@@ -90,7 +92,7 @@ def grid(img_size: Size) -> Size:
     for split in SPLITS:
         size = split_size(size, split)
     if min(size) < 1:
-        raise ValueError(f"INPUT.SIZE_TRAIN: {tuple(img_size)} is smaller than one token of {STRIDE} pixels")
+        raise UserError(f"INPUT.SIZE_TRAIN: {tuple(img_size)} is smaller than one token of {STRIDE} pixels")
     return size
 
 

@@ -9,6 +9,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from ...common.errors import UserError
 from ..model_spec import ModelSpec
 from ..parts.checkpointing import run_block
 from ..parts.class_token_block import LastBlock, can_stop_at_first
@@ -33,7 +34,7 @@ class ViTBackbone(nn.Module):
         self.num_features = width + spec.projection
         self.sie_on_class = spec.sie_tokens == "class"
         if self.sie_on_class and spec.pool != "token":
-            raise ValueError("MODEL.SIE_TOKENS class: needs MODEL.POOL token, without it there is no class token")
+            raise UserError("MODEL.SIE_TOKENS class: needs MODEL.POOL token, without it there is no class token")
         self.pos_drop = nn.Dropout(spec.drop_out)
         self.sie = build_side_information(spec, width) if spec.sie_camera or spec.sie_view else None
         self.recompute = False
@@ -93,7 +94,7 @@ def create_vit(spec: ModelSpec) -> VisionTransformer:
     try:
         return cast(VisionTransformer, create_net(spec.name, **_vit_options(spec), **_stem(spec)))
     except AssertionError as error:
-        raise ValueError(
+        raise UserError(
             f"MODEL.POOL {spec.pool!r}, MODEL.EMBED_DIM {spec.embed_dim}, MODEL.NUM_HEADS {spec.num_heads}: not possible "
             f"with {spec.name}: {error} (0 = as in the named model)"
         ) from error
@@ -121,7 +122,7 @@ def _stem(spec: ModelSpec) -> dict[str, Any]:
         return {"embed_layer": partial(STEMS[spec.stem], stride=spec.stride)}
     usual = ModelSpec(spec.name)
     if (spec.stem, spec.stride) != (usual.stem, usual.stride):
-        raise ValueError(
+        raise UserError(
             f"MODEL.STEM, MODEL.STRIDE_SIZE: {spec.name} has a stem of its own; leave them at {usual.stem} and {usual.stride}"
         )
     return {}

@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from ...common.errors import UserError
 from .checkpointing import run_block
 
 
@@ -41,7 +42,7 @@ class Jigsaw(nn.Module):
     ) -> None:
         super().__init__()
         if num_parts > num_patches:
-            raise ValueError(
+            raise UserError(
                 f"MODEL.NUM_PARTS: {num_parts} parts need at least as many patches, the image has {num_patches}"
             )
         self.block, self.norm = copy.deepcopy(block), copy.deepcopy(norm)

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from ...common.errors import UserError
 from ...common.files import write_atomically
 from ..model_spec import ModelSpec
 from ..reid_model import ReidModel
@@ -54,7 +55,7 @@ def load_deploy(path: str | Path, device: str | torch.device = "cpu") -> tuple[R
         about = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if SPEC not in about:
-        raise ValueError(
+        raise UserError(
             f"{path} does not describe its model, so it is not a deploy checkpoint of vitreid; give the config too, its weights are then imported by name"
         )
     model = ReidModel(ModelSpec.from_dict(json.loads(about[SPEC])))
@@ -71,7 +72,7 @@ def _opened(path: str | Path) -> Iterator[Any]:
         with safe_open(path, "pt") as file:
             yield file
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or not a safetensors file ({error}); copy or train it again") from error
+        raise UserError(f"{path} is damaged or not a safetensors file ({error}); copy or train it again") from error
 
 
 def _fill(model: ReidModel, tensors: dict[str, torch.Tensor], path: str | Path) -> None:
@@ -79,7 +80,7 @@ def _fill(model: ReidModel, tensors: dict[str, torch.Tensor], path: str | Path) 
     missing, unexpected = sorted(target.keys() - tensors.keys()), sorted(tensors.keys() - target.keys())
     reshaped = sorted(name for name in target.keys() & tensors.keys() if target[name].shape != tensors[name].shape)
     if missing or unexpected or reshaped:
-        raise ValueError(
+        raise UserError(
             f"{path} does not hold the model that it describes: missing {', '.join(missing) or 'none'}; unexpected "
             f"{', '.join(unexpected) or 'none'}; of another shape {', '.join(reshaped) or 'none'}"
         )

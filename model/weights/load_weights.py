@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ...common.errors import UserError
 from ..reid_model import ReidModel
 from .fit_tensors import copied_branch, fit, norm_before_the_mean, unknown_row
 from .key_names import NET, State
@@ -143,7 +144,7 @@ def _check(model: ReidModel, found: State, report: LoadReport, strict: bool, min
         if report.coverage < min_coverage
         else ""
     )
-    raise ValueError(
+    raise UserError(
         f"{report.source} does not fit the model {model.spec.name}: {report.problems(part)}. {asked}The file has {_shape(found)}, the "
         f"model {_shape(model.state_dict())}. Set {', '.join(remedies) or 'MODEL.NAME'} as the file needs it, or choose another file"
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import timm
 
+from ...common.errors import UserError
 from ..backbones.registry import OWN
 from ..reid_model import ReidModel
 from .load_report import LoadReport
@@ -36,7 +37,7 @@ def load_initial(model: ReidModel, choice: str, path: str = "") -> LoadReport | 
     if path:
         return load_weights(model, path, strict=False)
     if choice == "self":
-        raise ValueError("MODEL.PRETRAIN_PATH: MODEL.PRETRAIN_CHOICE self needs the file of a re-ID checkpoint here")
+        raise UserError("MODEL.PRETRAIN_PATH: MODEL.PRETRAIN_CHOICE self needs the file of a re-ID checkpoint here")
     return load_state(model, fetch_timm(model.spec.name), strict=False)
 
 
@@ -48,7 +49,7 @@ def fetch_timm(name: str) -> WeightsFile:
         ValueError: one of our own backbones, whose weights nobody hosts under that name.
     """
     if name in OWN:
-        raise ValueError(
+        raise UserError(
             f"MODEL.PRETRAIN_PATH: MODEL.PRETRAIN_CHOICE imagenet needs a weight file here, since timm has none for {name}; "
             f"docs/backbones.md says whose files fit it, or set MODEL.PRETRAIN_CHOICE none to start from random weights"
         )

@@ -11,6 +11,7 @@ import re
 import torch
 from torch import Tensor
 
+from ...common.errors import UserError
 from .key_names import BRANCH, NET, SIE_TABLE, Ours, State, biases, classifiers, neck, rename, rewrite
 
 OSNET = (
@@ -165,7 +166,7 @@ def clip_reid(state: State) -> Ours:
 def _other_half(state: State, name: str) -> Tensor:
     other = name.replace("bottleneck.", "bottleneck_proj.")
     if other not in state:
-        raise ValueError(
+        raise UserError(
             f"a CLIP-ReID file with {name} and without {other}: its neck is of both, so the file is incomplete"
         )
     return state[other]

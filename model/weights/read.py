@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ...common.errors import UserError
 from ..model_spec import ModelSpec
 from .safe_unpickle import load_plain, refuse_programs
 
@@ -55,7 +56,7 @@ def read_weights(path: str | Path, plain: bool = False) -> WeightsFile:
     reader = _reader(path)
     tensors, spec = _understood(load_plain(path)) if plain and reader is _read_torch else reader(path)
     if not tensors:
-        raise ValueError(
+        raise UserError(
             f"{path} holds no tensors by name; expected a state dict, alone or under one of {', '.join(CONTAINERS)}"
         )
     return WeightsFile(str(path), {_unwrapped(name): tensor for name, tensor in tensors.items()}, spec)
@@ -87,7 +88,7 @@ def _read_numpy(path: Path) -> tuple[dict[str, Tensor], None]:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}, None
     except (ValueError, TypeError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is damaged or holds more than arrays of numbers ({error}); copy or download it again"
         ) from error
 
@@ -98,7 +99,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelSpec | None]:
             spec = (file.metadata() or {}).get(SPEC)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or not a safetensors file ({error}); copy or download it again") from error
+        raise UserError(f"{path} is damaged or not a safetensors file ({error}); copy or download it again") from error
     return tensors, ModelSpec.from_dict(json.loads(spec)) if spec else None
 
 
@@ -107,13 +108,13 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], ModelSpec | None]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(
+        raise UserError(
             f"{path} holds more than tensors and plain values, or is no torch file; such a file can run code when it is "
             f"opened, so it is refused. `python tools/convert.py --plain {path} OUT.safetensors --config_file FILE` takes its tensors "
             f"without running anything; or save its state dict alone: torch.save(model.state_dict(), ...)"
         ) from error
     except Exception as error:  # whatever the bytes of a damaged or foreign file lead the unpickler to
-        raise ValueError(
+        raise UserError(
             f"{path} is damaged or no torch file ({type(error).__name__}: {str(error)[:120]}); copy or download it again"
         ) from error
     return _understood(content)

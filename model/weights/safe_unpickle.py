@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch.serialization import SourceChangeWarning
 
+from ...common.errors import UserError
+
 ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("collections", "defaultdict"): collections.defaultdict,
@@ -78,7 +80,7 @@ def load_plain(path: str | Path) -> Any:
             warnings.simplefilter("ignore", SourceChangeWarning)  # a stand-in's source is never the one in the file
             return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_Module)
     except Exception as error:  # whatever the bytes of a damaged or foreign file lead the unpickler to
-        raise ValueError(
+        raise UserError(
             f"{path} is damaged or no torch file ({type(error).__name__}: {str(error)[:120]}); copy or download it again"
         ) from error
 
@@ -86,12 +88,12 @@ def load_plain(path: str | Path) -> Any:
 def refuse_programs(path: str | Path) -> None:
     """Raise ValueError for the two kinds of file that torch.load treats otherwise than as a pickle, whatever it is told."""
     if _is_tar(path):
-        raise ValueError(
+        raise UserError(
             f"{path} is a tar archive, as torch wrote before 2017; torch would unpack it without looking at the paths in it, so it "
             f"is refused. Load it with an old torch where you trust it and save its state dict: torch.save(model.state_dict(), ...)"
         )
     if "constants.pkl" in _records(path):  # by this name torch decides
-        raise ValueError(
+        raise UserError(
             f"{path} is a TorchScript archive, which is code that torch would run, so it is refused. Where you trust it, save its "
             f"tensors alone: torch.save(torch.jit.load({str(path)!r}).state_dict(), ...)"
         )

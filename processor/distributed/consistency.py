@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from ...common.errors import UserError
 from .process_group import Ranks
 
 
@@ -28,7 +29,7 @@ def check_agreed(tell: Callable[[], Mapping[str, object]], ranks: Ranks, what: s
     for rank, other in enumerate(sides):
         if different := [name for name in {**sides[0], **other} if sides[0].get(name) != other.get(name)]:
             name = different[0]
-            raise ValueError(
+            raise UserError(
                 f"processes 0 and {rank} begin with other {what} ({name}, {len(different)} in all): {sides[0].get(name)} and "
                 f"{other.get(name)}; give all machines the same config, data, MODEL.PRETRAIN_PATH, run folder, and versions of "
                 "vitreid, torch and timm"

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from ...common.errors import UserError
 from .process_group import ALONE, Ranks, local_rank
 
 # The processes' buffers are equal as it is. Newer versions of torch have another word for it.
@@ -116,9 +117,9 @@ def device_of(ranks: Ranks, device: torch.device) -> torch.device:
     if ranks.size == 1 or device.type == "cpu":
         return device
     if device.type != "cuda":
-        raise ValueError(f"MODEL.DEVICE: {ranks.size} processes compute on cuda or cpu, not on {device.type}; use cpu")
+        raise UserError(f"MODEL.DEVICE: {ranks.size} processes compute on cuda or cpu, not on {device.type}; use cpu")
     if local_rank() >= torch.cuda.device_count():
-        raise ValueError(
+        raise UserError(
             f"torchrun --nproc_per_node: process {local_rank()} of this machine needs a GPU of its own, it has "
             f"{torch.cuda.device_count()}; start as many processes, or use MODEL.DEVICE cpu"
         )

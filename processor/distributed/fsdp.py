@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ...common.errors import UserError
 from ...model import ReidModel
 from ..training.training_module import TrainingModule
 from .consistency import check_same
@@ -49,7 +50,7 @@ def spread_out(
     if ranks.size == 1:
         return
     if in_parts and precision is torch.float16:
-        raise ValueError(
+        raise UserError(
             "SOLVER.FSDP: the gradient scaler of fp16 does not see all parts; set SOLVER.PRECISION bf16 or fp32, or FSDP False"
         )
     check_same(module, ranks)
@@ -71,7 +72,7 @@ def shard(module: nn.Module, device: torch.device, ranks: Ranks) -> None:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
     except ImportError as error:
-        raise ValueError(f"SOLVER.FSDP: needs torch 2.6 or newer, this is {torch.__version__}") from error
+        raise UserError(f"SOLVER.FSDP: needs torch 2.6 or newer, this is {torch.__version__}") from error
     mesh = init_device_mesh(device.type, (ranks.size,))
     for part in _parts(module):
         if next(part.parameters(), None) is not None:

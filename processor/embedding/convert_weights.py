@@ -8,6 +8,7 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from ... import __version__
+from ...common.errors import UserError
 from ...configs import dump_config
 from ...datasets import build_preprocess
 from ...model import LoadReport, ReidModel, build_spec, save_deploy
@@ -44,9 +45,9 @@ class Conversion:
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_coverage <= 1:
-            raise ValueError(f"--min-coverage: {self.min_coverage} is no share; give a number from 0 to 1")
+            raise UserError(f"--min-coverage: {self.min_coverage} is no share; give a number from 0 to 1")
         if self.target is None and not self.dry_run:
-            raise ValueError("no file to write: name OUT.safetensors after IN, or add --dry-run")
+            raise UserError("no file to write: name OUT.safetensors after IN, or add --dry-run")
         if self.target is not None and not self.dry_run and not self.target.absolute().parent.is_dir():
             raise FileNotFoundError(f"{self.target}: there is no folder {self.target.parent}; make it first")
         if self.target is not None and self.target.exists() and not self.overwrite and not self.dry_run:
@@ -84,7 +85,7 @@ def _check_names(cfg: CfgNode, order: Conversion, state: dict) -> None:
     views = len(order.views) if cfg.MODEL.SIE_VIEW else 1
     rows = len(state[SIE_TABLE]) if SIE_TABLE in state else cameras * views
     if cameras * views != rows or not rows:
-        raise ValueError(
+        raise UserError(
             f"MODEL.SIE_CAMERA, MODEL.SIE_VIEW: the file has a row for each of {rows} cameras, views or pairs of them; name them "
             f"in its order: --cameras market1501/c1,market1501/c2,... and --views; got {len(order.cameras)} and {len(order.views)}"
         )

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ... import __version__
+from ...common.errors import UserError
 from ...datasets import Batch, Preprocess, name_rows, read_image
 from ...datasets.loading.decode import resize
 from ...model import ReidModel, attention_rollout, has_attention
@@ -51,7 +52,7 @@ class Embedder:
         _check("device", device, ("auto", "cuda", "mps", "cpu"))
         _check("precision", precision, ("auto", *PRECISIONS))
         if batch_size < 1:
-            raise ValueError(f"batch_size: 1 or more images, got {batch_size}")
+            raise UserError(f"batch_size: 1 or more images, got {batch_size}")
         self.weights, self.batch_size = weights_path(str(weights), None), batch_size
         own = _read(self.weights)
         self.about = own.about
@@ -179,14 +180,14 @@ class _Rows:
 
 def _check(what: str, value: str, accepted: Sequence[str]) -> None:
     if value not in accepted:
-        raise ValueError(f"{what}: unknown value {value!r}; choose from {', '.join(accepted)}")
+        raise UserError(f"{what}: unknown value {value!r}; choose from {', '.join(accepted)}")
 
 
 def _read(path: Path) -> Weights:
     own = read_own(path)
     missing = [key for key in ("preprocess", "embed") if own is None or key not in own.about]
     if own is None or missing:
-        raise ValueError(
+        raise UserError(
             f"{path} does not say how images are prepared for it ({', '.join(missing)}), so it cannot embed on its own; "
             "give the best.safetensors or last.pth of a run of vitreid"
         )
@@ -239,7 +240,7 @@ def _per_image(cameras: str | Sequence[str | None] | None, count: int) -> list[s
     if cameras is None or isinstance(cameras, str):
         return [cameras] * count
     if len(cameras) != count:
-        raise ValueError(
+        raise UserError(
             f"cameras: {len(cameras)} names for {count} images; give one name per image, None where unknown"
         )
     return list(cameras)
@@ -259,7 +260,7 @@ def as_pixels(image: Any) -> np.ndarray:
     if not isinstance(image, np.ndarray):
         raise TypeError(f"an image is a path, a PIL image or an array, got a {type(image).__name__}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f"an array of an image is (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+        raise UserError(f"an array of an image is (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
     return image
 
 

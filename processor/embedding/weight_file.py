@@ -9,6 +9,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
+from ...common.errors import UserError
 from ...datasets import build_test_sets
 from ...model import ModelSpec, ReidModel, build_model, is_deploy, load_deploy, load_weights
 from ..runs.checkpoint import NotOurs, load_last
@@ -32,7 +33,7 @@ def weights_path(weights: str | None, cfg: CfgNode | None) -> Path:
     """
     chosen = weights or (cfg.TEST.WEIGHT if cfg is not None else "")
     if not chosen:
-        raise ValueError(
+        raise UserError(
             "no weights to test: give --weights RUN/best.safetensors, or --config_file and TEST.WEIGHT FILE"
         )
     path = Path(chosen)

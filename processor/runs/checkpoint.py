@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ...common.errors import UserError
 from ...common.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -22,11 +23,11 @@ NOT_OURS = (
 )
 
 
-class NotOurs(ValueError):
+class NotOurs(UserError):
     """A sound file, but no last.pth of vitreid."""
 
 
-class Damaged(ValueError):
+class Damaged(UserError):
     """A file that is cut short or has wrong bytes."""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
+from ...common.errors import UserError
 from ...configs import dump_config, parse_config
 from ...datasets import Preprocess, ReidData, build_preprocess, build_test_sets
 from ...model import ModelSpec, ReidModel, build_spec
@@ -46,7 +47,7 @@ def job_of_files(files: Sequence[str], weights: str | None, cfg: CfgNode | None,
         ValueError: there is a model too; or what `load_features` says.
     """
     if weights:
-        raise ValueError("--features takes the place of the model; leave --weights out")
+        raise UserError("--features takes the place of the model; leave --weights out")
     paths = tuple(map(Path, files))
     cfg = cfg or parse_config(read_facts(paths[0])["about"].get("config", ""), overrides)
     return Job(cfg, paths, (_loaded(path, cfg) for path in paths), len(paths))
@@ -71,7 +72,7 @@ def job_of_weights(weights: str | None, cfg: CfgNode | None, overrides: Sequence
     own = read_own(path)
     if cfg is None:
         if own is None:
-            raise ValueError(
+            raise UserError(
                 f"{path} does not carry its config; name the recipe it was trained with: --config_file configs/….yml"
             )
         cfg = parse_config(own.about["config"], overrides)

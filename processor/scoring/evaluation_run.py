@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...common.errors import UserError
 from ...common.files import write_text_atomically
 from ...configs import load_config
 from ...model import is_deploy, save_deploy
@@ -91,13 +92,13 @@ def _check_folders(paths: dict[str, str | None]) -> None:
 
 def _check_asked(asked: Asked, job: Job, save_to: str | None) -> None:
     if save_to and job.weights is None:
-        raise ValueError("--save-features: the features come from a file already (--features); leave one of them out")
+        raise UserError("--save-features: the features come from a file already (--features); leave one of them out")
     if asked.calibrate and job.num_sets > 1:
-        raise ValueError(
+        raise UserError(
             f"--calibrate: a threshold is set on one data set, DATASETS.TEST has {job.num_sets}; name one of them"
         )
     if asked.calibrate and job.weights is not None and not _is_best(job.sources[0]):
-        raise ValueError(
+        raise UserError(
             f"--calibrate: the threshold is written into a best.safetensors; {job.sources[0].name} cannot hold it"
         )
 

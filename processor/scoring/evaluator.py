@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from ...common.errors import UserError
 from ...datasets import Preprocess, Record, ReidData, build_eval_loader, build_preprocess
 from ...evaluation import RetrievalResult
 from ...model import ReidModel
@@ -133,9 +134,9 @@ def check_answerable(data: ReidData, rerank: Rerank) -> None:
     """Raise ValueError, before hours of work rather than after, if query and gallery cannot be evaluated."""
     remedy = "add some, or hold people out of training with DATASETS.VAL_IDS"
     if not data.query or not data.gallery:
-        raise ValueError(f"{data.evaluated}: {len(data.query)} query and {len(data.gallery)} gallery images; {remedy}")
+        raise UserError(f"{data.evaluated}: {len(data.query)} query and {len(data.gallery)} gallery images; {remedy}")
     if not _has_match(data):
-        raise ValueError(f"{data.evaluated}: no query has its person in the gallery, seen by another camera; {remedy}")
+        raise UserError(f"{data.evaluated}: no query has its person in the gallery, seen by another camera; {remedy}")
     rerank.check(len(data.query), len(data.gallery))
 
 

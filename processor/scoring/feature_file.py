@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ...common.errors import UserError
 from ...common.files import write_atomically
 from ...evaluation.input_checks import as_features, as_labels, check_finite, squared_norms
 from ...model.weights.read import SPEC
@@ -86,7 +87,7 @@ def load_features(path: str | Path) -> FeatureSet:
             check_finite(name, squared_norms(getattr(features, name)))
     except (ValueError, TypeError, KeyError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else error
-        raise ValueError(f"{path} holds no features that can be evaluated: {what}; save them again") from error
+        raise UserError(f"{path} holds no features that can be evaluated: {what}; save them again") from error
     return features
 
 
@@ -103,12 +104,12 @@ def read_facts(path: str | Path) -> dict[str, Any]:
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(
+        raise UserError(
             f"--features: {path} is damaged or not a safetensors file ({error}); save it again with --save-features"
         ) from error
     if FORMAT not in about:
         hint = "it is a model: give it as --weights" if SPEC in about else "tools/test.py --save-features makes one"
-        raise ValueError(f"--features: {path} is not a file of features; {hint}")
+        raise UserError(f"--features: {path} is not a file of features; {hint}")
     return json.loads(about[FORMAT])
 
 
@@ -122,7 +123,7 @@ def _features_of(tensors: dict[str, Tensor], facts: dict[str, Any]) -> FeatureSe
         values[f"{side}_names"] = _as_names(tensors[f"{side}_names"])
         camids = values[f"{side}_camids"]
         if camids.min() < 0 or camids.max() >= len(facts["camera_names"]):
-            raise ValueError(f"{side}_camids: 0 to {len(facts['camera_names']) - 1} expected, got {camids.max()}")
+            raise UserError(f"{side}_camids: 0 to {len(facts['camera_names']) - 1} expected, got {camids.max()}")
     return FeatureSet(**values, **{**facts, "camera_names": tuple(facts["camera_names"])})
 
 

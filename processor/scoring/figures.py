@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ...common.errors import UserError
 from ...evaluation import (
     CameraPairs,
     RetrievalResult,
@@ -44,7 +45,7 @@ class Asked:
 
     def __post_init__(self) -> None:
         if self.calibrate is not None and not 0 < self.calibrate <= 0.5:
-            raise ValueError(
+            raise UserError(
                 f"--calibrate: a false-match rate above 0 and up to 0.5, e.g. 0.001 for one in a thousand, got {self.calibrate}"
             )
 

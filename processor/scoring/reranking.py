@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from ...common.errors import UserError
 from ...evaluation import RetrievalResult, augment_database, evaluate_reranked, evaluate_retrieval, expand_queries
 from .feature_file import FeatureSet
 
@@ -37,7 +38,7 @@ class Rerank:
         if self.method in asked:
             key, k, most, who = asked[self.method]
             if k > most:
-                raise ValueError(f"TEST.{key}: {k} neighbours are asked for, {who} {most}; take fewer")
+                raise UserError(f"TEST.{key}: {k} neighbours are asked for, {who} {most}; take fewer")
 
 
 def rank(features: FeatureSet, rerank: Rerank) -> RetrievalResult:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
+from ...common.errors import UserError
 from .session import Learner
 from .trainer import Trainer
 
@@ -66,9 +67,9 @@ def profile(cfg: CfgNode, steps: int, warmup: int = 5) -> StepProfile:
         ValueError: steps is less than 1, several processes were started, or config and data do not fit together.
     """
     if steps < 1:
-        raise ValueError(f"--profile: {steps} steps cannot be measured; give 1 or more, e.g. --profile 20")
+        raise UserError(f"--profile: {steps} steps cannot be measured; give 1 or more, e.g. --profile 20")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError("--profile: measures one process; start it with python, not with torchrun")
+        raise UserError("--profile: measures one process; start it with python, not with torchrun")
     learner = Learner(cfg)
     learner.compile()
     trainer, epoch = (

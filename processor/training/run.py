@@ -11,6 +11,7 @@ from typing import Any, cast
 from tqdm import tqdm
 from yacs.config import CfgNode
 
+from ...common.errors import UserError
 from ...configs import dump_config, flatten_config, parse_config
 from ...datasets import names_of_test_sets
 from ...evaluation import RetrievalResult
@@ -68,7 +69,7 @@ def _train(cfg: CfgNode, resume: str | None, overwrite: bool, ranks: Ranks) -> R
     continues = resume == "auto" or (resume is not None and Path(resume).resolve().parent == folder.path.resolve())
     try:
         if continues and overwrite:
-            raise ValueError("--resume goes on with a run, --overwrite replaces it: choose one")
+            raise UserError("--resume goes on with a run, --overwrite replaces it: choose one")
         if not continues and not overwrite:
             folder.refuse_another_run()
         run = Run(cfg, folder, _read_resume(folder, resume, ranks), ranks)
@@ -84,7 +85,7 @@ def _train(cfg: CfgNode, resume: str | None, overwrite: bool, ranks: Ranks) -> R
         raise
     except Exception as error:
         if failed := compile_failure(error):
-            raise ValueError(failed) from error
+            raise UserError(failed) from error
         raise
     finally:
         folder.close()
@@ -144,7 +145,7 @@ class Run(Learner):
         cameras = (tuple(state["spec"]["cameras"]), self.module.model.spec.cameras)
         people = [{key: side[key] for key in ("labels", "people")} for side in (state["about"], about)]
         if people[0] != people[1] or cameras[0] != cameras[1]:
-            raise ValueError(
+            raise UserError(
                 f"--resume: the checkpoint was trained on {len(state['about']['labels'])} people and {len(cameras[0])} cameras, "
                 f"the training set now has {len(self.labels)} and {len(cameras[1])}, or others; go back to its DATASETS options"
             )

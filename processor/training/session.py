@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from yacs.config import CfgNode
 
+from ...common.errors import UserError
 from ...configs import flatten_config
 from ...datasets import Record, ReidData, build_data, build_train_loader, label_map
 from ...loss import ReidLoss, build_loss
@@ -83,7 +84,7 @@ class Learner:
         try:
             loss.load_classifiers(read_classifiers(path))
         except ValueError as error:
-            raise ValueError(f"MODEL.PRETRAIN_CLASSIFIERS: {path}: {error}; set it to False") from error
+            raise UserError(f"MODEL.PRETRAIN_CLASSIFIERS: {path}: {error}; set it to False") from error
         logger.info("%s: the ID classifiers of %d people too", path, len(self.labels))
 
     def _build_trainer(self) -> Trainer:

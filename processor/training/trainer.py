@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
+from ...common.errors import UserError
 from ...solver import Average
 from ..device import autocast
 from ..distributed.consistency import fingerprint
@@ -244,7 +245,7 @@ class Trainer:
         """Raise ValueError if the batches of a half-done epoch are now others."""
         done, all_ = self.progress.batches, len(self.loader)
         if done > all_ or (done < all_ and done % self.accumulate):
-            raise ValueError(
+            raise UserError(
                 f"--resume: the checkpoint was written after {done} batches of an epoch, which now has {all_} in groups of "
                 f"{self.accumulate}; go back to its SOLVER.IMS_PER_BATCH, SOLVER.ACCUMULATE, DATALOADER and DATASETS options"
             )
@@ -263,7 +264,7 @@ class Trainer:
                 weights = part_state(state["ema"]["model"], self.average.model)
                 self.average.load_state_dict({**state["ema"], "model": weights})
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
+            raise UserError(
                 f"--resume: the checkpoint does not fit this config's model, loss or optimizer: {error}"
             ) from error
         if self.scaler.is_enabled() and state["scaler"]:

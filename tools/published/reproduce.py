@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from vitreid.common.errors import UserError
 from vitreid.tools.cli.parser import run
 from vitreid.tools.published.published_tables import PEERS, TABLES
 from vitreid.tools.published.repeat import fill, reproduce
@@ -50,9 +51,9 @@ def show(args: argparse.Namespace) -> str:
         names = [args.table] if args.table else list(TABLES)
         return "\n".join(line for name in names for line in _commands(name, root, output, args.seeds[0], checkouts))
     if not args.table:
-        raise ValueError(f"no table named; choose from {', '.join(TABLES)}, or look at them with --list")
+        raise UserError(f"no table named; choose from {', '.join(TABLES)}, or look at them with --list")
     if unused := checkouts.keys() - {name for row in TABLES[args.table] for name in row.peers}:
-        raise ValueError(f"--{min(unused)}: the table {args.table} measures no other project; leave it out")
+        raise UserError(f"--{min(unused)}: the table {args.table} measures no other project; leave it out")
     return reproduce(TABLES[args.table], args.seeds, root, output, checkouts)
 
 
