@@ -102,8 +102,8 @@ class RetrievalMetric:
         return self._evaluate(_joined("query", self._query), _joined("gallery", self._gallery))
 
     def _evaluate(self, query: _Batch, gallery: _Batch) -> RetrievalResult:
-        columns = (column for pair in zip(query, gallery, strict=True) for column in pair)
-        data = RetrievalData(*columns, metric=self.metric, protocol=self.protocol)
+        arrays = (query.embeddings, gallery.embeddings, query.pids, gallery.pids, query.camids, gallery.camids)
+        data = RetrievalData(*arrays, metric=self.metric, protocol=self.protocol)
         return evaluate_retrieval(data, max_rank=self.max_rank)
 
     def _check_width(self, width: int) -> None:
