@@ -61,6 +61,11 @@ class RetrievalData:
         for name, value in zip(FIELDS, values, strict=True):
             object.__setattr__(self, name, value)  # the class is frozen
 
+    @property
+    def labels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(q_pids, g_pids, q_camids, g_camids), the order in which evaluations of most projects take them."""
+        return self.q_pids, self.g_pids, self.q_camids, self.g_camids
+
     def select(
         self, queries: np.ndarray | slice = slice(None), gallery: np.ndarray | slice = slice(None)
     ) -> RetrievalData:
