@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...common.errors import MissingPackageError
 from .batcher import Embed
 from .limits import Limits
 from .request_error import Refused
@@ -49,5 +50,5 @@ def create_app(
         from .app import build_app
     except ModuleNotFoundError as error:
         sentence = f'serving a gallery needs {error.name}: pip install "vitreid[serve]"'
-        raise ModuleNotFoundError(sentence, name=error.name) from error
+        raise MissingPackageError(sentence, name=error.name) from error
     return build_app(gallery, embedder, limits, batch_size)
