@@ -49,9 +49,12 @@ def main(argv: list[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"error: {_unknown(words[0])}", file=sys.stderr)
         return 2
-    sys.argv = [f"vitreid {name}", *words[1:]]  # argparse names the program after it
     tool = import_module(f"vitreid.tools.{COMMANDS[name].module}")
-    return tool.main(words[1:])
+    given, sys.argv = sys.argv, [f"vitreid {name}", *words[1:]]  # argparse takes the program's name from it
+    try:
+        return tool.main(words[1:])
+    finally:
+        sys.argv = given
 
 
 def usage() -> str:
