@@ -12,7 +12,7 @@ from tqdm import tqdm
 from yacs.config import CfgNode
 
 from ...common.errors import UserError
-from ...configs import dump_config, flatten_config, parse_config
+from ...configs import OPTIONS, dump_config, flatten_config, parse_config
 from ...datasets import names_of_test_sets
 from ...evaluation import RetrievalResult
 from ...model import ReidModel, save_deploy
@@ -32,19 +32,6 @@ from .memory_estimate import report_memory
 from .session import Learner
 
 logger = logging.getLogger(__name__)
-MAY_CHANGE = (  # on resume, without a word
-    "OUTPUT_DIR",
-    "SOLVER.LOG_PERIOD",
-    "SOLVER.CHECKPOINT_",
-    "SOLVER.KEEP_LAST",
-    "SOLVER.SKIP_NONFINITE",
-    "SOLVER.COMPILE",
-    "DATALOADER.NUM_WORKERS",
-    "DATALOADER.CACHE",
-    "TEST.",
-    "MODEL.DEVICE",
-    "DATASETS.ROOT_DIR",
-)
 
 
 def train(cfg: CfgNode, resume: str | None = None, overwrite: bool = False) -> RetrievalResult:
@@ -354,5 +341,5 @@ def _epoch_line(row: dict[str, float], epochs: int) -> str:
 def _warn_of_changes(old: CfgNode, new: CfgNode) -> None:
     before, after = flatten_config(old), flatten_config(new)
     for key, value in after.items():
-        if before[key] != value and not key.startswith(MAY_CHANGE):
+        if before[key] != value and not OPTIONS[key].resumable:
             logger.warning("--resume: %s was %s, is now %s", key, before[key], value)

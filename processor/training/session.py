@@ -11,7 +11,7 @@ import torch
 from yacs.config import CfgNode
 
 from ...common.errors import UserError
-from ...configs import flatten_config
+from ...configs import OPTIONS, flatten_config
 from ...datasets import Record, ReidData, build_data, build_train_loader, label_map
 from ...loss import ReidLoss, build_loss
 from ...model import build_model, read_classifiers
@@ -28,16 +28,6 @@ from .trainer import Trainer
 from .training_module import TrainingModule
 
 logger = logging.getLogger(__name__)
-
-OF_A_MACHINE = (  # options that may differ where one run has several machines
-    "OUTPUT_DIR",
-    "DATASETS.ROOT_DIR",
-    "DATASETS.MANIFEST",
-    "DATASETS.DISTRACTORS",
-    "DATALOADER.NUM_WORKERS",
-    "DATALOADER.CACHE",
-    "MODEL.PRETRAIN_PATH",
-)
 
 
 class Learner:
@@ -113,7 +103,7 @@ class Learner:
 
 
 def _settings(cfg: CfgNode) -> dict[str, object]:
-    return {key: value for key, value in flatten_config(cfg).items() if not key.startswith(OF_A_MACHINE)}
+    return {key: value for key, value in flatten_config(cfg).items() if not OPTIONS[key].per_machine}
 
 
 def _images(data: ReidData) -> dict[str, str]:

@@ -15,7 +15,7 @@ from vitreid.processor.distributed.sync_batchnorm import synchronise_norms
 from vitreid.processor.training import memory_estimate as memory
 from vitreid.processor.training.memory_estimate import StepMemory, kept_bytes, measure_step, report_memory
 from vitreid.processor.training.micro_batches import MicroBatches, WholeBatch
-from vitreid.solver import EMA, build_optimizers
+from vitreid.solver import EMA, OPTIMIZERS, GroupRules, build_optimizers, group_parameters
 
 SIZE = (64, 32)
 VIT = ModelSpec("vit_tiny_patch16_224", SIZE, embed_dim=32, depth=4, num_heads=2)
@@ -50,29 +50,46 @@ def count(parameters) -> int:
     return sum(p.numel() for p in parameters)
 
 
-@pytest.mark.parametrize(("name", "states"), [("SGD", 1), ("Adam", 2), ("AdamW", 2)])
-def test_weights_gradients_and_states_are_counted(name, states):
+def test_weights_gradients_and_averages_are_counted():
     module = build()
-    optimizers = make_trainer(module, WholeBatch(), name).optimizers
+    optimizers = make_trainer(module, WholeBatch()).optimizers
     found = measure_step(module, optimizers, EMA(module.model, 0.9).model, SIZE, torch.float32)
     trained = [p for p in module.parameters() if p.requires_grad]
     assert found.gradients == 4 * count(trained)
-    assert found.optimizer == states * found.gradients
     assert found.weights == sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
     assert found.average == sum(
         t.numel() * t.element_size() for t in (*module.model.parameters(), *module.model.buffers())
     )
 
 
-def test_optimizer_states_are_those_that_a_step_makes():
+FROM_OUTSIDE = {
+    "RMSprop": lambda cfg, groups, fused: torch.optim.RMSprop(groups, lr=cfg.SOLVER.BASE_LR, momentum=0.9),
+    "Adafactor": lambda cfg, groups, fused: torch.optim.Adafactor(groups, lr=cfg.SOLVER.BASE_LR),  # factored states
+    "Adagrad": lambda cfg, groups, fused: torch.optim.Adagrad(groups, lr=cfg.SOLVER.BASE_LR),  # states from the start
+}
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+@pytest.mark.parametrize("name", sorted({*OPTIMIZERS, *FROM_OUTSIDE}))
+def test_optimizer_states_are_those_that_a_step_makes(name, momentum, monkeypatch):
+    """The measurement leaves the optimizer, its parameters and the random draws as they are."""
+    for outside, make in FROM_OUTSIDE.items():
+        monkeypatch.setitem(OPTIMIZERS, outside, make)
     module = build()
-    trainer = make_trainer(module, WholeBatch())
+    cfg = make_config({"SOLVER.MOMENTUM": momentum})
+    named = list(module.named_parameters())
+    optimizer = OPTIMIZERS[name](cfg, group_parameters(named, GroupRules(0.1)), None)
+    weights = {key: value.clone() for key, value in module.state_dict().items()}
+    measured = measure_step(module, [optimizer], None, SIZE, torch.float32).optimizer
+    assert not optimizer.state or name == "Adagrad"
+    assert all(torch.equal(value, weights[key]) for key, value in module.state_dict().items())
+    assert all(parameter.grad is None for parameter in module.parameters())
     for parameter in module.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    (optimizer,) = trainer.optimizers
     optimizer.step()
-    made = sum(t.numel() * 4 for state in optimizer.state.values() for t in state.values() if t.ndim)
-    assert made == measure_step(module, trainer.optimizers, None, SIZE, torch.float32).optimizer
+    assert measured == sum(
+        t.numel() * t.element_size() for s in optimizer.state.values() for t in s.values() if torch.is_tensor(t)
+    )
 
 
 def test_activations_grow_with_the_images():
