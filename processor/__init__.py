@@ -20,7 +20,7 @@ from .scoring.result_tables import result_table
 from .training.nonfinite import NonFiniteLoss
 from .training.profiling import StepProfile, profile
 from .training.run import train
-from .training.trainer import Trainer
+from .training.trainer import LogOptions, StepOptions, Trainer
 from .training.training_module import TrainingModule
 
 __all__ = [
@@ -30,11 +30,13 @@ __all__ = [
     "Embedder",
     "Evaluator",
     "FeatureSet",
+    "LogOptions",
     "NonFiniteLoss",
     "RankFailed",
     "Report",
     "Rerank",
     "RunFolder",
+    "StepOptions",
     "StepProfile",
     "Stopped",
     "Trainer",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ...common.errors import UserError
+from ...common.registry import choose
 from ...evaluation import RetrievalResult, augment_database, evaluate_reranked, evaluate_retrieval, expand_queries
 from .feature_file import FeatureSet
 
@@ -26,6 +27,10 @@ class Rerank:
     lam: float = 0.3
     qe_k: int = 10
     qe_alpha: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Raise UserError if the method is unknown."""
+        choose("TEST.RERANK", self.method, RANKINGS)
 
     def check(self, num_query: int, num_gallery: int) -> None:
         """Raise ValueError, naming the config key, if more neighbours are asked for than there are images."""

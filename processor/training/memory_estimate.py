@@ -258,10 +258,10 @@ def report_memory(trainer: Any, num_images: int, size: tuple[int, int]) -> None:
         num_images: of a batch on this process.
         size: (height, width) of an image in pixels.
     """
-    module, device, precision = trainer.module, trainer.device, trainer.precision
+    module, device, precision = trainer.module, trainer.options.device, trainer.options.precision
     average = trainer.average.model if trainer.average is not None else None
     memory = measure_step(module, trainer.optimizers, average, size, precision)
-    at_once = min(getattr(trainer.passes, "size", num_images), num_images)
+    at_once = min(trainer.options.micro_batch or num_images, num_images)
     logger.info(
         "memory: about %.1f GB at micro-batch %d: weights %.2f, optimizer %.2f, gradients %.2f, activations %.2f + %.3f per image%s",
         memory.peak(at_once) / GB,
