@@ -34,6 +34,7 @@ PAGES = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
+    "/requests.js": ("requests.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
     # FastAPI's own page of the API loads scripts from another site; this one needs no internet
     "/docs": ("docs.html", "text/html"),

@@ -21,11 +21,11 @@ pytest.importorskip("httpx", reason='needs the extra: pip install "vitreid[serve
 
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from vitreid.gallery import Gallery, GalleryInfo
+from vitreid.gallery import Gallery, GalleryInfo, web
 from vitreid.gallery.search.search_result import SearchResult
 from vitreid.gallery.web import Limits, RequestError, create_app
 from vitreid.gallery.web import service as service_module
-from vitreid.gallery.web.app import NUM_OVERLAYS
+from vitreid.gallery.web.app import NUM_OVERLAYS, PAGES
 from vitreid.gallery.web.batcher import Batcher
 from vitreid.gallery.web.limits import RateLimit
 from vitreid.gallery.web.models import SearchFields
@@ -351,13 +351,18 @@ def test_a_box_has_numbers(changes):
     assert box_of(Path("film.mp4"), {**record, **changes}) is None and box_of(Path("crop.JPG"), record) is None
 
 
-@pytest.mark.parametrize("path", ["/", "/page.css", "/page.js", "/docs", "/docs.js", "/icon.svg", "/openapi.json"])
+@pytest.mark.parametrize("path", [*PAGES, "/openapi.json"])
 def test_pages_need_nothing_from_another_site(client, path):
     response = client.get(path)
     assert response.status_code == 200
     assert "default-src 'none'" in response.headers["content-security-policy"]
     links = response.text.replace("http://www.w3.org/2000/svg", "")
     assert "http://" not in links and "https://" not in links
+
+
+def test_every_static_file_is_served():
+    folder = Path(web.__file__).parent / "static"
+    assert sorted(name for name, _ in PAGES.values()) == sorted(path.name for path in folder.iterdir())
 
 
 def test_the_api_describes_itself(client):
