@@ -18,12 +18,13 @@ TRANSREID = f"{OTHERS}, Google's .npz, TransReID, TransReID-SSL, PersonViT"
 PARITY = "## Weights of other projects\n"  # headline of the chapter that benchmarks/parity.py writes
 INTRODUCTION = """# Backbones
 
-Written by `vitreid backbones --output docs/backbones.md`; do not edit. Any other timm model can be named too (`MODEL.NAME`), these are tried.
+Written by `vitreid backbones --output docs/backbones.md`; do not edit. `MODEL.NAME` also accepts any other timm model; the table lists the
+tested ones.
 
-GMACs are 10^9 multiply-adds of matrix products, convolutions and attention for one crop of the size given, without the
-jigsaw module. SIE, JPM: the parts of TransReID; stride: overlapping patches by `MODEL.STRIDE_SIZE`; attention: the maps of
-the report and the gallery page. `tools/convert.py` and `MODEL.PRETRAIN_PATH` read the files of the last column, whose kind is
-known from the names and shapes inside.
+GMACs are 10^9 multiply-adds of matrix products, convolutions and attention for one crop of the given size, without the
+jigsaw module. SIE and JPM are the parts of TransReID. Stride means overlapping patches with `MODEL.STRIDE_SIZE`. Attention means the maps
+in the report and on the gallery page. `vitreid convert …` and `MODEL.PRETRAIN_PATH` load the files in the last column; the names and shapes
+in a file identify its project.
 
 | `MODEL.NAME` | crop | parameters (M) | GMACs | embedding | SIE | JPM | stride | attention | weights |
 |---|---|---:|---:|---:|---|---|---|---|---|
