@@ -20,7 +20,7 @@ from .scoring.result_tables import result_table
 from .training.nonfinite import NonFiniteLoss
 from .training.profiling import StepProfile, profile
 from .training.run import train
-from .training.trainer import Trainer
+from .training.trainer import LogOptions, StepOptions, Trainer
 from .training.training_module import TrainingModule
 
 Asked, Report = ScoreOptions, ScoreReport  # earlier names
@@ -32,6 +32,7 @@ __all__ = [
     "Embedder",
     "Evaluator",
     "FeatureSet",
+    "LogOptions",
     "NonFiniteLoss",
     "RankFailed",
     "Report",
@@ -39,6 +40,7 @@ __all__ = [
     "RunFolder",
     "ScoreOptions",
     "ScoreReport",
+    "StepOptions",
     "StepProfile",
     "Stopped",
     "Trainer",

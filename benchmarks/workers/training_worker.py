@@ -29,8 +29,8 @@ from vitreid.model import build_model
 from vitreid.processor import Trainer, TrainingModule, autocast, pick_precision
 from vitreid.processor.device import place
 from vitreid.processor.embedding.extract import build_embed_settings, extract
-from vitreid.processor.training.compile import compile_backbone
-from vitreid.processor.training.micro_batches import build_passes
+from vitreid.processor.training.run import build_step_options
+from vitreid.processor.training.session import compile_backbone
 from vitreid.solver import build_optimizers, build_schedule
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,10 +143,8 @@ def our_training(job: Job) -> Ready:
         module,
         build_optimizers(cfg, model, module.loss),
         build_schedule(cfg, 1),
-        loader=(),
-        device=device,
-        precision=precision,
-        passes=build_passes(cfg),
+        loader=(),  # type: ignore[arg-type]  # batches are given to `step`
+        options=build_step_options(cfg, device, precision),
     )
     batch = make_batch(job)
     flops = 3 * forward_flops(model, batch) if job.device == "cuda" else 0.0  # the backward pass is two forward passes

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from yacs.config import CfgNode
 
 from ...common.errors import UserError
+from ...common.registry import choose
 from ...evaluation import (
     RetrievalData,
     RetrievalResult,
@@ -36,6 +37,10 @@ class Rerank:
     lam: float = 0.3
     qe_k: int = 10
     qe_alpha: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Raise UserError if the method is unknown."""
+        choose("TEST.RERANK", self.method, RANKINGS)
 
     def check(self, num_query: int, num_gallery: int) -> None:
         """Raise ValueError, naming the config key, if the method needs more neighbours than there are images."""
