@@ -18,7 +18,7 @@ from vitreid.evaluation import (
     evaluate_retrieval,
     evaluate_single_shot,
 )
-from vitreid.evaluation.reranking import neighbours
+from vitreid.evaluation.distances import pairwise
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -168,7 +168,7 @@ def test_draws_depend_on_the_seed_and_not_on_the_blocks(monkeypatch):
     args = problem(3, num_queries=150, num_gallery=60)
     whole = evaluate_single_shot(*args).first_hit
     assert (whole != evaluate_single_shot(*args, seed=1).first_hit).any()
-    monkeypatch.setattr(neighbours, "BLOCK_ELEMENTS", 1)  # several blocks
+    monkeypatch.setattr(pairwise, "BLOCK_ELEMENTS", 1)  # several blocks
     np.testing.assert_array_equal(whole, evaluate_single_shot(*args).first_hit)
 
 

@@ -20,10 +20,10 @@ from vitreid.evaluation import (
     judge,
     verify,
 )
+from vitreid.evaluation.distances.pairwise import DISTANCES
 from vitreid.evaluation.matches import Matches
 from vitreid.evaluation.retrieval import SCORES
 from vitreid.evaluation.retrieval_data import METRICS
-from vitreid.evaluation.verification.pairs import DISTANCES
 
 
 def arrays(seed=0):
