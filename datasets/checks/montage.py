@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ...common.errors import UserError
-from .entries import Entry, Listing
+from .entries import CheckedImage, Listing
 
 _CELL = (128, 64)  # (height, width) in pixels
 _TEXT = 16  # pixels for a line of text
@@ -23,7 +23,7 @@ def draw_montage(listing: Listing, unreadable: set[str], seed: int = 0) -> np.nd
     Half of the rows are training people, half test people, where there are both. An empty cell: never seen by this camera.
     """
     rng = np.random.default_rng(seed)
-    cells: dict[tuple[str, int], dict[int, list[Entry]]] = defaultdict(lambda: defaultdict(list))
+    cells: dict[tuple[str, int], dict[int, list[CheckedImage]]] = defaultdict(lambda: defaultdict(list))
     for entry in listing.entries:
         if entry.record.path not in unreadable:
             side = "test" if entry.is_test else "train"
@@ -63,8 +63,8 @@ def check_name(file: Path) -> None:
 
 
 def _choose(
-    cells: dict[tuple[str, int], dict[int, list[Entry]]], rng: np.random.Generator
-) -> list[tuple[str, dict[int, list[Entry]]]]:
+    cells: dict[tuple[str, int], dict[int, list[CheckedImage]]], rng: np.random.Generator
+) -> list[tuple[str, dict[int, list[CheckedImage]]]]:
     """Return the rows' people: those with two cameras or more first, in random order."""
     chosen = []
     sides = sorted({side for side, _ in cells}, reverse=True)  # train, then test
@@ -76,7 +76,7 @@ def _choose(
     return chosen
 
 
-def _row(listing: Listing, side: str, cells: list[list[Entry]], rng: np.random.Generator) -> np.ndarray:
+def _row(listing: Listing, side: str, cells: list[list[CheckedImage]], rng: np.random.Generator) -> np.ndarray:
     someone = next((cell[0] for cell in cells if cell), None)
     name = listing.person(someone) if someone else "?"
     label = np.full((*_CELL, 3), 255, np.uint8)
@@ -85,7 +85,7 @@ def _row(listing: Listing, side: str, cells: list[list[Entry]], rng: np.random.G
     return np.hstack([label, *(_cell(cell, rng) for cell in cells)])
 
 
-def _cell(entries: list[Entry], rng: np.random.Generator) -> np.ndarray:
+def _cell(entries: list[CheckedImage], rng: np.random.Generator) -> np.ndarray:
     """Return (128, 64, 3): one of the pictures, its shape kept, on grey."""
     cell = np.full((*_CELL, 3), _GREY, np.uint8)
     if not entries:

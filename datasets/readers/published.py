@@ -16,7 +16,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedDataset:
     """What is known of a published data set.
 
     Args:
@@ -38,7 +38,7 @@ class Published:
     cameras: int | None = None
 
 
-def find_folder(root: str | Path, published: Published, parts: Sequence[str]) -> Path:
+def find_folder(root: str | Path, published: PublishedDataset, parts: Sequence[str]) -> Path:
     """Return the data set's folder: one of `published.folders` below `root`, or `root` itself.
 
     Args:
@@ -83,7 +83,7 @@ def name_cameras(records: Iterable[Record], prefix: str) -> tuple[dict[int, int]
     return {number: row for row, number in enumerate(numbers)}, tuple(f"{prefix}/c{number}" for number in numbers)
 
 
-def check_counts(data: ReidData, published: Published) -> ReidData:
+def check_counts(data: ReidData, published: PublishedDataset) -> ReidData:
     """Warn if the data set is not the published one; return it."""
     found: dict[str, int | tuple[int, ...]] = {
         "counts": (len(data.train), len(data.query), len(data.gallery)),

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from ...common.errors import UserError
-from ...configs import load_config
-from ...datasets import DATASETS, CorruptImageError, read_image
+from ...configs import OPTIONS
+from ...datasets import DATASETS, CorruptImageError, read_dataset, read_image
 from ...datasets.readers.published import EXTENSIONS
 from .video import Box, VideoReader
 
@@ -181,8 +181,7 @@ class DatasetSource:
             raise UserError(f"--input: {name} has no split {split!r}; choose from {', '.join(SPLITS)}")
         if name == "manifest":
             raise UserError("--input: give the manifest's CSV file itself")
-        cfg = load_config(None, ["DATASETS.NAMES", name, *(["DATASETS.ROOT_DIR", root] if root else [])])
-        self._data = DATASETS[name](cfg)
+        self._data = read_dataset(name, root or OPTIONS["DATASETS.ROOT_DIR"].default)
         self._records = getattr(self._data, split)
         self.extra: dict[str, type] = {}
         self.num_readers = num_threads()
