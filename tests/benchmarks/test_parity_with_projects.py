@@ -107,7 +107,7 @@ def test_only_what_the_project_itself_cannot_do_is_skipped(tmp_path: Path, monke
     page = tmp_path / "page.md"
     page.write_text("# Backbones\n")
     assert parity.main(["--data", str(tmp_path), "--document", str(page)]) == 1
-    assert "failed: ours: ValueError: " in capsys.readouterr().out and page.read_text() == "# Backbones\n"
+    assert "failed: ours: UserError: " in capsys.readouterr().out and page.read_text() == "# Backbones\n"
 
 
 def test_a_process_that_fails_is_a_failure(tmp_path: Path):
@@ -142,7 +142,7 @@ def test_recipes_that_fail_are_named(tmp_path: Path):
         (tmp_path / "configs" / "Market" / f"{name}.yml").write_text(text)
     count, failures = check_recipes(tmp_path)
     assert (count, len(failures)) == (2, 1)
-    assert failures[0].startswith("configs/Market/bad.yml: ValueError: MODEL.TRANSFORMER_TYPE: unknown backbone")
+    assert failures[0].startswith("configs/Market/bad.yml: UserError: MODEL.TRANSFORMER_TYPE: unknown backbone")
 
 
 def test_the_chapter_replaces_its_earlier_text(tmp_path: Path):
