@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..records import Record, ReidData
-from .published import PublishedDataset, check_counts, find_folder, list_images, name_cameras
+from .image_files import list_images
+from .published import PublishedDataset, check_counts, find_folder, name_cameras
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""What the parsers of published data sets share: finding the folder, listing images, checking counts."""
+"""Published data sets: finding the folder, naming cameras, comparing counts with the publication."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pathlib import Path
 from ..records import Record, ReidData
 
 log = logging.getLogger(__name__)
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 @dataclass(frozen=True)
@@ -70,11 +68,6 @@ def _found(folder: Path) -> str:
     names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     return f"in {folder}: {shown or 'nothing'}"
-
-
-def list_images(folder: Path) -> list[Path]:
-    """Return the image files directly in `folder`, sorted by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
 
 
 def name_cameras(records: Iterable[Record], prefix: str) -> tuple[dict[int, int], tuple[str, ...]]:
