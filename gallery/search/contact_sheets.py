@@ -1,8 +1,8 @@
-"""A contact sheet: each query and the crops found for it, with distance and camera, framed by match or no match."""
+"""Contact sheet of search results: each query and its closest crops, with distance and camera, framed by match or no match."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,10 @@ import numpy as np
 
 from ...common.errors import UserError
 from ...common.files import write_atomically
-from ..web.record_images import load_image, read_pixels
-from ..web.request_error import Refused
+from ..storage.record_pixels import record_pixels
 from .search_result import SearchResult
 
-CROP = (192, 96)  # height and width of a crop, pixels; others are fitted into it
+CROP = (192, 96)  # height and width of a tile, pixels; crops are fitted into it
 FRAME, LINE, GAP = 4, 16, 6  # pixels: frame width, height of a line of text, space between tiles
 GREEN, RED, GREY, BLUE = (60, 160, 60), (50, 50, 210), (170, 170, 170), (200, 120, 40)  # BGR
 FONT, FONT_SIZE, BLACK, WHITE = cv2.FONT_HERSHEY_SIMPLEX, 0.38, (20, 20, 20), 255
@@ -28,17 +27,17 @@ def contact_sheet(
     locate: Callable[[str], Path],
     pids: Sequence[str | None] | None = None,
 ) -> None:
-    """Write a PNG with a band per query: the query, then what was found, best first.
+    """Write a PNG with one band per query: the query, then its results, best first.
 
-    Frames are green or red: same person or not by `pids` where both are known, else by the threshold; grey without either.
+    Frames are green (same person) or red (another): by `pids` if both are known, else by the threshold; grey without either.
 
     Args:
         output: the file.
         found: queries, each an image file or (H, W, 3) uint8 RGB, and their results.
-        locate: from a record's path to its image file.
-        pids: the queries' identities, None where not known.
+        locate: maps a record's path to its image file.
+        pids: the queries' identities, None = unknown.
     Raises:
-        ValueError: nothing to show.
+        ValueError: there is no query.
         OSError: the file cannot be written.
     """
     if not found:
@@ -63,12 +62,12 @@ def _band(
 ) -> np.ndarray:
     matches = [None] * len(result) if result.is_match is None else result.is_match.tolist()
     verdict = {"match": "match", "unknown": "unknown person"}.get(result.verdict or "", "")
-    shown = query if isinstance(query, np.ndarray) else _read(Path(query), {})
+    shown = query if isinstance(query, np.ndarray) else record_pixels(Path(query), {})
     tiles = [_tile(shown, BLUE, ["query", verdict, "" if pid is None else f"pid {pid}"])]
     for row, distance, is_match in zip(result.rows, result.distances.tolist(), matches, strict=True):
         camera = "" if row.get("camera") is None else str(row["camera"])
         about = "" if row.get("pid") is None else f"pid {row['pid']}"
-        crop = _read(locate(row["path"]), row)
+        crop = record_pixels(locate(row["path"]), row)
         tiles.append(_tile(crop, frame_color(row, is_match, pid), [f"{distance:.3f}", camera, about]))
     lines = [tiles[start : start + MOST_COLUMNS + 1] for start in range(0, len(tiles), MOST_COLUMNS + 1)]
     width = max(sum(tile.shape[1] for tile in line) for line in lines)
@@ -76,7 +75,7 @@ def _band(
 
 
 def _tile(image: np.ndarray | None, color: tuple[int, int, int], texts: list[str]) -> np.ndarray:
-    """Return a framed crop (RGB) above lines of text, (height, width, 3) BGR, white all round."""
+    """Return a framed crop (RGB) above lines of text, (height, width, 3) BGR, on white."""
     height, width = CROP
     tile = np.full((height + 2 * FRAME + 3 * LINE + GAP, width + 2 * FRAME + GAP, 3), WHITE, np.uint8)
     cv2.rectangle(tile, (0, 0), (width + 2 * FRAME - 1, height + 2 * FRAME - 1), color, -1)
@@ -88,7 +87,7 @@ def _tile(image: np.ndarray | None, color: tuple[int, int, int], texts: list[str
 
 
 def _fitted(image: np.ndarray | None) -> np.ndarray:
-    """Return the RGB image inside CROP, BGR, its proportions kept; an empty crop that says so if there is none."""
+    """Return the RGB image fitted into CROP, BGR, with its proportions; a tile with "no image" if there is none."""
     canvas = np.full((*CROP, 3), 225, np.uint8)
     if image is None:
         cv2.putText(canvas, "no image", (20, CROP[0] // 2), FONT, FONT_SIZE, BLACK, 1, cv2.LINE_AA)
@@ -104,18 +103,10 @@ def _fitted(image: np.ndarray | None) -> np.ndarray:
     return canvas
 
 
-def _read(path: Path, record: Mapping[str, Any]) -> np.ndarray | None:
-    """Return a record's image or its box in a video, RGB; None if it cannot be read."""
-    try:
-        return read_pixels(load_image(path, record))
-    except Refused:
-        return None
-
-
 def _padded(image: np.ndarray, width: int) -> np.ndarray:
     return np.pad(image, ((0, 0), (0, width - image.shape[1]), (0, 0)), constant_values=WHITE)
 
 
 def _ascii(text: str) -> str:
-    """Return the text with "?" for what the sheet's font lacks."""
+    """Return the text with "?" for characters that the font lacks."""
     return text.encode("ascii", "replace").decode()[:16]
