@@ -106,7 +106,9 @@ def _check_records(path: Path, state: State, images: bool) -> Iterator[GalleryPr
         yield GalleryProblem(RECORDS, f"was written for other embeddings than {EMBEDDINGS}; restore both together")
     ids = table["id"].to_numpy()
     if (np.diff(ids) <= 0).any() or (len(ids) and ids[-1] >= state.next_id):
-        yield GalleryProblem(RECORDS, f"ids must ascend and stay below {state.next_id}, as {METADATA} says; restore the file")
+        yield GalleryProblem(
+            RECORDS, f"ids must ascend and stay below {state.next_id}, as {METADATA} says; restore the file"
+        )
     if unknown := sorted(set(state.removed) - set(ids.tolist())):
         yield GalleryProblem(METADATA, f"{len(unknown)} of the removed ids are not in {RECORDS}: {_some(unknown)}")
     if images:

@@ -256,7 +256,10 @@ class MilvusGallery:
         changed = records_file.changed(found, np.ones(len(rows), bool), values)
         milvus_collections.check_types(changed.schema)
         self.save(schema=milvus_collections.pack(changed.schema))
-        new = [{**milvus_collections.known_values(row), "vector": old["vector"]} for row, old in zip(changed.to_pylist(), rows, strict=True)]
+        new = [
+            {**milvus_collections.known_values(row), "vector": old["vector"]}
+            for row, old in zip(changed.to_pylist(), rows, strict=True)
+        ]
         for start in range(0, len(new), BATCH):
             self.client.upsert(self._rows_name, new[start : start + BATCH])
         return len(rows)

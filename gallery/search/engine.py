@@ -134,9 +134,7 @@ def _is_from(camera: str, records: pa.Table) -> np.ndarray:
     return pc.fill_null(pc.equal(records["camera"], pa.scalar(camera)), False).to_numpy()
 
 
-def _mask(
-    gallery: GalleryReader, columns: Sequence[str], passes: Callable[[pa.Table], np.ndarray]
-) -> np.ndarray:
+def _mask(gallery: GalleryReader, columns: Sequence[str], passes: Callable[[pa.Table], np.ndarray]) -> np.ndarray:
     """Return (N,) bool, the result of `passes` for all records; only a part of them is in memory at a time."""
     return np.concatenate([passes(records) for records in gallery.batches(columns, FILTERED_GROUPS)])
 

@@ -17,6 +17,7 @@ from .search_result import pair_distances
 
 BLOCK_ELEMENTS = 2**22  # products, and converted values, in memory at once: 16 MiB of float32 each
 BLOCK_BYTES = 2**26  # bytes of the memory map read at once
+LARGEST = 1e15  # largest value of a query: the sum of squares stays finite in float32
 GROUP = 1024  # queries that share a pass over the gallery
 KEEP_BYTES = 3 * 2**27  # 384 MiB: pages of a larger gallery are released after reading
 SPARSE = 8  # if at most one row in SPARSE passes the filters, only those rows are read
@@ -64,7 +65,7 @@ class ExactIndex:
         """Return the `topk` nearest rows of each query, fewer if fewer pass; equal distances are in gallery order.
 
         Args:
-            queries: (Q, D) float32, no value beyond `query_vectors.LARGEST`.
+            queries: (Q, D) float32, no value beyond LARGEST.
             mask: (N,) bool, the permitted rows; None = all.
         """
         return [

@@ -9,8 +9,7 @@ import numpy as np
 
 from ...common.errors import UserError
 from ..storage.metadata import GalleryInfo
-
-LARGEST = 1e15  # largest value of a query: the sum of squares stays finite in float32
+from .exact_index import LARGEST
 
 
 def as_vectors(queries: Any, embedder: Callable[..., np.ndarray] | None) -> np.ndarray:

@@ -29,7 +29,10 @@ def test_a_value_that_no_row_has_is_named_with_the_closest_that_there_are(galler
     found = gallery.search(ROWS[:1], 3, ["camera=Loby"])[0]
     assert len(found) == 0
     (message,) = caplog.messages
-    assert "no row has camera 'Loby'; there are lobby, yard, door0, door1, door2, door3, door4, door5 and 3 more" in message
+    assert (
+        "no row has camera 'Loby'; there are lobby, yard, door0, door1, door2, door3, door4, door5 and 3 more"
+        in message
+    )
 
 
 @pytest.mark.parametrize(

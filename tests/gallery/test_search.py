@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vitreid.evaluation import Threshold
-from vitreid.gallery import Gallery, GalleryInfo
+from vitreid.gallery import Gallery, GalleryInfo, export_as
 from vitreid.gallery.search import engine, exact_index
 from vitreid.gallery.search.contact_sheets import contact_sheet
 from vitreid.gallery.search.exact_index import ExactIndex
 from vitreid.gallery.search.filters import Where
 from vitreid.gallery.search.search_result import SearchResult, compare, limit_of
 from vitreid.gallery.storage import records_file
+from vitreid.tools import search as tool
 
 MODEL = "sha256:a"
 RECORDS = pa.table(
@@ -475,7 +476,6 @@ class FakeEmbedder:
 
 
 def test_the_tool_prints_a_table_or_json_and_makes_a_sheet(make, tmp_path, monkeypatch, capsys):
-    from vitreid.tools import search as tool
 
     monkeypatch.setattr(tool, "Embedder", FakeEmbedder)
     monkeypatch.chdir(tmp_path)
@@ -499,13 +499,49 @@ def test_the_tool_prints_a_table_or_json_and_makes_a_sheet(make, tmp_path, monke
     assert tool.main([*words, "--where", "camera=c7"]) == 0 and "no record passes" in capsys.readouterr().out
 
 
+def test_the_tool_reports_a_misspelt_gallery_before_it_loads_the_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tool, "Embedder", lambda *_, **__: pytest.fail("the model was loaded"))
+    (tmp_path / "q.png").touch()
+    words = ["--gallery", str(tmp_path / "nowhere"), "--weights", "w", "--query", str(tmp_path / "q.png")]
+    assert tool.main(words) == 2
+    assert f"{tmp_path / 'nowhere' / 'gallery.json'}: no such file" in capsys.readouterr().err
+
+
+def test_the_tool_refuses_the_weights_of_another_model_before_it_embeds(make, tmp_path, monkeypatch, capsys):
+    class Stranger(FakeEmbedder):
+        fingerprint = "sha256:b"
+
+        def __call__(self, images, cameras=None):
+            pytest.fail("an image was embedded")
+
+    monkeypatch.setattr(tool, "Embedder", Stranger)
+    (tmp_path / "q.png").touch()
+    gallery = make(np.eye(3, dtype=np.float32))
+    assert tool.main(["--gallery", str(gallery.path), "--weights", "w", "--query", str(tmp_path / "q.png")]) == 2
+    assert "sha256:b" in capsys.readouterr().err
+
+
+def test_a_missing_faiss_is_one_message_that_names_the_extra(make, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tool, "Embedder", FakeEmbedder)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "0").touch()
+    gallery = make(np.eye(3, dtype=np.float32))
+    words = ["--gallery", str(gallery.path), "--weights", "w", "--query", "0", "--index", "faiss-flat"]
+    assert tool.main(words) == 2
+    message = capsys.readouterr().err
+    assert message.count("faiss]") == 1 and "index=" in message
+    with pytest.raises(ModuleNotFoundError, match=r"vitreid\[faiss\]"):
+        export_as(gallery, tmp_path / "out", "faiss")
+
+
 def test_the_benchmark_measures_and_judges(tmp_path, capsys):
     from vitreid.benchmarks import gallery as benchmark
 
     args = benchmark.get_parser().parse_args(
         ["--skip-large", "--json", str(tmp_path / "g.json"), "--folder", str(tmp_path)]
     )
-    report = benchmark.run(args, benchmark.Plan(50, 8, 2, 1, 1, 50, 8))
+    report = benchmark.run(args, benchmark.SearchPlan(50, 8, 2, 1, 1, 50, 8))
     assert report["speed"]["filtered out but found"] == 0 and report["speed"]["one query"]["vitreid"]["median"] > 0
     assert any("seconds to open" in line for line in report["bars"]) and "--skip-large" in capsys.readouterr().out
     assert json.loads((tmp_path / "g.json").read_text())["speed"]["rows"] == 50
