@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from vitreid.common.errors import UserError
+from vitreid.common.text import table
 from vitreid.gallery import Gallery
 from vitreid.gallery.search.contact_sheets import contact_sheet
 from vitreid.gallery.search.faiss_index import INDEXES
 from vitreid.gallery.search.query_vectors import check_embedder
 from vitreid.gallery.search.search_result import SearchResult
 from vitreid.processor.embedding.embedder import Embedder
-from vitreid.tools.cli.parser import run
+from vitreid.tools.cli.parser import new_parser, run
 
 COLUMNS = ("camera", "pid", "time", "tracklet", "path")  # of a record, as shown
 CUT = "found, but re-ranked below these; to see who is within the threshold leave out --rerank, or take a larger --topk"
@@ -26,7 +27,10 @@ SAID = {"match": "found", "unknown": "unknown: nothing within the threshold", No
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = argparse.ArgumentParser(description="Find the crops of a gallery that are most like an image.")
+    parser = new_parser(
+        "Find the crops of a gallery that are most like an image.",
+        "vitreid search --gallery galleries/crops --weights logs/market/best.safetensors --query person.jpg",
+    )
     parser.add_argument(
         "--gallery", metavar="GALLERY", required=True, help="folder, milvus:FILE.db or milvus:http://HOST:PORT"
     )
@@ -50,7 +54,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--sheet", metavar="FILE.png", help="write a picture of the queries and their results")
     parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
     parser.add_argument("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto")
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     return parser
 
 
@@ -109,10 +112,8 @@ def _table(query: str, result: SearchResult) -> str:
         figures += [f"{result.scores[rank]:.4f}"] if result.scores is not None else []
         figures += ["yes" if result.is_match[rank] else "no"] if result.is_match is not None else []
         lines.append([str(rank + 1), str(row["id"]), *figures, *(_text(name, row.get(name)) for name in shown)])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     said = (CUT if result.is_cut else SAID[result.verdict]) if len(result) else "no record passes the conditions"
-    return "\n".join([f"{query}: {said}{limit}", *(table if len(result) else [])])
+    return f"{query}: {said}{limit}" + ("\n" + table(lines, left=None) if len(result) else "")
 
 
 def _text(name: str, value: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...common.errors import UserError
-from ...common.prefetch import make_ahead
+from ...common.prefetch import prefetch
 from ...datasets import CorruptImageError
 from ...processor.embedding.embedder import Embedder
 from .export_plan import ExportPlan
@@ -53,7 +53,7 @@ class PartEmbedder:
             CorruptImageError: an image cannot be read, unless `skips`.
             ValueError: an embedding is not finite; names the image.
         """
-        decoded = make_ahead(self._decode, self._batches(numbers), self.source.num_readers)
+        decoded = prefetch(self._decode, self._batches(numbers), self.source.num_readers)
         for number, batches in itertools.groupby(decoded, key=lambda batch: batch.part):
             yield number, self._part(batches, advance)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ...common.errors import UserError
+from ...common.errors import MissingPackageError, UserError
 from ..storage.metadata import GalleryInfo
 from ..storage.records_file import CORE
 
@@ -47,7 +47,7 @@ def connect(path: str, create: bool = False) -> tuple[Any, str]:
         if not is_server:
             import milvus_lite  # noqa: F401
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f'{path} needs pymilvus and, for a file, milvus-lite: pip install "vitreid[milvus]"'
         ) from error
     try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...common.errors import MissingPackageError
 from .exact_index import ExactIndex, Hits
 from .search_result import pair_distances
 
@@ -25,7 +26,7 @@ class FaissIndex:
         name: one of INDEXES.
 
     Raises:
-        ImportError: FAISS is not installed; names the extra to install.
+        MissingPackageError: FAISS is not installed; names the extra to install.
     """
 
     def __init__(self, exact: ExactIndex, name: str) -> None:
@@ -87,12 +88,12 @@ def import_faiss(what: str = "a FAISS index", instead: str = 'index="exact" need
     Args:
         what, instead: the use of FAISS and the alternative without it, for the message.
     Raises:
-        ModuleNotFoundError: it is not installed; names the extra to install.
+        MissingPackageError: it is not installed; names the extra to install.
     """
     try:
         import faiss
     except ImportError as error:
-        raise ModuleNotFoundError(f'{what} needs FAISS: pip install "vitreid[faiss]"; {instead}') from error
+        raise MissingPackageError(f'{what} needs FAISS: pip install "vitreid[faiss]"; {instead}') from error
     return faiss
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...common.errors import UserError
+from ...common.text import plain_values
 from ..storage.metadata import GalleryInfo
 
 SAME, DIFFERENT, UNKNOWN, MATCH = "same", "different", "unknown", "match"
@@ -110,7 +111,9 @@ class SearchResult:
         columns["is_match"] = [None] * len(self) if self.is_match is None else self.is_match.tolist()
         if self.scores is not None:
             columns["score"] = self.scores.tolist()
-        columns["record"] = [{key: _plain(value) for key, value in row.items() if key != "id"} for row in self.rows]
+        columns["record"] = [
+            plain_values({key: value for key, value in row.items() if key != "id"}) for row in self.rows
+        ]
         found = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         return {"verdict": self.verdict, "threshold": self.threshold, "results": found}
 
@@ -180,9 +183,3 @@ def _single(name: str, vector: np.ndarray) -> np.ndarray:
     if array.ndim != 1 or not np.isfinite(array).all():
         raise UserError(f"same_person: {name} must be one embedding without NaN, got shape {array.shape}")
     return array
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, str | int | float | bool | list | dict | None) else str(value)
