@@ -14,7 +14,7 @@ from .runs.signals import Stopped
 from .scoring.evaluation_run import test
 from .scoring.evaluator import Evaluator
 from .scoring.feature_file import FeatureSet, load_features, save_features
-from .scoring.figures import Asked, Report, score
+from .scoring.figures import ScoreOptions, ScoreReport, score
 from .scoring.reranking import RANKINGS, Rerank, rank
 from .scoring.result_tables import result_table
 from .training.nonfinite import NonFiniteLoss
@@ -22,6 +22,8 @@ from .training.profiling import StepProfile, profile
 from .training.run import train
 from .training.trainer import LogOptions, StepOptions, Trainer
 from .training.training_module import TrainingModule
+
+Asked, Report = ScoreOptions, ScoreReport  # earlier names
 
 __all__ = [
     "RANKINGS",
@@ -36,6 +38,8 @@ __all__ = [
     "Report",
     "Rerank",
     "RunFolder",
+    "ScoreOptions",
+    "ScoreReport",
     "StepOptions",
     "StepProfile",
     "Stopped",

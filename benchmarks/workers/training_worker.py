@@ -28,8 +28,7 @@ from vitreid.loss import build_loss
 from vitreid.model import build_model
 from vitreid.processor import Trainer, TrainingModule, autocast, pick_precision
 from vitreid.processor.device import place
-from vitreid.processor.embedding.extract import extract
-from vitreid.processor.scoring.settings import embed_settings
+from vitreid.processor.embedding.extract import build_embed_settings, extract
 from vitreid.processor.training.run import build_step_options
 from vitreid.processor.training.session import compile_backbone
 from vitreid.solver import build_optimizers, build_schedule
@@ -222,7 +221,7 @@ def our_extraction(job: TrainingJob) -> Ready:
     folder = TemporaryDirectory(prefix="vitreid-crops-")
     records = generate_crops(Path(folder.name), BATCHES * job.batch, job.size)
     loader = EvalLoader(records, build_preprocess(cfg), batch_size=job.batch, num_workers=2, device=job.device)
-    settings, device = embed_settings(cfg), torch.device(job.device)
+    settings, device = build_embed_settings(cfg), torch.device(job.device)
 
     def step() -> None:
         assert folder.name, "kept until the last call"

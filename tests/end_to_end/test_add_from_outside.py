@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,10 @@ from torch import nn
 from torch.nn import functional as F
 from vitreid.datasets import Record, ReidData
 from vitreid.datasets.build_data import DATASETS
-from vitreid.evaluation import RetrievalResult, evaluate_retrieval
+from vitreid.evaluation import RetrievalData, RetrievalResult, evaluate_retrieval
 from vitreid.loss import HEADS, METRICS, SoftmaxHead
 from vitreid.model.backbones.registry import CNNS
-from vitreid.processor import RANKINGS, FeatureSet
+from vitreid.processor.scoring.reranking import RANKINGS, Ranking, Rerank
 from vitreid.solver import OPTIMIZERS, SCHEDULES
 from vitreid.tools import report as report_tool
 from vitreid.tools import test as test_tool
@@ -130,15 +131,14 @@ def add_data_set(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 # --- a re-ranking ---------------------------------------------------------------------------------------------------
 
 
-def centred(features: FeatureSet, rerank: object) -> RetrievalResult:
+def centred(data: RetrievalData, rerank: Rerank) -> RetrievalResult:
     """Rank without the mean of the gallery."""
-    query, gallery, *labels = features.arrays
-    mean = gallery.mean(0)
-    return evaluate_retrieval(query - mean, gallery - mean, *labels, protocol=features.protocol)
+    mean = data.gallery.mean(0)
+    return evaluate_retrieval(replace(data, query=data.query - mean, gallery=data.gallery - mean))
 
 
 def add_ranking(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setitem(RANKINGS, "centred", centred)
+    monkeypatch.setitem(RANKINGS, "centred", Ranking(centred))
     return ["TEST.RERANK", "centred"]
 
 
