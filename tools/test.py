@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from vitreid.processor import Asked
+from vitreid.processor import ScoreOptions
 from vitreid.processor.scoring.evaluation_run import test
 from vitreid.tools.cli.parser import add_config, new_parser, run
 
@@ -59,7 +59,7 @@ def evaluate(args: argparse.Namespace) -> None:
         args.output,
         features=args.features or (),
         save_to=args.save_features,
-        asked=Asked(args.cameras, args.confidence, args.verification, args.calibrate),
+        asked=ScoreOptions(args.cameras, args.confidence, args.verification, args.calibrate),
     )
 
 
