@@ -23,7 +23,9 @@ FRAME, PERSON = (240, 480), (160, 80)  # (height, width) in pixels
 def get_parser() -> argparse.ArgumentParser:
     """Return the example's arguments."""
     parser = argparse.ArgumentParser(description="Follow two drawn people with BoxMOT and our re-ID model.")
-    parser.add_argument("--model", metavar="FILE", required=True, help="ONNX file from `vitreid export-model --for boxmot`")
+    parser.add_argument(
+        "--model", metavar="FILE", required=True, help="ONNX file from `vitreid export-model --for boxmot`"
+    )
     parser.add_argument("--frames", metavar="N", type=int, default=40, help="number of frames")
     return parser
 
