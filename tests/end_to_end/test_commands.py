@@ -89,7 +89,7 @@ ADDED = {  # program: words at the end of its commands; SMALL is for those that 
     "export_model": ["--num-crops", "16", "--rounds", "1"],
     "serve": ["--port", "0"],  # a free one
     "shipping": ["--quick", "--formats", "torchscript"],
-    "gallery": ["--quick"],
+    "benchmarks/gallery": ["--quick"],
     "serving": ["--quick", "--clients", "1", "--seconds", "1"],
     "budget": [
         *("--minutes", "0.01", "--val-ids", "2"),
@@ -258,6 +258,7 @@ def prepared(tmp_path_factory):
     desk = tmp_path_factory.mktemp("desk")
     for folder in ("configs", "tools", "examples", "benchmarks"):
         (desk / folder).symlink_to(ROOT / folder)
+    (desk / "docs").mkdir()
     lay_out_data(desk / "data")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(desk)
@@ -302,6 +303,8 @@ def tool_of(words):
     """Return the module of tools/ or benchmarks/ that a command starts; "" for another program."""
     if words[0] == "vitreid":
         return COMMANDS[words[1]].module.rpartition(".")[2]
+    if words[:2] == ["python", "benchmarks/gallery.py"]:
+        return "benchmarks/gallery"  # `vitreid gallery` is another command
     names = [Path(word).stem for word in words if word.endswith(".py") or word in SCRIPTS]
     return names[0].removeprefix("vitreid-").replace("-", "_") if names else ""
 
