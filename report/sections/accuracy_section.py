@@ -37,11 +37,7 @@ def headline_section(test: EvaluatedSet) -> Section:
     if skipped := result.num_queries - result.num_valid:
         parts.append(Text(f"{skipped} of {result.num_queries} queries have no match in the gallery and are left out."))
     if any(low == high for low, high in intervals.values()):
-        parts.append(
-            Text(
-                "“-” = no interval: all queries agree, or there is only one person."
-            )
-        )
+        parts.append(Text("“-” = no interval: all queries agree, or there is only one person."))
     reading = (
         "Rank-1 is the share of queries with the right person in first place. mAP also counts how early the person's other images "
         "come. The interval shows how much a figure may change with other people of the same kind as queries."
