@@ -20,13 +20,13 @@ import torch
 from vitreid.benchmarks.common.checkouts import Checkout, compile_ranks
 from vitreid.benchmarks.common.command import command
 from vitreid.benchmarks.common.hardware import describe_hardware
-from vitreid.benchmarks.contest.cases import CASES, K1, K2, LAM, QUICK_CASES, Case, quick
+from vitreid.benchmarks.contest.cases import CASES, K1, K2, LAM, QUICK_CASES, EvaluationCase, quick
 from vitreid.benchmarks.contest.contestants import CONTESTANTS, FLOOR, OURS, PEERS
 from vitreid.benchmarks.contest.evaluation_table import format_table, judge, plain_rows
-from vitreid.benchmarks.contest.evaluation_worker import Job
+from vitreid.benchmarks.contest.evaluation_worker import EvaluationJob
 from vitreid.benchmarks.contest.problems import write_problem
 from vitreid.benchmarks.contest.random_features import DIM
-from vitreid.benchmarks.contest.rounds import Setting, compare, in_fresh_process
+from vitreid.benchmarks.contest.rounds import EvaluationSetting, compare, in_fresh_process
 from vitreid.common.files import write_text_atomically
 
 ROUNDS, QUICK_ROUNDS = 3, 1
@@ -107,7 +107,7 @@ def names_of(text: str | None) -> frozenset[str] | None:
     return None if text is None else frozenset(name.strip() for name in text.split(",") if name.strip())
 
 
-def find_cases(names: str | None, is_quick: bool) -> list[Case]:
+def find_cases(names: str | None, is_quick: bool) -> list[EvaluationCase]:
     """Return the cases named, "a,b"; all of them, or the quick ones, if none are.
 
     Raises:
@@ -121,7 +121,7 @@ def find_cases(names: str | None, is_quick: bool) -> list[Case]:
     return quick(cases) if is_quick else cases
 
 
-def make_setting(args: argparse.Namespace, folder: Path) -> Setting:
+def make_setting(args: argparse.Namespace, folder: Path) -> EvaluationSetting:
     """Find the peers, and compile what they have in Cython in a folder of ours."""
     checkouts: dict[str, Checkout] = {}
     not_compiled: dict[str, str] = {}
@@ -141,11 +141,11 @@ def make_setting(args: argparse.Namespace, folder: Path) -> Setting:
             not_compiled[name] = str(error)
     rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
     only = names_of(args.contestants)
-    return Setting(args.device, rounds, checkouts, not_compiled, in_fresh_process(args.limit), only)
+    return EvaluationSetting(args.device, rounds, checkouts, not_compiled, in_fresh_process(args.limit), only)
 
 
 def run_cases(
-    args: argparse.Namespace, setting: Setting, cases: list[Case], folder: Path
+    args: argparse.Namespace, setting: EvaluationSetting, cases: list[EvaluationCase], folder: Path
 ) -> Iterator[dict[str, object]]:
     """Measure and print the cases, those on the same arrays one after another; yield each one's figures."""
     order = list(dict.fromkeys(case.problem for case in cases))
@@ -157,12 +157,14 @@ def run_cases(
                 yield run_case(setting, case, Path(arrays), counts)
 
 
-def run_case(setting: Setting, case: Case, arrays: Path, counts: dict[str, object]) -> dict[str, object]:
+def run_case(
+    setting: EvaluationSetting, case: EvaluationCase, arrays: Path, counts: dict[str, object]
+) -> dict[str, object]:
     """Measure one case, print its table, and return its figures."""
     about = counts | ({"num_gallery": case.gallery} if case.gallery else {})
     size = int(str(about["num_queries"])), int(str(about["num_gallery"]))
     print(f"\n{describe(case, about)}", flush=True)
-    job = Job(case.task, FLOOR, str(arrays), case.gallery)
+    job = EvaluationJob(case.task, FLOOR, str(arrays), case.gallery)
     rows = compare(setting, job, size, (FLOOR, OURS) if case.gallery else None)
     print(format_table(rows, setting.device))
     bars = judge(rows, case.bar)
@@ -170,7 +172,7 @@ def run_case(setting: Setting, case: Case, arrays: Path, counts: dict[str, objec
     return {"case": case.name, "task": case.task, **about, "dim": DIM, "contestants": plain_rows(rows), "bars": bars}
 
 
-def describe(case: Case, about: dict[str, object]) -> str:
+def describe(case: EvaluationCase, about: dict[str, object]) -> str:
     """Return the headline of a case's table."""
     sizes = f"{about['num_queries']:,} queries x {about['num_gallery']:,} gallery, {DIM}-d float32"
     task = "" if case.task == "ranking" else f", k-reciprocal re-ranking k1={K1} k2={K2} lambda={LAM}, floor: all x all"

@@ -33,12 +33,15 @@ from vitreid.tools.published.backbones import PARITY
 TOLERANCE = 1e-5
 INTRODUCTION = """
 Written by `python benchmarks/parity.py --data DIR --transreid DIR --clipreid DIR --t2t DIR --solider DIR --torchreid DIR
---fastreid DIR --ssl DIR --pass DIR --crops {count} --document docs/backbones.md`, each DIR a checkout of the project. There the project's own code builds the
-model in full size, and every weight, norm statistic and position embedding is drawn at random; the file is saved as the
-project releases it, recognised by the importer of the second column, and both models embed {count} crops of Market-1501 in
-float32. Coverage: share of the backbone's numbers that the file gives. Tensors: loaded / resized / left out, for being of no
-use to an embedder. Difference: the largest between the two embeddings of a crop, in units of the original's largest number;
-beside it the same between two different crops.
+--fastreid DIR --ssl DIR --pass DIR --crops {count} --document docs/backbones.md`; each DIR is a checkout of a project.
+
+The project's code builds the model in full size. Every weight, norm statistic and position embedding is random. The file is saved in
+the project's format, the importer of the second column loads it, and both models embed {count} crops of Market-1501 in float32.
+
+- Coverage: share of the backbone's numbers that come from the file.
+- Tensors: loaded / resized / left out. An embedder does not need the tensors left out.
+- Difference: the largest difference between the two embeddings of a crop, divided by the original's largest number.
+- Between crops: the same for the embeddings of two different crops.
 
 | weights of | importer | `MODEL.NAME` | coverage | tensors | difference | between crops |
 |---|---|---|---:|---:|---:|---:|

@@ -58,7 +58,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--half", action="store_true", help="export in half precision too")
     parser.add_argument("--crops", metavar="N", type=int, default=64, help="number of synthetic crops that are ranked")
     parser.add_argument("--rounds", metavar="N", type=int, default=5, help="number of timed batches")
-    parser.add_argument("--threads", metavar="N", type=int, default=0, help="threads of both runtimes; default: torch's")
+    parser.add_argument(
+        "--threads", metavar="N", type=int, default=0, help="threads of both runtimes; default: torch's"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the crops")
     return parser
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..common.errors import UserError
 from .input_checks import Features, Labels, as_features, as_labels, check_finite
 from .retrieval import evaluate_retrieval
+from .retrieval_data import RetrievalData
 from .retrieval_result import RetrievalResult
 
 
@@ -101,12 +102,9 @@ class RetrievalMetric:
         return self._evaluate(_joined("query", self._query), _joined("gallery", self._gallery))
 
     def _evaluate(self, query: _Batch, gallery: _Batch) -> RetrievalResult:
-        return evaluate_retrieval(
-            *(query.embeddings, gallery.embeddings, query.pids, gallery.pids, query.camids, gallery.camids),
-            metric=self.metric,
-            protocol=self.protocol,
-            max_rank=self.max_rank,
-        )
+        arrays = (query.embeddings, gallery.embeddings, query.pids, gallery.pids, query.camids, gallery.camids)
+        data = RetrievalData(*arrays, metric=self.metric, protocol=self.protocol)
+        return evaluate_retrieval(data, max_rank=self.max_rank)
 
     def _check_width(self, width: int) -> None:
         for batch in (self._query + self._gallery)[:1]:

@@ -75,7 +75,7 @@ def build_comparison(runs: Sequence[RunContents], num_queries: int = NUM_QUERIES
         raise UserError(f"a comparison needs two or more runs of different names, got {', '.join(names) or 'none'}")
     first, second = runs[0].test, runs[1].test
     differences = None
-    if first is not None and second is not None and first.same_images(second) and len(runs) == 2:
+    if first is not None and second is not None and first.features.same_images(second.features) and len(runs) == 2:
         differences = difference_section(first, second, (names[0], names[1]), num_queries)
     found = [comparison_section(runs), training_section(runs), differences, option_differences(runs)]
     sentences = list(dict.fromkeys(sentence for run in runs for sentence in run.sentences))

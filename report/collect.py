@@ -16,10 +16,10 @@ from ..common.errors import UserError
 from ..configs import OPTIONS, flatten_config, parse_config
 from ..datasets import ReidData, build_data, build_test_sets, read_image
 from ..processor.embedding.embedder import Embedder
+from ..processor.embedding.extract import build_embed_settings
 from ..processor.scoring.evaluator import build_evaluator
 from ..processor.scoring.feature_file import FeatureSet
-from ..processor.scoring.reranking import Rerank, rank
-from ..processor.scoring.settings import embed_settings, rerank_settings
+from ..processor.scoring.reranking import Rerank, build_rerank, rank
 from ..processor.scoring.thresholds import stored_calibration
 from .inspect_model import make_model_pictures
 from .run_contents import EvaluatedSet, OptionValue, RunContents
@@ -71,7 +71,7 @@ def collect(
     sentences += _about_overrides(overrides)
     if features is None:
         features = _find_or_extract(folder, cfg, embedder, shown.model, missing)
-    test = _evaluate(features, rerank_settings(cfg), embedder, shown) if features is not None else None
+    test = _evaluate(features, build_rerank(cfg), embedder, shown) if features is not None else None
     pictures = None
     if not shown.model:
         missing["Pictures of the model"] = "the report was made without running the model (--no-model)."
@@ -146,7 +146,7 @@ def _find_or_extract(
         may_run: whether the model may run.
     """
     data = build_evaluated_data(cfg, missing)
-    if (features := find_features(folder, embed_settings(cfg), embedder, data)) is not None:
+    if (features := find_features(folder, build_embed_settings(cfg), embedder, data)) is not None:
         return features
     if data is None or embedder is None or not may_run:
         missing["Evaluation"] = (
@@ -160,7 +160,7 @@ def _find_or_extract(
 def _evaluate(features: FeatureSet, rerank: Rerank, embedder: Embedder | None, shown: ReportOptions) -> EvaluatedSet:
     if embedder is not None:
         features = replace(features, about={**features.about, "threshold": embedder.about.get("threshold")})
-    calibration = stored_calibration(features)
+    calibration = stored_calibration(features.about)
     return EvaluatedSet(
         features,
         rank(features, rerank),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -32,20 +31,6 @@ class EvaluatedSet:
     ranking: str = "none"
     threshold: Threshold | None = None
     read: ReadImage | None = None
-
-    def same_images(self, other: EvaluatedSet) -> bool:
-        """Return whether `other` has the same queries and the same gallery, in the same order."""
-        ours, theirs = self.features, other.features
-        return (
-            ours.protocol == theirs.protocol
-            and all(np.array_equal(a, b) for a, b in zip(ours.arrays[2:], theirs.arrays[2:], strict=True))
-            and _file_names(ours) == _file_names(theirs)
-        )
-
-
-def _file_names(features: FeatureSet) -> list[str]:
-    """Return the file names without folders: the data set may have moved between two runs."""
-    return [PurePath(name).name for name in (*features.q_names, *features.g_names)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +109,7 @@ class RunContents:
         name: of the run.
         epochs: one row of numbers per epoch, as in metrics.jsonl.
         options: every option of the run.
-        environment: versions, device and the like, by name.
+        environment: versions, device etc., by name.
         test: the evaluation.
         model_pictures: pictures of the model.
         missing: part -> one sentence with the reason.

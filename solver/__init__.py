@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from yacs.config import CfgNode
 
-from ..common.errors import UserError
+from ..common.registry import choose
 from .ema import EMA, SWA, Average
 from .optimizers import GroupRules, group_parameters
 from .schedule import Schedule, cosine, multistep
@@ -138,10 +138,3 @@ def build_schedule(cfg: CfgNode, iters_per_epoch: int) -> Schedule:
         min_lr=cfg.SOLVER.BASE_LR * cfg.SOLVER.MIN_LR_FACTOR if cfg.SOLVER.SCHEDULE == "cosine" else 0.0,
         iters_per_epoch=iters_per_epoch if cfg.SOLVER.PER_ITERATION else None,
     )
-
-
-def choose(key: str, name: str, makers: dict[str, Callable]) -> Callable:
-    """Return the maker called `name`."""
-    if name not in makers:
-        raise UserError(f"{key}: unknown value {name!r}; choose from {', '.join(sorted(makers))}")
-    return makers[name]

@@ -6,14 +6,15 @@ import argparse
 import sys
 
 from vitreid.deploy import FORMATS, INPUTS, TRACKERS, ExportedModel, ExportRequest, export_model
-from vitreid.tools.cli.parser import run
+from vitreid.tools.cli.parser import new_parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = argparse.ArgumentParser(
-        description="Export a model for another runtime. The file is compared with the checkpoint and kept only if embeddings "
-        "and rankings agree within the printed tolerance."
+    parser = new_parser(
+        "Export a model for another runtime. The file is compared with the checkpoint and kept only if embeddings and "
+        "rankings agree within the printed tolerance.",
+        "vitreid export-model --weights logs/market/best.safetensors --output model.onnx",
     )
     parser.add_argument("--weights", metavar="FILE", required=True, help="best.safetensors or last.pth of a run")
     parser.add_argument(
@@ -57,7 +58,6 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", metavar="N", type=int, default=10, help="number of timed batches; 0 = none")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier file")
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     return parser
 
 

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 
 from vitreid.configs import OPTIONS
 from vitreid.report import ReportOptions, write_report
-from vitreid.tools.cli.parser import run
+from vitreid.tools.cli.parser import new_parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = argparse.ArgumentParser(
-        description="Write one HTML page about a run, or about the differences of several, and its pictures as PNG files."
+    parser = new_parser(
+        "Write one HTML page about a run, or about the differences of several, and its pictures as PNG files.",
+        "vitreid report logs/market",
+        "vitreid report logs/first logs/second --output comparison.html",
     )
     parser.add_argument(
         "runs",
@@ -39,7 +41,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-pictures", action="store_true", help="leave out all pictures of people: a page that can be shared"
     )
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     return parser
 
 

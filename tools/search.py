@@ -16,7 +16,7 @@ from vitreid.gallery.search.contact_sheets import contact_sheet
 from vitreid.gallery.search.faiss_index import INDEXES
 from vitreid.gallery.search.search_result import SearchResult
 from vitreid.processor.embedding.embedder import Embedder
-from vitreid.tools.cli.parser import run
+from vitreid.tools.cli.parser import new_parser, run
 
 COLUMNS = ("camera", "pid", "time", "tracklet", "path")  # of a record, as shown
 CUT = "found, but re-ranked below these; to see who is within the threshold leave out --rerank, or take a larger --topk"
@@ -25,7 +25,10 @@ SAID = {"match": "found", "unknown": "unknown: nothing within the threshold", No
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = argparse.ArgumentParser(description="Find the crops of a gallery that are most like an image.")
+    parser = new_parser(
+        "Find the crops of a gallery that are most like an image.",
+        "vitreid search --gallery galleries/crops --weights logs/market/best.safetensors --query person.jpg",
+    )
     parser.add_argument(
         "--gallery", metavar="GALLERY", required=True, help="folder, milvus:FILE.db or milvus:http://HOST:PORT"
     )
@@ -47,7 +50,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--sheet", metavar="FILE.png", help="make a picture of the queries and what was found")
     parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
     parser.add_argument("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto")
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     return parser
 
 

@@ -19,7 +19,7 @@ from vitreid.benchmarks.contest.problems import read_problem, small_problem
 
 
 @dataclass(frozen=True)
-class Job:
+class EvaluationJob:
     """What to measure, in plain values.
 
     Args:
@@ -42,7 +42,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class EvaluationMeasurement:
     """What came out; `failure` says why there are no figures. Memory is above the inputs, None = not measured."""
 
     seconds: float | None = None
@@ -52,7 +52,7 @@ class Measurement:
     failure: str = ""
 
 
-def measure(job: Job) -> Measurement:
+def measure(job: EvaluationJob) -> EvaluationMeasurement:
     """Warm up on a small problem, then time the job's contestant once."""
     contestant = CONTESTANTS[job.task][job.contestant]
     checkout = Checkout(Path(job.checkout), Path(job.compiled) if job.compiled else None) if job.checkout else None
@@ -64,7 +64,7 @@ def measure(job: Job) -> Measurement:
     mAP = contestant.run(arrays, checkout)
     wait(job.device)
     seconds = time.perf_counter() - start
-    return Measurement(seconds, *peaks(before, job.device), None if mAP is None else float(mAP))
+    return EvaluationMeasurement(seconds, *peaks(before, job.device), None if mAP is None else float(mAP))
 
 
 def wait(device: str) -> None:
@@ -104,9 +104,9 @@ def limit_memory(extra: int | None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure the job given as JSON; what fails is a result too."""
-    job = Job(**json.loads((sys.argv[1:] if argv is None else argv)[0]))
+    job = EvaluationJob(**json.loads((sys.argv[1:] if argv is None else argv)[0]))
     limit_memory(job.memory)
-    return reply(lambda: measure(job), Measurement)
+    return reply(lambda: measure(job), EvaluationMeasurement)
 
 
 if __name__ == "__main__":

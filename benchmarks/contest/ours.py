@@ -6,29 +6,28 @@ import torch
 from torch import Tensor
 
 from vitreid.benchmarks.contest.cases import K1, K2, LAM
-from vitreid.benchmarks.contest.problems import Arrays
-from vitreid.evaluation import evaluate_reranked, evaluate_retrieval
+from vitreid.evaluation import RetrievalData, evaluate_reranked, evaluate_retrieval
 from vitreid.evaluation.retrieval import blocks
 
 
-def rank(arrays: Arrays) -> float:
-    """Evaluate a ranking; return the mAP."""
-    return evaluate_retrieval(arrays.query, arrays.gallery, *arrays.labels).mAP
+def rank(data: RetrievalData) -> float:
+    """Evaluate a ranking, the checks of its input included; return the mAP."""
+    return evaluate_retrieval(data.query, data.gallery, *data.labels).mAP
 
 
-def rerank(arrays: Arrays) -> float:
-    """Evaluate the k-reciprocal re-ranking; return the mAP."""
-    return evaluate_reranked(arrays.query, arrays.gallery, *arrays.labels, k1=K1, k2=K2, lam=LAM).mAP
+def rerank(data: RetrievalData) -> float:
+    """Evaluate the k-reciprocal re-ranking, checks included; return the mAP."""
+    return evaluate_reranked(data.query, data.gallery, *data.labels, k1=K1, k2=K2, lam=LAM).mAP
 
 
-def product_of_ranking(arrays: Arrays) -> None:
+def product_of_ranking(data: RetrievalData) -> None:
     """Multiply all queries with the whole gallery."""
-    multiply(arrays.query, arrays.gallery)
+    multiply(data.query, data.gallery)
 
 
-def product_of_reranking(arrays: Arrays) -> None:
+def product_of_reranking(data: RetrievalData) -> None:
     """Multiply all crops with all crops: the neighbours that re-ranking starts from need that much."""
-    crops = torch.cat([arrays.query, arrays.gallery])
+    crops = torch.cat([data.query, data.gallery])
     multiply(crops, crops)
 
 

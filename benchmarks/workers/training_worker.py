@@ -28,10 +28,9 @@ from vitreid.loss import build_loss
 from vitreid.model import build_model
 from vitreid.processor import Trainer, TrainingModule, autocast, pick_precision
 from vitreid.processor.device import place
-from vitreid.processor.embedding import extract
-from vitreid.processor.scoring.settings import embed_settings
-from vitreid.processor.training.compile import compile_backbone
-from vitreid.processor.training.micro_batches import build_passes
+from vitreid.processor.embedding.extract import build_embed_settings, extract
+from vitreid.processor.training.run import build_step_options
+from vitreid.processor.training.session import compile_backbone
 from vitreid.solver import build_optimizers, build_schedule
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,10 +143,8 @@ def our_training(job: Job) -> Ready:
         module,
         build_optimizers(cfg, model, module.loss),
         build_schedule(cfg, 1),
-        loader=(),
-        device=device,
-        precision=precision,
-        passes=build_passes(cfg),
+        loader=(),  # type: ignore[arg-type]  # batches are given to `step`
+        options=build_step_options(cfg, device, precision),
     )
     batch = make_batch(job)
     flops = 3 * forward_flops(model, batch) if job.device == "cuda" else 0.0  # the backward pass is two forward passes
@@ -222,7 +219,7 @@ def our_extraction(job: Job) -> Ready:
     folder = TemporaryDirectory(prefix="vitreid-crops-")
     records = generate_crops(Path(folder.name), BATCHES * job.batch, job.size)
     loader = EvalLoader(records, build_preprocess(cfg), batch_size=job.batch, num_workers=2, device=job.device)
-    settings, device = embed_settings(cfg), torch.device(job.device)
+    settings, device = build_embed_settings(cfg), torch.device(job.device)
 
     def step() -> None:
         assert folder.name, "kept until the last call"

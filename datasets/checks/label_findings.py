@@ -109,11 +109,8 @@ def _similar_names(data: ReidData) -> Iterable[Finding]:
 
 def _queries(data: ReidData) -> Iterable[Finding]:
     """Queries that no gallery image can match; evaluation leaves them out."""
-    cameras = defaultdict(set)
-    for record in data.gallery:
-        cameras[record.pid].add(record.camid)
     ignored = data.protocol == "same-camera"
-    alone = [record for record in data.query if not cameras[record.pid] - ({record.camid} if ignored else set())]
+    alone = data.unmatched_queries()
     if alone:
         everyone = len(alone) == len(data.query)
         yield Finding(

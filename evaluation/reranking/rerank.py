@@ -28,17 +28,11 @@ def k_reciprocal(query: Features, gallery: Features, k1: int = 20, k2: int = 6, 
     Raises:
         ValueError: D differs between the two, an array has NaN, or k1, k2 or lam is out of range.
     """
-    query, gallery = checked_pair(query, gallery, k1, k2, lam)
-    return torch.cat([block.clone() for block in reranked_blocks(query, gallery, k1, k2, lam)])
-
-
-def checked_pair(query: Features, gallery: Features, k1: int, k2: int, lam: float) -> tuple[Tensor, Tensor]:
-    """Return both as tensors that can be re-ranked; raise ValueError if they, or the options, cannot be used."""
     query, gallery = pair_of_features(query, gallery)
     check_options(k1, k2, lam, len(query) + len(gallery))
     for name, features in (("query", query), ("gallery", gallery)):
         check_finite(name, squared_norms(features))
-    return query, gallery
+    return torch.cat([block.clone() for block in reranked_blocks(query, gallery, k1, k2, lam)])
 
 
 def check_options(k1: int, k2: int, lam: float, count: int) -> None:

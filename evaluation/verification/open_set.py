@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..input_checks import Features, Labels
+from ..retrieval_data import RetrievalData, takes_arrays
 from .pairs import OwnPairs, Pairs, look_up
 from .roc import largest_threshold, share_within
 
@@ -69,33 +69,19 @@ class OpenSetResult:
         return {f"DIR@FAR={far}": self.dir_at_far(float(far)) for far in REPORTED_FARS}
 
 
-def evaluate_open_set(
-    query: Features,
-    gallery: Features,
-    q_pids: Labels,
-    g_pids: Labels,
-    q_camids: Labels,
-    g_camids: Labels,
-    *,
-    metric: str = "euclidean",
-    protocol: str = "same-camera",
-) -> OpenSetResult:
+@takes_arrays
+def evaluate_open_set(data: RetrievalData) -> OpenSetResult:
     """Search for each query twice: with its person in the gallery, and with all images of the person taken out.
 
     Both in one pass over blocks of queries. A query without a match is searched for only without its person; one whose
     gallery would be empty without the person only with. Equal distances stand in gallery order.
 
     Args:
-        query, gallery: (Q, D) and (G, D) embeddings; on a GPU the gallery's device does the work.
-        q_pids, g_pids: (Q,) and (G,) identities.
-        q_camids, g_camids: (Q,) and (G,) cameras.
-        metric: "euclidean", |a - b|, or "cosine", 1 - cos.
-        protocol: "same-camera" ignores gallery items of the query's pid and camera; "none" ignores nothing.
+        data: the test set, or the fields of its `RetrievalData` one by one.
     Raises:
-        ValueError: an array is empty, has NaN or a wrong length, no query has a match, the gallery holds nobody else, or
-            an argument is unknown; the message names the array and the row.
+        ValueError: `RetrievalData` refuses the input, no query has a match, or the gallery holds nobody else.
     """
-    pairs = Pairs(query, gallery, q_pids, g_pids, q_camids, g_camids, metric, protocol)
+    pairs = Pairs(data)
     parts = [
         search(distances, pairs.own_pairs(start, len(distances)), pairs.num_impostor[start : start + len(distances)])
         for start, distances in pairs.blocks()

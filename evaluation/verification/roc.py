@@ -17,7 +17,7 @@ import torch
 from sklearn import metrics
 
 from ...common.errors import UserError
-from ..input_checks import Features, Labels
+from ..retrieval_data import RetrievalData, takes_arrays
 from .pairs import Pairs, look_up
 
 REPORTED_FARS = ("1e-2", "1e-3", "1e-4")
@@ -113,36 +113,25 @@ class VerificationResult:
         }
 
 
-def verify(
-    query: Features,
-    gallery: Features,
-    q_pids: Labels,
-    g_pids: Labels,
-    q_camids: Labels,
-    g_camids: Labels,
-    *,
-    metric: str = "euclidean",
-    protocol: str = "same-camera",
-    max_impostors: int = 20_000_000,
-    seed: int = 0,
-) -> VerificationResult:
+@takes_arrays
+def verify(data: RetrievalData, *, max_impostors: int = 20_000_000, seed: int = 0) -> VerificationResult:
     """Compare each query with each gallery item and collect the distances; never holds queries x gallery.
 
     Args:
-        query, gallery: (Q, D) and (G, D) embeddings; on a GPU the gallery's device does the work.
-        q_pids, g_pids: (Q,) and (G,) identities.
-        q_camids, g_camids: (Q,) and (G,) cameras.
-        metric: "euclidean", |a - b|, or "cosine", 1 - cos.
-        protocol: "same-camera" leaves out pairs of one pid and one camera; "none" leaves out nothing.
-        max_impostors: impostor pairs to keep; of more, the same share of each query's is drawn at random. 4 bytes each.
-        seed: of that draw.
+        data: the test set, or the fields of its `RetrievalData` one by one.
+        max_impostors: impostor pairs to keep, 4 bytes each. If there are more, the same share of every query's impostor
+            pairs is drawn at random.
+        seed: of the random draw.
     Raises:
-        ValueError: an array is empty, has NaN or a wrong length, there is no genuine or no impostor pair, or an
-            argument is unknown; the message names the array and the row.
+        ValueError: `RetrievalData` refuses the input, or there is no genuine or no impostor pair.
     """
+    return verify_pairs(Pairs(data), max_impostors, seed)
+
+
+def verify_pairs(pairs: Pairs, max_impostors: int, seed: int) -> VerificationResult:
+    """Return what `verify` does, of pairs that are counted already."""
     if max_impostors < 1:
         raise UserError(f"max_impostors: 1 or more pairs, got {max_impostors}")
-    pairs = Pairs(query, gallery, q_pids, g_pids, q_camids, g_camids, metric, protocol)
     quotas = share_out(pairs.num_impostor, max_impostors)
     genuine, impostor = collect(pairs, quotas, np.random.default_rng(seed))
     return VerificationResult(genuine, impostor, len(impostor) / int(pairs.num_impostor.sum()))

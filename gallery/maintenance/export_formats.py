@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...common.errors import UserError
+from ...common.errors import MissingPackageError, UserError
 from ..storage.gallery import Gallery
 from .merge_compact import live_records, live_rows
 
@@ -154,7 +154,7 @@ def _faiss() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise ModuleNotFoundError(
+        raise MissingPackageError(
             'format faiss needs FAISS: pip install "vitreid[faiss]", or choose another format'
         ) from error
     return faiss

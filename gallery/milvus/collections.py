@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ...common.errors import UserError
+from ...common.errors import MissingPackageError, UserError
 from ..storage import records_file as table
 from ..storage.metadata import GalleryInfo
 
@@ -46,7 +46,7 @@ def connect(path: str, create: bool = False) -> tuple[Any, str]:
         if not is_server:
             import milvus_lite  # noqa: F401
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f'{path} needs pymilvus and, for a file, milvus-lite: pip install "vitreid[milvus]"'
         ) from error
     try:

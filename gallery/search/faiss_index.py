@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...common.errors import MissingPackageError
 from .exact_index import ExactIndex, Hits
 from .search_result import pair_distances
 
@@ -90,7 +91,7 @@ def import_faiss() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             'a FAISS index needs faiss: pip install "vitreid[faiss]"; index="exact" needs nothing'
         ) from error
     return faiss

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from .request_error import Refused
+from .request_error import RequestError
 
 MAX_FILE_BYTES = 100_000_000
 SHOWN = {
@@ -37,7 +37,7 @@ def load_image(path: Path, record: Mapping[str, Any]) -> ImageFile:
         path: where the gallery says that the record's file is; never from a request.
         record: the row, for the box of a video's crop.
     Raises:
-        Refused: 404 the file is gone or is not an image.
+        RequestError: 404 the file is gone or is not an image.
     """
     try:
         if not path.is_file():  # no pipe or device either, which could be read without an end
@@ -45,10 +45,10 @@ def load_image(path: Path, record: Mapping[str, Any]) -> ImageFile:
         if box := box_of(path, record):
             return _as_png(_crop(path, *box))
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise Refused(404, f"{path.name} is too large to be shown")
+            raise RequestError(404, f"{path.name} is too large to be shown")
         content = path.read_bytes()
     except OSError as error:
-        raise Refused(404, f"{path.name} is not where the gallery's record says; has it been moved?") from error
+        raise RequestError(404, f"{path.name} is not where the gallery's record says; has it been moved?") from error
     if media_type := _media_type(content):
         return ImageFile(content, media_type)
     return _as_png(_decoded(content))
@@ -70,7 +70,7 @@ def read_pixels(file: ImageFile) -> np.ndarray:
     """Return a served image as (H, W, 3) uint8 RGB."""
     pixels = _decoded(file.content)
     if pixels is None:
-        raise Refused(404, "the image of this record is damaged")
+        raise RequestError(404, "the image of this record is damaged")
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
@@ -89,7 +89,7 @@ def _decoded(content: bytes) -> np.ndarray | None:
 
 def _as_png(pixels: np.ndarray | None) -> ImageFile:
     if pixels is None or not pixels.size:
-        raise Refused(404, "the file of this record is not an image that can be shown")
+        raise RequestError(404, "the file of this record is not an image that can be shown")
     return ImageFile(cv2.imencode(".png", pixels)[1].tobytes(), "image/png")
 
 

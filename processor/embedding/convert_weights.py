@@ -16,7 +16,7 @@ from ...model.weights.key_names import SIE_TABLE
 from ...model.weights.load_weights import load_state
 from ...model.weights.read import read_weights
 from ...model.weights.recognise_project import translate
-from ..scoring.settings import embed_settings
+from .extract import build_embed_settings
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def convert(cfg: CfgNode, order: Conversion) -> LoadReport:
         about = {
             "config": dump_config(cfg),
             "preprocess": build_preprocess(cfg).to_dict(),
-            "embed": embed_settings(cfg).to_dict(),
+            "embed": build_embed_settings(cfg).to_dict(),
             "dataset": "",
             "labels": {},
             "metrics": {},

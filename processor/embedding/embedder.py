@@ -23,7 +23,7 @@ from ...datasets import Batch, Preprocess, name_rows, read_image
 from ...datasets.loading.decode import resize
 from ...model import ReidModel, attention_rollout, has_attention
 from ..device import PRECISIONS, pick_device, pick_precision, place
-from ..scoring.thresholds import Calibration
+from ..scoring.thresholds import stored_calibration
 from .extract import EmbedSettings, embed_batch
 from .weight_file import Weights, read_own, weights_path
 
@@ -61,7 +61,8 @@ class Embedder:
         self.preprocess = Preprocess.from_dict(own.about["preprocess"])
         self.settings = EmbedSettings(**own.about["embed"])
         self.fingerprint = fingerprint_of(own.model, self.preprocess, self.settings)
-        self.threshold = _threshold(own.about)
+        calibration = stored_calibration(own.about)
+        self.threshold = calibration.threshold.to_dict() if calibration else None
         self._model: ReidModel = place(own.model, self.device, self.precision).eval()
         self._rows = {side: _Rows(getattr(own.model.spec, side)) for side in ("cameras", "views")}
         self._lock = threading.Lock()
@@ -206,25 +207,6 @@ def fingerprint_of(model: ReidModel, preprocess: Preprocess, settings: EmbedSett
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return f"sha256:{digest.hexdigest()}"
-
-
-def _threshold(about: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the checkpoint's threshold as `Threshold.to_dict` gives it; None, with the reason in the log, if it has none."""
-    if not about.get("threshold"):
-        return None
-    try:
-        calibration = Calibration.from_dict(about["threshold"])
-    except ValueError as error:
-        logger.warning("the checkpoint's threshold is left aside: %s", error)
-        return None
-    if calibration.embed and calibration.embed != about["embed"]:
-        logger.warning(
-            "the checkpoint's threshold is left aside: it is for the embeddings %s, these are %s",
-            calibration.embed,
-            about["embed"],
-        )
-        return None
-    return calibration.threshold.to_dict()
 
 
 def as_list(images: Any) -> list[Any]:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch import distributed as dist
 from tqdm import tqdm
+from yacs.config import CfgNode
 
 from ..device import autocast
 from ..distributed.process_group import Ranks
@@ -35,6 +36,13 @@ class EmbedSettings:
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain types."""
         return asdict(self)
+
+
+def build_embed_settings(cfg: CfgNode) -> EmbedSettings:
+    """Return what the test embedding is."""
+    return EmbedSettings(
+        neck=cfg.TEST.NECK_FEAT, normalize=cfg.TEST.FEAT_NORM, flip=cfg.TEST.FLIP, global_only=cfg.TEST.GLOBAL_ONLY
+    )
 
 
 @torch.inference_mode()

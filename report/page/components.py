@@ -85,12 +85,12 @@ class Group:
     """Components side by side where the page is wide enough.
 
     Args:
-        kind: "beside" = two columns, "strips" = columns of short strips, "stack" = below each other.
+        kind: "columns" = side by side, "strips" = columns of short strips, "stack" = below each other.
     """
 
     macro: ClassVar[str] = "group"
     parts: Sequence[Component]
-    kind: str = "beside"
+    kind: str = "columns"
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -71,8 +72,7 @@ def cmc_chart(tests: dict[str, EvaluatedSet]) -> Chart:
 def distance_section(test: EvaluatedSet) -> Section:
     """Return the histograms of the distances of same-person and different-person pairs."""
     metric = test.threshold.metric if test.threshold else "euclidean"
-    features = test.features
-    found = verify(*features.arrays, metric=metric, protocol=features.protocol, max_impostors=MOST_PAIRS)
+    found = verify(replace(test.features.data, metric=metric), max_impostors=MOST_PAIRS)
     reading = "The less the two histograms overlap, the more reliably one comparison decides whether two crops show the same person. "
     reading += "Pairs to the left of the threshold count as the same person." if test.threshold else NO_THRESHOLD
     numbers = [["", "value"], ["AUC", percent(found.auc, 2)], ["equal error rate", percent(found.eer, 2)]]
@@ -122,7 +122,7 @@ def _middle(values: np.ndarray) -> str:
 
 def camera_section(test: EvaluatedSet) -> Section | None:
     """Return mAP and Rank-1 for each pair of cameras; None if there is only one pair."""
-    pairs = camera_pairs(*test.features.arrays, protocol=test.features.protocol)
+    pairs = camera_pairs(test.features.data)
     if np.count_nonzero(pairs.num_valid) < 2:
         return None
     names = short_names(test.features.camera_names)

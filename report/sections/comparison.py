@@ -36,7 +36,7 @@ def comparison_section(runs: Sequence[RunContents]) -> Section | None:
 
 def _difference(first: EvaluatedSet, second: EvaluatedSet, names: tuple[str, str]) -> Component:
     """Return the table of `second` minus `first` with intervals, or a sentence with the reason why there is none."""
-    if not first.same_images(second):
+    if not first.features.same_images(second.features):
         return Text(
             f"{names[1]} was evaluated on other images than {names[0]}, so the two cannot be compared query by query."
         )

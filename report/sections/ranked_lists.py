@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ...common.text import percent, short_names
-from ...evaluation.matches import PROTOCOLS
 from ..page.components import Component, Section, Strip, Text, Tile
 from ..page.images import fitted
 from ..run_contents import EvaluatedSet
@@ -33,13 +32,11 @@ def ranked(test: EvaluatedSet, query: int, shown: int = SHOWN) -> list[RankedIte
     """
     features = test.features
     distances = euclidean(features.query[query], features.gallery)
-    own = features.g_pids == features.q_pids[query]
-    junk = own & PROTOCOLS[features.protocol](features.q_camids[query], features.g_camids)
+    relevant, junk = features.data.matches.of(query)
+    kinds = dict.fromkeys(relevant.tolist(), "right") | dict.fromkeys(junk.tolist(), "junk")
     found: list[RankedItem] = []
-    for item in np.argsort(distances, kind="stable")[: shown + int(junk.sum())].tolist():
-        found.append(
-            RankedItem(item, float(distances[item]), "junk" if junk[item] else "right" if own[item] else "wrong")
-        )
+    for item in np.argsort(distances, kind="stable")[: shown + len(junk)].tolist():
+        found.append(RankedItem(item, float(distances[item]), kinds.get(item, "wrong")))
         if sum(one.kind != "junk" for one in found) == shown:
             break
     return found

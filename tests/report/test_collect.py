@@ -19,7 +19,7 @@ from vitreid.model.attention.maps import (
     position_similarity,
 )
 from vitreid.processor import load_features
-from vitreid.processor.scoring.settings import embed_settings
+from vitreid.processor.embedding.extract import build_embed_settings
 from vitreid.report import ReportOptions, try_to_report, write_report
 from vitreid.report.collect import _about_pictures, collect, read_epochs
 from vitreid.report.inspect_model import between_cameras, cosines, kinds_of_pairs
@@ -276,7 +276,7 @@ def test_features_of_other_images_than_those_asked_for_are_left_aside(with_featu
     features = load_features(with_features / "features.safetensors")
     features.g_names.pop()
     cfg = parse_config((with_features / "config.yml").read_text())
-    reason = difference_of(features, embed_settings(cfg), None, build_test_sets(cfg)[0])
+    reason = difference_of(features, build_embed_settings(cfg), None, build_test_sets(cfg)[0])
     assert reason == "its gallery images are not those of market1501 as it is now"
 
 

@@ -265,7 +265,7 @@ def test_runs_on_other_images_are_not_compared_query_by_query(undrawn):
 
 def test_the_same_images_in_another_folder_are_the_same():
     moved = crowd(q_names=[name.replace("somewhere", "else") for name in crowd().features.q_names])
-    assert crowd().same_images(moved)
+    assert crowd().features.same_images(moved.features)
 
 
 def test_options_that_differ_are_named(undrawn):

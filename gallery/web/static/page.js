@@ -1,131 +1,37 @@
-"use strict";
-// The page's state is its address: #id=7&camera=c1&topk=20, or #v=… for the embedding of an uploaded crop.
+// The page's state is its address; see requests.js.
+
+import { Failure, addressOf, ask, conditions, pack, post, readState, searchFields } from "./requests.js";
 
 const $ = (id) => document.getElementById(id);
-const KEYS = ["id", "v", "camera", "not", "from", "to", "others", "rerank", "topk", "where", "own"];
-const uploads = new Map(); // v -> the file it came from; as long as the page is open
+const uploads = new Map(); // v -> uploaded file, while the page is open
 let facets = null;
 let shown = { id: null, v: null }; // the query whose picture is on the page
-let asking = null; // AbortController of the search under way
-
-class Failure extends Error {}
-
-// ---- the server
-
-async function ask(path, options = {}) {
-  const token = sessionStorage.getItem("token");
-  const headers = { ...options.headers, ...(token && { Authorization: `Bearer ${token}` }) };
-  let response;
-  try {
-    response = await fetch(path, { ...options, headers });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Failure("The server does not answer. Is it still running?");
-  }
-  if (response.status === 401) {
-    await login(token ? "This token is wrong." : "");
-    return ask(path, options);
-  }
-  if (!response.ok) {
-    const answer = await response.json().catch(() => ({}));
-    throw new Failure(sentence(answer.detail ?? `The server answers with error ${response.status}.`));
-  }
-  return response;
-}
-
-const post = (path, body, options = {}) =>
-  ask(path, body instanceof FormData
-    ? { method: "POST", body, ...options }
-    : { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" }, ...options });
-
-const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
-
-let waiting = null; // one dialog, however many requests need it
-function login(message) {
-  waiting ??= new Promise((resolve) => {
-    $("login-error").textContent = message;
-    $("token").value = "";
-    $("login").showModal();
-    $("login").addEventListener("close", () => {
-      sessionStorage.setItem("token", $("token").value.trim());
-      waiting = null;
-      resolve();
-    }, { once: true });
-  });
-  return waiting;
-}
-$("login").addEventListener("cancel", (event) => event.preventDefault());
-
-// ---- the address
-
-function read() {
-  const words = new URLSearchParams(location.hash.slice(1));
-  const state = Object.fromEntries(KEYS.map((key) => [key, words.get(key) ?? ""]));
-  state.camera = words.getAll("camera");
-  return state;
-}
-
-function write(state, { replace = false } = {}) {
-  const words = new URLSearchParams();
-  for (const key of KEYS) for (const value of [state[key] ?? []].flat()) if (value !== "") words.append(key, value);
-  const address = `#${words}`;
-  if (address === (location.hash || "#")) return run();
-  history[replace ? "replaceState" : "pushState"](null, "", address);
-  return run();
-}
-
-// An embedding as 16-bit numbers and their scale, in letters that an address may hold.
-function pack(vector) {
-  const scale = Math.max(...vector.map(Math.abs)) || 1;
-  const bytes = new Uint8Array(4 + 2 * vector.length);
-  const view = new DataView(bytes.buffer);
-  view.setFloat32(0, scale, true);
-  vector.forEach((value, i) => view.setInt16(4 + 2 * i, Math.round((value / scale) * 32767), true));
-  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
-}
-
-function unpack(text) {
-  try {
-    const bytes = Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
-    const view = new DataView(bytes.buffer);
-    const scale = view.getFloat32(0, true);
-    return Array.from({ length: (bytes.length - 4) / 2 }, (_, i) => (view.getInt16(4 + 2 * i, true) / 32767) * scale);
-  } catch {
-    throw new Failure("This link is damaged; copy it again, as a whole.");
-  }
-}
-
-const quote = (name) => (/[",\s]/.test(name) || name === "" ? `"${name.replaceAll('"', '""')}"` : name);
-
-function conditions(state) {
-  const found = state.where.split(";").map((text) => text.trim()).filter(Boolean);
-  if (state.camera.length) found.push(`camera${state.not ? "!=" : "="}${state.camera.map(quote).join(",")}`);
-  if (state.from) found.push(`time>=${state.from}`);
-  if (state.to) found.push(`time<=${state.to}`);
-  return found;
-}
+let searching = null; // AbortController of the running search
 
 // ---- searching
 
+function write(state, { replace = false } = {}) {
+  const address = addressOf(state);
+  if (address !== (location.hash || "#")) history[replace ? "replaceState" : "pushState"](null, "", address);
+  return run();
+}
+
 async function run() {
-  const state = read();
+  const state = readState();
   showFilters(state);
-  asking?.abort();
-  const own = (asking = new AbortController());
+  searching?.abort();
+  const own = (searching = new AbortController());
   document.body.classList.add("busy");
   try {
     $("error").hidden = true;
-    if (!state.id && !state.v) return begin();
+    if (!state.id && !state.v) return start();
     showQuery(state);
-    const body = { topk: Number(state.topk) || 20, where: conditions(state), rerank: !!state.rerank, other_cameras: !!state.others };
-    if (state.id) body.id = /^\d+$/.test(state.id) ? Number(state.id) : state.id;
-    else Object.assign(body, { vector: unpack(state.v), ...(state.own && { camera: state.own }) });
-    const answer = await (await post("search", body, { signal: own.signal })).json();
-    if (own === asking) showAnswer(answer, state);
+    const answer = await (await post("search", searchFields(state), { signal: own.signal })).json();
+    if (own === searching) showAnswer(answer, state);
   } catch (error) {
     if (error.name !== "AbortError") fail(error);
   } finally {
-    if (own === asking) document.body.classList.remove("busy");
+    if (own === searching) document.body.classList.remove("busy");
   }
 }
 
@@ -147,7 +53,7 @@ async function upload(file) {
     }
     const form = new FormData();
     form.append("image", file);
-    const state = read();
+    const state = readState();
     if (state.own) form.append("camera", state.own);
     const v = pack((await (await post("embed", form)).json()).vector);
     uploads.set(v, file);
@@ -161,7 +67,7 @@ async function upload(file) {
   }
 }
 
-// ---- what is seen
+// ---- query and results
 
 const number = (value) => value.toLocaleString("en");
 const isDate = () => facets?.time && facets.time[1] > 1e8; // seconds since 1970, or of a film
@@ -174,17 +80,21 @@ function make(name, kind, text = "") {
   return element;
 }
 
+// Show the image of a row.
 async function setImage(img, id) {
-  img.addEventListener("error", () => {
+  img.onerror = () => {
     img.hidden = true;
     img.after(make("span", "gone", "The image is gone"));
-  }, { once: true });
-  if (!sessionStorage.getItem("token")) {
-    img.src = `image/${id}`;
-    return;
-  }
-  const address = await ask(`image/${id}`).then((response) => response.blob()).then(URL.createObjectURL).catch(() => "image/none");
-  img.addEventListener("load", () => URL.revokeObjectURL(address), { once: true });
+  };
+  if (!sessionStorage.getItem("token")) img.src = `image/${id}`;
+  else await ask(`image/${id}`).then((response) => response.blob()).then((blob) => setBlob(img, blob)).catch(() => img.onerror());
+}
+
+// Show a file; its object URL is freed once the picture is loaded.
+function setBlob(img, blob) {
+  const address = URL.createObjectURL(blob);
+  for (const end of ["load", "error"]) img.addEventListener(end, () => URL.revokeObjectURL(address), { once: true });
+  img.loading = "eager"; // a lazy image that is never scrolled to would keep its object URL
   img.src = address;
 }
 
@@ -201,22 +111,26 @@ function showQuery(state) {
   clearQuery();
   shown = { id: state.id, v: state.v };
   const file = uploads.get(state.v);
-  const img = $("query-image").cloneNode();
-  img.alt = "The query";
+  const img = make("img");
+  Object.assign(img, { id: "query-image", alt: "The query" });
   $("query-image").replaceWith(img);
   $("drop").classList.add("full");
   $("drop-empty").hidden = true;
   $("query-info").hidden = false;
   img.hidden = !state.id && !file;
   $("query-none").hidden = !img.hidden;
-  if (state.id) setImage(img, state.id);
-  else if (file) img.src = URL.createObjectURL(file);
+  showPlain(img, state);
   $("query-text").textContent = state.id ? "" : file?.name ?? "";
   $("attention").hidden = !facets?.attention || img.hidden;
   $("attention").setAttribute("aria-pressed", "false");
 }
 
-function begin() {
+function showPlain(img, state) {
+  if (state.id) setImage(img, state.id);
+  else if (uploads.has(state.v)) setBlob(img, uploads.get(state.v));
+}
+
+function start() {
   clearQuery();
   $("verdict").textContent = facets?.count ? "Choose a crop, or begin with somebody from the gallery:" : "The gallery is empty.";
   $("results").replaceChildren(...(facets?.examples ?? []).map((id) => card({ id })));
@@ -295,21 +209,17 @@ function attentionButton(img, id) {
   const button = make("button", "attend", "attention");
   button.type = "button";
   button.setAttribute("aria-pressed", "false");
-  button.addEventListener("click", () => toggleAttention(button, img, { id: Number(id) }));
+  button.addEventListener("click", () => toggleAttention(button, img, { id: Number(id) }, () => setImage(img, id)));
   return button;
 }
 
-async function toggleAttention(button, img, query) {
+async function toggleAttention(button, img, query, showPlainImage) {
   const isOn = button.getAttribute("aria-pressed") === "true";
   button.setAttribute("aria-pressed", String(!isOn));
-  if (isOn) {
-    img.src = img.dataset.plain;
-    return;
-  }
+  if (isOn) return showPlainImage();
   try {
     const blob = await (await post("attention", query)).blob();
-    img.dataset.plain ??= img.src;
-    img.src = URL.createObjectURL(blob);
+    if (button.getAttribute("aria-pressed") === "true") setBlob(img, blob); // not switched off meanwhile
   } catch (error) {
     button.setAttribute("aria-pressed", "false");
     fail(error);
@@ -354,7 +264,7 @@ function showFilters(state) {
 }
 
 async function changeFilters(event) {
-  const state = read();
+  const state = readState();
   state.camera = [...$("cameras").querySelectorAll(":checked")].map((box) => box.value);
   state.not = $("camera-mode").value;
   for (const id of ["from", "to", "where"]) state[id] = $(id).value.trim();
@@ -366,7 +276,7 @@ async function changeFilters(event) {
   if (event?.target === $("own-camera") && file) upload(file); // the camera goes into the embedding
 }
 
-// ---- hands
+// ---- keyboard and mouse
 
 function move(key) {
   const picks = [...document.querySelectorAll(".pick")];
@@ -410,11 +320,12 @@ async function copyLink() {
 }
 
 function attendQuery() {
-  const state = read();
+  const state = readState();
+  const img = $("query-image");
   const form = new FormData();
   if (uploads.has(state.v)) form.append("image", uploads.get(state.v));
   if (state.own) form.append("camera", state.own);
-  toggleAttention($("attention"), $("query-image"), state.id ? { id: Number(state.id) } : form);
+  toggleAttention($("attention"), img, state.id ? { id: Number(state.id) } : form, () => showPlain(img, state));
 }
 
 function listen() {
@@ -424,11 +335,11 @@ function listen() {
   $("copy").addEventListener("click", copyLink);
   $("form").addEventListener("change", changeFilters);
   $("form").addEventListener("submit", (event) => event.preventDefault());
-  $("clear").addEventListener("click", () => write({ ...read(), camera: [], not: "", from: "", to: "", others: "", where: "" }, { replace: true }));
+  $("clear").addEventListener("click", () => write({ ...readState(), camera: [], not: "", from: "", to: "", others: "", where: "" }, { replace: true }));
   $("results").addEventListener("click", (event) => {
     const pick = event.target.closest(".pick");
     if (!pick) return;
-    write({ ...read(), id: pick.dataset.id, v: "" });
+    write({ ...readState(), id: pick.dataset.id, v: "" });
     scrollTo({ top: 0 });
   });
   addEventListener("popstate", run);
