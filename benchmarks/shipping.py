@@ -1,4 +1,4 @@
-"""Parity and latency of exported models: `python benchmarks/deploy.py [--quick] [--json FILE]`.
+"""Parity and latency of exported models: `python benchmarks/shipping.py [--quick] [--json FILE]`.
 
 Untrained models of the paper's sizes are exported, compared with their checkpoint on synthetic people, and timed in turn
 with it. Trained weights change neither size nor speed; tools/export_model.py prints the parity of your own model.
@@ -19,9 +19,11 @@ import torch
 from vitreid.benchmarks.common.command import command
 from vitreid.benchmarks.common.hardware import describe_hardware
 from vitreid.common.files import write_text_atomically
+from vitreid.common.text import table
 from vitreid.configs import load_config
 from vitreid.datasets import ReidData
 from vitreid.deploy import FORMATS, ExportedModel, ExportRequest, export_model
+from vitreid.deploy.parity_check import TIMED
 from vitreid.model import ModelSpec, ReidModel, save_deploy
 from vitreid.processor.runs.checkpoint_metadata import describe_model
 
@@ -33,17 +35,8 @@ PARTS: dict[str, dict[str, Any]] = {
     "SIE+JPM": {"sie_camera": True, "jpm": True},
 }
 MODELS = {"vit_tiny": "vit_tiny_patch16_224", "vit_base": "vit_base_patch16_224"}
-HEAD = (
-    "model",
-    "format",
-    "MB",
-    "largest diff",
-    "places",
-    "torch b1 ms",
-    "exported b1 ms",
-    "torch b32 ms",
-    "exported b32 ms",
-)
+HEAD = ["model", "format", "MB", "largest diff", "places"]
+HEAD += [f"{runtime} b{size} ms" for size in TIMED for runtime in ("torch", "exported")]
 WIDTHS = (16, 18, 7, 13, 8, 22, 22, 26, 26)
 Row = dict[str, Any]
 
@@ -83,13 +76,13 @@ def run(args: argparse.Namespace) -> Row:
         "rows": [],
     }
     print(f"seed {args.seed}", f"crops {size}", *(f"{k} {v}" for k, v in report["hardware"].items()), sep=" | ")
-    print(line(HEAD))
+    print(table([HEAD], left=2, widths=WIDTHS))
     with tempfile.TemporaryDirectory(prefix="vitreid-benchmark-") as folder:
         for model, parts in product(args.models, PARTS):
             weights = make_weights(Path(folder), model, parts, size, args.seed)
             for name, half in product(args.formats, (False, True) if args.half else (False,)):
                 report["rows"].append(row := measure_one(weights, name, half, args) | {"model": f"{model} {parts}"})
-                print(line(cells(row)), flush=True)
+                print(table([cells(row)], left=2, widths=WIDTHS), flush=True)
     if args.json:
         write_text_atomically(args.json, json.dumps(report, indent=1))
     return report
@@ -146,13 +139,6 @@ def cells(row: Row) -> list[str]:
     ]
     figures = [f"{row['megabytes']:.1f}", f"{agreement['largest']:.1e}", f"{agreement['places']:.2%}"]
     return [row["model"], row["format"], *figures, *times]
-
-
-def line(texts: Any) -> str:
-    """Return cells in columns."""
-    return "  ".join(
-        f"{text:<{width}}" if i < 2 else f"{text:>{width}}" for i, (text, width) in enumerate(zip(texts, WIDTHS))
-    )
 
 
 if __name__ == "__main__":
