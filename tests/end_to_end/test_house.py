@@ -43,8 +43,6 @@ SAME_MODULE_NAME: dict[str, str] = {}  # file name: the reason why two rooms hav
 SAME_CLASS_NAME: dict[str, str] = {}  # class: the reason why two rooms have it
 DEFERRED = {  # importing file -> imported module: why a function makes the import
     ("gallery/web/__init__.py", "gallery.web.app"): "FastAPI is an optional extra",
-    ("tools/report.py", "report.collect"): "matplotlib takes a second to import; --help and errors do without",
-    ("tools/train.py", "report.collect"): "matplotlib takes a second to import; a run without report does without",
 }
 
 
