@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from ...common.errors import UserError
-from ...configs import load_config
-from ...datasets import DATASETS, CorruptImageError, read_image
-from ...datasets.readers.published import EXTENSIONS
+from ...configs import OPTIONS
+from ...datasets import DATASETS, CorruptImageError, read_dataset, read_image
+from ...datasets.readers.image_files import walk_images
 from ..storage.records_file import CORE, to_seconds
 from .video import Box, VideoReader
 
@@ -147,7 +147,7 @@ class FolderSource:
 
     def rows(self) -> Iterator[SourceRow]:
         """Yield one row per image file."""
-        for path in _walk(str(self.folder), frozenset()):
+        for path in walk_images(self.folder):
             yield SourceRow(path, *self._parse(os.path.basename(path)))
 
     def _parse(self, name: str) -> tuple[str | None, str | None]:
@@ -160,20 +160,6 @@ class FolderSource:
     def read(self, row: SourceRow) -> np.ndarray:
         """Return the pixels of the file."""
         return read_image(row.path)
-
-
-def _walk(folder: str, above: frozenset[str]) -> Iterator[str]:
-    """Yield the image files below `folder`; links to a folder `above` are not followed."""
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    with os.scandir(folder) as entries:
-        visible = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    for entry in visible:
-        if entry.is_dir():
-            yield from _walk(entry.path, above | {real})
-        elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
-            yield entry.path
 
 
 class DatasetSource:
@@ -189,8 +175,7 @@ class DatasetSource:
             raise UserError(f"--input: {name} has no split {split!r}; choose from {', '.join(SPLITS)}")
         if name == "manifest":
             raise UserError("--input: give the manifest's CSV file itself")
-        cfg = load_config(None, ["DATASETS.NAMES", name, *(["DATASETS.ROOT_DIR", root] if root else [])])
-        self._data = DATASETS[name](cfg)
+        self._data = read_dataset(name, root or OPTIONS["DATASETS.ROOT_DIR"].default)
         self._records = getattr(self._data, split)
         self.extra: dict[str, type] = {}
         self.num_readers = num_threads()
