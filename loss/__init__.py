@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import nn
 from yacs.config import CfgNode
 
-from ..common.registry import choose
+from ..common.choices import choose
 from .center import CenterLoss
 from .circle import CircleLoss
 from .cross_batch_memory import CrossBatchMemory

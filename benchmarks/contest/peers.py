@@ -57,7 +57,7 @@ def _fastreid_distances(checkout: Checkout) -> ModuleType:
 
 
 def _fastreid_map(distances: np.ndarray, data: RetrievalData, checkout: Checkout, use_cython: bool) -> float:
-    with warnings.catch_warnings():  # it warns while it is imported without its compiled part
+    with warnings.catch_warnings():  # its import warns without the compiled part
         warnings.simplefilter("ignore")
         module = checkout.load("fastreid.evaluation.rank", compiled="fastreid.evaluation.rank_cylib")
     _check_compiled(module, use_cython)
@@ -90,7 +90,7 @@ def _torchreid_map(distances: np.ndarray, data: RetrievalData, checkout: Checkou
 
 
 def _three(distance, data: RetrievalData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the distances (Q, G), (Q, Q) and (G, G) that two of the re-rankings start from."""
+    """Return the distances (Q, G), (Q, Q) and (G, G) that two of the re-rankings take."""
     query, gallery = data.query, data.gallery
     return distance(query, gallery), distance(query, query), distance(gallery, gallery)
 

@@ -20,7 +20,7 @@ from .preprocess import Preprocess
 from .samplers import Sampler
 
 
-class _Ids:
+class _RecordIds:
     """The numbers of every record, as the model counts them.
 
     Args:
@@ -88,7 +88,7 @@ class TrainLoader:
         self._images, self._seed, self._num_workers = images, seed, num_workers
         self._epoch, self._first_batch = 0, 0
         self._part = _part(sampler, rank, num_ranks)
-        self._ids = _Ids(records, label_map(records), camera_rows, view_rows)
+        self._ids = _RecordIds(records, label_map(records), camera_rows, view_rows)
         self._device = torch.device(device)
 
     def __len__(self) -> int:
@@ -157,7 +157,7 @@ class EvalLoader:
         self.records, self.preprocess = list(records), preprocess
         self._batch_size, self._num_workers = batch_size, num_workers
         self._device = torch.device(device)
-        self._ids = _Ids(records, None, camera_rows, view_rows)
+        self._ids = _RecordIds(records, None, camera_rows, view_rows)
         paths = [record.path for record in records]
         self._images = open_images(paths, preprocess, cache, cache_share, num_workers)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...common.errors import UserError
 from ..model_spec import ModelSpec
 from ..parts.checkpointing import run_block
-from ..parts.class_token_block import LastBlock, can_stop_at_first
+from ..parts.class_token_block import ClassTokenBlock, can_stop_at_first
 from ..parts.jigsaw import Jigsaw
 from ..parts.sie import build_side_information
 from .registry import create_net, has_own_stem
@@ -40,7 +40,7 @@ class ViTBackbone(nn.Module):
         self.recompute = False
         self.only_first = spec.pool == "token" and can_stop_at_first(self.net.blocks[-1])
         if self.only_first:
-            self.net.blocks[-1] = LastBlock(self.net.blocks[-1])
+            self.net.blocks[-1] = ClassTokenBlock(self.net.blocks[-1])
         self.jigsaw = self._jigsaw(spec) if spec.jpm else None
 
     def checkpoint_blocks(self) -> None:

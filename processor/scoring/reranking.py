@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from yacs.config import CfgNode
 
+from ...common.choices import choose
 from ...common.errors import UserError
-from ...common.registry import choose
 from ...evaluation import (
     RetrievalData,
     RetrievalResult,

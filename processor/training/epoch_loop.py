@@ -71,12 +71,8 @@ class Run:
         options: RunOptions,
         describe: Callable[[dict[str, float]], dict[str, Any]],
     ) -> None:
-        self.session, self.trainer, self.model, self.ranks = (
-            session,
-            session.trainer,
-            session.module.model,
-            session.ranks,
-        )
+        self.session = session
+        self.trainer, self.model, self.ranks = session.trainer, session.module.model, session.ranks
         self.evaluator = evaluator
         self.folder = folder
         self.options = options

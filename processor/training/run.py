@@ -108,14 +108,17 @@ def build_session(cfg: CfgNode, resumed: bool = False, ranks: Ranks = ALONE) -> 
         UserError: config and data do not fit together.
     """
     check_names(flatten_config(cfg))
-    device = device_of(ranks, pick_device(cfg.MODEL.DEVICE))
+    device, is_shared = pick_device(cfg.MODEL.DEVICE), ranks.size > 1
+    if is_shared:
+        device = device_of(ranks, device)
+        check_agreed(lambda: shared_settings(flatten_config(cfg)), ranks, "settings")
     precision = pick_precision(cfg.SOLVER.PRECISION, device)
     seed_everything(cfg.SOLVER.SEED)
-    check_agreed(lambda: shared_settings(flatten_config(cfg)), ranks, "settings")
 
     data = build_data(cfg, once=ranks.from_first)
-    check_agreed(lambda: image_digests(data), ranks, "images")
     labels = label_map(data.train)
+    if is_shared:
+        check_agreed(lambda: image_digests(data), ranks, "images")
 
     model = place(
         build_model(_without_weights(cfg) if resumed else cfg, data.train_cameras, data.train_views), device, precision
@@ -128,12 +131,14 @@ def build_session(cfg: CfgNode, resumed: bool = False, ranks: Ranks = ALONE) -> 
     cameras, views = model.spec.cameras, model.spec.views
     loader = build_train_loader(cfg, data, cameras, views, device, ranks.rank, ranks.size)
     average = build_average(cfg, model)
-    spread_out(module, average.model if average else None, ranks, device, precision, cfg.SOLVER.FSDP)
+    if is_shared:
+        spread_out(module, average.model if average else None, ranks, device, precision, cfg.SOLVER.FSDP)
     optimizers = build_optimizers(cfg, model, loss, scaled=precision is torch.float16)
     schedule = build_schedule(cfg, len(loader))
     log = LogOptions(cfg.SOLVER.LOG_PERIOD, [record.path for record in data.train])
     trainer = Trainer(module, optimizers, schedule, loader, build_step_options(cfg, device, precision), log, average)
-    seed_rank(cfg.SOLVER.SEED, ranks)
+    if is_shared:
+        seed_rank(cfg.SOLVER.SEED, ranks)
     return TrainingSession(
         data,
         labels,

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ...common.registry import choose
+from ...common.choices import choose
 from ...configs import OPTIONS
 from ...datasets import Record, ReidData
 from ...loss import HEADS, METRICS
