@@ -8,6 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from ...common.pictures import cut_box
 from ...datasets import CorruptImageError
 
 
@@ -37,14 +38,13 @@ class VideoReader:
             CorruptImageError: it cannot be decoded, ends before the frame, or the box lies outside.
         """
         pixels = self._read(path, frame)
-        height, width = pixels.shape[:2]
-        left, top = max(0, round(box.x)), max(0, round(box.y))
-        right, bottom = min(width, round(box.x + box.width)), min(height, round(box.y + box.height))
-        if left >= right or top >= bottom:
+        crop = cut_box(pixels, *box)
+        if not crop.size:
+            height, width = pixels.shape[:2]
             raise CorruptImageError(
                 f"{path}, frame {frame}: the box {tuple(box)} lies outside the frame of {width} x {height} pixels"
             )
-        return cv2.cvtColor(pixels[top:bottom, left:right], cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)
 
     def _read(self, path: str, frame: int) -> np.ndarray:
         """Return the frame, (H, W, 3) uint8 BGR; kept for the next box."""

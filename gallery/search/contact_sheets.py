@@ -11,8 +11,7 @@ import numpy as np
 from ...common.errors import UserError
 from ...common.files import write_atomically
 from ...common.pictures import BLUE, GREEN, GREY, RED, Color, encode, grid, labelled
-from ..web.record_images import load_image, read_pixels
-from ..web.request_error import RequestError
+from ..storage.record_images import RecordImageError, load_image, read_pixels
 from .search_result import SearchResult
 
 CROP = (192, 96)  # height and width of a crop's place, pixels
@@ -78,5 +77,5 @@ def _read(path: Path, record: Mapping[str, Any]) -> np.ndarray | None:
     """Return a record's image or its box in a video, RGB; None if it cannot be read."""
     try:
         return read_pixels(load_image(path, record))
-    except RequestError:
+    except RecordImageError:
         return None

@@ -23,13 +23,13 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from vitreid.gallery import Gallery, GalleryInfo, web
 from vitreid.gallery.search.search_result import SearchResult
+from vitreid.gallery.storage.record_images import BOX, box_of
 from vitreid.gallery.web import Limits, RequestError, create_app
 from vitreid.gallery.web import service as service_module
 from vitreid.gallery.web.app import NUM_OVERLAYS, PAGES
 from vitreid.gallery.web.batcher import Batcher
 from vitreid.gallery.web.limits import RateLimit
 from vitreid.gallery.web.models import SearchFields
-from vitreid.gallery.web.record_images import BOX, box_of
 from vitreid.gallery.web.service import Service
 from vitreid.gallery.web.upload_decode import decode
 
