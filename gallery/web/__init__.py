@@ -49,6 +49,10 @@ def create_app(
     try:
         from .app import build_app  # FastAPI is an extra
     except ModuleNotFoundError as error:
-        sentence = f'serving a gallery needs {error.name}: pip install "vitreid[serve]"'
-        raise ModuleNotFoundError(sentence, name=error.name) from error
+        raise ModuleNotFoundError(missing_package(error), name=error.name) from error
     return build_app(gallery, embedder, limits, batch_size)
+
+
+def missing_package(error: ModuleNotFoundError) -> str:
+    """Return a sentence that names the missing package and the extra to install."""
+    return f'serving a gallery needs {error.name}: pip install "vitreid[serve]"'

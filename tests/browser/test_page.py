@@ -189,7 +189,7 @@ def test_errors_are_sentences_and_go_away(page, address, files):
         page.goto(f"{address}{end}")
         page.wait_for_selector(f'#error:has-text("{words}")')
     page.goto(f"{address}#id=0&camera=c2&from=2030-01-01T00:00")
-    page.wait_for_selector("#verdict:has-text('Nothing in the gallery passes these filters')")
+    page.wait_for_selector("#verdict:has-text('No image of the gallery passes these filters')")
     page.goto(f"{address}#id=0")
     assert len(found(page)) == 5 and not page.is_visible("#error")
 
