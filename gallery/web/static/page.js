@@ -149,8 +149,8 @@ function describeVerdict(answer, state) {
 
 function showAnswer(answer, state) {
   const [kind, text] = describeVerdict(answer, state);
-  const words = { same: "same person", unknown: "unknown person" };
-  $("verdict").replaceChildren(...(kind ? [make("span", `badge ${kind}`, answer.threshold === null ? "unknown" : words[kind]), " "] : []), text);
+  const texts = { same: "same person", unknown: "unknown person" };
+  $("verdict").replaceChildren(...(kind ? [make("span", `badge ${kind}`, answer.threshold === null ? "unknown" : texts[kind]), " "] : []), text);
   if (answer.query.record) $("query-text").replaceChildren(...spans(answer.query.record));
   const cards = answer.results.map((found, i) => card(found, i + 1));
   const first = answer.results.findIndex((found) => found.verdict === "different");
