@@ -174,7 +174,7 @@ def test_config_stops_at_the_door():
     for source in SOURCES:
         if source.room in ("configs", "benchmarks"):
             continue
-        readers = {name for name, _, _ in node_reads(source) if name and not name.startswith("build_")}
+        readers = {name for name, _, _ in node_reads(source) if name and not name.lstrip("_").startswith("build_")}
         assert not readers, f"{source.name}: {sorted(readers)} read the config; take plain values"
 
 
