@@ -13,9 +13,9 @@ log = logging.getLogger(__name__)
 
 
 class WriterLock:
-    """Keeps other processes, and other `Gallery` objects of this one, from writing into a folder; a `with` may be nested.
+    """Keeps other processes, and other locks of this process, from writing to a folder; may be nested.
 
-    The system frees the lock of a process that was killed.
+    The system frees the lock of a killed process.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,14 +39,14 @@ class WriterLock:
         self._depth -= 1
         if self._depth == 0:
             if _is_at(self._handles[-1], self.path):
-                self.path.unlink()  # while still held, so that nobody can hold what is unlinked
+                self.path.unlink()  # while still held, so that no process holds an unlinked file
             for handle in self._handles:
                 os.close(handle)
             self._handles = []
         self._thread.release()
 
     def extend(self, folder: Path) -> None:
-        """Lock another folder too, which is about to take the place of this one, until the `with` ends."""
+        """Also lock another folder, which is about to replace this one, until the `with` ends."""
         self._handles.append(_acquire(folder / FILE))
 
 
@@ -54,7 +54,7 @@ def _acquire(path: Path) -> int:
     """Return the handle of the locked file.
 
     Raises:
-        BlockingIOError: another writer has it; says which process.
+        BlockingIOError: another writer has it; names its process.
     """
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -86,7 +86,7 @@ def _lock(handle: int, path: Path) -> None:
 
 
 def _is_at(handle: int, path: Path) -> bool:
-    """Tell whether the open file is the one that lies at `path`."""
+    """Return whether the open file is the one at `path`."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
