@@ -7,16 +7,19 @@ import os
 import sys
 
 from vitreid import Embedder, Gallery
-from vitreid.common.errors import UserError
+from vitreid.common.errors import MissingPackageError
 from vitreid.gallery.web import Limits, create_app, missing_package
-from vitreid.tools.cli.parser import run
+from vitreid.tools.cli.parser import new_parser, run
 
 LOOPBACK = {"localhost": "localhost", "127.0.0.1": "127.0.0.1", "::1": "[::1]"}  # address -> name in a URL
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = argparse.ArgumentParser(description="Search a gallery in a web browser, or by its JSON API.")
+    parser = new_parser(
+        "Search a gallery in a web browser, or by its JSON API.",
+        "vitreid serve --gallery galleries/crops --weights logs/market/best.safetensors",
+    )
     parser.add_argument("--gallery", metavar="G", required=True, help="folder that tools/export.py made, or milvus:…")
     parser.add_argument("--weights", metavar="FILE", required=True, help="weights of the model that made the gallery")
     parser.add_argument(
@@ -51,7 +54,6 @@ def get_parser() -> argparse.ArgumentParser:
         help="searches per second and visitor; default: 10, no limit if only this machine can connect",
     )
     parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     return parser
 
 
@@ -65,14 +67,14 @@ def serve(args: argparse.Namespace) -> None:
     """Serve the gallery until Ctrl-C.
 
     Raises:
-        ValueError: uvicorn is not installed, or an argument is not accepted.
+        MissingPackageError: uvicorn or FastAPI is not installed.
+        ValueError: an argument is not accepted.
     """
     try:
         import uvicorn  # an extra
-
-        app = make_app(args)
     except ModuleNotFoundError as error:
-        raise UserError(missing_package(error)) from error
+        raise MissingPackageError(missing_package(error), name=error.name) from error
+    app = make_app(args)
     name = LOOPBACK.get(args.host, args.host)
     print(f"http://{name}:{args.port}/ (API: http://{name}:{args.port}/docs); Ctrl-C stops it")
     if not is_local(args) and not (args.token or os.environ.get("VITREID_TOKEN")):

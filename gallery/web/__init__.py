@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...common.errors import MissingPackageError
 from .batcher import Embed
 from .limits import Limits
 from .request_error import RequestError
@@ -49,7 +50,7 @@ def create_app(
     try:
         from .app import build_app  # FastAPI is an extra
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(missing_package(error), name=error.name) from error
+        raise MissingPackageError(missing_package(error), name=error.name) from error
     return build_app(gallery, embedder, limits, batch_size)
 
 

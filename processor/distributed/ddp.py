@@ -19,32 +19,12 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from ...common.errors import UserError
-from .process_group import ALONE, Ranks, local_rank
+from ..training.training_module import Alone
+from .process_group import Ranks, local_rank
 
 # The processes' buffers are equal as it is. Newer versions of torch have another word for it.
 _NEW = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
 KEEP_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _NEW else "broadcast_buffers": False}
-
-
-class Alone:
-    """How a module's work is spread over processes: not at all."""
-
-    ranks = ALONE
-
-    def callable(self, backbone: nn.Module) -> nn.Module:
-        """Return what to call instead of the backbone, so that its gradients become those of the whole batch."""
-        return backbone
-
-    def gather(self, tensor: Tensor) -> Tensor:
-        """Return the (size * B, ...) rows of all processes, by rank, of this process' (B, ...); carries gradients."""
-        return tensor
-
-    def average(self, gradients: Iterable[Tensor]) -> None:
-        """Make gradients that every process has computed equal to the last bit."""
-
-    def no_sync(self) -> AbstractContextManager:
-        """Return a context in which backward passes keep the backbone's gradients to this process."""
-        return nullcontext()
 
 
 class Copies(Alone):
