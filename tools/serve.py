@@ -7,7 +7,6 @@ import os
 import sys
 
 from vitreid import Embedder, Gallery
-from vitreid.common.errors import MissingPackageError
 from vitreid.gallery.web import Limits, create_app, missing_package
 from vitreid.tools.cli.parser import new_parser, run
 
@@ -67,14 +66,14 @@ def serve(args: argparse.Namespace) -> None:
     """Serve the gallery until Ctrl-C.
 
     Raises:
-        MissingPackageError: uvicorn or FastAPI is not installed.
-        ValueError: an argument is not accepted.
+        ValueError: uvicorn is not installed, or an argument is not accepted.
     """
     try:
         import uvicorn  # an extra
+
+        app = make_app(args)
     except ModuleNotFoundError as error:
-        raise MissingPackageError(missing_package(error), name=error.name) from error
-    app = make_app(args)
+        raise missing_package(error) from error
     name = LOOPBACK.get(args.host, args.host)
     print(f"http://{name}:{args.port}/ (API: http://{name}:{args.port}/docs); Ctrl-C stops it")
     if not is_local(args) and not (args.token or os.environ.get("VITREID_TOKEN")):

@@ -21,11 +21,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from ... import __version__
+from ..storage.record_images import ImageFile, RecordImageError, read_pixels
 from .batcher import Embed
 from .limits import Limits
 from .middleware import HEADERS, Guard
 from .models import ERRORS, MAX_ID, AttentionFields, EmbedFields, SearchFields, explain
-from .record_images import ImageFile, read_pixels
 from .request_error import RequestError
 from .service import Service
 from .upload_decode import decode
@@ -232,6 +232,10 @@ def _not_valid(_: Request, error: Any) -> JSONResponse:
     return _sentence(400 if found["type"] == "json_invalid" else 422, explain(found))
 
 
+def _no_image(_: Request, error: Any) -> JSONResponse:
+    return _sentence(404, str(error))
+
+
 def _http(_: Request, error: Any) -> JSONResponse:
     return _sentence(error.status_code, str(error.detail), error.headers)
 
@@ -249,6 +253,7 @@ def _failed(request: Request, error: Any) -> JSONResponse:
 HANDLERS: dict[Any, Any] = {
     RequestError: _refused,
     RequestValidationError: _not_valid,
+    RecordImageError: _no_image,
     HTTPException: _http,
     ClientDisconnect: _gone,
     Exception: _failed,

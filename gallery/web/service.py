@@ -15,10 +15,10 @@ from ...common.pictures import encode, heat_map
 from ..search.filters import Condition, Where
 from ..search.query_vectors import check_embedder
 from ..search.search_result import GalleryChangedError
+from ..storage.record_images import ImageFile, load_image
 from .batcher import Batcher, Embed
 from .models import SearchFields
 from .overview import describe
-from .record_images import ImageFile, load_image
 from .request_error import RequestError
 
 REFRESH_SECONDS = 5.0
@@ -90,7 +90,8 @@ class Service:
         """Return the image of a live row.
 
         Raises:
-            RequestError: 404, there is no such row, or its file is gone or not an image.
+            RequestError: 404, there is no such row.
+            RecordImageError: its file is gone or not an image.
         """
         record = self.record(id)
         return load_image(self.gallery.image_path(record["path"]), record)

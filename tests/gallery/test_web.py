@@ -25,7 +25,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from vitreid.gallery import Gallery, GalleryInfo, web
 from vitreid.gallery.search.search_result import SearchResult
-from vitreid.gallery.storage.record_pixels import BOX_COLUMNS, box_of
+from vitreid.gallery.storage.record_images import BOX, box_of
 from vitreid.gallery.web import Limits, RequestError, create_app
 from vitreid.gallery.web import service as service_module
 from vitreid.gallery.web.app import NUM_OVERLAYS, PAGES
@@ -334,7 +334,7 @@ def test_an_image_whose_record_speaks_of_a_frame_is_no_video(values, tmp_path):
     content = encode(person(COLOURS[0]))
     (tmp_path / "0.png").write_bytes(content)
     gallery = Gallery.create(tmp_path / "g", GalleryInfo("sha256:fake", 3))
-    record = {"path": str(tmp_path / "0.png"), **dict(zip(BOX_COLUMNS, values))}
+    record = {"path": str(tmp_path / "0.png"), **dict(zip(BOX, values))}
     gallery.add(np.eye(1, 3, dtype=np.float32), [record], "sha256:fake")
     response = TestClient(create_app(gallery, FakeEmbedder())).get("/image/0")
     assert response.status_code == 200 and response.content == content
@@ -344,8 +344,8 @@ def test_an_image_whose_record_speaks_of_a_frame_is_no_video(values, tmp_path):
     "changes", [{"x": "8"}, {"x": float("nan")}, {"width": float("inf")}, {"frame": True}, {"y": None}]
 )
 def test_a_box_has_numbers(changes):
-    record = {**dict.fromkeys(BOX_COLUMNS, 1.0), "frame": 3}
-    assert box_of(Path("film.mp4"), record) == (3, (1, 1, 1, 1))
+    record = {**dict.fromkeys(BOX, 1.0), "frame": 3}
+    assert box_of(Path("film.mp4"), record) == (3, 1, 1, 1, 1)
     assert box_of(Path("film.mp4"), {**record, **changes}) is None and box_of(Path("crop.JPG"), record) is None
 
 
