@@ -32,7 +32,7 @@ setup(
     package_dir={"vitreid": "."},
     package_data={
         **{f"vitreid.configs.{folder}": ["*.yml"] for folder in RECIPES},
-        "vitreid.report.page": ["*.css"],
+        "vitreid.report.page": ["*.css", "*.j2"],
         "vitreid.gallery.web": ["static/*"],
     },
 )

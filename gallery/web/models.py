@@ -82,7 +82,7 @@ class AttentionFields(EmbedFields):
 
     image: ImageBytes | SkipJsonSchema[None] = None  # type: ignore[assignment]
     id: Id | SkipJsonSchema[None] = Field(
-        None, description="a row of the gallery; a search leaves it out of its results"
+        None, description="a row of the gallery; /search leaves it out of its results"
     )
 
     @model_validator(mode="after")
