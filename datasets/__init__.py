@@ -13,7 +13,6 @@ from .loading.batch import Batch
 from .loading.decode import CorruptImageError, read_image
 from .loading.loaders import EvalLoader, TrainLoader
 from .loading.preprocess import Preprocess
-from .loading.shared_memory import SharingError
 from .records import Record, ReidData, label_map, name_rows
 
 __all__ = [
@@ -24,7 +23,6 @@ __all__ = [
     "Preprocess",
     "Record",
     "ReidData",
-    "SharingError",
     "TrainLoader",
     "build_data",
     "build_eval_loader",

@@ -89,8 +89,9 @@ class Learner:
 
     def _build_trainer(self) -> Trainer:
         cfg, model, ranks = self.cfg, self.module.model, self.ranks
+        rows = (model.spec.cameras, model.spec.views)
         loader = build_train_loader(
-            cfg, self.data, model.spec.cameras, model.spec.views, self.device, ranks.rank, ranks.size
+            cfg, self.data, *rows, self.device, ranks.rank, ranks.size, local=ranks.of_machine()
         )
         average = build_average(cfg, model)
         spread_out(self.module, average.model if average else None, ranks, self.device, self.precision, cfg.SOLVER.FSDP)

@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from vitreid.datasets import SharingError
 from vitreid.processor import NonFiniteLoss, RankFailed, Stopped, log_to_console
 
 USER_ERRORS = (
@@ -15,7 +14,6 @@ USER_ERRORS = (
     ImportError,
     NonFiniteLoss,
     RankFailed,
-    SharingError,
 )  # their messages say what to do; a traceback would hide that
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # in torch's messages
