@@ -2,13 +2,19 @@
 
 import copy
 import json
+import os
+import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 from vitreid.configs import load_config
+from vitreid.datasets import CorruptImageError
+from vitreid.datasets.loading import shared_memory
 from vitreid.processor.distributed.consistency import check_same
 from vitreid.processor.distributed.ddp import gather
 from vitreid.processor.distributed.process_group import Ranks, joined_ranks
@@ -132,13 +138,52 @@ def failing(folder: Path, ranks: Ranks) -> dict:
 def gone(folder: Path, ranks: Ranks) -> dict:
     """The second process is killed while the first waits."""
     if ranks.rank == 1:
-        import os
-
         os._exit(9)
     return {"never": ranks.any(True)}
 
 
-CASES = {case.__name__: case for case in (gathering, extraction, draws, deciding, failing, gone)}
+def _share(folder: Path, ranks: Ranks, fill) -> np.ndarray:
+    shared_memory.MEMORY = tempfile.tempdir = str(folder / "memory")
+    array = shared_memory.share_array((4, 1), ranks.of_machine(), fill, lambda: "")
+    assert isinstance(array, np.ndarray)
+    return array
+
+
+def sharing(folder: Path, ranks: Ranks) -> dict:
+    """Every rank writes its number into its rows of the machine's array."""
+
+    def fill(array, rows):
+        array[list(rows)] = ranks.rank
+
+    place = ranks.of_machine()
+    return {"array": _share(folder, ranks, fill)[:, 0].tolist(), "place": [place.rank, place.size]}
+
+
+def undecodable(folder: Path, ranks: Ranks) -> dict:
+    """The second process meets a corrupt image."""
+
+    def fill(array, rows):
+        if ranks.rank == 1:
+            raise CorruptImageError("a.jpg: the image is empty")
+
+    return {"never": _share(folder, ranks, fill).tolist()}
+
+
+def killed_while_decoding(folder: Path, ranks: Ranks) -> dict:
+    def fill(array, rows):
+        if ranks.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return {"never": _share(folder, ranks, fill).tolist()}
+
+
+CASES = {
+    case.__name__: case
+    for case in (
+        *(gathering, extraction, draws, deciding, failing, gone),
+        *(sharing, undecodable, killed_while_decoding),
+    )
+}
 
 
 def run(folder: Path, ranks: Ranks, names) -> dict:

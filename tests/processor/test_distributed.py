@@ -28,20 +28,25 @@ SCRIPT = Path(__file__).with_name("distributed_cases.py")
 _spec = importlib.util.spec_from_file_location("distributed_cases", SCRIPT)
 cases = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(cases)
-TOGETHER = ["gathering", "extraction", "draws", "deciding"]
+TOGETHER = ["gathering", "extraction", "draws", "deciding", "sharing"]
 
 
-def start(words: list[str], num_ranks: int = 2) -> list[subprocess.Popen]:
-    """Start the processes as torchrun does, without its seconds of overhead."""
+def start(words: list[str], num_ranks: int = 2, per_machine: int = 2) -> list[subprocess.Popen]:
+    """Start the processes as torchrun does, without its seconds of overhead; several "machines" are this one."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     own = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(num_ranks)}
+    place = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(num_ranks),
+        "LOCAL_WORLD_SIZE": str(per_machine),
+    }
     return [
         subprocess.Popen(
             [sys.executable, *words],
-            env={**os.environ, **own, **place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env={**os.environ, **own, **place, "RANK": str(rank), "LOCAL_RANK": str(rank % per_machine)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -66,7 +71,14 @@ def launch(words: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def of_two(people):
+def memory(people):
+    """The folder that stands for /dev/shm."""
+    (people / "memory").mkdir()
+    return people / "memory"
+
+
+@pytest.fixture(scope="module")
+def of_two(people, memory):
     """The results of all cases on two processes, [rank][case]; one start for all, as starting is what takes time."""
     launch([str(SCRIPT), str(people), *cases.TRAININGS, *TOGETHER])
     return json.loads((people / "results.json").read_text())
@@ -187,13 +199,30 @@ def test_decisions_are_made_together(of_two):
 
 @pytest.mark.parametrize(
     ("case", "message"),
-    [("failing", "process 1 of 2 failed: ValueError: the second has had enough"), ("gone", "is gone without a word")],
+    [
+        ("failing", "process 1 of 2 failed: ValueError: the second has had enough"),
+        ("undecodable", "process 1 of 2 failed: CorruptImageError: a.jpg: the image is empty"),
+        ("gone", "another process of this run is gone"),
+        ("killed_while_decoding", "another process of this run is gone"),
+    ],
 )
-def test_a_process_that_fails_ends_all(people, case, message):
+def test_a_process_that_fails_ends_all(people, memory, case, message):
     processes = start([str(SCRIPT), str(people), case])
-    outputs = finish(processes)  # within minutes, where each would wait a day for the others
+    outputs = finish(processes)  # within minutes; the group's timeout is an hour
     assert all(process.returncode != 0 for process in processes)
-    assert f"RankFailed: {message}" in outputs[0].replace("another process of this run ", "")
+    assert f"RankFailed: {message}" in outputs[0]
+    assert not list(memory.iterdir())
+
+
+def test_images_are_shared_by_the_ranks_of_one_machine(people, memory, of_two):
+    assert [result["sharing"] for result in of_two] == [{"array": [0, 1, 0, 1], "place": [k, 2]} for k in (0, 1)]
+    processes = start([str(SCRIPT), str(people), "sharing"], num_ranks=4)
+    outputs = finish(processes)
+    assert [process.returncode for process in processes] == [0] * 4, "\n".join(outputs)[-4000:]
+    found = [result["sharing"] for result in json.loads((people / "results.json").read_text())]
+    assert [result["array"] for result in found] == [[0, 1, 0, 1]] * 2 + [[2, 3, 2, 3]] * 2
+    assert [result["place"] for result in found] == [[0, 2], [1, 2]] * 2
+    assert not list(memory.iterdir())
 
 
 def rows(folder: Path) -> list[dict]:
