@@ -19,7 +19,7 @@ from ...solver import build_average, build_optimizers, build_schedule
 from ..device import pick_device, pick_precision, place
 from ..distributed.consistency import check_agreed
 from ..distributed.ddp import device_of, seed_rank
-from ..distributed.fsdp import spread_out
+from ..distributed.fsdp import distribute_training
 from ..distributed.process_group import ALONE, Ranks
 from ..runs.rng import seed_everything
 from .compile import compile_backbone
@@ -94,7 +94,9 @@ class Learner:
             cfg, self.data, *rows, self.device, ranks.rank, ranks.size, local=ranks.of_machine()
         )
         average = build_average(cfg, model)
-        spread_out(self.module, average.model if average else None, ranks, self.device, self.precision, cfg.SOLVER.FSDP)
+        distribute_training(
+            self.module, average.model if average else None, ranks, self.device, self.precision, cfg.SOLVER.FSDP
+        )
         return Trainer(
             self.module,
             build_optimizers(cfg, model, self.module.loss, scaled=self.precision is torch.float16),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...loss import ReidLoss
 from ...model import ReidModel
-from ..distributed.ddp import Alone
+from ..distributed.ddp import SingleProcess
 
 Losses = tuple[dict[str, Tensor], dict[str, Tensor]]
 
@@ -29,7 +29,7 @@ class TrainingModule(nn.Module):
         super().__init__()
         self.model = model
         self.loss = loss
-        self.spread: Alone = Alone()
+        self.spread: SingleProcess = SingleProcess()
 
     def forward(self, batch: Any) -> Losses:
         """Return (terms, stats) of scalars, e.g. ({"id": (), "triplet": ()}, {"accuracy": ()})."""

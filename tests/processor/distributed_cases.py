@@ -29,19 +29,14 @@ WORDS = [
     *("SOLVER.PRECISION", "fp32", "DATALOADER.NUM_WORKERS", "0", "SOLVER.BASE_LR", "0.002"),
 ]
 PARTS = ["MODEL.SIE_CAMERA", "True", "MODEL.JPM", "True", "LOSS.CENTER_WEIGHT", "0.0005", "SOLVER.EMA", "0.9"]
-CNN = [
-    *("MODEL.NAME", "test_resnet", "MODEL.EMBED_DIM", "0", "MODEL.DEPTH", "0", "MODEL.NUM_HEADS", "0"),
-    *("SOLVER.BASE_LR", "0.0005"),  # each step multiplies the roundings, which depend on the size of a batch
-]
 TRAININGS = {
     "all parts": PARTS,
     "arcface": ["LOSS.ID", "arcface", "SOLVER.GRAD_CLIP", "1.0"],
     "accumulated": [*PARTS, "SOLVER.ACCUMULATE", "2"],
     "micro-batches": [*PARTS, "SOLVER.MICRO_BATCH", "3"],
     "both": ["SOLVER.ACCUMULATE", "2", "SOLVER.MICRO_BATCH", "3"],
-    "parts of weights": [*PARTS, "SOLVER.FSDP", "True", "SOLVER.GRAD_CLIP", "1.0"],
+    "shards": [*PARTS, "SOLVER.FSDP", "True", "SOLVER.GRAD_CLIP", "1.0"],
     "thawed": ["SOLVER.HEAD_EPOCHS", "2", "MODEL.FREEZE_STEM", "True"],
-    "batch norms": CNN,
 }
 
 

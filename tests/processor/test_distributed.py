@@ -11,14 +11,19 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+from torch import nn
+from vitreid.common.errors import UserError
 from vitreid.configs import load_config
 from vitreid.datasets import Record, ReidData
+from vitreid.model import ModelSpec, ReidModel
 from vitreid.processor.distributed.consistency import check_agreed
+from vitreid.processor.distributed.fsdp import distribute_training
 from vitreid.processor.distributed.process_group import Ranks
 from vitreid.processor.runs.run_folder import ReadOnlyFolder
 from vitreid.processor.runs.signals import StopSignals
 from vitreid.processor.training.run import Run, _read_resume
 from vitreid.processor.training.session import _images
+from vitreid.processor.training.training_module import TrainingModule
 from vitreid.tools import test as test_tool
 from vitreid.tools import train as train_tool
 
@@ -98,15 +103,15 @@ def test_two_processes_learn_what_one_does(people, of_two, name):
     assert of_two[0][name]["weights"] == pytest.approx(one["weights"], rel=1e-3, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in cases.TRAININGS if name != "parts of weights"])
+@pytest.mark.parametrize("name", [name for name in cases.TRAININGS if name != "shards"])
 def test_processes_have_the_same_weights_to_the_last_bit(of_two, name):
     assert of_two[0][name]["weights"] == of_two[1][name]["weights"]
 
 
-def test_parts_of_weights_are_whole_in_the_state_dict(people, of_two):
-    """FSDP: the first process has all names; the others nothing that was in parts."""
-    assert of_two[0]["parts of weights"]["weights"].keys() == of_one(people, "all parts")["weights"].keys()
-    assert of_two[1]["parts of weights"]["weights"].keys() < of_two[0]["parts of weights"]["weights"].keys()
+def test_sharded_weights_are_whole_in_the_state_dict(people, of_two):
+    """FSDP: rank 0 has all names; the others none of the sharded tensors."""
+    assert of_two[0]["shards"]["weights"].keys() == of_one(people, "all parts")["weights"].keys()
+    assert of_two[1]["shards"]["weights"].keys() < of_two[0]["shards"]["weights"].keys()
 
 
 def test_a_gathered_batch_carries_the_gradient_of_the_whole(of_two):
@@ -133,8 +138,19 @@ def test_different_first_weights_are_noticed_on_all_processes(of_two):
         assert "processes 0 and 1 begin with other weights (loss.heads.0.weight, 1 in all)" in result["draws"]["error"]
 
 
+def test_batch_norms_on_several_cpu_processes_are_refused():
+    """Before the ranks meet: torch synchronises batch norms on GPUs only."""
+    model = ReidModel(ModelSpec("test_resnet", (64, 32)))
+    with pytest.raises(
+        UserError, match=r"MODEL.NAME: .*batch norms \(.*, \d+ in all\).* cpu; start one process, or use GPUs"
+    ):
+        distribute_training(
+            TrainingModule(model, nn.Identity()), None, Ranks(0, 2), torch.device("cpu"), torch.float32, False
+        )
+
+
 class Two(Ranks):
-    """This process and another one, which has something else to say."""
+    """This rank and another one with other values."""
 
     other = None
 
