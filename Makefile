@@ -14,19 +14,19 @@ demo: .venv/installed
 	$(BIN)/python tools/report.py $(RUN)
 	@echo "made: $(RUN)/ with the weights, report.html, the gallery and search.png; look around: $(BIN)/python tools/serve.py --gallery $(RUN)/gallery --weights $(RUN)/best.safetensors"
 
-test: .venv/installed
+test: .venv/installed  # every test but those of a browser
 	$(BIN)/python -m pytest -n 2
 
 browser: .venv/installed  # the gallery's page in a real browser; needs chromium
 	$(BIN)/python -m pip install --quiet "playwright>=1.40"
 	$(BIN)/python -m pytest -m browser tests/browser
 
-check: .venv/installed
+check: .venv/installed  # lint, types, fast tests: under two minutes on two cores
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@mkdir -p .venv/checked && ln -sfn "$(CURDIR)" .venv/checked/vitreid  # under its own name, whatever the folder is called
-	MYPYPATH=.venv/checked $(BIN)/mypy $(foreach room,benchmarks configs datasets evaluation gallery loss model processor report solver tools,-p vitreid.$(room))
-	$(BIN)/python -m pytest -n 2
+	MYPYPATH=.venv/checked $(BIN)/mypy $(foreach room,benchmarks common configs datasets deploy evaluation gallery loss model processor report solver tools,-p vitreid.$(room))
+	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
 
 docs: .venv/installed  # the pages of docs/, as a site
 	$(BIN)/mkdocs build --strict

@@ -33,6 +33,6 @@ setup(
     package_data={
         **{f"vitreid.configs.{folder}": ["*.yml"] for folder in RECIPES},
         "vitreid.report.page": ["*.css"],
-        "vitreid.gallery.web": ["*.css", "*.html", "*.js", "*.svg"],
+        "vitreid.gallery.web": ["static/*"],
     },
 )

@@ -28,7 +28,8 @@ from vitreid.evaluation import RetrievalResult
 from vitreid.model import ReidModel
 from vitreid.processor.device import pick_device
 from vitreid.processor.scoring.evaluator import build_evaluator
-from vitreid.processor.training.session import Learner
+from vitreid.processor.training.run import build_session
+from vitreid.processor.training.session import TrainingSession
 from vitreid.solver import Schedule
 
 RECIPES = (
@@ -65,11 +66,11 @@ class TimeIsOver(Exception):
     """Ends the training."""
 
 
-def train_for(cfg: CfgNode, seconds: float) -> tuple[Learner, int, float]:
-    """Train a config for a time; return what has learned, from how many images, in which time."""
-    learner = Learner(cfg)
-    learner.compile()
-    trainer = learner.trainer
+def train_for(cfg: CfgNode, seconds: float) -> tuple[TrainingSession, int, float]:
+    """Train a config for a time; return the session, the number of images and the seconds."""
+    session = build_session(cfg)
+    session.compile()
+    trainer = session.trainer
     fields = {**vars(trainer.schedule), "epochs": cfg.SOLVER.MAX_EPOCHS, "seconds": seconds}
     schedule = TimedSchedule(**{**fields, "start": time.perf_counter()})
     trainer.schedule = schedule
@@ -87,28 +88,29 @@ def train_for(cfg: CfgNode, seconds: float) -> tuple[Learner, int, float]:
                 images += trainer.progress.images
         except TimeIsOver:
             images += trainer.progress.images
-    return learner, images, time.perf_counter() - schedule.start
+    return session, images, time.perf_counter() - schedule.start
 
 
-def evaluate(learner: Learner) -> RetrievalResult:
+def evaluate(cfg: CfgNode, session: TrainingSession) -> RetrievalResult:
     """Return the figures on the people held out."""
-    average, cfg = learner.trainer.average, learner.cfg
-    model: Any = average.model if average else learner.module.model
+    average = session.trainer.average
+    model: Any = average.model if average else session.module.model
     assert isinstance(model, ReidModel)
-    return build_evaluator(cfg, learner.data, model, learner.device, learner.precision)(model)
+    return build_evaluator(cfg, session.data, model, session.device, session.precision)(model)
 
 
 def measure(recipe: str, args: argparse.Namespace) -> dict[str, Any]:
     """Train and evaluate one recipe."""
-    learner, images, seconds = train_for(config_of(recipe, args), 60 * args.minutes)
-    result = evaluate(learner)
-    parameters = sum(p.numel() for p in learner.module.model.parameters())
+    cfg = config_of(recipe, args)
+    session, images, seconds = train_for(cfg, 60 * args.minutes)
+    result = evaluate(cfg, session)
+    parameters = sum(p.numel() for p in session.module.model.parameters())
     return {
         "recipe": recipe,
-        "precision": str(learner.precision).removeprefix("torch."),
+        "precision": str(session.precision).removeprefix("torch."),
         "parameters": parameters,
         "images": images,
-        "epochs": images / len(learner.data.train),
+        "epochs": images / len(session.data.train),
         "seconds": seconds,
         **result.summary(),
     }

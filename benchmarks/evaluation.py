@@ -1,7 +1,7 @@
-"""How fast and how small is the evaluation? `python benchmarks/evaluation.py [--quick] [--json FILE] [--transreid DIR …]`.
+"""Time and memory of the evaluation: `python benchmarks/evaluation.py [--quick] [--json FILE] [--transreid DIR …]`.
 
-The floor is the blocked float32 matrix product alone. Every contestant gets the same arrays, in a fresh process each
-time; contestants take turns, since a machine's speed drifts; a table shows medians with minimum and maximum.
+The floor is the blocked float32 matrix product alone. Every measurement runs in a fresh process on the same arrays; the
+contestants take turns, because a machine's speed drifts; a table shows medians with minimum and maximum.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import torch
 from vitreid.benchmarks.common.checkouts import Checkout, compile_ranks
 from vitreid.benchmarks.common.command import command
 from vitreid.benchmarks.common.hardware import describe_hardware
-from vitreid.benchmarks.contest.cases import CASES, K1, K2, LAM, QUICK_CASES, Case, quick
+from vitreid.benchmarks.contest.cases import CASES, K1, K2, LAM, QUICK_CASES, EvaluationCase, quick
 from vitreid.benchmarks.contest.contestants import CONTESTANTS, FLOOR, OURS, PEERS
 from vitreid.benchmarks.contest.evaluation_table import format_table, judge, plain_rows
-from vitreid.benchmarks.contest.evaluation_worker import Job
+from vitreid.benchmarks.contest.evaluation_worker import EvaluationJob
 from vitreid.benchmarks.contest.problems import write_problem
 from vitreid.benchmarks.contest.random_features import DIM
-from vitreid.benchmarks.contest.rounds import Setting, compare, in_fresh_process
+from vitreid.benchmarks.contest.rounds import EvaluationSetting, compare, in_fresh_process
 from vitreid.common.files import write_text_atomically
 
 ROUNDS, QUICK_ROUNDS = 3, 1
@@ -34,7 +34,7 @@ ROUNDS, QUICK_ROUNDS = 3, 1
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
-    parser = argparse.ArgumentParser(description="Time and memory of the evaluation, beside other projects'.")
+    parser = argparse.ArgumentParser(description="Time and memory of the evaluation, compared with other projects.")
     parser.add_argument("--quick", action="store_true", help="little data, one round, no Cython: under a minute")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to this file, after each case")
     parser.add_argument("--data", metavar="DATA_ROOT", type=Path, help="folder with Market-1501 and MSMT17, for labels")
@@ -44,7 +44,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--contestants",
         metavar="NAMES",
-        help="measure these beside floor and vitreid, e.g. 'TransReID,fast-reid jaccard'",
+        help="measure these in addition to floor and vitreid, e.g. 'TransReID,fast-reid jaccard'",
     )
     parser.add_argument(
         "--rounds", type=int, help=f"measurements of each, {ROUNDS} if not given ({QUICK_ROUNDS} if quick)"
@@ -52,7 +52,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--limit", type=float, default=1800, metavar="SECONDS", help="stop a measurement that takes longer"
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the features lie")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device of the features")
     parser.add_argument("--seed", type=int, default=0, help="of labels and features")
     return parser
 
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Raise ValueError for what would fail later, naming the argument, its value and the way out."""
+    """Raise ValueError for a wrong argument; names the argument, its value and the values accepted."""
     if args.rounds is not None and args.rounds < 1:
         raise ValueError(f"--rounds: 1 or more, got {args.rounds}")
     if not args.limit > 0:
@@ -107,11 +107,11 @@ def names_of(text: str | None) -> frozenset[str] | None:
     return None if text is None else frozenset(name.strip() for name in text.split(",") if name.strip())
 
 
-def find_cases(names: str | None, is_quick: bool) -> list[Case]:
-    """Return the cases named, "a,b"; all of them, or the quick ones, if none are.
+def find_cases(names: str | None, is_quick: bool) -> list[EvaluationCase]:
+    """Return the cases named in "a,b"; None = all of them, or the quick ones.
 
     Raises:
-        ValueError: a name is unknown; says which there are.
+        ValueError: a name is unknown; the message lists the known ones.
     """
     chosen = names.split(",") if names else list(QUICK_CASES if is_quick else CASES)
     for name in chosen:
@@ -121,8 +121,8 @@ def find_cases(names: str | None, is_quick: bool) -> list[Case]:
     return quick(cases) if is_quick else cases
 
 
-def make_setting(args: argparse.Namespace, folder: Path) -> Setting:
-    """Find the peers, and compile what they have in Cython in a folder of ours."""
+def make_setting(args: argparse.Namespace, folder: Path) -> EvaluationSetting:
+    """Find the peers' checkouts, and compile their Cython parts in `folder`."""
     checkouts: dict[str, Checkout] = {}
     not_compiled: dict[str, str] = {}
     for name, peer in PEERS.items():
@@ -141,13 +141,13 @@ def make_setting(args: argparse.Namespace, folder: Path) -> Setting:
             not_compiled[name] = str(error)
     rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
     only = names_of(args.contestants)
-    return Setting(args.device, rounds, checkouts, not_compiled, in_fresh_process(args.limit), only)
+    return EvaluationSetting(args.device, rounds, checkouts, not_compiled, in_fresh_process(args.limit), only)
 
 
 def run_cases(
-    args: argparse.Namespace, setting: Setting, cases: list[Case], folder: Path
+    args: argparse.Namespace, setting: EvaluationSetting, cases: list[EvaluationCase], folder: Path
 ) -> Iterator[dict[str, object]]:
-    """Measure and print the cases, those on the same arrays one after another; yield each one's figures."""
+    """Measure and print the cases, grouped by problem; yield the figures of each."""
     order = list(dict.fromkeys(case.problem for case in cases))
     cases = sorted(cases, key=lambda case: order.index(case.problem))
     for problem, group in itertools.groupby(cases, key=lambda case: case.problem):
@@ -157,12 +157,14 @@ def run_cases(
                 yield run_case(setting, case, Path(arrays), counts)
 
 
-def run_case(setting: Setting, case: Case, arrays: Path, counts: dict[str, object]) -> dict[str, object]:
+def run_case(
+    setting: EvaluationSetting, case: EvaluationCase, arrays: Path, counts: dict[str, object]
+) -> dict[str, object]:
     """Measure one case, print its table, and return its figures."""
     about = counts | ({"num_gallery": case.gallery} if case.gallery else {})
     size = int(str(about["num_queries"])), int(str(about["num_gallery"]))
     print(f"\n{describe(case, about)}", flush=True)
-    job = Job(case.task, FLOOR, str(arrays), case.gallery)
+    job = EvaluationJob(case.task, FLOOR, str(arrays), case.gallery)
     rows = compare(setting, job, size, (FLOOR, OURS) if case.gallery else None)
     print(format_table(rows, setting.device))
     bars = judge(rows, case.bar)
@@ -170,7 +172,7 @@ def run_case(setting: Setting, case: Case, arrays: Path, counts: dict[str, objec
     return {"case": case.name, "task": case.task, **about, "dim": DIM, "contestants": plain_rows(rows), "bars": bars}
 
 
-def describe(case: Case, about: dict[str, object]) -> str:
+def describe(case: EvaluationCase, about: dict[str, object]) -> str:
     """Return the headline of a case's table."""
     sizes = f"{about['num_queries']:,} queries x {about['num_gallery']:,} gallery, {DIM}-d float32"
     task = "" if case.task == "ranking" else f", k-reciprocal re-ranking k1={K1} k2={K2} lambda={LAM}, floor: all x all"

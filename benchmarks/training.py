@@ -19,7 +19,7 @@ import torch
 from vitreid.benchmarks.common.command import command
 from vitreid.benchmarks.common.hardware import describe_hardware
 from vitreid.benchmarks.common.isolated_process import ask
-from vitreid.benchmarks.workers.training_worker import Job, Measurement
+from vitreid.benchmarks.workers.training_worker import TrainingJob, TrainingMeasurement
 from vitreid.common.files import write_text_atomically
 
 WORKER = Path(__file__).parent / "workers" / "training_worker.py"
@@ -28,7 +28,7 @@ AS_WRITTEN, PATCHED = "TransReID as written", "TransReID + autocast"
 
 
 @dataclass(frozen=True)
-class Bar:
+class TrainingBar:
     """`who` must reach `factor` times the images per second of `than`, or (than empty) stay under `gigabytes`."""
 
     who: str
@@ -38,20 +38,20 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Case:
+class TrainingCase:
     """What is compared: contestants by the name they have in the table, and what must hold between them."""
 
     title: str
-    jobs: dict[str, Job]
-    bars: tuple[Bar, ...] = ()
+    jobs: dict[str, TrainingJob]
+    bars: tuple[TrainingBar, ...] = ()
 
 
 @dataclass
-class Row:
+class TrainingRow:
     """One contestant's measurements, or the reason why there are none."""
 
     contestant: str
-    runs: list[Measurement] = field(default_factory=list)
+    runs: list[TrainingMeasurement] = field(default_factory=list)
     skipped: str = ""
 
     @property
@@ -67,9 +67,12 @@ class Row:
         return statistics.median(found) if found else None
 
 
-def training_jobs(recipe: str, original: str, batch: int, steps: int) -> dict[str, Job]:
+def training_jobs(recipe: str, original: str, batch: int, steps: int) -> dict[str, TrainingJob]:
     """Return the four contestants of a recipe on a CPU: each side in float32 and in the number format of this machine."""
-    theirs, ours = Job("original", recipe, original, batch, steps), Job("vitreid", recipe, original, batch, steps)
+    theirs, ours = (
+        TrainingJob("original", recipe, original, batch, steps),
+        TrainingJob("vitreid", recipe, original, batch, steps),
+    )
     return {
         AS_WRITTEN: replace(theirs, precision="fp32"),
         PATCHED: theirs,
@@ -78,34 +81,42 @@ def training_jobs(recipe: str, original: str, batch: int, steps: int) -> dict[st
     }
 
 
-def cpu_cases(steps: int) -> dict[str, Case]:
+def cpu_cases(steps: int) -> dict[str, TrainingCase]:
     """Return the cases for a CPU; the bars are those of a machine that computes in bf16."""
     base, jpm, stride = (
         training_jobs(f"market/{name}", f"Market/{name}.yml", 32, steps)
         for name in ("vit_base", "vit_transreid", "vit_transreid_stride")
     )
-    extract = Job("extraction", "market/vit_base", "", 32, steps)
-    bars = (Bar("vitreid", AS_WRITTEN, 4), Bar("vitreid", PATCHED, 1.15), Bar("vitreid float32", AS_WRITTEN, 1))
+    extract = TrainingJob("extraction", "market/vit_base", "", 32, steps)
+    bars = (
+        TrainingBar("vitreid", AS_WRITTEN, 4),
+        TrainingBar("vitreid", PATCHED, 1.15),
+        TrainingBar("vitreid float32", AS_WRITTEN, 1),
+    )
     return {
-        "base": Case("ViT-Base, batch 32: forward, losses, backward, SGD", base, bars),
-        "sie-jpm": Case("the same with SIE and JPM", jpm, (Bar("vitreid", AS_WRITTEN, 4.5),)),
-        "stride": Case(
+        "base": TrainingCase("ViT-Base, batch 32: forward, losses, backward, SGD", base, bars),
+        "sie-jpm": TrainingCase("the same with SIE and JPM", jpm, (TrainingBar("vitreid", AS_WRITTEN, 4.5),)),
+        "stride": TrainingCase(
             "SIE, JPM and stride 12",
             stride,
-            (Bar("vitreid", AS_WRITTEN, 4), Bar("vitreid", PATCHED, 1.3), Bar("vitreid", gigabytes=5)),
+            (
+                TrainingBar("vitreid", AS_WRITTEN, 4),
+                TrainingBar("vitreid", PATCHED, 1.3),
+                TrainingBar("vitreid", gigabytes=5),
+            ),
         ),
-        "extract": Case(
+        "extract": TrainingCase(
             "embeddings of image files, ViT-Base, beside the model's forward pass alone",
             {"bare forward": replace(extract, contestant="bare forward"), "extraction": extract},
-            (Bar("extraction", "bare forward", 0.9),),
+            (TrainingBar("extraction", "bare forward", 0.9),),
         ),
     }
 
 
-def cuda_cases(steps: int) -> dict[str, Case]:
+def cuda_cases(steps: int) -> dict[str, TrainingCase]:
     """Return the cases for a GPU: two batch sizes, torch.compile, and the memory of micro-batches."""
 
-    def case(batch: int) -> Case:
+    def case(batch: int) -> TrainingCase:
         jobs = training_jobs("market/vit_base", "Market/vit_base.yml", batch, steps)
         jobs = {name: replace(job, device="cuda") for name, job in jobs.items() if name != AS_WRITTEN}
         ours = jobs["vitreid"]
@@ -113,16 +124,16 @@ def cuda_cases(steps: int) -> dict[str, Case]:
         for size in (8, 16, 64):
             if size < batch:
                 jobs[f"vitreid, micro-batch {size}"] = replace(ours, opts=("SOLVER.MICRO_BATCH", str(size)))
-        return Case(f"ViT-Base, batch {batch}", jobs, (Bar("vitreid", PATCHED, 3),))
+        return TrainingCase(f"ViT-Base, batch {batch}", jobs, (TrainingBar("vitreid", PATCHED, 3),))
 
     return {"base-64": case(64), "base-256": case(256), "extract": _on_gpu(cpu_cases(steps)["extract"])}
 
 
-def _on_gpu(case: Case) -> Case:
+def _on_gpu(case: TrainingCase) -> TrainingCase:
     return replace(case, jobs={name: replace(job, device="cuda") for name, job in case.jobs.items()})
 
 
-def quick(case: Case) -> Case:
+def quick(case: TrainingCase) -> TrainingCase:
     """Return the case with 8 small images and one step: it shows that all runs, not how fast."""
     jobs = {who: replace(job, batch=8, steps=1, size=(64, 32)) for who, job in case.jobs.items()}
     return replace(case, jobs=jobs, bars=())
@@ -172,7 +183,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     return report
 
 
-def choose(args: argparse.Namespace) -> tuple[dict[str, Case], list[str]]:
+def choose(args: argparse.Namespace) -> tuple[dict[str, TrainingCase], list[str]]:
     """Return the cases that the arguments name, and the names of the others; `--quick` alone names the first and the last.
 
     Raises:
@@ -193,9 +204,9 @@ def choose(args: argparse.Namespace) -> tuple[dict[str, Case], list[str]]:
     return chosen, [name for name in cases if name not in chosen]
 
 
-def compare(case: Case, args: argparse.Namespace) -> list[Row]:
+def compare(case: TrainingCase, args: argparse.Namespace) -> list[TrainingRow]:
     """Measure the contestants of a case in turns."""
-    rows = {name: Row(name) for name in case.jobs}
+    rows = {name: TrainingRow(name) for name in case.jobs}
     for _ in range(args.rounds or (1 if args.quick else 3)):
         for name, job in case.jobs.items():
             row = rows[name]
@@ -211,12 +222,12 @@ def compare(case: Case, args: argparse.Namespace) -> list[Row]:
     return list(rows.values())
 
 
-def in_fresh_process(job: Job, limit: float) -> Measurement:
+def in_fresh_process(job: TrainingJob, limit: float) -> TrainingMeasurement:
     """Measure a job in a process of its own, stopped after `limit` seconds."""
-    return ask(WORKER, job, limit, Measurement)
+    return ask(WORKER, job, limit, TrainingMeasurement)
 
 
-def format_rows(rows: list[Row]) -> str:
+def format_rows(rows: list[TrainingRow]) -> str:
     """Return a table: images per second (median, slowest and fastest step of all runs), memory, number format."""
     lines = [f"{'contestant':<26}{'img/s':>9}{'min - max':>18}{'MB':>9}  {'format':<10}{'of peak':>8}{'runs':>6}"]
     for row in rows:
@@ -235,7 +246,7 @@ def format_rows(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def judge(bar: Bar, rows: list[Row]) -> str:
+def judge(bar: TrainingBar, rows: list[TrainingRow]) -> str:
     """Return one line: what had to be reached, what was, and whether that is enough."""
     by_name = {row.contestant: row for row in rows}
     own = by_name[bar.who]

@@ -8,3 +8,7 @@ class UserError(ValueError):
 
     Any other ValueError is a defect of vitreid or of a library and keeps its traceback.
     """
+
+
+class MissingPackageError(ModuleNotFoundError):
+    """An optional package is not installed; the message has the command that installs it."""

@@ -1,9 +1,12 @@
-"""Numbers and names in words."""
+"""Values as text for people, and as plain JSON types for files."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date
+from itertools import zip_longest
+from typing import Any
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -12,7 +15,7 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """Return e.g. "51.0% to 57.1%", and "-" for an interval without width: equal queries tell nothing about other ones.
+    """Return e.g. "51.0% to 57.1%", and "-" for an interval without width, which says nothing about other queries.
 
     >>> interval(0.51, 0.571), interval(0.0, 0.0)
     ('51.0% to 57.1%', '-')
@@ -21,15 +24,58 @@ def interval(low: float, high: float) -> str:
 
 
 def points(value: float, digits: int = 1) -> str:
-    """Return a difference of two shares in percentage points, with its sign: "+1.2"; "-" for NaN."""
+    """Return the difference of two fractions in percentage points, e.g. "+1.2", and "-" for NaN."""
     return "-" if math.isnan(value) else f"{100 * value:+.{digits}f}"
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """Return camera names without the data set in front, where they still differ then.
+    """Return camera names without the data set's prefix; with it if two would become equal.
 
     >>> short_names(["market1501/c1", "market1501/c2"]), short_names(["a/c1", "b/c1"])
     (['c1', 'c2'], ['a/c1', 'b/c1'])
     """
     short = [name.rsplit("/", 1)[-1] for name in names]
     return short if len(set(short)) == len(short) else list(names)
+
+
+def table(rows: Sequence[Sequence[str]], *, left: int | None = 1, widths: Sequence[int] = ()) -> str:
+    """Return rows of cells as lines of aligned columns, two spaces apart.
+
+    Args:
+        rows: the first row usually holds the headings; all have the same number of cells.
+        left: number of leading columns aligned to the left, the others go to the right; None = all to the left.
+        widths: least width of each column, for rows that are printed one by one; columns without one fit their longest cell.
+
+    >>> print(table([["camera", "mAP"], ["c1", "57.1%"]]))
+    camera    mAP
+    c1      57.1%
+    """
+    longest = (max(map(len, column)) for column in zip(*rows, strict=True))
+    columns = [max(pair) for pair in zip_longest(longest, widths, fillvalue=0)]
+    stop = len(columns) if left is None else left
+    lines = (
+        "  ".join(cell.ljust(w) if i < stop else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, columns)))
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def plain_values(value: Any) -> Any:
+    """Return a value in JSON types: NaN and infinity as None, arrays as lists, dates as ISO 8601, other types as text.
+
+    >>> plain_values({"a": float("nan"), "b": (1, 2.5)})
+    {'a': None, 'b': [1, 2.5]}
+    """
+    if hasattr(value, "tolist"):  # NumPy arrays and scalars
+        value = value.tolist()
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, date):  # datetime is one too
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {str(key): plain_values(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_values(item) for item in value]
+    return str(value).encode("utf-8", "replace").decode()  # a lone surrogate is no UTF-8

@@ -6,14 +6,12 @@ the plain ViT-Base baseline. A recipe in `configs/*/*.yml` states only its diffe
 
 from __future__ import annotations
 
-from yacs.config import CfgNode
-
 from .options import Option
 
 OPTIONS: dict[str, Option] = {
     # --- model: images (+ camera, view) -> embeddings -----------------------------------------------------------
     "MODEL.DEVICE": Option(
-        "auto", "device to run on; auto takes cuda, then mps, then cpu", ("auto", "cuda", "mps", "cpu")
+        "auto", "device to run on; auto takes cuda, then mps, then cpu", ("auto", "cuda", "mps", "cpu"), resumable=True
     ),
     "MODEL.NAME": Option(
         "vit_base_patch16_224.orig_in21k_ft_in1k",
@@ -25,7 +23,7 @@ OPTIONS: dict[str, Option] = {
         "self = a re-ID checkpoint (ours or the original TransReID's) at PRETRAIN_PATH",
         ("none", "imagenet", "self"),
     ),
-    "MODEL.PRETRAIN_PATH": Option("", "file with the initial weights (.pth, .safetensors)"),
+    "MODEL.PRETRAIN_PATH": Option("", "file with the initial weights (.pth, .safetensors)", per_machine=True),
     "MODEL.PRETRAIN_CLASSIFIERS": Option(
         False,
         "start from the ID classifiers of PRETRAIN_PATH too, to go on with the same people; its labels must number them in the "
@@ -127,6 +125,7 @@ OPTIONS: dict[str, Option] = {
         "softmax",
         "ID loss, one classifier per branch",
         ("softmax", "arcface", "cosface", "amsoftmax", "circle", "none"),
+        is_open=True,
     ),
     "LOSS.ID_WEIGHT": Option(1.0, "weight of the ID loss", at_least=0),
     "LOSS.LABEL_SMOOTH": Option(
@@ -138,6 +137,7 @@ OPTIONS: dict[str, Option] = {
         "triplet",
         "metric loss: triplet = batch-hard [Hermans et al., 2017]; circle = circle loss of pairs [Sun et al., CVPR 2020]; none",
         ("triplet", "circle", "none"),
+        is_open=True,
     ),
     "LOSS.METRIC_WEIGHT": Option(1.0, "weight of the metric loss", at_least=0),
     "LOSS.SOFT_MARGIN": Option(True, "triplet: log(1 + exp(d_ap - d_an)) instead of a fixed margin [TransReID]"),
@@ -218,9 +218,11 @@ OPTIONS: dict[str, Option] = {
         "test sets by name, which need not be among NAMES; empty = the first of NAMES. Training evaluates the first of them, "
         "tools/test.py each",
     ),
-    "DATASETS.ROOT_DIR": Option("data", "folder that holds the data sets' folders (or is one of them)"),
+    "DATASETS.ROOT_DIR": Option(
+        "data", "folder that holds the data sets' folders (or is one of them)", per_machine=True, resumable=True
+    ),
     "DATASETS.MANIFEST": Option(
-        "", "manifest: the CSV file with the columns path, pid, camid, split and optionally viewid"
+        "", "manifest: the CSV file with the columns path, pid, camid, split and optionally viewid", per_machine=True
     ),
     "DATASETS.SPLIT_SEED": Option(0, "seed of the automatic splits (folder layout, validation identities)", at_least=0),
     "DATASETS.TEST_SHARE": Option(
@@ -233,6 +235,7 @@ OPTIONS: dict[str, Option] = {
         "",
         "folder of images of nobody who is queried (Market-1501+500k), searched with its sub-folders and added to the gallery "
         "of every test set; empty = none. Validation people are evaluated without them",
+        per_machine=True,
     ),
     "DATASETS.CORRUPT": Option(
         "error", "an unreadable image: error = stop and name it; skip = leave it out and count it", ("error", "skip")
@@ -243,16 +246,29 @@ OPTIONS: dict[str, Option] = {
     ),
     "DATALOADER.NUM_INSTANCE": Option(4, "K, images per identity in a pk batch [TransReID]", at_least=1),
     "DATALOADER.NUM_WORKERS": Option(
-        2, "threads that decode and augment the coming batches while one trains; 0 = in the training thread", at_least=0
+        2,
+        "threads that load and augment the next batches; 0 = the training thread",
+        at_least=0,
+        per_machine=True,
+        resumable=True,
     ),
     "DATALOADER.CACHE": Option(
-        "auto", "keep decoded, resized images in memory: auto = if they fit CACHE_SHARE", ("auto", "on", "off")
+        "auto",
+        "keep decoded, resized images in memory: auto = if they fit CACHE_SHARE",
+        ("auto", "on", "off"),
+        per_machine=True,
+        resumable=True,
     ),
     "DATALOADER.CACHE_SHARE": Option(
-        0.25, "share of the available memory that all decoded images together may take", at_least=0, at_most=1
+        0.25,
+        "largest share of the available memory for all decoded images",
+        at_least=0,
+        at_most=1,
+        per_machine=True,
+        resumable=True,
     ),
     # --- solver: parameters -> steps ----------------------------------------------------------------------------
-    "SOLVER.OPTIMIZER_NAME": Option("SGD", "optimizer", ("SGD", "Adam", "AdamW")),
+    "SOLVER.OPTIMIZER_NAME": Option("SGD", "optimizer", ("SGD", "Adam", "AdamW"), is_open=True),
     "SOLVER.BASE_LR": Option(0.008, "learning rate after the warm-up [TransReID]", at_least=0),
     "SOLVER.MOMENTUM": Option(0.9, "SGD momentum", at_least=0, at_most=0.9999),
     "SOLVER.WEIGHT_DECAY": Option(1e-4, "weight decay [TransReID]", at_least=0),
@@ -276,7 +292,7 @@ OPTIONS: dict[str, Option] = {
         0.5, "learning rate of the center loss's centres (own SGD, constant) [Luo et al.]", at_least=0
     ),
     "SOLVER.MAX_EPOCHS": Option(120, "epochs", at_least=1),
-    "SOLVER.SCHEDULE": Option("cosine", "learning rate after the warm-up", ("cosine", "multistep")),
+    "SOLVER.SCHEDULE": Option("cosine", "learning rate after the warm-up", ("cosine", "multistep"), is_open=True),
     "SOLVER.PER_ITERATION": Option(
         False, "change the learning rate every iteration instead of every epoch (TransReID: every epoch)"
     ),
@@ -317,52 +333,58 @@ OPTIONS: dict[str, Option] = {
         at_least=0,
     ),
     "SOLVER.SEED": Option(1234, "seed of weights, batches and augmentation [TransReID]", at_least=0),
-    "SOLVER.LOG_PERIOD": Option(50, "iterations between updates of the progress bar's numbers", at_least=1),
-    "SOLVER.CHECKPOINT_PERIOD": Option(1, "epochs between writes of last.pth", at_least=1),
+    "SOLVER.LOG_PERIOD": Option(
+        50, "iterations between updates of the progress bar's numbers", at_least=1, resumable=True
+    ),
+    "SOLVER.CHECKPOINT_PERIOD": Option(1, "epochs between writes of last.pth", at_least=1, resumable=True),
     "SOLVER.CHECKPOINT_STEPS": Option(
-        0, "iterations between writes of last.pth inside an epoch; 0 = only at the ends of epochs", at_least=0
+        0, "iterations between writes of last.pth inside an epoch; 0 = none", at_least=0, resumable=True
     ),
     "SOLVER.KEEP_LAST": Option(
-        1,
-        "newest epochs whose checkpoints are kept, as last_epoch_NNN.pth beside last.pth; 0, 1 = only last.pth",
-        at_least=0,
+        1, "number of newest epochs kept as last_epoch_NNN.pth; 0, 1 = only last.pth", at_least=0, resumable=True
     ),
     "SOLVER.SKIP_NONFINITE": Option(
         0,
         "batches of the run that may be left out because their loss is not a number; 0 = stop at the first. Above 0 every "
         "iteration waits for its loss",
         at_least=0,
+        resumable=True,
     ),
     "SOLVER.COMPILE": Option(
-        False, "torch.compile of the backbone: a minute or more at the start; pays on GPUs, gains nothing on CPUs"
+        False, "torch.compile of the backbone: a minute or more at the start; faster on GPUs only", resumable=True
     ),
     "SOLVER.EVAL_PERIOD": Option(10, "epochs between evaluations; the last epoch is always evaluated", at_least=1),
     # --- test ---------------------------------------------------------------------------------------------------
-    "TEST.IMS_PER_BATCH": Option(256, "images per batch when embeddings are extracted", at_least=1),
-    "TEST.WEIGHT": Option("", "weights to evaluate: best.safetensors, last.pth or a file of the original TransReID"),
-    "TEST.NECK_FEAT": Option(
-        "before", "test embedding: before or after the BN-neck [TransReID: before]", ("before", "after")
+    "TEST.IMS_PER_BATCH": Option(256, "images per batch when embeddings are extracted", at_least=1, resumable=True),
+    "TEST.WEIGHT": Option(
+        "", "weights to evaluate: best.safetensors, last.pth or a file of the original TransReID", resumable=True
     ),
-    "TEST.FEAT_NORM": Option(True, "scale test embeddings to unit length"),
-    "TEST.FLIP": Option(False, "average the embeddings of each image and its mirror image"),
-    "TEST.GLOBAL_ONLY": Option(False, "JPM: use the global branch alone, five times smaller"),
+    "TEST.NECK_FEAT": Option(
+        "before", "test embedding: before or after the BN-neck [TransReID: before]", ("before", "after"), resumable=True
+    ),
+    "TEST.FEAT_NORM": Option(True, "scale test embeddings to unit length", resumable=True),
+    "TEST.FLIP": Option(False, "average the embeddings of each image and its mirror image", resumable=True),
+    "TEST.GLOBAL_ONLY": Option(False, "JPM: use the global branch alone, five times smaller", resumable=True),
     "TEST.RERANK": Option(
         "none",
         "what follows the plain ranking: k-reciprocal = re-rank by shared neighbours [Zhong et al., CVPR 2017]; aqe = queries "
         "averaged with their nearest gallery items [Chum et al., ICCV 2007]; dba = gallery items averaged with theirs "
         "[Arandjelović & Zisserman, CVPR 2012]; dba+aqe = dba, then aqe",
         ("none", "k-reciprocal", "aqe", "dba", "dba+aqe"),
+        is_open=True,
+        resumable=True,
     ),
-    "TEST.RERANK_K1": Option(20, "re-ranking: neighbours considered per crop", at_least=1),
-    "TEST.RERANK_K2": Option(6, "re-ranking: neighbours whose features are averaged", at_least=1),
+    "TEST.RERANK_K1": Option(20, "re-ranking: neighbours considered per crop", at_least=1, resumable=True),
+    "TEST.RERANK_K2": Option(6, "re-ranking: neighbours whose features are averaged", at_least=1, resumable=True),
     "TEST.RERANK_LAMBDA": Option(
-        0.3, "re-ranking: share of the original distance in the final one", at_least=0, at_most=1
+        0.3, "re-ranking: share of the original distance in the final one", at_least=0, at_most=1, resumable=True
     ),
-    "TEST.QE_K": Option(10, "aqe, dba: neighbours averaged, beside the vector itself", at_least=1),
+    "TEST.QE_K": Option(10, "aqe, dba: neighbours averaged, beside the vector itself", at_least=1, resumable=True),
     "TEST.QE_ALPHA": Option(
         3.0,
         "aqe, dba: weight of a neighbour = similarity ** this; 0 = plain average [Radenović et al., TPAMI 2019]",
         at_least=0,
+        resumable=True,
     ),
     "TEST.FMR": Option(
         1e-3,
@@ -370,18 +392,7 @@ OPTIONS: dict[str, Option] = {
         "different people that it takes for one",
         at_least=1e-9,
         at_most=0.5,
+        resumable=True,
     ),
-    "OUTPUT_DIR": Option("logs/run", "the run folder"),
+    "OUTPUT_DIR": Option("logs/run", "the run folder", per_machine=True, resumable=True),
 }
-
-
-def get_defaults() -> CfgNode:
-    """Return a fresh config with every option at its default."""
-    cfg = CfgNode()
-    for key, option in OPTIONS.items():
-        *sections, name = key.split(".")
-        node = cfg
-        for section in sections:
-            node = node.setdefault(section, CfgNode())
-        node[name] = option.default
-    return cfg

@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 
 from ..common.errors import UserError
 from .cross_checks import check_config
-from .defaults import OPTIONS, get_defaults
+from .defaults import OPTIONS
 from .options import Option
 from .transreid_keys import translate
 
@@ -58,6 +58,18 @@ def parse_config(text: str, overrides: Sequence[str] = (), source: str = "the st
         ValueError: as `load_config`; also text that is no YAML, with its line.
     """
     return make_config(dict(_flatten(_parse_yaml(text, source))), _parse_overrides(overrides))
+
+
+def get_defaults() -> CfgNode:
+    """Return a fresh config with every option at its default."""
+    cfg = CfgNode()
+    for key, option in OPTIONS.items():
+        *sections, name = key.split(".")
+        node = cfg
+        for section in sections:
+            node = node.setdefault(section, CfgNode())
+        node[name] = option.default
+    return cfg
 
 
 def flatten_config(cfg: CfgNode) -> dict[str, Any]:

@@ -22,6 +22,10 @@ class Option:
         choices: the only accepted values (compared element by element for a tuple).
         at_least, at_most: inclusive bounds (element by element for a tuple).
         length: the number of elements a tuple must have; None accepts any number.
+        is_open: the choices are the names that a room's dict ships with. Names can be added to the dict, so the room's `build_*`
+            function checks the value.
+        per_machine: the machines of one run may set different values.
+        resumable: a resumed run may set another value without a warning.
     """
 
     default: Value
@@ -30,6 +34,9 @@ class Option:
     at_least: float | None = None
     at_most: float | None = None
     length: int | None = None
+    is_open: bool = False
+    per_machine: bool = False
+    resumable: bool = False
 
     def accept(self, key: str, value: Value) -> Value:
         """Return `value` in the option's type.
@@ -58,7 +65,7 @@ class Option:
     def _check(self, key: str, value: Value) -> None:
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{key}: {value} is not a number that can be used")
-        if self.choices is not None and value not in self.choices:
+        if self.choices is not None and not self.is_open and value not in self.choices:
             accepted = ", ".join(str(choice) or "''" for choice in self.choices)
             raise UserError(f"{key}: unknown value {value!r}; choose from {accepted}")
         if self.at_least is not None and value < self.at_least:

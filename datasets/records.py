@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -95,6 +96,15 @@ class ReidData:
     def train_views(self) -> tuple[str, ...]:
         """Names of the views seen in training, in viewid order."""
         return _names_used((record.viewid for record in self.train), self.view_names)
+
+    def unmatched_queries(self) -> list[Record]:
+        """Return the queries that no gallery image matches under the protocol; the evaluation leaves them out."""
+        cameras = defaultdict(set)
+        for record in self.gallery:
+            cameras[record.pid].add(record.camid)
+        if self.protocol == "none":
+            return [record for record in self.query if not cameras[record.pid]]
+        return [record for record in self.query if not cameras[record.pid] - {record.camid}]
 
 
 def _names_used(ids: Iterable[int], names: tuple[str, ...]) -> tuple[str, ...]:

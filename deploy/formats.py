@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..common.errors import UserError
+from ..common.errors import MissingPackageError, UserError
 from .wrapper import Network
 
 INPUT_NAMES, OUTPUT_NAME, BATCH = ("images", "cameras"), "embeddings", "batch"
@@ -61,7 +61,7 @@ class Format(NamedTuple):
             try:
                 import_module(name)
             except ImportError as error:
-                raise ImportError(
+                raise MissingPackageError(
                     f'--format: this format needs {name}: pip install "vitreid[{self.extra}]", or choose torchscript or '
                     f"torch-export ({error})"
                 ) from error

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from ..common.errors import UserError
 from ..datasets import CorruptImageError, read_image
-from ..datasets.readers.published import EXTENSIONS
+from ..datasets.readers.image_files import EXTENSIONS, walk_images
 from ..datasets.synthetic.camera import make_cameras, photograph
 from ..datasets.synthetic.identity import make_people
 
@@ -36,15 +35,15 @@ def folder_crops(folder: str, count: int) -> list[np.ndarray]:
     """
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"--crops: there is no folder {folder}")
-    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in EXTENSIONS)
+    paths = list(walk_images(folder))
     if not paths:
         raise FileNotFoundError(f"--crops: no image ({', '.join(EXTENSIONS)}) in {folder} or below")
     chosen = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
     return [_read(paths[place]) for place in chosen]
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(path: str) -> np.ndarray:
     try:
-        return read_image(os.fspath(path))
+        return read_image(path)
     except CorruptImageError as error:
         raise UserError(f"--crops: {path} cannot be read as an image; replace it, or move it elsewhere") from error

@@ -6,6 +6,7 @@ from .matches import PROTOCOLS
 from .reranking.expansion import augment_database, expand_queries
 from .reranking.rerank import k_reciprocal
 from .retrieval import evaluate_distances, evaluate_reranked, evaluate_retrieval
+from .retrieval_data import RetrievalData
 from .retrieval_result import RetrievalResult
 from .single_shot import evaluate_single_shot
 from .streaming import RetrievalMetric
@@ -17,6 +18,7 @@ __all__ = [
     "PROTOCOLS",
     "CameraPairs",
     "OpenSetResult",
+    "RetrievalData",
     "RetrievalMetric",
     "RetrievalResult",
     "Threshold",

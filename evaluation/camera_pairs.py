@@ -1,15 +1,13 @@
-"""From which camera to which is retrieval good? One evaluation per pair of cameras."""
+"""Retrieval figures per pair of cameras: the query's and the gallery's."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from .input_checks import Features, Labels, check_finite, pair_of_features, squared_norms
-from .matches import Matches, as_label_arrays
 from .retrieval import evaluate_retrieval
+from .retrieval_data import RetrievalData, takes_arrays
 from .retrieval_result import check_any_valid
 
 
@@ -21,8 +19,8 @@ class CameraPairs:
         query_cameras: (I,) camids of the rows, ascending.
         gallery_cameras: (J,) camids of the columns, ascending.
         mAP: (I, J) mean average precision; NaN where no query is valid.
-        rank1: (I, J) share of queries whose first item is relevant; NaN where no query is valid.
-        num_valid: (I, J) number of valid queries, those with a relevant item in camera j.
+        rank1: (I, J) share of queries with a relevant item at rank 1; NaN where no query is valid.
+        num_valid: (I, J) number of valid queries: they have a relevant item in camera j.
     """
 
     query_cameras: np.ndarray
@@ -32,46 +30,27 @@ class CameraPairs:
     num_valid: np.ndarray
 
 
-def camera_pairs(
-    query: Features,
-    gallery: Features,
-    q_pids: Labels,
-    g_pids: Labels,
-    q_camids: Labels,
-    g_camids: Labels,
-    *,
-    metric: str = "euclidean",
-    protocol: str = "same-camera",
-) -> CameraPairs:
-    """Evaluate the queries of each camera against the gallery of each camera; all together cost one evaluation.
+@takes_arrays
+def camera_pairs(data: RetrievalData) -> CameraPairs:
+    """Evaluate the queries of each camera against the gallery of each camera; all pairs together cost one evaluation.
 
     Under the protocol "same-camera" no query is valid in the pair of a camera with itself.
 
     Args:
-        query, gallery: (Q, D) and (G, D) embeddings; on a GPU the gallery's device does the work.
-        q_pids, g_pids: (Q,) and (G,) identities.
-        q_camids, g_camids: (Q,) and (G,) cameras.
-        metric: "euclidean" or "cosine"; the same ranking for embeddings of unit length.
-        protocol: "same-camera" ignores gallery items of the query's pid and camera; "none" ignores nothing.
+        data: the test set, or the fields of its `RetrievalData` one by one.
     Raises:
-        ValueError: an array is empty, has NaN or a wrong length, no query has a match in any camera, or an argument is unknown.
+        ValueError: `RetrievalData` refuses the input, or no query has a match in any camera.
     """
-    query, gallery = pair_of_features(query, gallery)
-    check_finite("query", squared_norms(query))
-    check_finite("gallery", squared_norms(gallery))
-    q_pids, g_pids, q_camids, g_camids = as_label_arrays(q_pids, g_pids, q_camids, g_camids, len(query), len(gallery))
-    table = _empty_table(np.unique(q_camids), np.unique(g_camids))
+    table = _empty_table(np.unique(data.q_camids), np.unique(data.g_camids))
     for j, to in enumerate(table.gallery_cameras):
-        columns = np.flatnonzero(g_camids == to)
-        items, item_pids, item_camids = gallery[torch.from_numpy(columns)], g_pids[columns], g_camids[columns]
-        is_valid = Matches(q_pids, item_pids, q_camids, item_camids, protocol).is_valid()
+        part = data.select(gallery=np.flatnonzero(data.g_camids == to))
+        is_valid = part.matches.is_valid()
         for i, camera in enumerate(table.query_cameras):
-            rows = np.flatnonzero(is_valid & (q_camids == camera))
+            rows = np.flatnonzero(is_valid & (data.q_camids == camera))
             if len(rows):
-                crops, labels = query[torch.from_numpy(rows)], (q_pids[rows], item_pids, q_camids[rows], item_camids)
-                result = evaluate_retrieval(crops, items, *labels, metric=metric, protocol=protocol)
+                result = evaluate_retrieval(part.select(queries=rows))
                 table.mAP[i, j], table.rank1[i, j], table.num_valid[i, j] = result.mAP, result.rank(1), len(rows)
-    check_any_valid(table.num_valid.sum(), len(query))
+    check_any_valid(table.num_valid.sum(), len(data.query))
     return table
 
 

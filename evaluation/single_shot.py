@@ -1,4 +1,4 @@
-"""CUHK03's first protocol: the gallery holds one image per identity, drawn anew several times."""
+"""Single-shot evaluation, the first protocol of CUHK03: one gallery image per identity, drawn several times."""
 
 from __future__ import annotations
 
@@ -7,73 +7,54 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..common.errors import UserError
-from .input_checks import Features, Labels, check_finite, pair_of_features, squared_norms
-from .matches import Matches, as_label_arrays
 from .reranking.neighbours import distance_blocks
+from .retrieval_data import RetrievalData, takes_arrays
 from .retrieval_result import RetrievalResult, check_any_valid
 
 
+@takes_arrays
 def evaluate_single_shot(
-    query: Features,
-    gallery: Features,
-    q_pids: Labels,
-    g_pids: Labels,
-    q_camids: Labels,
-    g_camids: Labels,
-    *,
-    metric: str = "euclidean",
-    repeats: int = 10,
-    seed: int = 0,
-    max_rank: int = 50,
+    data: RetrievalData, *, repeats: int = 10, seed: int = 0, max_rank: int = 50
 ) -> RetrievalResult:
     """Rank one drawn gallery image per identity, and average over draws (Li et al., CVPR 2014).
 
-    Gallery items of the query's own pid and camera are junk and never drawn. Equal distances stand in gallery order.
+    The item of the query's person is drawn among the relevant ones, never from junk. Equal distances rank in gallery order.
     A drawn gallery holds one match, so a row's AP and INP are both 1 / rank; torchreid draws only for the CMC and gives
     the mAP of the whole gallery, which is `evaluate_retrieval`'s. All items of one pid are one identity, distractors too.
 
     Args:
-        query, gallery: (Q, D) and (G, D) embeddings; on a GPU the gallery's device computes the distances.
-        q_pids, g_pids: (Q,) and (G,) identities.
-        q_camids, g_camids: (Q,) and (G,) cameras.
-        metric: "euclidean" or "cosine"; the same ranking for embeddings of unit length.
+        data: the test set, or the fields of its `RetrievalData` one by one.
         repeats: number of galleries drawn for each query.
-        seed: of the draws, 0 or more; each query has a generator of its own.
+        seed: of the draws, 0 or more; each query has its own generator.
         max_rank: length of the CMC curve.
     Returns:
         A result with `repeats` rows per valid query.
     Raises:
-        ValueError: an array is empty, has NaN or a wrong length, no query has a match, or an argument is out of range.
+        ValueError: `RetrievalData` refuses the input, no query has a match, or an argument is out of range.
     """
     for name, value, least in (("repeats", repeats, 1), ("max_rank", max_rank, 1), ("seed", seed, 0)):
         if value < least:
             raise UserError(f"{name}: {least} or more, got {value}")
-    query, gallery = _comparable(query, gallery, metric)
-    labels = as_label_arrays(q_pids, g_pids, q_camids, g_camids, len(query), len(gallery))
-    people = _People(labels[1])
-    matches = Matches(*labels, "same-camera")
+    people = _People(data.g_pids)
     ranks: dict[int, np.ndarray] = {}
-    for start, distances in distance_blocks(query, gallery):
+    for start, distances in distance_blocks(*_comparable(data)):
         for i, row in enumerate(distances.cpu().numpy(), start):
-            relevant, _ = matches.of(i)
+            relevant, _ = data.matches.of(i)
             if len(relevant):
-                drawn, own = people.draw(labels[0][i], relevant, repeats, np.random.default_rng((seed, i)))
+                drawn, own = people.draw(data.q_pids[i], relevant, repeats, np.random.default_rng((seed, i)))
                 ranks[i] = _rank_of(own, drawn, row)
-    return _result(ranks, len(query), max_rank)
+    return _result(ranks, len(data.query), max_rank)
 
 
-def _comparable(query: Features, gallery: Features, metric: str) -> tuple[Tensor, Tensor]:
-    """Return (Q, D) and (G, D) whose euclidean distances order as `metric` does."""
-    if metric not in ("euclidean", "cosine"):
-        raise UserError(f"metric: unknown value {metric!r}; choose from cosine, euclidean")
-    query, gallery = pair_of_features(query, gallery)
-    check_finite("query", squared_norms(query))
-    check_finite("gallery", squared_norms(gallery))
-    return (query, gallery) if metric == "euclidean" else (normalize(query), normalize(gallery))
+def _comparable(data: RetrievalData) -> tuple[Tensor, Tensor]:
+    """Return the embeddings (Q, D) and (G, D), scaled so that euclidean distances order as the metric does."""
+    if data.metric == "euclidean":
+        return data.query, data.gallery
+    return normalize(data.query), normalize(data.gallery)
 
 
 class _People:
-    """The gallery's P identities, of which one image each is drawn."""
+    """The P identities of the gallery; draws one image of each."""
 
     def __init__(self, g_pids: np.ndarray) -> None:
         self.pids, self.counts = np.unique(g_pids, return_counts=True)
@@ -83,7 +64,7 @@ class _People:
     def draw(
         self, pid: int, relevant: np.ndarray, repeats: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return gallery indices (repeats, P), one per identity, and (repeats, 1), those of `pid`, taken from `relevant`."""
+        """Return gallery rows (repeats, P), one per identity, and (repeats, 1), those of `pid`, drawn from `relevant`."""
         chosen = rng.integers(self.counts, size=(repeats, len(self.counts)))
         drawn = self.by_pid[self.starts + chosen]
         own = rng.choice(relevant, (repeats, 1))

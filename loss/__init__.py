@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import nn
 from yacs.config import CfgNode
 
-from ..common.errors import UserError
+from ..common.choices import choose
 from .center import CenterLoss
 from .circle import CircleLoss
 from .cross_batch_memory import CrossBatchMemory
@@ -52,8 +52,8 @@ def build_loss(cfg: CfgNode, num_classes: int, embed_dim: int, num_branches: int
     Raises:
         ValueError: LOSS.ID or LOSS.METRIC names an unknown loss.
     """
-    make_head = choose("LOSS.ID", cfg.LOSS.ID, HEADS)
-    make_metric = choose("LOSS.METRIC", cfg.LOSS.METRIC, METRICS)
+    make_head = choose("LOSS.ID", cfg.LOSS.ID, {**HEADS, "none": None})
+    make_metric = choose("LOSS.METRIC", cfg.LOSS.METRIC, {**METRICS, "none": None})
     return ReidLoss(
         heads=[make_head(cfg, embed_dim, num_classes) for _ in range(num_branches)] if make_head else [],
         metric=make_metric(cfg) if make_metric else None,
@@ -65,10 +65,3 @@ def build_loss(cfg: CfgNode, num_classes: int, embed_dim: int, num_branches: int
         id_weight=cfg.LOSS.ID_WEIGHT,
         metric_weight=cfg.LOSS.METRIC_WEIGHT,
     )
-
-
-def choose(key: str, name: str, makers: dict[str, Callable]) -> Callable | None:
-    """Return the maker called `name`, None for "none"."""
-    if name not in makers and name != "none":
-        raise UserError(f"{key}: unknown loss {name!r}; choose from {', '.join(sorted([*makers, 'none']))}")
-    return makers.get(name)

@@ -1,7 +1,7 @@
 """Images (+ camera, view) -> embeddings."""
 
 from .attention.rollout import attention_rollout, has_attention
-from .backbones.pooled import PlainBackbone
+from .backbones.pooled import PooledBackbone
 from .backbones.vit import set_fused_attention
 from .build_model import build_model, build_spec
 from .model_spec import ModelSpec
@@ -10,11 +10,14 @@ from .weights.deployed import is_deploy, load_deploy, save_deploy
 from .weights.load_report import LoadReport
 from .weights.load_weights import load_weights, read_classifiers
 
+PlainBackbone = PooledBackbone  # the former name
+
 __all__ = [
     "Embeddings",
     "LoadReport",
     "ModelSpec",
     "PlainBackbone",
+    "PooledBackbone",
     "ReidModel",
     "attention_rollout",
     "build_model",

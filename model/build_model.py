@@ -23,7 +23,8 @@ def build_model(cfg: CfgNode, cameras: Sequence[str], views: Sequence[str] = ())
     """
     model = ReidModel(build_spec(cfg, cameras, views))
     load_initial(model, cfg.MODEL.PRETRAIN_CHOICE, cfg.MODEL.PRETRAIN_PATH)
-    freeze(model.backbone, cfg.MODEL.FREEZE_STEM, cfg.MODEL.FREEZE_BLOCKS)
+    if cfg.MODEL.FREEZE_STEM or cfg.MODEL.FREEZE_BLOCKS:
+        freeze(model.backbone, cfg.MODEL.FREEZE_STEM, cfg.MODEL.FREEZE_BLOCKS)
     if cfg.MODEL.CHECKPOINT_BLOCKS:
         model.backbone.checkpoint_blocks()
     return model

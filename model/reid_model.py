@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..common.errors import UserError
-from .backbones.pooled import PlainBackbone
+from .backbones.pooled import PooledBackbone
 from .backbones.registry import OWN, VITS
 from .backbones.vit import ViTBackbone
 from .layer_depth import layer_numbers, still_frozen_parts
@@ -96,7 +96,7 @@ class ReidModel(nn.Module):
         return torch.cat([branches[:, :1], branches[:, 1:] / (self.num_branches - 1)], dim=1).flatten(1)
 
 
-def build_backbone(spec: ModelSpec) -> ViTBackbone | PlainBackbone:
+def build_backbone(spec: ModelSpec) -> ViTBackbone | PooledBackbone:
     """Return the backbone of that name.
 
     Raises:
@@ -104,7 +104,7 @@ def build_backbone(spec: ModelSpec) -> ViTBackbone | PlainBackbone:
     """
     if spec.name not in OWN:
         check_name(spec.name)
-    return ViTBackbone(spec) if is_vit(spec.name) else PlainBackbone(spec)
+    return ViTBackbone(spec) if is_vit(spec.name) else PooledBackbone(spec)
 
 
 def is_vit(name: str) -> bool:

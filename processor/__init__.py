@@ -14,14 +14,16 @@ from .runs.signals import Stopped
 from .scoring.evaluation_run import test
 from .scoring.evaluator import Evaluator
 from .scoring.feature_file import FeatureSet, load_features, save_features
-from .scoring.figures import Asked, Report, score
+from .scoring.figures import ScoreOptions, ScoreReport, score
 from .scoring.reranking import RANKINGS, Rerank, rank
 from .scoring.result_tables import result_table
 from .training.nonfinite import NonFiniteLoss
 from .training.profiling import StepProfile, profile
 from .training.run import train
-from .training.trainer import Trainer
+from .training.trainer import LogOptions, StepOptions, Trainer
 from .training.training_module import TrainingModule
+
+Asked, Report = ScoreOptions, ScoreReport  # earlier names
 
 __all__ = [
     "RANKINGS",
@@ -30,11 +32,15 @@ __all__ = [
     "Embedder",
     "Evaluator",
     "FeatureSet",
+    "LogOptions",
     "NonFiniteLoss",
     "RankFailed",
     "Report",
     "Rerank",
     "RunFolder",
+    "ScoreOptions",
+    "ScoreReport",
+    "StepOptions",
     "StepProfile",
     "Stopped",
     "Trainer",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..common.errors import UserError
 from ..model import ReidModel, set_fused_attention
-from .training.memory_estimate import measure_activations
+from .training.memory_estimate import keep_modes, measure_activations
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,8 @@ class Summary:
 def summarise(model: ReidModel, num_images: int, precision: torch.dtype = torch.float32) -> Summary:
     """Return what the model is made of, as it would train: its attention kernel, frozen and recomputed blocks count for the memory.
 
-    It is left as `count` leaves it.
-
     Args:
-        num_images: of the batch whose memory is told; it is extrapolated from smaller ones.
+        num_images: size of the batch in training; its memory is extrapolated from smaller batches.
         precision: of the activations in training.
     Raises:
         ValueError: no images.
@@ -58,19 +57,17 @@ def summarise(model: ReidModel, num_images: int, precision: torch.dtype = torch.
     if num_images < 1:
         raise UserError(f"--batch: {num_images} images; give 1 or more")
     fixed, per_image = measure_activations(model.backbone, model.spec.img_size, precision)
-    stages, total = count(model)  # afterwards, since it changes the attention
+    stages, total = count(model)
     return Summary(stages, total, num_images, fixed + num_images * per_image)
 
 
 def count(model: ReidModel) -> tuple[list[Stage], Stage]:
-    """Return the stages and the whole; the model is left in evaluation mode and with plain attention."""
-    model.eval()
-    set_fused_attention(model, False)  # the fused kernels are not counted everywhere
+    """Return the stages and the whole; modes and attention kernels of the model stay as they are."""
     parts = dict(_parts(model))
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(parts, ())
     counter = FlopCounterMode(display=False)
     handles = [part.register_forward_hook(_noter(shapes, name)) for name, part in parts.items()]
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+    with evaluated_plainly(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         embedding = model.embed(torch.zeros(1, 3, *model.spec.img_size, device=next(model.parameters()).device))
     for handle in handles:
         handle.remove()
@@ -81,6 +78,20 @@ def count(model: ReidModel) -> tuple[list[Stage], Stage]:
     ]
     total = Stage("total", tuple(embedding.shape[1:]), _parameters(model), counter.get_total_flops() // 2)
     return stages, total
+
+
+@contextmanager
+def evaluated_plainly(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode with plain attention, since the fused kernels are not counted on every device; both are restored."""
+    fused = {part: part.fused_attn for part in model.modules() if hasattr(part, "fused_attn")}
+    with keep_modes(model):
+        model.eval()
+        set_fused_attention(model, False)
+        try:
+            yield
+        finally:
+            for part, is_fused in fused.items():
+                part.fused_attn = is_fused
 
 
 def _parts(model: ReidModel) -> Iterator[tuple[str, nn.Module]]:

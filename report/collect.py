@@ -19,10 +19,10 @@ from ..common.files import write_atomically, write_text_atomically
 from ..configs import OPTIONS, flatten_config, parse_config
 from ..datasets import ReidData, build_data, build_test_sets, read_image
 from ..processor.embedding.embedder import Embedder, fingerprint_of
+from ..processor.embedding.extract import build_embed_settings
 from ..processor.scoring.evaluator import build_evaluator
 from ..processor.scoring.feature_file import FeatureSet, load_features, read_facts
-from ..processor.scoring.reranking import rank
-from ..processor.scoring.settings import embed_settings, rerank_settings
+from ..processor.scoring.reranking import build_rerank, rank
 from ..processor.scoring.thresholds import stored_calibration
 from . import PICTURES, Change, Report, RunContents, TestSet, build_comparison, build_report
 from .inspect_model import look_into
@@ -302,15 +302,15 @@ def difference_of(features: FeatureSet, cfg: CfgNode, embedder: Embedder | None,
             return f"its {side} images are not those of {data.evaluated} as it is now"
     if embedder is None:
         return ""
-    asked = fingerprint_of(embedder.model, embedder.preprocess, embed_settings(cfg))
+    asked = fingerprint_of(embedder.model, embedder.preprocess, build_embed_settings(cfg))
     return "" if features.about.get("fingerprint") == asked else "its embeddings are of another model or other settings"
 
 
 def _test_set(features: FeatureSet, cfg: CfgNode, embedder: Embedder | None, shown: Shown) -> TestSet:
     if embedder is not None:
         features = replace(features, about={**features.about, "threshold": embedder.about.get("threshold")})
-    calibration = stored_calibration(features)
-    settings = rerank_settings(cfg)
+    calibration = stored_calibration(features.about)
+    settings = build_rerank(cfg)
     names = (
         "protocol",
         "query",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from yacs.config import CfgNode
 
-from ..common.errors import UserError
+from ..common.choices import choose
 from .ema import EMA, SWA, Average
 from .optimizers import GroupRules, group_parameters
 from .schedule import Schedule, cosine, multistep
@@ -58,7 +58,7 @@ def build_optimizers(cfg: CfgNode, model: nn.Module, loss: nn.Module, scaled: bo
     of_loss = dict(loss.named_parameters())
     centers = [of_loss.pop(name) for name in list(of_loss) if name.startswith("center.")]
     named = [*model.named_parameters(), *of_loss.items()]
-    rules = group_rules(cfg, layer_scales(model, cfg.SOLVER.LAYER_DECAY))
+    rules = build_group_rules(cfg, layer_scales(model, cfg.SOLVER.LAYER_DECAY))
     optimizers = [make(cfg, group_parameters(named, rules), fused_or_none(p for _, p in named))]
     if scaled and cfg.SOLVER.OPTIMIZER_NAME == "SGD":
         optimizers[0].register_step_pre_hook(begin_momentum)
@@ -102,7 +102,7 @@ def layer_scales(model: Any, decay: float) -> dict[str, float]:
     return {name: decay ** (top - number) for name, number in numbers.items()}
 
 
-def group_rules(cfg: CfgNode, lr_scales: dict[str, float]) -> GroupRules:
+def build_group_rules(cfg: CfgNode, lr_scales: dict[str, float]) -> GroupRules:
     """Return the rates and weight decays that the config asks for."""
     return GroupRules(
         base_lr=cfg.SOLVER.BASE_LR,
@@ -138,10 +138,3 @@ def build_schedule(cfg: CfgNode, iters_per_epoch: int) -> Schedule:
         min_lr=cfg.SOLVER.BASE_LR * cfg.SOLVER.MIN_LR_FACTOR if cfg.SOLVER.SCHEDULE == "cosine" else 0.0,
         iters_per_epoch=iters_per_epoch if cfg.SOLVER.PER_ITERATION else None,
     )
-
-
-def choose(key: str, name: str, makers: dict[str, Callable]) -> Callable:
-    """Return the maker called `name`."""
-    if name not in makers:
-        raise UserError(f"{key}: unknown value {name!r}; choose from {', '.join(sorted(makers))}")
-    return makers[name]

@@ -1,4 +1,4 @@
-"""Averages of a model's weights over the training: exponential, or equal from some epoch on."""
+"""Averages of a model's weights over the training: exponential, or the plain mean from an epoch on."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
+# Not swa_utils.AveragedModel: it averages the counters of batch norms, copies at the first update (our EMA mixes from the start),
+# and its names ("module.…", "n_averaged") are not those in a last.pth.
 AverageTensors = Callable[[list[Tensor], list[Tensor], int], None]  # averages, current values, how many were averaged
 
 
@@ -34,24 +36,24 @@ class Average(ABC):
         return self._copy
 
     def start_epoch(self, epoch: int) -> None:  # noqa: B027 - most averages are the same in every epoch
-        """Say which epoch (from 1) the next updates are of."""
+        """Set the epoch (from 1) of the next updates."""
 
     @abstractmethod
     def update(self) -> None:
-        """Take the model's weights into the average; called after every step."""
+        """Add the model's weights to the average; called after every step."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the averaged weights and the number of updates."""
         return {"model": self._copy.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a `state_dict()`."""
+        """Restore a `state_dict()`."""
         self._copy.load_state_dict(state["model"])
         self.updates = state["updates"]
 
     @torch.no_grad()
     def _mix(self, average: AverageTensors) -> None:
-        """Average all numbers of the same kind in one call; copy the others."""
+        """Average all floating-point tensors of one dtype in one call; copy the others."""
         pairs = list(zip(tensors_of(self._copy), tensors_of(self.source), strict=True))
         kinds: dict[tuple[torch.dtype, bool], tuple[list[Tensor], list[Tensor]]] = {}
         for ours, theirs in pairs:
@@ -66,10 +68,10 @@ class Average(ABC):
 
 
 class EMA(Average):
-    """Follows the weights slowly.
+    """Exponential moving average.
 
-    The decay starts small, min(decay, (1 + n) / (10 + n)) at step n, or the random initial weights would stay in the
-    average for long.
+    The decay starts small, min(decay, (1 + n) / (10 + n)) at step n, so that the random initial weights leave the average
+    soon.
 
     Args:
         decay: share of the old average that each step keeps, e.g. 0.999.
@@ -86,13 +88,13 @@ class EMA(Average):
 
 
 class SWA(Average):
-    """The equal mean of the weights after every step from epoch `start` on (Izmailov et al., UAI 2018; Polyak & Juditsky, 1992).
+    """The mean of the weights after every step from epoch `start` on (Izmailov et al., UAI 2018; Polyak & Juditsky, 1992).
 
-    Until then `model` has the weights of the model being trained. Running statistics of batch norms are averaged like the
-    weights; no data is gone through again for them.
+    Before that `model` has the weights of the model being trained. Running statistics of batch norms are averaged like the
+    weights; they are not computed anew.
 
     Args:
-        start: first epoch whose weights count, from 1.
+        start: first epoch that counts, from 1.
     """
 
     def __init__(self, model: nn.Module, start: int) -> None:
@@ -102,28 +104,28 @@ class SWA(Average):
 
     @property
     def model(self) -> nn.Module:
-        """The model with the averaged weights, or the present ones if none were averaged yet."""
+        """The model with the averaged weights, or with the current ones before the first update."""
         if self.updates == 0:
             self._mix(copy_tensors)
         return self._copy
 
     def start_epoch(self, epoch: int) -> None:
-        """Say which epoch (from 1) the next updates are of."""
+        """Set the epoch (from 1) of the next updates."""
         self._epoch = epoch
 
     def update(self) -> None:
-        """Take the weights into the mean, once the epoch has come."""
+        """Add the weights to the mean, from epoch `start` on."""
         if self._epoch >= self.start:
             self._mix(get_swa_multi_avg_fn() if self.updates else copy_tensors)
             self.updates += 1
 
 
 def tensors_of(model: nn.Module) -> list[Tensor]:
-    """Return parameters and buffers, in an order that depends on the architecture alone."""
+    """Return parameters and buffers, in the order of the architecture."""
     return [*model.parameters(), *model.buffers()]
 
 
 def copy_tensors(averages: list[Tensor], current: list[Tensor], num_averaged: int) -> None:
-    """Make the first mean: the values themselves."""
+    """Copy the values: the mean of one."""
     for average, value in zip(averages, current, strict=True):
         average.copy_(value)

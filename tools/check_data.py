@@ -27,13 +27,16 @@ from vitreid.datasets.checks import (
     write_manifest,
     write_montage,
 )
-from vitreid.tools.cli.parser import make_parser, run
+from vitreid.tools.cli.parser import add_config, new_parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = make_parser(
-        "Look at the data sets of a config before training. Exit status 1: a problem was found; 2: they could not be checked."
+    parser = add_config(
+        new_parser(
+            "Look at the data sets of a config before training. Exit status 1: a problem was found; 2: they could not be checked.",
+            "vitreid check-data --config_file market/vit_base DATASETS.ROOT_DIR /data --montage people.png",
+        )
     )
     parser.add_argument(
         "--montage", metavar="FILE", help="picture to make: random images, a row per person, a column per camera"

@@ -9,20 +9,26 @@ from pathlib import Path
 from vitreid.configs import load_config
 from vitreid.model import LoadReport
 from vitreid.processor.embedding.convert_weights import Conversion, convert
-from vitreid.tools.cli.parser import run
+from vitreid.tools.cli.parser import new_parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = argparse.ArgumentParser(
-        description="Read a weight file of timm, TransReID, CLIP-ReID, SOLIDER, fast-reid, torchreid, T2T-ViT or Google's JAX into "
-        "the model of a config, say what became of every tensor, and write a checkpoint that explains itself."
+    parser = new_parser(
+        "Read a weight file of timm, TransReID, CLIP-ReID, SOLIDER, fast-reid, torchreid, T2T-ViT or Google's JAX into "
+        "the model of a config, say what became of every tensor, and write a checkpoint that explains itself.",
+        "vitreid convert transreid.pth vit_sie.safetensors --config_file market/vit_sie --cameras c1,c2,c3,c4,c5,c6",
     )
     parser.add_argument("source", metavar="IN", help="the file: .pth, .safetensors, .npz")
     parser.add_argument(
         "words", nargs="*", metavar="OUT.safetensors KEY VALUE", help="the file to write, then options to change"
     )
-    parser.add_argument("--config_file", "--config-file", metavar="FILE", help="recipe that describes the model")
+    parser.add_argument(
+        "--config_file",
+        "--config-file",
+        metavar="FILE",
+        help="recipe that describes the model: a file, or a shipped one's name",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only say what would become of every tensor")
     parser.add_argument(
         "--cameras",
@@ -47,7 +53,6 @@ def get_parser() -> argparse.ArgumentParser:
         help="least share of the backbone's numbers that the file must give; default 1",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier file")
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     return parser
 
 

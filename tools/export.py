@@ -7,13 +7,14 @@ import sys
 
 from vitreid.gallery.export.export_job import CORRUPT, DTYPES, FOLDER, export
 from vitreid.gallery.export.sources import LAYOUTS
-from vitreid.tools.cli.parser import run
+from vitreid.tools.cli.parser import new_parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = argparse.ArgumentParser(
-        description="Embed images into a gallery. After an interruption run it again: it goes on, with the same result."
+    parser = new_parser(
+        "Embed images into a gallery. After an interruption run it again: it goes on, with the same result.",
+        "vitreid export --weights logs/market/best.safetensors --input crops --output galleries/crops",
     )
     parser.add_argument("--weights", metavar="FILE", required=True, help="best.safetensors or last.pth of a run")
     parser.add_argument(
@@ -40,7 +41,6 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--no-resume", action="store_true", help="begin anew, whatever an earlier run has done")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier gallery of that name")
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     return parser
 
 

@@ -6,14 +6,15 @@ import argparse
 import sys
 
 from vitreid.deploy import FORMATS, INPUTS, TRACKERS, Order, Shipped, ship
-from vitreid.tools.cli.parser import run
+from vitreid.tools.cli.parser import new_parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = argparse.ArgumentParser(
-        description="Write a model for another runtime. The file is compared with the checkpoint, embeddings and rankings, "
-        "and kept only if they agree to a tolerance, which is printed."
+    parser = new_parser(
+        "Write a model for another runtime. The file is compared with the checkpoint, embeddings and rankings, "
+        "and kept only if they agree to a tolerance, which is printed.",
+        "vitreid export-model --weights logs/market/best.safetensors --output model.onnx",
     )
     parser.add_argument("--weights", metavar="FILE", required=True, help="best.safetensors or last.pth of a run")
     parser.add_argument(
@@ -52,7 +53,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", metavar="N", type=int, default=0, help="of both runtimes; default: torch's")
     parser.add_argument("--rounds", metavar="N", type=int, default=10, help="batches timed; 0 = none")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier file")
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     return parser
 
 

@@ -7,13 +7,15 @@ import sys
 from collections.abc import Sequence
 
 from vitreid.configs import OPTIONS
-from vitreid.tools.cli.parser import run
+from vitreid.tools.cli.parser import new_parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = argparse.ArgumentParser(
-        description="Write one HTML page about a run, or about the differences of several, and its pictures as PNG files."
+    parser = new_parser(
+        "Write one HTML page about a run, or about the differences of several, and its pictures as PNG files.",
+        "vitreid report logs/market",
+        "vitreid report logs/first logs/second --output comparison.html",
     )
     parser.add_argument(
         "runs",
@@ -36,7 +38,6 @@ def get_parser() -> argparse.ArgumentParser:
         "--no-model", action="store_true", help="do not run the model: curves, options and saved features only"
     )
     parser.add_argument("--no-pictures", action="store_true", help="show nobody: a page that can be passed on")
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     return parser
 
 

@@ -9,14 +9,17 @@ import sys
 from vitreid import Embedder, Gallery
 from vitreid.common.errors import UserError
 from vitreid.gallery.web import Limits, create_app
-from vitreid.tools.cli.parser import run
+from vitreid.tools.cli.parser import new_parser, run
 
 LOOPBACK = {"localhost": "localhost", "127.0.0.1": "127.0.0.1", "::1": "[::1]"}  # address -> name in a URL
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = argparse.ArgumentParser(description="Search a gallery in a web browser, or by its JSON API.")
+    parser = new_parser(
+        "Search a gallery in a web browser, or by its JSON API.",
+        "vitreid serve --gallery galleries/crops --weights logs/market/best.safetensors",
+    )
     parser.add_argument("--gallery", metavar="G", required=True, help="folder that tools/export.py made, or milvus:…")
     parser.add_argument("--weights", metavar="FILE", required=True, help="the weights that the gallery was made with")
     parser.add_argument(
@@ -44,7 +47,6 @@ def get_parser() -> argparse.ArgumentParser:
         "--rate", type=float, help="searches per second and visitor; default: 10, and no limit on this machine alone"
     )
     parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     return parser
 
 

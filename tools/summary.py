@@ -10,13 +10,16 @@ from vitreid.model import build_model
 from vitreid.processor import pick_device, pick_precision
 from vitreid.processor.device import place
 from vitreid.processor.model_summary import summarise, table
-from vitreid.tools.cli.parser import make_parser, run
+from vitreid.tools.cli.parser import add_config, new_parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = make_parser(
-        "Show a model's stages: output shapes, parameters, multiply-adds, and the memory of a training step. No data is read."
+    parser = add_config(
+        new_parser(
+            "Show a model's stages: output shapes, parameters, multiply-adds, and the memory of a training step. No data is read.",
+            "vitreid summary --config_file market/vit_transreid",
+        )
     )
     parser.add_argument(
         "--batch", metavar="N", type=int, default=0, help="images of the step; default: SOLVER.IMS_PER_BATCH"

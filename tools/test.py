@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 
-from vitreid.processor import Asked
+from vitreid.processor import ScoreOptions
 from vitreid.processor.scoring.evaluation_run import test
-from vitreid.tools.cli.parser import make_parser, run
+from vitreid.tools.cli.parser import add_config, new_parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = make_parser("Evaluate weights, or saved features, on one or several test sets: CMC, mAP, mINP and more.")
+    parser = add_config(
+        new_parser(
+            "Evaluate weights, or saved features, on one or several test sets: CMC, mAP, mINP and more.",
+            "vitreid test --weights logs/market/best.safetensors DATASETS.ROOT_DIR /data",
+        )
+    )
     parser.add_argument(
         "--weights", metavar="FILE", help="best.safetensors or last.pth of a run, or a file of the original TransReID"
     )
@@ -54,7 +59,7 @@ def evaluate(args: argparse.Namespace) -> None:
         args.output,
         features=args.features or (),
         save_to=args.save_features,
-        asked=Asked(args.cameras, args.confidence, args.verification, args.calibrate),
+        asked=ScoreOptions(args.cameras, args.confidence, args.verification, args.calibrate),
     )
 
 

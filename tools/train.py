@@ -11,12 +11,17 @@ from vitreid.common.errors import UserError
 from vitreid.configs import load_config
 from vitreid.processor import profile
 from vitreid.processor.training.run import train
-from vitreid.tools.cli.parser import make_parser, run
+from vitreid.tools.cli.parser import add_config, new_parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = make_parser("Train a re-identification model; the results are in the folder OUTPUT_DIR.")
+    parser = add_config(
+        new_parser(
+            "Train a re-identification model; the results are in the folder OUTPUT_DIR.",
+            "vitreid train --config_file market/vit_base DATASETS.ROOT_DIR /data OUTPUT_DIR logs/market",
+        )
+    )
     parser.add_argument(
         "--resume",
         nargs="?",

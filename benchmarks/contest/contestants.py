@@ -1,4 +1,4 @@
-"""Who takes part in which task, and what they need."""
+"""The contestants of each task, and what they need."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vitreid.benchmarks.common.checkouts import Checkout
 from vitreid.benchmarks.contest import ours, peers
-from vitreid.benchmarks.contest.problems import Arrays
+from vitreid.evaluation import RetrievalData
 
 FLOOR, OURS = "floor", "vitreid"
 
@@ -17,15 +17,15 @@ class Contestant:
     """One evaluation to be timed.
 
     Args:
-        run: does the work on arrays and a checkout, and returns the mAP, None where there is none.
-        peer: whose checkout it needs, a name in PEERS; empty = none.
-        cython: it needs the peer's compiled part.
-        bytes_per_pair: memory at its peak beyond the inputs, in bytes per pair of a query and a gallery image (of two
-            crops in re-ranking), from reading its code; 0 = bounded.
-        max_pairs: not asked to do more, since it would take hours.
+        run: takes the data and a checkout, evaluates, and returns the mAP; None if the task has none.
+        peer: name in PEERS of the project it needs a checkout of; empty = none.
+        cython: whether it needs the peer's compiled part.
+        bytes_per_pair: peak memory above the inputs, in bytes per pair of a query and a gallery image (of two crops in
+            re-ranking), from reading its code; 0 = bounded.
+        max_pairs: skip larger problems, which would take hours.
     """
 
-    run: Callable[[Arrays, Checkout | None], float | None]
+    run: Callable[[RetrievalData, Checkout | None], float | None]
     peer: str = ""
     cython: bool = False
     bytes_per_pair: int = 0
@@ -34,7 +34,7 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Peer:
-    """Where in a checkout to find the file that tells it apart from any folder, and its Cython source."""
+    """A file that identifies the project's checkout, and its Cython source."""
 
     marker: str
     cython: str = ""
@@ -48,12 +48,12 @@ PEERS = {
 }
 
 
-def _alone(run: Callable[[Arrays], float | None]) -> Callable[[Arrays, Checkout | None], float | None]:
-    return lambda arrays, checkout: run(arrays)
+def _alone(run: Callable[[RetrievalData], float | None]) -> Callable[[RetrievalData, Checkout | None], float | None]:
+    return lambda data, checkout: run(data)
 
 
-def _peer(run: Callable[..., float], **options: bool) -> Callable[[Arrays, Checkout | None], float | None]:
-    return lambda arrays, checkout: run(arrays, checkout, **options)
+def _peer(run: Callable[..., float], **options: bool) -> Callable[[RetrievalData, Checkout | None], float | None]:
+    return lambda data, checkout: run(data, checkout, **options)
 
 
 _PYTHON = 100_000_000  # pairs: Market-1501 has 54 million and takes a minute

@@ -1,25 +1,26 @@
-"""Measurements as text for people and as plain values for the JSON file."""
+"""Measurements -> a table for the terminal, and plain values for the JSON file."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 
-from vitreid.benchmarks.contest.cases import Bar
+from vitreid.benchmarks.contest.cases import EvaluationBar
 from vitreid.benchmarks.contest.contestants import OURS
-from vitreid.benchmarks.contest.rounds import Row, floor_of
+from vitreid.benchmarks.contest.rounds import EvaluationRow, floor_of
+from vitreid.common.text import table
 
 _HEAD = ("contestant", "seconds", "min - max", "x floor", "MB above inputs", "GPU MB", "mAP", "runs")
 _WIDTHS = (18, 9, 19, 8, 16, 8, 9, 5)
 
 
-def format_table(rows: list[Row], device: str) -> str:
-    """Return a table with a line per contestant: medians, and why one has none."""
+def format_table(rows: list[EvaluationRow], device: str) -> str:
+    """Return a table with a line per contestant: its medians, or the reason why it has none."""
     shown = [i for i, name in enumerate(_HEAD) if name != "GPU MB" or device == "cuda"]
     floor = floor_of(rows)
     return "\n".join([_line(_HEAD, shown), *(_format_row(row, floor, shown) for row in rows)])
 
 
-def _format_row(row: Row, floor: float | None, shown: list[int]) -> str:
+def _format_row(row: EvaluationRow, floor: float | None, shown: list[int]) -> str:
     seconds = row.spread()
     if seconds is None:
         return f"{row.contestant:<{_WIDTHS[0]}}  {row.skipped}"
@@ -30,18 +31,17 @@ def _format_row(row: Row, floor: float | None, shown: list[int]) -> str:
     return f"{line}  then: {row.skipped}" if row.skipped else line
 
 
-def _median(row: Row, name: str, absent: str, digits: int) -> str:
+def _median(row: EvaluationRow, name: str, absent: str, digits: int) -> str:
     found = row.spread(name)
     return absent if found is None else f"{found[0]:,.{digits}f}"
 
 
 def _line(cells: tuple[str, ...], shown: list[int]) -> str:
-    texts = [f"{cells[i]:<{_WIDTHS[i]}}" if i == 0 else f"{cells[i]:>{_WIDTHS[i]}}" for i in shown]
-    return "  ".join(texts)
+    return table([[cells[i] for i in shown]], widths=[_WIDTHS[i] for i in shown])
 
 
-def judge(rows: list[Row], bar: Bar) -> list[str]:
-    """Return a line for each thing that ours had to reach: met, or missed and by how much."""
+def judge(rows: list[EvaluationRow], bar: EvaluationBar) -> list[str]:
+    """Return a line for each figure that ours has to reach: met, or missed and by how much."""
     by_name = {row.contestant: row for row in rows}
     own, floor = by_name[OURS].spread(), floor_of(rows)
     if own is None:
@@ -63,12 +63,12 @@ def _at_most(what: str, value: float, most: float) -> str:
     return f"at most {most:g} {what}: {value:.3g}, {verdict}"
 
 
-def plain_rows(rows: list[Row]) -> list[dict[str, object]]:
-    """Return the rows with medians, extremes and every single run."""
+def plain_rows(rows: list[EvaluationRow]) -> list[dict[str, object]]:
+    """Return each contestant's medians, extremes and runs as plain values."""
     return [_plain(row, floor_of(rows)) for row in rows]
 
 
-def _plain(row: Row, floor: float | None) -> dict[str, object]:
+def _plain(row: EvaluationRow, floor: float | None) -> dict[str, object]:
     figures = ("seconds", "peak_mb", "gpu_mb", "mAP")
     spreads = {name: dict(zip(("median", "min", "max"), row.spread(name) or ())) for name in figures}
     seconds = row.spread()

@@ -6,34 +6,33 @@ import torch
 from torch import Tensor
 
 from vitreid.benchmarks.contest.cases import K1, K2, LAM
-from vitreid.benchmarks.contest.problems import Arrays
-from vitreid.evaluation import evaluate_reranked, evaluate_retrieval
+from vitreid.evaluation import RetrievalData, evaluate_reranked, evaluate_retrieval
 from vitreid.evaluation.retrieval import blocks
 
 
-def rank(arrays: Arrays) -> float:
-    """Evaluate a ranking; return the mAP."""
-    return evaluate_retrieval(arrays.query, arrays.gallery, *arrays.labels).mAP
+def rank(data: RetrievalData) -> float:
+    """Evaluate a ranking, the checks of its input included; return the mAP."""
+    return evaluate_retrieval(data.query, data.gallery, *data.labels).mAP
 
 
-def rerank(arrays: Arrays) -> float:
-    """Evaluate the k-reciprocal re-ranking; return the mAP."""
-    return evaluate_reranked(arrays.query, arrays.gallery, *arrays.labels, k1=K1, k2=K2, lam=LAM).mAP
+def rerank(data: RetrievalData) -> float:
+    """Evaluate the k-reciprocal re-ranking, checks included; return the mAP."""
+    return evaluate_reranked(data.query, data.gallery, *data.labels, k1=K1, k2=K2, lam=LAM).mAP
 
 
-def product_of_ranking(arrays: Arrays) -> None:
+def product_of_ranking(data: RetrievalData) -> None:
     """Multiply all queries with the whole gallery."""
-    multiply(arrays.query, arrays.gallery)
+    multiply(data.query, data.gallery)
 
 
-def product_of_reranking(arrays: Arrays) -> None:
-    """Multiply all crops with all crops: the neighbours that re-ranking starts from need that much."""
-    crops = torch.cat([arrays.query, arrays.gallery])
+def product_of_reranking(data: RetrievalData) -> None:
+    """Multiply all crops with all crops: the neighbour search of re-ranking needs these products."""
+    crops = torch.cat([data.query, data.gallery])
     multiply(crops, crops)
 
 
 def multiply(left: Tensor, right: Tensor) -> None:
-    """The blocked float32 product (L, D) x (D, R) alone, into one buffer, in blocks as large as those of the evaluation."""
+    """Compute the float32 product (L, D) x (D, R) in blocks as large as those of the evaluation, into one buffer."""
     ranges = list(blocks(len(left), len(right), None))
     buffer = left.new_empty(ranges[0][1], len(right))
     for start, stop in ranges:

@@ -1,7 +1,7 @@
-"""Other projects' evaluations, called as they call them themselves; each returns its mAP.
+"""Other projects' evaluations, called as in their own code; each returns its mAP.
 
-Ranking: features -> distances of all queries to the whole gallery -> their evaluation. Re-ranking: the same with their
-re-ranking between. Everything that they need for one evaluation is timed, as it is for ours.
+Ranking: features -> distances of all queries to the whole gallery -> their evaluation. Re-ranking adds their re-ranking
+between the two. The time covers every step of one evaluation, for them as for ours.
 """
 
 from __future__ import annotations
@@ -15,65 +15,65 @@ from torch import Tensor
 
 from vitreid.benchmarks.common.checkouts import Checkout
 from vitreid.benchmarks.contest.cases import K1, K2, LAM
-from vitreid.benchmarks.contest.problems import Arrays
+from vitreid.evaluation import RetrievalData
 
 MAX_RANK = 50
 
 
-def transreid_rank(arrays: Arrays, checkout: Checkout) -> float:
+def transreid_rank(data: RetrievalData, checkout: Checkout) -> float:
     metrics = checkout.load("utils.metrics")
-    return metrics.eval_func(metrics.euclidean_distance(arrays.query, arrays.gallery), *arrays.labels)[1]
+    return metrics.eval_func(metrics.euclidean_distance(data.query, data.gallery), *data.labels)[1]
 
 
-def transreid_rerank(arrays: Arrays, checkout: Checkout) -> float:
+def transreid_rerank(data: RetrievalData, checkout: Checkout) -> float:
     metrics = checkout.load("utils.metrics")
-    return metrics.eval_func(metrics.re_ranking(arrays.query, arrays.gallery, K1, K2, LAM), *arrays.labels)[1]
+    return metrics.eval_func(metrics.re_ranking(data.query, data.gallery, K1, K2, LAM), *data.labels)[1]
 
 
-def fastreid_rank(arrays: Arrays, checkout: Checkout, use_cython: bool) -> float:
-    distances = _fastreid_distances(checkout).compute_euclidean_distance(arrays.query, arrays.gallery)
-    return _fastreid_map(distances, arrays, checkout, use_cython)
+def fastreid_rank(data: RetrievalData, checkout: Checkout, use_cython: bool) -> float:
+    distances = _fastreid_distances(checkout).compute_euclidean_distance(data.query, data.gallery)
+    return _fastreid_map(distances, data, checkout, use_cython)
 
 
-def fastreid_rerank(arrays: Arrays, checkout: Checkout) -> float:
+def fastreid_rerank(data: RetrievalData, checkout: Checkout) -> float:
     distance = _fastreid_distances(checkout).compute_euclidean_distance
-    distances = checkout.load("fastreid.evaluation.rerank").re_ranking(*_three(distance, arrays), K1, K2, LAM)
-    return _fastreid_map(distances, arrays, checkout, checkout.compiled is not None)
+    distances = checkout.load("fastreid.evaluation.rerank").re_ranking(*_three(distance, data), K1, K2, LAM)
+    return _fastreid_map(distances, data, checkout, checkout.compiled is not None)
 
 
-def fastreid_jaccard(arrays: Arrays, checkout: Checkout) -> float:
-    """The variant of its evaluator, which takes the neighbours from faiss (on the CPU) and skips the normalisation."""
+def fastreid_jaccard(data: RetrievalData, checkout: Checkout) -> float:
+    """Evaluate the variant of its own evaluator: neighbours from faiss on the CPU, no normalisation."""
     module = checkout.load("fastreid.utils.compute_dist")
-    crops = torch.cat([arrays.query, arrays.gallery]).cpu()
+    crops = torch.cat([data.query, data.gallery]).cpu()
     jaccard = module.compute_jaccard_distance(crops, K1, K2, search_option=3)
-    distances = module.compute_euclidean_distance(arrays.query, arrays.gallery)
-    num_queries = len(arrays.query)
+    distances = module.compute_euclidean_distance(data.query, data.gallery)
+    num_queries = len(data.query)
     distances = jaccard[:num_queries, num_queries:] * (1 - LAM) + distances * LAM
-    return _fastreid_map(distances, arrays, checkout, checkout.compiled is not None)
+    return _fastreid_map(distances, data, checkout, checkout.compiled is not None)
 
 
 def _fastreid_distances(checkout: Checkout) -> ModuleType:
     return checkout.load("fastreid.utils.compute_dist", stubs=("faiss",))
 
 
-def _fastreid_map(distances: np.ndarray, arrays: Arrays, checkout: Checkout, use_cython: bool) -> float:
-    with warnings.catch_warnings():  # it warns while it is imported without its compiled part
+def _fastreid_map(distances: np.ndarray, data: RetrievalData, checkout: Checkout, use_cython: bool) -> float:
+    with warnings.catch_warnings():  # its import warns without the compiled part
         warnings.simplefilter("ignore")
         module = checkout.load("fastreid.evaluation.rank", compiled="fastreid.evaluation.rank_cylib")
     _check_compiled(module, use_cython)
-    _, average_precisions, _ = module.evaluate_rank(distances, *arrays.labels, MAX_RANK, use_cython=use_cython)
+    _, average_precisions, _ = module.evaluate_rank(distances, *data.labels, MAX_RANK, use_cython=use_cython)
     return float(np.mean(average_precisions))
 
 
-def torchreid_rank(arrays: Arrays, checkout: Checkout, use_cython: bool) -> float:
-    distances = _torchreid_distance(checkout)(arrays.query, arrays.gallery)
-    return _torchreid_map(distances, arrays, checkout, use_cython)
+def torchreid_rank(data: RetrievalData, checkout: Checkout, use_cython: bool) -> float:
+    distances = _torchreid_distance(checkout)(data.query, data.gallery)
+    return _torchreid_map(distances, data, checkout, use_cython)
 
 
-def torchreid_rerank(arrays: Arrays, checkout: Checkout) -> float:
-    distances = _three(_torchreid_distance(checkout), arrays)
+def torchreid_rerank(data: RetrievalData, checkout: Checkout) -> float:
+    distances = _three(_torchreid_distance(checkout), data)
     distances = checkout.load("torchreid.utils.rerank").re_ranking(*distances, K1, K2, LAM)
-    return _torchreid_map(distances, arrays, checkout, checkout.compiled is not None)
+    return _torchreid_map(distances, data, checkout, checkout.compiled is not None)
 
 
 def _torchreid_distance(checkout: Checkout):
@@ -81,37 +81,37 @@ def _torchreid_distance(checkout: Checkout):
     return lambda left, right: module.compute_distance_matrix(left, right).cpu().numpy()
 
 
-def _torchreid_map(distances: np.ndarray, arrays: Arrays, checkout: Checkout, use_cython: bool) -> float:
+def _torchreid_map(distances: np.ndarray, data: RetrievalData, checkout: Checkout, use_cython: bool) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = checkout.load("torchreid.metrics.rank", compiled="torchreid.metrics.rank_cylib")
     _check_compiled(module, use_cython)
-    return float(module.evaluate_rank(distances, *arrays.labels, MAX_RANK, use_cython=use_cython)[1])
+    return float(module.evaluate_rank(distances, *data.labels, MAX_RANK, use_cython=use_cython)[1])
 
 
-def _three(distance, arrays: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the distances (Q, G), (Q, Q) and (G, G) that two of the re-rankings start from."""
-    query, gallery = arrays.query, arrays.gallery
+def _three(distance, data: RetrievalData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the distances (Q, G), (Q, Q) and (G, G) that two of the re-rankings take."""
+    query, gallery = data.query, data.gallery
     return distance(query, gallery), distance(query, query), distance(gallery, gallery)
 
 
 def _check_compiled(module: ModuleType, use_cython: bool) -> None:
-    """Both fall back to Python in silence; a figure must not stand under the wrong name."""
+    """Raise RuntimeError if the project fell back to Python without a message: the figure would have the wrong name."""
     if use_cython and not module.IS_CYTHON_AVAI:
         raise RuntimeError("its compiled part does not load")
 
 
-def oml_rank(arrays: Arrays, checkout: Checkout) -> float:
-    """Its "sequence" is what its neighbour search ignores: here the query's person in the query's camera."""
+def oml_rank(data: RetrievalData, checkout: Checkout) -> float:
+    """Evaluate with one "sequence", which its neighbour search ignores, per person and camera."""
     stubs = ("omegaconf", "matplotlib", "matplotlib.pyplot", "cv2", "pandas")
     checkout.load("oml.utils.misc", stubs=stubs)  # first: its package's __init__ would load the whole project
     search = checkout.load("oml.functional.knn", stubs=stubs)
     metrics = checkout.load("oml.functional.metrics", stubs=stubs)
-    q_pids, g_pids, q_camids, g_camids = (torch.from_numpy(column) for column in arrays.labels)
+    q_pids, g_pids, q_camids, g_camids = (torch.from_numpy(column) for column in data.labels)
     num_cameras = int(max(q_camids.max(), g_camids.max())) + 1
     _, retrieved, relevant = search.batched_knn_qg(
-        arrays.query.cpu(),
-        arrays.gallery.cpu(),
+        data.query.cpu(),
+        data.gallery.cpu(),
         top_n=len(g_pids),
         labels_query=q_pids,
         labels_gallery=g_pids,

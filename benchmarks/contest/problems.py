@@ -1,40 +1,22 @@
-"""A problem as files in a folder, so that every measurement's fresh process reads the very same arrays."""
+"""A problem as files in a folder: the fresh process of every measurement reads the same arrays."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from vitreid.benchmarks.contest.cases import Problem
+from vitreid.benchmarks.contest.cases import EvaluationProblem
 from vitreid.benchmarks.contest.labels import Labels, Size, add_distractors, find_labels, synthetic_labels
 from vitreid.benchmarks.contest.random_features import Crops
+from vitreid.evaluation import RetrievalData
 
 LABELS = ("q_pids", "g_pids", "q_camids", "g_camids")
-WARM_UP = Size(60, 400, 20, 4, 20)  # loads libraries and starts threads
+WARM_UP = Size(60, 400, 20, 4, 20)  # size of the problem that loads libraries and starts threads
 
 
-@dataclass(frozen=True, eq=False)
-class Arrays:
-    """What a contestant is given: features (Q, D) and (G, D) on the device, labels as int64 numpy arrays."""
-
-    query: Tensor
-    gallery: Tensor
-    q_pids: np.ndarray
-    g_pids: np.ndarray
-    q_camids: np.ndarray
-    g_camids: np.ndarray
-
-    @property
-    def labels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """(q_pids, g_pids, q_camids, g_camids), the order that everybody takes them in."""
-        return self.q_pids, self.g_pids, self.q_camids, self.g_camids
-
-
-def write_problem(folder: Path, problem: Problem, root: Path | None, seed: int) -> dict[str, object]:
+def write_problem(folder: Path, problem: EvaluationProblem, root: Path | None, seed: int) -> dict[str, object]:
     """Draw a problem, write its arrays into `folder`, and return its counts."""
     rng = np.random.default_rng(seed)
     labels = find_labels(problem.base, problem.size, root, rng)
@@ -47,12 +29,12 @@ def write_problem(folder: Path, problem: Problem, root: Path | None, seed: int) 
     return labels.describe()
 
 
-def read_problem(folder: Path, gallery: int | None, device: str) -> Arrays:
-    """Read the arrays of `write_problem`, with the first `gallery` rows of the gallery, into memory of their own."""
+def read_problem(folder: Path, gallery: int | None, device: str) -> RetrievalData:
+    """Read the arrays of `write_problem` into memory, with the first `gallery` rows of the gallery; None = all."""
     query = np.load(folder / "query.npy")
     rows = np.array(np.load(folder / "gallery.npy", mmap_mode="r")[:gallery])
     q_pids, g_pids, q_camids, g_camids = (np.load(folder / f"{name}.npy") for name in LABELS)
-    return Arrays(
+    return RetrievalData(
         torch.from_numpy(query).to(device),
         torch.from_numpy(rows).to(device),
         q_pids,
@@ -62,11 +44,11 @@ def read_problem(folder: Path, gallery: int | None, device: str) -> Arrays:
     )
 
 
-def small_problem(device: str) -> Arrays:
+def small_problem(device: str) -> RetrievalData:
     """Return a small problem to warm up with."""
     rng = np.random.default_rng(0)
     labels: Labels = synthetic_labels(WARM_UP, rng)
     crops = Crops(labels, 1.0, rng)
     query, gallery = crops.draw(labels.q_pids, labels.q_camids), crops.draw(labels.g_pids, labels.g_camids)
     columns = (getattr(labels, name) for name in LABELS)
-    return Arrays(torch.from_numpy(query).to(device), torch.from_numpy(gallery).to(device), *columns)
+    return RetrievalData(torch.from_numpy(query).to(device), torch.from_numpy(gallery).to(device), *columns)

@@ -10,20 +10,20 @@ from pathlib import Path
 from vitreid.benchmarks.common.checkouts import Checkout
 from vitreid.benchmarks.common.isolated_process import ask
 from vitreid.benchmarks.contest.contestants import CONTESTANTS, FLOOR, OURS, Contestant
-from vitreid.benchmarks.contest.evaluation_worker import Job, Measurement
+from vitreid.benchmarks.contest.evaluation_worker import EvaluationJob, EvaluationMeasurement
 from vitreid.common.memory_limits import available_memory
 
 WORKER = Path(__file__).with_name("evaluation_worker.py")
 RESERVE = 0.95  # share of the available memory that a contestant may take
-Measure = Callable[[Job], Measurement]
+Measure = Callable[[EvaluationJob], EvaluationMeasurement]
 
 
 @dataclass
-class Row:
+class EvaluationRow:
     """One contestant's measurements, or the reason why there are none."""
 
     contestant: str
-    runs: list[Measurement] = field(default_factory=list)
+    runs: list[EvaluationMeasurement] = field(default_factory=list)
     skipped: str = ""
 
     def spread(self, name: str = "seconds") -> tuple[float, float, float] | None:
@@ -33,16 +33,16 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What holds for all measurements of a run.
+class EvaluationSetting:
+    """The settings shared by all measurements of a run.
 
     Args:
         device: "cpu" or "cuda".
         rounds: measurements per contestant.
-        checkouts: peer -> its checkout; those not given are absent.
-        not_compiled: peer -> why its Cython part is not there.
-        measure: carries out one job.
-        only: the contestants to measure beside floor and vitreid; None = all.
+        checkouts: peer -> its checkout, for the peers with one.
+        not_compiled: peer -> reason why its Cython part is missing.
+        measure: runs one job.
+        only: the contestants to measure in addition to floor and vitreid; None = all.
     """
 
     device: str
@@ -53,15 +53,21 @@ class Setting:
     only: frozenset[str] | None = None
 
 
-def compare(setting: Setting, job: Job, size: tuple[int, int], names: tuple[str, ...] | None = None) -> list[Row]:
+def compare(
+    setting: EvaluationSetting, job: EvaluationJob, size: tuple[int, int], names: tuple[str, ...] | None = None
+) -> list[EvaluationRow]:
     """Measure all contestants of the job's task (or `names`) in turn, `setting.rounds` times.
 
     Args:
-        job: the job of which contestant and checkout are filled in.
+        job: a job; contestant and checkout are filled in here.
         size: number of queries and of gallery images.
     """
     contestants = CONTESTANTS[job.task]
-    rows = [Row(name) for name in names or contestants if setting.only is None or name in {FLOOR, OURS, *setting.only}]
+    rows = [
+        EvaluationRow(name)
+        for name in names or contestants
+        if setting.only is None or name in {FLOOR, OURS, *setting.only}
+    ]
     for row in rows:
         row.skipped = reason_to_skip(contestants[row.contestant], setting, num_pairs(job.task, size), sum(size))
     for _ in range(setting.rounds):
@@ -77,8 +83,8 @@ def num_pairs(task: str, size: tuple[int, int]) -> int:
     return size[0] * size[1] if task == "ranking" else sum(size) ** 2
 
 
-def reason_to_skip(contestant: Contestant, setting: Setting, pairs: int, crops: int) -> str:
-    """Return why a contestant does not start here; empty = it does."""
+def reason_to_skip(contestant: Contestant, setting: EvaluationSetting, pairs: int, crops: int) -> str:
+    """Return the reason why a contestant cannot run here; empty = it can."""
     if contestant.peer and contestant.peer not in setting.checkouts:
         return f"no checkout given (--{contestant.peer})"
     if contestant.cython and setting.checkouts[contestant.peer].compiled is None:
@@ -91,7 +97,7 @@ def reason_to_skip(contestant: Contestant, setting: Setting, pairs: int, crops: 
     return ""
 
 
-def _job_of(name: str, setting: Setting, job: Job) -> Job:
+def _job_of(name: str, setting: EvaluationSetting, job: EvaluationJob) -> EvaluationJob:
     checkout = setting.checkouts.get(CONTESTANTS[job.task][name].peer)
     available = available_memory()
     limit = int(RESERVE * available) if available and setting.device == "cpu" else None
@@ -104,11 +110,11 @@ def _job_of(name: str, setting: Setting, job: Job) -> Job:
 
 
 def in_fresh_process(limit: float) -> Measure:
-    """Return the function that measures a job in a process of its own, stopped after `limit` seconds."""
-    return lambda job: ask(WORKER, job, limit, Measurement)
+    """Return a function that measures a job in a new process and stops it after `limit` seconds."""
+    return lambda job: ask(WORKER, job, limit, EvaluationMeasurement)
 
 
-def floor_of(rows: list[Row]) -> float | None:
+def floor_of(rows: list[EvaluationRow]) -> float | None:
     """Return the floor's median in seconds, None where it was not measured."""
     found = next((row.spread() for row in rows if row.contestant == FLOOR), None)
     return found[0] if found else None

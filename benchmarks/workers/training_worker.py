@@ -23,15 +23,14 @@ from vitreid.benchmarks.common.isolated_process import reply
 from vitreid.benchmarks.contest.evaluation_worker import peaks, start_memory, wait
 from vitreid.configs import load_config
 from vitreid.datasets import Batch, EvalLoader, Record, build_preprocess
-from vitreid.datasets.synthetic.dataset import Plan, load_synthetic
+from vitreid.datasets.synthetic.dataset import SyntheticPlan, load_synthetic
 from vitreid.loss import build_loss
 from vitreid.model import build_model
 from vitreid.processor import Trainer, TrainingModule, autocast, pick_precision
 from vitreid.processor.device import place
-from vitreid.processor.embedding import extract
-from vitreid.processor.scoring.settings import embed_settings
-from vitreid.processor.training.compile import compile_backbone
-from vitreid.processor.training.micro_batches import build_passes
+from vitreid.processor.embedding.extract import build_embed_settings, extract
+from vitreid.processor.training.run import build_step_options
+from vitreid.processor.training.session import compile_backbone
 from vitreid.solver import build_optimizers, build_schedule
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +39,7 @@ BATCHES = 4  # per timed pass of an extraction
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """What to measure, in plain values.
 
     Args:
@@ -79,7 +78,7 @@ class Ready(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Measurement:
+class TrainingMeasurement:
     """Images per second (median, slowest and fastest step), the memory at the peak above the inputs, share of the peak speed."""
 
     speed: float | None = None
@@ -92,7 +91,7 @@ class Measurement:
     failure: str = ""
 
 
-def measure(job: Job) -> Measurement:
+def measure(job: TrainingJob) -> TrainingMeasurement:
     """Build the contestant, call it once, time the other calls."""
     torch.manual_seed(job.seed)
     ready = CONTESTANTS[job.contestant](job)
@@ -102,7 +101,9 @@ def measure(job: Job) -> Measurement:
     host, gpu = peaks(before, job.device)
     speed = statistics.median(speeds)
     used = ready.flops * speed / matrix_speed(job.device, ready.precision) if ready.flops else None
-    return Measurement(speed, speeds[0], speeds[-1], host, gpu, str(ready.precision).removeprefix("torch."), used)
+    return TrainingMeasurement(
+        speed, speeds[0], speeds[-1], host, gpu, str(ready.precision).removeprefix("torch."), used
+    )
 
 
 def _time(step: Callable[[], object], device: str) -> float:
@@ -120,21 +121,21 @@ def matrix_speed(device: str, precision: torch.dtype) -> float:
     return 2 * size**3 / statistics.median(seconds[2:])
 
 
-def make_batch(job: Job) -> Batch:
+def make_batch(job: TrainingJob) -> Batch:
     """Return random images of batch / 4 people, 4 of each."""
     people, cameras = torch.arange(job.batch) // 4, torch.arange(job.batch) % NUM_CAMERAS
     images = torch.randn(job.batch, 3, *job.size)
     return Batch(images, people, cameras, torch.zeros_like(people), torch.arange(job.batch)).to(job.device)
 
 
-def our_config(job: Job) -> Any:
+def our_config(job: TrainingJob) -> Any:
     """Return the config of our recipe, without pretrained weights."""
     words = ["MODEL.PRETRAIN_CHOICE", "none", "SOLVER.PRECISION", job.precision, "SOLVER.IMS_PER_BATCH", str(job.batch)]
     words += ["INPUT.SIZE_TRAIN", str(job.size), "INPUT.SIZE_TEST", str(job.size), *job.opts]
     return load_config(ROOT / f"configs/{job.recipe}.yml", words)
 
 
-def our_training(job: Job) -> Ready:
+def our_training(job: TrainingJob) -> Ready:
     """Return a step of our trainer: forward, losses, backward, update."""
     cfg, device = our_config(job), torch.device(job.device)
     precision = pick_precision(job.precision, device)
@@ -144,10 +145,8 @@ def our_training(job: Job) -> Ready:
         module,
         build_optimizers(cfg, model, module.loss),
         build_schedule(cfg, 1),
-        loader=(),
-        device=device,
-        precision=precision,
-        passes=build_passes(cfg),
+        loader=(),  # type: ignore[arg-type]  # batches are given to `step`
+        options=build_step_options(cfg, device, precision),
     )
     batch = make_batch(job)
     flops = 3 * forward_flops(model, batch) if job.device == "cuda" else 0.0  # the backward pass is two forward passes
@@ -164,7 +163,7 @@ def forward_flops(model: nn.Module, batch: Batch) -> float:
     return counter.get_total_flops()
 
 
-def original_training(job: Job) -> Ready:
+def original_training(job: TrainingJob) -> Ready:
     """Return the step of the original's `do_train`, on its own model, loss and optimizer.
 
     Its automatic mixed precision is for CUDA alone: on a CPU it computes in float32 as written, and other precisions are
@@ -192,7 +191,7 @@ def original_training(job: Job) -> Ready:
     return Ready(step, job.batch, precision)
 
 
-def original_parts(job: Job) -> tuple[Any, Any]:
+def original_parts(job: TrainingJob) -> tuple[Any, Any]:
     """Import the original from its checkout; return its config and its three makers."""
     if job.checkout is None:
         raise ValueError("no checkout given (--transreid)")
@@ -216,13 +215,13 @@ def original_parts(job: Job) -> tuple[Any, Any]:
     return cfg, parts
 
 
-def our_extraction(job: Job) -> Ready:
+def our_extraction(job: TrainingJob) -> Ready:
     """Return the extraction of image files, BATCHES batches: decoding, resizing, normalising, forward, unit length."""
     cfg, model, precision = _our_embedder(job)
     folder = TemporaryDirectory(prefix="vitreid-crops-")
     records = generate_crops(Path(folder.name), BATCHES * job.batch, job.size)
     loader = EvalLoader(records, build_preprocess(cfg), batch_size=job.batch, num_workers=2, device=job.device)
-    settings, device = embed_settings(cfg), torch.device(job.device)
+    settings, device = build_embed_settings(cfg), torch.device(job.device)
 
     def step() -> None:
         assert folder.name, "kept until the last call"
@@ -233,11 +232,11 @@ def our_extraction(job: Job) -> Ready:
 
 def generate_crops(folder: Path, number: int, size: tuple[int, int]) -> list[Record]:
     """Return records of `number` synthetic crops, drawn into `folder`."""
-    plan = Plan(num_train_ids=2, num_test_ids=-(-number // 12), num_cameras=3, images_per_camera=4, size=size)
+    plan = SyntheticPlan(num_train_ids=2, num_test_ids=-(-number // 12), num_cameras=3, images_per_camera=4, size=size)
     return load_synthetic(folder, plan).gallery[:number]
 
 
-def bare_forward(job: Job) -> Ready:
+def bare_forward(job: TrainingJob) -> Ready:
     """Return the model's forward pass alone, on images that are there already."""
     _, model, precision = _our_embedder(job)
     images, device = make_batch(job).images, torch.device(job.device)
@@ -251,14 +250,14 @@ def bare_forward(job: Job) -> Ready:
     return Ready(step, BATCHES * job.batch, precision)
 
 
-def _our_embedder(job: Job) -> tuple[Any, Any, torch.dtype]:
+def _our_embedder(job: TrainingJob) -> tuple[Any, Any, torch.dtype]:
     cfg, device = our_config(job), torch.device(job.device)
     precision = pick_precision(job.precision, device)
     model = place(build_model(cfg, [f"c{camera}" for camera in range(NUM_CAMERAS)], ()), device, precision).eval()
     return cfg, model, precision
 
 
-CONTESTANTS: dict[str, Callable[[Job], Ready]] = {
+CONTESTANTS: dict[str, Callable[[TrainingJob], Ready]] = {
     "original": original_training,
     "vitreid": our_training,
     "extraction": our_extraction,
@@ -269,8 +268,8 @@ CONTESTANTS: dict[str, Callable[[Job], Ready]] = {
 def main(argv: list[str] | None = None) -> int:
     """Measure the job given as JSON; what fails is a result too."""
     values = json.loads((sys.argv[1:] if argv is None else argv)[0])
-    job = Job(**{**values, "size": tuple(values["size"]), "opts": tuple(values["opts"])})
-    return reply(lambda: measure(job), Measurement)
+    job = TrainingJob(**{**values, "size": tuple(values["size"]), "opts": tuple(values["opts"])})
+    return reply(lambda: measure(job), TrainingMeasurement)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...common.errors import UserError
-from ...common.prefetch import batches_on
+from ...common.prefetch import prefetch
 from ..augment.augment import Augment
 from ..augment.crop import normalise
 from ..records import Record, label_map
@@ -19,7 +20,7 @@ from .preprocess import Preprocess
 from .samplers import Sampler
 
 
-class _Ids:
+class _RecordIds:
     """The numbers of every record, as the model counts them.
 
     Args:
@@ -87,7 +88,7 @@ class TrainLoader:
         self._images, self._seed, self._num_workers = images, seed, num_workers
         self._epoch, self._first_batch = 0, 0
         self._part = _part(sampler, rank, num_ranks)
-        self._ids = _Ids(records, label_map(records), camera_rows, view_rows)
+        self._ids = _RecordIds(records, label_map(records), camera_rows, view_rows)
         self._device = torch.device(device)
 
     def __len__(self) -> int:
@@ -104,7 +105,7 @@ class TrainLoader:
         def make(number: int) -> Batch:
             return self._make(plan[number], _generator(self._seed, epoch, number))
 
-        return batches_on(self._device, make, range(first, len(plan)), self._num_workers)
+        return _batches_on(self._device, make, range(first, len(plan)), self._num_workers)
 
     def _make(self, index: np.ndarray, generator: torch.Generator) -> Batch:
         """Return this process's part of the batch of the images at `index`."""
@@ -156,7 +157,7 @@ class EvalLoader:
         self.records, self.preprocess = list(records), preprocess
         self._batch_size, self._num_workers = batch_size, num_workers
         self._device = torch.device(device)
-        self._ids = _Ids(records, None, camera_rows, view_rows)
+        self._ids = _RecordIds(records, None, camera_rows, view_rows)
         paths = [record.path for record in records]
         self._images = open_images(paths, preprocess, cache, cache_share, num_workers)
 
@@ -164,10 +165,37 @@ class EvalLoader:
         return -(-len(self.records) // self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        return batches_on(self._device, self._make, range(len(self)), self._num_workers)
+        return _batches_on(self._device, self._make, range(len(self)), self._num_workers)
 
     def _make(self, number: int) -> Batch:
         first = number * self._batch_size
         index = np.arange(first, min(first + self._batch_size, len(self.records)))
         images = _read_to(self._device, self._images, index)
         return self._ids.batch(normalise(images, self.preprocess), index, self._device)
+
+
+def _batches_on(
+    device: torch.device, make: Callable[[int], Batch], numbers: Iterable[int], num_threads: int
+) -> Iterator[Batch]:
+    """Yield `make(number)` for every number; on a GPU, copies and augmentation use a second stream, parallel to training."""
+    if device.type != "cuda" or not num_threads:
+        yield from prefetch(make, numbers, num_threads)
+        return
+    side_stream = _side_stream(torch.cuda.current_device() if device.index is None else device.index)
+
+    def make_on_side_stream(number: int) -> tuple[Batch, torch.cuda.Event]:
+        with torch.cuda.device(device), torch.cuda.stream(side_stream):
+            batch = make(number)
+            return batch, side_stream.record_event()
+
+    for batch, done in prefetch(make_on_side_stream, numbers, num_threads):
+        training = torch.cuda.current_stream(device)
+        training.wait_event(done)
+        batch.record_stream(training)
+        yield batch
+
+
+@cache
+def _side_stream(gpu: int) -> torch.cuda.Stream:
+    """Return the one extra stream of this GPU: torch caches memory per stream and never moves it to another."""
+    return torch.cuda.Stream(gpu)

@@ -1,4 +1,4 @@
-"""The nearest neighbours of every crop among all crops, and which of them are mutual."""
+"""The nearest neighbours of every crop among all crops, and the mutual ones among them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Neighbours:
     """The `k` nearest of N crops for each of them.
 
     Args:
-        index: (N, k) the neighbours' numbers, nearest first; each crop is its own first neighbour.
+        index: (N, k) rows of the neighbours, nearest first; each crop is its own first neighbour.
         farthest: (N,) squared distance to the farthest of all crops, above 0.
     """
 
@@ -48,7 +48,7 @@ def find_neighbours(features: Tensor, k: int) -> Neighbours:
     for start, distances in distance_blocks(features, features):
         farthest.append(distances.amax(1).clamp(min=1e-12))
         rows = torch.arange(len(distances), device=features.device)
-        distances[rows, start + rows] = -1  # itself first, even among exact copies
+        distances[rows, start + rows] = -1  # each crop is its own first neighbour, even among exact copies
         index.append(distances.topk(k, largest=False).indices)
     return Neighbours(torch.cat(index).cpu().numpy().astype(np.int32), torch.cat(farthest).cpu().numpy())
 
@@ -56,10 +56,10 @@ def find_neighbours(features: Tensor, k: int) -> Neighbours:
 def distance_blocks(left: Tensor, right: Tensor, rows: int | None = None) -> Iterator[tuple[int, Tensor]]:
     """Yield (first row, squared distances (b, M)) of blocks of `left` (N, D) to all of `right` (M, D).
 
-    All blocks share one buffer, free to be overwritten. Both are seen from the middle of `right`.
+    All blocks share one buffer, which may be overwritten. Both inputs are centred on `right`.
 
     Args:
-        rows: rows per block, b; None = as many as make BLOCK_ELEMENTS distances.
+        rows: rows per block, b; None = BLOCK_ELEMENTS distances per block.
     """
     centred = Centred(right)
     rows = rows or max(64, BLOCK_ELEMENTS // len(right))

@@ -21,24 +21,18 @@ def k_reciprocal(query: Features, gallery: Features, k1: int = 20, k2: int = 6, 
     Args:
         query, gallery: (Q, D) and (G, D) embeddings; their distances are squared euclidean, divided by the largest of each query.
         k1: neighbours considered per crop, 1 or more.
-        k2: neighbours whose neighbour weights are averaged, 1 or more; 1 = no averaging.
+        k2: neighbours averaged in the local query expansion, 1 or more; 1 = no averaging.
         lam: share of the original distance in the result, 0-1.
     Returns:
         (Q, G) float32 distances in [0, 1] on the CPU; smaller is closer.
     Raises:
         ValueError: D differs between the two, an array has NaN, or k1, k2 or lam is out of range.
     """
-    query, gallery = checked_pair(query, gallery, k1, k2, lam)
-    return torch.cat([block.clone() for block in reranked_blocks(query, gallery, k1, k2, lam)])
-
-
-def checked_pair(query: Features, gallery: Features, k1: int, k2: int, lam: float) -> tuple[Tensor, Tensor]:
-    """Return both as tensors that can be re-ranked; raise ValueError if they, or the options, cannot be used."""
     query, gallery = pair_of_features(query, gallery)
     check_options(k1, k2, lam, len(query) + len(gallery))
     for name, features in (("query", query), ("gallery", gallery)):
         check_finite(name, squared_norms(features))
-    return query, gallery
+    return torch.cat([block.clone() for block in reranked_blocks(query, gallery, k1, k2, lam)])
 
 
 def check_options(k1: int, k2: int, lam: float, count: int) -> None:
@@ -58,7 +52,7 @@ def reranked_blocks(query: Tensor, gallery: Tensor, k1: int, k2: int, lam: float
     crops = torch.cat([query, gallery])
     neighbours = find_neighbours(crops, max(k1 + 1, k2))
     weights = average_weights(neighbour_weights(crops, neighbours, k1), neighbours, k2)
-    of_gallery = weights[len(query) :].tocsc()  # column j lists the gallery items that have crop j as a neighbour
+    of_gallery = weights[len(query) :].tocsc()  # column j: the gallery items with crop j as a neighbour
     for start, distances in distance_blocks(query, gallery, block_rows(len(gallery))):
         rows = slice(start, start + len(distances))
         original = distances.cpu().div_(torch.from_numpy(neighbours.farthest[rows, None]))
@@ -78,10 +72,10 @@ def neighbour_weights(crops: Tensor, neighbours: Neighbours, k1: int) -> sparse.
 def expanded_neighbours(neighbours: Neighbours, k1: int) -> sparse.csr_array:
     """Return (N, N), non-zero where j is a k1-reciprocal neighbour of i, or of i's neighbours.
 
-    A neighbour's own k1 / 2 reciprocal neighbours join if more than two thirds of them are neighbours of i already.
+    The k1 / 2-reciprocal neighbours of a neighbour join if more than two thirds of them are neighbours of i already.
     """
     near = neighbours.mutual(k1 + 1)
-    half = neighbours.mutual(round(k1 / 2) + 1)  # both count the crop itself
+    half = neighbours.mutual(round(k1 / 2) + 1)  # + 1: the crop itself is one of them
     sizes = half.sum(1)
     joining = ((near @ half.T) * near).tocsr()  # (i, c): how many of c's half are near i, for c near i
     joining.data = (joining.data > 2 / 3 * sizes[joining.indices]).astype(np.float32)
@@ -94,7 +88,7 @@ def average_weights(weights: sparse.csr_array, neighbours: Neighbours, k2: int) 
 
 
 def jaccard_distances(queries: sparse.csr_array, gallery: sparse.csc_array) -> Tensor:
-    """Return 1 - |min| / |max| (b, G) of the weights of queries (b, N) and gallery (G, N), whose rows have sum 1."""
+    """Return 1 - |min| / |max| (b, G) of the weights of queries (b, N) and gallery (G, N); every row has sum 1."""
 
     overlap = np.empty((queries.shape[0], gallery.shape[0]), np.float32)
 
@@ -112,6 +106,6 @@ def sum_of_minima(neighbours: np.ndarray, weights: np.ndarray, gallery: sparse.c
     """Return for each row g of gallery (G, N) the sum over `neighbours` j of min(weight of j, gallery[g, j]), float64 (G,)."""
     starts, lengths = gallery.indptr[neighbours], np.diff(gallery.indptr)[neighbours]
     firsts = np.cumsum(lengths) - lengths
-    entries = np.repeat(starts - firsts, lengths) + np.arange(lengths.sum())  # the columns' entries, one after another
+    entries = np.repeat(starts - firsts, lengths) + np.arange(lengths.sum())  # entries of the columns, concatenated
     minima = np.minimum(np.repeat(weights, lengths), gallery.data[entries])
     return np.bincount(gallery.indices[entries], minima, gallery.shape[0])

@@ -1,4 +1,4 @@
-"""Every pair of a query and a gallery item: whose they are and how far apart, one block of queries at a time."""
+"""All pairs of a query and a gallery item: genuine, junk or impostor, with their distances, one block of queries at a time."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ...common.errors import UserError
-from ..input_checks import Features, Labels, check_finite, pair_of_features, squared_norms
-from ..matches import Matches, as_label_arrays
+from ..input_checks import squared_norms
 from ..reranking.neighbours import BLOCK_ELEMENTS, distance_blocks
+from ..retrieval_data import RetrievalData
 from ..retrieval_result import check_any_valid
 
 Blocks = Iterator[tuple[int, Tensor]]
 
 
 class OwnPairs(NamedTuple):
-    """The pairs (P,) of a block of queries with gallery items of their own pid.
+    """The P pairs of a block of queries with gallery items of the same pid.
 
     Args:
-        rows: (P,) which query of the block, ascending.
-        columns: (P,) which gallery item.
+        rows: (P,) row of the query in the block, ascending.
+        columns: (P,) row of the item in the gallery.
         is_genuine: (P,) True where the item is relevant, False where it is junk.
     """
 
@@ -37,61 +37,41 @@ class Pairs:
     """All pairs of Q queries and G gallery items: genuine (relevant), junk (ignored) or impostor (another pid).
 
     Args:
-        query, gallery: (Q, D) and (G, D) embeddings; on a GPU the gallery's device does the work.
-        q_pids, g_pids, q_camids, g_camids: (Q,) and (G,) identities and cameras.
-        metric: a name in DISTANCES.
-        protocol: which pairs are junk, a name in PROTOCOLS.
+        data: queries and gallery.
 
     Raises:
-        ValueError: an array is empty, has NaN or a wrong length, an argument is unknown, or there is no genuine
-            or no impostor pair.
+        ValueError: there is no genuine or no impostor pair.
     """
 
-    def __init__(
-        self,
-        query: Features,
-        gallery: Features,
-        q_pids: Labels,
-        g_pids: Labels,
-        q_camids: Labels,
-        g_camids: Labels,
-        metric: str,
-        protocol: str,
-    ) -> None:
-        if metric not in DISTANCES:
-            raise UserError(f"metric: unknown value {metric!r}; choose from {', '.join(sorted(DISTANCES))}")
-        self.metric = metric
-        self.query, self.gallery = pair_of_features(query, gallery)
-        check_finite("query", squared_norms(self.query))
-        check_finite("gallery", squared_norms(self.gallery))
-        labels = as_label_arrays(q_pids, g_pids, q_camids, g_camids, len(self.query), len(self.gallery))
-        self.q_pids, self.matches = labels[0], Matches(*labels, protocol)
+    def __init__(self, data: RetrievalData) -> None:
+        self.data, self.matches = data, data.matches
         self.num_genuine, self.num_impostor = self._count()
         self._check_counts()
 
     def _count(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the number of genuine and of impostor pairs of each query, (Q,) each."""
-        sizes = np.array([[len(items) for items in self.matches.of(i)] for i in range(len(self.query))], np.int64)
-        return sizes[:, 0], len(self.gallery) - sizes.sum(1)
+        num_queries = len(self.data.query)
+        sizes = np.array([[len(items) for items in self.matches.of(i)] for i in range(num_queries)], np.int64)
+        return sizes[:, 0], len(self.data.gallery) - sizes.sum(1)
 
     def _check_counts(self) -> None:
-        check_any_valid(int(np.count_nonzero(self.num_genuine)), len(self.query))
+        check_any_valid(int(np.count_nonzero(self.num_genuine)), len(self.data.query))
         if not self.num_impostor.any():
             raise UserError(
-                f"g_pids: each of the {len(self.gallery)} gallery items has the pid of each query, so there is no impostor "
+                f"g_pids: each of the {len(self.data.gallery)} gallery items has the pid of each query, so there is no impostor "
                 "pair; add other people to the gallery"
             )
 
     def blocks(self) -> Blocks:
-        """Yield (first query, distances (b, G)), free to be overwritten; consume each before the next."""
-        return DISTANCES[self.metric](self.query, self.gallery)
+        """Yield (first query, distances (b, G)) in one buffer: use each before the next; it may be overwritten."""
+        return DISTANCES[self.data.metric](self.data.query, self.data.gallery)
 
     def own(self, query: int) -> np.ndarray:
-        """Return the ascending gallery indices of all items of the query's own pid."""
+        """Return the ascending gallery rows of all items of the query's pid, junk included."""
         return np.sort(np.concatenate(self.matches.of(query)))
 
     def own_pairs(self, start: int, count: int) -> OwnPairs:
-        """Return the pairs of queries `start` to `start + count` with items of their own pid."""
+        """Return the pairs of queries `start` to `start + count` with items of the same pid."""
         items = [self.matches.of(i) for i in range(start, start + count)]
         parts = [part for item in items for part in item]  # relevant, junk, relevant, junk, ...
         sizes = [len(part) for part in parts]
@@ -109,7 +89,7 @@ def euclidean_blocks(left: Tensor, right: Tensor) -> Blocks:
 
 
 def cosine_blocks(left: Tensor, right: Tensor) -> Blocks:
-    """Yield (first row, 1 - cosine (b, M)), without a scaled copy of `right`; a row of zeros is 1 from every other."""
+    """Yield (first row, 1 - cosine (b, M)), without a scaled copy of `right`; a row of zeros has distance 1 to every row."""
     factors = squared_norms(right).clamp_(min=1e-24).rsqrt_().neg_()
     rows = max(64, BLOCK_ELEMENTS // len(right))
     buffer = right.new_empty(min(rows, len(left)), len(right))

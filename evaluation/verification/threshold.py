@@ -1,33 +1,33 @@
-"""Which distance means "the same person"? A threshold for a wanted false match rate, and what it does elsewhere."""
+"""Distance threshold for "the same person": calibrated for a false match rate, judged on other data."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...common.errors import UserError
 from ..bootstrap import resampled_means
-from ..input_checks import Features, Labels
-from .pairs import DISTANCES, Pairs, look_up
-from .roc import check_share, round_down, verify
+from ..retrieval_data import METRICS, RetrievalData, takes_arrays
+from .pairs import Pairs, look_up
+from .roc import check_share, round_down, verify_pairs
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """Two crops are called one person if their distance is at most `distance`. Fractions 0-1.
+    """Two crops show one person if their distance is at most `distance`. Fractions 0-1.
 
     Args:
-        distance: the largest distance that still means the same person.
-        metric: how it is measured, "euclidean", |a - b|, or "cosine", 1 - cos.
-        fmr: the false match rate that was asked for.
-        measured_fmr: share of the impostor pairs within `distance` where it was calibrated.
-        fmr_low, fmr_high: interval of the false match rate over other people as queries; NaN if there was only one.
-        tar: share of the genuine pairs within `distance`.
-        num_genuine, num_impostor: pairs that the rates were measured on.
+        distance: the largest distance that means the same person.
+        metric: "euclidean", |a - b|, or "cosine", 1 - cos.
+        fmr: the false match rate asked for.
+        measured_fmr: share of the impostor pairs within `distance` on the calibration data.
+        fmr_low, fmr_high: confidence interval of the false match rate over other people as queries; NaN for one person.
+        tar: share of the genuine pairs within `distance` on the calibration data.
+        num_genuine, num_impostor: numbers of pairs behind the rates.
         level: confidence level of the interval.
 
     Raises:
@@ -46,18 +46,18 @@ class Threshold:
     level: float = 0.95
 
     def __post_init__(self) -> None:
-        if self.metric not in DISTANCES:
-            raise UserError(f"threshold: unknown metric {self.metric!r}; choose from {', '.join(sorted(DISTANCES))}")
+        if self.metric not in METRICS:
+            raise UserError(f"threshold: unknown metric {self.metric!r}; choose from {', '.join(METRICS)}")
         if not math.isfinite(self.distance):
             raise UserError(f"threshold: the distance must be a finite number, got {self.distance}; calibrate again")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain str, float and int, fit for JSON."""
+        """Return the fields as str, float and int, ready for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Threshold:
-        """Return the threshold that `to_dict` gave `values` of.
+        """Return the threshold with the fields `values`, as `to_dict` returns them.
 
         Raises:
             ValueError: a field is missing, unknown or of another type.
@@ -74,17 +74,21 @@ class Threshold:
         return cls(**{name: kinds[0](values[name]) for name, kinds in types.items()})
 
 
-KINDS: dict[str, tuple[type, ...]] = {"float": (float, int), "int": (int,), "str": (str,)}  # the first is made
+KINDS: dict[str, tuple[type, ...]] = {
+    "float": (float, int),
+    "int": (int,),
+    "str": (str,),
+}  # accepted types; the value becomes the first
 
 
 @dataclass(frozen=True)
 class ThresholdReport:
-    """What a threshold does on some data. Fractions 0-1.
+    """The rates of a threshold on some data. Fractions 0-1.
 
     Args:
-        fmr: share of the impostor pairs that match, by mistake.
-        tar: share of the genuine pairs that match, rightly.
-        num_genuine, num_impostor: number of pairs of either kind.
+        fmr: share of the impostor pairs that match.
+        tar: share of the genuine pairs that match.
+        num_genuine, num_impostor: numbers of genuine and of impostor pairs.
     """
 
     fmr: float
@@ -93,97 +97,85 @@ class ThresholdReport:
     num_impostor: int
 
 
-class Counts(NamedTuple):
-    """How many pairs of each query match at a threshold, (Q,) each: `false` among the impostor and `true` among the genuine."""
+class MatchCounts(NamedTuple):
+    """Pairs of each query within a threshold, (Q,) each: false matches (impostor pairs) and true matches (genuine pairs)."""
 
     false: np.ndarray
     true: np.ndarray
 
 
+@takes_arrays
 def calibrate(
-    query: Features,
-    gallery: Features,
-    q_pids: Labels,
-    g_pids: Labels,
-    q_camids: Labels,
-    g_camids: Labels,
+    data: RetrievalData,
     *,
     fmr: float = 1e-3,
-    metric: str = "euclidean",
-    protocol: str = "same-camera",
     level: float = 0.95,
     samples: int = 1000,
     seed: int = 0,
     max_impostors: int = 20_000_000,
 ) -> Threshold:
-    """Find the largest threshold whose false match rate is at most `fmr`, and how sure that rate is.
+    """Find the largest threshold with a false match rate of at most `fmr`, and the confidence interval of that rate.
 
-    The threshold is found among the impostor pairs that `verify` keeps; then all pairs are counted, so that
-    `measured_fmr` can exceed `fmr` by a hair where `max_impostors` left pairs out. The interval resamples the
-    identities of the queries, since pairs that share a person are not independent; the gallery stays as it is.
+    The threshold is found among the impostor pairs that `verify` keeps; then all pairs are counted, so `measured_fmr` can
+    slightly exceed `fmr` where `max_impostors` left pairs out. The interval resamples the identities of the queries, because
+    pairs that share a person are not independent; the gallery is not resampled.
 
     Args:
-        query, gallery: (Q, D) and (G, D) embeddings; on a GPU the gallery's device does the work.
-        q_pids, g_pids: (Q,) and (G,) identities.
-        q_camids, g_camids: (Q,) and (G,) cameras.
+        data: the test set, or the fields of its `RetrievalData` one by one.
         fmr: wanted false match rate, the share of pairs of two people that may match, above 0 and up to 1.
-        metric, protocol, max_impostors: as for `verify`.
         level: confidence level of the interval, between 0 and 1.
-        samples: bootstrap samples.
+        samples: number of bootstrap samples.
         seed: of the drawn pairs and of the bootstrap.
+        max_impostors: as for `verify`.
     Raises:
-        ValueError: there are fewer than 1 / fmr impostor pairs, or the input is as bad as `verify` says.
+        ValueError: there are fewer than 1 / fmr impostor pairs, an option is out of range, or `verify` refuses the input.
     """
     check_share("fmr", fmr)
     if not 0 < level < 1:
         raise UserError(f"level: a confidence level between 0 and 1, got {level}")
     if samples < 1:
         raise UserError(f"samples: 1 or more bootstrap samples, got {samples}")
-    labels = (q_pids, g_pids, q_camids, g_camids)
-    result = verify(query, gallery, *labels, metric=metric, protocol=protocol, max_impostors=max_impostors, seed=seed)
+    pairs = Pairs(data)
+    result = verify_pairs(pairs, max_impostors, seed)
     distance = result.threshold_at(fmr)
     if math.isnan(distance):
         raise UserError(
             f"fmr: {fmr} cannot be measured on {result.num_impostor} impostor pairs; ask for "
             f"{1 / result.num_impostor:.1e} or more, or calibrate on more images"
         )
-    pairs = Pairs(query, gallery, *labels, metric, protocol)
     counts = count_within(pairs, distance)
     report = report_of(pairs, counts)
-    low, high = fmr_interval(pairs.q_pids, counts.false, pairs.num_impostor, level, samples, seed)
+    low, high = fmr_interval(data.q_pids, counts.false, pairs.num_impostor, level, samples, seed)
     return Threshold(
-        distance, metric, float(fmr), report.fmr, low, high, report.tar, report.num_genuine, report.num_impostor, level
+        distance=distance,
+        metric=data.metric,
+        fmr=float(fmr),
+        measured_fmr=report.fmr,
+        fmr_low=low,
+        fmr_high=high,
+        tar=report.tar,
+        num_genuine=report.num_genuine,
+        num_impostor=report.num_impostor,
+        level=level,
     )
 
 
-def judge(
-    threshold: Threshold,
-    query: Features,
-    gallery: Features,
-    q_pids: Labels,
-    g_pids: Labels,
-    q_camids: Labels,
-    g_camids: Labels,
-    *,
-    protocol: str = "same-camera",
-) -> ThresholdReport:
-    """Return the rates that a threshold has on other data, over all pairs; by the threshold's own metric.
+@takes_arrays
+def judge(threshold: Threshold, data: RetrievalData) -> ThresholdReport:
+    """Return the rates of a threshold over all pairs of other data, measured in the threshold's metric.
 
     Args:
-        threshold: what `calibrate` found.
-        query, gallery: (Q, D) and (G, D) embeddings by the same model.
-        q_pids, g_pids: (Q,) and (G,) identities.
-        q_camids, g_camids: (Q,) and (G,) cameras.
-        protocol: "same-camera" leaves out pairs of one pid and one camera; "none" leaves out nothing.
+        threshold: as `calibrate` returns it.
+        data: embeddings of the same model, or the fields of their `RetrievalData` one by one; its metric does not count.
     Raises:
         ValueError: as for `verify`.
     """
-    pairs = Pairs(query, gallery, q_pids, g_pids, q_camids, g_camids, threshold.metric, protocol)
+    pairs = Pairs(data if data.metric == threshold.metric else replace(data, metric=threshold.metric))
     return report_of(pairs, count_within(pairs, threshold.distance))
 
 
-def count_within(pairs: Pairs, distance: float) -> Counts:
-    """Count, for each query, the pairs whose distance, rounded to float32 as in `verify`, is at most `distance`."""
+def count_within(pairs: Pairs, distance: float) -> MatchCounts:
+    """Count the pairs of each query within `distance`; distances are rounded to float32, as in `verify`."""
     limit = float(round_down(distance))
     parts = []
     for start, distances in pairs.blocks():
@@ -193,11 +185,11 @@ def count_within(pairs: Pairs, distance: float) -> Counts:
         num_own, num_true = (
             np.bincount(rows, weights, minlength=len(distances)).astype(np.int64) for weights in (own, own & is_genuine)
         )
-        parts.append(Counts(is_within.sum(1).cpu().numpy() - num_own, num_true))
-    return Counts(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        parts.append(MatchCounts(is_within.sum(1).cpu().numpy() - num_own, num_true))
+    return MatchCounts(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def report_of(pairs: Pairs, counts: Counts) -> ThresholdReport:
+def report_of(pairs: Pairs, counts: MatchCounts) -> ThresholdReport:
     """Return the rates over all pairs."""
     num_genuine, num_impostor = int(pairs.num_genuine.sum()), int(pairs.num_impostor.sum())
     return ThresholdReport(

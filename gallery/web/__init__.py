@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...common.errors import MissingPackageError
 from .batcher import Embed
 from .limits import Limits
-from .request_error import Refused
+from .request_error import RequestError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-__all__ = ["Limits", "Refused", "create_app"]
+Refused = RequestError  # the earlier name
+
+__all__ = ["Limits", "Refused", "RequestError", "create_app"]
 
 
 def create_app(
@@ -29,25 +32,24 @@ def create_app(
     """Return the application that serves a gallery; run it with uvicorn, or `python tools/serve.py`.
 
     Args:
-        gallery: what `Gallery.open` returned.
+        gallery: an open gallery, from `Gallery.open`.
         embedder: (list of (H, W, 3) uint8 RGB images, list of camera names or None) -> (N, D) float32, with the
             gallery's `fingerprint`; called from one thread. If it has `attention(image, camera) -> (h, w)`, the page
-            shows where the model looks.
-        token: what requests must carry as `Authorization: Bearer …`; None asks for nothing.
-        max_bytes: of a request's body.
-        max_pixels: of an uploaded image.
+            can draw the model's attention.
+        token: required in requests, as `Authorization: Bearer TOKEN`; None = no token.
+        max_bytes: size limit of a request's body.
+        max_pixels: size limit of an uploaded image, width x height.
         rate: searches and embeddings per second and client address, with bursts of twice as many; None = no limit.
-        hosts: names that the server may be called by, which keeps other web sites out of a server on this machine;
-            none = any name.
-        batch_size: images that go through the model at once, when so many are waiting.
+        hosts: accepted host names; they keep other web sites out of a server on this machine. Empty = any name.
+        batch_size: largest number of images per pass through the model.
     Raises:
         ModuleNotFoundError: FastAPI is not installed; names the extra.
-        ValueError: the embedder is not the gallery's, or a limit is not positive.
+        ValueError: the embedder does not match the gallery, or a limit is not positive.
     """
     limits = Limits(token, max_bytes, max_pixels, rate, tuple(hosts))
     try:
-        from .app import build_app
+        from .app import build_app  # FastAPI is an extra
     except ModuleNotFoundError as error:
         sentence = f'serving a gallery needs {error.name}: pip install "vitreid[serve]"'
-        raise ModuleNotFoundError(sentence, name=error.name) from error
+        raise MissingPackageError(sentence, name=error.name) from error
     return build_app(gallery, embedder, limits, batch_size)

@@ -1,4 +1,4 @@
-"""Images of concurrent requests go through the model together."""
+"""Batches the images of concurrent requests for the model."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ...common.errors import UserError
-from .request_error import Refused
+from .request_error import RequestError
 
 MAX_WAITING, MAX_WAITING_BYTES = 512, 500_000_000
 
 
 class Embed(Protocol):
-    """(H, W, 3) uint8 RGB images and their cameras' names -> (N, D) embeddings."""
+    """A model: (H, W, 3) uint8 RGB images and camera names -> (N, D) embeddings."""
 
     fingerprint: str
 
@@ -32,7 +32,7 @@ class _Job(NamedTuple):
 
 
 class Batcher:
-    """A thread that owns the model; it takes whatever has come in while it was busy as the next batch.
+    """A thread that runs the model; the images submitted during one batch form the next batch.
 
     Args:
         embed: the model.
@@ -49,18 +49,18 @@ class Batcher:
         self._thread: threading.Thread | None = None
 
     def submit(self, image: np.ndarray, camera: str | None = None) -> Future[np.ndarray]:
-        """Return the (D,) embedding of a (H, W, 3) image, as soon as it is there.
+        """Return a future of the (D,) embedding of a (H, W, 3) image.
 
         Raises:
-            Refused: 503, too much is waiting already.
+            RequestError: 503, the queue is full.
         """
         job = _Job(image, camera, Future())
         with self._lock:
             if self._num_waiting >= MAX_WAITING or self._bytes_waiting + image.nbytes > MAX_WAITING_BYTES:
-                raise Refused(503, "the server is busy; try again in a moment", {"Retry-After": "1"})
+                raise RequestError(503, "the server is busy; try again in a moment", {"Retry-After": "1"})
             self._num_waiting += 1
             self._bytes_waiting += image.nbytes
-            if self._thread is None:  # also after `close`
+            if self._thread is None:  # first image, or first one after `close`
                 self._jobs = queue.SimpleQueue()
                 self._thread = threading.Thread(
                     target=self._work, args=(self._jobs,), name="vitreid-embed", daemon=True
@@ -70,7 +70,7 @@ class Batcher:
         return job.row
 
     def close(self) -> None:
-        """Finish what was submitted, then end the thread."""
+        """Embed the submitted images, then end the thread."""
         with self._lock:
             thread, self._thread = self._thread, None
             if thread is not None:
@@ -80,17 +80,17 @@ class Batcher:
 
     def _work(self, jobs: queue.SimpleQueue[_Job | None]) -> None:
         while (job := jobs.get()) is not None:
-            batch, goes_on = self._fill([job], jobs)
+            batch, is_open = self._fill([job], jobs)
             self._answer([item for item in batch if item.row.set_running_or_notify_cancel()])
             with self._lock:
                 self._num_waiting -= len(batch)
                 self._bytes_waiting -= sum(item.image.nbytes for item in batch)
-            del batch, job  # do not hold the images while waiting for the next
-            if not goes_on:
+            del batch, job  # frees the images before the next wait
+            if not is_open:
                 return
 
     def _fill(self, batch: list[_Job], jobs: queue.SimpleQueue[_Job | None]) -> tuple[list[_Job], bool]:
-        """Add what is waiting; return False with it if the end has come."""
+        """Return the batch with waiting jobs added, and False if the batcher was closed."""
         while len(batch) < self._batch_size:
             try:
                 job = jobs.get_nowait()
@@ -102,17 +102,17 @@ class Batcher:
         return batch, True
 
     def _answer(self, batch: list[_Job]) -> None:
-        if not batch:  # their clients have gone
+        if not batch:  # every client has gone
             return
         try:
             rows = self._embed([job.image for job in batch], [job.camera for job in batch])
             if len(rows) != len(batch):
                 raise UserError(f"the embedder returned {len(rows)} rows for {len(batch)} images")
-        except Exception as error:  # whatever it is belongs to the requests, and the thread goes on
+        except Exception as error:  # reported to the requests; the thread continues
             if len(batch) == 1:
                 batch[0].row.set_exception(error)
                 return
-            for job in batch:  # one image must not fail the others
+            for job in batch:  # embed one by one: an image that fails must not fail the others
                 self._answer([job])
             return
         for job, row in zip(batch, rows, strict=True):

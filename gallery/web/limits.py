@@ -1,4 +1,4 @@
-"""What a request may cost."""
+"""Limits of requests: token, size, rate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...common.errors import UserError
 
 @dataclass(frozen=True)
 class Limits:
-    """Who may ask, how much and how often; see `create_app`.
+    """Token, sizes, rate and host names; see `create_app`.
 
     Raises:
         ValueError: a limit is not positive, or the token is empty, not plain ASCII, or begins or ends with a space.
@@ -32,22 +32,22 @@ class Limits:
                 raise UserError(f"{name}: expected a number above 0, got {value}")
         if self.token is not None and not _is_token(self.token):
             raise UserError(
-                "token: expected some printable ASCII characters, no space first or last; leave it out to ask for none"
+                "token: expected printable ASCII characters without a space at either end; leave it out for no token"
             )
 
 
 def _is_token(text: str) -> bool:
-    """Return whether a header can carry the text as it is."""
+    """Return whether the text can be a header's value unchanged."""
     return bool(text) and text.isascii() and text.isprintable() and text == text.strip()
 
 
 class RateLimit:
-    """A bucket per client that holds `2 * rate` requests, at least one, and fills by `rate` per second.
+    """A token bucket per client: it holds `2 * rate` requests, at least one, and refills by `rate` per second.
 
     Args:
         rate: requests per second; None = no limit.
-        clock: seconds.
-        max_clients: buckets kept; the one that was used longest ago goes first.
+        clock: the time in seconds.
+        max_clients: buckets kept; the least recently used is dropped first.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class RateLimit:
     ) -> None:
         self.rate, self.size = rate, max(1.0, 2 * (rate or 0))
         self._clock, self._max_clients = clock, max_clients
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # client -> (what is left, when)
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # client -> (requests left, time)
         self._lock = threading.Lock()
 
     def wait(self, client: str) -> float:
-        """Take one request out of the client's bucket; return 0, or the seconds until it may ask again."""
+        """Take one request from the client's bucket; return 0, or the seconds to wait if it is empty."""
         if self.rate is None:
             return 0.0
         with self._lock:

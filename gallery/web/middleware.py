@@ -1,31 +1,23 @@
-"""What stands before every request: host name, token, rate, size of the body; and the headers of every response."""
+"""Checks before every request (host name, token, rate, size of the body) and headers of every response.
+
+Starlette's TrustedHostMiddleware answers in plain text, without the host name to add; fastapi's HTTPBearer guards known routes only.
+"""
 
 from __future__ import annotations
 
 import hmac
 import json
 import math
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
 from .limits import Limits, RateLimit
-from .request_error import Refused
+from .request_error import RequestError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-OPEN = {
-    "/",
-    "/page.css",
-    "/page.js",
-    "/icon.svg",
-    "/docs",
-    "/docs.js",
-    "/openapi.json",
-    "/health",
-}  # hold nobody's data
-COSTLY = {"/search", "/embed", "/attention"}
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -40,51 +32,56 @@ HEADERS = [
 
 
 class Guard:
-    """ASGI middleware around the application."""
+    """ASGI middleware around the application.
 
-    def __init__(self, app: Any, limits: Limits) -> None:
+    Args:
+        limits: what is checked.
+        open_paths: paths that need no token.
+        costly_paths: paths that the rate limit counts.
+    """
+
+    def __init__(self, app: Any, limits: Limits, open_paths: Collection[str], costly_paths: Collection[str]) -> None:
         self.app, self.limits, self.rate = app, limits, RateLimit(limits.rate)
+        self._open, self._costly = open_paths, costly_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer why not."""
+        """Pass the request to the application, or refuse it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         headers = {name.lower(): value for name, value in scope["headers"]}
         try:
             self._check(scope, headers)
-        except Refused as refused:
-            await _answer(refused, _with_headers(send))
+        except RequestError as error:
+            await _answer(error, _with_headers(send))
             return
         await self.app(scope, self._counting(receive), _with_headers(send))
 
     def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         host = _name(headers.get(b"host", b"").decode("latin-1"))
         if self.limits.hosts and host not in self.limits.hosts:
-            raise Refused(
+            raise RequestError(
                 421,
                 f"this server answers to {', '.join(self.limits.hosts)}, not to {host!r}; start it with --name {host}",
             )
-        path = scope["path"].removeprefix(
-            scope.get("root_path", "")
-        )  # below the place where the application is mounted
-        if self.limits.token and path not in OPEN:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))  # the application may be mounted below a path
+        if self.limits.token and path not in self._open:
             _check_token(self.limits.token, headers.get(b"authorization", b""))
-        if path in COSTLY and (seconds := self.rate.wait((scope.get("client") or ("",))[0])):
+        if path in self._costly and (seconds := self.rate.wait((scope.get("client") or ("",))[0])):
             wait = math.ceil(seconds)
-            raise Refused(429, f"too many requests; try again in {wait} s", {"Retry-After": str(wait)})
+            raise RequestError(429, f"too many requests; try again in {wait} s", {"Retry-After": str(wait)})
         length = headers.get(b"content-length", b"0")
         if not length.isdigit():
-            raise Refused(400, "Content-Length is not a number of bytes")
+            raise RequestError(400, "Content-Length is not a number of bytes")
         self._check_size(int(length[:19]))
 
     def _check_size(self, num_bytes: int) -> None:
         if num_bytes > self.limits.max_bytes:
             limit = self.limits.max_bytes / 1e6
-            raise Refused(413, f"the request is larger than {limit:g} MB; send the crop of the person alone")
+            raise RequestError(413, f"the request is larger than {limit:g} MB; send the crop of the person alone")
 
     def _counting(self, receive: Receive) -> Receive:
-        """Return `receive` that stops a body which grows over the limit, whatever its header says."""
+        """Return `receive` that refuses a body as soon as it exceeds the limit, also without a Content-Length."""
         seen = 0
 
         async def counted() -> MutableMapping[str, Any]:
@@ -110,8 +107,8 @@ def _name(host: str) -> str:
 def _check_token(token: str, header: bytes) -> None:
     scheme, _, given = header.partition(b" ")
     if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), token.encode()):
-        what = "wrong token" if given else "this server asks for a token"
-        raise Refused(401, f"{what}; send it as 'Authorization: Bearer TOKEN'", {"WWW-Authenticate": "Bearer"})
+        what = "wrong token" if given else "this server needs a token"
+        raise RequestError(401, f"{what}; send it as 'Authorization: Bearer TOKEN'", {"WWW-Authenticate": "Bearer"})
 
 
 def _with_headers(send: Send) -> Send:
@@ -123,9 +120,9 @@ def _with_headers(send: Send) -> Send:
     return wrapped
 
 
-async def _answer(refused: Refused, send: Send) -> None:
-    body = json.dumps({"detail": refused.sentence}).encode()
-    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **refused.headers}
+async def _answer(error: RequestError, send: Send) -> None:
+    body = json.dumps({"detail": error.sentence}).encode()
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **error.headers}
     encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": refused.status, "headers": encoded})
+    await send({"type": "http.response.start", "status": error.status, "headers": encoded})
     await send({"type": "http.response.body", "body": body})

@@ -1,4 +1,4 @@
-"""How a request is turned down."""
+"""The exception of a request that is turned down."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Refused(Exception):
-    """A request that gets no answer, but a sentence that says why and what to do.
+class RequestError(Exception):
+    """A request that is answered with an error.
 
     Args:
         status: HTTP status, 400-599.
-        sentence: for people.
-        headers: more headers of the response, e.g. Retry-After.
+        sentence: what is wrong and what to do, for people.
+        headers: additional headers of the response, e.g. Retry-After.
     """
 
     status: int

@@ -1,4 +1,4 @@
-"""What the server does, without the web around it."""
+"""Searches, images and attention maps of one gallery for many threads, without HTTP."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import numpy as np
 from ..search.filters import Condition, Where
 from ..search.query_vectors import check_embedder
 from ..search.search_result import GalleryChangedError
-from . import json_values as answers
 from .batcher import Batcher, Embed
+from .models import SearchFields
 from .overview import describe
-from .query import Query
 from .record_images import ImageFile, load_image
-from .request_error import Refused
+from .request_error import RequestError
 
 REFRESH_SECONDS = 5.0
-FACETS_SECONDS = 60.0  # how long they may be out of date where a gallery does not tell that it changed
+FACETS_SECONDS = 60.0  # age limit of the facets of a gallery that does not report its changes
+VERDICTS = {True: "same", False: "different", None: "unknown"}
 logger = logging.getLogger(__name__)
 
 
@@ -32,9 +32,9 @@ class Service:
 
     Args:
         gallery, embedder, batch_size: as for `create_app`.
-        clock: seconds; what other processes write into the gallery is seen within REFRESH_SECONDS.
+        clock: the time in seconds; changes by other processes are seen within REFRESH_SECONDS.
     Raises:
-        ValueError: the embedder is not the gallery's, or the gallery's threshold is damaged.
+        ValueError: the embedder does not match the gallery, or the gallery's threshold is damaged.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class Service:
         self.gallery, self.batcher = gallery, Batcher(embedder, batch_size)
         self.attention: Callable[..., np.ndarray] | None = getattr(embedder, "attention", None)
         self._clock, self._refreshed = clock, clock()
-        self._lock = threading.Lock()  # one search at a time: it has all cores to itself
+        self._lock = threading.Lock()  # one search at a time, because a search uses all cores
         self._facets: tuple[Any, dict[str, Any]] = (None, {})
         self.facets()
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
-        """Give the gallery to one thread."""
+        """Lock the gallery for one thread and refresh it if due."""
         with self._lock:
             if self._clock() - self._refreshed >= REFRESH_SECONDS:
                 self._refresh()
@@ -59,12 +59,12 @@ class Service:
     def _refresh(self) -> None:
         try:
             self.gallery.refresh()
-        except (OSError, ValueError):  # being replaced, or gone: what was opened is still there
-            logger.warning("cannot read the gallery again; its earlier state is served", exc_info=True)
+        except (OSError, ValueError):  # being replaced, or gone: the open files stay readable
+            logger.warning("the gallery cannot be refreshed; its earlier state is served", exc_info=True)
         self._refreshed = self._clock()
 
     def facets(self) -> dict[str, Any]:
-        """Return what the page shows before a search."""
+        """Return the gallery's summary, which the page shows before a search."""
         with self._open() as gallery:
             version = self._version(gallery)
             if self._facets[0] != version:
@@ -72,16 +72,16 @@ class Service:
             return self._facets[1]
 
     def _version(self, gallery: Any) -> tuple[Any, ...]:
-        """Return what is another after each change: a folder's state is read anew, even if only records changed."""
+        """Return a key that changes with the gallery. A folder reads a new state after each change, also of records only."""
         if (state := getattr(gallery, "state", None)) is not None:
-            return id(state), state  # kept with its id, so that no other state can have that id
+            return id(state), state  # holding the state keeps its id from being reused
         return gallery.info, len(gallery), self._clock() // FACETS_SECONDS
 
     def record(self, id: int) -> dict[str, Any]:
         """Return a live row's record.
 
         Raises:
-            Refused: 404, there is none.
+            RequestError: 404, there is no such row.
         """
         with self._open() as gallery, _known(id):
             return gallery.rows_of([id])[0]
@@ -90,20 +90,20 @@ class Service:
         """Return the image of a live row.
 
         Raises:
-            Refused: 404, there is no such row, or its file is gone.
+            RequestError: 404, there is no such row, or its file is gone.
         """
         record = self.record(id)
         return load_image(self.gallery.image_path(record["path"]), record)
 
-    def search(self, query: Query, vector: np.ndarray | None) -> dict[str, Any]:
+    def search(self, query: SearchFields, vector: np.ndarray | None) -> dict[str, Any]:
         """Return the ranked list.
 
         Args:
-            query: `id` is the query unless there is a vector.
-            vector: (D,) embedding.
+            query: the options, and the query's id if there is no vector.
+            vector: (D,) embedding of the query.
         Raises:
-            Refused: 404 no such id, 422 the gallery does not accept a condition or the vector, 503 another program removed
-                what was found.
+            RequestError: 404 no such id, 422 the gallery does not accept a condition or the vector, 503 another program
+                removed a row that was found.
         """
         started = time.perf_counter()
         record = self.record(query.id) if query.id is not None else None
@@ -111,34 +111,39 @@ class Service:
             if vector is None:
                 with _known(query.id):
                     vector = gallery.vectors_of([query.id])[0]
+            if len(vector) != gallery.info.dimension:
+                raise RequestError(422, f"vector: expected {gallery.info.dimension} numbers, got {len(vector)}")
             try:
                 where = _where(query, record)
                 result = gallery.search(vector[None], query.topk, where, rerank=query.rerank)[0]
             except ValueError as error:
-                raise Refused(422, str(error)) from error
+                raise RequestError(422, str(error)) from error
             try:
                 rows = result.rows
             except GalleryChangedError as error:
-                raise Refused(503, str(error), {"Retry-After": "1"}) from error
+                raise RequestError(503, str(error), {"Retry-After": "1"}) from error
         is_match = [None] * len(result) if result.is_match is None else result.is_match.tolist()
         return {
-            "query": {"id": query.id, "record": answers.plain(record)},
+            "query": {"id": query.id, "record": record},
             "verdict": result.verdict,
             "threshold": result.threshold,
             "seconds": time.perf_counter() - started,
             "results": [
-                answers.match(*found) for found in zip(result.ids, result.distances, is_match, rows, strict=True)
+                {"id": id, "distance": distance, "verdict": VERDICTS[is_same], "record": row}
+                for id, distance, is_same, row in zip(
+                    result.ids.tolist(), result.distances.tolist(), is_match, rows, strict=True
+                )
             ],
         }
 
     def overlay(self, image: np.ndarray, camera: str | None) -> ImageFile:
-        """Return an image (H, W, 3) RGB under the model's attention, as PNG.
+        """Draw the model's attention over an image, (H, W, 3) uint8 RGB; return it as PNG.
 
         Raises:
-            Refused: 404, the embedder does not tell where it looks.
+            RequestError: 404, the embedder has no attention.
         """
         if self.attention is None:
-            raise Refused(404, "this server's model does not show its attention")
+            raise RequestError(404, "this server's model has no attention map")
         weights = np.asarray(self.attention(image, camera), np.float32)
         weights = weights - weights.min()
         weights /= max(float(weights.max()), 1e-12)
@@ -150,23 +155,23 @@ class Service:
 
 @contextmanager
 def _known(id: int | None) -> Iterator[None]:
-    """Refuse an id that the gallery does not find."""
+    """Turn the gallery's error for an unknown id into a response."""
     try:
         yield
     except (ValueError, KeyError) as error:
-        raise Refused(404, f"id {id} is not in the gallery, or was removed") from error
+        raise RequestError(404, f"id {id} is not in the gallery, or was removed") from error
 
 
-def _where(query: Query, record: dict[str, Any] | None) -> Where:
-    """Return the query's conditions; a row of the gallery does not find itself."""
+def _where(query: SearchFields, record: dict[str, Any] | None) -> Where:
+    """Return the query's conditions; a query that is a row of the gallery is left out."""
     conditions = Where.parse(query.where).conditions
     if query.id is not None:
         conditions += (Condition("id", "!=", (query.id,)),)
     if query.other_cameras:
         camera = record["camera"] if record else query.camera
         if not camera:
-            raise Refused(
-                422, "other_cameras: the query's own camera is not known; name it in 'camera', or leave this out"
+            raise RequestError(
+                422, "other_cameras: the query's camera is unknown; give it as 'camera', or leave this field out"
             )
         conditions += (Condition("camera", "!=", (camera,)),)
     return Where(conditions)

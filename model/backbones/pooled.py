@@ -1,7 +1,8 @@
-"""Any other timm model, used as it is: images -> its pooled feature."""
+"""Backbones other than the ViT family (timm's and ours): images -> one pooled feature."""
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import torch
@@ -28,8 +29,17 @@ FIRST_STAGES = ("layer1", "layers", "stages", "blocks")  # in timm's and our net
 RATES = {"drop_path_rate": "MODEL.DROP_PATH", "drop_rate": "MODEL.DROP_OUT", "attn_drop_rate": "MODEL.ATT_DROP_RATE"}
 
 
-class PlainBackbone(nn.Module):
-    """Images -> (B, 1, D). Side information is added to the features that the stem hands to the first stage.
+class _ForwardState(threading.local):
+    """State of the forward pass that runs in this thread; a hook of timm's network takes no further arguments."""
+
+    offset: Tensor | None = None  # (B, 1, width) side information of the images
+
+
+_forward = _ForwardState()
+
+
+class PooledBackbone(nn.Module):
+    """Images -> (B, 1, D). Side information is added to the input of the first stage, behind the stem.
 
     Raises:
         ValueError: the spec asks for a part of the ViT family, for a rate that the model does not have, or for an
@@ -43,7 +53,6 @@ class PlainBackbone(nn.Module):
         _check(spec)
         self.net: Any = _create(spec)
         self.sie: SideInformation | None = None
-        self._offset: Tensor | None = None  # of the images that are on their way
         if not (spec.sie_camera or spec.sie_view):
             self.num_features = self._measure(spec)
             return
@@ -61,11 +70,11 @@ class PlainBackbone(nn.Module):
         return x.ndim == 3 or str(getattr(self.net, "output_fmt", "")) == "NHWC"
 
     def _add_offset(self, stage: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if self._offset is None:
+        if _forward.offset is None:
             return None
-        x, (batch, _, width) = args[0], self._offset.shape
+        x, (batch, _, width) = args[0], _forward.offset.shape
         shape = (batch, *[1] * (x.ndim - 2), width) if self._channels_last(x) else (batch, width, *[1] * (x.ndim - 2))
-        return (x + self._offset.view(shape), *args[1:])
+        return (x + _forward.offset.view(shape), *args[1:])
 
     def _measure(self, spec: ModelSpec) -> int:
         """Return D, from one empty image; timm's attribute for it differs between families."""
@@ -85,11 +94,11 @@ class PlainBackbone(nn.Module):
         return feature.shape[1]
 
     def checkpoint_blocks(self) -> None:
-        """Compute the inside of the blocks again in the backward pass instead of keeping it.
+        """Compute the activations inside the blocks again in the backward pass instead of keeping them.
 
         Raises:
-            ValueError: the model cannot, has batch norms, whose statistics would move twice, or side information, which a
-            second pass through a stage would miss.
+            ValueError: the model does not support it, has batch norms (their statistics would be updated twice), or has side
+            information (the second pass runs outside `forward`, without the offset).
         """
         if self.sie is not None:
             raise UserError(
@@ -112,10 +121,11 @@ class PlainBackbone(nn.Module):
         """Return features (B, 1, D) of images (B, 3, H, W)."""
         if self.sie is None:
             return self.net(images).unsqueeze(1)
-        self._offset = self.sie(images.shape[0], camids, viewids)
-        features = self.net(images)
-        self._offset = None
-        return features.unsqueeze(1)
+        _forward.offset = self.sie(images.shape[0], camids, viewids)
+        try:
+            return self.net(images).unsqueeze(1)
+        finally:
+            _forward.offset = None
 
 
 def first_stage(net: nn.Module, name: str) -> nn.Module:

@@ -6,6 +6,7 @@ VisionTransformer, which gets stride, side information and jigsaw as all of them
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -54,7 +55,7 @@ VITS: dict[str, Callable[..., nn.Module]] = {
     "t2t_vit_t_19": partial(t2t_vit, Softmax, **T2T_19),
     "t2t_vit_t_24": partial(t2t_vit, Softmax, **T2T_24),
 }
-OWN = {**CNNS, **VITS}
+OWN = ChainMap(CNNS, VITS)  # a view: a line added to either dict is in it
 
 
 def create_net(name: str, **options: Any) -> nn.Module:

@@ -1,27 +1,27 @@
-"""ResNet-50 as re-ID uses it: stride 1 in the last stage [Luo et al., CVPRW 2019], IBN-a, generalised-mean pooling.
+"""ResNet-50 variants of re-ID: stride 1 in the last stage [Luo et al., CVPRW 2019], IBN-a, non-local blocks, GeM pooling.
 
-It is timm's ResNet-50 with these parts changed, so the names of its tensors are those of torchvision.
+They are timm's ResNet-50 with these parts replaced; the tensor names are those of torchvision.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import timm
 import torch
-from timm.models.resnet import ResNet
+from timm.models.resnet import Bottleneck, ResNet
 from torch import Tensor, nn
 
 IBN_STAGES = ("layer1", "layer2", "layer3")  # the last stage keeps batch norms [Pan et al., ECCV 2018]
-
-
-NON_LOCAL = {"layer2": 2, "layer3": 3}  # how many of a stage's last blocks have one behind them, as in fast-reid
+NON_LOCAL = {
+    "layer2": 2,
+    "layer3": 3,
+}  # number of blocks at the end of a stage that get a non-local one, as in fast-reid
 
 
 def resnet50(
     ibn: bool = False, unpadded: bool = False, non_local: bool = False, fc: int = 0, pool: str = "avg", **options: Any
 ) -> nn.Module:
-    """Return a ResNet-50 whose last stage keeps its grid.
+    """Return a ResNet-50 with stride 1 in the last stage.
 
     Args:
         ibn: instance norm for half of the channels after the first convolution of each block.
@@ -31,8 +31,7 @@ def resnet50(
         pool: `avg`, or `gem` with a learned exponent.
         options: of timm's ResNet.
     """
-    net: Any = timm.create_model("resnet50", pretrained=False, **options)
-    net.__class__ = ReidResNet
+    net: Any = ReidResNet(Bottleneck, (3, 4, 6, 3), **options)
     first = net.layer4[0]
     first.conv2.stride = first.downsample[0].stride = (1, 1)
     net.feature_info[-1]["reduction"] = 16  # pixels per step of the grid
@@ -44,7 +43,7 @@ def resnet50(
     for stage, count in NON_LOCAL.items() if non_local else ():
         for block in getattr(net, stage)[-count:]:
             block.non_local = NonLocal(block.conv3.out_channels)
-            block.register_forward_hook(_look_around)
+            block.register_forward_hook(_apply_non_local)
     if pool == "gem":
         net.global_pool = GeneralizedMean()
     if fc:
@@ -55,7 +54,7 @@ def resnet50(
 
 
 class ReidResNet(ResNet):
-    """timm's ResNet whose pooling stays as it is when it gets another classifier."""
+    """timm's ResNet; a new classifier leaves the pooling as it is."""
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Put a new classifier on the pooled feature; 0 = none."""
@@ -77,9 +76,9 @@ class PooledFeature(nn.Module):
 
 
 class NonLocal(nn.Module):
-    """Each pixel takes from all others, weighed by products of one number per pixel [Wang et al., CVPR 2018].
+    """Attention of each pixel to all others, weighted by products of one number per pixel [Wang et al., CVPR 2018].
 
-    With one channel inside, as in fast-reid, a pixel's row of products is its own number times one sum over the grid.
+    With one inner channel, as in fast-reid, the sum over the grid is shared by all pixels: linear instead of quadratic.
     """
 
     def __init__(self, channels: int) -> None:
@@ -95,12 +94,12 @@ class NonLocal(nn.Module):
         return x + self.expand(self.query(x) * shared)
 
 
-def _look_around(block: Any, args: Any, output: Tensor) -> Tensor:
+def _apply_non_local(block: Any, args: Any, output: Tensor) -> Tensor:
     return block.non_local(output)
 
 
 class InstanceBatchNorm(nn.Module):
-    """Instance norm for the first half of the channels, batch norm for the rest: IBN-a [Pan et al., ECCV 2018]."""
+    """IBN-a: instance norm for the first half of the channels, batch norm for the rest [Pan et al., ECCV 2018]."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -114,7 +113,7 @@ class InstanceBatchNorm(nn.Module):
 
 
 class GeneralizedMean(nn.Module):
-    """The mean of the p-th powers, to the power 1 / p; p is learned [Radenovic et al., TPAMI 2019]."""
+    """GeM pooling: mean of the p-th powers, to the power 1 / p, with a learned p [Radenovic et al., TPAMI 2019]."""
 
     def __init__(self, p: float = 3.0, eps: float = 1e-6) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""SOLIDER's Swin: between its stages the features are scaled and shifted by a semantic weight [Chen et al., CVPR 2023].
+"""SOLIDER's Swin: a semantic weight scales and shifts the features between stages [Chen et al., CVPR 2023].
 
-arXiv:2303.17602. Everything else is timm's Swin, so images need not be square nor of the size of the pretraining.
+arXiv:2303.17602. The rest is timm's Swin, so images of any size and aspect ratio work.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ def semantic_swin(name: str, semantic_weight: float = 0.2, **options: Any) -> nn
     """Return timm's Swin `name` with a modulation behind each of its three downsamplings.
 
     Args:
-        semantic_weight: how much the features tell what is seen (1) rather than who it is (0); 0.2 for re-ID [section 4].
+        semantic_weight: 0 = features of appearance, which tell identities apart; 1 = of semantics; 0.2 for re-ID [section 4].
         options: of timm's SwinTransformer.
     """
     net: Any = timm.create_model(name, pretrained=False, always_partition=True, **options)
     for layer in net.layers:
         for block in layer.blocks:
-            block.__class__ = PaddedBlock  # timm gives no choice of it
+            block.__class__ = (
+                PaddedBlock  # timm's stage has no option for it; pyproject.toml pins the tested timm versions
+            )
     for layer in net.layers[1:]:
         layer.downsample = Modulated(layer.downsample, semantic_weight)
     return net
 
 
 class PaddedBlock(SwinTransformerBlock):
-    """A block that fills up the last windows before it shifts them, as mmdetection's; timm's does so after the shift."""
+    """A block that pads the last windows before the shift, as mmdetection does; timm pads after it."""
 
     def _attn(self, x: Tensor) -> Tensor:
         height, width = x.shape[1:3]
@@ -40,9 +42,9 @@ class PaddedBlock(SwinTransformerBlock):
 
 
 class Modulated(nn.Module):
-    """A layer whose output is scaled by softplus(w) and shifted by b, which follow from the semantic weight.
+    """Scales a layer's output by softplus(w) and shifts it by b.
 
-    The two linear maps from (weight, 1 - weight) are learned in SOLIDER's pretraining and fixed afterwards.
+    w and b are linear maps of (semantic weight, 1 - semantic weight), learned in SOLIDER's pretraining and then frozen.
     """
 
     semantics: Tensor

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...common.errors import UserError
 from ..model_spec import ModelSpec
 from ..parts.checkpointing import run_block
-from ..parts.class_token_block import LastBlock, can_stop_at_first
+from ..parts.class_token_block import ClassTokenBlock, can_stop_at_first
 from ..parts.jigsaw import Jigsaw
 from ..parts.sie import build_side_information
 from .registry import create_net, has_own_stem
@@ -40,7 +40,7 @@ class ViTBackbone(nn.Module):
         self.recompute = False
         self.only_first = spec.pool == "token" and can_stop_at_first(self.net.blocks[-1])
         if self.only_first:
-            self.net.blocks[-1] = LastBlock(self.net.blocks[-1])
+            self.net.blocks[-1] = ClassTokenBlock(self.net.blocks[-1])
         self.jigsaw = self._jigsaw(spec) if spec.jpm else None
 
     def checkpoint_blocks(self) -> None:
@@ -81,7 +81,9 @@ class ViTBackbone(nn.Module):
     def embed_tokens(self, images: Tensor, camids: Tensor | None, viewids: Tensor | None) -> Tensor:
         """Return the input of the first block, (B, prefix + N, D)."""
         net = self.net
-        tokens = net._pos_embed(net.patch_embed(images))  # adds the class token and the position embedding
+        tokens = net._pos_embed(
+            net.patch_embed(images)
+        )  # adds class token and position embedding; private: timm is pinned
         if self.sie is not None:
             offset = self.sie(images.shape[0], camids, viewids)  # len() would fix the size in an export
             first, rest = (tokens[:, :1], tokens[:, 1:]) if self.sie_on_class else (tokens, tokens[:, :0])

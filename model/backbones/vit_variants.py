@@ -10,7 +10,7 @@ from torch import Tensor, nn
 PART_TOKENS = 3  # of PASS
 
 
-class Scaled(nn.Module):
+class QueryScale(nn.Module):
     """Multiplies by a constant."""
 
     def __init__(self, factor: float) -> None:
@@ -31,7 +31,7 @@ def transreid_vit_small(**options: Any) -> VisionTransformer:
     net = VisionTransformer(qkv_bias=False, **sizes)
     for block in net.blocks:
         attention: Any = block.attn
-        attention.q_norm = Scaled((attention.head_dim / sizes["embed_dim"]) ** 0.5)
+        attention.q_norm = QueryScale((attention.head_dim / sizes["embed_dim"]) ** 0.5)
     return net
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class LastBlock(nn.Module):
+class ClassTokenBlock(nn.Module):
     """timm's `Block`, with the same parts under the same names, that can stop at the first token.
 
     The first token's output is the same to rounding; of twelve blocks that spares about 7 % of the arithmetic, and with the jigsaw
@@ -36,7 +36,7 @@ class LastBlock(nn.Module):
 
 
 def can_stop_at_first(block: Any) -> bool:
-    """Return whether `LastBlock` computes what the block does; timm has variants with other parts."""
+    """Return whether `ClassTokenBlock` computes what the block does; timm has variants with other parts."""
     if type(block) is not Block or type(block.attn) is not Attention:
         return False
     return (

@@ -21,7 +21,7 @@ class Jigsaw(nn.Module):
         num_prefix: class and register tokens in front of the patches; each part gets them in front of its own.
         num_patches: N.
         shift, groups, rearrange: see `patch_order`.
-        only_first: return the first token alone; the block is a `LastBlock`.
+        only_first: return the first token alone; the block is a `ClassTokenBlock`.
     Raises:
         ValueError: more parts than patches.
     """

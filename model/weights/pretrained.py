@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import timm
+from huggingface_hub.errors import HfHubHTTPError
 
 from ...common.errors import UserError
 from ..backbones.registry import OWN
@@ -15,6 +16,10 @@ from .load_weights import load_state, load_weights
 from .read import WeightsFile
 
 logger = logging.getLogger(__name__)
+
+# Errors of the file system and network (OSError), of timm (RuntimeError: it has no weights of that name), and of the HTTP library,
+# which depends on the version of huggingface_hub.
+FETCH_ERRORS = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
 
 
 def load_initial(model: ReidModel, choice: str, path: str = "") -> LoadReport | None:
@@ -60,7 +65,7 @@ def fetch_timm(name: str) -> WeightsFile:
     )
     try:
         net = timm.create_model(name, pretrained=True)
-    except Exception as error:  # the hub, the network and timm each raise their own kinds
+    except FETCH_ERRORS as error:
         raise ConnectionError(
             f"MODEL.PRETRAIN_CHOICE imagenet: timm's weights of {name} cannot be fetched ({_first_line(error)}). Download "
             f"them on a machine with access and set MODEL.PRETRAIN_PATH to the file, or set MODEL.PRETRAIN_CHOICE none to "

@@ -113,7 +113,9 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], ModelSpec | None]:
             f"opened, so it is refused. `python tools/convert.py --plain {path} OUT.safetensors --config_file FILE` takes its tensors "
             f"without running anything; or save its state dict alone: torch.save(model.state_dict(), ...)"
         ) from error
-    except Exception as error:  # whatever the bytes of a damaged or foreign file lead the unpickler to
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged or foreign file can raise any kind inside the unpickler
         raise UserError(
             f"{path} is damaged or no torch file ({type(error).__name__}: {str(error)[:120]}); copy or download it again"
         ) from error

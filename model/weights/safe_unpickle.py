@@ -79,7 +79,9 @@ def load_plain(path: str | Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SourceChangeWarning)  # a stand-in's source is never the one in the file
             return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_Module)
-    except Exception as error:  # whatever the bytes of a damaged or foreign file lead the unpickler to
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged or foreign file can raise any kind inside the unpickler
         raise UserError(
             f"{path} is damaged or no torch file ({type(error).__name__}: {str(error)[:120]}); copy or download it again"
         ) from error

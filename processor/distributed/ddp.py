@@ -20,32 +20,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from ...common.errors import UserError
-from .process_group import ALONE, Ranks, local_rank
+from ..training.training_module import SingleProcess
+from .process_group import Ranks, local_rank
 
 # The buffers of all ranks are equal without a broadcast. Newer versions of torch renamed the argument.
 _NEW = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
 KEEP_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _NEW else "broadcast_buffers": False}
-
-
-class SingleProcess:
-    """Parallelism of a training module: none."""
-
-    ranks = ALONE
-
-    def callable(self, backbone: nn.Module) -> nn.Module:
-        """Return the module to call instead of the backbone; it makes the backbone's gradients those of the whole batch."""
-        return backbone
-
-    def gather(self, tensor: Tensor) -> Tensor:
-        """Return the (size * B, ...) rows of all ranks, by rank, from this rank's (B, ...); carries gradients."""
-        return tensor
-
-    def average(self, gradients: Iterable[Tensor]) -> None:
-        """Average gradients that every rank has computed, so that they are equal to the last bit."""
-
-    def no_sync(self) -> AbstractContextManager:
-        """Return a context in which backward passes do not average the backbone's gradients over the ranks."""
-        return nullcontext()
 
 
 class ReplicatedBackbone(SingleProcess):

@@ -10,7 +10,7 @@ from yacs.config import CfgNode
 from ... import __version__
 from ...configs import dump_config
 from ...datasets import ReidData, build_preprocess
-from ..scoring.settings import embed_settings
+from ..embedding.extract import build_embed_settings
 
 
 def describe_model(cfg: CfgNode, data: ReidData, labels: dict[int, int], metrics: dict[str, float]) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def describe_model(cfg: CfgNode, data: ReidData, labels: dict[int, int], metrics
     return {
         "config": dump_config(cfg),
         "preprocess": build_preprocess(cfg).to_dict(),
-        "embed": embed_settings(cfg).to_dict(),
+        "embed": build_embed_settings(cfg).to_dict(),
         "dataset": data.name,
         "evaluated": data.evaluated,
         "labels": {str(pid): label for pid, label in labels.items()},

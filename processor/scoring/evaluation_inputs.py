@@ -1,9 +1,9 @@
-"""Where embeddings come from: a model and the images of the test sets, or files of saved features."""
+"""The input of an evaluation: a model and the images of the test sets, or files of saved features."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,49 +18,71 @@ from ..device import pick_device, pick_precision, place
 from ..distributed.ddp import device_of
 from ..distributed.process_group import ALONE, Ranks
 from ..embedding.embedder import fingerprint_of
-from ..embedding.weight_file import Weights, read_foreign, read_own, weights_path
+from ..embedding.extract import build_embed_settings
+from ..embedding.weight_file import Weights, build_foreign, read_own, weights_path
 from .evaluator import build_evaluator, check_answerable
 from .feature_file import FeatureSet, load_features, read_facts
-from .settings import embed_settings, rerank_settings
+from .reranking import Rerank, build_rerank
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Job:
-    """What is evaluated: the config in force, the files the embeddings come from, and the embeddings, set by set.
+class EvaluationInputs:
+    """The test sets of an evaluation, and the ranking.
 
-    Of several processes only the first gets the embeddings, the others None.
+    Args:
+        sources: the feature files, one per test set, or the weights file alone.
+        num_sets: number of test sets.
+        rerank: the ranking.
+        weights: the model; None for feature files.
+        features: makes the features of the test sets, None on all ranks but the first; read through `for_each`.
     """
 
-    cfg: CfgNode
     sources: tuple[Path, ...]
-    features: Iterator[FeatureSet | None]
     num_sets: int
-    weights: Weights | None = None
+    rerank: Rerank
+    weights: Weights | None
+    features: Callable[[], Iterator[FeatureSet | None]]
+
+    def for_each(self, use: Callable[[FeatureSet], None]) -> None:
+        """Embed the test sets one after another, on all ranks together; rank 0 calls `use` with the features of each.
+
+        Every rank must call it: a rank that leaves earlier would block the others.
+        """
+        for found in self.features():
+            if found is not None:
+                use(found)
 
 
-def job_of_files(files: Sequence[str], weights: str | None, cfg: CfgNode | None, overrides: Sequence[str]) -> Job:
-    """Return the evaluation of saved features; without a config, the one that the first file was saved under holds.
+def build_file_inputs(
+    files: Sequence[str], weights: str | None, cfg: CfgNode | None, overrides: Sequence[str]
+) -> EvaluationInputs:
+    """Return the inputs of an evaluation of saved features; without a config, the first file's config counts.
 
     Raises:
-        ValueError: there is a model too; or what `load_features` says.
+        ValueError: weights are given too; or what `load_features` says.
     """
     if weights:
         raise UserError("--features takes the place of the model; leave --weights out")
     paths = tuple(map(Path, files))
     cfg = cfg or parse_config(read_facts(paths[0])["about"].get("config", ""), overrides)
-    return Job(cfg, paths, (_loaded(path, cfg) for path in paths), len(paths))
+    asked = build_embed_settings(cfg).to_dict()
+    return EvaluationInputs(
+        paths, len(paths), build_rerank(cfg), None, lambda: (_loaded(path, asked) for path in paths)
+    )
 
 
-def _loaded(path: Path, cfg: CfgNode) -> FeatureSet:
+def _loaded(path: Path, asked: dict[str, Any]) -> FeatureSet:
     features = load_features(path)
-    _warn_of_differences(f"{path}: the features'", features.about.get("embed", {}), embed_settings(cfg).to_dict())
+    _warn_of_differences(f"{path}: the features'", features.about.get("embed", {}), asked)
     return features
 
 
-def job_of_weights(weights: str | None, cfg: CfgNode | None, overrides: Sequence[str], ranks: Ranks = ALONE) -> Job:
-    """Return the evaluation of a model on the test sets of the config, or of the config in its file.
+def build_weights_inputs(
+    weights: str | None, cfg: CfgNode | None, overrides: Sequence[str], ranks: Ranks = ALONE
+) -> EvaluationInputs:
+    """Return the inputs of an evaluation of a model on the test sets of the config; None = the config in its file.
 
     Args:
         ranks: the processes that share the images.
@@ -68,7 +90,7 @@ def job_of_weights(weights: str | None, cfg: CfgNode | None, overrides: Sequence
     Raises:
         ValueError, FileNotFoundError: no weights, no config for them, or a test set that cannot be read or evaluated.
     """
-    path = weights_path(weights, cfg)
+    path = weights_path(weights or (cfg.TEST.WEIGHT if cfg is not None else ""))
     own = read_own(path)
     if cfg is None:
         if own is None:
@@ -77,16 +99,17 @@ def job_of_weights(weights: str | None, cfg: CfgNode | None, overrides: Sequence
             )
         cfg = parse_config(own.about["config"], overrides)
     sets = build_test_sets(cfg, once=ranks.from_first)
+    rerank = build_rerank(cfg)
     for data in sets:
-        check_answerable(data, rerank_settings(cfg))
-    found = own or read_foreign(path, cfg)
-    return Job(cfg, (path,), _extracted(cfg, path, found, sets, ranks), len(sets), found)
+        check_answerable(data, rerank)
+    found = own or build_foreign(path, cfg)
+    return EvaluationInputs((path,), len(sets), rerank, found, lambda: build_features(cfg, path, found, sets, ranks))
 
 
-def _extracted(
+def build_features(
     cfg: CfgNode, path: Path, weights: Weights, sets: Sequence[ReidData], ranks: Ranks
 ) -> Iterator[FeatureSet | None]:
-    """Yield the features of each data set."""
+    """Yield the features of each data set; None on all ranks but the first."""
     device = device_of(ranks, pick_device(cfg.MODEL.DEVICE))
     precision = pick_precision(cfg.SOLVER.PRECISION, device)
     model: ReidModel = place(weights.model, device, precision).eval()
@@ -95,7 +118,7 @@ def _extracted(
     about = {
         "config": dump_config(cfg),
         "weights": str(path),
-        "fingerprint": fingerprint_of(model, preprocess, embed_settings(cfg)),
+        "fingerprint": fingerprint_of(model, preprocess, build_embed_settings(cfg)),
         "threshold": weights.about.get("threshold"),
     }
     for data in sets:
@@ -104,7 +127,7 @@ def _extracted(
 
 
 def _warn_of_ignored(cfg: CfgNode, spec: ModelSpec, preprocess: Preprocess) -> None:
-    """Log where the config asks for another model or preprocessing than the checkpoint's, which is used."""
+    """Log each setting of model and preprocessing that the checkpoint overrides in the config."""
     asked = {**build_spec(cfg, spec.cameras, spec.views).to_dict(), **build_preprocess(cfg).to_dict()}
     _warn_of_differences("the checkpoint's", {**spec.to_dict(), **preprocess.to_dict()}, asked)
 

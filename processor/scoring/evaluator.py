@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,23 +15,22 @@ from ...datasets import Preprocess, Record, ReidData, build_eval_loader, build_p
 from ...evaluation import RetrievalResult
 from ...model import ReidModel
 from ..distributed.process_group import ALONE, Ranks
-from ..embedding.extract import EmbedSettings, extract, join_shares
+from ..embedding.extract import EmbedSettings, build_embed_settings, extract, join_shares
 from .feature_file import FeatureSet
-from .reranking import Rerank, rank
-from .settings import embed_settings, rerank_settings
+from .reranking import Rerank, build_rerank, rank
 
 
 class Evaluator:
-    """Evaluates a model on one test set; can be called again and again while training.
+    """Evaluates a model on one test set, any number of times.
 
     Args:
-        query, gallery: loaders in the order of the records of `data`; on several processes, of every size-th record from
-            this process' number on.
+        query, gallery: loaders in the order of the records of `data`; of several ranks, each loads the records rank,
+            rank + size, rank + 2 * size, ...
         data: the records, with their protocol and camera names.
-        settings: what the test embedding is.
-        rerank: what follows the plain ranking.
-        about: what to note in the features, in JSON types.
-        ranks: the processes that share the work.
+        settings: the test embedding.
+        rerank: the ranking; None = by distance alone.
+        about: metadata for the features, in JSON types.
+        ranks: the processes that share the images.
     """
 
     def __init__(
@@ -57,11 +55,11 @@ class Evaluator:
         self.ranks = ranks
 
     def __call__(self, model: nn.Module) -> RetrievalResult:
-        """Return the retrieval result of `model`, which keeps its training mode, on every process."""
+        """Return the retrieval result of `model` on every rank; the model keeps its training mode."""
         return self.rank(self.extract(model))
 
     def extract(self, model: nn.Module) -> FeatureSet | None:
-        """Return the embeddings of `model` with their labels; None on all processes but the first."""
+        """Return the embeddings of `model` with their labels on rank 0, None on the others."""
         data = self.data
         query = self._rows(model, self.query, len(data.query), "query")
         gallery = self._rows(model, self.gallery, len(data.gallery), "gallery")
@@ -87,8 +85,8 @@ class Evaluator:
         return join_shares(share, count, self.ranks)
 
     def rank(self, features: FeatureSet | None) -> RetrievalResult:
-        """Return the retrieval result of what `extract` returned; the first process ranks, all learn the result."""
-        return self.ranks.from_first(lambda: rank(features, self.rerank))  # type: ignore[arg-type]  # the first has them
+        """Return the retrieval result of what `extract` returned; rank 0 computes it and broadcasts it."""
+        return self.ranks.from_first(lambda: rank(features, self.rerank))  # type: ignore[arg-type]  # no None on rank 0
 
 
 def _numbers(records: Sequence[Record], what: str) -> np.ndarray:
@@ -110,7 +108,7 @@ def build_evaluator(
         preprocess: overrides the config's.
         ranks: the processes that share the images.
     """
-    check_answerable(data, rerank_settings(cfg))
+    check_answerable(data, build_rerank(cfg))
     preprocess = preprocess or build_preprocess(cfg)
     cameras, views = model.spec.cameras, model.spec.views
     query, gallery = (
@@ -121,28 +119,20 @@ def build_evaluator(
         query,
         gallery,
         data,
-        settings=embed_settings(cfg),
+        settings=build_embed_settings(cfg),
         device=device,
         precision=precision,
-        rerank=rerank_settings(cfg),
+        rerank=build_rerank(cfg),
         about={"preprocess": preprocess.to_dict()},
         ranks=ranks,
     )
 
 
 def check_answerable(data: ReidData, rerank: Rerank) -> None:
-    """Raise ValueError, before hours of work rather than after, if query and gallery cannot be evaluated."""
+    """Raise ValueError, before the images are embedded, if query and gallery cannot be evaluated."""
     remedy = "add some, or hold people out of training with DATASETS.VAL_IDS"
     if not data.query or not data.gallery:
         raise UserError(f"{data.evaluated}: {len(data.query)} query and {len(data.gallery)} gallery images; {remedy}")
-    if not _has_match(data):
+    if len(data.unmatched_queries()) == len(data.query):
         raise UserError(f"{data.evaluated}: no query has its person in the gallery, seen by another camera; {remedy}")
     rerank.check(len(data.query), len(data.gallery))
-
-
-def _has_match(data: ReidData) -> bool:
-    cameras = defaultdict(set)
-    for record in data.gallery:
-        cameras[record.pid].add(record.camid)
-    has_junk = data.protocol == "same-camera"
-    return any(cameras[record.pid] - ({record.camid} if has_junk else set()) for record in data.query)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ from torch import Tensor
 
 from ...common.errors import UserError
 from ...common.files import write_atomically
+from ...evaluation import RetrievalData
 from ...evaluation.input_checks import as_features, as_labels, check_finite, squared_norms
 from ...model.weights.read import SPEC
 
-FORMAT = "vitreid.features"  # our entry in the file's metadata
+FORMAT = "vitreid.features"  # key of our entry in the file's metadata
 SIDES = {"q": "query", "g": "gallery"}
 
 
@@ -27,10 +29,8 @@ class FeatureSet:
     """Query and gallery of one data set, embedded by one model.
 
     Args:
-        dataset: what was embedded, for tables.
-        protocol: which gallery items are junk for a query.
-        query, gallery: (Q, D) and (G, D) embeddings.
-        q_pids, g_pids: (Q,) and (G,) identities.
+        dataset: name of the test set, for tables.
+        protocol, query, gallery, q_pids, g_pids: as in `RetrievalData`.
         q_camids, g_camids: (Q,) and (G,) rows in `camera_names`.
         q_names, g_names: Q and G image files.
         camera_names: name of each camid.
@@ -52,8 +52,29 @@ class FeatureSet:
 
     @property
     def arrays(self) -> tuple[Tensor, Tensor, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The arrays that every function of `evaluation` takes, in its order."""
+        """The six arrays, in the order of `RetrievalData`."""
         return self.query, self.gallery, self.q_pids, self.g_pids, self.q_camids, self.g_camids
+
+    @cached_property
+    def data(self) -> RetrievalData:
+        """The checked input of every function of `evaluation`, made once.
+
+        Raises:
+            ValueError: as for `RetrievalData`.
+        """
+        return RetrievalData(*self.arrays, protocol=self.protocol)
+
+    def same_images(self, other: FeatureSet) -> bool:
+        """Return whether `other` has the same queries and the same gallery in the same order; folders may differ."""
+        return (
+            self.protocol == other.protocol
+            and all(np.array_equal(a, b) for a, b in zip(self.arrays[2:], other.arrays[2:], strict=True))
+            and _file_names(self) == _file_names(other)
+        )
+
+
+def _file_names(features: FeatureSet) -> list[str]:
+    return [PurePath(name).name for name in (*features.q_names, *features.g_names)]
 
 
 def save_features(path: str | Path, features: FeatureSet) -> None:
@@ -87,12 +108,12 @@ def load_features(path: str | Path) -> FeatureSet:
             check_finite(name, squared_norms(getattr(features, name)))
     except (ValueError, TypeError, KeyError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else error
-        raise UserError(f"{path} holds no features that can be evaluated: {what}; save them again") from error
+        raise UserError(f"{path}: these features cannot be evaluated: {what}; save them again") from error
     return features
 
 
 def read_facts(path: str | Path) -> dict[str, Any]:
-    """Return what a file of features says of itself, the arrays unread: dataset, protocol, camera_names, about.
+    """Return the metadata of a feature file without reading its arrays: dataset, protocol, camera_names, about.
 
     Raises:
         FileNotFoundError: no such file.
@@ -114,7 +135,7 @@ def read_facts(path: str | Path) -> dict[str, Any]:
 
 
 def _features_of(tensors: dict[str, Tensor], facts: dict[str, Any]) -> FeatureSet:
-    """Return the features, their labels checked."""
+    """Return the features after checking their labels."""
     values: dict[str, Any] = {name: as_features(name, tensors[name]) for name in SIDES.values()}
     for side, name in SIDES.items():
         count = len(values[name])

@@ -1,18 +1,17 @@
-"""Embeddings of a test set -> every figure that was asked for, as one report."""
+"""Embeddings of a test set -> all figures that the options ask for, as one report."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...common.errors import UserError
+from ...common.text import plain_values
 from ...evaluation import (
     CameraPairs,
+    RetrievalData,
     RetrievalResult,
     ThresholdReport,
-    VerificationResult,
     bootstrap,
     camera_pairs,
     evaluate_open_set,
@@ -26,16 +25,16 @@ Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What to find out beside CMC, mAP and mINP.
+class ScoreOptions:
+    """The figures to compute in addition to CMC, mAP and mINP.
 
     Args:
-        cameras: mAP and Rank-1 from each camera to each.
+        cameras: mAP and Rank-1 of every pair of cameras.
         confidence: 95% intervals over resampled people.
         verification: ROC figures of single comparisons, and the open-set figures.
-        calibrate: false-match rate of a new threshold; None = no new one.
+        calibrate: false match rate of a new threshold; None = no new threshold.
     Raises:
-        ValueError: a rate out of range.
+        ValueError: the rate is out of range.
     """
 
     cameras: bool = False
@@ -51,20 +50,21 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Report:
-    """The figures of one test set; None where they were not asked for (or there is no threshold). Fractions 0-1.
+class ScoreReport:
+    """The figures of one test set; None where the options do not ask for them. Fractions 0-1.
 
     Args:
-        dataset, protocol: what was evaluated, and how.
-        embed: what the embedding is (`EmbedSettings` as plain types).
+        dataset, protocol: name of the test set, and its protocol.
+        embed: the test embedding (`EmbedSettings` as plain types).
         num_gallery: number of gallery images.
-        retrieval: CMC, mAP, mINP, re-ranked if asked for. All other figures are of the plain embeddings.
-        confidence: (low, high) of the retrieval's figures.
-        cameras, camera_names: from each camera to each; the name of each camid.
-        verification: of single comparisons.
+        retrieval: CMC, mAP, mINP, re-ranked if asked for. All other figures use the plain distances.
+        camera_names: name of each camid.
+        confidence: (low, high) of each figure of `retrieval`.
+        cameras: figures of every pair of cameras.
+        verification: figures of single comparisons.
         open_set: DIR@FAR by name.
-        calibration: the checkpoint's threshold, or the one just found.
-        judged: what the checkpoint's threshold does here.
+        calibration: the checkpoint's threshold, or the new one; None if there is neither.
+        judged: the rates of the checkpoint's threshold on this test set.
     """
 
     dataset: str
@@ -81,7 +81,7 @@ class Report:
     judged: ThresholdReport | None = None
 
     def numbers(self) -> dict[str, Any]:
-        """Return everything in JSON types, NaN as None; what was not asked for is left out."""
+        """Return the figures in JSON types, NaN as None; figures that are None are left out."""
         found = {
             "confidence": self.confidence,
             "cameras": self.cameras and camera_rows(self.cameras, self.camera_names),
@@ -90,7 +90,7 @@ class Report:
             "threshold": self.calibration and self.calibration.to_dict(),
             "threshold_here": self.judged and asdict(self.judged),
         }
-        return as_json(
+        return plain_values(
             {
                 "dataset": self.dataset,
                 **self.retrieval.summary(),
@@ -104,15 +104,15 @@ class Report:
         )
 
 
-def score(features: FeatureSet, rerank: Rerank, asked: Asked) -> Report:
+def score(features: FeatureSet, rerank: Rerank, asked: ScoreOptions) -> ScoreReport:
     """Return the figures of the features.
 
     Raises:
-        ValueError: no query has a match, the features have NaN, or a figure asked for needs other data.
+        ValueError: no query has a match, the features have NaN, or they do not suffice for a figure.
     """
     retrieval = rank(features, rerank)
-    judgeable = None if asked.calibrate else stored_calibration(features)
-    return Report(
+    judgeable = None if asked.calibrate else stored_calibration(features.about)
+    return ScoreReport(
         dataset=features.dataset,
         protocol=features.protocol,
         embed=features.about.get("embed", {}),
@@ -120,22 +120,22 @@ def score(features: FeatureSet, rerank: Rerank, asked: Asked) -> Report:
         retrieval=retrieval,
         camera_names=features.camera_names,
         confidence=bootstrap(retrieval, groups=features.q_pids) if asked.confidence else None,
-        cameras=camera_pairs(*features.arrays, protocol=features.protocol) if asked.cameras else None,
-        verification=_verification(features) if asked.verification else None,
-        open_set=_open_set(features) if asked.verification else None,
+        cameras=camera_pairs(features.data) if asked.cameras else None,
+        verification=_verification(features.data) if asked.verification else None,
+        open_set=_open_set(features.data) if asked.verification else None,
         calibration=calibrate_on(features, asked.calibrate) if asked.calibrate else judgeable,
         judged=judge_on(features, judgeable) if judgeable else None,
     )
 
 
-def _verification(features: FeatureSet) -> dict[str, float]:
-    result: VerificationResult = verify(*features.arrays, protocol=features.protocol)
+def _verification(data: RetrievalData) -> dict[str, float]:
+    result = verify(data)
     counts = {"num_genuine": result.num_genuine, "num_impostor": result.num_impostor}
     return {**result.summary(), **counts, "impostor_share": result.impostor_share}
 
 
-def _open_set(features: FeatureSet) -> dict[str, float]:
-    result = evaluate_open_set(*features.arrays, protocol=features.protocol)
+def _open_set(data: RetrievalData) -> dict[str, float]:
+    result = evaluate_open_set(data)
     return {**result.summary(), "num_mated": result.num_mated, "num_non_mated": result.num_non_mated}
 
 
@@ -153,12 +153,3 @@ def camera_rows(pairs: CameraPairs, names: tuple[str, ...]) -> list[dict[str, An
         for j, target in enumerate(pairs.gallery_cameras)
         if pairs.num_valid[i, j]
     ]
-
-
-def as_json(value: Any) -> Any:
-    """Return plain values with None for what JSON has no number for."""
-    if isinstance(value, Mapping):
-        return {key: as_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [as_json(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

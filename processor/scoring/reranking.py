@@ -5,19 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from yacs.config import CfgNode
+
+from ...common.choices import choose
 from ...common.errors import UserError
-from ...evaluation import RetrievalResult, augment_database, evaluate_reranked, evaluate_retrieval, expand_queries
+from ...evaluation import (
+    RetrievalData,
+    RetrievalResult,
+    augment_database,
+    evaluate_reranked,
+    evaluate_retrieval,
+    expand_queries,
+)
 from .feature_file import FeatureSet
 
 
 @dataclass(frozen=True)
 class Rerank:
-    """What follows the plain ranking.
+    """The ranking and its options.
 
     Args:
         method: a name in RANKINGS.
-        k1, k2, lam: of k-reciprocal (Zhong et al., CVPR 2017): two numbers of neighbours, share of the original distance.
-        qe_k, qe_alpha: of aqe and dba: neighbours averaged; exponent of the similarity that weighs them.
+        k1, k2, lam: options of k-reciprocal (Zhong et al., CVPR 2017): neighbours considered, neighbours averaged, share of
+            the original distance.
+        qe_k, qe_alpha: options of aqe and dba: neighbours averaged, exponent of the similarity as their weight.
     """
 
     method: str = "none"
@@ -27,51 +38,82 @@ class Rerank:
     qe_k: int = 10
     qe_alpha: float = 3.0
 
+    def __post_init__(self) -> None:
+        """Raise UserError if the method is unknown."""
+        choose("TEST.RERANK", self.method, RANKINGS)
+
     def check(self, num_query: int, num_gallery: int) -> None:
-        """Raise ValueError, naming the config key, if more neighbours are asked for than there are images."""
-        asked = {
-            "k-reciprocal": ("RERANK_K1", self.k1, num_query + num_gallery - 1, "query and gallery have"),
-            "aqe": ("QE_K", self.qe_k, num_gallery, "the gallery has"),
-            "dba": ("QE_K", self.qe_k, num_gallery - 1, "each gallery image has"),
-            "dba+aqe": ("QE_K", self.qe_k, num_gallery - 1, "each gallery image has"),
-        }
-        if self.method in asked:
-            key, k, most, who = asked[self.method]
-            if k > most:
-                raise UserError(f"TEST.{key}: {k} neighbours are asked for, {who} {most}; take fewer")
+        """Raise ValueError, naming the config key, if the method needs more neighbours than there are images."""
+        RANKINGS[self.method].check(self, num_query, num_gallery)
+
+
+def build_rerank(cfg: CfgNode) -> Rerank:
+    """Return the ranking that the config asks for."""
+    test = cfg.TEST
+    return Rerank(test.RERANK, test.RERANK_K1, test.RERANK_K2, test.RERANK_LAMBDA, test.QE_K, test.QE_ALPHA)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """One way to rank the gallery.
+
+    Args:
+        evaluate: ranks and judges the data.
+        check: raises ValueError if the options do not fit the numbers of query and gallery images.
+    """
+
+    evaluate: Callable[[RetrievalData, Rerank], RetrievalResult]
+    check: Callable[[Rerank, int, int], None] = lambda rerank, num_query, num_gallery: None
 
 
 def rank(features: FeatureSet, rerank: Rerank) -> RetrievalResult:
-    """Return the retrieval result of the features, re-ranked as asked.
+    """Return the retrieval result of the features, ranked as `rerank` says.
 
     Raises:
-        ValueError: no query has a match, the features have NaN, or there are too few images for the neighbours asked for.
+        ValueError: no query has a match, the features have NaN, or there are too few images for the options.
     """
     rerank.check(len(features.query), len(features.gallery))
-    return RANKINGS[rerank.method](features, rerank)
+    return RANKINGS[rerank.method].evaluate(features.data, rerank)
 
 
-def _plain(features: FeatureSet, rerank: Rerank) -> RetrievalResult:
-    return evaluate_retrieval(*features.arrays, protocol=features.protocol)
+def _plain(data: RetrievalData, rerank: Rerank) -> RetrievalResult:
+    return evaluate_retrieval(data)
 
 
-def _k_reciprocal(features: FeatureSet, rerank: Rerank) -> RetrievalResult:
-    return evaluate_reranked(*features.arrays, k1=rerank.k1, k2=rerank.k2, lam=rerank.lam, protocol=features.protocol)
+def _k_reciprocal(data: RetrievalData, rerank: Rerank) -> RetrievalResult:
+    return evaluate_reranked(data, k1=rerank.k1, k2=rerank.k2, lam=rerank.lam)
 
 
-def _expanded(features: FeatureSet, rerank: Rerank) -> FeatureSet:
-    query = expand_queries(features.query, features.gallery, rerank.qe_k, rerank.qe_alpha)
-    return replace(features, query=query)
+def _expanded(data: RetrievalData, rerank: Rerank) -> RetrievalResult:
+    query = expand_queries(data.query, data.gallery, rerank.qe_k, rerank.qe_alpha)
+    return evaluate_retrieval(replace(data, query=query))
 
 
-def _augmented(features: FeatureSet, rerank: Rerank) -> FeatureSet:
-    return replace(features, gallery=augment_database(features.gallery, rerank.qe_k, rerank.qe_alpha))
+def _augmented(data: RetrievalData, rerank: Rerank) -> RetrievalData:
+    return replace(data, gallery=augment_database(data.gallery, rerank.qe_k, rerank.qe_alpha))
 
 
-RANKINGS: dict[str, Callable[[FeatureSet, Rerank], RetrievalResult]] = {
-    "none": _plain,
-    "k-reciprocal": _k_reciprocal,
-    "aqe": lambda features, rerank: _plain(_expanded(features, rerank), rerank),
-    "dba": lambda features, rerank: _plain(_augmented(features, rerank), rerank),
-    "dba+aqe": lambda features, rerank: _plain(_expanded(_augmented(features, rerank), rerank), rerank),
+def _check_crops(rerank: Rerank, num_query: int, num_gallery: int) -> None:
+    _check_neighbours("RERANK_K1", rerank.k1, num_query + num_gallery - 1, "query and gallery have")
+
+
+def _check_gallery(rerank: Rerank, num_query: int, num_gallery: int) -> None:
+    _check_neighbours("QE_K", rerank.qe_k, num_gallery, "the gallery has")
+
+
+def _check_other_items(rerank: Rerank, num_query: int, num_gallery: int) -> None:
+    _check_neighbours("QE_K", rerank.qe_k, num_gallery - 1, "each gallery image has")
+
+
+def _check_neighbours(key: str, k: int, most: int, who: str) -> None:
+    if k > most:
+        raise UserError(f"TEST.{key}: {k} neighbours are asked for, {who} {most}; take fewer")
+
+
+RANKINGS: dict[str, Ranking] = {
+    "none": Ranking(_plain),
+    "k-reciprocal": Ranking(_k_reciprocal, _check_crops),
+    "aqe": Ranking(_expanded, _check_gallery),
+    "dba": Ranking(lambda data, rerank: evaluate_retrieval(_augmented(data, rerank)), _check_other_items),
+    "dba+aqe": Ranking(lambda data, rerank: _expanded(_augmented(data, rerank), rerank), _check_other_items),
 }

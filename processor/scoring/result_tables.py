@@ -1,47 +1,33 @@
-"""Reports -> text for the terminal, in percent."""
+"""Score reports -> tables for the terminal, in percent."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
+from ...common.text import percent, short_names, table
 from ...evaluation import RetrievalResult, Threshold, ThresholdReport
-from .figures import Interval, Report
+from .figures import Interval, ScoreReport
 from .thresholds import Calibration
 
 COLUMNS = ("mAP", "mINP", "Rank-1", "Rank-5", "Rank-10", "Rank-20")
-CAMERAS_ABREAST = 14  # columns that fit an ordinary terminal
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows, the first of them headings, in columns: the first to the left, the others to the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))])
-        for row in rows
-    ]
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def percent(value: float, digits: int = 2) -> str:
-    """Return e.g. "57.10%", and "-" for NaN."""
-    return "-" if math.isnan(value) else f"{100 * value:.{digits}f}%"
+MOST_CAMERAS = 14  # columns of one table: they fit a terminal of 120 characters
 
 
 def result_table(
     results: Mapping[str, RetrievalResult], confidence: Mapping[str, Mapping[str, Interval] | None] | None = None
 ) -> str:
-    """Return a row per data set under its headings, with the ends of the 95% intervals below it where there are any."""
+    """Return a row of figures per data set, and two rows with the ends of its 95% intervals where there are any."""
     rows, notes = [["data set", *COLUMNS]], []
     for name, result in results.items():
         numbers = result.summary()
-        rows.append([name, *(percent(numbers[column]) for column in COLUMNS)])
+        rows.append([name, *(percent(numbers[column], 2) for column in COLUMNS)])
         intervals = (confidence or {}).get(name)
         if intervals:
-            for end, word in enumerate(("  95% from", "      to")):
-                rows.append([word, *(percent(intervals[column][end]) for column in COLUMNS)])
+            for end, title in enumerate(("  95% from", "      to")):
+                rows.append([title, *(percent(intervals[column][end], 2) for column in COLUMNS)])
         if skipped := result.num_queries - result.num_valid:
             who = f"{name}: " if len(results) > 1 else ""
             notes.append(
@@ -50,8 +36,8 @@ def result_table(
     return "\n".join([table(rows), *notes])
 
 
-def report_table(reports: Mapping[str, Report]) -> str:
-    """Return the headline table of all data sets, and below it what else was asked for, data set by data set."""
+def report_table(reports: Mapping[str, ScoreReport]) -> str:
+    """Return the table of all data sets, followed by the further tables of each."""
     headline = result_table(
         {name: report.retrieval for name, report in reports.items()},
         {name: report.confidence for name, report in reports.items()},
@@ -59,7 +45,7 @@ def report_table(reports: Mapping[str, Report]) -> str:
     return "\n\n".join([headline, *(part for name, report in reports.items() for part in details(name, report))])
 
 
-def details(name: str, report: Report) -> list[str]:
+def details(name: str, report: ScoreReport) -> list[str]:
     """Return the further tables of one data set."""
     parts = []
     if report.cameras is not None:
@@ -73,8 +59,8 @@ def details(name: str, report: Report) -> list[str]:
     return parts
 
 
-def camera_tables(name: str, report: Report) -> list[str]:
-    """Return mAP and Rank-1 from each camera (row) to each (column), without cameras that no valid query connects."""
+def camera_tables(name: str, report: ScoreReport) -> list[str]:
+    """Return tables of mAP and Rank-1, query cameras by gallery cameras; cameras without a valid query are left out."""
     pairs = report.cameras
     assert pairs is not None  # for the type checker
     rows, columns = (np.flatnonzero(pairs.num_valid.any(axis)) for axis in (1, 0))
@@ -82,8 +68,8 @@ def camera_tables(name: str, report: Report) -> list[str]:
     sources, targets = ([short[camera] for camera in cams] for cams in (pairs.query_cameras, pairs.gallery_cameras))
     found = []
     for title, values in (("mAP", pairs.mAP), ("Rank-1", pairs.rank1)):
-        for start in range(0, len(columns), CAMERAS_ABREAST):
-            shown = columns[start : start + CAMERAS_ABREAST]
+        for start in range(0, len(columns), MOST_CAMERAS):
+            shown = columns[start : start + MOST_CAMERAS]
             body = [[sources[i], *(percent(values[i, j], 1) for j in shown)] for i in rows]
             found.append(
                 f"{name}: {title}, queries of a camera (row) in the gallery of a camera (column)\n"
@@ -92,29 +78,25 @@ def camera_tables(name: str, report: Report) -> list[str]:
     return found
 
 
-def short_names(names: Sequence[str]) -> list[str]:
-    """Return the camera names without the data set in front, where they still differ then."""
-    short = [name.rsplit("/", 1)[-1] for name in names]
-    return short if len(set(short)) == len(short) else list(names)
-
-
 def verification_table(name: str, numbers: Mapping[str, float]) -> str:
     """Return the ROC figures of single comparisons."""
     rates = [key for key in numbers if not key.startswith(("num_", "impostor_"))]
     head = ["verification", *rates, "genuine pairs", "impostor pairs"]
     counts = [f"{numbers['num_genuine']:,}", f"{numbers['num_impostor']:,}"]
-    text = table([head, [name, *(percent(numbers[key]) for key in rates), *counts]])
+    text = table([head, [name, *(percent(numbers[key], 2) for key in rates), *counts]])
     if numbers["impostor_share"] < 1:
-        text += f"\nimpostor pairs: {percent(numbers['impostor_share'])} of all, drawn at random"
+        text += f"\nimpostor pairs: {percent(numbers['impostor_share'], 2)} of all, drawn at random"
     return text + _unmeasured(numbers, "impostor pairs")
 
 
 def open_set_table(name: str, numbers: Mapping[str, float]) -> str:
-    """Return the figures of searches whose person may be missing from the gallery."""
+    """Return the open-set figures: searches for people who may be missing from the gallery."""
     rates = [key for key in numbers if not key.startswith("num_")]
     head = ["open set", *rates, "searches", "in vain"]
     counts = [f"{numbers['num_mated']:,}", f"{numbers['num_non_mated']:,}"]
-    return table([head, [name, *(percent(numbers[key]) for key in rates), *counts]]) + _unmeasured(numbers, "searches")
+    return table([head, [name, *(percent(numbers[key], 2) for key in rates), *counts]]) + _unmeasured(
+        numbers, "searches"
+    )
 
 
 def _unmeasured(numbers: Mapping[str, float], what: str) -> str:
@@ -123,7 +105,7 @@ def _unmeasured(numbers: Mapping[str, float], what: str) -> str:
 
 
 def threshold_table(calibration: Calibration, name: str, judged: ThresholdReport | None) -> str:
-    """Return the threshold, where it comes from, and what it does on the data set called `name`."""
+    """Return the threshold, its rates where it was calibrated, and its rates on the data set `name`."""
     threshold = calibration.threshold
     interval = f"{percent(threshold.fmr_low, 3)} to {percent(threshold.fmr_high, 3)}"
     title = (
@@ -140,4 +122,4 @@ def threshold_table(calibration: Calibration, name: str, judged: ThresholdReport
 
 def _threshold_row(title: str, fmr: float, interval: str, rates: Threshold | ThresholdReport) -> list[str]:
     counts = [f"{rates.num_impostor:,}", f"{rates.num_genuine:,}"]
-    return [title, percent(fmr, 3), interval, percent(rates.tar), *counts]
+    return [title, percent(fmr, 3), interval, percent(rates.tar, 2), *counts]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...common.errors import UserError
 from ...evaluation import Threshold, ThresholdReport, calibrate, judge
 from .feature_file import FeatureSet
 
@@ -15,12 +16,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Calibration:
-    """A threshold and where it holds.
+    """A threshold, the data it was calibrated on, and the embedding it holds for.
 
     Args:
         threshold: the distance and its rates.
-        dataset: what it was calibrated on.
-        embed: the test embedding whose distances were measured (`EmbedSettings` as plain types).
+        dataset: name of the data set.
+        embed: the test embedding (`EmbedSettings` as plain types); empty = not known.
     """
 
     threshold: Threshold
@@ -36,54 +37,60 @@ class Calibration:
         """Rebuild what `to_dict` wrote.
 
         Raises:
-            ValueError: the values are no threshold's.
+            ValueError: a field of the threshold is missing, unknown or of another type.
         """
         own = {key: value for key, value in values.items() if key not in ("dataset", "embed")}
         return cls(Threshold.from_dict(own), str(values.get("dataset", "unknown data")), dict(values.get("embed", {})))
 
 
 def calibrate_on(features: FeatureSet, fmr: float) -> Calibration:
-    """Return the threshold with a false-match rate of `fmr` on the features, which are compared as they are, not re-ranked.
+    """Return the threshold with a false match rate of `fmr` on the features; re-ranking does not apply.
 
     Raises:
-        ValueError: there are too few pairs of different people to tell.
+        ValueError: there are too few pairs of different people to measure the rate.
     """
-    threshold = calibrate(*features.arrays, fmr=fmr, protocol=features.protocol)
+    threshold = calibrate(features.data, fmr=fmr)
     return Calibration(threshold, features.dataset, features.about.get("embed", {}))
 
 
 def try_to_calibrate(features: FeatureSet, fmr: float) -> Calibration | None:
-    """Return the threshold, or None with a warning: too few validation people must not end hours of training."""
+    """Return the threshold; None, with a warning, for too few validation people, which must not end a training."""
     try:
         return calibrate_on(features, fmr)
-    except ValueError as error:
+    except UserError as error:
         logger.warning("no threshold is stored (TEST.FMR %g on %s): %s", fmr, features.dataset, error)
         return None
 
 
-def stored_calibration(features: FeatureSet) -> Calibration | None:
-    """Return the threshold of the model that made the features, or None, with the reason in the log if it does not apply."""
-    if not features.about.get("threshold"):
+def stored_calibration(about: Mapping[str, Any]) -> Calibration | None:
+    """Return the stored threshold; None if there is none, or, with a warning, if it is for another embedding.
+
+    A threshold without an entry `embed` is taken to be for the embedding at hand.
+
+    Args:
+        about: the metadata of a checkpoint or of a `FeatureSet`: `threshold`, and `embed`, the embedding at hand.
+    """
+    if not about.get("threshold"):
         return None
     try:
-        calibration = Calibration.from_dict(features.about["threshold"])
-    except ValueError as error:
+        calibration = Calibration.from_dict(about["threshold"])
+    except UserError as error:
         logger.warning("the checkpoint's threshold is left aside: %s", error)
         return None
-    if calibration.embed != features.about.get("embed"):
+    if calibration.embed and calibration.embed != about.get("embed"):
         logger.warning(
             "the checkpoint's threshold is left aside: it is for the embeddings %s, these are %s",
             calibration.embed,
-            features.about.get("embed"),
+            about.get("embed"),
         )
         return None
     return calibration
 
 
 def judge_on(features: FeatureSet, calibration: Calibration) -> ThresholdReport | None:
-    """Return what the threshold does on the features, or None, with a warning, if they have no pairs to tell."""
+    """Return the rates of the threshold on the features; None, with a warning, if they have no pairs of one kind."""
     try:
-        return judge(calibration.threshold, *features.arrays, protocol=features.protocol)
-    except ValueError as error:
+        return judge(calibration.threshold, features.data)
+    except UserError as error:
         logger.warning("the checkpoint's threshold is not judged on %s: %s", features.dataset, error)
         return None

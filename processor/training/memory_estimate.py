@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +15,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from ...common.memory_limits import available_memory
-from ...model.parts.class_token_block import LastBlock
+from ...model.parts.class_token_block import ClassTokenBlock
 from ..device import autocast
 from .micro_batches import fixed_statistics
 
 logger = logging.getLogger(__name__)
 GB = 1e9
 FEW, MORE = 2, 4  # images whose activations are counted
-STATES = {"SGD": 1, "Adam": 2, "AdamW": 2}  # numbers that an optimizer keeps per trained number
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def measure_step(
     return StepMemory(
         weights=num_bytes([*module.parameters(), *module.buffers()]),
         gradients=num_bytes(trained),
-        optimizer=sum(_states_of(optimizer) for optimizer in optimizers),
+        optimizer=sum(map(measure_optimizer_state, optimizers)),
         average=num_bytes([*average.parameters(), *average.buffers()]) if average is not None else 0,
         fixed=fixed,
         per_image=per_image,
@@ -96,10 +96,32 @@ def measure_activations(backbone: nn.Module, size: tuple[int, int], precision: t
     return max(few - FEW * per_image, 0), per_image
 
 
-def _states_of(optimizer: Optimizer) -> int:
-    groups = optimizer.param_groups
-    per_number = STATES[type(optimizer).__name__] if "momentum" not in groups[0] or groups[0]["momentum"] else 0
-    return per_number * num_bytes(parameter for group in groups for parameter in group["params"])
+def measure_optimizer_state(optimizer: Optimizer) -> int:
+    """Return the bytes of the optimizer's state, or those that its first step will create.
+
+    The optimizer's own `step` runs on zeros of each shape, one at a time, in a copy without state.
+    """
+    if optimizer.state:
+        return num_bytes(state_tensors(optimizer))
+    trial: Any = object.__new__(type(optimizer))
+    trial.__dict__.update(optimizer.__dict__)
+    total = 0
+    for group in optimizer.param_groups:
+        alike = Counter((tuple(p.shape), p.dtype, p.device) for p in group["params"])
+        for (shape, dtype, device), number in alike.items():
+            parameter = nn.Parameter(torch.zeros(shape, dtype=dtype, device=device))
+            parameter.grad = torch.zeros_like(parameter)
+            trial.state, trial.param_groups = defaultdict(dict), [{**group, "params": [parameter]}]
+            with keep_random_state(device):
+                trial.step()
+            total += number * num_bytes(state_tensors(trial))
+    return total
+
+
+def state_tensors(optimizer: Optimizer) -> Iterator[Tensor]:
+    """Yield the tensors of an optimizer's state."""
+    for state in optimizer.state.values():
+        yield from (value for value in state.values() if isinstance(value, Tensor))
 
 
 def num_bytes(tensors: Iterable[Tensor]) -> int:
@@ -118,7 +140,7 @@ def kept_bytes(backbone: nn.Module, num_images: int, size: tuple[int, int], prec
     outside = _kept(backbone, num_images, size, precision, recomputed)
     with all_kept(backbone):
         everything = _kept(backbone, num_images, size, precision, [])
-    full = len(recomputed) - sum(isinstance(block, LastBlock) for block in recomputed)  # those are nearly empty
+    full = len(recomputed) - sum(isinstance(block, ClassTokenBlock) for block in recomputed)  # those are nearly empty
     return outside + (everything - outside) // max(full, 1)
 
 
@@ -176,16 +198,28 @@ def all_kept(backbone: Any) -> Iterator[None]:
 
 @contextmanager
 def as_in_training(backbone: nn.Module) -> Iterator[None]:
-    """Training mode that leaves no trace: neither in statistics nor in random draws nor in the modes."""
-    modes = [(module, module.training) for module in backbone.modules()]
+    """Training mode that leaves no trace in statistics, random draws or modes."""
     device = next(backbone.parameters()).device
-    backbone.train()
-    try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), fixed_statistics(backbone):
+    with keep_modes(backbone), keep_random_state(device):
+        backbone.train()
+        with fixed_statistics(backbone):
             yield
+
+
+@contextmanager
+def keep_modes(model: nn.Module) -> Iterator[None]:
+    """Restore the training or evaluation mode of every module at the end."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def keep_random_state(device: torch.device) -> AbstractContextManager:
+    """Return a context that restores the random generators of the CPU and of `device` at the end."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 def measure_peak(module: Any, num_images: int, size: tuple[int, int], precision: torch.dtype) -> int:
@@ -224,10 +258,10 @@ def report_memory(trainer: Any, num_images: int, size: tuple[int, int]) -> None:
         num_images: of a batch on this process.
         size: (height, width) of an image in pixels.
     """
-    module, device, precision = trainer.module, trainer.device, trainer.precision
+    module, device, precision = trainer.module, trainer.options.device, trainer.options.precision
     average = trainer.average.model if trainer.average is not None else None
     memory = measure_step(module, trainer.optimizers, average, size, precision)
-    at_once = min(getattr(trainer.passes, "size", num_images), num_images)
+    at_once = min(trainer.options.micro_batch or num_images, num_images)
     logger.info(
         "memory: about %.1f GB at micro-batch %d: weights %.2f, optimizer %.2f, gradients %.2f, activations %.2f + %.3f per image%s",
         memory.peak(at_once) / GB,
@@ -236,15 +270,10 @@ def report_memory(trainer: Any, num_images: int, size: tuple[int, int]) -> None:
         *(memory.fixed / GB, memory.per_image / GB),
         _measured(module, at_once, size, precision) if device.type == "cuda" else "",
     )
-    held = memory.weights + memory.average + num_bytes(_made_states(trainer.optimizers))
+    held = (
+        memory.weights + memory.average + sum(num_bytes(state_tensors(optimizer)) for optimizer in trainer.optimizers)
+    )
     _warn_if_short(module.model.backbone, memory, at_once, free_memory(device) + held if free_memory(device) else 0)
-
-
-def _made_states(optimizers: Iterable[Optimizer]) -> Iterator[Tensor]:
-    """Yield the optimizers' tensors that are there already, as after --resume."""
-    for optimizer in optimizers:
-        for state in optimizer.state.values():
-            yield from (value for value in state.values() if isinstance(value, Tensor))
 
 
 def is_joint(backbone: nn.Module) -> bool:

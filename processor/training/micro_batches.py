@@ -1,4 +1,4 @@
-"""One batch forward and backward: all at once, or in micro-batches with the gradients of the whole batch."""
+"""Embeddings of one batch: all images at once, or in micro-batches with the gradients of the whole batch."""
 
 from __future__ import annotations
 
@@ -11,48 +11,42 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from yacs.config import CfgNode
 
 from ...datasets.loading.batch import Batch
-from .training_module import Losses, TrainingModule
+from .training_module import TrainingModule
 
 logger = logging.getLogger(__name__)
 Autocast = Callable[[], AbstractContextManager]
-Scale = Callable[[Tensor], Tensor]
-
-
-def build_passes(cfg: CfgNode, num_ranks: int = 1) -> WholeBatch | MicroBatches:
-    """Return how a batch goes through the model; SOLVER.MICRO_BATCH is per process, as the memory is."""
-    size = cfg.SOLVER.MICRO_BATCH
-    return MicroBatches(size) if 0 < size < cfg.SOLVER.IMS_PER_BATCH // num_ranks else WholeBatch()
+Embedded = tuple[Tensor, Callable[[], None]]
 
 
 class WholeBatch:
-    """Forward and backward of all images together."""
+    """All images are embedded together."""
 
-    def __call__(self, module: TrainingModule, batch: Batch, autocast: Autocast, scale: Scale) -> Losses:
-        """Add the gradients of a batch to the parameters; return (terms, stats), detached.
+    def embed(self, module: TrainingModule, batch: Batch, autocast: Autocast) -> Embedded:
+        """Return the embeddings before the neck (B, K, D), and a function to call after the backward pass of the loss.
 
         Args:
             autocast: makes the context of the forward passes.
-            scale: the loss () -> what is back-propagated (), e.g. the gradient scaler's.
         """
         with autocast():
-            terms, stats = module(batch)
-        scale(sum_terms(terms)).backward()
-        return detach(terms), detach(stats)
+            return module.embed(batch), do_nothing
+
+
+def do_nothing() -> None:
+    """The backward pass of the loss has reached the weights already."""
 
 
 class MicroBatches:
     """The gradients of the whole batch in the memory of `size` images (gradient caching, Gao et al., RepL4NLP 2021).
 
-    All micro-batches are embedded without a graph; the loss sees the embeddings of the whole batch, so that mining and the
-    neck's statistics are those of the whole batch; then each micro-batch is embedded again, with the random draws of its first
-    time (dropout, stochastic depth, hidden cameras), and the gradient at its embeddings is carried on into the weights. That
-    costs one more forward pass.
+    `embed` embeds all micro-batches without a graph; the loss sees the embeddings of the whole batch, so that mining and the
+    neck's statistics are those of the whole batch. The function that it returns embeds each micro-batch again, with the
+    same random draws (dropout, stochastic depth, hidden cameras), and back-propagates the gradient at its embeddings into
+    the weights. That costs one more forward pass.
 
-    With `size` images or fewer it is a `WholeBatch`. Norms over the batch *inside the backbone* (convolutional stems, CNNs) are
-    the exception: each micro-batch is normalised by statistics of its own, so the gradients are not those of the whole batch. Their
+    With `size` images or fewer it is a `WholeBatch`. Batch norms *inside the backbone* (convolutional stems, CNNs) are
+    the exception: each micro-batch is normalised by its own statistics, so the gradients are not those of the whole batch. Their
     running statistics move once per batch, by the mean of the micro-batches' statistics.
 
     Args:
@@ -61,30 +55,25 @@ class MicroBatches:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._warned = False
+        self._has_warned = False
 
-    def __call__(self, module: TrainingModule, batch: Batch, autocast: Autocast, scale: Scale) -> Losses:
-        """Add the gradients of a batch to the parameters; return (terms, stats), detached. See `WholeBatch`."""
+    def embed(self, module: TrainingModule, batch: Batch, autocast: Autocast) -> Embedded:
+        """Return the embeddings before the neck (B, K, D), and a function to call after the backward pass of the loss."""
         if len(batch) <= self.size:
-            return WholeBatch()(module, batch, autocast, scale)
-        backbone, pieces = module.model.backbone, split(batch, self.size)
-        self._warn_of_batch_norms(backbone)
-        before, draws = embed_without_graph(module, pieces, autocast)
-        with autocast():
-            terms, stats = module.score(before, batch.labels)
-        scale(sum_terms(terms)).backward()
-        if before.grad is not None and any(parameter.requires_grad for parameter in backbone.parameters()):
-            carry_on(module, pieces, draws, before.grad.split(self.size), autocast)
-        return detach(terms), detach(stats)
+            return WholeBatch().embed(module, batch, autocast)
+        pieces = split(batch, self.size)
+        self._warn_of_batch_norms(module.model.backbone)
+        embeddings, draws = embed_without_graph(module, pieces, autocast)
+        return embeddings, lambda: embed_again(module, pieces, draws, embeddings, autocast)
 
     def _warn_of_batch_norms(self, backbone: nn.Module) -> None:
-        if not self._warned and batch_norms(backbone):
+        if not self._has_warned and batch_norms(backbone):
             logger.warning(
                 "SOLVER.MICRO_BATCH: the backbone has batch norms, which see %d images at a time instead of the whole batch; "
                 "gradients differ from those without micro-batches",
                 self.size,
             )
-        self._warned = True
+        self._has_warned = True
 
 
 def embed_without_graph(
@@ -99,18 +88,20 @@ def embed_without_graph(
     return torch.cat(parts).requires_grad_(), draws
 
 
-def carry_on(
-    module: TrainingModule,
-    pieces: list[Batch],
-    draws: list[dict[str, Tensor]],
-    gradients: tuple[Tensor, ...],
-    autocast: Autocast,
+def embed_again(
+    module: TrainingModule, pieces: list[Batch], draws: list[dict[str, Tensor]], embeddings: Tensor, autocast: Autocast
 ) -> None:
-    """Embed each piece again and back-propagate the gradient (B_i, K, D) at its embeddings; ranks add up at the last one."""
-    device = pieces[0].images.device
+    """Embed each piece with a graph and back-propagate the gradient at its embeddings (B_i, K, D).
+
+    Ranks exchange gradients at the last piece.
+    """
+    backbone, device = module.model.backbone, pieces[0].images.device
+    if embeddings.grad is None or not any(parameter.requires_grad for parameter in backbone.parameters()):
+        return
     end = random_draws(device)
-    shares = [len(piece) / sum(map(len, pieces)) for piece in pieces]
-    with batch_norm_shares(module.model.backbone) as set_share:
+    gradients = embeddings.grad.split(len(pieces[0]))
+    shares = [len(piece) / len(embeddings) for piece in pieces]
+    with batch_norm_shares(backbone) as set_share:
         for i, (piece, draw, gradient) in enumerate(zip(pieces, draws, gradients, strict=True)):
             restore_draws(device, draw)
             set_share(shares[i], sum(shares[i + 1 :]))
@@ -127,16 +118,6 @@ def split(batch: Batch, size: int) -> list[Batch]:
     return [type(batch)(*piece) for piece in zip(*columns, strict=True)]
 
 
-def sum_terms(terms: dict[str, Tensor]) -> Tensor:
-    """Return the loss ()."""
-    return torch.stack(list(terms.values())).sum()
-
-
-def detach(values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the same scalars without their graphs."""
-    return {name: value.detach() for name, value in values.items()}
-
-
 # --- random draws -----------------------------------------------------------------------------------------------------
 
 
@@ -151,7 +132,7 @@ def random_draws(device: torch.device) -> dict[str, Tensor]:
 
 
 def restore_draws(device: torch.device, states: dict[str, Tensor]) -> None:
-    """Go back to `random_draws(device)`."""
+    """Restore `random_draws(device)`."""
     torch.set_rng_state(states["cpu"])
     if "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
@@ -163,13 +144,13 @@ def restore_draws(device: torch.device, states: dict[str, Tensor]) -> None:
 
 
 def batch_norms(backbone: nn.Module) -> list[_BatchNorm]:
-    """Return the batch norms that follow the batch, now: those in training mode."""
+    """Return the batch norms in training mode, which normalise by the batch."""
     return [norm for norm in backbone.modules() if isinstance(norm, _BatchNorm) and norm.training]
 
 
 @contextmanager
 def fixed_statistics(backbone: nn.Module) -> Iterator[None]:
-    """Leave running statistics as they are, while batches are still normalised by their own."""
+    """Leave running statistics as they are; batches are normalised by their own statistics as before."""
     norms = [norm for norm in batch_norms(backbone) if norm.track_running_stats]
     for norm in norms:
         norm.track_running_stats = False
@@ -184,8 +165,8 @@ def fixed_statistics(backbone: nn.Module) -> Iterator[None]:
 def batch_norm_shares(backbone: nn.Module) -> Iterator[Callable[[float, float], None]]:
     """Make several passes move the running statistics as far as one; yield `set_share(share, later)`.
 
-    A pass over `share` of the batch, with `later` of it still to come, is given the momentum with which all passes together
-    keep 1 - m of the old statistics and add m times the mean of theirs, weighted by their shares.
+    `set_share` sets the momentum of a pass over `share` of the batch, with `later` of it still to come, so that all passes
+    together keep 1 - m of the old statistics and add m times the mean of their own, weighted by the shares.
     """
     norms = [norm for norm in batch_norms(backbone) if norm.track_running_stats]
     momenta = [norm.momentum for norm in norms]

@@ -1,8 +1,9 @@
-"""How far a training run has come."""
+"""Progress of a training run: counts and mean losses of the current epoch."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 
 class RunningMeans:
-    """Means of named scalars, summed on their device: reading them is what waits for it."""
+    """Means of named scalars. The sums stay on their device; only `read` waits for it."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -24,7 +25,7 @@ class RunningMeans:
             self._counts[name] += 1
 
     def sums(self) -> list[Tensor]:
-        """Return the sums, where they are."""
+        """Return the sums, on their device."""
         return list(self._sums.values())
 
     def read(self) -> dict[str, float]:
@@ -36,20 +37,20 @@ class RunningMeans:
         return {"sums": dict(self._sums), "counts": dict(self._counts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a `state_dict()`."""
+        """Restore a `state_dict()`."""
         self._sums, self._counts = dict(state["sums"]), defaultdict(int, state["counts"])
 
 
 @dataclass
-class Counts:
+class ProgressCounts:
     """What has been done of one epoch.
 
     Args:
-        epoch: counted from 1; 0 = none was begun.
-        batches: of this epoch, done.
-        images: in those batches, of all processes.
-        seconds: spent on them.
-        skipped: batches of this epoch whose loss was not a number.
+        epoch: counted from 1; 0 = no epoch has started.
+        batches: batches done.
+        images: images in those batches, of all ranks.
+        seconds: time spent on them.
+        skipped: batches of this epoch with a loss that is NaN or infinite.
         skipped_before: the same, in earlier epochs of the run.
     """
 
@@ -62,14 +63,14 @@ class Counts:
 
 
 @dataclass
-class Progress(Counts):
+class Progress(ProgressCounts):
     """The counts of an epoch and the running means of its terms and stats."""
 
     means: RunningMeans = field(default_factory=RunningMeans)
 
     @property
     def skipped_in_all(self) -> int:
-        """Batches of the run whose loss was not a number."""
+        """Batches of the run with a loss that is NaN or infinite."""
         return self.skipped_before + self.skipped
 
     @property
@@ -78,17 +79,37 @@ class Progress(Counts):
         return self.images / self.seconds if self.seconds else 0.0
 
     def of_epoch(self, epoch: int) -> Progress:
-        """Return this progress if it is of `epoch`, else that of an epoch about to begin."""
+        """Return this progress if it is in `epoch`, else that of an epoch about to start."""
         return self if self.epoch == epoch else Progress(epoch, skipped_before=self.skipped_in_all)
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain types."""
-        counts = {name: getattr(self, name) for name in asdict(Counts())}
+        counts = {name: getattr(self, name) for name in asdict(ProgressCounts())}
         return {"counts": counts, "means": self.means.state_dict()}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Progress:
-        """Return what `state_dict()` was taken of."""
+        """Return the progress that `state_dict()` described."""
         progress = cls(**state["counts"])
         progress.means.load_state_dict(state["means"])
         return progress
+
+
+def epoch_line(row: Mapping[str, float], num_epochs: int) -> str:
+    """Return the log line of an epoch from its row of metrics.jsonl: terms, stats, `loss`, rates, metrics.
+
+    >>> epoch_line({"epoch": 1, "id": 4.0, "circle": 1.0, "accuracy": 0.1, "loss": 5.0, "lr": 0.1, "images_per_second": 80.0, "seconds": 2.0}, 3)
+    'epoch 1/3  loss 5.000 id 4.000 circle 1.000  accuracy 10.0%  lr 1.00e-01  80 img/s  2.0 s'
+    """
+    names = list(row)
+    terms = [name for name in names[: names.index("loss")] if name not in ("epoch", "accuracy")]
+    parts = [
+        f"epoch {row['epoch']}/{num_epochs}",
+        " ".join(f"{name} {row[name]:.3f}" for name in ("loss", *terms)),
+        f"accuracy {100 * row['accuracy']:.1f}%" if "accuracy" in row else "",
+        f"lr {row['lr']:.2e}",
+        f"{row['images_per_second']:.0f} img/s",
+        f"{row['seconds']:.1f} s",
+        f"mAP {100 * row['mAP']:.1f}%  Rank-1 {100 * row['Rank-1']:.1f}%" if "mAP" in row else "",
+    ]
+    return "  ".join(part for part in parts if part)

@@ -1,358 +1,233 @@
-"""A config -> a trained run folder."""
+"""A config -> a trained run folder. `build_session` and `build_run` are the table of contents of a training."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from tqdm import tqdm
+import torch
 from yacs.config import CfgNode
 
 from ...common.errors import UserError
-from ...configs import dump_config, flatten_config, parse_config
-from ...datasets import names_of_test_sets
+from ...configs import OPTIONS, dump_config, flatten_config, parse_config
+from ...datasets import build_data, build_train_loader, label_map, names_of_test_sets
 from ...evaluation import RetrievalResult
-from ...model import ReidModel, save_deploy
-from ..device import prefers_fused_attention
-from ..distributed.consistency import check_agreed, fingerprint
-from ..distributed.fsdp import whole_model
+from ...loss import ReidLoss, build_loss
+from ...model import build_model, read_classifiers
+from ...solver import build_average, build_optimizers, build_schedule
+from ..device import pick_device, pick_precision, place
+from ..distributed.consistency import check_agreed
+from ..distributed.ddp import device_of, seed_rank
+from ..distributed.fsdp import distribute_training
 from ..distributed.process_group import ALONE, Ranks, joined_ranks
-from ..runs.checkpoint import load_last, load_newest, rotate, rotated, save_last
+from ..runs.checkpoint import load_last, load_newest, rotated
 from ..runs.checkpoint_metadata import describe_model
+from ..runs.rng import seed_everything
 from ..runs.run_folder import ReadOnlyFolder, RunFolder
-from ..runs.signals import Stopped, StopSignals
+from ..runs.signals import Stopped
 from ..scoring.evaluator import build_evaluator
-from ..scoring.result_tables import result_table
-from ..scoring.thresholds import try_to_calibrate
-from .compile import compile_failure
-from .memory_estimate import report_memory
-from .session import Learner
+from .epoch_loop import Run, RunOptions
+from .session import TrainingSession, check_names, compile_failure, image_digests, shared_settings
+from .trainer import LogOptions, StepOptions, Trainer
+from .training_module import TrainingModule
 
 logger = logging.getLogger(__name__)
-MAY_CHANGE = (  # on resume, without a word
-    "OUTPUT_DIR",
-    "SOLVER.LOG_PERIOD",
-    "SOLVER.CHECKPOINT_",
-    "SOLVER.KEEP_LAST",
-    "SOLVER.SKIP_NONFINITE",
-    "SOLVER.COMPILE",
-    "DATALOADER.NUM_WORKERS",
-    "DATALOADER.CACHE",
-    "TEST.",
-    "MODEL.DEVICE",
-    "DATASETS.ROOT_DIR",
-)
 
 
 def train(cfg: CfgNode, resume: str | None = None, overwrite: bool = False) -> RetrievalResult:
     """Train what `cfg` describes into the folder OUTPUT_DIR and return the last evaluation.
 
     Args:
-        resume: None = a new run; "auto" = go on from OUTPUT_DIR/last.pth if it is there (if it is damaged, with a warning from the
-            newest sound last_epoch_*.pth beside it); else the file to go on from.
+        resume: None = a new run; "auto" = resume from OUTPUT_DIR/last.pth if it exists (if it is damaged, with a warning, from the
+            newest sound last_epoch_*.pth next to it); else the checkpoint to resume from.
         overwrite: a new run may replace an earlier one in OUTPUT_DIR, once all its parts are built.
     Raises:
         FileExistsError: a new run, and OUTPUT_DIR holds another one.
-        ValueError: config, data and checkpoint do not fit together.
+        UserError: config, data and checkpoint do not fit together.
         Stopped: Ctrl-C or SIGTERM; all that was done is saved.
         RankFailed: another process that torchrun started failed.
     """
     with joined_ranks() as ranks:
-        return _train(cfg, resume, overwrite, ranks)
+        folder = build_folder(cfg, ranks)
+        try:
+            return _train_into(folder, cfg, resume, overwrite, ranks)
+        except Stopped:
+            raise
+        except KeyboardInterrupt:
+            logger.warning("interrupted at once; --resume goes on from the last save")
+            raise
+        except Exception as error:
+            if failed := compile_failure(error):
+                raise UserError(failed) from error
+            raise
+        finally:
+            folder.close()
 
 
-def _train(cfg: CfgNode, resume: str | None, overwrite: bool, ranks: Ranks) -> RetrievalResult:
-    folder = RunFolder(cfg.OUTPUT_DIR) if ranks.is_first else ReadOnlyFolder(cfg.OUTPUT_DIR)
+def _train_into(folder: RunFolder, cfg: CfgNode, resume: str | None, overwrite: bool, ranks: Ranks) -> RetrievalResult:
+    """Prepare the folder for a new or a resumed run, and train."""
     continues = resume == "auto" or (resume is not None and Path(resume).resolve().parent == folder.path.resolve())
-    try:
-        if continues and overwrite:
-            raise UserError("--resume goes on with a run, --overwrite replaces it: choose one")
-        if not continues and not overwrite:
-            folder.refuse_another_run()
-        run = Run(cfg, folder, _read_resume(folder, resume, ranks), ranks)
-        if not continues:
-            folder.clear()
-        folder.keep_epochs(run.first_epoch - 1)
-        folder.write_config(dump_config(cfg))
-        return run.train()
-    except Stopped:
-        raise
-    except KeyboardInterrupt:
-        logger.warning("interrupted at once; --resume goes on from the last save")
-        raise
-    except Exception as error:
-        if failed := compile_failure(error):
-            raise UserError(failed) from error
-        raise
-    finally:
-        folder.close()
+    if continues and overwrite:
+        raise UserError("--resume goes on with a run, --overwrite replaces it: choose one")
+    if not continues and not overwrite:
+        folder.refuse_another_run()
+    run = build_run(cfg, folder, read_checkpoint(folder, resume, ranks), ranks)
+    if not continues:
+        folder.clear()
+    folder.keep_epochs(run.first_epoch - 1)
+    folder.write_config(dump_config(cfg))
+    return run.train()
 
 
-def _read_resume(folder: RunFolder, resume: str | None, ranks: Ranks) -> dict[str, Any] | None:
+def build_run(cfg: CfgNode, folder: RunFolder, state: dict[str, Any] | None = None, ranks: Ranks = ALONE) -> Run:
+    """Return a run: a training session, an evaluator and the folder for the results.
+
+    Args:
+        state: checkpoint to resume from.
+    """
+    session = build_session(cfg, resumed=state is not None, ranks=ranks)
+    data, model = session.data, session.module.model
+    evaluator = build_evaluator(cfg, data, model, session.device, session.precision, ranks=ranks)
+    describe = partial(describe_model, cfg, data, session.labels)
+    run = Run(session, evaluator, folder, build_run_options(cfg), describe)
+    if state is not None:
+        _warn_of_changes(parse_config(state["config"]), cfg)
+        run.restore(state)
+    return run
+
+
+def build_session(cfg: CfgNode, resumed: bool = False, ranks: Ranks = ALONE) -> TrainingSession:
+    """Return data, model, loss, optimizers and trainer.
+
+    Args:
+        resumed: the weights will come from a checkpoint; the pretrained file may be gone.
+        ranks: the processes that share every batch.
+    Raises:
+        UserError: config and data do not fit together.
+    """
+    check_names(flatten_config(cfg))
+    device, is_shared = pick_device(cfg.MODEL.DEVICE), ranks.size > 1
+    if is_shared:
+        device = device_of(ranks, device)
+        check_agreed(lambda: shared_settings(flatten_config(cfg)), ranks, "settings")
+    precision = pick_precision(cfg.SOLVER.PRECISION, device)
+    seed_everything(cfg.SOLVER.SEED)
+
+    data = build_data(cfg, once=ranks.from_first)
+    labels = label_map(data.train)
+    if is_shared:
+        check_agreed(lambda: image_digests(data), ranks, "images")
+
+    model = place(
+        build_model(_without_weights(cfg) if resumed else cfg, data.train_cameras, data.train_views), device, precision
+    )
+    loss = build_loss(cfg, len(labels), model.embed_dim, model.num_branches)
+    if cfg.MODEL.PRETRAIN_CLASSIFIERS and not resumed:
+        _load_classifiers(loss, cfg.MODEL.PRETRAIN_PATH, len(labels))
+    module = TrainingModule(model, loss).to(device)
+
+    cameras, views = model.spec.cameras, model.spec.views
+    local = ranks.of_machine() if is_shared else None
+    loader = build_train_loader(cfg, data, cameras, views, device, ranks.rank, ranks.size, local)
+    average = build_average(cfg, model)
+    if is_shared:
+        distribute_training(module, average.model if average else None, ranks, device, precision, cfg.SOLVER.FSDP)
+    optimizers = build_optimizers(cfg, model, loss, scaled=precision is torch.float16)
+    schedule = build_schedule(cfg, len(loader))
+    log = LogOptions(cfg.SOLVER.LOG_PERIOD, [record.path for record in data.train])
+    trainer = Trainer(module, optimizers, schedule, loader, build_step_options(cfg, device, precision), log, average)
+    if is_shared:
+        seed_rank(cfg.SOLVER.SEED, ranks)
+    return TrainingSession(
+        data,
+        labels,
+        module,
+        trainer,
+        device,
+        precision,
+        batch_size=cfg.SOLVER.IMS_PER_BATCH // ranks.size,
+        is_sharded=cfg.SOLVER.FSDP,
+        compiles=cfg.SOLVER.COMPILE,
+        ranks=ranks,
+    )
+
+
+def build_step_options(cfg: CfgNode, device: torch.device, precision: torch.dtype) -> StepOptions:
+    """Return how a step is computed."""
+    return StepOptions(
+        device,
+        precision,
+        micro_batch=cfg.SOLVER.MICRO_BATCH,
+        accumulate=cfg.SOLVER.ACCUMULATE,
+        grad_clip=cfg.SOLVER.GRAD_CLIP,
+        skip_nonfinite=cfg.SOLVER.SKIP_NONFINITE,
+    )
+
+
+def build_run_options(cfg: CfgNode) -> RunOptions:
+    """Return how long a run trains, when it saves and evaluates, and what it writes."""
+    test_sets = names_of_test_sets(cfg)
+    return RunOptions(
+        num_epochs=cfg.SOLVER.MAX_EPOCHS,
+        eval_period=cfg.SOLVER.EVAL_PERIOD,
+        checkpoint_period=cfg.SOLVER.CHECKPOINT_PERIOD,
+        checkpoint_steps=cfg.SOLVER.CHECKPOINT_STEPS,
+        keep_last=cfg.SOLVER.KEEP_LAST,
+        counts_skipped=cfg.SOLVER.SKIP_NONFINITE > 0,
+        validates=cfg.DATASETS.VAL_IDS > 0,
+        fmr=cfg.TEST.FMR,
+        config=dump_config(cfg),
+        other_tests=tuple(test_sets) if len(test_sets) > 1 or cfg.DATASETS.VAL_IDS else (),
+    )
+
+
+def build_folder(cfg: CfgNode, ranks: Ranks) -> RunFolder:
+    """Return the folder OUTPUT_DIR; only rank 0 writes to it."""
+    return RunFolder(cfg.OUTPUT_DIR) if ranks.is_first else ReadOnlyFolder(cfg.OUTPUT_DIR)
+
+
+def read_checkpoint(folder: RunFolder, resume: str | None, ranks: Ranks) -> dict[str, Any] | None:
+    """Return the state to resume from, or None for a new run; all ranks read the same file.
+
+    Raises:
+        FileNotFoundError: some machines have the run's folder, others do not.
+    """
     if resume is None:
         return None
     if resume != "auto":
         return load_last(resume)
-    sees = ranks.gather_objects(folder.last.exists() or bool(rotated(folder.path)))  # all read the same file, then
-    if len(set(sees)) > 1:
+    found = ranks.gather_objects(folder.last.exists() or bool(rotated(folder.path)))
+    if len(set(found)) > 1:
         raise FileNotFoundError(
-            f"OUTPUT_DIR: process {sees.index(True)} finds a run in its folder, process {sees.index(False)} does not (here it is "
+            f"OUTPUT_DIR: process {found.index(True)} finds a run in its folder, process {found.index(False)} does not (here it is "
             f"{folder.path}); to go on with a run, all machines need its folder: put it on a disk that they share, or copy it to each"
         )
-    if sees[0]:
+    if found[0]:
         return load_newest(folder.last)
     logger.info("--resume: no %s yet, starting anew", folder.last)
     return None
 
 
-class Run(Learner):
-    """A training run: what learns, where it is saved, and how it is evaluated."""
-
-    def __init__(self, cfg: CfgNode, folder: RunFolder, state: dict[str, Any] | None, ranks: Ranks = ALONE) -> None:
-        super().__init__(cfg, resumed=state is not None, ranks=ranks)
-        self.folder = folder
-        self.evaluator = build_evaluator(cfg, self.data, self.module.model, self.device, self.precision, ranks=ranks)
-        self.first_epoch, self.best = 1, 0.0
-        self.signals = StopSignals()
-        self._row: dict[str, float] | None = None  # of an epoch that is trained, and perhaps not evaluated
-        self._saved_at = 0  # batches of this epoch
-        if state is not None:
-            self._restore(state)
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        _warn_of_changes(parse_config(state["config"]), self.cfg)
-        self._check_people(state)
-        self.trainer.load_state_dict(state["trainer"])
-        self.first_epoch, self._row = state["epoch"] + 1, state.get("row")
-        if self.ranks.from_first(self.folder.best.exists):  # else the best so far lies in another run's folder
-            self.best = state["best"]
-        progress, inside = self.trainer.progress, ""
-        if progress.epoch == self.first_epoch:
-            self.trainer.check_place()
-            inside = f" and {progress.batches} of {len(self.trainer.loader)} iterations"
-        weights, done = state["trainer"]["module"], {"epochs": state["epoch"], "iterations": progress.batches}
-        check_agreed(
-            lambda: done | {name: fingerprint(value) for name, value in weights.items()}, self.ranks, "checkpoints"
-        )
-        logger.info("resumed after epoch %d of %d%s", state["epoch"], self.cfg.SOLVER.MAX_EPOCHS, inside)
-
-    def _check_people(self, state: dict[str, Any]) -> None:
-        """Raise ValueError if the classifier's rows or the camera table's rows would now mean somebody else."""
-        about = describe_model(self.cfg, self.data, self.labels, {})
-        cameras = (tuple(state["spec"]["cameras"]), self.module.model.spec.cameras)
-        people = [{key: side[key] for key in ("labels", "people")} for side in (state["about"], about)]
-        if people[0] != people[1] or cameras[0] != cameras[1]:
-            raise UserError(
-                f"--resume: the checkpoint was trained on {len(state['about']['labels'])} people and {len(cameras[0])} cameras, "
-                f"the training set now has {len(self.labels)} and {len(cameras[1])}, or others; go back to its DATASETS options"
-            )
-
-    @property
-    def deployed(self) -> ReidModel:
-        """The model that is evaluated and shipped: the averaged weights where there are any; whole on every process."""
-        average = self.trainer.average
-        model = cast(ReidModel, average.model) if average is not None else self.module.model
-        return whole_model(model, self.device)
-
-    def train(self) -> RetrievalResult:
-        """Train what is left, evaluating and saving on the way; return the last evaluation.
-
-        Raises:
-            Stopped: a signal came; all that was done is saved.
-        """
-        self._announce()
-        if not self.cfg.SOLVER.FSDP:  # which has but a share of everything on each device
-            report_memory(self.trainer, self.cfg.SOLVER.IMS_PER_BATCH // self.ranks.size, self.cfg.INPUT.SIZE_TRAIN)
-        self.compile()
-        with self.signals:
-            result = self._finish_epoch()
-            result = self._train_epochs() or result
-        if result is None:
-            logger.info("nothing left to train: %d epochs are done", self.cfg.SOLVER.MAX_EPOCHS)
-            result = self.evaluator(self.deployed)
-        logger.info("%s", result_table({self.data.evaluated: result}))
-        logger.info("run folder: %s", self.folder.path)
-        self._announce_other_tests()
-        return result
-
-    def _finish_epoch(self) -> RetrievalResult | None:
-        """Evaluate and log a trained epoch whose numbers are missing: the earlier process ended before it could."""
-        row = self._row
-        if row is None or self.ranks.from_first(lambda: self.folder.has_epoch(int(row["epoch"]))):
-            return None
-        return self._close_epoch(row)
-
-    def _train_epochs(self) -> RetrievalResult | None:
-        epochs, length, result = self.cfg.SOLVER.MAX_EPOCHS, len(self.trainer.loader), None
-        done = (self.first_epoch - 1) * length + self.trainer.progress.of_epoch(self.first_epoch).batches
-        with tqdm(
-            total=epochs * length, initial=done, desc="train", unit="it", disable=self._is_mute, smoothing=0.05
-        ) as bar:
-            for epoch in range(self.first_epoch, epochs + 1):
-                result = self._epoch(epoch, bar)
-        return result
-
-    def _epoch(self, epoch: int, bar: tqdm) -> RetrievalResult | None:
-        self._saved_at = self.trainer.progress.of_epoch(epoch).batches
-        row: dict[str, float] = {"epoch": epoch, **self.trainer.train_epoch(epoch, bar, self._between_steps)}
-        row["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
-        row["seconds"] = self.trainer.progress.seconds
-        if self.cfg.SOLVER.SKIP_NONFINITE:
-            row["skipped"] = self.trainer.progress.skipped
-        return self._close_epoch(row)
-
-    @property
-    def _is_mute(self) -> bool | None:
-        """Whether to show no progress bar; None = none where there is no terminal."""
-        return None if self.ranks.is_first else True
-
-    def should_stop(self) -> bool:
-        """Whether to stop before the next step; the same on all processes, which have to ask together."""
-        return self.ranks.any(self.signals.asked)
-
-    @contextlib.contextmanager
-    def _stoppable(self) -> Iterator[None]:
-        """Raise Stopped, wherever a signal finds the body; before the body where several processes need each other in it."""
-        if self.ranks.size == 1:
-            with self.signals.at_once():
-                yield
-        elif self.should_stop():
-            raise self.signals.stop()
-        else:
-            yield
-
-    def _between_steps(self) -> None:
-        """Stop if that was asked for; save if it is time. The end of an epoch is not between its steps."""
-        done, steps = self.trainer.progress.batches, self.cfg.SOLVER.CHECKPOINT_STEPS
-        if done == len(self.trainer.loader):
-            return
-        stops = self.should_stop()
-        if stops or (steps and done - self._saved_at >= steps):
-            self._save_last(self.trainer.progress.epoch - 1)
-            self._saved_at = done
-        if stops:
-            raise self._stopped()
-
-    def _stopped(self) -> Stopped:
-        self.ranks.wait()  # where one process is gone torchrun stops the others, and the first may still be saving
-        stop, progress = self.signals.stop(), self.trainer.progress
-        logger.warning(
-            "stopped by %s in epoch %d, after %d of %d iterations; saved in %s, go on with the same command and --resume",
-            *(stop, progress.epoch, progress.batches, len(self.trainer.loader), self.folder.last),
-        )
-        return stop
-
-    def _close_epoch(self, row: dict[str, float]) -> RetrievalResult | None:
-        """Save, evaluate and log a trained epoch."""
-        epoch, self._row = int(row["epoch"]), dict(row)
-        saves, best, result = self._is_due(epoch, self.cfg.SOLVER.CHECKPOINT_PERIOD), self.best, None
-        evaluates = self._is_due(epoch, self.cfg.SOLVER.EVAL_PERIOD)
-        if saves:
-            self._save_epoch(epoch)  # before the evaluation: should that fail, the epoch is not lost
-        elif evaluates and self.ranks.size > 1:
-            self._save_last(epoch)  # several processes evaluate to the end; torchrun kills them 30 s after a signal
-        try:
-            with self._stoppable():
-                if evaluates:
-                    result = self._evaluate(epoch, row)
-        except Stopped:
-            if not saves:
-                self._save_epoch(epoch)
-            raise self._stopped() from None
-        if saves and self.best != best:
-            self._save_epoch(epoch)
-        self.folder.write_epoch(row)
-        logger.info("%s", _epoch_line(row, self.cfg.SOLVER.MAX_EPOCHS))
-        return result
-
-    def _is_due(self, epoch: int, period: int) -> bool:
-        return epoch % period == 0 or epoch == self.cfg.SOLVER.MAX_EPOCHS
-
-    def _evaluate(self, epoch: int, row: dict[str, float]) -> RetrievalResult:
-        """Evaluate; keep the best epoch if there is a validation split, else the latest: the test set chooses nothing."""
-        model = self.deployed
-        features = self.evaluator.extract(model)
-        result = self.evaluator.rank(features)
-        row.update(result.summary())
-        validates = self.cfg.DATASETS.VAL_IDS > 0
-        if result.mAP >= self.best or not validates:
-            self.best = result.mAP if validates else 0.0
-            if features is not None:
-                about = describe_model(self.cfg, self.data, self.labels, {"epoch": epoch, **result.summary()})
-                calibration = try_to_calibrate(features, self.cfg.TEST.FMR) if validates else None
-                if calibration:
-                    about["threshold"] = calibration.to_dict()
-                save_deploy(self.folder.best, model, about)
-        return result
-
-    def _save_epoch(self, epoch: int) -> None:
-        self._save_last(epoch)
-        if self.ranks.is_first:
-            rotate(self.folder.last, epoch, self.cfg.SOLVER.KEEP_LAST)
-
-    def _save_last(self, epoch: int) -> None:
-        """Write last.pth, with `epoch` epochs complete and perhaps a part of the next.
-
-        Raises:
-            NonFiniteLoss: the weights are no numbers; OSError: it cannot be written. The earlier file is intact.
-        """
-        self.trainer.check_weights()
-        state = {
-            "epoch": epoch,
-            "best": self.best,
-            "row": self._row,
-            "config": dump_config(self.cfg),
-            "about": describe_model(self.cfg, self.data, self.labels, {"epoch": epoch}),
-            "trainer": self.trainer.state_dict(),
-        }
-        if self.ranks.is_first:
-            save_last(self.folder.last, {**state, "spec": self.module.model.spec.to_dict()})
-
-    def _announce_other_tests(self) -> None:
-        names = names_of_test_sets(self.cfg)
-        if len(names) > 1 or self.cfg.DATASETS.VAL_IDS:
-            logger.info("tools/test.py --weights %s evaluates on %s", self.folder.best, ", ".join(names))
-
-    def _announce(self) -> None:
-        data = self.data
-        parameters = sum(p.numel() for p in self.module.model.parameters())
-        logger.info(
-            "%s: %d training images of %d people, %d queries, %d gallery",
-            data.name,
-            len(data.train),
-            len(self.labels),
-            len(data.query),
-            len(data.gallery),
-        )
-        logger.info(
-            "%s: %.1f M parameters, %s on %s, %s attention%s",
-            self.module.model.spec.title,
-            parameters / 1e6,
-            str(self.precision).removeprefix("torch."),
-            self.device,
-            "fused" if prefers_fused_attention(self.device, self.precision) else "plain",
-            f", {self.ranks.size} processes" if self.ranks.size > 1 else "",
-        )
+def _without_weights(cfg: CfgNode) -> CfgNode:
+    """Return the config of a model with random weights."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.merge_from_list(["MODEL.PRETRAIN_CHOICE", "none"])
+    return cfg
 
 
-def _epoch_line(row: dict[str, float], epochs: int) -> str:
-    parts = [
-        f"epoch {row['epoch']}/{epochs}",
-        " ".join(f"{name} {row[name]:.3f}" for name in ("loss", "id", "triplet", "center") if name in row),
-        f"accuracy {100 * row['accuracy']:.1f}%" if "accuracy" in row else "",
-        f"lr {row['lr']:.2e}",
-        f"{row['images_per_second']:.0f} img/s",
-        f"{row['seconds']:.1f} s",
-        f"mAP {100 * row['mAP']:.1f}%  Rank-1 {100 * row['Rank-1']:.1f}%" if "mAP" in row else "",
-    ]
-    return "  ".join(part for part in parts if part)
+def _load_classifiers(loss: ReidLoss, path: str, num_people: int) -> None:
+    try:
+        loss.load_classifiers(read_classifiers(path))
+    except ValueError as error:
+        raise UserError(f"MODEL.PRETRAIN_CLASSIFIERS: {path}: {error}; set it to False") from error
+    logger.info("%s: the ID classifiers of %d people too", path, num_people)
 
 
 def _warn_of_changes(old: CfgNode, new: CfgNode) -> None:
     before, after = flatten_config(old), flatten_config(new)
     for key, value in after.items():
-        if before[key] != value and not key.startswith(MAY_CHANGE):
+        if before[key] != value and not OPTIONS[key].resumable:
             logger.warning("--resume: %s was %s, is now %s", key, before[key], value)

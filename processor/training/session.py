@@ -1,132 +1,103 @@
-"""A config -> everything that learns: data, model, loss, optimizers, trainer."""
+"""Everything that one step of training needs, and the checks that all ranks start from the same."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from yacs.config import CfgNode
 
-from ...common.errors import UserError
-from ...configs import flatten_config
-from ...datasets import Record, ReidData, build_data, build_train_loader, label_map
-from ...loss import ReidLoss, build_loss
-from ...model import build_model, read_classifiers
-from ...solver import build_average, build_optimizers, build_schedule
-from ..device import pick_device, pick_precision, place
-from ..distributed.consistency import check_agreed
-from ..distributed.ddp import device_of, seed_rank
-from ..distributed.fsdp import distribute_training
+from ...common.choices import choose
+from ...configs import OPTIONS
+from ...datasets import Record, ReidData
+from ...loss import HEADS, METRICS
+from ...model import ReidModel
+from ...solver import OPTIMIZERS, SCHEDULES
 from ..distributed.process_group import ALONE, Ranks
-from ..runs.rng import seed_everything
-from .compile import compile_backbone
-from .micro_batches import build_passes
+from ..scoring.reranking import RANKINGS
 from .trainer import Trainer
 from .training_module import TrainingModule
 
-logger = logging.getLogger(__name__)
-
-OF_A_MACHINE = (  # options that may differ where one run has several machines
-    "OUTPUT_DIR",
-    "DATASETS.ROOT_DIR",
-    "DATASETS.MANIFEST",
-    "DATASETS.DISTRACTORS",
-    "DATALOADER.NUM_WORKERS",
-    "DATALOADER.CACHE",
-    "MODEL.PRETRAIN_PATH",
-)
+REGISTRIES: dict[str, Mapping[str, Any]] = {
+    "LOSS.ID": HEADS,
+    "LOSS.METRIC": METRICS,
+    "SOLVER.OPTIMIZER_NAME": OPTIMIZERS,
+    "SOLVER.SCHEDULE": SCHEDULES,
+    "TEST.RERANK": RANKINGS,
+}
 
 
-class Learner:
-    """The parts that one step of training needs, built from a config.
+@dataclass(frozen=True)
+class TrainingSession:
+    """Data, model, loss, optimizers and trainer of one training; `build_session` makes it from a config.
 
     Args:
-        resumed: the weights will come from a checkpoint; the pretrained file may be gone.
-        ranks: the processes that share every batch.
-    Raises:
-        ValueError: config and data do not fit together.
+        labels: pid -> training class.
+        module: model and loss.
+        batch_size: images per batch on this rank.
+        is_sharded: each rank keeps a part of the weights (FSDP).
+        compiles: whether `compile` compiles the backbone.
     """
 
-    def __init__(self, cfg: CfgNode, resumed: bool = False, ranks: Ranks = ALONE) -> None:
-        self.cfg, self.ranks = cfg, ranks
-        self.device = device_of(ranks, pick_device(cfg.MODEL.DEVICE))
-        self.precision: torch.dtype = pick_precision(cfg.SOLVER.PRECISION, self.device)
-        seed_everything(cfg.SOLVER.SEED)
-        check_agreed(lambda: _settings(cfg), ranks, "settings")
-        self.data = build_data(cfg, once=ranks.from_first)
-        check_agreed(lambda: _images(self.data), ranks, "images")
-        self.labels = label_map(self.data.train)
-        self.module = self._build_module(resumed).to(self.device)
-        self.trainer = self._build_trainer()
-        seed_rank(cfg.SOLVER.SEED, ranks)
+    data: ReidData
+    labels: dict[int, int]
+    module: TrainingModule
+    trainer: Trainer
+    device: torch.device
+    precision: torch.dtype
+    batch_size: int
+    is_sharded: bool = False
+    compiles: bool = False
+    ranks: Ranks = ALONE
 
     def compile(self) -> None:
-        """Compile the backbone if the config asks for it; before the first step, and after whatever else runs the model."""
-        if self.cfg.SOLVER.COMPILE:
+        """Compile the backbone if SOLVER.COMPILE is on. Call it after all other work with the model, before the first step."""
+        if self.compiles:
             compile_backbone(self.module.model)
 
-    def _build_module(self, resumed: bool) -> TrainingModule:
-        cfg = self.cfg.clone()
-        if resumed:
-            cfg.defrost()
-            cfg.MODEL.PRETRAIN_CHOICE = "none"
-        model = place(build_model(cfg, self.data.train_cameras, self.data.train_views), self.device, self.precision)
-        loss = build_loss(cfg, len(self.labels), model.embed_dim, model.num_branches)
-        if cfg.MODEL.PRETRAIN_CLASSIFIERS and not resumed:
-            self._load_classifiers(loss)
-        return TrainingModule(model, loss)
 
-    def _load_classifiers(self, loss: ReidLoss) -> None:
-        path = self.cfg.MODEL.PRETRAIN_PATH
-        try:
-            loss.load_classifiers(read_classifiers(path))
-        except ValueError as error:
-            raise UserError(f"MODEL.PRETRAIN_CLASSIFIERS: {path}: {error}; set it to False") from error
-        logger.info("%s: the ID classifiers of %d people too", path, len(self.labels))
+def compile_backbone(model: ReidModel, backend: str = "inductor") -> None:
+    """Let torch compile the backbone at its first call.
 
-    def _build_trainer(self) -> Trainer:
-        cfg, model, ranks = self.cfg, self.module.model, self.ranks
-        rows = (model.spec.cameras, model.spec.views)
-        loader = build_train_loader(
-            cfg, self.data, *rows, self.device, ranks.rank, ranks.size, local=ranks.of_machine()
-        )
-        average = build_average(cfg, model)
-        distribute_training(
-            self.module, average.model if average else None, ranks, self.device, self.precision, cfg.SOLVER.FSDP
-        )
-        return Trainer(
-            self.module,
-            build_optimizers(cfg, model, self.module.loss, scaled=self.precision is torch.float16),
-            build_schedule(cfg, len(loader)),
-            loader,
-            device=self.device,
-            precision=self.precision,
-            passes=build_passes(cfg, ranks.size),
-            paths=[record.path for record in self.data.train],
-            average=average,
-            accumulate=cfg.SOLVER.ACCUMULATE,
-            grad_clip=cfg.SOLVER.GRAD_CLIP,
-            log_period=cfg.SOLVER.LOG_PERIOD,
-            skip_nonfinite=cfg.SOLVER.SKIP_NONFINITE,
-            ranks=ranks,
-        )
+    In place: names in its state dict stay as they are, and copies of it (EMA) are not compiled.
+    """
+    model.backbone.compile(backend=backend)
 
 
-def _settings(cfg: CfgNode) -> dict[str, object]:
-    return {key: value for key, value in flatten_config(cfg).items() if not key.startswith(OF_A_MACHINE)}
+def compile_failure(error: Exception) -> str:
+    """Return a message with the remedy if `error` comes from torch.compile, else an empty text."""
+    if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        return ""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return (
+        f"SOLVER.COMPILE: torch.compile cannot compile this model here ({reason[:300]}); set SOLVER.COMPILE False to train "
+        "without it"
+    )
 
 
-def _images(data: ReidData) -> dict[str, str]:
-    """Return what tells data sets apart, wherever their folders are."""
+def check_names(options: Mapping[str, Any]) -> None:
+    """Raise UserError if an option names no entry of its room's dict; before data are read."""
+    for key, registry in REGISTRIES.items():
+        is_optional = "none" in (OPTIONS[key].choices or ())
+        choose(key, options[key], {"none": None, **registry} if is_optional else registry)
+
+
+def shared_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that all machines of a run must have in common."""
+    return {key: value for key, value in options.items() if not OPTIONS[key].per_machine}
+
+
+def image_digests(data: ReidData) -> dict[str, str]:
+    """Return number and digest of the images of each side, the same in whichever folder they lie."""
     sides = {"training images": data.train, "queries": data.query, "gallery images": data.gallery}
     return {name: f"{len(records)} ({_digest(records)})" for name, records in sides.items()}
 
 
 def _digest(records: Sequence[Record]) -> str:
-    told = hashlib.sha256()
+    digest = hashlib.sha256()
     for record in records:
-        told.update(f"{Path(record.path).name}\n{record.pid} {record.camid} {record.viewid}\n".encode())
-    return told.hexdigest()[:12]
+        digest.update(f"{Path(record.path).name}\n{record.pid} {record.camid} {record.viewid}\n".encode())
+    return digest.hexdigest()[:12]

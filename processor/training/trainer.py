@@ -4,222 +4,219 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.profiler import record_function
 from tqdm import tqdm
 
 from ...common.errors import UserError
+from ...datasets import Batch
 from ...solver import Average
 from ..device import autocast
 from ..distributed.consistency import fingerprint
 from ..distributed.ddp import seed_rank
 from ..distributed.fsdp import gather_state, shard_optimizer, shard_state
-from ..distributed.process_group import ALONE, Ranks
 from ..runs.rng import random_state, restore_random_state
-from .micro_batches import WholeBatch
-from .nonfinite import REMEDY, FiniteWatch, NonFiniteLoss, Seen, are_finite
+from .micro_batches import MicroBatches, WholeBatch
+from .nonfinite import FiniteWatch, TrainedBatch, check_weights
 from .progress import Progress
-from .training_module import TrainingModule
+from .training_module import Losses, TrainingModule
 
 logger = logging.getLogger(__name__)
 
 
-class Trainer:
-    """Trains a module epoch by epoch.
+class EpochLoader(Protocol):
+    """Batches on the device, epoch by epoch."""
+
+    def set_epoch(self, epoch: int, first_batch: int) -> None:
+        """Choose the epoch (from 1) of the next iteration, and the number of batches of it to leave out."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+class RateSchedule(Protocol):
+    """Learning rates of every iteration."""
+
+    def apply(self, optimizers: Iterable[Optimizer], epoch: int, iteration: int) -> None:
+        """Set the rates for `iteration` (from 0) of `epoch` (from 1)."""
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """How one step is computed.
 
     Args:
-        module: batch -> (terms to add up, stats to watch).
-        optimizers: all are stepped together.
-        schedule: its `apply(optimizers, epoch, iteration)` sets the learning rates.
-        loader: `set_epoch(epoch, first_batch)`, a length, and batches on the device.
-        passes: forward and backward of one batch (processor/training/micro_batches.py).
-        paths: file names of the training records, for messages.
-        average: averaged weights to update after every step (`solver.Average`), or None.
+        device, precision: of the forward pass.
+        micro_batch: images embedded at once; 0 = the whole batch.
         accumulate: batches per step.
-        grad_clip: largest gradient norm; 0 = none.
-        log_period: iterations between reads of the loss values, each of which waits for the device.
-        skip_nonfinite: batches of the run that may be left out because their loss is not a number; 0 = stop at the first.
-            Above 0 every batch's loss is read before the weights change (`FiniteWatch` says what that waits for). The step
-            of its group of batches does not take place.
-        ranks: the processes that share every batch.
+        grad_clip: largest gradient norm; 0 = no clipping.
+        skip_nonfinite: batches of the run that may be left out because their loss is NaN or infinite; 0 = stop at the first.
+            Above 0 every loss is read before the weights change (`FiniteWatch` says what that waits for), and one such
+            batch cancels the step of its group.
+    """
+
+    device: torch.device
+    precision: torch.dtype = torch.float32
+    micro_batch: int = 0
+    accumulate: int = 1
+    grad_clip: float = 0.0
+    skip_nonfinite: int = 0
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """What is shown while training.
+
+    Args:
+        period: iterations between reads of the loss values, each of which waits for the device.
+        paths: file names of the training records, for messages.
+    """
+
+    period: int = 50
+    paths: Sequence[str] = ()
+
+
+class Trainer:
+    """Trains a module epoch by epoch, on all ranks of `module.spread`.
+
+    Args:
+        optimizers: all are stepped together.
+        average: averaged weights to update after every step, or None.
+
+    Attributes:
+        phase: makes the context of each phase of an iteration (data, forward, backward, optimizer) from its name; a clock can
+            take its place.
     """
 
     def __init__(
         self,
         module: TrainingModule,
         optimizers: Sequence[Optimizer],
-        schedule: Any,
-        loader: Any,
-        *,
-        device: torch.device,
-        precision: torch.dtype,
-        passes: Any = None,
-        paths: Sequence[str] = (),
+        schedule: RateSchedule,
+        loader: EpochLoader,
+        options: StepOptions,
+        log: LogOptions = LogOptions(),
         average: Average | None = None,
-        accumulate: int = 1,
-        grad_clip: float = 0.0,
-        log_period: int = 50,
-        skip_nonfinite: int = 0,
-        ranks: Ranks = ALONE,
     ) -> None:
-        self.module = module
+        self.module, self.ranks = module, module.spread.ranks
         self.optimizers = list(optimizers)
         self.schedule = schedule
         self.loader = loader
-        self.device = device
-        self.precision = precision
-        self.passes = passes or WholeBatch()
-        self.paths = paths
+        self.options = options
+        self.log = log
         self.average = average
-        self.accumulate = accumulate
-        self.grad_clip = grad_clip
-        self.log_period = log_period
-        self.skip_nonfinite = skip_nonfinite
-        self.ranks = ranks
-        self.watch = FiniteWatch(module, active=skip_nonfinite > 0)
+        self.passes = MicroBatches(options.micro_batch) if options.micro_batch else WholeBatch()
+        self.watch = FiniteWatch(module, options.skip_nonfinite, log.paths, self.ranks)
         self.progress = Progress()
-        self.last_is_good = True  # the loss of the last batch was a number
-        self._unseen: list[Seen] = []  # the batches since the last look at the losses
-        self._is_spoiled = False  # a loss in the group of batches that share a step
-        self.scaler = torch.amp.GradScaler(device.type, enabled=precision is torch.float16)
+        self.phase: Callable[[str], AbstractContextManager] = record_function
+        self.scaler = torch.amp.GradScaler(options.device.type, enabled=options.precision is torch.float16)
 
     def train_epoch(self, epoch: int, bar: tqdm, after_step: Callable[[], object] = lambda: None) -> dict[str, float]:
-        """Train an epoch (counted from 1), or what is left of it; return the means of its terms and stats, and images per second.
+        """Train an epoch (counted from 1), or the rest of it; return the means of its terms and stats, and images per second.
 
         Args:
             after_step: called whenever the weights have changed and no gradients are pending: the moments at which
                 `state_dict` is all there is to save. May raise.
         """
-        self.progress = self.progress.of_epoch(epoch)
-        self.schedule.apply(self.optimizers, epoch, self.progress.batches)  # first: it freezes and thaws, and
-        self.module.train()  # parts that are frozen now stay in evaluation mode
-        if self.average is not None:
-            self.average.start_epoch(epoch)
-        self.loader.set_epoch(epoch, self.progress.batches)
-        start = time.perf_counter() - self.progress.seconds
-        for iteration, batch in enumerate(self.loader, self.progress.batches):
-            is_last = iteration + 1 == len(self.loader)
-            do_step = is_last or (iteration + 1) % self.accumulate == 0
-            self._iterate(batch, epoch, iteration, do_step, shows=is_last or iteration % self.log_period == 0)
-            self.progress.seconds = time.perf_counter() - start
-            self._show(bar, iteration % self.log_period == 0 or is_last)
-            if do_step:
+        for has_stepped in self.iterations(epoch):
+            done = self.progress.batches
+            shows = done == len(self.loader) or (done - 1) % self.log.period == 0
+            if shows or not self._waits_for_losses:
+                self.watch.check(self.progress.means)
+            self._show(bar, shows)
+            if has_stepped:
                 after_step()
         return {**self.progress.means.read(), "images_per_second": self.progress.images_per_second}
 
-    def _iterate(self, batch: Any, epoch: int, iteration: int, do_step: bool, shows: bool) -> None:
-        self.schedule.apply(self.optimizers, epoch, iteration)
-        terms, stats = self.step(batch, do_step, self._group_size(iteration))
-        self.progress.batches = iteration + 1
-        self.progress.images += len(batch.labels) * self.ranks.size
-        seen = Seen(epoch, iteration + 1, terms, batch.index)
-        if not self.last_is_good:
-            self._skip(seen)
-            return
-        self.progress.means.add({**terms, **stats, "loss": torch.stack(list(terms.values())).sum()})
-        self._unseen.append(seen)
-        if shows or not self._waits_for_losses:
-            self._check_finite()
-            self._unseen.clear()
+    def iterations(self, epoch: int) -> Iterator[bool]:
+        """Train an epoch (counted from 1), or the rest of it; yield after each batch whether the weights were due to change."""
+        self.progress = self.progress.of_epoch(epoch)
+        self.schedule.apply(self.optimizers, epoch, self.progress.batches)  # freezes and thaws parameters, and
+        self.module.train()  # keeps frozen parts in evaluation mode
+        if self.average is not None:
+            self.average.start_epoch(epoch)
+        self.loader.set_epoch(epoch, self.progress.batches)
+        start, per_step = time.perf_counter() - self.progress.seconds, self.options.accumulate
+        batches, length = iter(self.loader), len(self.loader)
+        for iteration in range(self.progress.batches, length):
+            with self.phase("data"):
+                batch = next(batches)
+            self.schedule.apply(self.optimizers, epoch, iteration)
+            is_last = iteration + 1 == length or (iteration + 1) % per_step == 0
+            self.step(batch, is_last, min(per_step, length - (iteration - iteration % per_step)))
+            self.progress.seconds = time.perf_counter() - start
+            yield is_last
+
+    def step(self, batch: Batch, is_last: bool = True, group_size: int = 1) -> Losses:
+        """Train on one batch; return its (terms, stats), detached.
+
+        Args:
+            is_last: the batch ends its group, whose gradients are averaged into one step.
+            group_size: batches in the group.
+        """
+        with nullcontext() if is_last else self.module.no_sync():  # ranks exchange gradients once per group
+            with self.phase("forward"):
+                self.watch.begin()
+                embeddings, carry_on = self.passes.embed(
+                    self.module, batch, self._autocast
+                )  # (B, K, D), before the neck
+                with self._autocast():
+                    terms, stats = self.module.score(embeddings, batch.labels)
+                loss = self.watch.see(torch.stack(list(terms.values())).sum())  # ()
+            with self.phase("backward"):
+                self.scaler.scale(loss / group_size).backward()
+                carry_on()  # micro-batches: from the embeddings into the backbone
+        self.watch.judge()
+        if is_last and not self.watch.is_group_bad:
+            with self.phase("optimizer"):
+                self.module.finish_gradients()
+                if self.options.grad_clip:
+                    self._clip_gradients()
+                for optimizer in self.optimizers:
+                    self.scaler.step(optimizer)
+                self.scaler.update()
+                if self.average is not None:
+                    self.average.update()
+        if is_last:
+            self.watch.end_group()
+            for optimizer in self.optimizers:
+                optimizer.zero_grad(set_to_none=True)
+        return self._record(batch, loss.detach(), detach(terms), detach(stats))
+
+    def _autocast(self) -> AbstractContextManager:
+        return autocast(self.options.device, self.options.precision)
+
+    def _clip_gradients(self) -> None:
+        main = self.optimizers[0]  # the centres of the center loss have their own, unweighted gradient
+        self.scaler.unscale_(main)
+        nn.utils.clip_grad_norm_([p for group in main.param_groups for p in group["params"]], self.options.grad_clip)
+
+    def _record(self, batch: Batch, loss: Tensor, terms: dict[str, Tensor], stats: dict[str, Tensor]) -> Losses:
+        """Count the batch and add its numbers to the means of the epoch; a batch left out is only counted."""
+        progress = self.progress
+        progress.batches += 1
+        progress.images += len(batch.labels) * self.ranks.size
+        trained = TrainedBatch(progress.epoch, progress.batches, terms, batch.index)
+        if self.watch.is_good:
+            progress.means.add({**terms, **stats, "loss": loss})
+            self.watch.remember(trained)
+        else:
+            progress.skipped += 1
+            self.watch.skip(trained, progress.skipped_in_all)
+        return terms, stats
 
     @property
     def _waits_for_losses(self) -> bool:
-        """Whether a look at a loss makes the device run dry."""
-        return self.device.type != "cpu"
-
-    def _group_size(self, iteration: int) -> int:
-        """Return how many batches share the step of this one; the last group of an epoch may be short."""
-        first = iteration - iteration % self.accumulate
-        return min(self.accumulate, len(self.loader) - first)
-
-    def step(
-        self, batch: Any, do_step: bool = True, group_size: int = 1
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Back-propagate one batch of a group and, if `do_step`, update the weights; return (terms, stats), detached.
-
-        A batch whose loss is not a number changes nothing where such batches may be left out (see `last_is_good`).
-        """
-        self.watch.begin()
-        with nullcontext() if do_step else self.module.no_sync():
-            terms, stats = self.passes(
-                self.module,
-                batch,
-                lambda: autocast(self.device, self.precision),
-                lambda loss: self.scaler.scale(self.watch.see(loss) / group_size),
-            )
-        self.last_is_good = self.watch.is_good()
-        if self.skip_nonfinite:
-            self.last_is_good = not self.ranks.any(not self.last_is_good)
-        self._is_spoiled |= not self.last_is_good
-        if do_step:
-            self._leave_out() if self._is_spoiled else self.update()
-        return terms, stats
-
-    def _leave_out(self) -> None:
-        """End a group of batches without a step."""
-        self._zero_grad()
-        self._is_spoiled = False
-
-    def update(self) -> None:
-        """Change the weights by the gradients that are pending."""
-        self.module.finish_gradients()
-        if self.grad_clip:
-            main = self.optimizers[0]  # the centres of the center loss have their own, unweighted gradient
-            self.scaler.unscale_(main)
-            nn.utils.clip_grad_norm_([p for group in main.param_groups for p in group["params"]], self.grad_clip)
-        for optimizer in self.optimizers:
-            self.scaler.step(optimizer)
-        self.scaler.update()
-        self._zero_grad()
-        if self.average is not None:
-            self.average.update()
-
-    def _zero_grad(self) -> None:
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-
-    def _skip(self, seen: Seen) -> None:
-        """Log and count a batch that was left out; raise NonFiniteLoss if they are too many."""
-        self.progress.skipped += 1
-        number = self.progress.skipped_in_all
-        if number > self.skip_nonfinite:
-            raise NonFiniteLoss(
-                f"{number} batches had a loss that is not a number, SOLVER.SKIP_NONFINITE allows {self.skip_nonfinite}; "
-                f"the last at {seen}; {self._files(seen)}. {REMEDY}"
-            )
-        logger.warning(
-            "left out a batch (%d of %d allowed), its loss is not a number: %s; %s",
-            *(number, self.skip_nonfinite, seen, self._files(seen)),
-        )
-
-    def _files(self, seen: Seen) -> str:
-        """Name all images of a batch, those of the other processes too, which have to ask as well."""
-        if not self.paths:
-            return "its images have no names"
-        parts = self.ranks.gather_objects([self.paths[position] for position in seen.positions.tolist()])
-        return "its images: " + ", ".join(name for part in parts for name in part)
-
-    def _check_finite(self) -> None:
-        """Raise NonFiniteLoss if a loss since the last look was not a number; all processes see the same losses."""
-        sums = self.progress.means.sums()
-        if are_finite([*(term for seen in self._unseen for term in seen.terms.values()), *sums]):
-            return
-        bad = next((seen for seen in self._unseen if not are_finite([*seen.terms.values()])), None)
-        seen = bad or self._unseen[-1]
-        what = "the loss is not a number at" if bad else "the means of the epoch are not numbers, up to"
-        raise NonFiniteLoss(f"{what} {seen}; {self._files(seen)}. {REMEDY}")
-
-    def check_weights(self) -> None:
-        """Raise NonFiniteLoss if a weight or a norm's statistic is not a number: such a state must not replace a good checkpoint."""
-        statistics = [buffer for buffer in self.module.buffers() if buffer.is_floating_point()]
-        if not are_finite([*self.module.parameters(), *statistics]):
-            where = f"epoch {self.progress.epoch}, iteration {self.progress.batches}"
-            raise NonFiniteLoss(f"the weights are not numbers any more after {where}; nothing was saved. {REMEDY}")
+        """Whether reading a loss makes the device run dry."""
+        return self.options.device.type != "cpu"
 
     def _show(self, bar: tqdm, numbers: bool) -> None:
         if numbers:
@@ -227,8 +224,12 @@ class Trainer:
             bar.set_postfix({**means, "img/s": f"{self.progress.images_per_second:.0f}"})
         bar.update()
 
+    def check_weights(self) -> None:
+        """Raise NonFiniteLoss if a weight or a norm's statistic is NaN or infinite: it must not replace a good checkpoint."""
+        check_weights(self.module, f"epoch {self.progress.epoch}, iteration {self.progress.batches}")
+
     def state_dict(self) -> dict[str, Any]:
-        """Return all that changes while training, as tensors and plain types; call it on all processes, the first has it all."""
+        """Return all that changes in training, as tensors and plain types. Collective; rank 0 receives all of it."""
         state: dict[str, Any] = {
             "module": self.module.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -242,16 +243,16 @@ class Trainer:
         return gather_state(state, self.ranks)
 
     def check_place(self) -> None:
-        """Raise ValueError if the batches of a half-done epoch are now others."""
+        """Raise UserError if the batches of the half-done epoch have changed."""
         done, all_ = self.progress.batches, len(self.loader)
-        if done > all_ or (done < all_ and done % self.accumulate):
+        if done > all_ or (done < all_ and done % self.options.accumulate):
             raise UserError(
                 f"--resume: the checkpoint was written after {done} batches of an epoch, which now has {all_} in groups of "
-                f"{self.accumulate}; go back to its SOLVER.IMS_PER_BATCH, SOLVER.ACCUMULATE, DATALOADER and DATASETS options"
+                f"{self.options.accumulate}; go back to its SOLVER.IMS_PER_BATCH, SOLVER.ACCUMULATE, DATALOADER and DATASETS options"
             )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a `state_dict()`.
+        """Restore a `state_dict()`.
 
         Raises:
             ValueError: the state is of another model, loss or optimizer.
@@ -269,14 +270,14 @@ class Trainer:
             ) from error
         if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
-        if "progress" in state:  # not in checkpoints of before
+        if "progress" in state:  # older checkpoints have none
             self.progress = Progress.from_state(state["progress"])
-            if self.progress.batches:  # the rates of the last step, should the state be saved before another
+            if self.progress.batches:  # the rates of the last step, in case the state is saved before the next one
                 self.schedule.apply(self.optimizers, self.progress.epoch, self.progress.batches - 1)
         self._restore_random(state)
 
     def _restore_random(self, state: dict[str, Any]) -> None:
-        """Go on with each process' random draws; if their number has changed, with others, the same in every repetition."""
+        """Restore the random state of each rank; with another number of ranks, seed them from the first state."""
         states = state.get("random_of_ranks", [state["random"]])
         if len(states) == self.ranks.size:
             restore_random_state(states[self.ranks.rank])
@@ -289,10 +290,15 @@ class Trainer:
 
 
 def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Restore momentum and the like; the rates and decays stay those of the config, which may have changed."""
+    """Restore momentum and other state; learning rates and weight decays stay those of the config, which may have changed."""
     options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     saved = state["param_groups"]
     # not set afterwards: a group's `fused` decides on which device Adam's `step` is put
     groups = [{**group, **own} for group, own in zip(saved, options, strict=False)] + saved[len(options) :]
     optimizer.load_state_dict({**state, "param_groups": groups})
     shard_optimizer(optimizer)
+
+
+def detach(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the same scalars without their graphs."""
+    return {name: value.detach() for name, value in values.items()}

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 
 from torch import Tensor, nn
 
+from ...datasets import Batch
 from ...loss import ReidLoss
 from ...model import ReidModel
-from ..distributed.ddp import SingleProcess
+from ..distributed.process_group import ALONE, Ranks
 
 Losses = tuple[dict[str, Tensor], dict[str, Tensor]]
+
+
+class SingleProcess:
+    """Training on one process; `distributed/ddp.py` and `distributed/fsdp.py` hold what spreads it over several."""
+
+    ranks: Ranks = ALONE
+
+    def callable(self, backbone: nn.Module) -> nn.Module:
+        """Return the module to call for the backbone, so that its gradients become those of the whole batch."""
+        return backbone
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """Return the (size * B, ...) rows of all ranks, in their order, of this rank's (B, ...); carries gradients."""
+        return tensor
+
+    def average(self, gradients: Iterable[Tensor]) -> None:
+        """Make gradients that every rank has computed equal to the last bit."""
+
+    def no_sync(self) -> AbstractContextManager:
+        """Return a context in which ranks do not exchange the backbone's gradients."""
+        return nullcontext()
 
 
 class TrainingModule(nn.Module):
     """batch -> loss terms.
 
     Args:
-        model: its backbone makes embeddings (B, K, D) of images (B, 3, H, W), camids (B,) and viewids (B,).
-        loss: embeddings before and after the neck, and labels (B,) -> named, weighted terms to add up, and numbers to watch.
+        model: its backbone turns images (B, 3, H, W), camids (B,) and viewids (B,) into embeddings (B, K, D).
+        loss: embeddings before and after the neck, and labels (B,) -> named, weighted terms to add up, and stats.
     """
 
     model: ReidModel
@@ -31,31 +53,32 @@ class TrainingModule(nn.Module):
         self.loss = loss
         self.spread: SingleProcess = SingleProcess()
 
-    def forward(self, batch: Any) -> Losses:
+    def forward(self, batch: Batch) -> Losses:
         """Return (terms, stats) of scalars, e.g. ({"id": (), "triplet": ()}, {"accuracy": ()})."""
         return self.score(self.embed(batch), batch.labels)
 
-    def embed(self, batch: Any) -> Tensor:
-        """Return this process' float32 embeddings before the neck, (B, K, D)."""
+    def embed(self, batch: Batch) -> Tensor:
+        """Return this rank's float32 embeddings before the neck, (B, K, D)."""
         backbone = self.spread.callable(self.model.backbone)
         return backbone(batch.images, batch.camids, batch.viewids).float()
 
     def score(self, before: Tensor, labels: Tensor) -> Losses:
-        """Return (terms, stats) of this process' embeddings before the neck (B, K, D), with labels (B,).
+        """Return (terms, stats) of this rank's embeddings before the neck (B, K, D), with labels (B,).
 
-        On several processes these are the terms of the whole batch, the same on all.
+        With several ranks these are the terms of the whole batch, equal on all.
         """
         before, labels = self.spread.gather(before), self.spread.gather(labels)
         return self.loss(before, self.model.behind_neck(before), labels)
 
     def no_sync(self) -> AbstractContextManager:
-        """Return a context in which backward passes keep the backbone's gradients to this process."""
+        """Return a context in which ranks do not exchange the backbone's gradients."""
         return self.spread.no_sync()
 
     def finish_gradients(self) -> None:
-        """Call before a step: make the gradients of neck and loss equal on all processes.
+        """Call before a step: make the gradients of neck and loss equal on all ranks.
 
-        They are computed alike, but not on all devices to the last bit, and would drift apart over many steps.
+        Each rank computes them from the whole batch, but on some devices the last bits differ, and would drift apart over many
+        steps.
         """
         of_backbone = set(self.model.backbone.parameters())
         others = [parameter for parameter in self.parameters() if parameter not in of_backbone]

@@ -10,21 +10,21 @@ from vitreid.benchmarks import evaluation
 from vitreid.benchmarks.common.checkouts import Checkout
 from vitreid.benchmarks.common.isolated_process import failure_of
 from vitreid.benchmarks.contest import ours, rounds
-from vitreid.benchmarks.contest.cases import CASES, Bar, Case, Problem, quick
+from vitreid.benchmarks.contest.cases import CASES, EvaluationBar, EvaluationCase, EvaluationProblem, quick
 from vitreid.benchmarks.contest.contestants import CONTESTANTS, FLOOR, OURS, PEERS
 from vitreid.benchmarks.contest.evaluation_table import format_table, judge, plain_rows
-from vitreid.benchmarks.contest.evaluation_worker import Job, Measurement, measure
+from vitreid.benchmarks.contest.evaluation_worker import EvaluationJob, EvaluationMeasurement, measure
 from vitreid.benchmarks.contest.labels import DISTRACTOR, Labels, Size, cut, find_labels, synthetic_labels
 from vitreid.benchmarks.contest.problems import read_problem, small_problem, write_problem
-from vitreid.benchmarks.contest.rounds import Row, Setting, compare
+from vitreid.benchmarks.contest.rounds import EvaluationRow, EvaluationSetting, compare
 
-TINY = Problem("market1501", Size(12, 60, 5, 4, 10))
+TINY = EvaluationProblem("market1501", Size(12, 60, 5, 4, 10))
 
 
 @pytest.fixture
 def alone():
-    """Setting without peers that measures in this process."""
-    return Setting("cpu", 1, {}, {}, measure)
+    """EvaluationSetting without peers that measures in this process."""
+    return EvaluationSetting("cpu", 1, {}, {}, measure)
 
 
 def test_synthetic_labels_have_the_counts_asked_for():
@@ -87,7 +87,7 @@ def test_the_floor_multiplies_everything(monkeypatch):
 @pytest.mark.parametrize("task", CONTESTANTS)
 def test_floor_and_ours_are_measured_and_the_others_say_why_not(task, alone, tmp_path):
     write_problem(tmp_path, replace(TINY, distractors=0), None, 0)
-    rows = {row.contestant: row for row in compare(alone, Job(task, FLOOR, str(tmp_path)), (12, 60))}
+    rows = {row.contestant: row for row in compare(alone, EvaluationJob(task, FLOOR, str(tmp_path)), (12, 60))}
     assert [len(rows[name].runs) for name in (FLOOR, OURS, "TransReID")] == [1, 1, 0]
     assert rows["TransReID"].skipped == "no checkout given (--transreid)"
     assert 0 < rows[OURS].spread("mAP")[0] <= 1 and rows[FLOOR].spread("mAP") is None
@@ -96,24 +96,24 @@ def test_floor_and_ours_are_measured_and_the_others_say_why_not(task, alone, tmp
 def test_contestants_take_turns_and_one_that_fails_is_not_asked_again():
     asked = []
 
-    def fake(job: Job) -> Measurement:
+    def fake(job: EvaluationJob) -> EvaluationMeasurement:
         asked.append(job.contestant)
-        return Measurement(failure="too tired") if job.contestant == OURS else Measurement(1.0)
+        return EvaluationMeasurement(failure="too tired") if job.contestant == OURS else EvaluationMeasurement(1.0)
 
-    rows = compare(Setting("cpu", 3, {}, {}, fake), Job("ranking", FLOOR, ""), (12, 60))
+    rows = compare(EvaluationSetting("cpu", 3, {}, {}, fake), EvaluationJob("ranking", FLOOR, ""), (12, 60))
     assert asked == [FLOOR, OURS, FLOOR, FLOOR]
     assert "too tired" in format_table(rows, "cpu")
 
 
 def test_only_chosen_contestants_stand_beside_floor_and_ours():
-    setting = Setting("cpu", 1, {}, {}, lambda job: Measurement(1.0), frozenset({"OML"}))
-    rows = compare(setting, Job("ranking", FLOOR, ""), (12, 60))
+    setting = EvaluationSetting("cpu", 1, {}, {}, lambda job: EvaluationMeasurement(1.0), frozenset({"OML"}))
+    rows = compare(setting, EvaluationJob("ranking", FLOOR, ""), (12, 60))
     assert [row.contestant for row in rows] == [FLOOR, OURS, "OML"]
 
 
 def test_a_peer_that_would_not_fit_is_skipped(monkeypatch, tmp_path):
     monkeypatch.setattr(rounds, "available_memory", lambda: 2**30)
-    setting = Setting("cpu", 1, {"transreid": Checkout(tmp_path)}, {}, measure)
+    setting = EvaluationSetting("cpu", 1, {"transreid": Checkout(tmp_path)}, {}, measure)
     contestant = CONTESTANTS["ranking"]["TransReID"]
     assert "would not fit: needs 19 GiB" in rounds.reason_to_skip(contestant, setting, 11_659 * 82_161, 93_820)
     assert rounds.reason_to_skip(contestant, setting, 1000, 100) == ""
@@ -139,24 +139,28 @@ def test_failures_are_told_in_one_line():
 
 def test_a_table_shows_medians_and_extremes():
     rows = [
-        Row(FLOOR, [Measurement(2.0, 64.0)]),
-        Row(
+        EvaluationRow(FLOOR, [EvaluationMeasurement(2.0, 64.0)]),
+        EvaluationRow(
             OURS,
-            [Measurement(3.0, 100.0, None, 0.5), Measurement(9.0, 90.0, None, 0.5), Measurement(4.0, 80.0, None, 0.5)],
+            [
+                EvaluationMeasurement(3.0, 100.0, None, 0.5),
+                EvaluationMeasurement(9.0, 90.0, None, 0.5),
+                EvaluationMeasurement(4.0, 80.0, None, 0.5),
+            ],
         ),
-        Row("TransReID", skipped="no checkout"),
+        EvaluationRow("TransReID", skipped="no checkout"),
     ]
     lines = format_table(rows, "cpu").splitlines()
     assert lines[2].split() == ["vitreid", "4.000", "3.000", "-", "9.000", "2.00", "90", "0.50000", "3"]
     assert lines[3].split() == ["TransReID", "no", "checkout"]
     assert plain_rows(rows)[1]["times_floor"] == 2.0
-    bars = judge(rows, Bar(1.8, 150, {"TransReID": 10}))
+    bars = judge(rows, EvaluationBar(1.8, 150, {"TransReID": 10}))
     assert bars == ["at most 1.8 times the floor: 2, missed by 11 %", "at most 150 MB above the inputs: 90, met"]
 
 
 def test_quick_cases_are_small_and_have_no_bars():
     cases = quick([case for cases in CASES.values() for case in cases])
-    assert all(case.bar == Bar() and case.problem.size.num_gallery < 10_000 for case in cases)
+    assert all(case.bar == EvaluationBar() and case.problem.size.num_gallery < 10_000 for case in cases)
     for case in cases:
         labels = synthetic_labels(case.problem.size, np.random.default_rng(0))
         assert (case.gallery or 0) <= len(labels.g_pids) + case.problem.distractors
@@ -181,7 +185,7 @@ def test_bad_arguments_are_errors(words, message, capsys):
 
 
 def test_everything_is_printed_and_written(monkeypatch, tmp_path, capsys):
-    case = Case("market", TINY, bar=Bar(1000))
+    case = EvaluationCase("market", TINY, bar=EvaluationBar(1000))
     monkeypatch.setitem(CASES, "market", [case])
     monkeypatch.setattr(evaluation, "in_fresh_process", lambda limit: measure)
     assert evaluation.main(["--cases", "market", "--rounds", "1", "--json", str(tmp_path / "figures.json")]) == 0

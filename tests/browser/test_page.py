@@ -118,6 +118,14 @@ def shows(page, count):
     sync_api.expect(page.locator(".pick")).to_have_count(count)
 
 
+def wait_until(page, condition):
+    """Wait for a JavaScript condition; the page's security policy forbids `page.wait_for_function`."""
+    deadline = time.monotonic() + 30
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, condition
+        time.sleep(0.05)
+
+
 def test_an_upload_is_searched_and_its_link_can_be_shared(page, address, files, browser):
     page.goto(address)
     page.set_input_files("#file", str(files / "0.png"))
@@ -213,6 +221,45 @@ def test_attention_lies_over_the_query_and_goes_off_again(page, address):
     page.click("#attention")
     page.wait_for_selector("#query-image[src$='image/0']")
     assert page.get_attribute("#query-image", "src").endswith(plain)
+
+
+COUNT_ADDRESSES = """
+window.living = new Set();
+const create = URL.createObjectURL, revoke = URL.revokeObjectURL;
+URL.createObjectURL = (blob) => { const address = create.call(URL, blob); living.add(address); return address; };
+URL.revokeObjectURL = (address) => { living.delete(address); revoke.call(URL, address); };
+"""
+
+
+@pytest.mark.parametrize("token", [None, "s3cret"])
+def test_object_urls_are_freed_once_their_picture_is_shown(page, files, token):
+    """Otherwise every upload and every attention map stays in memory until the page is closed."""
+    server, address = serve(files, token=token)
+    page.add_init_script(COUNT_ADDRESSES + f"sessionStorage.setItem('token', '{token or ''}');")
+    page.goto(address)
+    for name in ("0.png", "2.png"):
+        page.set_input_files("#file", str(files / name))
+        found(page)
+        page.click("#attention")
+        page.wait_for_selector("#attention[aria-pressed=true]")
+        page.click(".attend >> nth=0")
+        page.wait_for_selector(".attend[aria-pressed=true]")
+    wait_until(page, "living.size === 0")
+    page.click(".attend >> nth=0")
+    wait_until(page, "document.querySelector('.pick img').naturalWidth === 32 && living.size === 0")
+    assert not page.query_selector(".gone")
+    server.should_exit = True
+
+
+def test_attention_off_shows_the_picture_of_the_present_query(page, address):
+    """Not that of the query whose attention was shown before."""
+    for id in (0, 1):
+        page.goto(f"{address}#id={id}")
+        page.wait_for_selector(f"#query-image[src$='image/{id}']")
+        page.click("#attention")
+        page.wait_for_selector("#query-image[src^='blob:']")
+        page.click("#attention")
+        page.wait_for_selector(f"#query-image[src$='image/{id}']")
 
 
 def test_a_phones_width_is_enough(browser, address):

@@ -111,8 +111,8 @@ WRONG = {
         "SOLVER.IMS_PER_BATCH: .* at least 2 images, got 1",
     ),
     "unknown choice": (
-        ["LOSS.METRIC", "tripplet"],
-        "LOSS.METRIC: unknown value 'tripplet'; choose from triplet, circle, none",
+        ["DATALOADER.SAMPLER", "pkk"],
+        "DATALOADER.SAMPLER: unknown value 'pkk'; choose from pk, shuffle",
     ),
     "probability above 1": (["INPUT.RE_PROB", "50"], "INPUT.RE_PROB: 50.* too large; it must be at most 1"),
     "negative rate": (["SOLVER.BASE_LR", "-0.1"], "SOLVER.BASE_LR: -0.1 is too small; it must be at least 0"),
@@ -252,3 +252,33 @@ def test_models_with_small_patches_keep_their_own_stride():
 def test_feat_norm_no_of_the_original_means_no(tmp_path):
     """The original read 'no' as true (any text is)."""
     assert make_config({"TEST.FEAT_NORM": "no"}).TEST.FEAT_NORM is False
+
+
+def test_options_that_may_differ_between_machines_or_change_on_resume_are_these():
+    """The flags on the options replaced two lists of prefixes; a change here is a change of behaviour."""
+    assert [key for key, option in OPTIONS.items() if option.per_machine] == [
+        "MODEL.PRETRAIN_PATH",
+        "DATASETS.ROOT_DIR",
+        "DATASETS.MANIFEST",
+        "DATASETS.DISTRACTORS",
+        "DATALOADER.NUM_WORKERS",
+        "DATALOADER.CACHE",
+        "DATALOADER.CACHE_SHARE",
+        "OUTPUT_DIR",
+    ]
+    resumable = [key for key, option in OPTIONS.items() if option.resumable]
+    assert [key for key in resumable if not key.startswith("TEST.")] == [
+        "MODEL.DEVICE",
+        "DATASETS.ROOT_DIR",
+        "DATALOADER.NUM_WORKERS",
+        "DATALOADER.CACHE",
+        "DATALOADER.CACHE_SHARE",
+        "SOLVER.LOG_PERIOD",
+        "SOLVER.CHECKPOINT_PERIOD",
+        "SOLVER.CHECKPOINT_STEPS",
+        "SOLVER.KEEP_LAST",
+        "SOLVER.SKIP_NONFINITE",
+        "SOLVER.COMPILE",
+        "OUTPUT_DIR",
+    ]
+    assert {key for key in resumable if key.startswith("TEST.")} == {key for key in OPTIONS if key.startswith("TEST.")}

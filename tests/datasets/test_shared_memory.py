@@ -5,6 +5,7 @@ import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from weakref import WeakSet
 
 import cv2
@@ -48,32 +49,52 @@ def full(monkeypatch):
     return set_full
 
 
-class Threads:
-    """Ranks of one machine that are threads; one that fails breaks the barrier of the others."""
+class Gone(Exception):
+    """Another rank has failed before a meeting."""
 
-    def __init__(self, rank, size, barrier, values):
-        self.rank, self.size, self._barrier, self._values = rank, size, barrier, values
+
+class Threads:
+    """Ranks of one machine that are threads."""
+
+    def __init__(self, rank, size, shared):
+        self.rank, self.size, self.shared = rank, size, shared
 
     def wait(self):
-        self._barrier.wait(10)
+        """Return once every rank has met as often as this one; raise Gone if one has failed before."""
+        with self.shared.changed:
+            self.shared.met[self.rank] += 1
+            number = self.shared.met[self.rank]
+            self.shared.changed.notify_all()
+            while (
+                late := {k for k, met in enumerate(self.shared.met) if met < number}
+            ) and not late & self.shared.failed:
+                assert self.shared.changed.wait(20)
+            if late:
+                raise Gone
 
     def from_first(self, make):
         self.wait()
         if self.rank == 0:
-            self._values[0] = make()
+            self.shared.value = make()
         self.wait()
-        return self._values[0]
+        return self.shared.value
+
+    def fail(self):
+        with self.shared.changed:
+            self.shared.failed.add(self.rank)
+            self.shared.changed.notify_all()
 
 
 def everywhere(call, size=3):
     """Call on every rank at the same time; return what each returned or raised."""
-    barrier, values = threading.Barrier(size), [None]
+    shared = SimpleNamespace(met=[0] * size, failed=set(), value=None, changed=threading.Condition())
 
     def guarded(rank):
+        place = Threads(rank, size, shared)
         try:
-            return call(Threads(rank, size, barrier, values))
+            return call(place)
         except Exception as error:
-            barrier.abort()
+            place.fail()
             return error
 
     with ThreadPoolExecutor(size) as pool:
@@ -133,7 +154,7 @@ def test_one_that_fails_raises_its_reason():
 
     found = everywhere(lambda local: share(local, fill))
     assert isinstance(found[1], CorruptImageError)
-    assert all(isinstance(found[k], threading.BrokenBarrierError) for k in (0, 2))
+    assert all(isinstance(found[k], Gone) for k in (0, 2))
 
 
 def test_one_that_fails_to_open_the_file_leaves_no_name(monkeypatch):
@@ -145,7 +166,7 @@ def test_one_that_fails_to_open_the_file_leaves_no_name(monkeypatch):
         return real(path, flags, *mode, **options)
 
     monkeypatch.setattr(os, "open", open_new)
-    assert all(isinstance(found, (OSError, threading.BrokenBarrierError)) for found in everywhere(share))
+    assert all(isinstance(found, (OSError, Gone)) for found in everywhere(share))
 
 
 def test_the_first_rank_refuses_for_all():
@@ -225,5 +246,5 @@ def test_images_on_a_disk_are_logged(folders, full, caplog):
 def test_a_corrupt_file_is_named_by_the_rank_that_met_it(paths):
     Path(paths[3]).write_bytes(b"nothing")
     found = everywhere(lambda local: open_images(paths, Preprocess((20, 10)), "on", local=local), size=2)
-    assert isinstance(found[0], threading.BrokenBarrierError)
+    assert isinstance(found[0], Gone)
     assert isinstance(found[1], CorruptImageError) and "3.png" in str(found[1])

@@ -31,19 +31,20 @@ import torch
 import uvicorn
 from vitreid.benchmarks import shipping
 from vitreid.configs import load_config
-from vitreid.datasets.synthetic import dataset as synthetic
+from vitreid.datasets.synthetic import dataset as synthetic_dataset
 from vitreid.model import load_deploy
 from vitreid.tools import train as train_tool
+from vitreid.tools.cli.main import COMMANDS
 from vitreid.tools.published import backbones
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {page.name: page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 SHELLS = {"bash", "sh", "console"}
-STARTS = r"(?:python|torchrun|vitreid-[\w-]+) "
+STARTS = r"(?:python|torchrun|vitreid|vitreid-[\w-]+) "
 ASIDE = re.compile(rf"^    ({STARTS}.+)|`({STARTS}[^`]+)`", re.MULTILINE)  # an indented line, or in a sentence
 OURS = re.compile(
-    r"(mkdir -p [\w/]+|python (tools|examples|benchmarks)/\w+\.py|torchrun .*\btools/\w+\.py|vitreid-[\w-]+)( |$)"
+    r"(mkdir -p [\w/]+|python (tools|examples|benchmarks)/\w+\.py|torchrun .*\btools/\w+\.py|vitreid [a-z-]+|vitreid-[\w-]+)( |$)"
 )
 SCRIPTS = dict(re.findall(r'^(vitreid-[\w-]+) = "([\w.]+):main"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
 OTHERS = {".", "cd", "docker", "git", "make", "mkdir", "pip", "pre-commit", "python3", "source"}  # not ours
@@ -87,9 +88,8 @@ ADDED = {  # program: words at the end of its commands; SMALL is for those that 
     "train": ["--no-report"],
     "export_model": ["--num-crops", "16", "--rounds", "1"],
     "serve": ["--port", "0"],  # a free one
-    "backbones": ["--output", "backbones.md"],
     "shipping": ["--quick", "--formats", "torchscript"],
-    "gallery": ["--quick"],
+    "benchmarks/gallery": ["--quick"],
     "serving": ["--quick", "--clients", "1", "--seconds", "1"],
     "budget": [
         *("--minutes", "0.01", "--val-ids", "2"),
@@ -99,7 +99,7 @@ ADDED = {  # program: words at the end of its commands; SMALL is for those that 
         ),
     ],
 }
-PLAN = synthetic.Plan(
+PLAN = synthetic_dataset.SyntheticPlan(
     num_train_ids=12, num_test_ids=12, num_distractors=2, num_cameras=3, images_per_camera=2, size=(64, 32)
 )
 
@@ -121,7 +121,7 @@ def ask_for_health(app, **settings):
 
 
 REPLACED = (  # name: what is there instead
-    (synthetic, "Plan", lambda: PLAN),
+    (synthetic_dataset, "SyntheticPlan", lambda: PLAN),
     (uvicorn, "run", ask_for_health),
     (backbones, "ENTRIES", backbones.ENTRIES[-1:]),
     (shipping, "PARTS", {"plain": {}}),
@@ -162,7 +162,7 @@ def test_every_block_is_of_a_kind_that_is_tested():
 def test_nothing_is_skipped_without_a_reason(page):
     for command in RUN_HERE[page]:
         assert OURS.match(command), f"{page}: {command}: neither a program of ours nor in SKIPPED"
-    starts = r"\bpython (?:tools|examples|benchmarks)/|\btorchrun \S|\bvitreid-[\w-]+ -"
+    starts = r"\bpython (?:tools|examples|benchmarks)/|\btorchrun \S|\bvitreid-[\w-]+ -|\bvitreid (?:train|test|export|search|serve|report|summary|convert|gallery) \S"
     found = sum(len(re.findall(starts, command)) for command in SHOWN[page])
     assert found == len(re.findall(starts, PAGES[page].read_text())), (
         f"{page}: a command in a place where no test looks"
@@ -182,6 +182,8 @@ def test_commands_of_ours_exist():
             elif program == "pip":
                 extras = [extra for group in re.findall(r"\.\[(.*?)\]", command) for extra in group.split(",")]
                 assert all(f"\n{extra} = [" in project for extra in extras), where
+            elif program == "vitreid":
+                assert words[0] in COMMANDS, where
             elif program in ("python", "torchrun"):
                 scripts = [word for word in words if word.endswith(".py")]
                 assert "-m" in words or "-c" in words or all((ROOT / script).exists() for script in scripts), where
@@ -221,7 +223,7 @@ def lay_out_msmt17(folder, market):
 def lay_out_data(data):
     """Each layout that the pages speak of, of the same people; people.csv and crops.csv beside it."""
     market = data / "market1501"
-    synthetic.generate(market, PLAN)
+    synthetic_dataset.generate(market, PLAN)
     lay_out_msmt17(data / "MSMT17", market)
     subsets = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
     people = []
@@ -256,6 +258,7 @@ def prepared(tmp_path_factory):
     desk = tmp_path_factory.mktemp("desk")
     for folder in ("configs", "tools", "examples", "benchmarks"):
         (desk / folder).symlink_to(ROOT / folder)
+    (desk / "docs").mkdir()
     lay_out_data(desk / "data")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(desk)
@@ -296,10 +299,19 @@ def as_the_shell_reads(command):
     return done.stdout.split("\0")[:-1]
 
 
+def tool_of(words):
+    """Return the module of tools/ or benchmarks/ that a command starts; "" for another program."""
+    if words[0] == "vitreid":
+        return COMMANDS[words[1]].module.rpartition(".")[2]
+    if words[:2] == ["python", "benchmarks/gallery.py"]:
+        return "benchmarks/gallery"  # `vitreid gallery` is another command
+    names = [Path(word).stem for word in words if word.endswith(".py") or word in SCRIPTS]
+    return names[0].removeprefix("vitreid-").replace("-", "_") if names else ""
+
+
 def made_small(words):
     """Return the words of a command of ours with what ADDED and SMALL say."""
-    names = [Path(word).stem for word in words if word.endswith(".py") or word in SCRIPTS]
-    tool = names[0].removeprefix("vitreid-").replace("-", "_") if names else ""
+    tool = tool_of(words)
     added = list(ADDED.get(tool, ()))
     if tool in ("train", "check_data", "convert") or (tool == "test" and "--config_file" in words):
         added += small_for(words)
@@ -314,7 +326,7 @@ def files_of(words):
     """Return the files and folders that a command says it makes."""
     options = ("--output", "--save-features", "--json", "--montage", "--fix", "--sheet", "OUTPUT_DIR")
     made = [after for word, after in pairwise(words) if word in options and not after.startswith("-")]
-    if any(word.endswith("train.py") for word in words) and "--profile" not in words and "OUTPUT_DIR" not in words:
+    if tool_of(words) == "train" and "--profile" not in words and "OUTPUT_DIR" not in words:
         made.append(load_config(words[words.index("--config_file") + 1], []).OUTPUT_DIR)
     return [Path(name) for name in made]
 
@@ -326,7 +338,9 @@ def start(words):
         return start_together(rest)
     if program == "mkdir":
         return subprocess.run(words, check=False).returncode
-    if program in SCRIPTS:
+    if program == "vitreid":
+        module = "vitreid.tools.cli.main"
+    elif program in SCRIPTS:
         module = SCRIPTS[program]
     else:
         module, rest = f"vitreid.{rest[0].removesuffix('.py').replace('/', '.')}", rest[1:]

@@ -62,7 +62,7 @@ def prepare(code, desk, pictures):
     return code
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page) and page != "ship.md"])
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page) and page != "deploy.md"])
 def test_python_blocks_run_one_after_the_other(page, desk, people, capsys):
     """The blocks of a page share their names, as in a notebook."""
     pictures = cycle(sorted((people / "synthetic" / "query").glob("*.jpg")))
@@ -83,8 +83,8 @@ def test_the_lines_for_an_onnx_file_give_the_checkpoints_embeddings(desk, people
     checkpoint = "logs/market_vit_base/best.safetensors"
     ship(Order(checkpoint, "model.onnx", input="pixels", num_crops=16, rounds=1))
     names, pictures = {}, cycle(sorted((people / "synthetic" / "query").glob("*.jpg")))
-    ((code, _),) = blocks("ship.md")
-    exec(compile(prepare(code, desk, pictures), "ship.md", "exec"), names)
+    ((code, _),) = blocks("deploy.md")
+    exec(compile(prepare(code, desk, pictures), "deploy.md", "exec"), names)
     expected = Embedder(checkpoint, "cpu", "fp32")(["a.jpg", "b.jpg", "c.jpg"])
     np.testing.assert_allclose(names["embeddings"], expected, rtol=0, atol=1e-5)
 

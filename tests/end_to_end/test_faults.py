@@ -29,10 +29,10 @@ from vitreid.processor.runs.rng import random_state, restore_random_state
 from vitreid.processor.runs.run_folder import RunFolder
 from vitreid.processor.runs.run_lock import FolderLock
 from vitreid.processor.runs.signals import StopSignals
-from vitreid.processor.training.compile import compile_backbone
-from vitreid.processor.training.nonfinite import Seen
-from vitreid.processor.training.run import Run, train
-from vitreid.processor.training.session import Learner
+from vitreid.processor.training.epoch_loop import Run
+from vitreid.processor.training.nonfinite import FiniteWatch, TrainedBatch
+from vitreid.processor.training.run import build_session, train
+from vitreid.processor.training.session import compile_backbone
 from vitreid.processor.training.trainer import Trainer
 from vitreid.tools import train as train_tool
 
@@ -629,15 +629,17 @@ def test_a_bad_batch_costs_its_group_of_batches_the_step(tiny, tmp_path, monkeyp
 def test_a_bad_loss_is_seen_at_the_next_look_and_never_saved(tiny):
     """A GPU's values are looked at every LOG_PERIOD iterations only; the batch norm keeps what was not a number."""
     cfg = load_config(None, words_of(tiny))
-    trainer = Learner(cfg).trainer
+    trainer = build_session(cfg).trainer
     trainer.check_weights()
-    trainer._unseen = [Seen(1, 8, {"id": torch.tensor(1.0)}, torch.tensor([3]))]
-    trainer._check_finite()
+    batch = TrainedBatch(1, 8, {"id": torch.tensor(1.0)}, torch.tensor([3]))
+    trainer.watch.remember(batch)
+    trainer.watch.check(trainer.progress.means)
+    trainer.watch.remember(batch)
     trainer.progress.means.add({"loss": torch.tensor(torch.nan)})
     with pytest.raises(
         NonFiniteLoss, match=r"means of the epoch .* up to epoch 1, iteration 8: id 1; its images: .*\.jpg"
     ):
-        trainer._check_finite()
+        trainer.watch.check(trainer.progress.means)
     trainer.module.model.neck.running_mean[0] = torch.nan
     with pytest.raises(NonFiniteLoss, match="nothing was saved"):
         trainer.check_weights()
@@ -656,7 +658,7 @@ def test_one_bad_batch_too_many_stops(tiny, tmp_path, monkeypatch):
 
 def test_weights_that_are_no_numbers_are_never_saved(tiny, tmp_path, monkeypatch):
     """On a GPU the loss is read now and then only; a save must not come before."""
-    monkeypatch.setattr(Trainer, "_check_finite", lambda *args: None)
+    monkeypatch.setattr(FiniteWatch, "check", lambda *args: None)
     with bad_losses(monkeypatch, {2}), pytest.raises(NonFiniteLoss, match="epoch 1, iteration 3; nothing was saved"):
         run([*words_of(tiny), *WHEN, *at(tmp_path / "run")])
     assert load_last(tmp_path / "run" / "last.pth")["trainer"]["progress"]["counts"]["batches"] == 2

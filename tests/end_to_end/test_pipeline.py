@@ -14,7 +14,7 @@ import torch
 from vitreid.configs import load_config
 from vitreid.model import build_model, load_deploy, save_deploy
 from vitreid.processor.device import place
-from vitreid.processor.training.session import Learner
+from vitreid.processor.training.run import build_session
 from vitreid.tools import test as test_tool
 from vitreid.tools import train as train_tool
 
@@ -225,12 +225,12 @@ def test_classifiers_of_the_same_people_go_on_too(tiny, tmp_path, caplog):
         torch.save({**backbone, **tensors}, tmp_path / path)
     words = [*tiny, "MODEL.PRETRAIN_CHOICE", "self", "MODEL.PRETRAIN_CLASSIFIERS", "True", "MODEL.PRETRAIN_PATH"]
     for path in (tmp_path / "run" / "last.pth", tmp_path / "theirs.pth"):
-        learner = Learner(load_config(None, [*words, str(path)]))
-        assert torch.equal(learner.module.loss.heads[0].weight, state["loss.heads.0.weight"])
+        session = build_session(load_config(None, [*words, str(path)]))
+        assert torch.equal(session.module.loss.heads[0].weight, state["loss.heads.0.weight"])
         assert f"{path}: the ID classifiers of 8 people too" in caplog.text
     with pytest.raises(
         ValueError, match=r"PRETRAIN_CLASSIFIERS: .*others.pth.* 0: \(3, 32\) in the file, 0: \(8, 32\) here"
     ):
-        Learner(load_config(None, [*words, str(tmp_path / "others.pth")]))
+        build_session(load_config(None, [*words, str(tmp_path / "others.pth")]))
     with pytest.raises(ValueError, match="MODEL.PRETRAIN_CLASSIFIERS: goes with MODEL.PRETRAIN_CHOICE self"):
         load_config(None, [*words, "x.pth", "MODEL.PRETRAIN_CHOICE", "none"])

@@ -378,14 +378,15 @@ def test_a_loss_that_is_no_number_stops_with_step_terms_and_files(tiny, tmp_path
 def test_a_loss_that_is_looked_at_later_is_named_all_the_same(tiny, monkeypatch):
     """On a GPU the losses of many batches are read at once."""
     monkeypatch.setattr(Trainer, "_waits_for_losses", True)
-    real, batches = Trainer.step, []
+    real, batches = Trainer._record, []
 
-    def step(self, batch, *args):
-        batches.append([Path(self.paths[position]).name for position in batch.index.tolist()])
-        terms, stats = real(self, batch, *args)
-        return ({name: term * float("nan") for name, term in terms.items()} if len(batches) == 2 else terms), stats
+    def record(self, batch, loss, terms, stats):
+        batches.append([Path(self.log.paths[position]).name for position in batch.index.tolist()])
+        if len(batches) == 2:
+            terms = {name: term * float("nan") for name, term in terms.items()}
+        return real(self, batch, loss, terms, stats)
 
-    monkeypatch.setattr(Trainer, "step", step)
+    monkeypatch.setattr(Trainer, "_record", record)
     with pytest.raises(NonFiniteLoss, match=r"epoch 1, iteration 2: id nan") as error:
         run([*tiny, "SOLVER.LOG_PERIOD", "50"])
     assert len(batches) > 2 and all(name in str(error.value) for name in batches[1])

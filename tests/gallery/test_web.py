@@ -21,15 +21,15 @@ pytest.importorskip("httpx", reason='needs the extra: pip install "vitreid[serve
 
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from vitreid.gallery import Gallery, GalleryInfo
+from vitreid.gallery import Gallery, GalleryInfo, web
 from vitreid.gallery.search.search_result import SearchResult
-from vitreid.gallery.web import Limits, Refused, create_app
+from vitreid.gallery.storage.record_pixels import BOX_COLUMNS, box_of
+from vitreid.gallery.web import Limits, RequestError, create_app
 from vitreid.gallery.web import service as service_module
-from vitreid.gallery.web.app import NUM_OVERLAYS
+from vitreid.gallery.web.app import NUM_OVERLAYS, PAGES
 from vitreid.gallery.web.batcher import Batcher
 from vitreid.gallery.web.limits import RateLimit
-from vitreid.gallery.web.query import parse_query
-from vitreid.gallery.web.record_images import BOX, box_of
+from vitreid.gallery.web.models import SearchFields
 from vitreid.gallery.web.service import Service
 from vitreid.gallery.web.upload_decode import decode
 
@@ -191,7 +191,7 @@ def test_removed_rows_are_gone_everywhere(folder, tmp_path, monkeypatch):
     Gallery.open(copy).remove([4])
     assert service.record(4)["pid"] == "red"  # as opened
     now[0] += service_module.REFRESH_SECONDS
-    with pytest.raises(Refused, match="id 4 is not in the gallery"):
+    with pytest.raises(RequestError, match="id 4 is not in the gallery"):
         service.image(4)
     assert service.facets()["count"] == 5 and 4 not in service.facets()["examples"]
     shutil.rmtree(copy)
@@ -244,7 +244,7 @@ def test_a_gallery_that_looks_up_by_id_is_not_read_whole(folder):
     facets = service.facets()
     assert facets == Service(gallery._gallery, FakeEmbedder()).facets()
     assert service.record(4)["pid"] == "red"
-    with pytest.raises(Refused, match="id 9 is not in the gallery"):
+    with pytest.raises(RequestError, match="id 9 is not in the gallery"):
         service.record(9)
     assert gallery.asked == [["id", "camera", "time"]]  # once: the facets are kept for a while
     now[0] += service_module.FACETS_SECONDS
@@ -336,7 +336,7 @@ def test_an_image_whose_record_speaks_of_a_frame_is_no_video(values, tmp_path):
     content = encode(person(COLOURS[0]))
     (tmp_path / "0.png").write_bytes(content)
     gallery = Gallery.create(tmp_path / "g", GalleryInfo("sha256:fake", 3))
-    record = {"path": str(tmp_path / "0.png"), **dict(zip(BOX, values))}
+    record = {"path": str(tmp_path / "0.png"), **dict(zip(BOX_COLUMNS, values))}
     gallery.add(np.eye(1, 3, dtype=np.float32), [record], "sha256:fake")
     response = TestClient(create_app(gallery, FakeEmbedder())).get("/image/0")
     assert response.status_code == 200 and response.content == content
@@ -346,12 +346,12 @@ def test_an_image_whose_record_speaks_of_a_frame_is_no_video(values, tmp_path):
     "changes", [{"x": "8"}, {"x": float("nan")}, {"width": float("inf")}, {"frame": True}, {"y": None}]
 )
 def test_a_box_has_numbers(changes):
-    record = {**dict.fromkeys(BOX, 1.0), "frame": 3}
-    assert box_of(Path("film.mp4"), record) == (3, 1, 1, 1, 1)
+    record = {**dict.fromkeys(BOX_COLUMNS, 1.0), "frame": 3}
+    assert box_of(Path("film.mp4"), record) == (3, (1, 1, 1, 1))
     assert box_of(Path("film.mp4"), {**record, **changes}) is None and box_of(Path("crop.JPG"), record) is None
 
 
-@pytest.mark.parametrize("path", ["/", "/page.css", "/page.js", "/docs", "/docs.js", "/icon.svg", "/openapi.json"])
+@pytest.mark.parametrize("path", [*PAGES, "/openapi.json"])
 def test_pages_need_nothing_from_another_site(client, path):
     response = client.get(path)
     assert response.status_code == 200
@@ -360,11 +360,21 @@ def test_pages_need_nothing_from_another_site(client, path):
     assert "http://" not in links and "https://" not in links
 
 
+def test_every_static_file_is_served():
+    folder = Path(web.__file__).parent / "static"
+    assert sorted(name for name, _ in PAGES.values()) == sorted(path.name for path in folder.iterdir())
+
+
 def test_the_api_describes_itself(client):
     api = client.get("/openapi.json").json()
     assert {"/search", "/embed", "/image/{id}", "/health"} <= set(api["paths"])
-    kinds = api["paths"]["/search"]["post"]["requestBody"]["content"]
-    assert set(kinds) == {"multipart/form-data", "application/json"}
+    kinds = {path: api["paths"][path]["post"]["requestBody"]["content"] for path in ("/search", "/attention", "/embed")}
+    assert set(kinds["/search"]) == set(kinds["/attention"]) == {"multipart/form-data", "application/json"}
+    fields = {path: list(kinds[path]["multipart/form-data"]["schema"]["properties"]) for path in kinds}
+    assert fields["/embed"] == ["image", "camera"] and fields["/attention"] == ["image", "camera", "id"]
+    assert fields["/search"] == [*fields["/attention"], "vector", "topk", "where", "rerank", "other_cameras"]
+    assert kinds["/search"]["application/json"]["schema"]["properties"]["topk"]["maximum"] == 1000
+    assert "$ref" not in json.dumps(kinds)  # the page of the API reads the fields in place
 
 
 def test_attention_is_laid_over_an_upload_or_a_row(client):
@@ -566,26 +576,26 @@ def test_bad_images_get_a_sentence(client, name):
 BAD_FIELDS = [
     ({}, "exactly one of"),
     ({"id": 1, "vector": [1, 2, 3]}, "exactly one of"),
-    ({"id": "x"}, "id: expected a whole number"),
-    ({"id": True}, "id: expected a whole number"),
-    ({"id": 2**70}, "id: expected a whole number"),
-    ({"id": 1, "topk": 0}, "topk: expected a whole number from 1"),
+    ({"id": "x"}, "id: expected a whole number, got 'x'"),
+    ({"id": True}, "id: expected a whole number, got True"),
+    ({"id": 2**70}, f"got {2**70}"),
+    ({"id": 1, "topk": 0}, "topk: expected a number greater than or equal to 1, got 0"),
     ({"id": 1, "topk": 10**9}, "topk"),
-    ({"id": 1, "rerank": "maybe"}, "rerank: expected true or false"),
+    ({"id": 1, "rerank": "maybe"}, "rerank: expected true or false, got 'maybe'"),
     ({"id": 1, "where": {"camera": "c1"}}, "where"),
     ({"id": 1, "where": ["camera"]}, "camera"),
     ({"id": 1, "where": ["colour=red"]}, "colour"),
     ({"id": 1, "where": ["time>=yesterday"]}, "yesterday"),
     ({"id": 1, "where": ["camera=a\rb", 'camera="']}, "where"),
     ({"id": 1, "where": ["x" * 600]}, "where"),
-    ({"id": 1, "where": ["camera=c1"] * 40}, "where"),
+    ({"id": 1, "where": ["camera=c1"] * 40}, "where: expected at most 32 items"),
     ({"id": 1, "camera": 5}, "camera"),
     ({"id": 1, "top_k": 5}, "unknown field 'top_k'"),
     ({"vector": []}, "vector"),
-    ({"vector": [1, 2]}, "2"),
+    ({"vector": [1, 2]}, "vector: expected 3 numbers, got 2"),
     ({"vector": ["a", 2, 3]}, "vector"),
-    ({"vector": [10**400, 2, 3]}, "finite"),
-    ({"vector": [1e20, 2, 3]}, "vector: expected finite numbers up to 1e+15"),
+    ({"vector": [10**400, 2, 3]}, "vector.0: expected"),
+    ({"vector": [1e20, 2, 3]}, "vector.0: expected a number less than or equal to 1000000000000000, got 1e+20"),
     ({"image": "x.png"}, "image: expected a file"),
 ]
 
@@ -619,15 +629,28 @@ def test_bodies_that_cannot_be_read(client, content, kind):
     assert 400 <= response.status_code < 500 and response.json()["detail"], response.text
 
 
+def test_a_field_given_twice_is_refused(client):
+    body = b'--b\r\nContent-Disposition: form-data; name="id"\r\n\r\n1\r\n' * 2 + b"--b--"
+    response = client.post("/search", content=body, headers={"Content-Type": "multipart/form-data; boundary=b"})
+    assert response.status_code == 422 and "id: " in response.json()["detail"]
+
+
+def test_embed_needs_an_image(client):
+    response = client.post("/embed", json={"camera": "c1"})
+    assert response.status_code == 422 and "image" in response.json()["detail"]
+
+
 def test_an_id_that_is_not_there(client):
     assert client.post("/search", json={"id": 77}).status_code == 404
 
 
 def test_a_form_is_read_like_json():
-    form = parse_query({"vector": "[1, 2.5]", "topk": "7", "where": ["a=1"], "rerank": "on"})
-    body = parse_query({"vector": [1, 2.5], "topk": 7, "where": ["a=1"], "rerank": True})
-    assert form.vector.tolist() == body.vector.tolist()
-    assert (form.topk, form.where, form.rerank) == (body.topk, body.where, body.rerank) == (7, ("a=1",), True)
+    form = SearchFields.model_validate(
+        {"vector": "[1, 2.5]", "topk": "7", "where": "a=1", "rerank": "on", "camera": ""}
+    )
+    body = SearchFields.model_validate({"vector": [1, 2.5], "topk": 7, "where": ["a=1"], "rerank": True})
+    assert form == body
+    assert (form.vector, form.topk, form.where, form.rerank, form.camera) == ([1, 2.5], 7, ("a=1",), True, None)
 
 
 # ---- fuzzing
@@ -744,7 +767,7 @@ def test_a_queue_that_is_full_says_so(monkeypatch):
     embedder.gate = threading.Event()
     batcher = Batcher(embedder)
     batcher.submit(person(COLOURS[0]))
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestError) as refused:
         batcher.submit(person(COLOURS[0]))
     assert refused.value.status == 503
     embedder.gate.set()

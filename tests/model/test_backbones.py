@@ -44,7 +44,9 @@ FAMILIES = [
     small("vit_base_patch16_clip_quickgelu_224", depth=1, embed_dim=64, num_heads=2, sie_tokens="class", projection=8),
     small("vit_base_patch16_siglip_224", depth=1, embed_dim=64, num_heads=2, pool="avg"),
     small("swin_tiny_patch4_window7_224"),
-    small("swinv2_tiny_window8_256"),
+    small(
+        "swinv2_tiny_window8_256", img_size=(128, 64)
+    ),  # timm before 1.0.31 divides by 0 where a window is one patch wide
     small("convnext_atto"),
     small("resnet50"),
     small("resnet50_ibn_stride1", pool="gem"),

@@ -7,7 +7,9 @@ import collections
 import copy
 import os
 import tarfile
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -294,6 +296,39 @@ def test_side_information_behind_a_stem_is_copied_with_its_model():
         twin.backbone.sie.table.zero_()
         torch.testing.assert_close(twin.embed(images, camids), twin.embed(images))
         assert not torch.allclose(model.embed(images, camids), twin.embed(images))
+
+
+def test_cameras_of_two_threads_do_not_mix():
+    """While one thread is inside the network, another one embeds images of another camera."""
+    model = ReidModel(ModelSpec("osnet_x0_25", SIZE, sie_camera=True, cameras=("a", "b"))).eval()
+    images, second = torch.rand(2, 3, *SIZE), threading.Event()
+
+    def embed(camera: int) -> torch.Tensor:
+        with torch.no_grad():
+            return model.embed(images, torch.full((2,), camera))
+
+    with torch.no_grad():
+        model.backbone.sie.table.mul_(50)
+    expected = embed(0)
+    with ThreadPoolExecutor(1) as pool:
+
+        def embed_elsewhere(*_: object) -> None:
+            if not second.is_set():
+                second.set()
+                pool.submit(embed, 1).result()
+
+        model.backbone.net.stem.register_forward_hook(embed_elsewhere)
+        torch.testing.assert_close(embed(0), expected)
+
+
+def test_failed_batch_leaves_no_camera_behind():
+    model = ReidModel(ModelSpec("osnet_x0_25", SIZE, sie_camera=True, cameras=("a", "b"))).eval()
+    images, network = torch.rand(2, 3, *SIZE), model.backbone.net
+    with torch.no_grad():
+        expected = network(images)
+        with pytest.raises(RuntimeError):
+            model.embed(torch.rand(2, 4, *SIZE), torch.tensor([0, 1]))
+        torch.testing.assert_close(network(images), expected)
 
 
 # --- fast-reid and torchreid's ResNets ----------------------------------------------------------------------------

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from vitreid.model import ModelSpec, ReidModel, load_deploy, load_weights, save_deploy
 from vitreid.model.parts.pos_embed import guess_grid, resize_pos_embed
 from vitreid.model.weights.pretrained import fetch_timm, load_initial
+from vitreid.model.weights.read import read_weights
 
 TINY = ModelSpec("vit_tiny_patch16_224", img_size=(64, 32), embed_dim=16, depth=2, num_heads=2, cameras=("a", "b", "c"))
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -225,6 +227,38 @@ def test_damaged_file_is_named(content: bytes, message: str, tmp_path: Path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"bad.pth.*({message})"):
         load_weights(build(), path)
+
+
+def out_of_memory(*args, **options):
+    raise MemoryError("no memory for the tensors")
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_too_little_memory_is_not_a_damaged_file(plain: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = timm_file(tmp_path / "vit.pth")
+    monkeypatch.setattr(torch, "load", out_of_memory)
+    with pytest.raises(MemoryError):
+        read_weights(path, plain=plain)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (HfHubHTTPError.__bases__[0]("timed out"), ConnectionError),
+        (RuntimeError("No pretrained weights exist for this model"), ConnectionError),
+        (OSError("Name or service not known"), ConnectionError),
+        (MemoryError("no memory for the tensors"), MemoryError),
+        (TypeError("a defect of ours"), TypeError),
+    ],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
+)
+def test_only_what_keeps_weights_from_coming_is_a_connection_error(error, raised, monkeypatch: pytest.MonkeyPatch):
+    def create(*args, **options):
+        raise error
+
+    monkeypatch.setattr(timm, "create_model", create)
+    with pytest.raises(raised):
+        fetch_timm("vit_tiny_patch16_224")
 
 
 def test_file_that_could_run_code_is_refused(tmp_path: Path):

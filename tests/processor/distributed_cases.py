@@ -19,7 +19,7 @@ from vitreid.processor.distributed.consistency import check_same
 from vitreid.processor.distributed.ddp import gather
 from vitreid.processor.distributed.process_group import Ranks, joined_ranks
 from vitreid.processor.scoring.evaluator import build_evaluator
-from vitreid.processor.training.session import Learner
+from vitreid.processor.training.run import build_session
 
 WORDS = [
     *("MODEL.NAME", "vit_tiny_patch16_224", "MODEL.PRETRAIN_CHOICE", "none", "MODEL.DEVICE", "cpu"),
@@ -46,16 +46,16 @@ def config(folder: Path, *words: str):
 
 def training(folder: Path, ranks: Ranks, words: list[str]) -> dict:
     """Train 20 steps; return every batch's loss and the sums of the last weights."""
-    learner = Learner(config(folder, *words), ranks=ranks)
-    trainer, losses = learner.trainer, []
-    passes = trainer.passes
+    session = build_session(config(folder, *words), ranks=ranks)
+    trainer, losses = session.trainer, []
+    step = trainer.step
 
     def recorded(*args):
-        terms, stats = passes(*args)
+        terms, stats = step(*args)
         losses.append(float(sum(terms.values())))
         return terms, stats
 
-    trainer.passes = recorded
+    trainer.step = recorded
     for epoch in range(1, 6):
         trainer.train_epoch(epoch, tqdm(disable=True))
     state = trainer.state_dict()
@@ -80,14 +80,15 @@ def gathering(folder: Path, ranks: Ranks) -> dict:
 
 def extraction(folder: Path, ranks: Ranks) -> dict:
     """The embeddings of 7 query images, and of a single gallery image: one of two processes has none."""
-    learner = Learner(config(folder, "TEST.IMS_PER_BATCH", "1"), ranks=ranks)
-    data = copy.copy(learner.data)
+    cfg = config(folder, "TEST.IMS_PER_BATCH", "1")
+    session = build_session(cfg, ranks=ranks)
+    data = copy.copy(session.data)
     object.__setattr__(data, "query", data.query[:7])
     object.__setattr__(
         data, "gallery", [r for r in data.gallery if r.pid == data.query[0].pid and r.camid != data.query[0].camid][:1]
     )
-    model = learner.module.model
-    evaluator = build_evaluator(learner.cfg, data, model, learner.device, learner.precision, ranks=ranks)
+    model = session.module.model
+    evaluator = build_evaluator(cfg, data, model, session.device, session.precision, ranks=ranks)
     features = evaluator.extract(model)
     result = evaluator.rank(features)
     return {
@@ -101,14 +102,14 @@ def draws(folder: Path, ranks: Ranks) -> dict:
     """The next random number of each process, twice over, and whether other weights are noticed."""
     numbers = []
     for _ in range(2):
-        learner = Learner(config(folder), ranks=ranks)
+        session = build_session(config(folder), ranks=ranks)
         numbers.append(torch.rand(()).item())
     error = ""
     if ranks.rank == 1:
         with torch.no_grad():
-            learner.module.loss.heads[0].weight[0, 0] += 1
+            session.module.loss.heads[0].weight[0, 0] += 1
     try:
-        check_same(learner.module, ranks)
+        check_same(session.module, ranks)
     except ValueError as found:
         error = str(found)
     return {"numbers": ranks.gather_objects(numbers), "error": error}

@@ -21,8 +21,9 @@ from vitreid.processor.distributed.fsdp import distribute_training
 from vitreid.processor.distributed.process_group import Ranks
 from vitreid.processor.runs.run_folder import ReadOnlyFolder
 from vitreid.processor.runs.signals import StopSignals
-from vitreid.processor.training.run import Run, _read_resume
-from vitreid.processor.training.session import _images
+from vitreid.processor.training.epoch_loop import Run
+from vitreid.processor.training.run import build_run_options, read_checkpoint
+from vitreid.processor.training.session import image_digests
 from vitreid.processor.training.training_module import TrainingModule
 from vitreid.tools import test as test_tool
 from vitreid.tools import train as train_tool
@@ -179,16 +180,15 @@ def test_a_run_goes_on_only_where_all_machines_have_its_folder(tmp_path, monkeyp
     with pytest.raises(
         FileNotFoundError, match=r"process 1 finds a run .* 0 does not \(here it is .*\); to go on with a run"
     ):
-        _read_resume(ReadOnlyFolder(str(tmp_path)), "auto", Two(0, 2))
+        read_checkpoint(ReadOnlyFolder(str(tmp_path)), "auto", Two(0, 2))
 
 
 @pytest.mark.parametrize(("size", "expected"), [(1, ["evaluate"]), (2, ["save", "evaluate"])])
 def test_several_processes_save_before_they_evaluate(monkeypatch, size, expected):
     """They evaluate to the end, whatever signal comes, and torchrun waits 30 s: an epoch that is not due is saved too."""
     run, done = Run.__new__(Run), []
-    run.cfg = load_config(
-        None, ["SOLVER.MAX_EPOCHS", "10", "SOLVER.CHECKPOINT_PERIOD", "10", "SOLVER.EVAL_PERIOD", "1"]
-    )
+    cfg = load_config(None, ["SOLVER.MAX_EPOCHS", "10", "SOLVER.CHECKPOINT_PERIOD", "10", "SOLVER.EVAL_PERIOD", "1"])
+    run.options, run.trainer = build_run_options(cfg), Mock()
     run.ranks, run.signals, run.best, run.folder = Ranks(0, size), StopSignals(), 0.0, Mock()
     monkeypatch.setattr(Run, "should_stop", lambda self: False)
     monkeypatch.setattr(Run, "_save_last", lambda self, epoch: done.append("save"))
@@ -201,7 +201,7 @@ def test_several_processes_save_before_they_evaluate(monkeypatch, size, expected
 def test_processes_may_see_their_images_in_other_folders_but_no_others(tmp_path):
     def images(folder, count):
         records = [Record(str(tmp_path / folder / f"{k}.jpg"), k, 0) for k in range(count)]
-        return _images(ReidData("mine", records, [], [], ("a",)))
+        return image_digests(ReidData("mine", records, [], [], ("a",)))
 
     assert images("a", 3) == images("b", 3)
     assert images("a", 3)["training images"] != images("a", 2)["training images"]

@@ -7,19 +7,21 @@ import numpy as np
 import pytest
 import torch
 from vitreid.evaluation import RetrievalResult
-from vitreid.model import load_deploy
+from vitreid.model import load_deploy, save_deploy
 from vitreid.processor import (
     RANKINGS,
-    Asked,
     FeatureSet,
     Rerank,
+    ScoreOptions,
     load_features,
     rank,
     result_table,
     save_features,
     score,
 )
-from vitreid.processor.scoring.result_tables import report_table, short_names, table
+from vitreid.processor.embedding.embedder import Embedder
+from vitreid.processor.scoring.evaluation_inputs import EvaluationInputs
+from vitreid.processor.scoring.result_tables import report_table
 from vitreid.processor.scoring.thresholds import calibrate_on, stored_calibration, try_to_calibrate
 from vitreid.tools import test as test_tool
 
@@ -91,8 +93,8 @@ def test_more_neighbours_than_images(rerank, message):
 
 
 def test_a_report_holds_what_was_asked_for_and_fits_into_json(features):
-    assert set(score(features, Rerank(), Asked()).numbers()).isdisjoint({"cameras", "confidence", "threshold"})
-    report = score(features, Rerank(), Asked(cameras=True, confidence=True, verification=True, calibrate=0.1))
+    assert set(score(features, Rerank(), ScoreOptions()).numbers()).isdisjoint({"cameras", "confidence", "threshold"})
+    report = score(features, Rerank(), ScoreOptions(cameras=True, confidence=True, verification=True, calibrate=0.1))
     numbers = json.loads(json.dumps(report.numbers(), allow_nan=False))
     assert numbers["verification"]["TAR@FAR=1e-4"] is None, "too few pairs to tell: no figure"
     assert numbers["confidence"]["mAP"][0] <= numbers["mAP"] <= numbers["confidence"]["mAP"][1]
@@ -105,15 +107,11 @@ def test_a_report_holds_what_was_asked_for_and_fits_into_json(features):
 
 
 def test_tables_fit_a_terminal_and_name_their_columns(features):
-    report = score(features, Rerank(), Asked(cameras=True, confidence=True, verification=True, calibrate=0.1))
+    report = score(features, Rerank(), ScoreOptions(cameras=True, confidence=True, verification=True, calibrate=0.1))
     text = report_table({"six": report})
     assert all(len(line) <= 120 for line in text.splitlines())
     for word in ("mINP", "95% from", "from \\ to", "EER", "DIR@FAR", "threshold: one person if the euclidean distance"):
         assert word in text
-
-
-def test_a_table_is_aligned():
-    assert table([["a", "bb"], ["long", "1"]]) == "a     bb\nlong   1"
 
 
 def test_left_out_queries_are_counted_under_the_table():
@@ -123,18 +121,50 @@ def test_left_out_queries_are_counted_under_the_table():
     assert "2 of 3 queries have no match in the gallery and are left out" in text
 
 
-def test_camera_names_are_shortened_where_they_still_differ():
-    assert short_names(["market1501/c1", "market1501/c2"]) == ["c1", "c2"]
-    assert short_names(["a/c1", "b/c1"]) == ["a/c1", "b/c1"]
-
-
 def test_a_threshold_is_for_the_embeddings_it_was_measured_on(features, caplog):
     calibration = calibrate_on(features, 0.1)
     own = replace(features, about={**features.about, "threshold": json.loads(json.dumps(calibration.to_dict()))})
-    assert stored_calibration(own) == calibration
-    flipped = replace(own, about={**own.about, "embed": {**features.about["embed"], "flip": True}})
+    assert stored_calibration(own.about) == calibration
+    flipped = {**own.about, "embed": {**features.about["embed"], "flip": True}}
     assert stored_calibration(flipped) is None
     assert "threshold is left aside" in caplog.text
+
+
+@pytest.mark.parametrize("entry", [{}, {"embed": {}}])
+def test_a_threshold_without_an_embedding_counts_in_scores_as_in_a_gallery(checkpoint, features, entry):
+    """`Embedder`, which fills galleries, and `score` once disagreed."""
+    model, about = load_deploy(checkpoint)
+    threshold = calibrate_on(features, 0.1).threshold
+    save_deploy(checkpoint, model, {**about, "threshold": {**threshold.to_dict(), **entry}})
+    same_model = replace(features, about=load_deploy(checkpoint)[1])
+    assert Embedder(checkpoint, "cpu").threshold == threshold.to_dict()
+    assert score(same_model, Rerank(), ScoreOptions()).calibration.threshold == threshold
+
+
+def test_every_rank_embeds_all_test_sets(features):
+    """A rank that stopped after the first would leave the others waiting in the next gather."""
+    embedded, used = [], []
+
+    def inputs(found):
+        def make():
+            for number in range(3):
+                embedded.append(number)
+                yield found
+
+        return EvaluationInputs((), 3, Rerank(), None, make)
+
+    inputs(None).for_each(used.append)
+    assert embedded == [0, 1, 2] and not used, "ranks but the first: nothing to use, everything embedded"
+    inputs(features).for_each(used.append)
+    assert used == [features] * 3
+
+
+def test_the_same_images_in_another_folder(features):
+    moved = replace(features, q_names=[f"elsewhere/{name}" for name in features.q_names])
+    assert features.same_images(moved) and features.same_images(replace(features, query=-features.query))
+    assert not features.same_images(replace(features, g_pids=features.g_pids + 1))
+    assert not features.same_images(replace(features, g_names=features.g_names[::-1]))
+    assert not features.same_images(replace(features, protocol="none"))
 
 
 def test_too_few_validation_people_do_not_end_a_training(features, caplog):

@@ -10,12 +10,11 @@ import torch
 from vitreid.configs import make_config
 from vitreid.loss import build_loss
 from vitreid.model import ModelSpec, ReidModel
-from vitreid.processor import Trainer, TrainingModule
+from vitreid.processor import StepOptions, Trainer, TrainingModule
 from vitreid.processor.distributed.ddp import sync_batch_norms
 from vitreid.processor.training import memory_estimate as memory
 from vitreid.processor.training.memory_estimate import StepMemory, kept_bytes, measure_step, report_memory
-from vitreid.processor.training.micro_batches import MicroBatches, WholeBatch
-from vitreid.solver import EMA, build_optimizers
+from vitreid.solver import EMA, OPTIMIZERS, GroupRules, build_optimizers, group_parameters
 
 SIZE = (64, 32)
 VIT = ModelSpec("vit_tiny_patch16_224", SIZE, embed_dim=32, depth=4, num_heads=2)
@@ -28,10 +27,10 @@ def build(spec: ModelSpec = VIT, **options: object) -> TrainingModule:
     return TrainingModule(model, build_loss(make_config(options), 6, model.embed_dim, model.num_branches)).train()
 
 
-def make_trainer(module: TrainingModule, passes: object, name: str = "AdamW", average: object = None) -> Trainer:
-    optimizers = build_optimizers(make_config({"SOLVER.OPTIMIZER_NAME": name}), module.model, module.loss)
-    cpu = torch.device("cpu")
-    return Trainer(module, optimizers, None, [], device=cpu, precision=torch.float32, passes=passes, average=average)
+def make_trainer(module: TrainingModule, average: object = None, **options: object) -> Trainer:
+    optimizers = build_optimizers(make_config({"SOLVER.OPTIMIZER_NAME": "AdamW"}), module.model, module.loss)
+    step = StepOptions(**{"device": torch.device("cpu"), **options})
+    return Trainer(module, optimizers, None, [], step, average=average)
 
 
 def test_peak_is_the_sum_of_its_parts():
@@ -50,29 +49,46 @@ def count(parameters) -> int:
     return sum(p.numel() for p in parameters)
 
 
-@pytest.mark.parametrize(("name", "states"), [("SGD", 1), ("Adam", 2), ("AdamW", 2)])
-def test_weights_gradients_and_states_are_counted(name, states):
+def test_weights_gradients_and_averages_are_counted():
     module = build()
-    optimizers = make_trainer(module, WholeBatch(), name).optimizers
+    optimizers = make_trainer(module).optimizers
     found = measure_step(module, optimizers, EMA(module.model, 0.9).model, SIZE, torch.float32)
     trained = [p for p in module.parameters() if p.requires_grad]
     assert found.gradients == 4 * count(trained)
-    assert found.optimizer == states * found.gradients
     assert found.weights == sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
     assert found.average == sum(
         t.numel() * t.element_size() for t in (*module.model.parameters(), *module.model.buffers())
     )
 
 
-def test_optimizer_states_are_those_that_a_step_makes():
+FROM_OUTSIDE = {
+    "RMSprop": lambda cfg, groups, fused: torch.optim.RMSprop(groups, lr=cfg.SOLVER.BASE_LR, momentum=0.9),
+    "Adafactor": lambda cfg, groups, fused: torch.optim.Adafactor(groups, lr=cfg.SOLVER.BASE_LR),  # factored states
+    "Adagrad": lambda cfg, groups, fused: torch.optim.Adagrad(groups, lr=cfg.SOLVER.BASE_LR),  # states from the start
+}
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+@pytest.mark.parametrize("name", sorted({*OPTIMIZERS, *FROM_OUTSIDE}))
+def test_optimizer_states_are_those_that_a_step_makes(name, momentum, monkeypatch):
+    """The measurement leaves the optimizer, its parameters and the random draws as they are."""
+    for outside, make in FROM_OUTSIDE.items():
+        monkeypatch.setitem(OPTIMIZERS, outside, make)
     module = build()
-    trainer = make_trainer(module, WholeBatch())
+    cfg = make_config({"SOLVER.MOMENTUM": momentum})
+    named = list(module.named_parameters())
+    optimizer = OPTIMIZERS[name](cfg, group_parameters(named, GroupRules(0.1)), None)
+    weights = {key: value.clone() for key, value in module.state_dict().items()}
+    measured = measure_step(module, [optimizer], None, SIZE, torch.float32).optimizer
+    assert not optimizer.state or name == "Adagrad"
+    assert all(torch.equal(value, weights[key]) for key, value in module.state_dict().items())
+    assert all(parameter.grad is None for parameter in module.parameters())
     for parameter in module.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    (optimizer,) = trainer.optimizers
     optimizer.step()
-    made = sum(t.numel() * 4 for state in optimizer.state.values() for t in state.values() if t.ndim)
-    assert made == measure_step(module, trainer.optimizers, None, SIZE, torch.float32).optimizer
+    assert measured == sum(
+        t.numel() * t.element_size() for s in optimizer.state.values() for t in s.values() if torch.is_tensor(t)
+    )
 
 
 def test_activations_grow_with_the_images():
@@ -121,17 +137,17 @@ def test_looking_leaves_no_trace():
     assert all(parameter.grad is None for parameter in module.parameters())
 
 
-@pytest.mark.parametrize(("passes", "shown"), [(WholeBatch(), 16), (MicroBatches(4), 4)], ids=["whole", "micro"])
-def test_one_line_says_how_much(passes, shown, caplog):
+@pytest.mark.parametrize(("micro_batch", "shown"), [(0, 16), (4, 4)], ids=["whole", "micro"])
+def test_one_line_says_how_much(micro_batch, shown, caplog):
     module = build()
-    report_memory(make_trainer(module, passes, average=EMA(module.model, 0.9)), 16, SIZE)
+    report_memory(make_trainer(module, EMA(module.model, 0.9), micro_batch=micro_batch), 16, SIZE)
     (record,) = caplog.records
     assert record.message.startswith(f"memory: about 0.0 GB at micro-batch {shown}: weights")
 
 
 def test_too_little_memory_is_a_warning_with_a_micro_batch_that_fits(caplog, monkeypatch):
     module = build()
-    trainer = make_trainer(module, WholeBatch())
+    trainer = make_trainer(module)
     step = measure_step(module, trainer.optimizers, None, SIZE, torch.float32)
     monkeypatch.setattr(memory, "available_memory", lambda: step.peak(9) - step.weights)
     report_memory(trainer, 8, SIZE)
@@ -142,7 +158,7 @@ def test_too_little_memory_is_a_warning_with_a_micro_batch_that_fits(caplog, mon
 
 def test_no_image_fits_is_a_warning_with_another_remedy(caplog, monkeypatch):
     monkeypatch.setattr(memory, "available_memory", lambda: 1)
-    report_memory(make_trainer(build(), WholeBatch()), 16, SIZE)
+    report_memory(make_trainer(build()), 16, SIZE)
     assert "not even one image fits: set MODEL.CHECKPOINT_BLOCKS True" in caplog.text
 
 
@@ -155,10 +171,10 @@ def test_remedies_that_are_already_taken_or_not_exact_are_not_promised():
 
 def test_optimizer_states_that_are_there_already_are_not_asked_for_again(caplog, monkeypatch):
     """As after --resume, on a device that the run just filled."""
-    trainer = make_trainer(build(), WholeBatch())
+    trainer = make_trainer(build())
     for parameter in trainer.module.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    trainer.update()
+    trainer.optimizers[0].step()
     step = measure_step(trainer.module, trainer.optimizers, None, SIZE, torch.float32)
     monkeypatch.setattr(memory, "free_memory", lambda device: step.peak(16) - step.held())
     report_memory(trainer, 16, SIZE)
@@ -167,7 +183,7 @@ def test_optimizer_states_that_are_there_already_are_not_asked_for_again(caplog,
 
 def test_unknown_memory_is_no_warning(caplog, monkeypatch):
     monkeypatch.setattr(memory, "available_memory", lambda: 0)
-    report_memory(make_trainer(build(), WholeBatch()), 16, SIZE)
+    report_memory(make_trainer(build()), 16, SIZE)
     assert not [r for r in caplog.records if r.levelno == logging.WARNING]
 
 
@@ -177,8 +193,7 @@ def test_nothing_is_measured_where_the_other_processes_would_wait(joint, monkeyp
     module, gpu = build(ModelSpec("mobilenetv3_small_050", SIZE)), torch.device("cuda")
     if joint:
         sync_batch_norms(module.model.backbone, gpu)
-    trainer = make_trainer(module, WholeBatch())
-    trainer.device = gpu
+    trainer = make_trainer(module, device=gpu)
     monkeypatch.setattr(memory, "measure_peak", lambda *_: 1e9)
     monkeypatch.setattr(memory, "free_memory", lambda _: 0)
     report_memory(trainer, 16, SIZE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from vitreid.model import ModelSpec, ReidModel
+from vitreid.model import ModelSpec, ReidModel, set_fused_attention
 from vitreid.model.backbones.registry import OWN
 from vitreid.processor.model_summary import summarise
 from vitreid.tools.published import backbones
@@ -27,6 +27,16 @@ def test_multiply_adds_of_a_vit_by_hand():
 def test_multiply_adds_of_osnet_are_the_published_ones():
     summary = summarise(ReidModel(ModelSpec("osnet_x0_25", (256, 128))), num_images=2)
     assert summary.total.macs / 1e6 == pytest.approx(82.3, rel=0.005)  # table 7 of Zhou et al.
+
+
+def test_counting_leaves_modes_and_attention_as_they_were():
+    model = ReidModel(TINY).train()
+    model.neck.eval()
+    model.backbone.net.blocks[0].attn.fused_attn = False
+    before = {name: (part.training, getattr(part, "fused_attn", None)) for name, part in model.named_modules()}
+    assert any(fused for _, fused in before.values())
+    summarise(model, 4)
+    assert {n: (part.training, getattr(part, "fused_attn", None)) for n, part in model.named_modules()} == before
 
 
 def test_memory_grows_with_the_batch():
@@ -60,7 +70,8 @@ def test_summary_counts_what_training_keeps(capsys: pytest.CaptureFixture[str]):
     assert frozen < 0.8 * usual and recomputed < 0.8 * usual
     model = ReidModel(ModelSpec(TINY.name, depth=4))
     fused = summarise(model, 64).activation_bytes
-    plain = summarise(model, 64).activation_bytes  # the first has switched fused attention off
+    set_fused_attention(model, False)
+    plain = summarise(model, 64).activation_bytes
     assert usual == round(fused / 2**20)
     assert plain - fused > 0.9 * 64 * 3 * 3 * 129 * 129 * 4
 

@@ -12,7 +12,7 @@ from vitreid.datasets import Batch
 from vitreid.loss import build_loss
 from vitreid.model import ModelSpec, ReidModel, load_weights
 from vitreid.model.weights.recognise_project import translate
-from vitreid.processor import Trainer, TrainingModule
+from vitreid.processor import StepOptions, Trainer, TrainingModule
 from vitreid.solver import build_optimizers, build_schedule
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -121,7 +121,7 @@ def build_trainer(case: dict, weights: Path) -> Trainer:
     module, cfg = build_module(case, weights, options), make_config(options)
     schedule = build_schedule(cfg, case["steps_per_epoch"])
     optimizers = build_optimizers(cfg, module.model, module.loss)
-    return Trainer(module, optimizers, schedule, None, device=torch.device("cpu"), precision=torch.float32)
+    return Trainer(module, optimizers, schedule, None, StepOptions(torch.device("cpu")))
 
 
 def test_twelve_steps_of_the_original_are_reproduced(tmp_path):

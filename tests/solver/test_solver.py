@@ -18,10 +18,10 @@ from vitreid.solver import (
     SCHEDULES,
     SWA,
     build_average,
+    build_group_rules,
     build_optimizers,
     build_schedule,
     group_parameters,
-    group_rules,
 )
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "cosine_schedule.json").read_text())
@@ -494,7 +494,7 @@ def test_one_kernel_per_step_computes_what_torchs_plain_loop_does(name):
     for fused in (True, None):
         torch.manual_seed(0)
         model = tiny_model()
-        rules = group_rules(make_cfg(), {})
+        rules = build_group_rules(make_cfg(), {})
         optimizer = OPTIMIZERS[name](make_cfg(BASE_LR=0.01), group_parameters(model.named_parameters(), rules), fused)
         for _ in range(5):
             for parameter in model.parameters():

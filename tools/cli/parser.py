@@ -1,4 +1,4 @@
-"""What the command-line tools share."""
+"""What the commands share: their parsers, and how an error becomes a message and an exit status."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import argparse
 import sys
 from collections.abc import Callable
 
+from vitreid.common.errors import MissingPackageError, UserError
 from vitreid.processor import NonFiniteLoss, RankFailed, Stopped, log_to_console
 
 USER_ERRORS = (
-    ValueError,
+    UserError,
     OSError,
-    ImportError,
+    MissingPackageError,
     NonFiniteLoss,
     RankFailed,
-)  # their messages say what to do; a traceback would hide that
+)  # their messages name the cause and the next step; a traceback would hide that
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # in torch's messages
 MEMORY_REMEDY = (
@@ -23,19 +24,38 @@ MEMORY_REMEDY = (
 )
 
 
-def make_parser(description: str) -> argparse.ArgumentParser:
-    """Return a parser with the arguments of every tool: --config_file, --traceback, and KEY VALUE overrides."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(
-        "--config_file", "--config-file", metavar="FILE", help="recipe, e.g. configs/market/vit_base.yml"
+def new_parser(description: str, *examples: str) -> argparse.ArgumentParser:
+    """Return a parser with --traceback; the examples, commands of one line, stand at the end of its --help."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog="\n".join(["example:" if len(examples) == 1 else "examples:", *(f"  {one}" for one in examples)]),
+        formatter_class=_ExamplesAsWritten,
     )
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
+    return parser
+
+
+class _ExamplesAsWritten(argparse.HelpFormatter):
+    """Wraps descriptions, but leaves the lines of the examples as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith("example") else super()._fill_text(text, width, indent)
+
+
+def add_config(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add --config_file and the KEY VALUE overrides; return the parser."""
+    parser.add_argument(
+        "--config_file",
+        "--config-file",
+        metavar="FILE",
+        help="recipe: a YAML file, or the name of a shipped one, e.g. market/vit_base (`vitreid recipes` lists them)",
+    )
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="options to change, e.g. SOLVER.MAX_EPOCHS 20")
     return parser
 
 
 def run(action: Callable[[], object], traceback: bool) -> int:
-    """Run `action`; print a user's mistake as one message.
+    """Run `action`; print a user's mistake as one message. Any other error is a defect and keeps its traceback.
 
     Returns:
         The exit status: 0; 2 for an error; 128 + signal if it was stopped: 130 for Ctrl-C, 143 for SIGTERM.
@@ -61,7 +81,7 @@ def run(action: Callable[[], object], traceback: bool) -> int:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether memory, the device's or the machine's, was too small; torch raises a RuntimeError for it."""
+    """Return whether memory, the device's or the machine's, was too small; torch raises a RuntimeError for it."""
     return isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
 
 

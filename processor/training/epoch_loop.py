@@ -1,0 +1,304 @@
+"""One training run: train an epoch, save, evaluate, log; until all epochs are done or a signal comes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+from tqdm import tqdm
+
+from ...common.errors import UserError
+from ...evaluation import RetrievalResult
+from ...model import ReidModel, save_deploy
+from ..device import prefers_fused_attention
+from ..distributed.consistency import check_agreed, fingerprint
+from ..distributed.fsdp import whole_model
+from ..runs.checkpoint import rotate, save_last
+from ..runs.run_folder import RunFolder
+from ..runs.signals import Stopped, StopSignals
+from ..scoring.evaluator import Evaluator
+from ..scoring.result_tables import result_table
+from ..scoring.thresholds import try_to_calibrate
+from .memory_estimate import report_memory
+from .progress import epoch_line
+from .session import TrainingSession
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How long a run trains, when it saves and evaluates, and what it writes.
+
+    Args:
+        eval_period, checkpoint_period: in epochs; the last epoch is always evaluated and saved.
+        checkpoint_steps: iterations between saves inside an epoch; 0 = none.
+        keep_last: number of newest epochs whose checkpoints are kept; 0, 1 = only last.pth.
+        counts_skipped: write the number of batches left out into metrics.jsonl.
+        validates: query and gallery are people held out of training, so the best epoch may be chosen by them.
+        fmr: false match rate of the threshold that is stored.
+        config: the resolved config as YAML, for checkpoints.
+        other_tests: test sets to mention at the end.
+    """
+
+    num_epochs: int
+    eval_period: int
+    checkpoint_period: int
+    checkpoint_steps: int
+    keep_last: int
+    counts_skipped: bool
+    validates: bool
+    fmr: float
+    config: str
+    other_tests: tuple[str, ...] = ()
+
+
+class Run:
+    """A training run: a session, the evaluator of its model, and the folder for its results.
+
+    Args:
+        describe: metrics -> what a checkpoint says about itself, in plain types.
+    """
+
+    def __init__(
+        self,
+        session: TrainingSession,
+        evaluator: Evaluator,
+        folder: RunFolder,
+        options: RunOptions,
+        describe: Callable[[dict[str, float]], dict[str, Any]],
+    ) -> None:
+        self.session = session
+        self.trainer, self.model, self.ranks = session.trainer, session.module.model, session.ranks
+        self.evaluator = evaluator
+        self.folder = folder
+        self.options = options
+        self.describe = describe
+        self.first_epoch, self.best = 1, 0.0
+        self.signals = StopSignals()
+        self._row: dict[str, float] | None = None  # numbers of the last trained epoch, which may lack its evaluation
+        self._saved_at = 0  # batches of the current epoch at the last save
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            UserError: it was trained on other people or cameras, or with another model, loss or optimizer.
+        """
+        self._check_people(state)
+        self.trainer.load_state_dict(state["trainer"])
+        self.first_epoch, self._row = state["epoch"] + 1, state.get("row")
+        if self.ranks.from_first(self.folder.best.exists):  # otherwise the best so far is in another run's folder
+            self.best = state["best"]
+        progress, inside = self.trainer.progress, ""
+        if progress.epoch == self.first_epoch:
+            self.trainer.check_place()
+            inside = f" and {progress.batches} of {len(self.trainer.loader)} iterations"
+        weights, done = state["trainer"]["module"], {"epochs": state["epoch"], "iterations": progress.batches}
+        check_agreed(
+            lambda: done | {name: fingerprint(value) for name, value in weights.items()}, self.ranks, "checkpoints"
+        )
+        logger.info("resumed after epoch %d of %d%s", state["epoch"], self.options.num_epochs, inside)
+
+    def _check_people(self, state: dict[str, Any]) -> None:
+        """Raise UserError if a row of the classifier or of the camera table would now belong to another person or camera."""
+        about = self.describe({})
+        cameras = (tuple(state["spec"]["cameras"]), self.model.spec.cameras)
+        people = [{key: side[key] for key in ("labels", "people")} for side in (state["about"], about)]
+        if people[0] != people[1] or cameras[0] != cameras[1]:
+            raise UserError(
+                f"--resume: the checkpoint was trained on {len(state['about']['labels'])} people and {len(cameras[0])} cameras, "
+                f"the training set now has {len(self.session.labels)} and {len(cameras[1])}, or others; go back to its DATASETS options"
+            )
+
+    @property
+    def deployed(self) -> ReidModel:
+        """The model to evaluate and deploy: with averaged weights if there are any; whole on every rank."""
+        average = self.trainer.average
+        model = cast(ReidModel, average.model) if average is not None else self.model
+        return whole_model(model, self.session.device)
+
+    def train(self) -> RetrievalResult:
+        """Train the remaining epochs, evaluate and save; return the last evaluation.
+
+        Raises:
+            Stopped: a signal came; all that was done is saved.
+        """
+        self._announce()
+        if not self.session.is_sharded:  # each device holds a part of the tensors only
+            report_memory(self.trainer, self.session.batch_size, self.model.spec.img_size)
+        self.session.compile()
+        with self.signals:
+            result = self._finish_epoch()
+            result = self._train_epochs() or result
+        if result is None:
+            logger.info("nothing left to train: %d epochs are done", self.options.num_epochs)
+            result = self.evaluator(self.deployed)
+        logger.info("%s", result_table({self.session.data.evaluated: result}))
+        logger.info("run folder: %s", self.folder.path)
+        if self.options.other_tests:
+            logger.info(
+                "tools/test.py --weights %s evaluates on %s", self.folder.best, ", ".join(self.options.other_tests)
+            )
+        return result
+
+    def _finish_epoch(self) -> RetrievalResult | None:
+        """Evaluate and log the last trained epoch if the earlier process ended before it could."""
+        row = self._row
+        if row is None or self.ranks.from_first(lambda: self.folder.has_epoch(int(row["epoch"]))):
+            return None
+        return self._close_epoch(row)
+
+    def _train_epochs(self) -> RetrievalResult | None:
+        epochs, length, result = self.options.num_epochs, len(self.trainer.loader), None
+        done = (self.first_epoch - 1) * length + self.trainer.progress.of_epoch(self.first_epoch).batches
+        with tqdm(
+            total=epochs * length, initial=done, desc="train", unit="it", disable=self._is_mute, smoothing=0.05
+        ) as bar:
+            for epoch in range(self.first_epoch, epochs + 1):
+                result = self._epoch(epoch, bar)
+        return result
+
+    def _epoch(self, epoch: int, bar: tqdm) -> RetrievalResult | None:
+        self._saved_at = self.trainer.progress.of_epoch(epoch).batches
+        row: dict[str, float] = {"epoch": epoch, **self.trainer.train_epoch(epoch, bar, self._between_steps)}
+        row["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        row["seconds"] = self.trainer.progress.seconds
+        if self.options.counts_skipped:
+            row["skipped"] = self.trainer.progress.skipped
+        return self._close_epoch(row)
+
+    @property
+    def _is_mute(self) -> bool | None:
+        """Whether to hide the progress bar; None = hide it where there is no terminal."""
+        return None if self.ranks.is_first else True
+
+    def should_stop(self) -> bool:
+        """Return whether to stop before the next step. Collective: the same on all ranks."""
+        return self.ranks.any(self.signals.asked)
+
+    @contextlib.contextmanager
+    def _stoppable(self) -> Iterator[None]:
+        """Make the body interruptible.
+
+        One process: a signal raises Stopped at once. Several: signals are checked before the body only, because a rank that
+        leaves alone would block the others.
+        """
+        if self.ranks.size == 1:
+            with self.signals.at_once():
+                yield
+        elif self.should_stop():
+            raise self.signals.stop()
+        else:
+            yield
+
+    def _between_steps(self) -> None:
+        """Save if a save is due, stop if a signal came. `_close_epoch` does both at the end of an epoch."""
+        done, steps = self.trainer.progress.batches, self.options.checkpoint_steps
+        if done == len(self.trainer.loader):
+            return
+        stops = self.should_stop()
+        if stops or (steps and done - self._saved_at >= steps):
+            self._save_last(self.trainer.progress.epoch - 1)
+            self._saved_at = done
+        if stops:
+            raise self._stopped()
+
+    def _stopped(self) -> Stopped:
+        self.ranks.wait()  # torchrun kills the other processes when one ends, and rank 0 may still be saving
+        stop, progress = self.signals.stop(), self.trainer.progress
+        logger.warning(
+            "stopped by %s in epoch %d, after %d of %d iterations; saved in %s, go on with the same command and --resume",
+            *(stop, progress.epoch, progress.batches, len(self.trainer.loader), self.folder.last),
+        )
+        return stop
+
+    def _close_epoch(self, row: dict[str, float]) -> RetrievalResult | None:
+        """Save, evaluate and log a trained epoch."""
+        epoch, self._row = int(row["epoch"]), dict(row)
+        saves, best, result = self._is_due(epoch, self.options.checkpoint_period), self.best, None
+        evaluates = self._is_due(epoch, self.options.eval_period)
+        if saves:
+            self._save_epoch(epoch)  # before the evaluation, so that a failure there does not lose the epoch
+        elif evaluates and self.ranks.size > 1:
+            self._save_last(epoch)  # several ranks finish the evaluation after a signal; torchrun kills them after 30 s
+        try:
+            with self._stoppable():
+                if evaluates:
+                    result = self._evaluate(epoch, row)
+        except Stopped:
+            if not saves:
+                self._save_epoch(epoch)
+            raise self._stopped() from None
+        if saves and self.best != best:
+            self._save_epoch(epoch)
+        self.folder.write_epoch(row)
+        logger.info("%s", epoch_line(row, self.options.num_epochs))
+        return result
+
+    def _is_due(self, epoch: int, period: int) -> bool:
+        return epoch % period == 0 or epoch == self.options.num_epochs
+
+    def _evaluate(self, epoch: int, row: dict[str, float]) -> RetrievalResult:
+        """Evaluate; keep the best epoch if people are held out for validation, else the latest: no choice is made on the test set."""
+        model = self.deployed
+        features = self.evaluator.extract(model)
+        result = self.evaluator.rank(features)
+        row.update(result.summary())
+        validates = self.options.validates
+        if result.mAP >= self.best or not validates:
+            self.best = result.mAP if validates else 0.0
+            if features is not None:
+                about = self.describe({"epoch": epoch, **result.summary()})
+                calibration = try_to_calibrate(features, self.options.fmr) if validates else None
+                if calibration:
+                    about["threshold"] = calibration.to_dict()
+                save_deploy(self.folder.best, model, about)
+        return result
+
+    def _save_epoch(self, epoch: int) -> None:
+        self._save_last(epoch)
+        if self.ranks.is_first:
+            rotate(self.folder.last, epoch, self.options.keep_last)
+
+    def _save_last(self, epoch: int) -> None:
+        """Write last.pth after `epoch` complete epochs and possibly a part of the next.
+
+        Raises:
+            NonFiniteLoss: a weight is NaN or infinite; OSError: the file cannot be written. The earlier file is intact.
+        """
+        self.trainer.check_weights()
+        state = {
+            "epoch": epoch,
+            "best": self.best,
+            "row": self._row,
+            "config": self.options.config,
+            "about": self.describe({"epoch": epoch}),
+            "trainer": self.trainer.state_dict(),
+        }
+        if self.ranks.is_first:
+            save_last(self.folder.last, {**state, "spec": self.model.spec.to_dict()})
+
+    def _announce(self) -> None:
+        data = self.session.data
+        parameters = sum(p.numel() for p in self.model.parameters())
+        logger.info(
+            "%s: %d training images of %d people, %d queries, %d gallery",
+            data.name,
+            len(data.train),
+            len(self.session.labels),
+            len(data.query),
+            len(data.gallery),
+        )
+        logger.info(
+            "%s: %.1f M parameters, %s on %s, %s attention%s",
+            self.model.spec.title,
+            parameters / 1e6,
+            str(self.session.precision).removeprefix("torch."),
+            self.session.device,
+            "fused" if prefers_fused_attention(self.session.device, self.session.precision) else "plain",
+            f", {self.ranks.size} processes" if self.ranks.size > 1 else "",
+        )

@@ -1,0 +1,31 @@
+"""List the shipped recipes: `vitreid recipes`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from vitreid.configs.load import shipped_recipes
+from vitreid.tools.cli.parser import new_parser, run
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the tool's arguments."""
+    return new_parser("List the recipes that --config_file accepts by name, one line each.", "vitreid recipes")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, print the list, return the exit status."""
+    args = get_parser().parse_args(argv)
+    return run(lambda: print(listing()), args.traceback)
+
+
+def listing() -> str:
+    """Return a line per recipe: its name and its description."""
+    recipes = shipped_recipes()
+    width = max(len(name) for name, _ in recipes)
+    return "\n".join(f"{name:<{width}}  {description}" for name, description in recipes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
