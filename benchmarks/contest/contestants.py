@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vitreid.benchmarks.common.checkouts import Checkout
+from vitreid.benchmarks.common.measurement import OURS
 from vitreid.benchmarks.contest import ours, peers
+from vitreid.benchmarks.contest.cases import FLOOR
 from vitreid.evaluation import RetrievalData
-
-FLOOR, OURS = "floor", "vitreid"
 
 
 @dataclass(frozen=True)
@@ -32,19 +32,15 @@ class Contestant:
     max_pairs: int | None = None
 
 
-@dataclass(frozen=True)
-class Peer:
-    """A file that identifies the project's checkout, and its Cython source."""
-
-    marker: str
-    cython: str = ""
-
-
-PEERS = {
-    "transreid": Peer("utils/reranking.py"),
-    "fastreid": Peer("fastreid/evaluation/rank.py", "fastreid/evaluation/rank_cylib/rank_cy.pyx"),
-    "torchreid": Peer("torchreid/metrics/rank.py", "torchreid/metrics/rank_cylib/rank_cy.pyx"),
-    "oml": Peer("oml/functional/metrics.py"),
+PEERS = {  # option: a file by which the project's checkout is recognised
+    "transreid": "utils/reranking.py",
+    "fastreid": "fastreid/evaluation/rank.py",
+    "torchreid": "torchreid/metrics/rank.py",
+    "oml": "oml/functional/metrics.py",
+}
+CYTHON = {
+    name: f"{name}/{folder}/rank_cylib/rank_cy.pyx"
+    for name, folder in (("fastreid", "evaluation"), ("torchreid", "metrics"))
 }
 
 

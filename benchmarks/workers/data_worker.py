@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,8 @@ import torch
 
 from vitreid.benchmarks.common.checkouts import Checkout
 from vitreid.benchmarks.common.isolated_process import reply
+from vitreid.benchmarks.common.measurement import OURS, timed
+from vitreid.benchmarks.common.peak_memory import wait
 from vitreid.configs import load_config
 from vitreid.datasets import build_data, build_eval_loader, build_train_loader, label_map
 from vitreid.datasets.loading.image_cache import decode_all
@@ -67,14 +70,6 @@ class LoadingJob:
     epochs: int = 3
 
 
-@dataclass(frozen=True)
-class LoadingOutcome:
-    """What came out; `failure` says why there are no figures."""
-
-    figures: Figures = field(default_factory=dict)
-    failure: str = ""
-
-
 def config_of(job: LoadingJob, *words: object) -> Any:
     """Return our config for the job, with TransReID's recipe but for the words given."""
     common = ("DATASETS.ROOT_DIR", job.data, "DATALOADER.NUM_WORKERS", job.workers, "SOLVER.IMS_PER_BATCH", job.batch)
@@ -84,15 +79,11 @@ def config_of(job: LoadingJob, *words: object) -> Any:
 
 def speed_of(batches: Iterable[Any], job: LoadingJob, count: Callable[[Any], int]) -> Figures:
     """Return images per second after the first batches."""
-    iterator = iter(batches)
-    for _ in itertools.islice(iterator, job.warmup):
-        pass
-    start, number = time.perf_counter(), 0
-    for batch in itertools.islice(iterator, job.steps):
-        number += count(batch)
-    if job.device == "cuda":
-        torch.cuda.synchronize()
-    return {"img/s": number / (time.perf_counter() - start)}
+    iterator, counts = iter(batches), []
+    deque(itertools.islice(iterator, job.warmup), maxlen=0)
+    timed_batches = map(count, itertools.islice(iterator, job.steps))
+    seconds, _ = timed(lambda: counts.extend(timed_batches), partial(wait, job.device))
+    return {"img/s": sum(counts) / seconds}
 
 
 def our_training(job: LoadingJob) -> Figures:
@@ -112,14 +103,12 @@ def epochs_of(loader: Any, job: LoadingJob) -> Iterator[Any]:
 
 def our_test(job: LoadingJob) -> Figures:
     """Our test batches, the files decoded on the way: each image is asked for once."""
-    cfg = config_of(job, "DATALOADER.CACHE", "off")
-    data = build_data(cfg)
-    return speed_of(build_eval_loader(cfg, data, [*data.query, *data.gallery], device=job.device), job, len)
+    return our_cached_test(job, "off")
 
 
-def our_cached_test(job: LoadingJob) -> Figures:
+def our_cached_test(job: LoadingJob, cache: str = "on") -> Figures:
     """Our test batches, the images in memory: every evaluation of a training run after the first."""
-    cfg = config_of(job, "DATALOADER.CACHE", "on")
+    cfg = config_of(job, "DATALOADER.CACHE", cache)
     data = build_data(cfg)
     return speed_of(build_eval_loader(cfg, data, [*data.query, *data.gallery], device=job.device), job, len)
 
@@ -165,9 +154,9 @@ def our_decoding(job: LoadingJob) -> Figures:
     cfg = config_of(job)
     data = build_data(cfg)
     loader = build_train_loader(config_of(job, "DATALOADER.CACHE", "off"), data)
-    paths, start = [record.path for record in data.train], time.perf_counter()
-    pixels = decode_all(paths, loader.augment.preprocess, job.workers)
-    return {"seconds": time.perf_counter() - start, "MB": pixels.nbytes / 1e6}
+    paths, found = [record.path for record in data.train], []
+    seconds, _ = timed(lambda: found.append(decode_all(paths, loader.augment.preprocess, job.workers)))
+    return {"seconds": seconds, "MB": found[0].nbytes / 1e6}
 
 
 def crowd(job: LoadingJob) -> np.ndarray:
@@ -178,18 +167,14 @@ def crowd(job: LoadingJob) -> np.ndarray:
 def our_sampling(job: LoadingJob) -> Figures:
     """Seconds of an epoch of our PK sampler; what is done once per run is not counted, for nobody."""
     sampler = PKSampler(crowd(job), job.batch // job.instances, job.instances)
-    start = time.perf_counter()
-    sampler.batches(0)
-    return {"seconds": time.perf_counter() - start}
+    return {"seconds": timed(lambda: sampler.batches(0))[0]}
 
 
 def transreid_sampling(job: LoadingJob) -> Figures:
     """Seconds of an epoch of its RandomIdentitySampler."""
     module = Checkout(Path(job.checkout)).load("datasets.sampler")
     sampler = module.RandomIdentitySampler([("", pid, 0, 0) for pid in crowd(job).tolist()], job.batch, job.instances)
-    start = time.perf_counter()
-    list(sampler)
-    return {"seconds": time.perf_counter() - start}
+    return {"seconds": timed(lambda: list(sampler))[0]}
 
 
 def fastreid_sampling(name: str) -> Callable[[LoadingJob], Figures]:
@@ -199,10 +184,7 @@ def fastreid_sampling(name: str) -> Callable[[LoadingJob], Figures]:
         module = Checkout(Path(job.checkout)).load("fastreid.data.samplers.triplet_sampler")
         records = [("", pid, image % 6) for image, pid in enumerate(crowd(job).tolist())]
         sampler = getattr(module, name)(records, job.batch, job.instances, seed=0)
-        start = time.perf_counter()
-        for _ in itertools.islice(sampler, job.images):
-            pass
-        return {"seconds": time.perf_counter() - start}
+        return {"seconds": timed(lambda: deque(itertools.islice(sampler, job.images), maxlen=0))[0]}
 
     return measure
 
@@ -223,8 +205,7 @@ def our_waiting(job: LoadingJob) -> Figures:
         sum(terms.values(), torch.zeros((), device=device)).backward()
         optimizer.step()
         optimizer.zero_grad()
-        if job.device == "cuda":
-            torch.cuda.synchronize()
+        wait(job.device)
 
     batches = iter(build_train_loader(cfg, data, model.spec.cameras, device=device))
     for batch in itertools.islice(batches, job.warmup):
@@ -239,10 +220,7 @@ def our_waiting(job: LoadingJob) -> Figures:
         step(batch)
         whole += time.perf_counter() - start
         number += 1
-    start = time.perf_counter()
-    for _ in range(number):
-        step(batch)
-    alone = time.perf_counter() - start
+    alone, _ = timed(*[partial(step, batch)] * number)
     return {"waiting": waited / whole, "longer": whole / alone - 1, "img/s": number * job.batch / whole}
 
 
@@ -272,7 +250,6 @@ def our_first_step(job: LoadingJob) -> Figures:
     raise RuntimeError("tools/train.py ended before its first step")
 
 
-OURS = "vitreid"
 TASKS: dict[
     str, dict[str, tuple[Callable[[LoadingJob], Figures], str]]
 ] = {  # task -> contestant -> measurement, its peer
@@ -294,12 +271,10 @@ TASKS: dict[
 }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Measure the job given as JSON; what fails is a result too."""
-    values = json.loads((sys.argv[1:] if argv is None else argv)[0])
-    job = LoadingJob(**{**values, "options": tuple(values["options"])})
-    return reply(lambda: LoadingOutcome(TASKS[job.task][job.contestant][0](job)), LoadingOutcome)
+def measure(job: LoadingJob) -> Figures:
+    """Measure the job's contestant."""
+    return TASKS[job.task][job.contestant][0](job)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(reply(LoadingJob, measure))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import collections.abc
 import copy
-import json
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
@@ -20,7 +19,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitreid.benchmarks.common.isolated_process import reply
-from vitreid.benchmarks.contest.evaluation_worker import peaks, start_memory, wait
+from vitreid.benchmarks.common.measurement import timed
+from vitreid.benchmarks.common.peak_memory import peaks, start_memory, wait
 from vitreid.configs import load_config
 from vitreid.datasets import Batch, EvalLoader, Record, build_preprocess
 from vitreid.datasets.synthetic.dataset import SyntheticPlan, load_synthetic
@@ -77,47 +77,28 @@ class Ready(NamedTuple):
     flops: float = 0.0
 
 
-@dataclass(frozen=True)
-class TrainingMeasurement:
-    """Images per second (median, slowest and fastest step), the memory at the peak above the inputs, share of the peak speed."""
+def measure(job: TrainingJob) -> dict[str, Any]:
+    """Build the contestant, call it once, time the other calls.
 
-    speed: float | None = None
-    slowest: float | None = None
-    fastest: float | None = None
-    peak_mb: float | None = None
-    gpu_mb: float | None = None
-    precision: str = ""
-    utilisation: float | None = None
-    failure: str = ""
-
-
-def measure(job: TrainingJob) -> TrainingMeasurement:
-    """Build the contestant, call it once, time the other calls."""
+    Returns:
+        images per second (median, slowest and fastest step), memory at the peak above the inputs, share of the peak speed.
+    """
     torch.manual_seed(job.seed)
     ready = CONTESTANTS[job.contestant](job)
     before = start_memory(job.device)
-    seconds = [_time(ready.step, job.device) for _ in range(job.steps + 1)][1:]
+    seconds = [timed(ready.step, partial(wait, job.device))[0] for _ in range(job.steps + 1)][1:]
     speeds = sorted(ready.images / value for value in seconds)
-    host, gpu = peaks(before, job.device)
-    speed = statistics.median(speeds)
+    memory, speed = peaks(before, job.device), statistics.median(speeds)
     used = ready.flops * speed / matrix_speed(job.device, ready.precision) if ready.flops else None
-    return TrainingMeasurement(
-        speed, speeds[0], speeds[-1], host, gpu, str(ready.precision).removeprefix("torch."), used
-    )
-
-
-def _time(step: Callable[[], object], device: str) -> float:
-    start = time.perf_counter()
-    step()
-    wait(device)
-    return time.perf_counter() - start
+    steps = {"speed": speed, "slowest": speeds[0], "fastest": speeds[-1]}
+    return {**steps, **memory, "precision": str(ready.precision).removeprefix("torch."), "utilisation": used}
 
 
 def matrix_speed(device: str, precision: torch.dtype) -> float:
     """Return the measured floating-point operations per second of a large matrix product in that precision."""
     size = 4096 if device == "cuda" else 1536
     left, right = (torch.randn(size, size, device=device, dtype=precision) for _ in range(2))
-    seconds = [_time(lambda: left @ right, device) for _ in range(10)]
+    seconds = [timed(lambda: left @ right, partial(wait, device))[0] for _ in range(10)]
     return 2 * size**3 / statistics.median(seconds[2:])
 
 
@@ -265,12 +246,5 @@ CONTESTANTS: dict[str, Callable[[TrainingJob], Ready]] = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Measure the job given as JSON; what fails is a result too."""
-    values = json.loads((sys.argv[1:] if argv is None else argv)[0])
-    job = TrainingJob(**{**values, "size": tuple(values["size"]), "opts": tuple(values["opts"])})
-    return reply(lambda: measure(job), TrainingMeasurement)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(reply(TrainingJob, measure))
