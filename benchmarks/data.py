@@ -10,24 +10,14 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vitreid.benchmarks.common.command import (
-    Report,
-    add_contest,
-    check_checkouts,
-    check_numbers,
-    choose_cases,
-    collect,
-    command,
-    new_parser,
-    print_left_out,
-    start_report,
-)
-from vitreid.benchmarks.common.comparison import Column, compare
+from vitreid.benchmarks.common.command import Report, check_numbers, command, new_parser
+from vitreid.benchmarks.common.comparison import Column, add_contest, compare, run_contest
 from vitreid.benchmarks.common.measurement import OURS, Bar
 from vitreid.benchmarks.workers.data_worker import TASKS, LoadingJob
 from vitreid.common.errors import UserError
@@ -105,18 +95,19 @@ def get_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> Report:
     """Measure all the chosen cases, print them, and return what goes into the JSON file."""
-    check_numbers(args, "rounds", "limit", "workers")
-    check_checkouts(args, PEERS)
+    check_numbers(args, "workers")
     if args.data and not (args.data / "market1501").is_dir():
         raise UserError(f"--data: {args.data} holds no market1501; give the folder that does, or leave it out")
-    chosen = choose_cases(args, CASES, QUICK)
-    report = start_report(args, args.device)
+    return run_contest(args, CASES, QUICK, PEERS, run_cases)
+
+
+def run_cases(args: argparse.Namespace, names: list[str]) -> Iterator[Report]:
+    """Measure and print the cases; yield the figures of each."""
     print(f"data: {f'market1501 in {args.data}' if args.data else 'synthetic people (no --data)'}", end="; ")
     print(f"{args.workers} workers")
     with tempfile.TemporaryDirectory(prefix="vitreid-benchmark-") as folder:
-        collect(args, report, (run_case(CASES[name], args, Path(folder)) for name in chosen))
-    print_left_out(args, [name for name in CASES if name not in chosen])
-    return report
+        for name in names:
+            yield run_case(CASES[name], args, Path(folder))
 
 
 def job_of(case: LoadingCase, args: argparse.Namespace, folder: Path) -> LoadingJob:

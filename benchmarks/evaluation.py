@@ -15,18 +15,8 @@ from functools import partial
 from pathlib import Path
 
 from vitreid.benchmarks.common.checkouts import Checkout, compile_ranks
-from vitreid.benchmarks.common.command import (
-    Report,
-    add_contest,
-    check_checkouts,
-    check_numbers,
-    choose_cases,
-    collect,
-    command,
-    new_parser,
-    start_report,
-)
-from vitreid.benchmarks.common.comparison import Column, compare
+from vitreid.benchmarks.common.command import Report, command, new_parser
+from vitreid.benchmarks.common.comparison import Column, add_contest, compare, run_contest
 from vitreid.benchmarks.contest.cases import CASES, FLOOR, K1, K2, LAM, QUICK_CASES, EvaluationCase, quick
 from vitreid.benchmarks.contest.contestants import CONTESTANTS, CYTHON, PEERS
 from vitreid.benchmarks.contest.evaluation_setting import EvaluationSetting
@@ -63,25 +53,23 @@ def get_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> Report:
     """Measure all the chosen cases, print them, and return what goes into the JSON file."""
-    check_numbers(args, "rounds", "limit")
-    check_checkouts(args, PEERS)
     if args.data and not args.data.is_dir():
         raise UserError(f"--data: no folder {args.data}; give the folder that holds market1501, or leave it out")
-    only = frozenset(name.strip() for name in args.contestants.split(",")) if args.contestants is not None else None
     known = sorted({name for group in CONTESTANTS.values() for name in group})
-    if unknown := sorted((only or frozenset()) - {*known, ""}):
+    if unknown := sorted((chosen_contestants(args) or frozenset()) - {*known, ""}):
         raise UserError(f"--contestants: unknown name {unknown[0]!r}; choose from {','.join(known)}")
-    cases = [case for name in choose_cases(args, CASES, QUICK_CASES) for case in CASES[name]]
-    report = start_report(args, args.device)
-    with tempfile.TemporaryDirectory(prefix="vitreid-benchmark-") as folder:
-        setting = make_setting(args, only, Path(folder))
-        return collect(args, report, run_cases(args, setting, quick(cases) if args.quick else cases, Path(folder)))
+    return run_contest(args, CASES, QUICK_CASES, PEERS, run_cases)
 
 
-def make_setting(args: argparse.Namespace, only: frozenset[str] | None, folder: Path) -> EvaluationSetting:
+def chosen_contestants(args: argparse.Namespace) -> frozenset[str] | None:
+    """Return the names of --contestants, None if it is not given."""
+    return None if args.contestants is None else frozenset(name.strip() for name in args.contestants.split(","))
+
+
+def make_setting(args: argparse.Namespace, folder: Path) -> EvaluationSetting:
     """Find the peers' checkouts, and compile their Cython parts in `folder`."""
     checkouts = {name: Checkout(given.absolute()) for name in PEERS if (given := getattr(args, name))}
-    not_compiled: dict[str, str] = {}
+    only, not_compiled = chosen_contestants(args), dict[str, str]()
     for name in CYTHON.keys() & checkouts.keys():
         if args.quick:
             not_compiled[name] = "not compiled with --quick"
@@ -94,18 +82,20 @@ def make_setting(args: argparse.Namespace, only: frozenset[str] | None, folder: 
     return EvaluationSetting(args.device, checkouts, not_compiled, only)
 
 
-def run_cases(
-    args: argparse.Namespace, setting: EvaluationSetting, cases: list[EvaluationCase], folder: Path
-) -> Iterator[Report]:
+def run_cases(args: argparse.Namespace, names: list[str]) -> Iterator[Report]:
     """Measure and print the cases, grouped by problem; yield the figures of each."""
+    cases = [case for name in names for case in CASES[name]]
+    cases = quick(cases) if args.quick else cases
     order = list(dict.fromkeys(case.problem for case in cases))
     cases = sorted(cases, key=lambda case: order.index(case.problem))
-    for problem, group in itertools.groupby(cases, key=lambda case: case.problem):
-        with tempfile.TemporaryDirectory(dir=folder) as arrays:
-            counts = write_problem(Path(arrays), problem, args.data, args.seed)
-            for case in group:
-                about = counts | ({"num_gallery": case.gallery} if case.gallery else {})
-                yield run_case(args, setting, case, arrays, about)
+    with tempfile.TemporaryDirectory(prefix="vitreid-benchmark-") as folder:
+        setting = make_setting(args, Path(folder))
+        for problem, group in itertools.groupby(cases, key=lambda case: case.problem):
+            with tempfile.TemporaryDirectory(dir=folder) as arrays:
+                counts = write_problem(Path(arrays), problem, args.data, args.seed)
+                for case in group:
+                    about = counts | ({"num_gallery": case.gallery} if case.gallery else {})
+                    yield run_case(args, setting, case, arrays, about)
 
 
 def run_case(

@@ -14,16 +14,19 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from vitreid.benchmarks.common.checkouts import Checkout
-from vitreid.benchmarks.common.command import command
-from vitreid.benchmarks.common.isolated_process import failure_of
+from vitreid.benchmarks.common.command import command, new_parser
+from vitreid.benchmarks.common.isolated_process import failure_of, last_line
 from vitreid.benchmarks.common.project_models import CAMERAS, CASES, PROJECTS, ProjectCase, ProjectModel
+from vitreid.common.errors import UserError
 from vitreid.common.files import write_text_atomically
+from vitreid.common.text import table
 from vitreid.configs import load_config
 from vitreid.datasets.loading.image_cache import decode_all
 from vitreid.datasets.loading.preprocess import Preprocess
@@ -52,18 +55,12 @@ WIDTHS = (38, 18, 38, 9, 19, 13)
 
 @dataclass(frozen=True)
 class ParityResult:
-    """What became of a case; `skipped` and `failed` say why there are no figures.
+    """What became of a case.
 
-    Args:
-        case, importer, backbone: names; the importer is the one that recognised the file.
-        coverage: share of our backbone's numbers that the file gave, 0-1.
-        loaded, resized, left_out: numbers of tensors.
-        difference: largest difference between the two embeddings of a crop, in units of the largest number in the original's.
-        variety: the same between two crops in a row, by the original: what a difference is to be held against.
-        num_crops, embed_dim: how many were compared, and their width.
-        seconds: of the whole case.
-        skipped: the project's own model could not be built here.
-        failed: something after that went wrong, which is ours.
+    `coverage` is the share of our backbone's numbers that come from the file, 0-1. `difference` is the largest difference
+    between the two embeddings of a crop, in units of the largest number in the original's; `variety` is the same between
+    two crops in a row, by the original, for comparison. `skipped`: the project's model cannot be built here. `failed`:
+    anything later went wrong, which is ours.
     """
 
     case: str
@@ -86,17 +83,22 @@ class ParityResult:
         """Whether the embeddings were compared."""
         return not self.skipped and not self.failed
 
+    def cells(self) -> list[str]:
+        """Return the figures of the table that is printed."""
+        figures = f"{self.coverage:.2%}", f"{self.difference:.1e}", f"{self.variety:.1e}"
+        return [self.case, self.importer, self.backbone, *figures]
+
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
-    parser = argparse.ArgumentParser(description="Embeddings of other projects' models, by their code and by ours.")
+    parser = new_parser(
+        "Embeddings of other projects' models, by their code and by ours.", "one model of each project, few crops"
+    )
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder that holds market1501")
     for project, option in PROJECTS.items():
         if option:
             parser.add_argument(option, metavar="DIR", type=Path, help=f"checkout of {project}")
-    parser.add_argument("--quick", action="store_true", help="one model of each project, few crops")
     parser.add_argument("--crops", metavar="N", type=int, default=16, help="crops that are embedded; default: 16")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to this file")
     parser.add_argument(
         "--document", metavar="FILE", type=Path, help="put the table into this page, behind its headline"
     )
@@ -104,20 +106,15 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; return the exit status: 0, 1 if embeddings differ or ours failed, 2 for a mistake in the arguments, 130 for Ctrl-C."""
-    return command(get_parser(), run, argv)
-
-
 def crop_paths(data: Path, count: int) -> list[Path]:
     """Return that many query crops of Market-1501, evenly spread over its sorted file names.
 
     Raises:
         FileNotFoundError: there are none.
-        ValueError: `count` is below 2; with one crop there is nothing to hold a difference against.
+        UserError: `count` is below 2; with one crop there is nothing to hold a difference against.
     """
     if count < 2:
-        raise ValueError(f"--crops: {count}; give 2 or more")
+        raise UserError(f"--crops: {count}; give 2 or more")
     folder = next((place for place in sorted(data.rglob("query")) if place.is_dir()), data / "market1501" / "query")
     found = sorted(folder.glob("*.jpg"))
     if not found:
@@ -126,7 +123,7 @@ def crop_paths(data: Path, count: int) -> list[Path]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run one project here, or each in a process of its own, and return the exit status."""
+    """Run one project here, or each in a separate process; return the exit status: 1 if embeddings differ or ours failed."""
     paths = crop_paths(args.data, 4 if args.quick else args.crops)
     if args.only:
         print(json.dumps([asdict(result) for result in run_project(args.only, args, paths)]))
@@ -136,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
 
 def run_all(args: argparse.Namespace) -> int:
     """Print the table as it grows, write the files asked for, and return the exit status."""
-    print("  ".join(f"{word:<{width}}" for word, width in zip(HEAD, WIDTHS)))
+    print(table([HEAD], left=None, widths=WIDTHS))
     results: list[ParityResult] = []
     for project, option in PROJECTS.items():
         results += run_apart(project, option, args)
@@ -159,9 +156,14 @@ def run_all(args: argparse.Namespace) -> int:
     return 1 if different or failures or broken else 0
 
 
+def cases_of(project: str, is_quick: bool) -> dict[str, ProjectCase]:
+    """Return the cases of a project, in the short run or all."""
+    return {name: case for name, case in CASES.items() if case.project == project and (case.quick or not is_quick)}
+
+
 def run_apart(project: str, option: str, args: argparse.Namespace) -> list[ParityResult]:
     """Return the results of a project's cases, and print them."""
-    names = [name for name, case in CASES.items() if case.project == project and (case.quick or not args.quick)]
+    names = cases_of(project, args.quick)
     folder = getattr(args, option.removeprefix("--"), None)
     if option and folder is None:
         return [ParityResult(name, skipped=f"no checkout; give {option} DIR") for name in names]
@@ -172,35 +174,19 @@ def run_apart(project: str, option: str, args: argparse.Namespace) -> list[Parit
     words += ["--quick"] if args.quick else []
     done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True)
     if done.returncode:
-        last = (done.stderr.strip() or "no message").splitlines()[-1]
-        return [ParityResult(name, failed=f"its process failed: {last}") for name in names]
+        return [ParityResult(name, failed=f"its process failed: {last_line(done.stderr)}") for name in names]
     results = [ParityResult(**values) for values in json.loads(done.stdout.splitlines()[-1])]
     for result in results:
         if result.has_figures:
-            print("  ".join(f"{cell:<{width}}" for cell, width in zip(_cells(result), WIDTHS)), flush=True)
+            print(table([result.cells()], left=None, widths=WIDTHS), flush=True)
     return results
-
-
-def _cells(result: ParityResult) -> tuple[str, ...]:
-    return (
-        result.case,
-        result.importer,
-        result.backbone,
-        f"{result.coverage:.2%}",
-        f"{result.difference:.1e}",
-        f"{result.variety:.1e}",
-    )
 
 
 def run_project(project: str, args: argparse.Namespace, paths: list[Path]) -> list[ParityResult]:
     """Return the results of one project, in this process."""
     option = PROJECTS[project].removeprefix("--")
     checkout = Checkout(getattr(args, option) if option else Path())
-    results = []
-    for name, case in CASES.items():
-        if case.project == project and (case.quick or not args.quick):
-            results.append(result_of(name, case, checkout, paths))
-    return results
+    return [result_of(name, case, checkout, paths) for name, case in cases_of(project, args.quick).items()]
 
 
 def result_of(name: str, case: ProjectCase, checkout: Checkout, paths: list[Path]) -> ParityResult:
@@ -243,21 +229,17 @@ def compare(name: str, original: ProjectModel, strict: bool, paths: list[Path]) 
     theirs = original.embed(images, camids)
     model, report = import_weights(original, strict)
     ours = model.embed(images, camids, neck="after")
-    difference = float("inf")
-    if ours.shape == theirs.shape:
-        difference = _relative(ours - theirs, theirs)
+    is_same_shape = ours.shape == theirs.shape
     return ParityResult(
         name,
         report.project,
         original.spec.name,
         report.coverage,
-        len(report.loaded),
-        len(report.resized),
-        len(report.left_out),
-        difference,
-        _relative(theirs.roll(1, 0) - theirs, theirs),
-        len(ours),
-        ours.shape[1],
+        *(len(names) for names in (report.loaded, report.resized, report.left_out)),
+        difference=_relative(ours - theirs, theirs) if is_same_shape else float("inf"),
+        variety=_relative(theirs.roll(1, 0) - theirs, theirs),
+        num_crops=len(ours),
+        embed_dim=ours.shape[1],
     )
 
 
@@ -301,6 +283,8 @@ def chapter(results: list[ParityResult]) -> str:
     count = max((row.num_crops for row in results), default=0)
     return "\n".join([PARITY + INTRODUCTION.format(count=count).rstrip("\n"), *lines, *skipped, ""])
 
+
+main = partial(command, get_parser, run)
 
 if __name__ == "__main__":
     sys.exit(main())

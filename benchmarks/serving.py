@@ -14,10 +14,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -130,26 +130,16 @@ def wait_for(server: subprocess.Popen[bytes], port: int, errors: IO[str]) -> Non
 
 def ask(port: int, bodies: list[bytes], num_clients: int, seconds: float) -> Answers:
     """Run clients for some seconds, each with one request at a time; return their responses."""
-    answers, end, lock = Answers(), time.perf_counter() + seconds, threading.Lock()
-
-    def visit(first: int) -> None:
-        found, failures = visit_until(end, port, itertools.islice(itertools.cycle(bodies), first, None))
-        with lock:
-            answers.seconds += found
-            answers.failures += failures
-
-    threads = [threading.Thread(target=visit, args=(number,)) for number in range(num_clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return answers
+    end = time.perf_counter() + seconds
+    queues = [itertools.islice(itertools.cycle(bodies), first, None) for first in range(num_clients)]
+    with ThreadPoolExecutor(num_clients) as pool:
+        found = list(pool.map(partial(visit_until, end, port), queues))
+    return Answers([second for one in found for second in one.seconds], sum((one.failures for one in found), Counter()))
 
 
-def visit_until(end: float, port: int, bodies: Iterator[bytes]) -> tuple[list[float], Counter[str]]:
-    """Run one client until `end`; return the seconds of its responses and its failures."""
-    seconds: list[float] = []
-    failures: Counter[str] = Counter()
+def visit_until(end: float, port: int, bodies: Iterator[bytes]) -> Answers:
+    """Run one client until `end`; return its responses."""
+    answers = Answers()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
     while (start := time.perf_counter()) < end:
@@ -158,16 +148,16 @@ def visit_until(end: float, port: int, bodies: Iterator[bytes]) -> tuple[list[fl
             response = connection.getresponse()
             found = json.loads(response.read()) if response.status == 200 else {}
         except (OSError, http.client.HTTPException) as error:
-            failures[type(error).__name__] += 1
+            answers.failures[type(error).__name__] += 1
             connection.close()
             continue
         if response.status != 200:
-            failures[f"status {response.status}"] += 1
+            answers.failures[f"status {response.status}"] += 1
         elif not found["results"]:
-            failures["no results"] += 1
-        seconds.append(time.perf_counter() - start)
+            answers.failures["no results"] += 1
+        answers.seconds.append(time.perf_counter() - start)
     connection.close()
-    return seconds, failures
+    return answers
 
 
 def summarise(answers: Answers, seconds: float) -> Report:

@@ -13,19 +13,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from vitreid.benchmarks.common.command import (
-    Report,
-    add_contest,
-    check_checkouts,
-    check_numbers,
-    choose_cases,
-    collect,
-    command,
-    new_parser,
-    print_left_out,
-    start_report,
-)
-from vitreid.benchmarks.common.comparison import Column, compare
+from vitreid.benchmarks.common.command import Report, check_numbers, command, new_parser
+from vitreid.benchmarks.common.comparison import Column, add_contest, compare, run_contest
 from vitreid.benchmarks.common.measurement import Bar
 from vitreid.benchmarks.workers.training_worker import TrainingJob
 
@@ -127,23 +116,24 @@ def get_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> Report:
     """Measure the chosen cases, print them, and return what goes into the JSON file."""
-    check_numbers(args, "rounds", "steps", "limit")
-    check_checkouts(args, PEERS)
-    cases = cuda_cases(args.steps) if args.device == "cuda" else cpu_cases(args.steps)
+    check_numbers(args, "steps")
+    cases = cases_of(args)
     first, *_, last = cases
-    chosen = choose_cases(args, cases, (first, last))
-    left_out = [name for name in cases if name not in chosen]
-    report = start_report(args, args.device) | {"left out": left_out}
-    collect(args, report, measure_cases(args, {name: cases[name] for name in chosen}))
-    print_left_out(args, left_out)
-    return report
+    return run_contest(args, cases, (first, last), PEERS, run_cases)
 
 
-def measure_cases(args: argparse.Namespace, cases: dict[str, TrainingCase]) -> Iterator[Report]:
+def cases_of(args: argparse.Namespace) -> dict[str, TrainingCase]:
+    """Return the cases of the device, in full size or quick."""
+    cases = (cuda_cases if args.device == "cuda" else cpu_cases)(args.steps)
+    return {name: quick(case) if args.quick else case for name, case in cases.items()}
+
+
+def run_cases(args: argparse.Namespace, names: list[str]) -> Iterator[Report]:
     """Measure and print the cases; yield the figures of each."""
     checkout = str(args.transreid.absolute()) if args.transreid else None
-    for name, given in cases.items():
-        case = quick(given) if args.quick else given
+    cases = cases_of(args)
+    for name in names:
+        case = cases[name]
         jobs = {who: replace(job, checkout=checkout, seed=args.seed) for who, job in case.jobs.items()}
         absent = "" if checkout else "no checkout given (--transreid)"
         skipped = {who: absent if job.contestant == "original" else "" for who, job in jobs.items()}

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,6 @@ def new_parser(description: str, quick: str, seed: str = "") -> argparse.Argumen
     if seed:
         parser.add_argument("--seed", type=int, default=0, help=seed)
     return parser
-
-
-def add_contest(parser: argparse.ArgumentParser, cases: str, limit: float, peers: Iterable[str]) -> None:
-    """Add the options of a benchmark with cases: which, how often, how long at most, where, and the peers' checkouts."""
-    for name in peers:
-        parser.add_argument(f"--{name}", metavar="DIR", type=Path, help=f"checkout of {name}")
-    parser.add_argument("--cases", metavar="NAMES", help=f"some of {cases}; all unless --quick")
-    parser.add_argument("--rounds", type=int, help="measurements of each, 3 if not given (1 if quick)")
-    parser.add_argument("--limit", type=float, default=limit, metavar="SECONDS", help="longest time of a measurement")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device of the tensors")
 
 
 def command(
@@ -67,28 +57,6 @@ def check_numbers(args: argparse.Namespace, *names: str) -> None:
             raise UserError(f"{option}: {value:g}; give {'0 or more' if can_be_zero else 'more than 0'}")
 
 
-def check_checkouts(args: argparse.Namespace, markers: Mapping[str, str]) -> None:
-    """Raise UserError for a checkout without the file by which its project is recognised."""
-    for name, marker in markers.items():
-        folder = getattr(args, name)
-        if folder and not (folder / marker).is_file():
-            raise UserError(f"--{name}: {folder} holds no {marker}; give the root folder of its checkout")
-
-
-def choose_cases(args: argparse.Namespace, known: Iterable[str], quick: Iterable[str]) -> list[str]:
-    """Return the names of --cases; without it all of them, or the quick ones.
-
-    Raises:
-        UserError: a name is unknown; the message lists the known ones.
-    """
-    known = list(known)
-    names = args.cases.split(",") if args.cases else quick if args.quick else known
-    for name in names:
-        if name not in known:
-            raise UserError(f"--cases: unknown case {name!r}; choose from {','.join(known)}")
-    return list(dict.fromkeys(names))
-
-
 def start_report(args: argparse.Namespace, device: str, *about: str) -> Report:
     """Print what the figures are measured on; return the report that starts with it."""
     report: Report = {"seed": args.seed} if "seed" in args else {}
@@ -113,9 +81,3 @@ def collect(args: argparse.Namespace, report: Report, results: Iterable[Report],
         report[key].append(result)
         save(args, report | {"seconds": time.time() - started})
     return report
-
-
-def print_left_out(args: argparse.Namespace, names: list[str]) -> None:
-    """Print the cases that were not measured."""
-    if names:
-        print(f"\nleft out: {', '.join(names)}" + (" (--quick)" if args.quick and not args.cases else ""))

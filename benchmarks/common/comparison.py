@@ -1,15 +1,17 @@
-"""A case of a benchmark: its contestants measured in turn, each time in a fresh process, and printed as a table."""
+"""A benchmark of cases: contestants measured in turn, each time in a fresh process, and printed as a table per case."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vitreid.benchmarks.common.command import Report, check_numbers, collect, start_report
 from vitreid.benchmarks.common.isolated_process import ask
 from vitreid.benchmarks.common.measurement import Bar, MeasuredRow, spread, spread_text, turns
+from vitreid.common.errors import UserError
 from vitreid.common.text import table
 
 
@@ -93,3 +95,45 @@ def compare(
     ratios = [column for column in columns if column.than]
     plain = [{**asdict(row), **{column.head: column.ratio(row, rows) for column in ratios}} for row in rows]
     return {"contestants": plain, "bars": lines}
+
+
+def add_contest(parser: argparse.ArgumentParser, cases: str, limit: float, peers: Iterable[str]) -> None:
+    """Add the options of a benchmark with cases: which, how often, how long at most, where, and the peers' checkouts."""
+    for name in peers:
+        parser.add_argument(f"--{name}", metavar="DIR", type=Path, help=f"checkout of {name}")
+    parser.add_argument("--cases", metavar="NAMES", help=f"some of {cases}; all unless --quick")
+    parser.add_argument("--rounds", type=int, help="measurements of each, 3 if not given (1 if quick)")
+    parser.add_argument("--limit", type=float, default=limit, metavar="SECONDS", help="longest time of a measurement")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device of the tensors")
+
+
+def run_contest(
+    args: argparse.Namespace,
+    cases: Iterable[str],
+    quick: Iterable[str],
+    peers: Mapping[str, str],
+    measure: Callable[[argparse.Namespace, list[str]], Iterable[Report]],
+) -> Report:
+    """Measure the cases of --cases, all or the quick ones; return what goes into the JSON file, which is saved after each.
+
+    Args:
+        peers: option -> a file by which the project's checkout is recognised.
+        measure: the chosen cases -> the figures of each.
+    Raises:
+        UserError: an argument is wrong; the message has its value and the values accepted.
+    """
+    check_numbers(args, "rounds", "limit")
+    for name, marker in peers.items():
+        folder = getattr(args, name)
+        if folder and not (folder / marker).is_file():
+            raise UserError(f"--{name}: {folder} holds no {marker}; give the root folder of its checkout")
+    known = list(cases)
+    chosen = list(dict.fromkeys(args.cases.split(",") if args.cases else quick if args.quick else known))
+    if unknown := [name for name in chosen if name not in known]:
+        raise UserError(f"--cases: unknown case {unknown[0]!r}; choose from {','.join(known)}")
+    left_out = [name for name in known if name not in chosen]
+    report = start_report(args, args.device) | {"left out": left_out}
+    collect(args, report, measure(args, chosen))
+    if left_out:
+        print(f"\nleft out: {', '.join(left_out)}" + (" (--quick)" if args.quick and not args.cases else ""))
+    return report
