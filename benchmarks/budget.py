@@ -136,9 +136,7 @@ QUICK = {  # of any recipe: what runs in seconds
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
-    parser = new_parser(
-        "What recipes learn in the same time, from nothing.", "synthetic people, 5 seconds each", "of all recipes"
-    )
+    parser = new_parser(__doc__, "synthetic people, 5 seconds each", "of all recipes")
     parser.add_argument("--data", metavar="DIR", type=Path, help="folder that holds market1501/ (DATASETS.ROOT_DIR)")
     parser.add_argument(
         "--minutes", type=float, help="of training, for each recipe: 10 if not given (5 seconds if quick)"

@@ -48,9 +48,9 @@ class LoadingCase:
         return [*shown, Column("vitreid is x times as fast", first, than=OURS, inverse=is_rate)]
 
 
-def _waiting(name: str, model: str, **job: int) -> LoadingCase:
+def _waiting(name: str, model: str, steps: int) -> LoadingCase:
     shown, bars = ("waiting", "longer", "img/s"), (Bar("waiting", most=0.03),)
-    return LoadingCase(name, "waiting", f"training {model}", shown, bars, {"model": model, "warmup": 2, **job})
+    return LoadingCase(name, "waiting", f"training {model}", shown, bars, {"model": model, "steps": (2, steps)})
 
 
 _AS_FAST = (Bar("img/s", least=8, than="TransReID"),)
@@ -73,18 +73,15 @@ CASES = {
     )
 }
 QUICK: dict[str, dict[str, Any]] = {  # what --quick makes of them; the others are left out
-    "train": {"steps": 60},
-    "sampler": {"images": 100_000, "ids": 10_000},
-    "waiting-small": {"steps": 4, "warmup": 1},
+    "train": {"steps": (4, 60)},
+    "sampler": {"crowd": (100_000, 10_000)},
+    "waiting-small": {"steps": (1, 4)},
 }
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
-    parser = new_parser(
-        "Speed of decoding, augmentation and sampling, next to other projects'.",
-        "fewer batches, small model, one round: under a minute",
-    )
+    parser = new_parser(__doc__, "fewer batches, small model, one round: under a minute")
     add_contest(parser, ",".join(CASES), 300, PEERS)
     parser.add_argument(
         "--data", metavar="DATA_ROOT", type=Path, help="folder that holds market1501; else synthetic people"
@@ -123,7 +120,7 @@ def job_of(case: LoadingCase, args: argparse.Namespace, folder: Path) -> Loading
 def run_case(case: LoadingCase, args: argparse.Namespace, folder: Path) -> Report:
     """Measure one case, print its table, and return its figures."""
     job = job_of(case, args, folder)
-    size = f", {job.images:,} images of {job.ids:,} people" if case.task == "sampler" else ""
+    size = ", {:,} images of {:,} people".format(*job.crowd) if case.task == "sampler" else ""
     peers = {name: peer for name, (_, peer) in TASKS[case.task].items()}
     skipped = {
         name: f"no checkout given (--{peer})" if peer and not getattr(args, peer) else ""

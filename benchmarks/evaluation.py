@@ -36,11 +36,7 @@ COLUMNS = (
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
-    parser = new_parser(
-        "Time and memory of the evaluation, compared with other projects.",
-        "little data, one round, no Cython: under a minute",
-        "of labels and features",
-    )
+    parser = new_parser(__doc__, "little data, one round, no Cython: under a minute", "of labels and features")
     add_contest(parser, ",".join(CASES), 1800, PEERS)
     parser.add_argument("--data", metavar="DATA_ROOT", type=Path, help="folder with Market-1501 and MSMT17, for labels")
     parser.add_argument(

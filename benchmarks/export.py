@@ -39,11 +39,7 @@ WIDTHS = (10, 9, *(20,) * len(FIGURES))
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
-    parser = new_parser(
-        "Images per second of an export and of the bare model.",
-        "vit_tiny, small crops, two rounds: under a minute",
-        "of weights and drawn crops",
-    )
+    parser = new_parser(__doc__, "vit_tiny, small crops, two rounds: under a minute", "of weights and drawn crops")
     parser.add_argument(
         "--input",
         metavar="SOURCE",

@@ -53,11 +53,7 @@ QUICK = SearchPlan(10_000, 256, 20, 2, 2, 100_000, 64)
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
-    parser = new_parser(
-        "Time and memory of the gallery search, compared with FAISS flat.",
-        "little data, two rounds: under a minute",
-        "of the vectors",
-    )
+    parser = new_parser(__doc__, "little data, two rounds: under a minute", "of the vectors")
     parser.add_argument(
         "--folder", metavar="DIR", type=Path, help="where the galleries are made: 3 GB, removed at the end"
     )

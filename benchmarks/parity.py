@@ -13,9 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,43 +58,28 @@ WIDTHS = (38, 18, 38, 9, 19, 13)
 class ParityResult:
     """What became of a case.
 
-    `coverage` is the share of our backbone's numbers that come from the file, 0-1. `difference` is the largest difference
-    between the two embeddings of a crop, in units of the largest number in the original's; `variety` is the same between
-    two crops in a row, by the original, for comparison. `skipped`: the project's model cannot be built here. `failed`:
-    anything later went wrong, which is ours.
+    `figures`: `importer` and `backbone`, names; `coverage`, share of our backbone's numbers that come from the file;
+    numbers of tensors `loaded`, `resized`, `left_out`; `difference`, the largest one between the two embeddings of a crop
+    in units of the largest number in the original's; `variety`, the same between two crops in a row, by the original;
+    `num_crops`, `embed_dim`, `seconds`. Without figures: `skipped`, the project's model cannot be built here, or
+    `failed`, anything later went wrong, which is ours.
     """
 
     case: str
-    importer: str = ""
-    backbone: str = ""
-    coverage: float = 0.0
-    loaded: int = 0
-    resized: int = 0
-    left_out: int = 0
-    difference: float = 0.0
-    variety: float = 0.0
-    num_crops: int = 0
-    embed_dim: int = 0
-    seconds: float = 0.0
+    figures: dict[str, Any] = field(default_factory=dict)
     skipped: str = ""
     failed: str = ""
 
-    @property
-    def has_figures(self) -> bool:
-        """Whether the embeddings were compared."""
-        return not self.skipped and not self.failed
-
     def cells(self) -> list[str]:
         """Return the figures of the table that is printed."""
-        figures = f"{self.coverage:.2%}", f"{self.difference:.1e}", f"{self.variety:.1e}"
-        return [self.case, self.importer, self.backbone, *figures]
+        found = self.figures
+        numbers = f"{found['coverage']:.2%}", f"{found['difference']:.1e}", f"{found['variety']:.1e}"
+        return [self.case, found["importer"], found["backbone"], *numbers]
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
-    parser = new_parser(
-        "Embeddings of other projects' models, by their code and by ours.", "one model of each project, few crops"
-    )
+    parser = new_parser(__doc__, "one model of each project, few crops")
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder that holds market1501")
     for project, option in PROJECTS.items():
         if option:
@@ -138,7 +124,7 @@ def run_all(args: argparse.Namespace) -> int:
     for project, option in PROJECTS.items():
         results += run_apart(project, option, args)
     for result in results:
-        if not result.has_figures:
+        if not result.figures:
             print(f"{'failed' if result.failed else 'skipped'}: {result.case}: {result.failed or result.skipped}")
     broken = [result.case for result in results if result.failed]
     failures: list[str] = []
@@ -150,7 +136,7 @@ def run_all(args: argparse.Namespace) -> int:
         write_text_atomically(args.json, json.dumps([asdict(result) for result in results], indent=1) + "\n")
     if args.document and not broken:
         put_into(args.document, results)
-    different = [result.case for result in results if result.has_figures and not result.difference <= TOLERANCE]
+    different = [result.case for result in results if result.figures and not result.figures["difference"] <= TOLERANCE]
     if different:
         print(f"above {TOLERANCE:.0e}: {', '.join(different)}")
     return 1 if different or failures or broken else 0
@@ -177,7 +163,7 @@ def run_apart(project: str, option: str, args: argparse.Namespace) -> list[Parit
         return [ParityResult(name, failed=f"its process failed: {last_line(done.stderr)}") for name in names]
     results = [ParityResult(**values) for values in json.loads(done.stdout.splitlines()[-1])]
     for result in results:
-        if result.has_figures:
+        if result.figures:
             print(table([result.cells()], left=None, widths=WIDTHS), flush=True)
     return results
 
@@ -197,10 +183,10 @@ def result_of(name: str, case: ProjectCase, checkout: Checkout, paths: list[Path
     except Exception as error:  # whatever another project's code raises
         return ParityResult(name, skipped=failure_of(error))
     try:
-        result = compare(name, original, case.strict, paths)
+        figures = compare(original, case.strict, paths)
     except Exception as error:  # each kind of it is a finding
         return ParityResult(name, failed=failure_of(error))
-    return replace(result, seconds=round(time.perf_counter() - start, 1))
+    return ParityResult(name, {**figures, "seconds": round(time.perf_counter() - start, 1)})
 
 
 def check_recipes(checkout: Path) -> tuple[int, list[str]]:
@@ -223,24 +209,23 @@ def check_recipes(checkout: Path) -> tuple[int, list[str]]:
 
 
 @torch.inference_mode()
-def compare(name: str, original: ProjectModel, strict: bool, paths: list[Path]) -> ParityResult:
-    """Save the original, import it, and embed the same crops with both."""
+def compare(original: ProjectModel, strict: bool, paths: list[Path]) -> dict[str, Any]:
+    """Save the original, import it, embed the same crops with both, and return the figures."""
     images, camids = read_crops(paths, original.spec.img_size)
     theirs = original.embed(images, camids)
     model, report = import_weights(original, strict)
     ours = model.embed(images, camids, neck="after")
-    is_same_shape = ours.shape == theirs.shape
-    return ParityResult(
-        name,
-        report.project,
-        original.spec.name,
-        report.coverage,
-        *(len(names) for names in (report.loaded, report.resized, report.left_out)),
-        difference=_relative(ours - theirs, theirs) if is_same_shape else float("inf"),
-        variety=_relative(theirs.roll(1, 0) - theirs, theirs),
-        num_crops=len(ours),
-        embed_dim=ours.shape[1],
-    )
+    tensors = {name: len(getattr(report, name)) for name in ("loaded", "resized", "left_out")}
+    return {
+        "importer": report.project,
+        "backbone": original.spec.name,
+        "coverage": report.coverage,
+        **tensors,
+        "difference": _relative(ours - theirs, theirs) if ours.shape == theirs.shape else float("inf"),
+        "variety": _relative(theirs.roll(1, 0) - theirs, theirs),
+        "num_crops": len(ours),
+        "embed_dim": ours.shape[1],
+    }
 
 
 def _relative(difference: Tensor, to: Tensor) -> float:
@@ -273,14 +258,13 @@ def put_into(document: Path, results: list[ParityResult]) -> None:
 
 def chapter(results: list[ParityResult]) -> str:
     """Return the figures as Markdown."""
-    lines = [
-        f"| {row.case} | {row.importer} | `{row.backbone}` | {row.coverage:.2%} | {row.loaded} / {row.resized} / {row.left_out} "
-        f"| {row.difference:.1e} | {row.variety:.1e} |"
-        for row in results
-        if row.has_figures
-    ]
+    cells = (
+        "| {case} | {importer} | `{backbone}` | {coverage:.2%} | {loaded} / {resized} / {left_out} "
+        "| {difference:.1e} | {variety:.1e} |"
+    )
+    lines = [cells.format(case=row.case, **row.figures) for row in results if row.figures]
     skipped = [f"\nNot run: {row.case} ({row.skipped})." for row in results if row.skipped]
-    count = max((row.num_crops for row in results), default=0)
+    count = max((row.figures.get("num_crops", 0) for row in results), default=0)
     return "\n".join([PARITY + INTRODUCTION.format(count=count).rstrip("\n"), *lines, *skipped, ""])
 
 

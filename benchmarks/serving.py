@@ -46,11 +46,7 @@ class Answers:
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
-    parser = new_parser(
-        "Response times of `vitreid serve` under many clients.",
-        "4 clients, 3 seconds, vit_tiny: under a minute",
-        "seed of the weights and the drawn crops",
-    )
+    parser = new_parser(__doc__, "4 clients, 3 seconds, vit_tiny: under a minute", "of the weights and the drawn crops")
     parser.add_argument("--clients", metavar="N", type=int, default=32, help="concurrent clients")
     parser.add_argument("--seconds", metavar="S", type=float, default=60, help="duration of the measurement")
     parser.add_argument("--model", choices=MODELS, default="vit_tiny", help="backbone of the server")

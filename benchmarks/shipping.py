@@ -41,11 +41,7 @@ WIDTHS = (16, 18, 7, 13, 8, 22, 22, 26, 26)
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
-    parser = new_parser(
-        "Parity and latency of exported models, compared with torch.",
-        "vit_tiny on small crops, few rounds: under two minutes",
-        "of the weights and the crops",
-    )
+    parser = new_parser(__doc__, "vit_tiny, small crops, few rounds: under two minutes", "of weights and crops")
     add_models(parser)
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=["onnx"], help="default: onnx")
     parser.add_argument("--half", action="store_true", help="export in half precision too")

@@ -104,11 +104,7 @@ def quick(case: TrainingCase) -> TrainingCase:
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
-    parser = new_parser(
-        "Speed and memory of training and extraction, next to the original.",
-        "8 small images, one step, one round: under a minute",
-        "of weights and images",
-    )
+    parser = new_parser(__doc__, "8 small images, one step, one round: under a minute", "of weights and images")
     add_contest(parser, "base,sie-jpm,stride,extract (GPU: base-64,base-256)", 900, PEERS)
     parser.add_argument("--steps", type=int, default=4, help="timed steps per measurement")
     return parser

@@ -18,9 +18,14 @@ Report = dict[str, Any]  # what the JSON file holds
 MAY_BE_ZERO = ("seed", "workers")
 
 
-def new_parser(description: str, quick: str, seed: str = "") -> argparse.ArgumentParser:
-    """Return a parser with --json, --quick and --seed; `quick` and `seed` say what the last two do, no `seed` = no option."""
-    parser = argparse.ArgumentParser(description=description)
+def new_parser(about: str | None, quick: str, seed: str = "") -> argparse.ArgumentParser:
+    """Return a parser with --json, --quick and --seed.
+
+    Args:
+        about: the benchmark's docstring; the text before its command becomes the description.
+        quick, seed: what these options do; without `seed` there is no such option.
+    """
+    parser = argparse.ArgumentParser(description=(about or "").partition(" `python")[0].rstrip(":"))
     parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to this file")
     if seed:

@@ -21,17 +21,16 @@ from vitreid.benchmarks.common.checkouts import Checkout
 from vitreid.benchmarks.common.isolated_process import reply
 from vitreid.benchmarks.common.measurement import OURS, timed
 from vitreid.benchmarks.common.peak_memory import wait
+from vitreid.benchmarks.workers.training_worker import our_trainer
 from vitreid.configs import load_config
 from vitreid.datasets import build_data, build_eval_loader, build_train_loader, label_map
 from vitreid.datasets.loading.image_cache import decode_all
 from vitreid.datasets.loading.samplers import PKSampler
-from vitreid.loss import build_loss
-from vitreid.model import build_model
-from vitreid.processor import Trainer, TrainingModule, autocast, pick_precision
-from vitreid.processor.device import place
+from vitreid.processor import Trainer, pick_precision
 from vitreid.tools import train as train_tool
 
 Figures = dict[str, float]
+EPOCHS = 3  # of training batches
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,11 @@ class LoadingJob:
         checkout: the peer's folder; empty = ours.
         device: where batches shall be, "cpu" or "cuda".
         batch, instances, workers: images per batch, K, and workers of the loader.
-        warmup, steps: batches before the clock starts, and then, at most; the epochs may have fewer.
-        images, ids: of the sampler's epoch.
+        steps: batches before the clock starts, and then, at most; the epochs may have fewer.
+        crowd: images and identities of the sampler's epoch.
         model: name of the timm model that trains.
         started: `time.time()` when the command was given.
-        options: more KEY VALUE words of the config.
-        epochs: of training batches.
+        options: more KEY VALUE pairs of the config.
     """
 
     task: str
@@ -60,14 +58,11 @@ class LoadingJob:
     batch: int = 64
     instances: int = 4
     workers: int = 2
-    warmup: int = 4
-    steps: int = 100_000
-    images: int = 1_000_000
-    ids: int = 100_000
+    steps: tuple[int, int] = (4, 100_000)
+    crowd: tuple[int, int] = (1_000_000, 100_000)
     model: str = "vit_base_patch16_224"
     started: float = 0.0
     options: tuple[str, ...] = ()
-    epochs: int = 3
 
 
 def config_of(job: LoadingJob, *words: object) -> Any:
@@ -80,8 +75,8 @@ def config_of(job: LoadingJob, *words: object) -> Any:
 def speed_of(batches: Iterable[Any], job: LoadingJob, count: Callable[[Any], int]) -> Figures:
     """Return images per second after the first batches."""
     iterator, counts = iter(batches), []
-    deque(itertools.islice(iterator, job.warmup), maxlen=0)
-    timed_batches = map(count, itertools.islice(iterator, job.steps))
+    deque(itertools.islice(iterator, job.steps[0]), maxlen=0)
+    timed_batches = map(count, itertools.islice(iterator, job.steps[1]))
     seconds, _ = timed(lambda: counts.extend(timed_batches), partial(wait, job.device))
     return {"img/s": sum(counts) / seconds}
 
@@ -95,8 +90,8 @@ def our_training(job: LoadingJob) -> Figures:
 
 def epochs_of(loader: Any, job: LoadingJob) -> Iterator[Any]:
     """Yield the batches of some epochs, each with other draws."""
-    for epoch in range(job.epochs):
-        if hasattr(loader, "set_epoch"):  # others' loaders go on by themselves
+    for epoch in range(EPOCHS):
+        if hasattr(loader, "set_epoch"):  # others' loaders count themselves
             loader.set_epoch(epoch)
         yield from loader
 
@@ -161,11 +156,11 @@ def our_decoding(job: LoadingJob) -> Figures:
 
 def crowd(job: LoadingJob) -> np.ndarray:
     """Return the identity of each image of the sampler's training set."""
-    return np.random.default_rng(0).integers(0, job.ids, job.images)
+    return np.random.default_rng(0).integers(0, job.crowd[1], job.crowd[0])
 
 
 def our_sampling(job: LoadingJob) -> Figures:
-    """Seconds of an epoch of our PK sampler; what is done once per run is not counted, for nobody."""
+    """Seconds of an epoch of our PK sampler; what is done once per run is not counted, for no one."""
     sampler = PKSampler(crowd(job), job.batch // job.instances, job.instances)
     return {"seconds": timed(lambda: sampler.batches(0))[0]}
 
@@ -184,7 +179,7 @@ def fastreid_sampling(name: str) -> Callable[[LoadingJob], Figures]:
         module = Checkout(Path(job.checkout)).load("fastreid.data.samplers.triplet_sampler")
         records = [("", pid, image % 6) for image, pid in enumerate(crowd(job).tolist())]
         sampler = getattr(module, name)(records, job.batch, job.instances, seed=0)
-        return {"seconds": timed(lambda: deque(itertools.islice(sampler, job.images), maxlen=0))[0]}
+        return {"seconds": timed(lambda: deque(itertools.islice(sampler, job.crowd[0]), maxlen=0))[0]}
 
     return measure
 
@@ -193,25 +188,17 @@ def our_waiting(job: LoadingJob) -> Figures:
     """Share of a training step spent waiting for its batch, and how much longer steps are than with a batch at hand."""
     cfg = config_of(job, "MODEL.NAME", job.model, "MODEL.PRETRAIN_CHOICE", "none", "MODEL.DEVICE", job.device)
     data, device = build_data(cfg), torch.device(job.device)
-    precision = pick_precision("auto", device)
-    model = place(build_model(cfg, data.train_cameras), device, precision)
-    loss = build_loss(cfg, len(label_map(data.train)), model.embed_dim, model.num_branches)
-    module = TrainingModule(model, loss).to(device).train()
-    optimizer = torch.optim.SGD(module.parameters(), 1e-3)
+    trainer = our_trainer(cfg, data.train_cameras, len(label_map(data.train)), device, pick_precision("auto", device))
 
     def step(batch: Any) -> None:
-        with autocast(device, precision):
-            terms, _ = module(batch)
-        sum(terms.values(), torch.zeros((), device=device)).backward()
-        optimizer.step()
-        optimizer.zero_grad()
+        trainer.step(batch)
         wait(job.device)
 
-    batches = iter(build_train_loader(cfg, data, model.spec.cameras, device=device))
-    for batch in itertools.islice(batches, job.warmup):
+    batches = iter(build_train_loader(cfg, data, trainer.module.model.spec.cameras, device=device))
+    for batch in itertools.islice(batches, job.steps[0]):
         step(batch)
     waited, whole, number = 0.0, 0.0, 0
-    while number < job.steps:
+    while number < job.steps[1]:
         start = time.perf_counter()
         if (following := next(batches, None)) is None:
             break

@@ -6,7 +6,7 @@ import collections.abc
 import copy
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from vitreid.processor.training.session import compile_backbone
 from vitreid.solver import build_optimizers, build_schedule
 
 ROOT = Path(__file__).resolve().parents[2]
-NUM_IDS, NUM_CAMERAS = 751, 6  # Market-1501's training set
+NUM_IDS, CAMERAS = 751, [f"c{camera}" for camera in range(6)]  # Market-1501's training set
 BATCHES = 4  # per timed pass of an extraction
 
 
@@ -104,7 +104,7 @@ def matrix_speed(device: str, precision: torch.dtype) -> float:
 
 def make_batch(job: TrainingJob) -> Batch:
     """Return random images of batch / 4 people, 4 of each."""
-    people, cameras = torch.arange(job.batch) // 4, torch.arange(job.batch) % NUM_CAMERAS
+    people, cameras = torch.arange(job.batch) // 4, torch.arange(job.batch) % len(CAMERAS)
     images = torch.randn(job.batch, 3, *job.size)
     return Batch(images, people, cameras, torch.zeros_like(people), torch.arange(job.batch)).to(job.device)
 
@@ -116,19 +116,22 @@ def our_config(job: TrainingJob) -> Any:
     return load_config(ROOT / f"configs/{job.recipe}.yml", words)
 
 
+def our_trainer(
+    cfg: Any, cameras: Sequence[str], num_ids: int, device: torch.device, precision: torch.dtype
+) -> Trainer:
+    """Return the trainer of a new model; batches are given to its `step`."""
+    model = place(build_model(cfg, cameras, ()), device, precision)
+    module = TrainingModule(model, build_loss(cfg, num_ids, model.embed_dim, model.num_branches)).to(device).train()
+    optimizers, options = build_optimizers(cfg, model, module.loss), build_step_options(cfg, device, precision)
+    return Trainer(module, optimizers, build_schedule(cfg, 1), loader=(), options=options)  # type: ignore[arg-type]
+
+
 def our_training(job: TrainingJob) -> Ready:
     """Return a step of our trainer: forward, losses, backward, update."""
     cfg, device = our_config(job), torch.device(job.device)
     precision = pick_precision(job.precision, device)
-    model = place(build_model(cfg, [f"c{camera}" for camera in range(NUM_CAMERAS)], ()), device, precision)
-    module = TrainingModule(model, build_loss(cfg, NUM_IDS, model.embed_dim, model.num_branches)).to(device).train()
-    trainer = Trainer(
-        module,
-        build_optimizers(cfg, model, module.loss),
-        build_schedule(cfg, 1),
-        loader=(),  # type: ignore[arg-type]  # batches are given to `step`
-        options=build_step_options(cfg, device, precision),
-    )
+    trainer = our_trainer(cfg, CAMERAS, NUM_IDS, device, precision)
+    model = trainer.module.model
     batch = make_batch(job)
     flops = 3 * forward_flops(model, batch) if job.device == "cuda" else 0.0  # the backward pass is two forward passes
     if cfg.SOLVER.COMPILE:
@@ -152,7 +155,7 @@ def original_training(job: TrainingJob) -> Ready:
     """
     cfg, parts = original_parts(job)
     device = torch.device(job.device)
-    model = parts.make_model(cfg, NUM_IDS, NUM_CAMERAS, 1).to(device).train()
+    model = parts.make_model(cfg, NUM_IDS, len(CAMERAS), 1).to(device).train()
     loss, centres = parts.make_loss(cfg, NUM_IDS)
     optimizer = parts.make_optimizer(cfg, model, centres)[0]
     precision = pick_precision(job.precision, device)
@@ -234,7 +237,7 @@ def bare_forward(job: TrainingJob) -> Ready:
 def _our_embedder(job: TrainingJob) -> tuple[Any, Any, torch.dtype]:
     cfg, device = our_config(job), torch.device(job.device)
     precision = pick_precision(job.precision, device)
-    model = place(build_model(cfg, [f"c{camera}" for camera in range(NUM_CAMERAS)], ()), device, precision).eval()
+    model = place(build_model(cfg, CAMERAS, ()), device, precision).eval()
     return cfg, model, precision
 
 

@@ -24,7 +24,7 @@ def job(people, tmp_path):
     (tmp_path / "market1501").symlink_to(people / "synthetic")
     options = (*SMALL, "OUTPUT_DIR", str(tmp_path / "run"))
     model = "vit_tiny_patch16_224"
-    return LoadingJob("", OURS, str(tmp_path), "", "cpu", 16, 4, 1, 1, 2, 400, 40, model, 0.0, options)
+    return LoadingJob("", OURS, str(tmp_path), "", "cpu", 16, 4, 1, (1, 2), (400, 40), model, 0.0, options)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -120,5 +120,5 @@ def test_quick_jobs_are_small(tmp_path):
     quick, full = (data.get_parser().parse_args(["--data", str(tmp_path), *words]) for words in (["--quick"], []))
     for name in data.QUICK:
         job_of(CASES[name], quick, tmp_path)
-    assert job_of(CASES["sampler"], quick, tmp_path).images < job_of(CASES["sampler"], full, tmp_path).images
+    assert job_of(CASES["sampler"], quick, tmp_path).crowd < job_of(CASES["sampler"], full, tmp_path).crowd
     assert job_of(CASES["waiting-base"], full, tmp_path).model == data.LARGE
