@@ -19,12 +19,12 @@ from typing import Any
 from vitreid.benchmarks.common.command import Report, check_numbers, command, new_parser
 from vitreid.benchmarks.common.comparison import Column, add_contest, compare, run_contest
 from vitreid.benchmarks.common.measurement import OURS, Bar
-from vitreid.benchmarks.workers.data_worker import TASKS, LoadingJob
+from vitreid.benchmarks.workers.data_worker import PEERS, TASKS, LoadingJob
 from vitreid.common.errors import UserError
 from vitreid.datasets.synthetic.dataset import SyntheticPlan, generate
 
 WORKER = Path(__file__).parent / "workers" / "data_worker.py"
-PEERS = {"transreid": "datasets/make_dataloader.py", "fastreid": "fastreid/data/samplers/triplet_sampler.py"}
+CHECKOUTS = {"transreid": "datasets/make_dataloader.py", "fastreid": "fastreid/data/samplers/triplet_sampler.py"}
 SMALL, LARGE = "vit_tiny_patch16_224", "vit_base_patch16_224"
 PEOPLE, QUICK_PEOPLE = SyntheticPlan(), SyntheticPlan(32, 4, 2, 3, 4)
 
@@ -82,7 +82,7 @@ QUICK: dict[str, dict[str, Any]] = {  # what --quick makes of them; the others a
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
     parser = new_parser(__doc__, "fewer batches, small model, one round: under a minute")
-    add_contest(parser, ",".join(CASES), 300, PEERS)
+    add_contest(parser, ",".join(CASES), 300, CHECKOUTS)
     parser.add_argument(
         "--data", metavar="DATA_ROOT", type=Path, help="folder that holds market1501; else synthetic people"
     )
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> Report:
     check_numbers(args, "workers")
     if args.data and not (args.data / "market1501").is_dir():
         raise UserError(f"--data: {args.data} holds no market1501; give the folder that does, or leave it out")
-    return run_contest(args, CASES, QUICK, PEERS, run_cases)
+    return run_contest(args, CASES, QUICK, CHECKOUTS, run_cases)
 
 
 def run_cases(args: argparse.Namespace, names: list[str]) -> Iterator[Report]:
@@ -121,14 +121,11 @@ def run_case(case: LoadingCase, args: argparse.Namespace, folder: Path) -> Repor
     """Measure one case, print its table, and return its figures."""
     job = job_of(case, args, folder)
     size = ", {:,} images of {:,} people".format(*job.crowd) if case.task == "sampler" else ""
-    peers = {name: peer for name, (_, peer) in TASKS[case.task].items()}
-    skipped = {
-        name: f"no checkout given (--{peer})" if peer and not getattr(args, peer) else ""
-        for name, peer in peers.items()
-    }
+    folders = {name: getattr(args, PEERS[name]) if name in PEERS else Path() for name in TASKS[case.task]}
+    skipped = {name: "" if there else f"no checkout given (--{PEERS[name]})" for name, there in folders.items()}
 
     def job_for(name: str) -> LoadingJob:
-        checkout = str(getattr(args, peers[name]).absolute()) if peers[name] else ""
+        checkout = str(folders[name].absolute()) if name in PEERS else ""
         return replace(job, contestant=name, checkout=checkout, started=time.time())
 
     headline = f"{case.name}: {case.about}{size}, batch {job.batch}"

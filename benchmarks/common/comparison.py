@@ -63,8 +63,8 @@ class Column:
 
 def as_table(rows: list[MeasuredRow], columns: Sequence[Column]) -> str:
     """Return a line per contestant, without the columns that no one has, and the reasons of those without figures."""
-    shown = [column for column in columns if any(row.values(column.figure) for row in rows)]
     measured = [row for row in rows if row.runs]
+    shown = [one for one in columns if any(row.values(one.figure) for row in rows) and len(measured) > bool(one.than)]
     cells = [[row.contestant, *(column.text(row, rows) for column in shown), str(len(row.runs))] for row in measured]
     text = table([["contestant", *(column.head for column in shown), "runs"], *cells])
     return "\n".join([text, *(f"{row.contestant}: {row.skipped}" for row in rows if row.skipped)])

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, cast
 
 import timm
 import torch
+import yaml
 from torch import Tensor, nn
 
 from vitreid.benchmarks.common.checkouts import Checkout
@@ -34,6 +35,13 @@ REPLACED = {  # what torch no longer offers, and what CLIP needs for text only
     "torch._six": SimpleNamespace(container_abcs=collections.abc),
     "model.clip.simple_tokenizer": SimpleNamespace(SimpleTokenizer=object),
 }
+VIT_B_RECIPE = yaml.safe_load("""{
+    NAME: transformer, TRANSFORMER_TYPE: vit_base_patch16_224_TransReID, STRIDE_SIZE: [16, 16], FEAT_DIM: 512,
+    PRETRAIN_PATH: '', PRETRAIN_CHOICE: none, LAST_STRIDE: 1, COS_LAYER: false, NECK: bnneck, ID_LOSS_TYPE: softmax,
+    SIE_CAMERA: false, SIE_VIEW: false, SIE_COE: 3.0, REDUCE_FEAT_DIM: false,
+    JPM: false, SHUFFLE_GROUP: 2, SHIFT_NUM: 5, DEVIDE_LENGTH: 4, RE_ARRANGE: true,
+    DROP_PATH: 0.1, DROP_OUT: 0.0, ATT_DROP_RATE: 0.0, DROPOUT_RATE: 0.0,
+}""")  # the section MODEL that the original reads
 Embed = Callable[[Tensor, Tensor], Tensor]
 State = dict[str, Any]
 
@@ -109,34 +117,8 @@ def _quietly(build: Callable[..., nn.Module], *args: Any, **options: Any) -> nn.
 
 def _settings(**model: Any) -> SimpleNamespace:
     """Return what the original reads of its config, with the values of its ViT-B recipe."""
-    given = {
-        "LAST_STRIDE": 1,
-        "PRETRAIN_PATH": "",
-        "PRETRAIN_CHOICE": "none",
-        "COS_LAYER": False,
-        "NECK": "bnneck",
-        "NAME": "transformer",
-        "TRANSFORMER_TYPE": "vit_base_patch16_224_TransReID",
-        "SIE_CAMERA": False,
-        "SIE_VIEW": False,
-        "SIE_COE": 3.0,
-        "STRIDE_SIZE": [16, 16],
-        "DROP_PATH": 0.1,
-        "DROP_OUT": 0.0,
-        "ATT_DROP_RATE": 0.0,
-        "ID_LOSS_TYPE": "softmax",
-        "JPM": False,
-        "SHUFFLE_GROUP": 2,
-        "SHIFT_NUM": 5,
-        "DEVIDE_LENGTH": 4,
-        "RE_ARRANGE": True,
-        "REDUCE_FEAT_DIM": False,
-        "FEAT_DIM": 512,
-        "DROPOUT_RATE": 0.0,
-        **model,
-    }
     return SimpleNamespace(
-        MODEL=SimpleNamespace(**given),
+        MODEL=SimpleNamespace(**{**VIT_B_RECIPE, **model}),
         INPUT=SimpleNamespace(SIZE_TRAIN=[256, 128]),
         TEST=SimpleNamespace(NECK_FEAT="after"),
         SOLVER=SimpleNamespace(COSINE_SCALE=30, COSINE_MARGIN=0.5),

@@ -31,17 +31,10 @@ def write_problem(folder: Path, problem: EvaluationProblem, root: Path | None, s
 
 def read_problem(folder: Path, gallery: int | None, device: str) -> RetrievalData:
     """Read the arrays of `write_problem` into memory, with the first `gallery` rows of the gallery; None = all."""
-    query = np.load(folder / "query.npy")
-    rows = np.array(np.load(folder / "gallery.npy", mmap_mode="r")[:gallery])
+    query = torch.from_numpy(np.load(folder / "query.npy")).to(device)
+    rows = torch.from_numpy(np.array(np.load(folder / "gallery.npy", mmap_mode="r")[:gallery])).to(device)
     q_pids, g_pids, q_camids, g_camids = (np.load(folder / f"{name}.npy") for name in LABELS)
-    return RetrievalData(
-        torch.from_numpy(query).to(device),
-        torch.from_numpy(rows).to(device),
-        q_pids,
-        g_pids[:gallery],
-        q_camids,
-        g_camids[:gallery],
-    )
+    return RetrievalData(query, rows, q_pids, g_pids[:gallery], q_camids, g_camids[:gallery])
 
 
 def small_problem(device: str) -> RetrievalData:

@@ -72,23 +72,16 @@ def config_of(job: LoadingJob, *words: object) -> Any:
     return load_config(None, [*map(str, (*common, *instances, *words)), *job.options])
 
 
-def speed_of(batches: Iterable[Any], job: LoadingJob, count: Callable[[Any], int]) -> Figures:
+def speed_of(batches: Iterable[Any], job: LoadingJob) -> Figures:
     """Return images per second after the first batches."""
     iterator, counts = iter(batches), []
     deque(itertools.islice(iterator, job.steps[0]), maxlen=0)
-    timed_batches = map(count, itertools.islice(iterator, job.steps[1]))
+    timed_batches = map(len, itertools.islice(iterator, job.steps[1]))
     seconds, _ = timed(lambda: counts.extend(timed_batches), partial(wait, job.device))
     return {"img/s": sum(counts) / seconds}
 
 
-def our_training(job: LoadingJob) -> Figures:
-    """Our augmented batches, the images decoded before."""
-    cfg = config_of(job)
-    loader = build_train_loader(cfg, build_data(cfg), device=job.device)
-    return speed_of(epochs_of(loader, job), job, len)
-
-
-def epochs_of(loader: Any, job: LoadingJob) -> Iterator[Any]:
+def epochs_of(loader: Any) -> Iterator[Any]:
     """Yield the batches of some epochs, each with other draws."""
     for epoch in range(EPOCHS):
         if hasattr(loader, "set_epoch"):  # others' loaders count themselves
@@ -96,20 +89,21 @@ def epochs_of(loader: Any, job: LoadingJob) -> Iterator[Any]:
         yield from loader
 
 
-def our_test(job: LoadingJob) -> Figures:
-    """Our test batches, the files decoded on the way: each image is asked for once."""
-    return our_cached_test(job, "off")
+def our_training(job: LoadingJob) -> Figures:
+    """Our augmented batches, the images decoded before."""
+    cfg = config_of(job)
+    return speed_of(epochs_of(build_train_loader(cfg, build_data(cfg), device=job.device)), job)
 
 
-def our_cached_test(job: LoadingJob, cache: str = "on") -> Figures:
-    """Our test batches, the images in memory: every evaluation of a training run after the first."""
+def our_test(job: LoadingJob, cache: str) -> Figures:
+    """Our test batches: the files decoded on the way, or the images in memory, as in a run's second evaluation."""
     cfg = config_of(job, "DATALOADER.CACHE", cache)
     data = build_data(cfg)
-    return speed_of(build_eval_loader(cfg, data, [*data.query, *data.gallery], device=job.device), job, len)
+    return speed_of(build_eval_loader(cfg, data, [*data.query, *data.gallery], device=job.device), job)
 
 
-def transreid_loaders(job: LoadingJob) -> tuple[Any, Any]:
-    """Return the training and the test loader that its make_dataloader builds."""
+def transreid_batches(job: LoadingJob, is_training: bool) -> Figures:
+    """The batches of the original's training or test loader, as its make_dataloader builds them."""
     size, half = (256, 128), (0.5, 0.5, 0.5)
     cfg = SimpleNamespace(
         INPUT=SimpleNamespace(
@@ -126,22 +120,8 @@ def transreid_loaders(job: LoadingJob) -> tuple[Any, Any]:
     module = checkout.load("datasets.make_dataloader")
     with redirect_stdout(sys.stderr):  # it prints statistics
         training, _, test, *_ = module.make_dataloader(cfg)
-    return training, test
-
-
-def transreid_training(job: LoadingJob) -> Figures:
-    """The original's training loader."""
-    return speed_of(moved(epochs_of(transreid_loaders(job)[0], job), job.device), job, len)
-
-
-def transreid_test(job: LoadingJob) -> Figures:
-    """The original's test loader."""
-    return speed_of(moved(transreid_loaders(job)[1], job.device), job, len)
-
-
-def moved(loader: Iterable[Any], device: str) -> Iterator[torch.Tensor]:
-    """Yield the images of each batch on the device."""
-    return (batch[0].to(device) for batch in loader)
+    loader = epochs_of(training) if is_training else test
+    return speed_of((batch[0].to(job.device) for batch in loader), job)
 
 
 def our_decoding(job: LoadingJob) -> Figures:
@@ -172,16 +152,12 @@ def transreid_sampling(job: LoadingJob) -> Figures:
     return {"seconds": timed(lambda: list(sampler))[0]}
 
 
-def fastreid_sampling(name: str) -> Callable[[LoadingJob], Figures]:
-    """Return the measurement of one of its samplers, which have no end: as many images as the training set has."""
-
-    def measure(job: LoadingJob) -> Figures:
-        module = Checkout(Path(job.checkout)).load("fastreid.data.samplers.triplet_sampler")
-        records = [("", pid, image % 6) for image, pid in enumerate(crowd(job).tolist())]
-        sampler = getattr(module, name)(records, job.batch, job.instances, seed=0)
-        return {"seconds": timed(lambda: deque(itertools.islice(sampler, job.crowd[0]), maxlen=0))[0]}
-
-    return measure
+def fastreid_sampling(job: LoadingJob, name: str) -> Figures:
+    """Seconds of one of its samplers, which have no end, for as many images as the training set has."""
+    module = Checkout(Path(job.checkout)).load("fastreid.data.samplers.triplet_sampler")
+    records = [("", pid, image % 6) for image, pid in enumerate(crowd(job).tolist())]
+    sampler = getattr(module, name)(records, job.batch, job.instances, seed=0)
+    return {"seconds": timed(lambda: deque(itertools.islice(sampler, job.crowd[0]), maxlen=0))[0]}
 
 
 def our_waiting(job: LoadingJob) -> Figures:
@@ -216,7 +192,7 @@ class _FirstStepDone(BaseException):
 
 
 def our_first_step(job: LoadingJob) -> Figures:
-    """Seconds from the command to the begin and the end of the first training step."""
+    """Seconds from the command to the start and the end of the first training step."""
     figures: Figures = {}
     step = Trainer.step
 
@@ -237,30 +213,33 @@ def our_first_step(job: LoadingJob) -> Figures:
     raise RuntimeError("tools/train.py ended before its first step")
 
 
-TASKS: dict[
-    str, dict[str, tuple[Callable[[LoadingJob], Figures], str]]
-] = {  # task -> contestant -> measurement, its peer
-    "train batches": {OURS: (our_training, ""), "TransReID": (transreid_training, "transreid")},
+PEERS = {
+    "TransReID": "transreid",
+    "fast-reid balanced": "fastreid",
+    "fast-reid naive": "fastreid",
+}  # contestant -> option
+TASKS: dict[str, dict[str, Callable[[LoadingJob], Figures]]] = {  # task -> contestant -> measurement
+    "train batches": {OURS: our_training, "TransReID": partial(transreid_batches, is_training=True)},
     "test batches": {
-        OURS: (our_test, ""),
-        "vitreid, images in memory": (our_cached_test, ""),
-        "TransReID": (transreid_test, "transreid"),
+        OURS: partial(our_test, cache="off"),
+        "vitreid, images in memory": partial(our_test, cache="on"),
+        "TransReID": partial(transreid_batches, is_training=False),
     },
-    "decoding": {OURS: (our_decoding, "")},
+    "decoding": {OURS: our_decoding},
     "sampler": {
-        OURS: (our_sampling, ""),
-        "TransReID": (transreid_sampling, "transreid"),
-        "fast-reid balanced": (fastreid_sampling("BalancedIdentitySampler"), "fastreid"),
-        "fast-reid naive": (fastreid_sampling("NaiveIdentitySampler"), "fastreid"),
+        OURS: our_sampling,
+        "TransReID": transreid_sampling,
+        "fast-reid balanced": partial(fastreid_sampling, name="BalancedIdentitySampler"),
+        "fast-reid naive": partial(fastreid_sampling, name="NaiveIdentitySampler"),
     },
-    "waiting": {OURS: (our_waiting, "")},
-    "first step": {OURS: (our_first_step, "")},
+    "waiting": {OURS: our_waiting},
+    "first step": {OURS: our_first_step},
 }
 
 
 def measure(job: LoadingJob) -> Figures:
     """Measure the job's contestant."""
-    return TASKS[job.task][job.contestant][0](job)
+    return TASKS[job.task][job.contestant](job)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from vitreid.benchmarks.common.checkouts import Checkout
 from vitreid.benchmarks.common.comparison import Column, as_table
 from vitreid.benchmarks.common.isolated_process import failure_of
 from vitreid.benchmarks.common.measurement import OURS, Bar, MeasuredRow, Measurement, turns, verdict
-from vitreid.benchmarks.contest import evaluation_setting, ours
+from vitreid.benchmarks.contest import contestants, evaluation_setting
 from vitreid.benchmarks.contest.cases import CASES, FLOOR, EvaluationCase, EvaluationProblem, quick
 from vitreid.benchmarks.contest.contestants import CONTESTANTS, PEERS
 from vitreid.benchmarks.contest.evaluation_setting import EvaluationSetting
@@ -70,14 +70,14 @@ def test_a_problem_is_the_same_for_the_same_seed_and_is_cut_to_a_gallery(tmp_pat
 
 def test_features_follow_identity():
     """Neither trivial nor hopeless, as asked of a benchmark's mAP."""
-    assert 0.6 < ours.rank(small_problem("cpu")) < 1
+    assert 0.6 < contestants.rank(small_problem("cpu")) < 1
 
 
 def test_the_floor_multiplies_everything(monkeypatch):
     seen = []
-    monkeypatch.setattr(ours, "blocks", lambda *size: iter([(0, 2), (2, 3)]))
+    monkeypatch.setattr(contestants, "blocks", lambda *size: iter([(0, 2), (2, 3)]))
     monkeypatch.setattr(torch, "mm", lambda left, right, out: seen.append((len(left), right.shape, out.shape)))
-    ours.multiply(torch.ones(3, 2), torch.ones(4, 2))
+    contestants.multiply(torch.ones(3, 2), torch.ones(4, 2))
     assert seen == [(2, (2, 4), (2, 4)), (1, (2, 4), (1, 4))]
 
 
