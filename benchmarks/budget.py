@@ -139,7 +139,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__, "synthetic people, 5 seconds each", "of all recipes")
     parser.add_argument("--data", metavar="DIR", type=Path, help="folder that holds market1501/ (DATASETS.ROOT_DIR)")
     parser.add_argument(
-        "--minutes", type=float, help="of training, for each recipe: 10 if not given (5 seconds if quick)"
+        "--minutes", type=float, help="training time of each recipe, 10 if not given (quick: 5 seconds)"
     )
     parser.add_argument(
         "--recipe",

@@ -83,9 +83,7 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
     parser = new_parser(__doc__, "fewer batches, small model, one round: under a minute")
     add_contest(parser, ",".join(CASES), 300, CHECKOUTS)
-    parser.add_argument(
-        "--data", metavar="DATA_ROOT", type=Path, help="folder that holds market1501; else synthetic people"
-    )
+    parser.add_argument("--data", metavar="DATA_ROOT", type=Path, help="folder of market1501; else synthetic people")
     parser.add_argument("--workers", type=int, default=2, help="workers of every loader")
     return parser
 

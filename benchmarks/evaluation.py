@@ -39,11 +39,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__, "little data, one round, no Cython: under a minute", "of labels and features")
     add_contest(parser, ",".join(CASES), 1800, PEERS)
     parser.add_argument("--data", metavar="DATA_ROOT", type=Path, help="folder with Market-1501 and MSMT17, for labels")
-    parser.add_argument(
-        "--contestants",
-        metavar="NAMES",
-        help="measure these in addition to floor and vitreid, e.g. 'TransReID,fast-reid jaccard'",
-    )
+    example = "TransReID,fast-reid jaccard"
+    parser.add_argument("--contestants", metavar="NAMES", help=f"next to floor and vitreid, e.g. '{example}'; else all")
     return parser
 
 

@@ -40,11 +40,7 @@ WIDTHS = (10, 9, *(20,) * len(FIGURES))
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
     parser = new_parser(__doc__, "vit_tiny, small crops, two rounds: under a minute", "of weights and drawn crops")
-    parser.add_argument(
-        "--input",
-        metavar="SOURCE",
-        help="images: what `vitreid export` takes; default: crops of 128 x 64 that are drawn",
-    )
+    parser.add_argument("--input", metavar="SOURCE", help="images, as for `vitreid export`; default: drawn, 128 x 64")
     parser.add_argument("--root", metavar="DIR", help="folder of the data sets, for DATASET:SPLIT")
     add_models(parser)
     parser.add_argument("--count", metavar="N", type=int, default=256, help="images per round, the first of the input")
@@ -113,20 +109,15 @@ def measure(embedder: Embedder, source: Source, output: Path, rounds: int) -> Re
     output.mkdir()
     for work in works.values():
         work(-1)  # warm up
-    rows = turns(
-        dict.fromkeys(works, ""),
-        rounds,
-        lambda name, number: Measurement(dict(zip(("wall", "cpu"), timed(partial(works[name], number))))),
-    )
-    wall, cpu = (
-        np.array([row.values(clock) for row in rows]) for clock in ("wall", "cpu")
-    )  # (bare and export, rounds)
-    found = {
-        "bare": count / wall[0],
-        "export": count / wall[1],
-        "share": wall[0] / wall[1],
-        "cpu_share": cpu[0] / cpu[1],
-    }
+
+    def turn(name: str, number: int) -> Measurement:
+        wall, cpu = timed(partial(works[name], number))
+        return Measurement({"wall": wall, "cpu": cpu})
+
+    bare, export = turns(dict.fromkeys(works, ""), rounds, turn)
+    wall, cpu = ([np.array(row.values(clock)) for row in (bare, export)] for clock in ("wall", "cpu"))
+    found = {"bare": count / wall[0], "export": count / wall[1]}
+    found |= {"share": wall[0] / wall[1], "cpu_share": cpu[0] / cpu[1]}
     precision = str(embedder.precision).removeprefix("torch.")
     about = {"images": count, "batch_size": embedder.batch_size, "precision": precision}
     return {**about, **{name: spread(values.tolist()) for name, values in found.items()}}

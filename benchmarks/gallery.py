@@ -44,19 +44,16 @@ class SearchPlan:
     singles: int = 50
     batches: int = 3
     rounds: int = 5
-    large_rows: int = 5_000_000
-    large_width: int = 256
+    large: tuple[int, int] = (5_000_000, 256)
 
 
-QUICK = SearchPlan(10_000, 256, 20, 2, 2, 100_000, 64)
+QUICK = SearchPlan(10_000, 256, 20, 2, 2, (100_000, 64))
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
     parser = new_parser(__doc__, "little data, two rounds: under a minute", "of the vectors")
-    parser.add_argument(
-        "--folder", metavar="DIR", type=Path, help="where the galleries are made: 3 GB, removed at the end"
-    )
+    parser.add_argument("--folder", metavar="DIR", type=Path, help="for the galleries: 3 GB, removed at the end")
     parser.add_argument("--skip-large", action="store_true", help="leave out the 5 million rows, 2.5 GB on disk")
     parser.add_argument("--resident", metavar="GALLERY", help=argparse.SUPPRESS)  # the fresh process of `large`
     return parser
@@ -148,18 +145,14 @@ def wrongly_found(gallery: Gallery, queries: np.ndarray) -> int:
 
 def large(folder: Path, plan: SearchPlan, seed: int) -> Report:
     """Return the memory of a process that searches a large float16 gallery, and its times."""
-    make_gallery(folder, plan.large_rows, plan.large_width, "float16", seed)
+    rows, width = plan.large
+    make_gallery(folder, rows, width, "float16", seed)
     words = [sys.executable, str(Path(__file__).resolve()), "--resident", str(folder), "--seed", str(seed)]
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:
         raise OSError(f"the process that searches {folder} failed: {last_line(done.stderr)}")
-    megabytes = (folder / "embeddings.npy").stat().st_size / 1e6
-    return {
-        "rows": plan.large_rows,
-        "width": plan.large_width,
-        "file_mb": megabytes,
-        **json.loads(done.stdout.splitlines()[-1]),
-    }
+    sizes = {"rows": rows, "width": width, "file_mb": (folder / "embeddings.npy").stat().st_size / 1e6}
+    return {**sizes, **json.loads(done.stdout.splitlines()[-1])}
 
 
 def measure_resident(folder: str, seed: int) -> Report:

@@ -85,9 +85,7 @@ def get_parser() -> argparse.ArgumentParser:
         if option:
             parser.add_argument(option, metavar="DIR", type=Path, help=f"checkout of {project}")
     parser.add_argument("--crops", metavar="N", type=int, default=16, help="crops that are embedded; default: 16")
-    parser.add_argument(
-        "--document", metavar="FILE", type=Path, help="put the table into this page, behind its headline"
-    )
+    parser.add_argument("--document", metavar="FILE", type=Path, help="put the table at the end of this page")
     parser.add_argument("--only", metavar="PROJECT", choices=PROJECTS, help="one project, in this process; prints JSON")
     return parser
 
@@ -258,10 +256,8 @@ def put_into(document: Path, results: list[ParityResult]) -> None:
 
 def chapter(results: list[ParityResult]) -> str:
     """Return the figures as Markdown."""
-    cells = (
-        "| {case} | {importer} | `{backbone}` | {coverage:.2%} | {loaded} / {resized} / {left_out} "
-        "| {difference:.1e} | {variety:.1e} |"
-    )
+    cells = "| {case} | {importer} | `{backbone}` | {coverage:.2%} | {loaded} / {resized} / {left_out} "
+    cells += "| {difference:.1e} | {variety:.1e} |"
     lines = [cells.format(case=row.case, **row.figures) for row in results if row.figures]
     skipped = [f"\nNot run: {row.case} ({row.skipped})." for row in results if row.skipped]
     count = max((row.figures.get("num_crops", 0) for row in results), default=0)

@@ -27,12 +27,8 @@ from vitreid.model import ModelSpec, ReidModel, save_deploy
 from vitreid.processor.runs.checkpoint_metadata import describe_model
 
 CAMERAS = tuple("abcdef")
-PARTS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "SIE": {"sie_camera": True},
-    "JPM": {"jpm": True},
-    "SIE+JPM": {"sie_camera": True, "jpm": True},
-}
+SIE, JPM = {"sie_camera": True}, {"jpm": True}
+PARTS: dict[str, dict[str, Any]] = {"plain": {}, "SIE": SIE, "JPM": JPM, "SIE+JPM": SIE | JPM}
 MODELS = {"vit_tiny": "vit_tiny_patch16_224", "vit_base": "vit_base_patch16_224"}
 HEAD = ["model", "format", "MB", "largest diff", "places"]
 HEAD += [f"{runtime} b{size} ms" for size in TIMED for runtime in ("torch", "exported")]
@@ -102,13 +98,10 @@ def measure_one(weights: Path, name: str, half: bool, args: argparse.Namespace) 
         overwrite=True,
     )
     exported = export_model(request)
-    latency = {size: {key: value._asdict() for key, value in times.items()} for size, times in exported.latency.items()}
-    about = {
-        "format": name + (" half" if half else ""),
-        "megabytes": exported.num_bytes / 1e6,
-        "threads": exported.threads,
-    }
-    return {**about, "agreement": exported.agreement._asdict(), "latency": latency}
+    latency = {size: {key: one._asdict() for key, one in times.items()} for size, times in exported.latency.items()}
+    about = {"format": name + (" half" if half else ""), "megabytes": exported.num_bytes / 1e6}
+    about |= {"threads": exported.threads, "agreement": exported.agreement._asdict()}
+    return {**about, "latency": latency}
 
 
 def cells(row: Report) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vitreid.benchmarks.common.command import Report, check_numbers, command, new_parser
 from vitreid.benchmarks.common.comparison import Column, add_contest, compare, run_contest
-from vitreid.benchmarks.common.measurement import Bar
+from vitreid.benchmarks.common.measurement import OURS, Bar
 from vitreid.benchmarks.workers.training_worker import TrainingJob
 
 WORKER = Path(__file__).parent / "workers" / "training_worker.py"
@@ -39,28 +39,22 @@ class TrainingCase:
     bars: tuple[Bar, ...] = ()
 
 
-def _speed(least: float, than: str, who: str = "vitreid") -> Bar:
+def _speed(least: float, than: str, who: str = OURS) -> Bar:
     """Return the bar for `who`'s images per second, in units of those of `than`."""
     return Bar("speed", least=least, than=than, who=who)
 
 
 def training_jobs(recipe: str, original: str, batch: int, steps: int) -> dict[str, TrainingJob]:
     """Return the four contestants of a recipe on a CPU: each side in float32 and in the number format of this machine."""
-    theirs, ours = (TrainingJob(name, recipe, original, batch, steps) for name in ("original", "vitreid"))
-    return {
-        AS_WRITTEN: replace(theirs, precision="fp32"),
-        PATCHED: theirs,
-        "vitreid float32": replace(ours, precision="fp32"),
-        "vitreid": ours,
-    }
+    theirs, ours = (TrainingJob(name, recipe, original, batch, steps) for name in ("original", OURS))
+    exact_theirs, exact_ours = (replace(job, precision="fp32") for job in (theirs, ours))
+    return {AS_WRITTEN: exact_theirs, PATCHED: theirs, "vitreid float32": exact_ours, OURS: ours}
 
 
 def cpu_cases(steps: int) -> dict[str, TrainingCase]:
     """Return the cases for a CPU; the bars are those of a machine that computes in bf16."""
-    base, jpm, stride = (
-        training_jobs(f"market/{name}", f"Market/{name}.yml", 32, steps)
-        for name in ("vit_base", "vit_transreid", "vit_transreid_stride")
-    )
+    names = ("vit_base", "vit_transreid", "vit_transreid_stride")
+    base, jpm, stride = (training_jobs(f"market/{name}", f"Market/{name}.yml", 32, steps) for name in names)
     extract = TrainingJob("extraction", "market/vit_base", "", 32, steps)
     base_bars = (_speed(4, AS_WRITTEN), _speed(1.15, PATCHED), _speed(1, AS_WRITTEN, "vitreid float32"))
     stride_bars = (_speed(4, AS_WRITTEN), _speed(1.3, PATCHED), Bar("peak_mb", most=5000))
@@ -82,7 +76,7 @@ def cuda_cases(steps: int) -> dict[str, TrainingCase]:
     def case(batch: int) -> TrainingCase:
         jobs = training_jobs("market/vit_base", "Market/vit_base.yml", batch, steps)
         jobs = {name: replace(job, device="cuda") for name, job in jobs.items() if name != AS_WRITTEN}
-        ours = jobs["vitreid"]
+        ours = jobs[OURS]
         jobs["vitreid compiled"] = replace(ours, opts=("SOLVER.COMPILE", "True"))
         for size in (8, 16, 64):
             if size < batch:

@@ -196,9 +196,7 @@ def t2t(checkout: Checkout, name: str) -> ProjectModel:
     module = _with_shims(checkout, "models.t2t_vit")
     model: Any = _quietly(getattr(module, name))
     spec = ModelSpec(name, SQUARE, neck="no")
-    return ProjectModel(
-        model, lambda images, camids: model.forward_features(images), spec, lambda state: {"state_dict_ema": state}
-    )
+    return ProjectModel(model, lambda images, _: model.forward_features(images), spec, lambda s: {"state_dict_ema": s})
 
 
 def solider(checkout: Checkout, size: str) -> ProjectModel:
@@ -219,9 +217,8 @@ def torchreid(checkout: Checkout, file: str, name: str) -> ProjectModel:
     """A model of torchreid, as its model zoo keeps it."""
     module = _with_shims(checkout, f"torchreid.models.{file}")
     model = _quietly(getattr(module, name), NUM_PEOPLE, pretrained=False)
-    return ProjectModel(
-        model, lambda images, camids: model(images), ModelSpec(name, neck="no"), lambda state: {"state_dict": state}
-    )
+    spec = ModelSpec(name, neck="no")
+    return ProjectModel(model, lambda images, camids: model(images), spec, lambda state: {"state_dict": state})
 
 
 def fast_reid(checkout: Checkout, ibn: bool, sbs: bool) -> ProjectModel:

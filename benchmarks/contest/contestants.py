@@ -44,8 +44,8 @@ PEERS = {  # option: a file by which the project's checkout is recognised
     "oml": "oml/functional/metrics.py",
 }
 CYTHON = {
-    name: f"{name}/{folder}/rank_cylib/rank_cy.pyx"
-    for name, folder in (("fastreid", "evaluation"), ("torchreid", "metrics"))
+    "fastreid": "fastreid/evaluation/rank_cylib/rank_cy.pyx",
+    "torchreid": "torchreid/metrics/rank_cylib/rank_cy.pyx",
 }
 
 

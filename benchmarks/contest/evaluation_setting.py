@@ -49,10 +49,10 @@ class EvaluationSetting:
         checkout = self.checkouts.get(CONTESTANTS[task][name].peer)
         available = available_memory()
         limit = int(RESERVE * available) if available and self.device == "cpu" else None
-        places = [
-            str(place) if place else None for place in (checkout and checkout.folder, checkout and checkout.compiled)
-        ]
-        return EvaluationJob(task, name, folder, gallery, self.device, *places, memory=limit)
+        folders = (checkout.folder, checkout.compiled) if checkout else ()
+        return EvaluationJob(
+            task, name, folder, gallery, self.device, *(one and str(one) for one in folders), memory=limit
+        )
 
 
 def reason_to_skip(contestant: Contestant, setting: EvaluationSetting, pairs: int, crops: int) -> str:

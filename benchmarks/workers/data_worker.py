@@ -213,11 +213,8 @@ def our_first_step(job: LoadingJob) -> Figures:
     raise RuntimeError("tools/train.py ended before its first step")
 
 
-PEERS = {
-    "TransReID": "transreid",
-    "fast-reid balanced": "fastreid",
-    "fast-reid naive": "fastreid",
-}  # contestant -> option
+# contestant -> option of its checkout
+PEERS = {"TransReID": "transreid", "fast-reid balanced": "fastreid", "fast-reid naive": "fastreid"}
 TASKS: dict[str, dict[str, Callable[[LoadingJob], Figures]]] = {  # task -> contestant -> measurement
     "train batches": {OURS: our_training, "TransReID": partial(transreid_batches, is_training=True)},
     "test batches": {

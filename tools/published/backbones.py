@@ -102,25 +102,16 @@ def row(entry: Entry) -> str:
     _, total = count(model)
     supports = (True, is_vit, is_vit and not has_own_stem(entry.name), has_attention(model))
     numbers = (f"{total.parameters / 1e6:.1f}", f"{total.macs / 1e9:.2f}", f"{model.embed_dim}")
-    cells = (
-        f"`{entry.name}`",
-        f"{entry.size[0]}x{entry.size[1]}",
-        *numbers,
-        *("yes" if can else "" for can in supports),
-    )
+    answers = ("yes" if can else "" for can in supports)
+    cells = (f"`{entry.name}`", f"{entry.size[0]}x{entry.size[1]}", *numbers, *answers)
     return f"| {' | '.join(cells)} | {entry.weights} |"
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = new_parser(
-        "Write the table of backbones from the models themselves.",
-        "vitreid backbones",
-        "vitreid backbones --output docs/backbones.md",
-    )
-    parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="write the table with sizes to this page, e.g. docs/backbones.md"
-    )
+    examples = "vitreid backbones", "vitreid backbones --output docs/backbones.md"
+    parser = new_parser("List the tested backbones, or write their table from the models themselves.", *examples)
+    parser.add_argument("--output", metavar="FILE", type=Path, help="page for the table, e.g. docs/backbones.md")
     return parser
 
 

@@ -110,9 +110,7 @@ def _execute(command: list[str], log: Path) -> float:
         # not in the repository's root: its folder `datasets` would hide the library of that name
         process = subprocess.run([sys.executable, *words], stdout=lines, stderr=subprocess.STDOUT, cwd=log.parent)
     if code := process.returncode:
-        raise OSError(
-            f"{shlex.join(command)} ended with status {code}; its output is in {log}. Run this again to resume"
-        )
+        raise OSError(f"{shlex.join(command)} ended with status {code}; see {log}, then run this again to resume")
     return time.perf_counter() - start
 
 

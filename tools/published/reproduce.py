@@ -26,9 +26,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", metavar="N", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
     parser.add_argument("--root", metavar="DIR", type=Path, default=Path("data"), help="folder of the data sets")
     output = Path("logs/reproduce")
-    parser.add_argument(
-        "--output", metavar="DIR", type=Path, default=output, help="folder of the runs; delete it to restart"
-    )
+    parser.add_argument("--output", metavar="DIR", type=Path, default=output, help="of the runs; delete it to restart")
     for name in PEERS:
         parser.add_argument(f"--{name}", metavar="DIR", type=Path, help=f"checkout of {name}, for the table evaluation")
     return parser
