@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 from vitreid.common.errors import MissingPackageError, UserError
+from vitreid.common.text import first_line
 from vitreid.processor import NonFiniteLoss, RankFailed, Stopped, log_to_console
 
 USER_ERRORS = (
@@ -75,7 +76,7 @@ def run(action: Callable[[], object], traceback: bool) -> int:
     except (MemoryError, RuntimeError) as error:
         if traceback or not is_out_of_memory(error):
             raise
-        print(f"error: out of memory: {_first_line(error)}; {MEMORY_REMEDY}", file=sys.stderr)
+        print(f"error: out of memory: {first_line(error)}; {MEMORY_REMEDY}", file=sys.stderr)
         return 2
     return 0
 
@@ -83,7 +84,3 @@ def run(action: Callable[[], object], traceback: bool) -> int:
 def is_out_of_memory(error: Exception) -> bool:
     """Return whether memory, the device's or the machine's, was too small; torch raises a RuntimeError for it."""
     return isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
