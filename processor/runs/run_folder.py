@@ -14,7 +14,7 @@ from .checkpoint import rotated
 from .run_lock import FolderLock
 
 LOGGER = logging.getLogger("vitreid")
-REPORT_PICTURES = frozenset(  # every PNG file that a report may have, in the folder report_pictures
+REPORT_PICTURES = frozenset(  # every PNG file that a report may write into report_pictures
     f"{name}.png"
     for name in (
         *("accuracy-cmc", "distances", "cameras-map", "map-people", "map-cameras"),
@@ -65,12 +65,19 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove an earlier run's files, its report and pictures included; log.txt and other files stay."""
-        pictures = self.path / "report_pictures"
-        found = [self.path / name for name in self.FILES] + [pictures / name for name in sorted(REPORT_PICTURES)]
+        found = [self.path / name for name in self.FILES]
         for path in (*found, *rotated(self.path), *self.path.glob("events.out.tfevents.*")):
             path.unlink(missing_ok=True)
-        if pictures.is_dir() and not pictures.is_symlink() and not any(pictures.iterdir()):
-            pictures.rmdir()
+        self._clear_pictures()
+
+    def _clear_pictures(self) -> None:
+        folder = self.path / "report_pictures"
+        if not folder.is_dir():
+            return
+        for name in REPORT_PICTURES:
+            (folder / name).unlink(missing_ok=True)
+        if not folder.is_symlink() and not any(folder.iterdir()):
+            folder.rmdir()
 
     def write_config(self, text: str) -> None:
         """Write the resolved config as YAML text."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from vitreid.common.errors import MissingPackageError, UserError
 from vitreid.common.text import first_line
@@ -27,13 +28,15 @@ MEMORY_REMEDY = (
 
 def new_parser(description: str, *examples: str) -> argparse.ArgumentParser:
     """Return a parser with --traceback; the examples, commands of one line, stand at the end of its --help."""
-    parser = argparse.ArgumentParser(
-        description=description,
-        epilog="\n".join(["example:" if len(examples) == 1 else "examples:", *(f"  {one}" for one in examples)]),
-        formatter_class=_ExamplesAsWritten,
-    )
+    parser = argparse.ArgumentParser(**layout(description, *examples))
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     return parser
+
+
+def layout(description: str, *examples: str) -> dict[str, Any]:
+    """Return the arguments of a parser, or of a subcommand's, with examples at the end of its --help."""
+    epilog = "\n".join(["example:" if len(examples) == 1 else "examples:", *(f"  {one}" for one in examples)])
+    return {"description": description, "epilog": epilog, "formatter_class": _ExamplesAsWritten}
 
 
 class _ExamplesAsWritten(argparse.HelpFormatter):
