@@ -18,9 +18,8 @@ from ...common.errors import UserError
 from ...configs import OPTIONS
 from ...datasets import DATASETS, CorruptImageError, read_dataset, read_image
 from ...datasets.readers.image_files import walk_images
-from ..storage.record_pixels import Box
 from ..storage.records_file import CORE, to_seconds
-from .video import VideoReader
+from .video import Box, VideoReader
 
 SPLITS = ("train", "query", "gallery")
 LAYOUTS = ("market1501", "dukemtmc", "synthetic")  # their file names are PID_cCAMERA…

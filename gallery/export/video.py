@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from ...common.pictures import cut_box
 from ...datasets import CorruptImageError
-from ..storage.record_pixels import Box, cut_box
+
+
+class Box(NamedTuple):
+    """Upper left corner and size, in pixels; may extend beyond the frame."""
+
+    x: float
+    y: float
+    width: float
+    height: float
 
 
 class VideoReader:
@@ -27,14 +37,14 @@ class VideoReader:
             FileNotFoundError: no such video.
             CorruptImageError: it cannot be decoded, ends before the frame, or the box lies outside.
         """
-        whole = self._read(path, frame)
-        pixels = cut_box(whole, box)
-        if not pixels.size:
-            height, width = whole.shape[:2]
+        pixels = self._read(path, frame)
+        crop = cut_box(pixels, *box)
+        if not crop.size:
+            height, width = pixels.shape[:2]
             raise CorruptImageError(
                 f"{path}, frame {frame}: the box {tuple(box)} lies outside the frame of {width} x {height} pixels"
             )
-        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)
 
     def _read(self, path: str, frame: int) -> np.ndarray:
         """Return the frame, (H, W, 3) uint8 BGR; it is kept for the next box."""

@@ -223,7 +223,7 @@ class MilvusGallery:
             if taken := sorted(row["id"] for row in self.client.get(self._rows_name, ids=some, output_fields=["id"])):
                 raise UserError(
                     f"{self.path} already has a row {taken[0]}, the id of a new row: another program is "
-                    "writing; let one write at a time, and add these rows again when it is done"
+                    "writing; let one program write at a time, and add these rows again when it is done"
                 )
 
     def insert(self, records: pa.Table, vectors: np.ndarray) -> None:

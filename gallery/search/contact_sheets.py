@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from ...common.errors import UserError
 from ...common.files import write_atomically
 from ...common.pictures import BLUE, GREEN, GREY, RED, Color, encode, grid, labelled
-from ..storage.record_pixels import record_pixels
+from ..storage.record_images import RecordImageError, load_image, read_pixels
 from .search_result import SearchResult
 
 CROP = (192, 96)  # height and width of a tile, pixels; crops are fitted into it
@@ -59,14 +59,22 @@ def _band(
     """Return rows of labelled crops: a query and its results."""
     matches = [None] * len(result) if result.is_match is None else result.is_match.tolist()
     verdict = {"match": "match", "unknown": "unknown person"}.get(result.verdict or "", "")
-    shown = query if isinstance(query, np.ndarray) else record_pixels(Path(query), {})
+    shown = query if isinstance(query, np.ndarray) else _read(Path(query), {})
     tiles = [labelled(shown, ["query", verdict, _pid_text(pid)], CROP, BLUE)]
     for row, distance, is_match in zip(result.rows, result.distances.tolist(), matches, strict=True):
         camera = "" if row.get("camera") is None else str(row["camera"])[:MOST_CHARACTERS]
         lines = [f"{distance:.3f}", camera, _pid_text(row.get("pid"))]
-        tiles.append(labelled(record_pixels(locate(row["path"]), row), lines, CROP, frame_color(row, is_match, pid)))
+        tiles.append(labelled(_read(locate(row["path"]), row), lines, CROP, frame_color(row, is_match, pid)))
     return [tiles[start : start + MOST_COLUMNS + 1] for start in range(0, len(tiles), MOST_COLUMNS + 1)]
 
 
 def _pid_text(pid: object) -> str:
     return "" if pid is None else f"pid {pid}"[:MOST_CHARACTERS]
+
+
+def _read(path: Path, record: Mapping[str, Any]) -> np.ndarray | None:
+    """Return a record's image or its box in a video frame, RGB; None if it cannot be read."""
+    try:
+        return read_pixels(load_image(path, record))
+    except RecordImageError:
+        return None

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ...common.errors import UserError
+from ...common.pictures import from_pil
 from ...datasets import Batch, Preprocess, name_rows, read_image
 from ...datasets.loading.decode import resize
 from ...model import ReidModel, attention_rollout, has_attention
@@ -222,19 +223,9 @@ def as_pixels(image: Any) -> np.ndarray:
     if isinstance(image, (str, os.PathLike)):
         return read_image(os.fspath(image))
     if hasattr(image, "convert"):
-        return _from_pil(image)
+        return from_pil(image)
     if not isinstance(image, np.ndarray):
         raise TypeError(f"an image is a path, a PIL image or an array, got a {type(image).__name__}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise UserError(f"an array of an image is (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
     return image
-
-
-def _from_pil(image: Any) -> np.ndarray:
-    """Return a PIL image as OpenCV reads its file: upright, the upper 8 of 16 bits, transparency ignored."""
-    from PIL import Image, ImageOps
-
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits per pixel, which `convert` would clip
-        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-    return np.asarray(image.convert("RGB"))

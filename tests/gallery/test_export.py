@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -532,7 +533,8 @@ def test_a_finished_export_takes_over_a_threshold_calibrated_since(weights, fold
     caplog.set_level("INFO")
     output = export(weights, folder, tmp_path / "G")
     threshold = {"distance": 0.75, "metric": "euclidean", "fmr": 0.01}
-    monkeypatch.setattr("vitreid.processor.embedding.embedder._threshold", lambda about: threshold)
+    calibrated = SimpleNamespace(threshold=SimpleNamespace(to_dict=lambda: threshold))
+    monkeypatch.setattr("vitreid.processor.embedding.embedder.stored_calibration", lambda about: calibrated)
     export(weights, folder, output)
     assert (
         Gallery.open(output).info.threshold == threshold and "the threshold is now that of the weights" in caplog.text

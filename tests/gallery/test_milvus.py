@@ -177,7 +177,7 @@ def test_one_writer_after_another_leaves_the_rows_of_both(small):
 
 def test_rows_are_never_written_over_others(small):
     small.save(next_id=1)  # as another program may leave it that writes at the same time
-    with pytest.raises(ValueError, match="has a row 1 already.*let one write at a time"):
+    with pytest.raises(ValueError, match="already has a row 1.*let one program write at a time"):
         small.add(np.eye(3, dtype=np.float32)[:2], [{"path": "a.png"}, {"path": "b.png"}], MODEL)
     assert [row["path"] for row in small.rows_of([0, 1])] == ["0.png", "1.png"] and len(small) == 2
 
