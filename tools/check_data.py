@@ -28,7 +28,7 @@ from vitreid.datasets.checks import (
     write_manifest,
     write_montage,
 )
-from vitreid.tools.cli.parser import add_config, new_parser, run
+from vitreid.tools.cli.parser import add_config, command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -57,14 +57,6 @@ def get_parser() -> argparse.ArgumentParser:
         help=f"bits of 64 by which the hashes of near copies may differ, 0 to {MOST_BITS}; -1 = do not look for them; default {NEAR_BITS}",
     )
     return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Parse, check, return the exit status."""
-    args = get_parser().parse_intermixed_args(argv)
-    checked: list[Checked] = []
-    status = run(lambda: checked.extend(check_data(args)), args.traceback)
-    return status or int(not all(one.is_usable for one in checked))
 
 
 def check_data(args: argparse.Namespace) -> list[Checked]:
@@ -106,6 +98,8 @@ def _outputs(args: argparse.Namespace) -> list[tuple[str, Path]]:
     files = [(option, Path(file)) for option, file in wanted.items() if file]
     return [*files, *((option, conflicts_file(file)) for option, file in files if option == "--fix")]
 
+
+main = command(get_parser, lambda args: all(one.is_usable for one in check_data(args)))
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,7 +7,7 @@ import sys
 
 from vitreid.gallery.export.export_job import CORRUPT, DTYPES, FOLDER, export
 from vitreid.gallery.export.sources import LAYOUTS
-from vitreid.tools.cli.parser import new_parser, run
+from vitreid.tools.cli.parser import command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -44,12 +44,6 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parse, export, return the exit status."""
-    args = get_parser().parse_intermixed_args(argv)
-    return run(lambda: export_images(args), args.traceback)
-
-
 def export_images(args: argparse.Namespace) -> None:
     """Do what the arguments say."""
     export(
@@ -68,6 +62,8 @@ def export_images(args: argparse.Namespace) -> None:
         overwrite=args.overwrite,
     )
 
+
+main = command(get_parser, export_images)
 
 if __name__ == "__main__":
     sys.exit(main())

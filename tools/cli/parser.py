@@ -57,6 +57,31 @@ def add_config(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return parser
 
 
+def command(
+    get_parser: Callable[[], argparse.ArgumentParser],
+    action: Callable[[argparse.Namespace], object],
+    intermixed: bool = True,
+) -> Callable[[list[str] | None], int]:
+    """Return the `main` of a command: it parses its arguments, runs `action` on them and returns the exit status.
+
+    Text that `action` returns is printed; False becomes status 1.
+
+    Args:
+        intermixed: options may stand between positional arguments; not possible with subcommands.
+    """
+
+    def main(argv: list[str] | None = None) -> int:
+        parser = get_parser()
+        args = parser.parse_intermixed_args(argv) if intermixed else parser.parse_args(argv)
+        results: list[object] = []
+        status = run(lambda: results.append(action(args)), args.traceback)
+        if results and isinstance(results[0], str):
+            print(results[0])
+        return status or int(results == [False])
+
+    return main
+
+
 def run(action: Callable[[], object], traceback: bool) -> int:
     """Run `action`; print a user's mistake as one message. Any other error is a defect and keeps its traceback.
 
