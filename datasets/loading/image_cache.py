@@ -137,10 +137,10 @@ def open_images(
     Args:
         cache: on, off, or auto = cache if the images fit the share.
         cache_share: share of the available memory that all images kept may take together, those of other calls and those of
-            other processes of the machine (copies of their own, where `local` is None) too.
+            other processes of this machine (private copies, if `local` is None) too.
         num_workers: decoding threads.
         local: this process among those of the machine that read the same images: they decode a part each and share one
-            copy; all of them make the same call. None = a copy of its own.
+            copy; all of them make the same call. None = a private copy.
     Raises:
         CorruptImageError, FileNotFoundError: an image that is to be kept cannot be read; names it.
         OSError: with `on`, there is no room for a copy that processes share; says where.
@@ -177,7 +177,7 @@ def _stream(paths: Sequence[str], preprocess: Preprocess, why: str) -> StreamedI
 
 
 def _processes_here() -> int:
-    """Return how many processes of this job the machine has, at most: a launcher need not tell."""
+    """Return an upper bound of this job's processes on the machine; not every launcher reports the number."""
     return int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
 
 
