@@ -1,6 +1,6 @@
 """Replace a folder by a rewritten one. A crash leaves one of the two complete; files of the user always survive.
 
-A folder G holds files of its own, listed by its owner, and any others, which belong to the user. During a replacement these
+A folder G holds own files, listed by its caller, and others, which belong to the user. During a replacement these
 folders lie next to it: `.G.new`, incomplete, later renamed to `.G.ready`, and `.G.old`, the earlier G.
 """
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import UserError
+from ..common.outputs import check_output_file
 from .formats import FORMATS, OLDEST_OPSET
 from .input_names import INPUTS
 from .parity import FLOAT16, FLOAT32, Tolerance
@@ -122,14 +123,9 @@ class ExportRequest:
 
     def check_output(self) -> None:
         """Raise before the work starts if the output cannot be written."""
-        output = Path(self.output)
-        if not output.absolute().parent.is_dir():
-            raise FileNotFoundError(f"--output: the folder {output.absolute().parent} does not exist; make it first")
-        for file in (output, output.with_suffix(".bin")) if self.format_name == "openvino" else (output,):
-            if file.is_dir():
-                raise UserError(f"--output: {file} is a folder; give the name of a file in it")
-            if file.exists() and not self.overwrite:
-                raise FileExistsError(f"--output: {file} exists; choose another name, or --overwrite it")
+        check_output_file("--output", self.output, self.overwrite)
+        if self.format_name == "openvino":
+            check_output_file("--output", Path(self.output).with_suffix(".bin"), self.overwrite)
 
     def camera_row(self, cameras: Sequence[str]) -> int | None:
         """Return the row of `camera` in the model's side information; None = the fallback row.

@@ -1,6 +1,7 @@
 """A run, or several, as one HTML page and PNG files: what was learned and how well."""
 
-from .build_report import PICTURES, HtmlReport, build_comparison, build_report
+from ..processor.runs.run_folder import REPORT_PICTURES as PICTURES
+from .build_report import HtmlReport, build_comparison, build_report
 from .collect import ReportOptions
 from .run_contents import CropAttention, EvaluatedSet, ModelPictures, OptionValue, RunContents, SieEffect
 from .write import try_to_report, write_report

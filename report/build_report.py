@@ -21,16 +21,6 @@ from .sections.training_curves import training_section
 
 NUM_QUERIES = 6  # shown of the hardest queries, and as many of the best
 
-PICTURES = frozenset(  # every PNG file that a report may have
-    f"{name}.png"
-    for name in (
-        *("accuracy-cmc", "distances", "cameras-map", "map-people", "map-cameras"),
-        *("training-loss", "training-map", "training-accuracy", "training-rate"),
-        *("queries-hardest", "queries-best", "queries-differences"),
-        *("attention", "parts", "positions", "side-rows", "side-before", "side-after"),
-    )
-)
-
 
 @dataclass(frozen=True, eq=False)
 class HtmlReport:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from ..common.errors import UserError
 from ..common.files import write_atomically, write_text_atomically
+from ..common.outputs import check_output_file
+from ..processor.runs.run_folder import REPORT_PICTURES
 from ..processor.scoring.feature_file import FeatureSet
-from .build_report import PICTURES, HtmlReport, build_comparison, build_report
+from .build_report import HtmlReport, build_comparison, build_report
 from .collect import ReportOptions, collect
 
 logger = logging.getLogger(__name__)
@@ -79,10 +81,7 @@ def check_page(file: Path) -> None:
     """Raise before the work starts if the page or its pictures cannot be written."""
     if file.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--output: {file} is not the name of a page; choose one that ends in .html")
-    if file.is_dir():
-        raise UserError(f"--output: {file} is a folder; give the name of a file in it")
-    if not file.parent.is_dir():
-        raise FileNotFoundError(f"--output: the folder {file.parent} does not exist; make it first")
+    check_output_file("--output", file)
     folder = pictures_folder(file)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output: {folder}, the folder of the pictures, is a file; choose another name")
@@ -121,7 +120,7 @@ def _write(report: HtmlReport, file: Path) -> None:
     """Write the page and its pictures; delete the pictures of an earlier report that this one does not have."""
     folder = pictures_folder(file)
     folder.mkdir(exist_ok=True)
-    for name in PICTURES - report.pictures.keys():
+    for name in REPORT_PICTURES - report.pictures.keys():
         (folder / name).unlink(missing_ok=True)
     for name, content in report.pictures.items():
         write_atomically(folder / name, partial(_write_bytes, content))

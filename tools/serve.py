@@ -66,14 +66,14 @@ def serve(args: argparse.Namespace) -> None:
     """Serve the gallery until Ctrl-C.
 
     Raises:
-        ValueError: uvicorn is not installed, or an argument is not accepted.
+        MissingPackageError: uvicorn or FastAPI is not installed.
+        ValueError: an argument is not accepted.
     """
     try:
         import uvicorn  # an extra
-
-        app = make_app(args)
     except ModuleNotFoundError as error:
         raise missing_package(error) from error
+    app = make_app(args)
     name = LOOPBACK.get(args.host, args.host)
     print(f"http://{name}:{args.port}/ (API: http://{name}:{args.port}/docs); Ctrl-C stops it")
     if not is_local(args) and not (args.token or os.environ.get("VITREID_TOKEN")):

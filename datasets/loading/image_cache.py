@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -19,7 +18,7 @@ from tqdm import tqdm
 from ...common.memory_limits import available_memory
 from .decode import PlaneReader
 from .preprocess import Preprocess
-from .shared_memory import Local, share_array
+from .shared_memory import LocalRanks, share_array
 
 log = logging.getLogger(__name__)
 
@@ -130,17 +129,17 @@ def open_images(
     cache: str = "auto",
     cache_share: float = 0.25,
     num_workers: int = 2,
-    local: Local | None = None,
+    local: LocalRanks | None = None,
 ) -> Images:
     """Return cached or streamed images, and log the choice.
 
     Args:
         cache: on, off, or auto = cache if the images fit the share.
-        cache_share: share of the available memory that all images kept may take together, those of other calls and those of
-            other processes of this machine (private copies, if `local` is None) too.
+        cache_share: share of the available memory for all images kept: those of this call, of other calls, and of other
+            ranks of the machine (separate copies if `local` is None).
         num_workers: decoding threads.
-        local: this process among those of the machine that read the same images: they decode a part each and share one
-            copy; all of them make the same call. None = a private copy.
+        local: the ranks of this machine that read the same images; each decodes a part, and all share one copy. The call is
+            then collective. None, or a single rank = a separate copy.
     Raises:
         CorruptImageError, FileNotFoundError: an image that is to be kept cannot be read; names it.
         OSError: with `on`, there is no room for a copy that processes share; says where.
@@ -150,7 +149,7 @@ def open_images(
     if cache == "off":
         log.info("%d images decoded as needed (DATALOADER.CACHE off)", len(paths))
         return StreamedImages(paths, preprocess)
-    if local is None:
+    if local is None or local.size == 1 or os.name == "nt":  # Windows cannot remove the name of a mapped file
         copies = _processes_here()
         if why := _why_not(needed * copies, cache, cache_share):
             return _stream(paths, preprocess, why)
@@ -159,7 +158,6 @@ def open_images(
     shared = share_array(
         shape,
         local,
-        content=json.dumps([preprocess.to_dict(), *paths]),
         fill=lambda pixels, rows: decode_into(pixels, rows, paths, preprocess, num_workers),
         refuse=lambda: _why_not(needed, cache, cache_share),
     )

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from ...common.errors import UserError
 from ...common.files import write_atomically
+from ...common.outputs import check_output_file
 from ..search.faiss_index import import_faiss
 from ..storage.gallery import Gallery
 from .merge_compact import live_records, live_rows
@@ -33,9 +34,7 @@ def export_as(gallery: Gallery, path: str | Path, format: str) -> Path:
     if format not in FORMATS:
         raise UserError(f"format: unknown format {format!r}; choose from {', '.join(sorted(FORMATS))}")
     check_columns(gallery.columns, format)
-    path = Path(path).expanduser()
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; make it first")
+    path = check_output_file("path", path)
     write = FORMATS[format]
     write_atomically(path, lambda temporary: write(gallery, temporary))
     return path

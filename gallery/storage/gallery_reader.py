@@ -42,6 +42,11 @@ class GalleryReader:
         return self.state.info
 
     @property
+    def files(self) -> list[Path]:
+        """The gallery's own files; those of the user are not among them."""
+        return [self.path / name for name in sorted(OWN_FILES) if (self.path / name).is_file()]
+
+    @property
     def embeddings(self) -> np.ndarray:
         """(count, D) rows as stored, removed ones included; a read-only memory map. `info.decode` makes them float32."""
         return self._embeddings

@@ -173,7 +173,7 @@ class Routes:
         return _as_image(self.service.image(id), "private, max-age=600")
 
     async def search(self, fields: SearchBody) -> Response:
-        """Rank the gallery by the distance to an uploaded image, to one of its own rows, or to an embedding."""
+        """Rank the gallery by the distance to an uploaded image, to one of its rows, or to an embedding."""
         vector = None if fields.vector is None else np.asarray(fields.vector, np.float32)
         if fields.image is not None:
             vector = await self._embed(fields)

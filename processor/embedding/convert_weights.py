@@ -9,6 +9,7 @@ from yacs.config import CfgNode
 
 from ... import __version__
 from ...common.errors import UserError
+from ...common.outputs import check_output_file
 from ...configs import dump_config
 from ...datasets import build_preprocess
 from ...model import LoadReport, ReidModel, build_spec, save_deploy
@@ -48,10 +49,8 @@ class Conversion:
             raise UserError(f"--min-coverage: {self.min_coverage} is no share; give a number from 0 to 1")
         if self.target is None and not self.dry_run:
             raise UserError("no file to write: name OUT.safetensors after IN, or add --dry-run")
-        if self.target is not None and not self.dry_run and not self.target.absolute().parent.is_dir():
-            raise FileNotFoundError(f"{self.target}: there is no folder {self.target.parent}; make it first")
-        if self.target is not None and self.target.exists() and not self.overwrite and not self.dry_run:
-            raise FileExistsError(f"{self.target} exists; choose another name, or add --overwrite")
+        if self.target is not None and not self.dry_run:
+            check_output_file("OUT", self.target, self.overwrite)
 
 
 def convert(cfg: CfgNode, order: Conversion) -> LoadReport:

@@ -303,7 +303,7 @@ def test_rankings_that_differ_can_be_allowed(bare, tmp_path, writes_nonsense):
 def test_an_earlier_file_is_replaced_only_on_request(bare, tmp_path):
     output = tmp_path / "model.torchscript"
     output.write_text("earlier")
-    with pytest.raises(FileExistsError, match="--overwrite it"):
+    with pytest.raises(FileExistsError, match="--overwrite"):
         export_model(ExportRequest(bare, str(output), **FEW))
     assert output.read_text() == "earlier"
     assert export_model(ExportRequest(bare, str(output), overwrite=True, **FEW)).num_bytes == output.stat().st_size
@@ -429,7 +429,7 @@ def test_a_camera_may_be_named_by_the_end_of_its_name():
 
 def test_an_openvino_file_of_weights_is_replaced_only_on_request(bare, tmp_path):
     (tmp_path / "m.bin").write_bytes(b"foreign")
-    with pytest.raises(FileExistsError, match="--output: .*m.bin exists; choose another name, or --overwrite it"):
+    with pytest.raises(FileExistsError, match="--output: .*m.bin exists; choose another name, or add --overwrite"):
         ExportRequest(bare, str(tmp_path / "m.xml")).check_output()
     ExportRequest(bare, str(tmp_path / "m.xml"), overwrite=True).check_output()
     ExportRequest(bare, str(tmp_path / "m.onnx")).check_output()
