@@ -22,7 +22,7 @@ from vitreid.datasets.augment.trivial_augment import (
     apply_policy,
     draw_policy,
 )
-from vitreid.datasets.build_data import _build_augment
+from vitreid.datasets.data_builders import _build_augment
 
 RAW = Preprocess((24, 12), mean=(0, 0, 0), std=(1 / 255,) * 3)
 OFF = {"flip": 0, "padding": 0, "erase": 0}
