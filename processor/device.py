@@ -7,7 +7,7 @@ import contextlib
 import torch
 
 from ..common.errors import UserError
-from ..model import PlainBackbone, ReidModel, set_fused_attention
+from ..model import PooledBackbone, ReidModel, set_fused_attention
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -57,7 +57,7 @@ def place(model: ReidModel, device: torch.device, precision: torch.dtype) -> Rei
     Channels-last convolutions are 1.1 to 1.2 times as fast in a ResNet-50 on a CPU, and what a GPU's matrix units work on.
     """
     set_fused_attention(model, fused=prefers_fused_attention(device, precision))
-    if isinstance(model.backbone, PlainBackbone):
+    if isinstance(model.backbone, PooledBackbone):
         model.to(memory_format=torch.channels_last)
     return model.to(device)
 
