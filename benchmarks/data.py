@@ -20,21 +20,21 @@ from typing import Any
 from vitreid.benchmarks.common.command import command
 from vitreid.benchmarks.common.hardware import describe_hardware
 from vitreid.benchmarks.common.isolated_process import ask
-from vitreid.benchmarks.workers.data_worker import OURS, TASKS, Job, Outcome
+from vitreid.benchmarks.workers.data_worker import OURS, TASKS, LoadingJob, LoadingOutcome
 from vitreid.common.files import write_text_atomically
-from vitreid.datasets.synthetic.dataset import Plan, generate
+from vitreid.datasets.synthetic.dataset import SyntheticPlan, generate
 
 WORKER = Path(__file__).parent / "workers" / "data_worker.py"
 PEERS = {"transreid": "datasets/make_dataloader.py", "fastreid": "fastreid/data/samplers/triplet_sampler.py"}
 ROUNDS, QUICK_ROUNDS = 3, 1
 SMALL, LARGE = "vit_tiny_patch16_224", "vit_base_patch16_224"
-PEOPLE, QUICK_PEOPLE = Plan(), Plan(32, 4, 2, 3, 4)
+PEOPLE, QUICK_PEOPLE = SyntheticPlan(), SyntheticPlan(32, 4, 2, 3, 4)
 HIGHER = {"img/s"}  # figures of which more is better
-Measure = Callable[[Job], Outcome]
+Measure = Callable[[LoadingJob], LoadingOutcome]
 
 
 @dataclass(frozen=True)
-class Case:
+class LoadingCase:
     """One table: a task, with what its jobs have of their own, and the bar that ours has to reach.
 
     Args:
@@ -53,13 +53,17 @@ class Case:
 
 
 CASES = [
-    Case("train", "train batches", "augmented training batches on the device", ("img/s",), {}, ("TransReID", 8)),
-    Case("test", "test batches", "test batches on the device", ("img/s",), {}, ("TransReID", 8)),
-    Case("decoding", "decoding", "the training set decoded into memory", ("seconds", "MB")),
-    Case("sampler", "sampler", "one epoch of the PK sampler", ("seconds",), {}, None, 1.0),
-    Case("waiting-small", "waiting", f"training {SMALL}", ("waiting", "longer", "img/s"), {"model": SMALL}, None, 0.03),
-    Case("waiting-base", "waiting", f"training {LARGE}", ("waiting", "longer", "img/s"), {"model": LARGE}, None, 0.03),
-    Case(
+    LoadingCase("train", "train batches", "augmented training batches on the device", ("img/s",), {}, ("TransReID", 8)),
+    LoadingCase("test", "test batches", "test batches on the device", ("img/s",), {}, ("TransReID", 8)),
+    LoadingCase("decoding", "decoding", "the training set decoded into memory", ("seconds", "MB")),
+    LoadingCase("sampler", "sampler", "one epoch of the PK sampler", ("seconds",), {}, None, 1.0),
+    LoadingCase(
+        "waiting-small", "waiting", f"training {SMALL}", ("waiting", "longer", "img/s"), {"model": SMALL}, None, 0.03
+    ),
+    LoadingCase(
+        "waiting-base", "waiting", f"training {LARGE}", ("waiting", "longer", "img/s"), {"model": LARGE}, None, 0.03
+    ),
+    LoadingCase(
         "first-step", "first step", f"from command to first step of {LARGE}", ("seconds", "step done"), {}, None, 20.0
     ),
 ]
@@ -72,7 +76,7 @@ STEPS = {"waiting-small": 30, "waiting-base": 5}
 
 
 @dataclass
-class Row:
+class LoadingFigures:
     """One contestant's figures, or the reason why there are none."""
 
     contestant: str
@@ -158,7 +162,7 @@ def check_arguments(args: argparse.Namespace) -> None:
             raise ValueError(f"--{name}: {folder} holds no {marker}; give the root folder of its checkout")
 
 
-def find_cases(args: argparse.Namespace) -> list[Case]:
+def find_cases(args: argparse.Namespace) -> list[LoadingCase]:
     """Return the cases named; all of them, or the quick ones, if none are.
 
     Raises:
@@ -178,14 +182,14 @@ def draw_people(folder: Path, is_quick: bool) -> Path:
     return folder
 
 
-def job_of(case: Case, args: argparse.Namespace, data: Path, options: tuple[str, ...]) -> Job:
+def job_of(case: LoadingCase, args: argparse.Namespace, data: Path, options: tuple[str, ...]) -> LoadingJob:
     """Return the job of which contestant and checkout are filled in."""
-    job = Job(case.task, OURS, str(data), device=args.device, workers=args.workers, options=options)
+    job = LoadingJob(case.task, OURS, str(data), device=args.device, workers=args.workers, options=options)
     own: dict[str, Any] = {**case.job, **({"steps": STEPS[case.name], "warmup": 2} if case.name in STEPS else {})}
     return replace(job, **{**own, **(QUICK.get(case.name, {}) if args.quick else {})})
 
 
-def run_case(case: Case, job: Job, args: argparse.Namespace, measure: Measure) -> dict[str, object]:
+def run_case(case: LoadingCase, job: LoadingJob, args: argparse.Namespace, measure: Measure) -> dict[str, object]:
     """Measure one case, print its table, and return its figures."""
     size = f", {job.images:,} images of {job.ids:,} people" if case.task == "sampler" else ""
     model = job.model if case.task == "first step" else ""
@@ -200,9 +204,9 @@ def run_case(case: Case, job: Job, args: argparse.Namespace, measure: Measure) -
     return {"case": case.name, "job": asdict(job), "contestants": [asdict(row) for row in rows], "bars": bars}
 
 
-def compare(job: Job, args: argparse.Namespace, measure: Measure) -> list[Row]:
+def compare(job: LoadingJob, args: argparse.Namespace, measure: Measure) -> list[LoadingFigures]:
     """Measure all contestants of the job's task in turn, round after round."""
-    rows = [Row(name) for name in TASKS[job.task]]
+    rows = [LoadingFigures(name) for name in TASKS[job.task]]
     for _ in range(args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)):
         for row in (row for row in rows if not row.skipped):
             peer = TASKS[job.task][row.contestant][1]
@@ -218,10 +222,10 @@ def compare(job: Job, args: argparse.Namespace, measure: Measure) -> list[Row]:
 
 def in_fresh_process(limit: float) -> Measure:
     """Return the function that measures a job in a process of its own, stopped after `limit` seconds."""
-    return lambda job: ask(WORKER, job, limit, Outcome)
+    return lambda job: ask(WORKER, job, limit, LoadingOutcome)
 
 
-def format_table(case: Case, rows: list[Row]) -> str:
+def format_table(case: LoadingCase, rows: list[LoadingFigures]) -> str:
     """Return a line per contestant: medians with extremes, and how many times as good ours is."""
     lines = []
     for row in rows:
@@ -239,7 +243,7 @@ def _cell(name: str, spread: tuple[float, float, float]) -> str:
     return f"{name} {spread[0]:,.{digits}f} ({spread[1]:,.{digits}f} - {spread[2]:,.{digits}f})"
 
 
-def _ratio(name: str, own: Row, other: Row) -> float | None:
+def _ratio(name: str, own: LoadingFigures, other: LoadingFigures) -> float | None:
     """Return how many times as good ours is, by the medians."""
     one, two = own.spread(name), other.spread(name)
     if one is None or two is None:
@@ -247,7 +251,7 @@ def _ratio(name: str, own: Row, other: Row) -> float | None:
     return one[0] / two[0] if name in HIGHER else two[0] / one[0]
 
 
-def judge(case: Case, rows: list[Row]) -> list[str]:
+def judge(case: LoadingCase, rows: list[LoadingFigures]) -> list[str]:
     """Return a line for what ours had to reach: met, or missed and by how much."""
     own, name = rows[0].spread(case.shown[0]), case.shown[0]
     if own is None:

@@ -1,7 +1,7 @@
-"""How fast and how small is the evaluation? `python benchmarks/evaluation.py [--quick] [--json FILE] [--transreid DIR …]`.
+"""Time and memory of the evaluation: `python benchmarks/evaluation.py [--quick] [--json FILE] [--transreid DIR …]`.
 
-The floor is the blocked float32 matrix product alone. Every contestant gets the same arrays, in a fresh process each
-time; contestants take turns, since a machine's speed drifts; a table shows medians with minimum and maximum.
+The floor is the blocked float32 matrix product alone. Every measurement runs in a fresh process on the same arrays; the
+contestants take turns, because a machine's speed drifts; a table shows medians with minimum and maximum.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ROUNDS, QUICK_ROUNDS = 3, 1
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
-    parser = argparse.ArgumentParser(description="Time and memory of the evaluation, beside other projects'.")
+    parser = argparse.ArgumentParser(description="Time and memory of the evaluation, compared with other projects.")
     parser.add_argument("--quick", action="store_true", help="little data, one round, no Cython: under a minute")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to this file, after each case")
     parser.add_argument("--data", metavar="DATA_ROOT", type=Path, help="folder with Market-1501 and MSMT17, for labels")
@@ -44,7 +44,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--contestants",
         metavar="NAMES",
-        help="measure these beside floor and vitreid, e.g. 'TransReID,fast-reid jaccard'",
+        help="measure these in addition to floor and vitreid, e.g. 'TransReID,fast-reid jaccard'",
     )
     parser.add_argument(
         "--rounds", type=int, help=f"measurements of each, {ROUNDS} if not given ({QUICK_ROUNDS} if quick)"
@@ -52,7 +52,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--limit", type=float, default=1800, metavar="SECONDS", help="stop a measurement that takes longer"
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the features lie")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device of the features")
     parser.add_argument("--seed", type=int, default=0, help="of labels and features")
     return parser
 
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Raise ValueError for what would fail later, naming the argument, its value and the way out."""
+    """Raise ValueError for a wrong argument; names the argument, its value and the values accepted."""
     if args.rounds is not None and args.rounds < 1:
         raise ValueError(f"--rounds: 1 or more, got {args.rounds}")
     if not args.limit > 0:
@@ -108,10 +108,10 @@ def names_of(text: str | None) -> frozenset[str] | None:
 
 
 def find_cases(names: str | None, is_quick: bool) -> list[EvaluationCase]:
-    """Return the cases named, "a,b"; all of them, or the quick ones, if none are.
+    """Return the cases named in "a,b"; None = all of them, or the quick ones.
 
     Raises:
-        ValueError: a name is unknown; says which there are.
+        ValueError: a name is unknown; the message lists the known ones.
     """
     chosen = names.split(",") if names else list(QUICK_CASES if is_quick else CASES)
     for name in chosen:
@@ -122,7 +122,7 @@ def find_cases(names: str | None, is_quick: bool) -> list[EvaluationCase]:
 
 
 def make_setting(args: argparse.Namespace, folder: Path) -> EvaluationSetting:
-    """Find the peers, and compile what they have in Cython in a folder of ours."""
+    """Find the peers' checkouts, and compile their Cython parts in `folder`."""
     checkouts: dict[str, Checkout] = {}
     not_compiled: dict[str, str] = {}
     for name, peer in PEERS.items():
@@ -147,7 +147,7 @@ def make_setting(args: argparse.Namespace, folder: Path) -> EvaluationSetting:
 def run_cases(
     args: argparse.Namespace, setting: EvaluationSetting, cases: list[EvaluationCase], folder: Path
 ) -> Iterator[dict[str, object]]:
-    """Measure and print the cases, those on the same arrays one after another; yield each one's figures."""
+    """Measure and print the cases, grouped by problem; yield the figures of each."""
     order = list(dict.fromkeys(case.problem for case in cases))
     cases = sorted(cases, key=lambda case: order.index(case.problem))
     for problem, group in itertools.groupby(cases, key=lambda case: case.problem):

@@ -1,8 +1,8 @@
-"""Does an export keep the model busy? `python benchmarks/export.py [--quick] [--json FILE] [--input SOURCE]`.
+"""Throughput of an export compared with the bare model: `python benchmarks/export.py [--quick] [--json FILE] [--input SOURCE]`.
 
-Beside the bare model, which gets the same number of images as tensors that are ready, an export reads, decodes and resizes
-files, and writes a gallery. The two take turns in one process, since a machine's speed drifts. Models are untrained ones of
-the paper's sizes: training changes no speed. Loading the weights is no part of either.
+The bare model receives the same number of images as prepared tensors; an export also reads, decodes and resizes files, and
+writes a gallery. The two take turns in one process, since a machine's speed drifts. The models are untrained, of the paper's
+sizes: training does not change their speed. Loading the weights is excluded from both.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vitreid.benchmarks.common.command import command
 from vitreid.benchmarks.common.hardware import describe_hardware
 from vitreid.benchmarks.shipping import MODELS, make_weights
 from vitreid.common.files import write_text_atomically
-from vitreid.gallery.export.export_job import Job
+from vitreid.gallery.export.export_job import ExportJob
 from vitreid.gallery.export.export_plan import make_plan
 from vitreid.gallery.export.sources import Source, open_source
 from vitreid.processor import Embedder, autocast
@@ -40,7 +40,7 @@ Report = dict[str, Any]
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
-    parser = argparse.ArgumentParser(description="Images per second of an export beside those of the bare model.")
+    parser = argparse.ArgumentParser(description="Images per second of an export and of the bare model.")
     parser.add_argument("--quick", action="store_true", help="vit_tiny, small crops, two rounds: under a minute")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to this file")
     parser.add_argument(
@@ -115,7 +115,7 @@ def draw(folder: Path, count: int, seed: int) -> Path:
 
 
 def first_images(source: Source, args: argparse.Namespace, folder: Path) -> Source:
-    """Return the first images of a source of image files, all if it has no more, as a source of their own."""
+    """Return a new source with the first `args.count` images of a source of image files."""
     if source.num_readers == 1:
         raise ValueError(f"--input: {args.input} names boxes in videos; give image files")
     manifest = folder / "first.csv"
@@ -126,9 +126,9 @@ def first_images(source: Source, args: argparse.Namespace, folder: Path) -> Sour
 
 
 def measure(embedder: Embedder, source: Source, output: Path, rounds: int) -> Report:
-    """Return the images per second of bare model and export in turn, and of each turn the share: median and extremes.
+    """Return images per second of bare model and export, and the ratio of each turn: median and extremes.
 
-    `cpu_share` compares the seconds that their threads computed, which other programs on the machine hardly change.
+    `cpu_share` is the ratio of their CPU times, on which other programs have little influence.
     """
     count = sum(1 for _ in source.rows())
     bare, export = bare_model(embedder, count), lambda number: export_to(output / str(number), embedder, source)
@@ -158,18 +158,20 @@ def bare_model(embedder: Embedder, count: int) -> Callable[[], None]:
         for number in batches:
             with autocast(device, embedder.precision):
                 found = embedder.model.embed(pixels[:number], neck=embedder.neck)
-        found.cpu()  # a GPU has to be done
+        found.cpu()  # wait for the GPU
 
     return forward
 
 
 def export_to(output: Path, embedder: Embedder, source: Source) -> None:
-    """Do what tools/export.py does once it has loaded the weights."""
-    Job(output, "gallery", "error", source, embedder, make_plan(embedder, source, "benchmark", "float32")).run(ALONE)
+    """Run an export as tools/export.py does after loading the weights."""
+    ExportJob(output, "gallery", "error", source, embedder, make_plan(embedder, source, "benchmark", "float32")).run(
+        ALONE
+    )
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Return the seconds that a call takes, and those that the process's threads compute meanwhile."""
+    """Return the duration of a call in seconds, and the CPU time of the process during it."""
     start, computed = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - start, time.process_time() - computed

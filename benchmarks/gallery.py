@@ -1,7 +1,7 @@
-"""How fast and how small is the search? `python benchmarks/gallery.py [--quick] [--json FILE] [--skip-large]`.
+"""Time and memory of the gallery search: `python benchmarks/gallery.py [--quick] [--json FILE] [--skip-large]`.
 
-Contestants search the same vectors in the same process, in turn, since a machine's speed drifts, with as many threads each:
-OMP_NUM_THREADS, or all cores. Tables show medians with minimum and maximum. Memory is measured in a fresh process.
+Contestants search the same vectors in the same process, in turn, since a machine's speed drifts, with the same number of
+threads: OMP_NUM_THREADS, or all cores. Tables show medians with minimum and maximum. Memory is measured in a fresh process.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from vitreid.benchmarks.common.command import command
 from vitreid.benchmarks.common.hardware import describe_hardware, status_bytes
+from vitreid.common.files import write_text_atomically
 from vitreid.gallery import Gallery, GalleryInfo
 from vitreid.gallery.search.engine import engine_of
 from vitreid.gallery.search.faiss_index import import_faiss
@@ -33,7 +34,7 @@ Report = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """Sizes: rows x values of the gallery in both parts; searches of one query, and of 64, per round."""
 
     rows: int = 100_000
@@ -45,12 +46,12 @@ class Plan:
     large_width: int = 256
 
 
-QUICK = Plan(10_000, 256, 20, 2, 2, 100_000, 64)
+QUICK = SearchPlan(10_000, 256, 20, 2, 2, 100_000, 64)
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
-    parser = argparse.ArgumentParser(description="Time and memory of the gallery search, beside FAISS flat.")
+    parser = argparse.ArgumentParser(description="Time and memory of the gallery search, compared with FAISS flat.")
     parser.add_argument("--quick", action="store_true", help="little data, two rounds: under a minute")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to this file")
     parser.add_argument(
@@ -74,13 +75,13 @@ def _act(args: argparse.Namespace) -> None:
         run(args)
 
 
-def run(args: argparse.Namespace, plan: Plan | None = None) -> Report:
+def run(args: argparse.Namespace, plan: SearchPlan | None = None) -> Report:
     """Measure everything, print it, and return what goes into the JSON file."""
     if args.seed < 0:
         raise ValueError(f"--seed: 0 or more, got {args.seed}")
     if args.folder and not args.folder.is_dir():
         raise ValueError(f"--folder: no folder {args.folder}; make it, or leave it out")
-    plan = plan or (QUICK if args.quick else Plan())
+    plan = plan or (QUICK if args.quick else SearchPlan())
     report: Report = {"seed": args.seed, "quick": args.quick, "hardware": describe_hardware("cpu")}
     print(f"seed {args.seed}", *(f"{key} {value}" for key, value in report["hardware"].items()), sep=" | ")
     with tempfile.TemporaryDirectory(prefix="vitreid-benchmark-", dir=args.folder) as folder:
@@ -91,13 +92,11 @@ def run(args: argparse.Namespace, plan: Plan | None = None) -> Report:
     report["bars"] = judge(report) if not args.quick else []
     print(*(f"bar: {line}" for line in report["bars"]), sep="\n")
     if args.json:
-        from vitreid.common.files import write_text_atomically  # loads torch, which `--resident` must not
-
         write_text_atomically(args.json, json.dumps(report, indent=1))
     return report
 
 
-def speed(folder: Path, plan: Plan, seed: int) -> Report:
+def speed(folder: Path, plan: SearchPlan, seed: int) -> Report:
     """Return the times of opening, of single queries and of batches, and whether filters hold."""
     make_gallery(folder, plan.rows, plan.width, "float32", seed)
     opening = spread([timed(lambda: Gallery.open(folder)) for _ in range(5)])
@@ -123,7 +122,7 @@ Search = Callable[[np.ndarray], Any]
 
 
 def find_contestants(gallery: Gallery, folder: Path) -> tuple[dict[str, Search], dict[str, str]]:
-    """Return what can be searched with here, and why the others cannot. FAISS holds a copy of the vectors in memory."""
+    """Return the contestants that are installed, and the reason for each other one. FAISS copies the vectors into memory."""
     contestants: dict[str, Search] = {
         "vitreid": lambda queries: gallery.search(queries, TOPK),
         "index only": lambda queries: engine_of(gallery).exact.search(queries, TOPK),
@@ -150,7 +149,7 @@ def take_turns(contestants: dict[str, Search], queries: np.ndarray, size: int, c
 
 
 def wrongly_found(gallery: Gallery, queries: np.ndarray) -> int:
-    """Return how many of the records found under filters do not fulfil them."""
+    """Return the number of records found under filters that do not fulfil them."""
     wrong = 0
     for camera in range(CAMERAS):
         results = gallery.search(queries[:8], TOPK, [f"camera!=c{camera}", "time>=100"])
@@ -158,7 +157,7 @@ def wrongly_found(gallery: Gallery, queries: np.ndarray) -> int:
     return wrong
 
 
-def large(folder: Path, plan: Plan, seed: int) -> Report:
+def large(folder: Path, plan: SearchPlan, seed: int) -> Report:
     """Return the memory of a process that searches a large float16 gallery, and its times."""
     make_gallery(folder, plan.large_rows, plan.large_width, "float16", seed)
     words = [sys.executable, str(Path(__file__).resolve()), "--resident", str(folder), "--seed", str(seed)]
@@ -177,7 +176,7 @@ def large(folder: Path, plan: Plan, seed: int) -> Report:
 def measure_resident(folder: str, seed: int) -> Report:
     """Open and search a gallery; return the times and this process's resident memory, all of it: imports, peak, end.
 
-    At the end it is told apart: what the process has written, and pages of files, which the system can take back.
+    At the end it is split into memory of the process and pages of files, which the system can reclaim.
     """
     megabytes: Report = {"imports_mb": resident("VmRSS")}
     gallery = Gallery.open(folder)
@@ -220,7 +219,7 @@ def records(start: int, count: int) -> pa.Table:
 
 
 def judge(report: Report) -> list[str]:
-    """Return a line for each thing that had to be reached: met or missed."""
+    """Return a line for each bar: met or missed."""
     return [
         f"{what}: {value:.3g}, at most {most:g}: {'met' if value <= most else 'missed'}"
         for what, value, most in _bars(report)

@@ -22,7 +22,7 @@ from torch import Tensor
 from vitreid.benchmarks.common.checkouts import Checkout
 from vitreid.benchmarks.common.command import command
 from vitreid.benchmarks.common.isolated_process import failure_of
-from vitreid.benchmarks.common.project_models import CAMERAS, CASES, PROJECTS, Case, Original
+from vitreid.benchmarks.common.project_models import CAMERAS, CASES, PROJECTS, ProjectCase, ProjectModel
 from vitreid.common.files import write_text_atomically
 from vitreid.configs import load_config
 from vitreid.datasets.loading.image_cache import decode_all
@@ -51,7 +51,7 @@ WIDTHS = (38, 18, 38, 9, 19, 13)
 
 
 @dataclass(frozen=True)
-class Result:
+class ParityResult:
     """What became of a case; `skipped` and `failed` say why there are no figures.
 
     Args:
@@ -137,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
 def run_all(args: argparse.Namespace) -> int:
     """Print the table as it grows, write the files asked for, and return the exit status."""
     print("  ".join(f"{word:<{width}}" for word, width in zip(HEAD, WIDTHS)))
-    results: list[Result] = []
+    results: list[ParityResult] = []
     for project, option in PROJECTS.items():
         results += run_apart(project, option, args)
     for result in results:
@@ -159,12 +159,12 @@ def run_all(args: argparse.Namespace) -> int:
     return 1 if different or failures or broken else 0
 
 
-def run_apart(project: str, option: str, args: argparse.Namespace) -> list[Result]:
+def run_apart(project: str, option: str, args: argparse.Namespace) -> list[ParityResult]:
     """Return the results of a project's cases, and print them."""
     names = [name for name, case in CASES.items() if case.project == project and (case.quick or not args.quick)]
     folder = getattr(args, option.removeprefix("--"), None)
     if option and folder is None:
-        return [Result(name, skipped=f"no checkout; give {option} DIR") for name in names]
+        return [ParityResult(name, skipped=f"no checkout; give {option} DIR") for name in names]
     if not names:
         return []
     words = ["--data", str(args.data), "--crops", str(args.crops), "--only", project]
@@ -173,15 +173,15 @@ def run_apart(project: str, option: str, args: argparse.Namespace) -> list[Resul
     done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip() or "no message").splitlines()[-1]
-        return [Result(name, failed=f"its process failed: {last}") for name in names]
-    results = [Result(**values) for values in json.loads(done.stdout.splitlines()[-1])]
+        return [ParityResult(name, failed=f"its process failed: {last}") for name in names]
+    results = [ParityResult(**values) for values in json.loads(done.stdout.splitlines()[-1])]
     for result in results:
         if result.has_figures:
             print("  ".join(f"{cell:<{width}}" for cell, width in zip(_cells(result), WIDTHS)), flush=True)
     return results
 
 
-def _cells(result: Result) -> tuple[str, ...]:
+def _cells(result: ParityResult) -> tuple[str, ...]:
     return (
         result.case,
         result.importer,
@@ -192,7 +192,7 @@ def _cells(result: Result) -> tuple[str, ...]:
     )
 
 
-def run_project(project: str, args: argparse.Namespace, paths: list[Path]) -> list[Result]:
+def run_project(project: str, args: argparse.Namespace, paths: list[Path]) -> list[ParityResult]:
     """Return the results of one project, in this process."""
     option = PROJECTS[project].removeprefix("--")
     checkout = Checkout(getattr(args, option) if option else Path())
@@ -203,17 +203,17 @@ def run_project(project: str, args: argparse.Namespace, paths: list[Path]) -> li
     return results
 
 
-def result_of(name: str, case: Case, checkout: Checkout, paths: list[Path]) -> Result:
+def result_of(name: str, case: ProjectCase, checkout: Checkout, paths: list[Path]) -> ParityResult:
     """Return a case's result: skipped if the project's own model cannot be built, failed if anything else goes wrong."""
     start = time.perf_counter()
     try:
         original = case.build(checkout)
     except Exception as error:  # whatever another project's code raises
-        return Result(name, skipped=failure_of(error))
+        return ParityResult(name, skipped=failure_of(error))
     try:
         result = compare(name, original, case.strict, paths)
     except Exception as error:  # each kind of it is a finding
-        return Result(name, failed=failure_of(error))
+        return ParityResult(name, failed=failure_of(error))
     return replace(result, seconds=round(time.perf_counter() - start, 1))
 
 
@@ -237,7 +237,7 @@ def check_recipes(checkout: Path) -> tuple[int, list[str]]:
 
 
 @torch.inference_mode()
-def compare(name: str, original: Original, strict: bool, paths: list[Path]) -> Result:
+def compare(name: str, original: ProjectModel, strict: bool, paths: list[Path]) -> ParityResult:
     """Save the original, import it, and embed the same crops with both."""
     images, camids = read_crops(paths, original.spec.img_size)
     theirs = original.embed(images, camids)
@@ -246,7 +246,7 @@ def compare(name: str, original: Original, strict: bool, paths: list[Path]) -> R
     difference = float("inf")
     if ours.shape == theirs.shape:
         difference = _relative(ours - theirs, theirs)
-    return Result(
+    return ParityResult(
         name,
         report.project,
         original.spec.name,
@@ -265,7 +265,7 @@ def _relative(difference: Tensor, to: Tensor) -> float:
     return (difference.abs().amax(1) / to.abs().amax(1)).max().item()
 
 
-def import_weights(original: Original, strict: bool) -> tuple[ReidModel, LoadReport]:
+def import_weights(original: ProjectModel, strict: bool) -> tuple[ReidModel, LoadReport]:
     """Return our model with the original's weights, which go through a file."""
     model = ReidModel(original.spec)
     with tempfile.TemporaryDirectory() as folder:
@@ -283,13 +283,13 @@ def read_crops(paths: list[Path], size: tuple[int, int]) -> tuple[Tensor, Tensor
     return preprocess.normalise(pixels), torch.tensor(cameras)
 
 
-def put_into(document: Path, results: list[Result]) -> None:
+def put_into(document: Path, results: list[ParityResult]) -> None:
     """Write the results as a chapter of the page, in place of the chapter's earlier text."""
     before = document.read_text(encoding="utf-8").partition(PARITY)[0].rstrip()
     write_text_atomically(document, f"{before}\n\n{chapter(results)}")
 
 
-def chapter(results: list[Result]) -> str:
+def chapter(results: list[ParityResult]) -> str:
     """Return the figures as Markdown."""
     lines = [
         f"| {row.case} | {row.importer} | `{row.backbone}` | {row.coverage:.2%} | {row.loaded} / {row.resized} / {row.left_out} "

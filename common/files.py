@@ -39,7 +39,7 @@ def write_text_atomically(path: str | Path, text: str) -> None:
 
 
 def _umask() -> int:
-    """Return the permissions that new files must not have; the system only tells them while setting them."""
+    """Return the permissions that new files must not have; the system returns them only while setting them."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 Color = tuple[int, int, int]  # RGB
 GREEN, RED, GREY, BLUE = (46, 158, 79), (204, 59, 48), (154, 154, 154), (47, 111, 208)  # frames
@@ -123,6 +124,34 @@ def encode(image: np.ndarray, suffix: str = ".png") -> bytes:
     if not done:
         raise ValueError(f"OpenCV cannot write {suffix}")
     return content.tobytes()
+
+
+def decode(content: bytes) -> np.ndarray | None:
+    """Return the content of an image file as pixels; None if OpenCV cannot read it."""
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    except cv2.error:
+        return None
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def from_pil(image: Image.Image) -> np.ndarray:
+    """Return a PIL image as OpenCV reads its file: upright, the upper 8 of 16 bits, transparency ignored."""
+    with suppress(Exception):  # damaged EXIF data around a sound image: take the image as it is stored
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip
+        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    return np.asarray(image.convert("RGB"))
+
+
+def cut_box(frame: np.ndarray, x: float, y: float, width: float, height: float) -> np.ndarray:
+    """Return the part of the frame inside a box, (h, w, 3), without a copy; empty if the box lies outside.
+
+    Args:
+        x, y, width, height: upper left corner and size of the box, pixels; it may extend over the frame's border.
+    """
+    left, top, right, bottom = (max(0, round(edge)) for edge in (x, y, x + width, y + height))
+    return frame[top:bottom, left:right]
 
 
 @lru_cache

@@ -1,20 +1,21 @@
-"""A name and a root folder to records; records to batches on the device."""
+"""Data sets: name and root folder -> records; records -> batches on the device."""
 
 from .build_data import (
-    DATASETS,
     build_data,
     build_eval_loader,
     build_preprocess,
+    build_test_set_names,
     build_test_sets,
     build_train_loader,
-    names_of_test_sets,
 )
 from .loading.batch import Batch
 from .loading.decode import CorruptImageError, read_image
 from .loading.loaders import EvalLoader, TrainLoader
 from .loading.preprocess import Preprocess
-from .loading.shared_memory import SharingError
+from .readers.dataset_registry import DATASETS, ReadOptions, read_dataset
 from .records import Record, ReidData, label_map, name_rows
+
+names_of_test_sets = build_test_set_names  # the former name
 
 __all__ = [
     "DATASETS",
@@ -22,17 +23,19 @@ __all__ = [
     "CorruptImageError",
     "EvalLoader",
     "Preprocess",
+    "ReadOptions",
     "Record",
     "ReidData",
-    "SharingError",
     "TrainLoader",
     "build_data",
     "build_eval_loader",
     "build_preprocess",
+    "build_test_set_names",
     "build_test_sets",
     "build_train_loader",
     "label_map",
     "name_rows",
     "names_of_test_sets",
+    "read_dataset",
     "read_image",
 ]

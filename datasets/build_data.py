@@ -1,4 +1,4 @@
-"""The config's data: the only file of this room that reads the yacs node."""
+"""Config -> data sets, preprocessing and loaders."""
 
 from __future__ import annotations
 
@@ -9,50 +9,35 @@ import numpy as np
 import torch
 from yacs.config import CfgNode
 
-from ..common.errors import UserError
 from .augment.augment import Augment
 from .loading.image_cache import open_images
 from .loading.loaders import EvalLoader, TrainLoader
 from .loading.preprocess import Preprocess
 from .loading.samplers import PKSampler, Sampler, ShuffleSampler
-from .loading.shared_memory import find_local
+from .loading.shared_memory import LocalRanks
 from .loading.unreadable import Once, drop_unreadable, in_each
+from .readers.dataset_registry import ReadOptions, read_dataset, resolve_names
 from .readers.distractors import add_distractors, load_distractors
-from .readers.folder import load_folder
-from .readers.manifest import load_manifest
-from .readers.market1501 import load_dukemtmc, load_market1501
 from .readers.merge import join
-from .readers.msmt17 import load_msmt17
 from .readers.splits import hold_out
 from .records import Record, ReidData, label_map, name_rows
-from .synthetic.dataset import load_synthetic
 
 log = logging.getLogger(__name__)
-
-DATASETS: dict[str, Callable[[CfgNode], ReidData]] = {
-    "market1501": lambda cfg: load_market1501(cfg.DATASETS.ROOT_DIR),
-    "dukemtmc": lambda cfg: load_dukemtmc(cfg.DATASETS.ROOT_DIR),
-    "msmt17": lambda cfg: load_msmt17(cfg.DATASETS.ROOT_DIR),
-    "synthetic": lambda cfg: load_synthetic(cfg.DATASETS.ROOT_DIR),
-    "manifest": lambda cfg: load_manifest(cfg.DATASETS.MANIFEST),
-    "folder": lambda cfg: load_folder(cfg.DATASETS.ROOT_DIR, cfg.DATASETS.TEST_SHARE, cfg.DATASETS.SPLIT_SEED),
-}
-ALIASES = {"dukemtmcreid": "dukemtmc"}
 
 
 def build_data(cfg: CfgNode, once: Once = in_each) -> ReidData:
     """Read the config's data sets: the training sets joined, query and gallery of the first of DATASETS.TEST.
 
-    With DATASETS.VAL_IDS, that many training identities are held out and take the place of query and gallery.
+    With DATASETS.VAL_IDS, that many training identities are held out and replace query and gallery.
 
     Args:
-        once: how several processes come to leave out the same unreadable images; see `drop_unreadable`.
+        once: makes all ranks leave out the same unreadable images; see `drop_unreadable`.
     Raises:
-        ValueError, FileNotFoundError: an unknown name, or what the data set's parser says.
+        ValueError, FileNotFoundError: an unknown name, or an error of the data set's reader.
     """
-    names, test = _resolve_all(cfg.DATASETS.NAMES, "NAMES"), names_of_test_sets(cfg)[0]
-    parts = {name: _load(cfg, name, once) for name in dict.fromkeys([*names, test])}
-    data = join(parts, train=names, test=test)
+    names, test = resolve_names(cfg.DATASETS.NAMES, "DATASETS.NAMES"), build_test_set_names(cfg)[0]
+    read = _build_reader(cfg, once)
+    data = join({name: read(name) for name in dict.fromkeys([*names, test])}, train=names, test=test)
     if not data.train:
         raise FileNotFoundError(
             f"DATASETS.NAMES: {', '.join(names)} has no training images (folder bounding_box_train, or split train of a "
@@ -60,57 +45,55 @@ def build_data(cfg: CfgNode, once: Once = in_each) -> ReidData:
         )
     if cfg.DATASETS.VAL_IDS:
         return hold_out(data, cfg.DATASETS.VAL_IDS, cfg.DATASETS.SPLIT_SEED)
-    return _with_distractors(cfg, [data], once)[0]
+    return _build_galleries(cfg, [data], once)[0]
 
 
 def build_test_sets(cfg: CfgNode, once: Once = in_each) -> list[ReidData]:
-    """Read only the data sets whose query and gallery images are evaluated: those of DATASETS.TEST.
+    """Read only the data sets of DATASETS.TEST, whose query and gallery images are evaluated.
 
     Args:
         once: as for `build_data`.
     Raises:
-        ValueError, FileNotFoundError: an unknown name, or what the data set's parser says.
+        ValueError, FileNotFoundError: an unknown name, or an error of the data set's reader.
     """
-    return _with_distractors(cfg, [_load(cfg, name, once) for name in names_of_test_sets(cfg)], once)
+    read = _build_reader(cfg, once)
+    return _build_galleries(cfg, [read(name) for name in build_test_set_names(cfg)], once)
 
 
-def names_of_test_sets(cfg: CfgNode) -> list[str]:
-    """Return the test sets' names, each once: DATASETS.TEST, or the first of NAMES."""
-    names = _resolve_all(cfg.DATASETS.TEST, "TEST") or _resolve_all(cfg.DATASETS.NAMES[:1], "NAMES")
-    return list(dict.fromkeys(names))
+def build_test_set_names(cfg: CfgNode) -> list[str]:
+    """Return the names of the test sets, each once: DATASETS.TEST, or the first of NAMES."""
+    names = resolve_names(cfg.DATASETS.TEST, "DATASETS.TEST")
+    return list(dict.fromkeys(names or resolve_names(cfg.DATASETS.NAMES[:1], "DATASETS.NAMES")))
 
 
-def _resolve_all(names: Sequence[str], key: str) -> list[str]:
-    return [_resolve(name, key) for name in names]
+def build_read_options(cfg: CfgNode) -> ReadOptions:
+    """Return the settings of single readers."""
+    return ReadOptions(cfg.DATASETS.MANIFEST, cfg.DATASETS.TEST_SHARE, cfg.DATASETS.SPLIT_SEED)
 
 
-def _with_distractors(cfg: CfgNode, sets: list[ReidData], once: Once) -> list[ReidData]:
+def _build_reader(cfg: CfgNode, once: Once) -> Callable[[str], ReidData]:
+    """Return the function that reads a data set by name."""
+    root, options, readable = cfg.DATASETS.ROOT_DIR, build_read_options(cfg), _build_filter(cfg, once)
+    return lambda name: readable(read_dataset(name, root, options))
+
+
+def _build_filter(cfg: CfgNode, once: Once) -> Callable[[ReidData], ReidData]:
+    """Return the function that drops unreadable images under DATASETS.CORRUPT skip, and does nothing otherwise."""
+    skip, num_threads = cfg.DATASETS.CORRUPT == "skip", cfg.DATALOADER.NUM_WORKERS
+    return lambda data: drop_unreadable(data, num_threads, once) if skip else data
+
+
+def _build_galleries(cfg: CfgNode, sets: list[ReidData], once: Once) -> list[ReidData]:
     """Return the data sets with the images of DATASETS.DISTRACTORS, if any, in their galleries."""
     if not cfg.DATASETS.DISTRACTORS:
         return sets
-    distractors = _readable(cfg, load_distractors(cfg.DATASETS.DISTRACTORS), once)
+    distractors = _build_filter(cfg, once)(load_distractors(cfg.DATASETS.DISTRACTORS))
     log.info("%d distractors in the gallery, from %s", len(distractors.gallery), cfg.DATASETS.DISTRACTORS)
     return [add_distractors(data, distractors) for data in sets]
 
 
-def _load(cfg: CfgNode, name: str, once: Once) -> ReidData:
-    return _readable(cfg, DATASETS[name](cfg), once)
-
-
-def _readable(cfg: CfgNode, data: ReidData, once: Once) -> ReidData:
-    """Under DATASETS.CORRUPT skip, read every image once and leave the unreadable ones out."""
-    return drop_unreadable(data, cfg.DATALOADER.NUM_WORKERS, once) if cfg.DATASETS.CORRUPT == "skip" else data
-
-
-def _resolve(name: str, key: str) -> str:
-    known = ALIASES.get(name.lower(), name.lower())
-    if known not in DATASETS:
-        raise UserError(f"DATASETS.{key}: unknown data set {name!r}; choose from {', '.join(sorted(DATASETS))}")
-    return known
-
-
 def build_preprocess(cfg: CfgNode, train: bool = False) -> Preprocess:
-    """Return how files become tensors, in training or afterwards."""
+    """Return the preprocessing of training or of evaluation."""
     size = cfg.INPUT.SIZE_TRAIN if train else cfg.INPUT.SIZE_TEST
     return Preprocess(size, cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD, cfg.INPUT.INTERPOLATION)
 
@@ -123,14 +106,16 @@ def build_train_loader(
     device: torch.device | str = "cpu",
     rank: int = 0,
     num_ranks: int = 1,
+    local: LocalRanks | None = None,
 ) -> TrainLoader:
     """Return the loader of `data.train`.
 
     Args:
-        cameras, views: the names of the rows of the model's tables.
-        rank, num_ranks: which of the processes that share every batch this is.
+        cameras, views: names of the rows of the model's camera and view tables.
+        rank, num_ranks: this rank of the `num_ranks` that split each batch.
+        local: the ranks of this machine; they share one copy of the decoded images. The call is then collective.
     Raises:
-        ValueError: too few identities for a batch, or a batch that does not divide among the processes.
+        ValueError: too few identities for a batch, or a batch that does not divide among the ranks.
     """
     preprocess = build_preprocess(cfg, train=True)
     loader = cfg.DATALOADER
@@ -142,7 +127,7 @@ def build_train_loader(
             loader.CACHE,
             loader.CACHE_SHARE,
             loader.NUM_WORKERS,
-            local=find_local() if num_ranks > 1 else None,
+            local=local,
         ),
         _build_sampler(cfg, data),
         _build_augment(cfg, preprocess),
@@ -167,11 +152,15 @@ def _build_sampler(cfg: CfgNode, data: ReidData) -> Sampler:
     )
 
 
-SHARES: dict[str, float | None] = {"none": None, "equal": 0.0, "sqrt": 0.5}  # powers of a data set's number of images
+SHARES: dict[str, float | None] = {
+    "none": None,
+    "equal": 0.0,
+    "sqrt": 0.5,
+}  # exponents of a data set's number of images
 
 
 def _balance(data: ReidData, power: float | None) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the data set of each training image and the share of each in the batches; None = as it comes."""
+    """Return the data set of each training image and each data set's share of the batches; None = no balancing."""
     if power is None:
         return None
     sources = np.searchsorted(data.first_pids, [record.pid for record in data.train], side="right") - 1
@@ -204,11 +193,11 @@ def build_eval_loader(
     device: torch.device | str = "cpu",
     preprocess: Preprocess | None = None,
 ) -> EvalLoader:
-    """Return a loader of `records`, which belong to `data`, in their order.
+    """Return a loader of `records` of `data`, in their order.
 
     Args:
-        cameras, views: the names of the rows of the model's tables.
-        preprocess: a checkpoint's own; None = the config's.
+        cameras, views: names of the rows of the model's camera and view tables.
+        preprocess: the checkpoint's preprocessing; None = the config's.
     """
     return EvalLoader(
         records,

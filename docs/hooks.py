@@ -1,4 +1,4 @@
-"""What MkDocs runs while it builds the pages: the table of options comes from `configs/defaults.py`."""
+"""MkDocs hook: the page of options gets its table from `configs/defaults.py`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MARK = "<!-- options -->"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the table in place of the mark."""
+    """Replace the mark by the table."""
     return markdown.replace(MARK, option_tables()) if MARK in markdown else markdown
 
 
@@ -31,12 +31,14 @@ def _table(section: str, options: dict[str, Option]) -> str:
 
 
 def _limits(option: Option) -> str:
-    """Return what is accepted, in words."""
+    """Return the accepted values; names can be added to the dict of an open option."""
     if option.choices:
-        return f". One of {', '.join(_code(choice) for choice in option.choices)}"
+        return (
+            f". {'Built in:' if option.is_open else 'One of'} {', '.join(_code(choice) for choice in option.choices)}"
+        )
     bounds = [
-        f"{word} {bound:g}"
-        for word, bound in (("at least", option.at_least), ("at most", option.at_most))
+        f"{name} {bound:g}"
+        for name, bound in (("at least", option.at_least), ("at most", option.at_most))
         if bound is not None
     ]
     return f" ({', '.join(bounds)})" if bounds else ""
@@ -47,5 +49,5 @@ def _code(value: Any) -> str:
 
 
 def _cell(text: str) -> str:
-    """Escape what a table or Markdown would take for its own."""
+    """Escape the characters that have a meaning in Markdown tables."""
     return "".join(f"\\{letter}" if letter in "|*_<[]" else letter for letter in text)

@@ -1,4 +1,4 @@
-"""How sure are the numbers? Confidence intervals by drawing the queries again."""
+"""Confidence intervals of the figures, by resampling the queries."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ def bootstrap(
 ) -> dict[str, tuple[float, float]]:
     """Return percentile intervals of mAP, mINP and Rank-1, -5, -10, -20 over resampled queries (Efron, 1979).
 
-    Drawing queries holds the gallery and the model fixed: the interval says how the number would vary with other queries of
-    this kind. Queries of one person resemble each other; pass the pids as `groups`, so that whole people are drawn.
+    Gallery and model stay fixed: the interval shows how a figure varies with other queries of the same kind. Queries of one
+    person resemble each other; pass the pids as `groups` to resample whole people.
 
     Args:
         level: share of the samples inside the interval, between 0 and 1.
         samples: number of samples, each of as many queries (or groups) as there are valid ones.
-        seed: of the draws, 0 or more.
-        groups: (num_queries,) integer labels of all the queries, e.g. pids; None = each query is drawn on its own.
+        seed: seed of the resampling, 0 or more.
+        groups: (num_queries,) integer labels of all the queries, e.g. pids; None = queries are drawn one by one.
     Returns:
-        (low, high) under the names of `result.summary()`; NaN if there is but one query (or group) to draw from.
+        (low, high) under the names of `result.summary()`; NaN if there is only one query (or group).
     Raises:
         ValueError: an argument is out of range, or `groups` is not one integer per query.
     """
@@ -40,15 +40,15 @@ def paired_bootstrap(
     seed: int = 0,
     groups: Labels | None = None,
 ) -> dict[str, tuple[float, float]]:
-    """Return percentile intervals of `second` minus `first`, two models on the same queries, under the names of the figures.
+    """Return percentile intervals of `second` minus `first`, the results of two models on the same queries, by figure.
 
-    Each draw takes the same queries (or groups) for both, so that what makes a query hard for both does not count.
+    Each sample draws the same queries (or groups) for both, so the difficulty that a query has for both cancels out.
 
     Args:
-        first, second: of the same queries and gallery, in the same order.
+        first, second: results of the same queries and gallery, in the same order.
         level, samples, seed, groups: as for `bootstrap`.
     Raises:
-        ValueError: the results are not of the same queries, or an argument is out of range.
+        ValueError: the results have different queries, or an argument is out of range.
     """
     check_draws(level, samples, seed)
     if first.num_queries != second.num_queries or not np.array_equal(first.query_index, second.query_index):

@@ -1,4 +1,4 @@
-"""From which camera to which is retrieval good? One evaluation per pair of cameras."""
+"""Retrieval figures per pair of cameras: the query's and the gallery's."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class CameraPairs:
         query_cameras: (I,) camids of the rows, ascending.
         gallery_cameras: (J,) camids of the columns, ascending.
         mAP: (I, J) mean average precision; NaN where no query is valid.
-        rank1: (I, J) share of queries whose first item is relevant; NaN where no query is valid.
-        num_valid: (I, J) number of valid queries, those with a relevant item in camera j.
+        rank1: (I, J) share of queries with a relevant item at rank 1; NaN where no query is valid.
+        num_valid: (I, J) number of valid queries: they have a relevant item in camera j.
     """
 
     query_cameras: np.ndarray

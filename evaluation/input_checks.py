@@ -1,4 +1,4 @@
-"""What comes in from outside: features, distances and labels, or an error that says which and where."""
+"""Checks of features, distances and labels; an error names the array and the row."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def as_features(name: str, values: Features) -> Tensor:
 
 
 def as_labels(name: str, values: Labels, count: int, of: str) -> np.ndarray:
-    """Return `values` as an int64 array of length `count`, the number of rows of the array called `of`.
+    """Return `values` as an int64 array of length `count`, one label per row of the array called `of`.
 
     Raises:
         ValueError: not one integer per row.
@@ -51,10 +51,10 @@ def check_finite(name: str, values: Tensor, first_row: int = 0) -> None:
 
 
 def pair_of_features(query: Features, gallery: Features) -> tuple[Tensor, Tensor]:
-    """Return (Q, D) and (G, D) of one type on the gallery's device.
+    """Return (Q, D) and (G, D) with one dtype, on the gallery's device.
 
     Raises:
-        ValueError: either is no matrix, or they differ in D.
+        ValueError: one of them is no matrix, or they differ in D.
     """
     query, gallery = as_features("query", query), as_features("gallery", gallery)
     if query.shape[1] != gallery.shape[1]:
@@ -65,13 +65,15 @@ def pair_of_features(query: Features, gallery: Features) -> tuple[Tensor, Tensor
     return query.to(gallery.device, dtype), gallery.to(dtype)
 
 
-CHUNK_ELEMENTS = 2**18  # 1 MiB of float32: intermediate results that stay in the processor's cache
+CHUNK_ELEMENTS = 2**18  # 1 MiB of float32: intermediate results stay in the processor's cache
 
 
 def squared_norms(features: Tensor, origin: Tensor | None = None) -> Tensor:
-    """Return the squared length (N,) of each row of (N, D), seen from `origin` (D,), None = 0; without an (N, D) copy."""
+    """Return the squared length (N,) of each row of (N, D) relative to `origin` (D,), None = 0; makes no (N, D) copy."""
     rows = features.shape[0] if features.is_cuda else max(1, CHUNK_ELEMENTS // features.shape[1])
-    norms = features.new_empty(len(features))  # results allocated between the intermediate ones would fragment the heap
+    norms = features.new_empty(
+        len(features)
+    )  # allocated first: results between the intermediate arrays would fragment the heap
     for chunk, norm in zip(features.split(rows), norms.split(rows), strict=True):
         torch.sum(chunk.square() if origin is None else chunk.sub(origin).square_(), 1, out=norm)
     return norms

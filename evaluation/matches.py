@@ -1,4 +1,4 @@
-"""Which gallery items count for a query: relevant, junk or wrong."""
+"""The gallery items of a query: relevant, junk or wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from ..common.errors import UserError
 from .input_checks import Labels, as_labels
 
-# protocol -> (query camera, cameras of the gallery items with the query's pid) -> which of those are junk, i.e. ignored.
+# protocol -> (query camera, cameras of the gallery items with the query's pid) -> True for those that are junk, i.e. ignored.
 PROTOCOLS: dict[str, Callable[[int, np.ndarray], np.ndarray]] = {
     "same-camera": lambda camid, camids: camids == camid,  # Market-1501, DukeMTMC-reID, MSMT17, VeRi-776
     "none": lambda camid, camids: np.zeros(len(camids), bool),
@@ -34,12 +34,12 @@ def as_label_arrays(
 
 
 class Matches:
-    """Looks up each query's own pid in the gallery.
+    """The relevant and the junk gallery items of each query.
 
     Args:
         q_pids, q_camids: (Q,) labels of the queries.
         g_pids, g_camids: (G,) labels of the gallery.
-        protocol: which items of the query's pid are junk, a name in PROTOCOLS.
+        protocol: the rule for junk, a name in PROTOCOLS.
 
     Raises:
         ValueError: the protocol is unknown.
@@ -64,5 +64,5 @@ class Matches:
         return own[~junk], own[junk]
 
     def is_valid(self) -> np.ndarray:
-        """Return which of the queries (Q,) have a relevant item."""
+        """Return True for each of the queries (Q,) with a relevant item."""
         return np.array([len(self.of(query)[0]) > 0 for query in range(len(self.starts))], bool)

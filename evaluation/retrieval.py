@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..common.errors import UserError
-from .blockwise import block_rows
-from .centred_distances import Centred
+from .distances.blockwise import block_rows
+from .distances.centred_distances import Centred
 from .input_checks import Features, Labels, as_features, check_finite
 from .matches import Matches, as_label_arrays
 from .rank_counting import ranks_on_cpu, ranks_on_device
@@ -18,20 +18,22 @@ from .reranking.rerank import check_options, reranked_blocks
 from .retrieval_data import RetrievalData, takes_arrays
 from .retrieval_result import RetrievalResult, result_of_ranks
 
-Scores = Callable[[int, int], Tensor]  # start, stop of a block of queries -> its scores (B, G), free to be overwritten
-Score = Callable[[Tensor, Tensor], Tensor]  # block of queries (B, D), where to write -> its scores (B, G)
+Scores = Callable[
+    [int, int], Tensor
+]  # start, stop of a block of queries -> its scores (B, G), which may be overwritten
+Score = Callable[[Tensor, Tensor], Tensor]  # block of queries (B, D), output buffer -> its scores (B, G)
 
 
 @takes_arrays
 def evaluate_retrieval(data: RetrievalData, *, max_rank: int = 50, block: int | None = None) -> RetrievalResult:
-    """Rank the gallery for each query by distance and judge the ranking.
+    """Rank the gallery for each query by distance and compute CMC, mAP and mINP.
 
-    Equal distances stand in gallery order. Average precision is the mean of the precision at each hit, as in TransReID.
+    Equal distances rank in gallery order. Average precision is the mean of the precision at each hit, as in TransReID.
 
     Args:
         data: the test set, or the fields of its `RetrievalData` one by one.
         max_rank: length of the CMC curve.
-        block: queries per block; None = as many as keep the processor busy and the scores below 256 MiB.
+        block: queries per block; None = as many as use the processor well and keep the scores below 256 MiB.
     Raises:
         ValueError: `RetrievalData` refuses the input, no query has a match, or an argument is out of range.
     """
@@ -51,7 +53,7 @@ def evaluate_distances(
     max_rank: int = 50,
     block: int | None = None,
 ) -> RetrievalResult:
-    """Judge the ranking by given distances (Q, G), smaller is closer; all else as in `evaluate_retrieval`."""
+    """Evaluate the ranking by given distances (Q, G), smaller is closer; otherwise as `evaluate_retrieval`."""
     distances = as_features("distances", distances)
     size = len(distances), distances.shape[1]
     matches = Matches(*as_label_arrays(q_pids, g_pids, q_camids, g_camids, *size), protocol)
@@ -68,7 +70,7 @@ def evaluate_distances(
 def evaluate_reranked(
     data: RetrievalData, *, k1: int = 20, k2: int = 6, lam: float = 0.3, max_rank: int = 50
 ) -> RetrievalResult:
-    """Judge the ranking by the distances of `k_reciprocal` with its options k1, k2 and lam; never holds all of them.
+    """Evaluate the ranking by the distances of `k_reciprocal` with its options k1, k2 and lam, block by block.
 
     Raises:
         ValueError: as for `evaluate_retrieval`; the metric is not euclidean; k1, k2 or lam is out of range.
@@ -115,7 +117,7 @@ def similarity(data: RetrievalData) -> Scores:
     @torch.no_grad()
     def scores(start: int, stop: int) -> Tensor:
         nonlocal buffer
-        if len(buffer) < stop - start:  # one buffer for all blocks: the pages of a fresh one cost time
+        if len(buffer) < stop - start:  # one buffer for all blocks: fresh memory pages cost time
             buffer = gallery.new_empty(stop - start, len(gallery))
         return score(query[start:stop], buffer[: stop - start])
 

@@ -13,17 +13,17 @@ REPORTED_RANKS = (1, 5, 10, 20)
 
 @dataclass(frozen=True, eq=False)
 class RetrievalResult:
-    """What each valid query found; the averages follow from it. Fractions 0-1.
+    """The figures of each valid query; the averages follow from them. Fractions 0-1.
 
     A query is valid if the gallery holds at least one relevant item; the others are left out of every average.
-    There is one row per valid query, or, where the gallery is drawn several times, one per valid query and draw.
+    There is one row per valid query, or one per valid query and draw if the gallery is drawn several times.
 
     Args:
-        query_index: (V,) which of the queries each row is about; ascending.
+        query_index: (V,) the query of each row; ascending.
         ap: (V,) average precision: the mean, over the relevant items, of the precision at each.
         inp: (V,) inverse negative penalty: number of relevant items over the rank of the last (Ye et al., TPAMI 2021).
         first_hit: (V,) rank of the first relevant item, from 1.
-        num_queries: number of all queries, Q.
+        num_queries: number of all queries, valid or not, Q.
         max_rank: length of the CMC curve.
     """
 
@@ -66,7 +66,7 @@ class RetrievalResult:
         return float((self.first_hit <= k).mean())
 
     def rows(self) -> dict[str, np.ndarray]:
-        """Return the values (V,) whose means are mAP, mINP and Rank-1, -5, -10, -20, under those names."""
+        """Return the values (V,) per row behind mAP, mINP and Rank-1, -5, -10, -20, by name; each figure is a mean."""
         return {"mAP": self.ap, "mINP": self.inp, **{f"Rank-{k}": self.first_hit <= k for k in REPORTED_RANKS}}
 
     def summary(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""CUHK03's first protocol: the gallery holds one image per identity, drawn anew several times."""
+"""Single-shot evaluation, the first protocol of CUHK03: one gallery image per identity, drawn several times."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..common.errors import UserError
-from .reranking.neighbours import distance_blocks
+from .distances.pairwise import distance_blocks
 from .retrieval_data import RetrievalData, takes_arrays
 from .retrieval_result import RetrievalResult, check_any_valid
 
@@ -18,7 +18,7 @@ def evaluate_single_shot(
 ) -> RetrievalResult:
     """Rank one drawn gallery image per identity, and average over draws (Li et al., CVPR 2014).
 
-    Junk is never drawn in the place of the query's person. Equal distances stand in gallery order.
+    The item of the query's person is drawn among the relevant ones, never from junk. Equal distances rank in gallery order.
     A drawn gallery holds one match, so a row's AP and INP are both 1 / rank; torchreid draws only for the CMC and gives
     the mAP of the whole gallery, which is `evaluate_retrieval`'s. All items of one pid are one identity, distractors too.
 
@@ -54,7 +54,7 @@ def _comparable(data: RetrievalData) -> tuple[Tensor, Tensor]:
 
 
 class _People:
-    """The gallery's P identities, of which one image each is drawn."""
+    """The P identities of the gallery; draws one image of each."""
 
     def __init__(self, g_pids: np.ndarray) -> None:
         self.pids, self.counts = np.unique(g_pids, return_counts=True)
@@ -64,7 +64,7 @@ class _People:
     def draw(
         self, pid: int, relevant: np.ndarray, repeats: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return gallery indices (repeats, P), one per identity, and (repeats, 1), those of `pid`, taken from `relevant`."""
+        """Return gallery rows (repeats, P), one per identity, and (repeats, 1), those of `pid`, drawn from `relevant`."""
         chosen = rng.integers(self.counts, size=(repeats, len(self.counts)))
         drawn = self.by_pid[self.starts + chosen]
         own = rng.choice(relevant, (repeats, 1))

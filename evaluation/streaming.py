@@ -27,12 +27,12 @@ class _Batch(NamedTuple):
 class RetrievalMetric:
     """CMC, mAP and mINP of embeddings that arrive in batches, used like a metric of torchmetrics.
 
-    With several processes, each updates its own, and one of them merges the others' (they pickle), in the order of the
-    processes; images that a sampler repeats to fill the last batch count twice unless the caller leaves them out.
+    With several processes, each updates its own metric, and one process merges the others' (a metric can be pickled) in the
+    order of the ranks. Leave out images that a sampler repeats to fill the last batch, or they count twice.
 
     Args:
         metric: "euclidean" or "cosine".
-        protocol: which gallery items are junk, a name in PROTOCOLS.
+        protocol: the rule for junk, a name in PROTOCOLS.
         max_rank: length of the CMC curve.
     Raises:
         ValueError: an argument is unknown or out of range.
@@ -48,10 +48,10 @@ class RetrievalMetric:
         self.metric, self.protocol, self.max_rank = metric, protocol, max_rank
         self.reset()
         one = _Batch(torch.ones(1, 1), np.zeros(1, np.int64), np.zeros(1, np.int64))
-        self._evaluate(one, one._replace(camids=one.camids + 1))  # a wrong option shows now, not after an epoch
+        self._evaluate(one, one._replace(camids=one.camids + 1))  # reports a wrong option now, not after an epoch
 
     def reset(self) -> None:
-        """Forget everything accumulated."""
+        """Drop all batches."""
         self._query: list[_Batch] = []
         self._gallery: list[_Batch] = []
 
@@ -76,7 +76,7 @@ class RetrievalMetric:
                 part.append(batch.select(chosen))  # selecting copies
 
     def merge(self, other: RetrievalMetric) -> None:
-        """Add what `other` accumulated behind what is here; `other` stays as it is.
+        """Append the batches of `other`, which is not changed.
 
         Raises:
             ValueError: its options or its number of features D differ.
@@ -84,7 +84,7 @@ class RetrievalMetric:
         for name in ("metric", "protocol", "max_rank"):
             if getattr(self, name) != getattr(other, name):
                 raise UserError(
-                    f"other: {name} is {getattr(other, name)!r}, here {getattr(self, name)!r}; make them alike"
+                    f"other: {name} is {getattr(other, name)!r}, here {getattr(self, name)!r}; make them equal"
                 )
         for batch in (other._query + other._gallery)[:1]:
             self._check_width(batch.embeddings.shape[1])
@@ -92,9 +92,9 @@ class RetrievalMetric:
         self._gallery += other._gallery
 
     def compute(self) -> RetrievalResult:
-        """Return the result of everything accumulated so far, which is kept.
+        """Return the result of all batches so far and keep them.
 
-        Queries and gallery stand in the order of the updates.
+        Queries and gallery are in the order of the updates.
 
         Raises:
             ValueError: there are no queries or no gallery, or no query has a match.
@@ -116,7 +116,7 @@ class RetrievalMetric:
 
 
 def _as_flags(is_query: Tensor | np.ndarray | bool, count: int) -> np.ndarray:
-    """Return booleans (count,) of `is_query`, or an error that says what it is."""
+    """Return `is_query` as booleans (count,); raise ValueError, with its type and shape, if it is neither one nor `count` of them."""
     flags = np.asarray(is_query.cpu() if isinstance(is_query, Tensor) else is_query)
     if flags.dtype != bool or flags.shape not in ((), (count,)):
         raise UserError(

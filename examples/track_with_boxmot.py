@@ -1,10 +1,10 @@
-"""Follow people with a tracker that knows nothing of vitreid: BoxMOT, whose re-ID model is our ONNX file.
+"""Follow people with BoxMOT: its re-ID model is an ONNX file of vitreid.
 
-    python tools/export_model.py --weights RUN/best.safetensors --for boxmot --output reid.onnx
-    pip install boxmot                                   # tried with version 25.0.0
+    vitreid export-model --weights RUN/best.safetensors --for boxmot --output reid.onnx
+    pip install boxmot                                   # tested with version 25.0.0
     python examples/track_with_boxmot.py --model reid.onnx
 
-Two drawn people walk towards each other, pass and part. A detector would give the boxes; here they are known.
+Two drawn people walk towards each other, pass and part. The boxes are known; in practice a detector provides them.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ FRAME, PERSON = (240, 480), (160, 80)  # (height, width) in pixels
 def get_parser() -> argparse.ArgumentParser:
     """Return the example's arguments."""
     parser = argparse.ArgumentParser(description="Follow two drawn people with BoxMOT and our re-ID model.")
-    parser.add_argument("--model", metavar="FILE", required=True, help="made by tools/export_model.py --for boxmot")
-    parser.add_argument("--frames", metavar="N", type=int, default=40, help="length of the film")
+    parser.add_argument(
+        "--model", metavar="FILE", required=True, help="ONNX file from `vitreid export-model --for boxmot`"
+    )
+    parser.add_argument("--frames", metavar="N", type=int, default=40, help="number of frames")
     return parser
 
 
@@ -38,20 +40,20 @@ def film(num_frames: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarra
         boxes = []
         for person, left, top in ((people[0], way, 10), (people[1], FRAME[1] - width - way, 70)):
             x = round(left)
-            rng = np.random.default_rng([seed, 4, top])  # one picture of each person
+            rng = np.random.default_rng([seed, 4, top])  # the same picture of a person in every frame
             frame[top : top + height, x : x + width] = photograph(camera, person, [], PERSON, rng)[..., ::-1]
             boxes.append([x, top, x + width, top + height, 0.9, 0])
         yield frame, np.array(boxes, np.float32)
 
 
 def follow(model: str, num_frames: int) -> list[list[int]]:
-    """Return the numbers that the tracker gives to the people of each frame, in the order of the boxes."""
+    """Return the track number of each person in each frame, in the order of the boxes."""
     from boxmot import BotSort
 
     tracker = BotSort(reid_weights=model, device="cpu", half=False, use_cmc=False)
     numbers = []
     for frame, boxes in film(num_frames):
-        tracks = tracker.update(boxes, frame)  # (M, 8): box, number, confidence, class, row of the detection
+        tracks = tracker.update(boxes, frame)  # (M, 8): box, track number, confidence, class, row of the detection
         numbers.append([int(track[4]) for track in sorted(tracks, key=lambda track: track[7])])
     return numbers
 

@@ -10,7 +10,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # two test processes share two cores, and t
 import pytest
 from vitreid.configs import load_config
 from vitreid.datasets import build_data, label_map
-from vitreid.datasets.synthetic.dataset import Plan, generate
+from vitreid.datasets.synthetic.dataset import SyntheticPlan, generate
 from vitreid.model import build_model, save_deploy
 from vitreid.processor.runs.checkpoint_metadata import describe_model
 
@@ -21,7 +21,9 @@ def people(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
     generate(
         root / "synthetic",
-        Plan(num_train_ids=8, num_test_ids=6, num_distractors=2, num_cameras=3, images_per_camera=2, size=(64, 32)),
+        SyntheticPlan(
+            num_train_ids=8, num_test_ids=6, num_distractors=2, num_cameras=3, images_per_camera=2, size=(64, 32)
+        ),
     )
     return root
 

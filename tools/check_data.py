@@ -14,6 +14,7 @@ from yacs.config import CfgNode
 
 from vitreid.common.errors import UserError
 from vitreid.common.files import write_text_atomically
+from vitreid.common.outputs import check_output_file
 from vitreid.configs import load_config
 from vitreid.datasets.checks import (
     MOST_BITS,
@@ -96,12 +97,7 @@ def _check_outputs(args: argparse.Namespace, cfg: CfgNode) -> None:
             raise UserError(f"{option}: {file} is the manifest that is checked; choose another name")
         if (other := taken.setdefault(file.resolve(), option)) != option:
             raise UserError(f"{option}: {file} is written by {other} too; give each a name of its own")
-        if not file.parent.is_dir():
-            raise FileNotFoundError(f"{option}: no folder {str(file.parent)!r}; make it first")
-        if file.is_dir():
-            raise UserError(f"{option}: {file} is a folder; give the name of a file in it")
-        if file.exists() and not args.overwrite:
-            raise FileExistsError(f"{option}: {file} exists; choose another name, or add --overwrite")
+        check_output_file(option, file, args.overwrite)
 
 
 def _outputs(args: argparse.Namespace) -> list[tuple[str, Path]]:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from vitreid.common.errors import UserError
+from vitreid.common.text import table
 from vitreid.gallery import Gallery
 from vitreid.gallery.search.contact_sheets import contact_sheet
 from vitreid.gallery.search.faiss_index import INDEXES
+from vitreid.gallery.search.query_vectors import check_embedder
 from vitreid.gallery.search.search_result import SearchResult
 from vitreid.processor.embedding.embedder import Embedder
 from vitreid.tools.cli.parser import new_parser, run
@@ -40,14 +42,16 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="CONDITION",
         action="append",
         default=[],
-        help="search only some records: camera=c1,c2 or camera!=c1 or 'time>=2026-01-31T08:00', any column; repeatable, all must hold",
+        help="search only records with camera=c1,c2 or camera!=c1 or 'time>=2026-01-31T08:00', any column; repeatable, all must hold",
     )
     parser.add_argument("--camera", metavar="NAME", help="the queries' camera, for a model that knows cameras")
-    parser.add_argument("--other-cameras", action="store_true", help="leave out what the queries' own --camera saw")
+    parser.add_argument("--other-cameras", action="store_true", help="leave out records of the queries' own --camera")
     parser.add_argument("--rerank", action="store_true", help="order the nearest by k-reciprocal re-ranking")
-    parser.add_argument("--index", choices=("exact", *INDEXES), default=None, help="exact unless one of FAISS is named")
+    parser.add_argument(
+        "--index", choices=("exact", *INDEXES), default=None, help="default: exact; the others need FAISS"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON rather than tables")
-    parser.add_argument("--sheet", metavar="FILE.png", help="make a picture of the queries and what was found")
+    parser.add_argument("--sheet", metavar="FILE.png", help="write a picture of the queries and their results")
     parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
     parser.add_argument("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto")
     return parser
@@ -60,21 +64,18 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def search(args: argparse.Namespace) -> None:
-    """Do what the arguments say."""
+    """Print the closest records of each query; the gallery is opened before the model, which takes seconds to load."""
     if args.other_cameras and args.camera is None:
         raise UserError("--other-cameras: which camera took the queries? Give --camera NAME")
     if missing := [path for path in args.query if not Path(path).is_file()]:
         raise FileNotFoundError(f"--query: no file {missing[0]!r} (from {Path.cwd()})")
+    gallery = Gallery.open(args.gallery)
     embedder = Embedder(args.weights, device=args.device, precision=args.precision)
-    gallery = Gallery.open(args.gallery, embedder=embedder)
-    vectors = gallery.as_vectors(embedder(args.query, args.camera))
-    own = args.camera if args.other_cameras else None
-    try:
-        results = gallery.search(
-            vectors, args.topk, args.where, rerank=args.rerank, exclude_same_camera=own, index=args.index
-        )
-    except ImportError as error:  # an optional package; the message names it
-        raise UserError(str(error)) from error
+    check_embedder(gallery.info, gallery.path, embedder)
+    vectors, own = embedder(args.query, args.camera), args.camera if args.other_cameras else None
+    results = gallery.search(
+        vectors, args.topk, args.where or None, rerank=args.rerank, exclude_same_camera=own, index=args.index
+    )
     print(as_json(args.query, results) if args.json else as_text(args.query, results))
     if args.sheet:
         contact_sheet(args.sheet, list(zip(args.query, results, strict=True)), gallery.image_path)
@@ -90,7 +91,7 @@ def as_json(queries: Sequence[str], results: Sequence[SearchResult]) -> str:
 
 
 def as_text(queries: Sequence[str], results: Sequence[SearchResult]) -> str:
-    """Return a table per query, for people; columns of which nothing is known are left out."""
+    """Return a table per query; columns without a value are left out."""
     return "\n\n".join(_table(query, result) for query, result in zip(queries, results, strict=True))
 
 
@@ -111,16 +112,14 @@ def _table(query: str, result: SearchResult) -> str:
         figures += [f"{result.scores[rank]:.4f}"] if result.scores is not None else []
         figures += ["yes" if result.is_match[rank] else "no"] if result.is_match is not None else []
         lines.append([str(rank + 1), str(row["id"]), *figures, *(_text(name, row.get(name)) for name in shown)])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     said = (CUT if result.is_cut else SAID[result.verdict]) if len(result) else "no record passes the conditions"
-    return "\n".join([f"{query}: {said}{limit}", *(table if len(result) else [])])
+    return f"{query}: {said}{limit}" + ("\n" + table(lines, left=None) if len(result) else "")
 
 
 def _text(name: str, value: Any) -> str:
     if value is None:
         return "-"
-    if name == "time" and abs(value) >= 1e8:  # since 1970; smaller ones are seconds of a recording
+    if name == "time" and abs(value) >= 1e8:  # since 1970; smaller values are seconds of a recording
         try:
             return datetime.fromtimestamp(value, timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
         except (ValueError, OverflowError, OSError):

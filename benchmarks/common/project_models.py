@@ -38,7 +38,7 @@ Embed = Callable[[Tensor, Tensor], Tensor]
 State = dict[str, Any]
 
 
-class Original(NamedTuple):
+class ProjectModel(NamedTuple):
     """A model of another project in evaluation mode.
 
     Args:
@@ -55,7 +55,7 @@ class Original(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Case:
+class ProjectCase:
     """A kind of weight file.
 
     Args:
@@ -66,7 +66,7 @@ class Case:
     """
 
     project: str
-    build: Callable[[Checkout], Original]
+    build: Callable[[Checkout], ProjectModel]
     quick: bool = False
     strict: bool = True
 
@@ -143,7 +143,7 @@ def _settings(**model: Any) -> SimpleNamespace:
     )
 
 
-def transreid(checkout: Checkout, kind: str, name: str, stride: int = 16, **parts: bool) -> Original:
+def transreid(checkout: Checkout, kind: str, name: str, stride: int = 16, **parts: bool) -> ProjectModel:
     """A TransReID model of its factory, as its training saves it.
 
     Args:
@@ -155,28 +155,28 @@ def transreid(checkout: Checkout, kind: str, name: str, stride: int = 16, **part
     model = _quietly(module.make_model, cfg, NUM_PEOPLE, len(CAMERAS), 1)
     has_sie, has_jpm = parts.get("SIE_CAMERA", False), parts.get("JPM", False)
     spec = ModelSpec(name, (256, 128), (stride, stride), sie_camera=has_sie, cameras=CAMERAS, jpm=has_jpm)
-    return Original(model, lambda images, camids: model(images, cam_label=camids, view_label=camids * 0), spec)
+    return ProjectModel(model, lambda images, camids: model(images, cam_label=camids, view_label=camids * 0), spec)
 
 
-def transreid_ssl(checkout: Checkout, name: str, ics: bool) -> Original:
+def transreid_ssl(checkout: Checkout, name: str, ics: bool) -> ProjectModel:
     """A model of TransReID-SSL, fine-tuned; with the IBN stem or without. PersonViT's files are of the same kind."""
     inner = Checkout(checkout.folder / "transreid_pytorch")
     module = _with_shims(inner, "loss.metric_learning", "model.make_model")
     cfg = _settings(TRANSFORMER_TYPE=f"{name}_TransReID", GEM_POOLING=False, STEM_CONV=ics)
     model = _quietly(module.make_model, cfg, NUM_PEOPLE, 0, 0)
     spec = ModelSpec(name, stem="ics" if ics else "patch")
-    return Original(model, lambda images, camids: model(images), spec)
+    return ProjectModel(model, lambda images, camids: model(images), spec)
 
 
-def pass_reid(checkout: Checkout, size: str) -> Original:
+def pass_reid(checkout: Checkout, size: str) -> ProjectModel:
     """The backbone of PASS as its pretraining keeps it; its class token is compared."""
     inner = Checkout(checkout.folder / "PASS_transreid")
     module = _with_shims(inner, "model.backbones.vit_pytorch")
     model: Any = _quietly(getattr(module, f"vit_{size}_patch16_224_TransReID"))
-    return Original(model, lambda images, camids: model(images)[0], ModelSpec(f"pass_vit_{size}", neck="no"), _dino)
+    return ProjectModel(model, lambda images, camids: model(images)[0], ModelSpec(f"pass_vit_{size}", neck="no"), _dino)
 
 
-def clip_reid(checkout: Checkout, stride: int = 16) -> Original:
+def clip_reid(checkout: Checkout, stride: int = 16) -> ProjectModel:
     """CLIP-ReID's ViT-B/16 with a camera embedding; the tower's matrices are kept in half precision, as CLIP's are."""
     module: Any = _with_shims(checkout, "model.clip.model", "model.make_model")
     clip = sys.modules["model.clip.model"]
@@ -206,20 +206,20 @@ def clip_reid(checkout: Checkout, stride: int = 16) -> Original:
         exact = {name: half for name, half in halves.items() if torch.equal(half.float(), state[name])}
         return {**state, **exact}
 
-    return Original(model, lambda images, camids: model(images, cam_label=camids), spec, pack)
+    return ProjectModel(model, lambda images, camids: model(images, cam_label=camids), spec, pack)
 
 
-def t2t(checkout: Checkout, name: str) -> Original:
+def t2t(checkout: Checkout, name: str) -> ProjectModel:
     """T2T-ViT for square images, the only ones that it takes, as its training saves it."""
     module = _with_shims(checkout, "models.t2t_vit")
     model: Any = _quietly(getattr(module, name))
     spec = ModelSpec(name, SQUARE, neck="no")
-    return Original(
+    return ProjectModel(
         model, lambda images, camids: model.forward_features(images), spec, lambda state: {"state_dict_ema": state}
     )
 
 
-def solider(checkout: Checkout, size: str) -> Original:
+def solider(checkout: Checkout, size: str) -> ProjectModel:
     """SOLIDER-REID's Swin with the semantic weight 0.2."""
     names = ("loss.metric_learning", "model.make_model")
     module = _with_shims(checkout, *names)
@@ -230,19 +230,19 @@ def solider(checkout: Checkout, size: str) -> Original:
         weight = torch.tensor([[0.2, 0.8]]).expand(len(images), -1)  # what it makes itself lies on a GPU
         return model.bottleneck(model.base(images, weight)[0])
 
-    return Original(model, embed, ModelSpec(f"solider_swin_{size}", (256, 128)))
+    return ProjectModel(model, embed, ModelSpec(f"solider_swin_{size}", (256, 128)))
 
 
-def torchreid(checkout: Checkout, file: str, name: str, ours: str) -> Original:
+def torchreid(checkout: Checkout, file: str, name: str, ours: str) -> ProjectModel:
     """A model of torchreid, as its model zoo keeps it."""
     module = _with_shims(checkout, f"torchreid.models.{file}")
     model = _quietly(getattr(module, name), NUM_PEOPLE, pretrained=False)
-    return Original(
+    return ProjectModel(
         model, lambda images, camids: model(images), ModelSpec(ours, neck="no"), lambda state: {"state_dict": state}
     )
 
 
-def fast_reid(checkout: Checkout, ibn: bool, sbs: bool) -> Original:
+def fast_reid(checkout: Checkout, ibn: bool, sbs: bool) -> ProjectModel:
     """fast-reid's ResNet-50 with its head: BoT, or SBS with non-local blocks and the generalised mean."""
     names = ("fastreid.modeling.backbones.resnet", "fastreid.layers.pooling")
     resnet, pooling = (_with_shims(checkout, name) for name in names)
@@ -265,10 +265,12 @@ def fast_reid(checkout: Checkout, ibn: bool, sbs: bool) -> Original:
         return {"model": {**state, **pixels}}
 
     name = f"resnet50{'_ibn' if ibn else ''}_fastreid{'_sbs' if sbs else ''}"
-    return Original(model, embed, ModelSpec(name, pool="gem" if sbs else "token"), pack)
+    return ProjectModel(model, embed, ModelSpec(name, pool="gem" if sbs else "token"), pack)
 
 
-def from_timm(checkout: Checkout, name: str, size: tuple[int, int], step: int = 16, container: str = "") -> Original:
+def from_timm(
+    checkout: Checkout, name: str, size: tuple[int, int], step: int = 16, container: str = ""
+) -> ProjectModel:
     """A model of timm's, alone or as a file of self-supervised pretraining holds it."""
     net: Any = timm.create_model(name, pretrained=False, num_classes=0 if container else 10, **_sized(name, size))
     randomise(net.eval())
@@ -280,7 +282,7 @@ def from_timm(checkout: Checkout, name: str, size: tuple[int, int], step: int = 
         return features[:, 0] if has_class_token else net.forward_head(features, pre_logits=True)
 
     packs: dict[str, Callable[[State], State]] = {"": dict, "teacher": _dino, "model": _mae}
-    return Original(net, embed, spec, packs[container])
+    return ProjectModel(net, embed, spec, packs[container])
 
 
 def _sized(name: str, size: tuple[int, int]) -> State:
@@ -310,54 +312,58 @@ PROJECTS = {  # whose checkout -> its option
 VIT_B, DEIT_S = "vit_base_patch16_224", "deit_small_patch16_224"
 
 
-def _transreid(name: str, quick: bool = False, **options: Any) -> Case:
-    return Case("TransReID", partial(transreid, kind=f"{name}_TransReID", name=name, **options), quick)
+def _transreid(name: str, quick: bool = False, **options: Any) -> ProjectCase:
+    return ProjectCase("TransReID", partial(transreid, kind=f"{name}_TransReID", name=name, **options), quick)
 
 
-def _timm(name: str, size: tuple[int, int] = SQUARE, **options: Any) -> Case:
-    return Case("timm", partial(from_timm, name=name, size=size, **options), strict=False)
+def _timm(name: str, size: tuple[int, int] = SQUARE, **options: Any) -> ProjectCase:
+    return ProjectCase("timm", partial(from_timm, name=name, size=size, **options), strict=False)
 
 
-CASES: dict[str, Case] = {
+CASES: dict[str, ProjectCase] = {
     "TransReID ViT-B": _transreid(VIT_B),
     "TransReID ViT-B, SIE": _transreid(VIT_B, SIE_CAMERA=True),
     "TransReID ViT-B, JPM": _transreid(VIT_B, JPM=True),
     "TransReID ViT-B, SIE, JPM, stride 12": _transreid(VIT_B, True, stride=12, SIE_CAMERA=True, JPM=True),
-    "TransReID ViT-S": Case(
+    "TransReID ViT-S": ProjectCase(
         "TransReID", partial(transreid, kind="vit_small_patch16_224_TransReID", name="transreid_vit_small")
     ),
     "TransReID DeiT-S, SIE": _transreid(
         DEIT_S, SIE_CAMERA=True
     ),  # with JPM its own code fails: it assumes a width of 768
-    "CLIP-ReID ViT-B/16, SIE": Case("CLIP-ReID", clip_reid, True),
-    "CLIP-ReID ViT-B/16, SIE, stride 12": Case("CLIP-ReID", partial(clip_reid, stride=12)),
-    "T2T-ViT-7": Case("T2T-ViT", partial(t2t, name="t2t_vit_7")),
-    "T2T-ViT-14": Case("T2T-ViT", partial(t2t, name="t2t_vit_14"), True),
-    "T2T-ViT-t-14": Case("T2T-ViT", partial(t2t, name="t2t_vit_t_14")),
-    "SOLIDER Swin-T": Case("SOLIDER", partial(solider, size="tiny"), True),
-    "SOLIDER Swin-S": Case("SOLIDER", partial(solider, size="small")),
-    "SOLIDER Swin-B": Case("SOLIDER", partial(solider, size="base")),
-    "torchreid OSNet x1.0": Case(
+    "CLIP-ReID ViT-B/16, SIE": ProjectCase("CLIP-ReID", clip_reid, True),
+    "CLIP-ReID ViT-B/16, SIE, stride 12": ProjectCase("CLIP-ReID", partial(clip_reid, stride=12)),
+    "T2T-ViT-7": ProjectCase("T2T-ViT", partial(t2t, name="t2t_vit_7")),
+    "T2T-ViT-14": ProjectCase("T2T-ViT", partial(t2t, name="t2t_vit_14"), True),
+    "T2T-ViT-t-14": ProjectCase("T2T-ViT", partial(t2t, name="t2t_vit_t_14")),
+    "SOLIDER Swin-T": ProjectCase("SOLIDER", partial(solider, size="tiny"), True),
+    "SOLIDER Swin-S": ProjectCase("SOLIDER", partial(solider, size="small")),
+    "SOLIDER Swin-B": ProjectCase("SOLIDER", partial(solider, size="base")),
+    "torchreid OSNet x1.0": ProjectCase(
         "torchreid", partial(torchreid, file="osnet", name="osnet_x1_0", ours="osnet_x1_0"), True
     ),
-    "torchreid OSNet x0.25": Case(
+    "torchreid OSNet x0.25": ProjectCase(
         "torchreid", partial(torchreid, file="osnet", name="osnet_x0_25", ours="osnet_x0_25")
     ),
-    "torchreid ResNet-50": Case("torchreid", partial(torchreid, file="resnet", name="resnet50", ours="resnet50")),
-    "torchreid ResNet-50 fc512": Case(
+    "torchreid ResNet-50": ProjectCase(
+        "torchreid", partial(torchreid, file="resnet", name="resnet50", ours="resnet50")
+    ),
+    "torchreid ResNet-50 fc512": ProjectCase(
         "torchreid", partial(torchreid, file="resnet", name="resnet50_fc512", ours="resnet50_fc512")
     ),
-    "fast-reid BoT R50": Case("fast-reid", partial(fast_reid, ibn=False, sbs=False), True),
-    "fast-reid BoT R50-ibn": Case("fast-reid", partial(fast_reid, ibn=True, sbs=False)),
-    "fast-reid SBS R50": Case("fast-reid", partial(fast_reid, ibn=False, sbs=True)),
-    "fast-reid SBS R50-ibn": Case("fast-reid", partial(fast_reid, ibn=True, sbs=True)),
-    "TransReID-SSL ViT-S": Case("TransReID-SSL", partial(transreid_ssl, name="vit_small_patch16_224", ics=False)),
-    "TransReID-SSL ViT-S, ICS": Case(
+    "fast-reid BoT R50": ProjectCase("fast-reid", partial(fast_reid, ibn=False, sbs=False), True),
+    "fast-reid BoT R50-ibn": ProjectCase("fast-reid", partial(fast_reid, ibn=True, sbs=False)),
+    "fast-reid SBS R50": ProjectCase("fast-reid", partial(fast_reid, ibn=False, sbs=True)),
+    "fast-reid SBS R50-ibn": ProjectCase("fast-reid", partial(fast_reid, ibn=True, sbs=True)),
+    "TransReID-SSL ViT-S": ProjectCase(
+        "TransReID-SSL", partial(transreid_ssl, name="vit_small_patch16_224", ics=False)
+    ),
+    "TransReID-SSL ViT-S, ICS": ProjectCase(
         "TransReID-SSL", partial(transreid_ssl, name="vit_small_patch16_224", ics=True), True
     ),
-    "TransReID-SSL ViT-B, ICS": Case("TransReID-SSL", partial(transreid_ssl, name=VIT_B, ics=True)),
-    "PASS ViT-S, backbone": Case("PASS", partial(pass_reid, size="small"), True, strict=False),
-    "PASS ViT-B, backbone": Case("PASS", partial(pass_reid, size="base"), strict=False),
+    "TransReID-SSL ViT-B, ICS": ProjectCase("TransReID-SSL", partial(transreid_ssl, name=VIT_B, ics=True)),
+    "PASS ViT-S, backbone": ProjectCase("PASS", partial(pass_reid, size="small"), True, strict=False),
+    "PASS ViT-B, backbone": ProjectCase("PASS", partial(pass_reid, size="base"), strict=False),
     "timm ViT-B/16": _timm(VIT_B),
     "timm DeiT-T distilled": _timm("deit_tiny_distilled_patch16_224"),
     "timm DeiT-III-S": _timm("deit3_small_patch16_224"),

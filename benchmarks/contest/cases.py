@@ -1,4 +1,4 @@
-"""Which comparisons are made: the problem, the task and the figures that ours has to reach."""
+"""The comparisons: problem, task, and the figures that ours has to reach."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ K1, K2, LAM = 20, 6, 0.3  # re-ranking, as in Zhong et al., CVPR 2017
 
 @dataclass(frozen=True)
 class EvaluationProblem:
-    """Arrays that several cases can share.
+    """A test set for one or several cases.
 
     Args:
-        base: data set whose labels, or whose statistics, are used; "random" = features that know nothing of identities.
-        size: counts of the synthetic labels, used where the data set itself is absent.
-        distractors: gallery images of nobody, appended to those of the data set.
+        base: data set to take the labels, or their counts, from; "random" = features independent of identity.
+        size: counts of the synthetic labels that replace an absent data set.
+        distractors: gallery images of people without a query, appended to those of the data set.
     """
 
     base: str
@@ -26,7 +26,7 @@ class EvaluationProblem:
 
 @dataclass(frozen=True)
 class EvaluationBar:
-    """What ours has to reach at full size; None and missing names are not asked for.
+    """The figures that ours has to reach at full size; None and missing names = no requirement.
 
     Args:
         ratio: at most this many times the floor's seconds.
@@ -76,11 +76,11 @@ CASES: dict[str, list[EvaluationCase]] = {
     ],
 }
 
-QUICK_CASES = ("market", "rerank", "growth")  # what --quick runs unless told
+QUICK_CASES = ("market", "rerank", "growth")  # the cases of --quick if --cases is not given
 
 
 def quick(cases: list[EvaluationCase]) -> list[EvaluationCase]:
-    """Return the same cases with little data, seconds in all, and without bars."""
+    """Return the same cases with little data, which take seconds, and without bars."""
     return [_quick(case) for case in cases if case.gallery is None or case.gallery <= 30_000]
 
 

@@ -20,15 +20,15 @@ from vitreid.benchmarks.contest.problems import read_problem, small_problem
 
 @dataclass(frozen=True)
 class EvaluationJob:
-    """What to measure, in plain values.
+    """One measurement to make, in plain values.
 
     Args:
         task, contestant: names in CONTESTANTS.
         folder: the problem's arrays.
         gallery: rows of the gallery to use, None = all.
-        device: where the features lie, "cpu" or "cuda".
+        device: device of the features, "cpu" or "cuda".
         checkout, compiled: folders of the peer and of its compiled part; None = it has none.
-        memory: bytes that may be used above what the process holds at its start; None = no limit.
+        memory: limit in bytes above the memory of the process at its start; None = no limit.
     """
 
     task: str
@@ -43,7 +43,7 @@ class EvaluationJob:
 
 @dataclass(frozen=True)
 class EvaluationMeasurement:
-    """What came out; `failure` says why there are no figures. Memory is above the inputs, None = not measured."""
+    """The figures, or the reason of a `failure`. Memory is counted above the inputs; None = not measured."""
 
     seconds: float | None = None
     peak_mb: float | None = None
@@ -68,13 +68,13 @@ def measure(job: EvaluationJob) -> EvaluationMeasurement:
 
 
 def wait(device: str) -> None:
-    """Wait until the GPU has done all it was given."""
+    """Wait until the GPU has finished its queued work."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 def start_memory(device: str) -> tuple[int | None, int]:
-    """Reset the peaks; return what the process and the GPU hold now, None where the system cannot reset."""
+    """Reset the peak counters; return the bytes of process and GPU now, None where the system cannot reset its counter."""
     if device == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
@@ -94,7 +94,7 @@ def peaks(before: tuple[int | None, int], device: str) -> tuple[float | None, fl
 
 
 def limit_memory(extra: int | None) -> None:
-    """Let allocations fail, rather than the machine, once `extra` bytes more than now are in use."""
+    """Make allocations fail once `extra` bytes more than now are in use, before the machine runs out of memory."""
     held = status_bytes("VmSize")
     if extra is not None and held is not None:
         import resource  # not on Windows
@@ -103,7 +103,7 @@ def limit_memory(extra: int | None) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure the job given as JSON; what fails is a result too."""
+    """Measure the job given as JSON; a failure is a result too."""
     job = EvaluationJob(**json.loads((sys.argv[1:] if argv is None else argv)[0]))
     limit_memory(job.memory)
     return reply(lambda: measure(job), EvaluationMeasurement)

@@ -1,4 +1,4 @@
-"""Who stands in front of which camera: a data set's own labels, or synthetic ones with the same counts."""
+"""Labels of a test set: a data set's own, or synthetic ones with the same counts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DISTRACTOR = 0  # synthetic people count from 1
 
 @dataclass(frozen=True)
 class Size:
-    """Counts of a test set; `num_distractors` of the gallery's images show nobody who is queried."""
+    """Counts of a test set; `num_distractors` of the gallery's images show people without a query."""
 
     num_queries: int
     num_gallery: int
@@ -33,7 +33,7 @@ MSMT17 = Size(11_659, 82_161, 3060, 15, 0)
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """int64 labels of queries (Q,) and gallery (G,), and where they come from."""
+    """int64 labels of queries (Q,) and gallery (G,), and their source."""
 
     q_pids: np.ndarray
     g_pids: np.ndarray
@@ -42,7 +42,7 @@ class Labels:
     source: str
 
     def describe(self) -> dict[str, object]:
-        """Return the counts, for people and for the JSON file."""
+        """Return the counts, for the headline and the JSON file."""
         return {
             "labels": self.source,
             "num_queries": len(self.q_pids),
@@ -54,7 +54,7 @@ class Labels:
 
 
 def find_labels(base: str, size: Size, root: Path | None, rng: np.random.Generator) -> Labels:
-    """Return the labels of the data set `base` below `root`, or synthetic ones of its `size` where it is absent."""
+    """Return the labels of the data set `base` below `root`, or synthetic labels of `size` if it is absent."""
     if root is None or base not in LOADERS:
         return synthetic_labels(size, rng)
     try:
@@ -96,7 +96,7 @@ def cut(labels: Labels, size: Size) -> Labels:
 
 
 def synthetic_labels(size: Size, rng: np.random.Generator, why: str = "") -> Labels:
-    """Return labels with the counts of `size`, as unevenly spread as a real data set's.
+    """Return labels with the counts of `size`, spread as unevenly as in a real data set.
 
     One query for each pair of a person and a camera that saw them; every person is seen by two cameras or more; every
     pair has gallery images, so that each query is valid.
@@ -108,7 +108,7 @@ def synthetic_labels(size: Size, rng: np.random.Generator, why: str = "") -> Lab
     if not 2 * size.num_ids <= num_pairs <= min(size.num_ids * size.num_cameras, num_seen):
         raise ValueError(f"{size}: two queries per person or more, and one per camera and per gallery image at most")
     order = rng.random((size.num_ids, size.num_cameras)).argsort(1)
-    keys = np.where(order < 2, -1, rng.random(order.shape))  # two cameras each, the others by chance
+    keys = np.where(order < 2, -1, rng.random(order.shape))  # two cameras each, further ones at random
     pids, camids = np.divmod(np.sort(keys.ravel().argsort(kind="stable")[:num_pairs]), size.num_cameras)
     extra = rng.multinomial(num_seen - num_pairs, rng.dirichlet(np.full(num_pairs, 1.5)))
     images = np.repeat(np.arange(num_pairs), 1 + extra)
@@ -117,7 +117,7 @@ def synthetic_labels(size: Size, rng: np.random.Generator, why: str = "") -> Lab
 
 
 def add_distractors(labels: Labels, count: int, num_cameras: int, rng: np.random.Generator) -> Labels:
-    """Return the labels with `count` gallery images of nobody, from any camera, after the others."""
+    """Append `count` distractors to the gallery, each from a random camera."""
     pids = np.concatenate([labels.g_pids, np.full(count, DISTRACTOR)])
     camids = np.concatenate([labels.g_camids, rng.integers(0, num_cameras, count)])
     return Labels(labels.q_pids, pids, labels.q_camids, camids, labels.source)

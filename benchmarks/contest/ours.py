@@ -26,13 +26,13 @@ def product_of_ranking(data: RetrievalData) -> None:
 
 
 def product_of_reranking(data: RetrievalData) -> None:
-    """Multiply all crops with all crops: the neighbours that re-ranking starts from need that much."""
+    """Multiply all crops with all crops: the neighbour search of re-ranking needs these products."""
     crops = torch.cat([data.query, data.gallery])
     multiply(crops, crops)
 
 
 def multiply(left: Tensor, right: Tensor) -> None:
-    """The blocked float32 product (L, D) x (D, R) alone, into one buffer, in blocks as large as those of the evaluation."""
+    """Compute the float32 product (L, D) x (D, R) in blocks as large as those of the evaluation, into one buffer."""
     ranges = list(blocks(len(left), len(right), None))
     buffer = left.new_empty(ranges[0][1], len(right))
     for start, stop in ranges:

@@ -42,7 +42,7 @@ def fastreid_rerank(data: RetrievalData, checkout: Checkout) -> float:
 
 
 def fastreid_jaccard(data: RetrievalData, checkout: Checkout) -> float:
-    """Evaluate the variant of its own evaluator: neighbours from faiss on the CPU, no normalisation."""
+    """Evaluate the variant that its evaluator uses: neighbours from faiss on the CPU, no normalisation."""
     module = checkout.load("fastreid.utils.compute_dist")
     crops = torch.cat([data.query, data.gallery]).cpu()
     jaccard = module.compute_jaccard_distance(crops, K1, K2, search_option=3)
@@ -57,7 +57,7 @@ def _fastreid_distances(checkout: Checkout) -> ModuleType:
 
 
 def _fastreid_map(distances: np.ndarray, data: RetrievalData, checkout: Checkout, use_cython: bool) -> float:
-    with warnings.catch_warnings():  # it warns while it is imported without its compiled part
+    with warnings.catch_warnings():  # its import warns without the compiled part
         warnings.simplefilter("ignore")
         module = checkout.load("fastreid.evaluation.rank", compiled="fastreid.evaluation.rank_cylib")
     _check_compiled(module, use_cython)
@@ -90,7 +90,7 @@ def _torchreid_map(distances: np.ndarray, data: RetrievalData, checkout: Checkou
 
 
 def _three(distance, data: RetrievalData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the distances (Q, G), (Q, Q) and (G, G) that two of the re-rankings start from."""
+    """Return the distances (Q, G), (Q, Q) and (G, G) that two of the re-rankings take."""
     query, gallery = data.query, data.gallery
     return distance(query, gallery), distance(query, query), distance(gallery, gallery)
 

@@ -1,4 +1,4 @@
-"""Features that look like a trained model's: people differ, cameras shift them, and some crops are poor."""
+"""Random features that resemble a trained model's: people differ, cameras shift them, some crops are poor."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 from vitreid.benchmarks.contest.labels import Labels
 
 DIM = 768
-CHUNK = 16_384  # rows made at once: 48 MiB
+CHUNK = 16_384  # rows drawn at once: 48 MiB
 NOISE, SPREAD = 1.0, 0.25  # median and log-spread of the crops' noise, in units of the difference between people
 CAMERA = 0.4  # strength of the cameras' shifts, in the same unit
 
 
 class Crops:
-    """Draws unit-length float32 features (N, 768): person + camera + noise, fewer dimensions of which carry much.
+    """Draws unit-length float32 features (N, 768): person + camera + noise, with a decaying spectrum.
 
     Args:
-        labels: whose people and cameras; a gallery pid that is not queried is a new person in each image.
+        labels: people and cameras to draw; a gallery pid without a query is a new person in each image.
         person: strength of identity; 0 = random features.
-        rng: the source of all numbers.
+        rng: source of all random numbers.
     """
 
     def __init__(self, labels: Labels, person: float, rng: np.random.Generator) -> None:

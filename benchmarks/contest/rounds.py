@@ -34,15 +34,15 @@ class EvaluationRow:
 
 @dataclass(frozen=True)
 class EvaluationSetting:
-    """What holds for all measurements of a run.
+    """The settings shared by all measurements of a run.
 
     Args:
         device: "cpu" or "cuda".
         rounds: measurements per contestant.
-        checkouts: peer -> its checkout; those not given are absent.
-        not_compiled: peer -> why its Cython part is not there.
-        measure: carries out one job.
-        only: the contestants to measure beside floor and vitreid; None = all.
+        checkouts: peer -> its checkout, for the peers with one.
+        not_compiled: peer -> reason why its Cython part is missing.
+        measure: runs one job.
+        only: the contestants to measure in addition to floor and vitreid; None = all.
     """
 
     device: str
@@ -59,7 +59,7 @@ def compare(
     """Measure all contestants of the job's task (or `names`) in turn, `setting.rounds` times.
 
     Args:
-        job: the job of which contestant and checkout are filled in.
+        job: a job; contestant and checkout are filled in here.
         size: number of queries and of gallery images.
     """
     contestants = CONTESTANTS[job.task]
@@ -84,7 +84,7 @@ def num_pairs(task: str, size: tuple[int, int]) -> int:
 
 
 def reason_to_skip(contestant: Contestant, setting: EvaluationSetting, pairs: int, crops: int) -> str:
-    """Return why a contestant does not start here; empty = it does."""
+    """Return the reason why a contestant cannot run here; empty = it can."""
     if contestant.peer and contestant.peer not in setting.checkouts:
         return f"no checkout given (--{contestant.peer})"
     if contestant.cython and setting.checkouts[contestant.peer].compiled is None:
@@ -110,7 +110,7 @@ def _job_of(name: str, setting: EvaluationSetting, job: EvaluationJob) -> Evalua
 
 
 def in_fresh_process(limit: float) -> Measure:
-    """Return the function that measures a job in a process of its own, stopped after `limit` seconds."""
+    """Return a function that measures a job in a new process and stops it after `limit` seconds."""
     return lambda job: ask(WORKER, job, limit, EvaluationMeasurement)
 
 

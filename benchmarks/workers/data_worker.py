@@ -32,7 +32,7 @@ Figures = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Job:
+class LoadingJob:
     """What to measure, in plain values.
 
     Args:
@@ -68,21 +68,21 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LoadingOutcome:
     """What came out; `failure` says why there are no figures."""
 
     figures: Figures = field(default_factory=dict)
     failure: str = ""
 
 
-def config_of(job: Job, *words: object) -> Any:
+def config_of(job: LoadingJob, *words: object) -> Any:
     """Return our config for the job, with TransReID's recipe but for the words given."""
     common = ("DATASETS.ROOT_DIR", job.data, "DATALOADER.NUM_WORKERS", job.workers, "SOLVER.IMS_PER_BATCH", job.batch)
     instances = ("DATALOADER.NUM_INSTANCE", job.instances, "TEST.IMS_PER_BATCH", job.batch)
     return load_config(None, [*map(str, (*common, *instances, *words)), *job.options])
 
 
-def speed_of(batches: Iterable[Any], job: Job, count: Callable[[Any], int]) -> Figures:
+def speed_of(batches: Iterable[Any], job: LoadingJob, count: Callable[[Any], int]) -> Figures:
     """Return images per second after the first batches."""
     iterator = iter(batches)
     for _ in itertools.islice(iterator, job.warmup):
@@ -95,14 +95,14 @@ def speed_of(batches: Iterable[Any], job: Job, count: Callable[[Any], int]) -> F
     return {"img/s": number / (time.perf_counter() - start)}
 
 
-def our_training(job: Job) -> Figures:
+def our_training(job: LoadingJob) -> Figures:
     """Our augmented batches, the images decoded before."""
     cfg = config_of(job)
     loader = build_train_loader(cfg, build_data(cfg), device=job.device)
     return speed_of(epochs_of(loader, job), job, len)
 
 
-def epochs_of(loader: Any, job: Job) -> Iterator[Any]:
+def epochs_of(loader: Any, job: LoadingJob) -> Iterator[Any]:
     """Yield the batches of some epochs, each with other draws."""
     for epoch in range(job.epochs):
         if hasattr(loader, "set_epoch"):  # others' loaders go on by themselves
@@ -110,21 +110,21 @@ def epochs_of(loader: Any, job: Job) -> Iterator[Any]:
         yield from loader
 
 
-def our_test(job: Job) -> Figures:
+def our_test(job: LoadingJob) -> Figures:
     """Our test batches, the files decoded on the way: each image is asked for once."""
     cfg = config_of(job, "DATALOADER.CACHE", "off")
     data = build_data(cfg)
     return speed_of(build_eval_loader(cfg, data, [*data.query, *data.gallery], device=job.device), job, len)
 
 
-def our_cached_test(job: Job) -> Figures:
+def our_cached_test(job: LoadingJob) -> Figures:
     """Our test batches, the images in memory: every evaluation of a training run after the first."""
     cfg = config_of(job, "DATALOADER.CACHE", "on")
     data = build_data(cfg)
     return speed_of(build_eval_loader(cfg, data, [*data.query, *data.gallery], device=job.device), job, len)
 
 
-def transreid_loaders(job: Job) -> tuple[Any, Any]:
+def transreid_loaders(job: LoadingJob) -> tuple[Any, Any]:
     """Return the training and the test loader that its make_dataloader builds."""
     size, half = (256, 128), (0.5, 0.5, 0.5)
     cfg = SimpleNamespace(
@@ -145,12 +145,12 @@ def transreid_loaders(job: Job) -> tuple[Any, Any]:
     return training, test
 
 
-def transreid_training(job: Job) -> Figures:
+def transreid_training(job: LoadingJob) -> Figures:
     """The original's training loader."""
     return speed_of(moved(epochs_of(transreid_loaders(job)[0], job), job.device), job, len)
 
 
-def transreid_test(job: Job) -> Figures:
+def transreid_test(job: LoadingJob) -> Figures:
     """The original's test loader."""
     return speed_of(moved(transreid_loaders(job)[1], job.device), job, len)
 
@@ -160,7 +160,7 @@ def moved(loader: Iterable[Any], device: str) -> Iterator[torch.Tensor]:
     return (batch[0].to(device) for batch in loader)
 
 
-def our_decoding(job: Job) -> Figures:
+def our_decoding(job: LoadingJob) -> Figures:
     """Seconds to decode the training set into memory, at its own size."""
     cfg = config_of(job)
     data = build_data(cfg)
@@ -170,12 +170,12 @@ def our_decoding(job: Job) -> Figures:
     return {"seconds": time.perf_counter() - start, "MB": pixels.nbytes / 1e6}
 
 
-def crowd(job: Job) -> np.ndarray:
+def crowd(job: LoadingJob) -> np.ndarray:
     """Return the identity of each image of the sampler's training set."""
     return np.random.default_rng(0).integers(0, job.ids, job.images)
 
 
-def our_sampling(job: Job) -> Figures:
+def our_sampling(job: LoadingJob) -> Figures:
     """Seconds of an epoch of our PK sampler; what is done once per run is not counted, for nobody."""
     sampler = PKSampler(crowd(job), job.batch // job.instances, job.instances)
     start = time.perf_counter()
@@ -183,7 +183,7 @@ def our_sampling(job: Job) -> Figures:
     return {"seconds": time.perf_counter() - start}
 
 
-def transreid_sampling(job: Job) -> Figures:
+def transreid_sampling(job: LoadingJob) -> Figures:
     """Seconds of an epoch of its RandomIdentitySampler."""
     module = Checkout(Path(job.checkout)).load("datasets.sampler")
     sampler = module.RandomIdentitySampler([("", pid, 0, 0) for pid in crowd(job).tolist()], job.batch, job.instances)
@@ -192,10 +192,10 @@ def transreid_sampling(job: Job) -> Figures:
     return {"seconds": time.perf_counter() - start}
 
 
-def fastreid_sampling(name: str) -> Callable[[Job], Figures]:
+def fastreid_sampling(name: str) -> Callable[[LoadingJob], Figures]:
     """Return the measurement of one of its samplers, which have no end: as many images as the training set has."""
 
-    def measure(job: Job) -> Figures:
+    def measure(job: LoadingJob) -> Figures:
         module = Checkout(Path(job.checkout)).load("fastreid.data.samplers.triplet_sampler")
         records = [("", pid, image % 6) for image, pid in enumerate(crowd(job).tolist())]
         sampler = getattr(module, name)(records, job.batch, job.instances, seed=0)
@@ -207,7 +207,7 @@ def fastreid_sampling(name: str) -> Callable[[Job], Figures]:
     return measure
 
 
-def our_waiting(job: Job) -> Figures:
+def our_waiting(job: LoadingJob) -> Figures:
     """Share of a training step spent waiting for its batch, and how much longer steps are than with a batch at hand."""
     cfg = config_of(job, "MODEL.NAME", job.model, "MODEL.PRETRAIN_CHOICE", "none", "MODEL.DEVICE", job.device)
     data, device = build_data(cfg), torch.device(job.device)
@@ -246,11 +246,11 @@ def our_waiting(job: Job) -> Figures:
     return {"waiting": waited / whole, "longer": whole / alone - 1, "img/s": number * job.batch / whole}
 
 
-class _Reached(BaseException):
+class _FirstStepDone(BaseException):
     """Training has come as far as the measurement goes."""
 
 
-def our_first_step(job: Job) -> Figures:
+def our_first_step(job: LoadingJob) -> Figures:
     """Seconds from the command to the begin and the end of the first training step."""
     figures: Figures = {}
     step = Trainer.step
@@ -259,7 +259,7 @@ def our_first_step(job: Job) -> Figures:
         figures["seconds"] = time.time() - job.started
         step(self, *args, **options)
         figures["step done"] = time.time() - job.started
-        raise _Reached
+        raise _FirstStepDone
 
     Trainer.step = first_step  # type: ignore[method-assign]
     words = ("MODEL.NAME", job.model, "MODEL.PRETRAIN_CHOICE", "none", "MODEL.DEVICE", job.device)
@@ -267,13 +267,15 @@ def our_first_step(job: Job) -> Figures:
     try:
         with redirect_stdout(sys.stderr):
             train_tool.main([*map(str, (*words, *common)), *job.options])
-    except _Reached:
+    except _FirstStepDone:
         return figures
     raise RuntimeError("tools/train.py ended before its first step")
 
 
 OURS = "vitreid"
-TASKS: dict[str, dict[str, tuple[Callable[[Job], Figures], str]]] = {  # task -> contestant -> measurement, its peer
+TASKS: dict[
+    str, dict[str, tuple[Callable[[LoadingJob], Figures], str]]
+] = {  # task -> contestant -> measurement, its peer
     "train batches": {OURS: (our_training, ""), "TransReID": (transreid_training, "transreid")},
     "test batches": {
         OURS: (our_test, ""),
@@ -295,8 +297,8 @@ TASKS: dict[str, dict[str, tuple[Callable[[Job], Figures], str]]] = {  # task ->
 def main(argv: list[str] | None = None) -> int:
     """Measure the job given as JSON; what fails is a result too."""
     values = json.loads((sys.argv[1:] if argv is None else argv)[0])
-    job = Job(**{**values, "options": tuple(values["options"])})
-    return reply(lambda: Outcome(TASKS[job.task][job.contestant][0](job)), Outcome)
+    job = LoadingJob(**{**values, "options": tuple(values["options"])})
+    return reply(lambda: LoadingOutcome(TASKS[job.task][job.contestant][0](job)), LoadingOutcome)
 
 
 if __name__ == "__main__":

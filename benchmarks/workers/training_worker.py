@@ -23,7 +23,7 @@ from vitreid.benchmarks.common.isolated_process import reply
 from vitreid.benchmarks.contest.evaluation_worker import peaks, start_memory, wait
 from vitreid.configs import load_config
 from vitreid.datasets import Batch, EvalLoader, Record, build_preprocess
-from vitreid.datasets.synthetic.dataset import Plan, load_synthetic
+from vitreid.datasets.synthetic.dataset import SyntheticPlan, load_synthetic
 from vitreid.loss import build_loss
 from vitreid.model import build_model
 from vitreid.processor import Trainer, TrainingModule, autocast, pick_precision
@@ -232,7 +232,7 @@ def our_extraction(job: TrainingJob) -> Ready:
 
 def generate_crops(folder: Path, number: int, size: tuple[int, int]) -> list[Record]:
     """Return records of `number` synthetic crops, drawn into `folder`."""
-    plan = Plan(num_train_ids=2, num_test_ids=-(-number // 12), num_cameras=3, images_per_camera=4, size=size)
+    plan = SyntheticPlan(num_train_ids=2, num_test_ids=-(-number // 12), num_cameras=3, images_per_camera=4, size=size)
     return load_synthetic(folder, plan).gallery[:number]
 
 

@@ -1,21 +1,26 @@
-"""Look at a data set before training: what is wrong, how bad it is, what to do."""
+"""Checks of a data set before training: findings with their severity and a remedy."""
 
-from .build_checks import build_checks, names_of_checks
-from .check import Checked, check
-from .duplicates import NEAR_BITS, Copies
+from .build_checks import build_check_names, build_checks
+from .check import CheckReport, check
+from .duplicates import MOST_BITS, NEAR_BITS, DuplicateGroup
 from .finding import Finding
 from .fix import conflicts_file, write_manifest
-from .hash_search import MOST_BITS
-from .label_findings import Plan
+from .label_findings import BatchPlan
 from .montage import check_name, draw_montage, write_montage
+
+Checked, Copies, Plan, names_of_checks = CheckReport, DuplicateGroup, BatchPlan, build_check_names  # the former names
 
 __all__ = [
     "MOST_BITS",
     "NEAR_BITS",
+    "BatchPlan",
+    "CheckReport",
     "Checked",
     "Copies",
+    "DuplicateGroup",
     "Finding",
     "Plan",
+    "build_check_names",
     "build_checks",
     "check",
     "check_name",

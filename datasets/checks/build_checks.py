@@ -1,41 +1,35 @@
-"""The config's data sets, checked: the only file of this folder that reads the yacs node."""
+"""Config -> checks of its data sets."""
 
 from __future__ import annotations
 
 from yacs.config import CfgNode
 
-from ..build_data import DATASETS, names_of_test_sets
-from .check import Checked, check
+from ..build_data import build_read_options, build_test_set_names
+from ..readers.dataset_registry import read_dataset, resolve_names
+from .check import CheckReport, check
 from .duplicates import NEAR_BITS
-from .label_findings import Plan
+from .label_findings import BatchPlan
 
 
-def build_checks(cfg: CfgNode, near_bits: int | None = NEAR_BITS) -> list[Checked]:
-    """Check each data set of DATASETS.NAMES and DATASETS.TEST on its own, as it lies on disk.
+def build_checks(cfg: CfgNode, near_bits: int | None = NEAR_BITS) -> list[CheckReport]:
+    """Check each data set of DATASETS.NAMES and DATASETS.TEST separately, as it is on disk.
 
     Args:
         near_bits: bits of 64 by which near copies may differ; None = do not look for them.
     Raises:
-        ValueError, FileNotFoundError: an unknown name, or what the data set's parser says.
+        ValueError, FileNotFoundError: an unknown name, or an error of the data set's reader.
     """
-    names = names_of_checks(cfg)
-    return [check(DATASETS[name](cfg), _plan(cfg), cfg.DATALOADER.NUM_WORKERS, near_bits) for name in names]
+    root, options, plan = cfg.DATASETS.ROOT_DIR, build_read_options(cfg), _build_batch_plan(cfg)
+    sets = (read_dataset(name, root, options) for name in build_check_names(cfg))
+    return [check(data, plan, cfg.DATALOADER.NUM_WORKERS, near_bits) for data in sets]
 
 
-def names_of_checks(cfg: CfgNode) -> list[str]:
+def build_check_names(cfg: CfgNode) -> list[str]:
     """Return the names of DATASETS.NAMES and DATASETS.TEST, each once."""
-    return list(dict.fromkeys([*_training_sets(cfg), *names_of_test_sets(cfg)]))
+    return list(dict.fromkeys([*resolve_names(cfg.DATASETS.NAMES, "DATASETS.NAMES"), *build_test_set_names(cfg)]))
 
 
-def _training_sets(cfg: CfgNode) -> list[str]:
-    """Return the names of DATASETS.NAMES, by the same rules as those of the test sets."""
-    alike = cfg.clone()
-    alike.defrost()
-    alike.DATASETS.TEST = cfg.DATASETS.NAMES
-    return names_of_test_sets(alike)
-
-
-def _plan(cfg: CfgNode) -> Plan:
+def _build_batch_plan(cfg: CfgNode) -> BatchPlan:
     if cfg.DATALOADER.SAMPLER == "shuffle":
-        return Plan(cfg.SOLVER.IMS_PER_BATCH, 0)
-    return Plan(cfg.SOLVER.IMS_PER_BATCH // cfg.DATALOADER.NUM_INSTANCE, cfg.DATALOADER.NUM_INSTANCE)
+        return BatchPlan(cfg.SOLVER.IMS_PER_BATCH, 0)
+    return BatchPlan(cfg.SOLVER.IMS_PER_BATCH // cfg.DATALOADER.NUM_INSTANCE, cfg.DATALOADER.NUM_INSTANCE)

@@ -7,17 +7,17 @@ from functools import cached_property
 from typing import Any
 
 from ..records import ReidData
-from .duplicates import NEAR_BITS, Copies, exact_copies, near_copies
+from .duplicates import NEAR_BITS, DuplicateGroup, exact_copies, near_copies
 from .entries import SPLITS, Listing
 from .finding import LEVELS, Finding
 from .image_findings import check_images
-from .label_findings import Plan, check_labels
-from .read_files import Scan, scan
+from .label_findings import BatchPlan, check_labels
+from .read_files import FileScan, scan_files
 from .tables import camera_table, count_table, label_range, size_tables
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckReport:
     """A data set that was looked at.
 
     Args:
@@ -27,9 +27,9 @@ class Checked:
     """
 
     listing: Listing
-    scan: Scan
-    exact: list[Copies]
-    near: list[Copies]
+    scan: FileScan
+    exact: list[DuplicateGroup]
+    near: list[DuplicateGroup]
     findings: list[Finding]
 
     @property
@@ -73,7 +73,7 @@ class Checked:
         }
 
 
-def check(data: ReidData, plan: Plan, num_threads: int = 2, near_bits: int | None = NEAR_BITS) -> Checked:
+def check(data: ReidData, plan: BatchPlan, num_threads: int = 2, near_bits: int | None = NEAR_BITS) -> CheckReport:
     """Read every file of a data set once, and say what is wrong with it.
 
     Args:
@@ -81,9 +81,9 @@ def check(data: ReidData, plan: Plan, num_threads: int = 2, near_bits: int | Non
         near_bits: see `near_copies`; None = do not look for near copies.
     """
     listing = Listing(data)
-    seen = scan(listing.files, num_threads)
+    seen = scan_files(listing.files, num_threads)
     exact = exact_copies(listing, seen)
     near = [] if near_bits is None else near_copies(listing, seen, near_bits)
     findings = [*check_labels(data, plan), *check_images(listing, seen, exact, near)]
     findings.sort(key=lambda finding: LEVELS.index(finding.level))  # stable
-    return Checked(listing, seen, exact, near, findings)
+    return CheckReport(listing, seen, exact, near, findings)

@@ -1,22 +1,27 @@
-"""The same picture twice: exact copies, and pictures that hardly differ."""
+"""Duplicate images: exact copies by hash, near copies by difference hash and thumbnail."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
-from .entries import Entry, Listing
-from .hash_search import near_pairs
-from .read_files import Scan
+from ...common.errors import UserError
+from .entries import CheckedImage, Listing
+from .read_files import FileScan
 
 NEAR_BITS, NEAR_PIXELS = 11, 12.0  # see `near_copies`
+_BANDS, _BAND_BITS = 4, 16
+_BITS_SET = np.array([number.bit_count() for number in range(1 << _BAND_BITS)], np.uint8)
+_AT_ONCE = 1 << 21  # candidate pairs in memory
+MOST_BITS = 11  # two turned bits in the closest band; three would be 697 look-ups each
 
 
 @dataclass(frozen=True)
-class Copies:
+class DuplicateGroup:
     """Entries that show the same picture.
 
     Args:
@@ -24,7 +29,7 @@ class Copies:
         difference: root mean square difference of the thumbnails, in grey levels of 255; 0 for exact copies.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[CheckedImage, ...]
     difference: float = 0.0
 
     @property
@@ -47,7 +52,7 @@ class Copies:
         """Something must be wrong, and only a person can say what."""
         return self.has_two_people or self.has_two_sides or self.has_two_cameras
 
-    def repeated(self) -> list[Entry]:
+    def repeated(self) -> list[CheckedImage]:
         """Return the entries that add nothing: same person, camera and split as an earlier one."""
         seen: set[tuple[str, int, int]] = set()
         extra = []
@@ -59,25 +64,25 @@ class Copies:
         return extra
 
 
-def exact_copies(listing: Listing, scan: Scan) -> list[Copies]:
+def exact_copies(listing: Listing, scan: FileScan) -> list[DuplicateGroup]:
     """Return the entries with the same pixels (or the same file), in their order."""
     pixels_of = dict(zip(scan.paths, scan.pixels))
-    groups: dict[bytes, list[Entry]] = defaultdict(list)
+    groups: dict[bytes, list[CheckedImage]] = defaultdict(list)
     for entry in listing.entries:
         if pixels_of[entry.record.path]:
             groups[pixels_of[entry.record.path]].append(entry)
-    return [Copies(tuple(group)) for group in groups.values() if len(group) > 1]
+    return [DuplicateGroup(tuple(group)) for group in groups.values() if len(group) > 1]
 
 
-def num_files_saved_again(copies: Iterable[Copies], scan: Scan) -> int:
+def num_files_saved_again(copies: Iterable[DuplicateGroup], scan: FileScan) -> int:
     """Count the groups whose files have the same pixels, but other bytes (another format, or other metadata)."""
     content_of = dict(zip(scan.paths, scan.contents))
     return sum(len({content_of[entry.record.path] for entry in group.entries}) > 1 for group in copies)
 
 
 def near_copies(
-    listing: Listing, scan: Scan, most_bits: int = NEAR_BITS, most_pixels: float = NEAR_PIXELS
-) -> list[Copies]:
+    listing: Listing, scan: FileScan, most_bits: int = NEAR_BITS, most_pixels: float = NEAR_PIXELS
+) -> list[DuplicateGroup]:
     """Return pairs of pictures that hardly differ, the closest first; exact copies count as one picture.
 
     The hash finds candidates, colour thumbnails of 8 x 16 pixels decide. The bounds were chosen by looking at pairs of
@@ -94,13 +99,13 @@ def near_copies(
     entry_of = {entry.record.path: entry for entry in reversed(listing.entries)}
     order = np.argsort(difference, kind="stable")
     return [
-        Copies((entry_of[scan.paths[a]], entry_of[scan.paths[b]]), float(difference[place]))
+        DuplicateGroup((entry_of[scan.paths[a]], entry_of[scan.paths[b]]), float(difference[place]))
         for place in order[: int((difference <= most_pixels).sum())]
         for a, b in (pairs[place],)
     ]
 
 
-def _first_of_each(scan: Scan) -> np.ndarray:
+def _first_of_each(scan: FileScan) -> np.ndarray:
     """Return the positions of the readable files whose pixels did not come before."""
     position_of = {pixels: place for place, pixels in reversed(list(enumerate(scan.pixels))) if pixels}
     return np.array(sorted(position_of.values()), np.int64)
@@ -113,3 +118,73 @@ def _difference(thumbnails: np.ndarray, pairs: np.ndarray, at_once: int = 1 << 1
         for a, b in (pairs[start : start + at_once].T for start in range(0, len(pairs), at_once))
     ]
     return np.concatenate([np.empty(0, np.float32), *parts])
+
+
+def near_pairs(hashes: np.ndarray, most_bits: int) -> np.ndarray:
+    """Return every pair of hashes that differ in at most `most_bits` bits.
+
+    A pair that differs in 11 bits or fewer differs in at most 2 bits in one of four bands of 16 bits. So each band is
+    looked up as it is, and with one or two of its bits turned [multi-index hashing, Norouzi et al., CVPR 2012].
+
+    Args:
+        hashes: (N,) uint64.
+        most_bits: 0 to 11.
+    Returns:
+        (M, 2) int64 positions i < j, in ascending order, each pair once.
+    Raises:
+        ValueError: `most_bits` is not in 0-11.
+    """
+    if not 0 <= most_bits <= MOST_BITS:
+        raise UserError(f"bits that may differ: {most_bits} is not possible; choose from 0 to {MOST_BITS}")
+    found = [
+        _close(hashes, first, second, most_bits)
+        for band in _bands(hashes)
+        for first, second in _matches(band, _turns(most_bits // _BANDS))
+    ]
+    return np.unique(np.concatenate([np.empty((0, 2), np.int64), *found]), axis=0)
+
+
+def count_bits(values: np.ndarray) -> np.ndarray:
+    """Return how many bits are set in each of (N,) uint64."""
+    return _BITS_SET[np.ascontiguousarray(values).view(np.uint16).reshape(-1, _BANDS)].sum(axis=1)
+
+
+def _turns(most_bits: int) -> list[np.uint16]:
+    """Return every pattern of at most that many bits."""
+    places = range(_BAND_BITS)
+    return [
+        np.uint16(sum(1 << place for place in chosen))
+        for number in range(most_bits + 1)
+        for chosen in combinations(places, number)
+    ]
+
+
+def _bands(hashes: np.ndarray) -> np.ndarray:
+    """Return (4, N) uint16: the quarters of each hash."""
+    return np.ascontiguousarray(np.ascontiguousarray(hashes).view(np.uint16).reshape(-1, _BANDS).T)
+
+
+def _matches(band: np.ndarray, turns: list[np.uint16]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield positions (i, j) where band[i], with the bits of a turn turned, is band[j]; some million pairs at a time."""
+    order = np.argsort(band, kind="stable")
+    first = np.searchsorted(band[order], np.arange((1 << _BAND_BITS) + 1))
+    for turn in turns:
+        wanted = (band ^ turn).astype(np.int64)
+        yield from _expand(order, first[wanted], first[wanted + 1] - first[wanted])
+
+
+def _expand(order: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield i, and order[starts[i]], order[starts[i] + 1], …, counts[i] of them, for every i."""
+    cuts = np.searchsorted(np.cumsum(counts), np.arange(_AT_ONCE, counts.sum(), _AT_ONCE))
+    for places in np.split(np.arange(len(counts)), cuts):
+        i = np.repeat(places, counts[places])
+        within = np.arange(len(i)) - np.repeat(np.cumsum(counts[places]) - counts[places], counts[places])
+        yield i, order[np.repeat(starts[places], counts[places]) + within]
+
+
+def _close(hashes: np.ndarray, first: np.ndarray, second: np.ndarray, most_bits: int) -> np.ndarray:
+    """Return the pairs among candidates that are close, in ascending order of their positions."""
+    ordered = first < second
+    first, second = first[ordered], second[ordered]
+    close = count_bits(hashes[first] ^ hashes[second]) <= most_bits
+    return np.stack([first[close], second[close]], axis=1)

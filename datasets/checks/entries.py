@@ -11,7 +11,7 @@ SPLITS = ("train", "query", "gallery")
 
 
 @dataclass(frozen=True)
-class Entry:
+class CheckedImage:
     """One line of the data set.
 
     Args:
@@ -35,21 +35,21 @@ class Listing:
     data: ReidData
 
     @cached_property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[CheckedImage]:
         """All records."""
         lines = [(split, record) for split in SPLITS for record in getattr(self.data, split)]
-        return [Entry(place, split, record) for place, (split, record) in enumerate(lines)]
+        return [CheckedImage(place, split, record) for place, (split, record) in enumerate(lines)]
 
     @cached_property
     def files(self) -> list[str]:
         """The image files, each once, in the order of their first entry."""
         return list(dict.fromkeys(entry.record.path for entry in self.entries))
 
-    def person(self, entry: Entry) -> str:
+    def person(self, entry: CheckedImage) -> str:
         """Return the user's name of the person, or the pid."""
         return self.data.person_names.get(entry.record.pid, str(entry.record.pid))
 
-    def describe(self, entry: Entry) -> str:
+    def describe(self, entry: CheckedImage) -> str:
         """Return `path (train, person 7, camera c1)`."""
         camera = self.data.camera_names[entry.record.camid]
         return f"{entry.record.path} ({entry.split}, person {self.person(entry)}, camera {camera})"

@@ -8,16 +8,16 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .duplicates import Copies
-from .entries import Entry, Listing
-from .read_files import Scan
+from .duplicates import DuplicateGroup
+from .entries import CheckedImage, Listing
+from .read_files import FileScan
 
 log = logging.getLogger(__name__)
 
 _COLUMNS = ("path", "pid", "camid", "split", "viewid")
 
 
-def write_manifest(file: Path, listing: Listing, scan: Scan, copies: Sequence[Copies]) -> list[Path]:
+def write_manifest(file: Path, listing: Listing, scan: FileScan, copies: Sequence[DuplicateGroup]) -> list[Path]:
     """Write the entries that are good, for DATASETS.NAMES manifest; the images stay as they are.
 
     Left out are files that cannot be read and, of exact copies of the same person from the same camera in the same split, all
@@ -55,7 +55,7 @@ def conflicts_file(file: Path) -> Path:
     return file.with_name(f"{file.stem}_conflicts.csv")
 
 
-def _row(folder: Path, listing: Listing, entry: Entry) -> dict[str, str]:
+def _row(folder: Path, listing: Listing, entry: CheckedImage) -> dict[str, str]:
     record, data = entry.record, listing.data
     return {
         "path": _relative(Path(record.path), folder),

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from .duplicates import Copies, num_files_saved_again
+from .duplicates import DuplicateGroup, num_files_saved_again
 from .entries import Listing
 from .finding import Finding, first_few
-from .read_files import Scan
+from .read_files import FileScan
 
 SMALLEST = (32, 16)  # (height, width) in pixels; below, hardly a person is left to see
 
 
-def check_images(listing: Listing, scan: Scan, exact: Sequence[Copies], near: Sequence[Copies]) -> list[Finding]:
+def check_images(
+    listing: Listing, scan: FileScan, exact: Sequence[DuplicateGroup], near: Sequence[DuplicateGroup]
+) -> list[Finding]:
     """Return what is wrong with the pictures of a data set."""
     return [*_unreadable(scan), *_tiny(scan), *_wide(scan), *_exact(listing, scan, exact), *_near(listing, near)]
 
 
-def _unreadable(scan: Scan) -> Iterable[Finding]:
+def _unreadable(scan: FileScan) -> Iterable[Finding]:
     if scan.problems:
         yield Finding(
             "problem",
@@ -30,7 +32,7 @@ def _unreadable(scan: Scan) -> Iterable[Finding]:
         )
 
 
-def _tiny(scan: Scan) -> Iterable[Finding]:
+def _tiny(scan: FileScan) -> Iterable[Finding]:
     tiny = [
         f"{path}: {width} x {height}"
         for path, (height, width) in zip(scan.paths, scan.sizes)
@@ -47,7 +49,7 @@ def _tiny(scan: Scan) -> Iterable[Finding]:
         )
 
 
-def _wide(scan: Scan) -> Iterable[Finding]:
+def _wide(scan: FileScan) -> Iterable[Finding]:
     """Pictures wider than high: seldom a person who stands or walks."""
     wide = [
         f"{path}: {width} x {height}"
@@ -65,7 +67,7 @@ def _wide(scan: Scan) -> Iterable[Finding]:
         )
 
 
-def _exact(listing: Listing, scan: Scan, copies: Sequence[Copies]) -> Iterable[Finding]:
+def _exact(listing: Listing, scan: FileScan, copies: Sequence[DuplicateGroup]) -> Iterable[Finding]:
     groups = [
         ("problem", "copies-people", "under different people: at least one label is wrong", "has_two_people"),
         ("problem", "copies-sides", "in training and in the test set: the test is not fair", "has_two_sides"),
@@ -86,7 +88,7 @@ def _exact(listing: Listing, scan: Scan, copies: Sequence[Copies]) -> Iterable[F
         yield _finding("warning", "copies", repeated, what, "--fix cleaned.csv keeps the first of each", listing)
 
 
-def _near(listing: Listing, copies: Sequence[Copies]) -> Iterable[Finding]:
+def _near(listing: Listing, copies: Sequence[DuplicateGroup]) -> Iterable[Finding]:
     groups = [
         ("near-people", "of different people: probably wrong labels", "has_two_people"),
         ("near-sides", "in training and in the test set", "has_two_sides"),
@@ -109,6 +111,8 @@ def _near(listing: Listing, copies: Sequence[Copies]) -> Iterable[Finding]:
         )
 
 
-def _finding(level: str, name: str, copies: Sequence[Copies], what: str, advice: str, listing: Listing) -> Finding:
+def _finding(
+    level: str, name: str, copies: Sequence[DuplicateGroup], what: str, advice: str, listing: Listing
+) -> Finding:
     examples = [" = ".join(listing.describe(entry) for entry in group.entries[:3]) for group in copies]
     return Finding(level, name, len(copies), f"{len(copies)} {what}", advice, first_few(examples))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..readers.market1501 import DUKEMTMC, MARKET1501
 from ..readers.msmt17 import MSMT17
-from ..readers.published import Published
+from ..readers.published import PublishedDataset
 from ..records import Record, ReidData
 from .finding import Finding, first_few
 
@@ -16,14 +16,14 @@ PUBLISHED = {published.name: published for published in (MARKET1501, DUKEMTMC, M
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """The batches of training: P identities x K images; K = 0: any images."""
 
     num_ids: int
     num_instances: int
 
 
-def check_labels(data: ReidData, plan: Plan) -> list[Finding]:
+def check_labels(data: ReidData, plan: BatchPlan) -> list[Finding]:
     """Return what is wrong with the labels of a data set, for training with these batches."""
     checks: tuple[Callable[[ReidData], Iterable[Finding]], ...] = (
         _published,
@@ -57,7 +57,7 @@ def _published(data: ReidData) -> Iterable[Finding]:
         yield Finding("note", "counts", 0, f"images, people and cameras are those published for {data.name}")
 
 
-def _compare(data: ReidData, published: Published) -> Iterable[tuple[str, int, int]]:
+def _compare(data: ReidData, published: PublishedDataset) -> Iterable[tuple[str, int, int]]:
     """Yield what, found, published; only the test half where there are no training images."""
     found = (len(data.train), len(data.query), len(data.gallery))
     people = (len(_people(data.train)), len(_people(data.query)))
@@ -166,7 +166,7 @@ def _single_camera_people(data: ReidData) -> Iterable[Finding]:
         )
 
 
-def _batches(data: ReidData, plan: Plan) -> Iterable[Finding]:
+def _batches(data: ReidData, plan: BatchPlan) -> Iterable[Finding]:
     """P x K: enough people, enough images of each."""
     if not data.train or not plan.num_instances:
         return

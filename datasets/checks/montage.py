@@ -13,7 +13,7 @@ from ...common.errors import UserError
 from ...common.files import write_atomically
 from ...common.pictures import encode, fit, grid, pad, text_picture
 from ..loading.decode import CorruptImageError, read_image
-from .entries import Entry, Listing
+from .entries import CheckedImage, Listing
 
 _CELL = (128, 64)  # (height, width) in pixels
 _CAPTION = (16, 64)
@@ -27,7 +27,7 @@ def draw_montage(listing: Listing, unreadable: set[str], seed: int = 0) -> np.nd
     Half of the rows are training people, half test people, if there are both. An empty cell: this camera never saw the person.
     """
     rng = np.random.default_rng(seed)
-    cells: dict[tuple[str, int], dict[int, list[Entry]]] = defaultdict(lambda: defaultdict(list))
+    cells: dict[tuple[str, int], dict[int, list[CheckedImage]]] = defaultdict(lambda: defaultdict(list))
     for entry in listing.entries:
         if entry.record.path not in unreadable:
             side = "test" if entry.is_test else "train"
@@ -64,8 +64,8 @@ def check_name(file: Path) -> None:
 
 
 def _choose(
-    cells: dict[tuple[str, int], dict[int, list[Entry]]], rng: np.random.Generator
-) -> list[tuple[str, dict[int, list[Entry]]]]:
+    cells: dict[tuple[str, int], dict[int, list[CheckedImage]]], rng: np.random.Generator
+) -> list[tuple[str, dict[int, list[CheckedImage]]]]:
     """Return the people of the rows: those with two cameras or more first, in random order."""
     chosen = []
     sides = sorted({side for side, _ in cells}, reverse=True)  # train, then test
@@ -77,13 +77,13 @@ def _choose(
     return chosen
 
 
-def _row(listing: Listing, side: str, cells: list[list[Entry]], rng: np.random.Generator) -> list[np.ndarray]:
+def _row(listing: Listing, side: str, cells: list[list[CheckedImage]], rng: np.random.Generator) -> list[np.ndarray]:
     someone = next((cell[0] for cell in cells if cell), None)  # None: seen only by cameras that are not shown
     label = np.vstack([_caption(side), _caption(listing.person(someone) if someone else "?")])
     return [pad(label, _CELL), *(_cell(cell, rng) for cell in cells)]
 
 
-def _cell(entries: list[Entry], rng: np.random.Generator) -> np.ndarray:
+def _cell(entries: list[CheckedImage], rng: np.random.Generator) -> np.ndarray:
     """Return (128, 64, 3): one of the images, or grey if there is none or if it changed since it was checked."""
     image = np.empty((0, 0, 3), np.uint8)
     with suppress(OSError, CorruptImageError):

@@ -18,7 +18,7 @@ THUMBNAIL = (16, 8)  # (height, width)
 
 
 @dataclass(frozen=True)
-class Look:
+class ScannedFile:
     """What one file holds.
 
     Args:
@@ -39,7 +39,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Scan:
+class FileScan:
     """What N files hold.
 
     Args:
@@ -65,31 +65,31 @@ class Scan:
         return self.sizes[:, 0] > 0
 
 
-def scan(paths: Sequence[str], num_threads: int = 2) -> Scan:
+def scan_files(paths: Sequence[str], num_threads: int = 2) -> FileScan:
     """Read the files; OpenCV decodes outside Python's lock, so threads help."""
     with ThreadPoolExecutor(max(1, num_threads)) as pool:
-        bar = tqdm(pool.map(look, paths), "read", len(paths), unit="image", disable=None, leave=False)
-        looks = list(bar)
-    return Scan(
+        bar = tqdm(pool.map(scan_file, paths), "read", len(paths), unit="image", disable=None, leave=False)
+        files = list(bar)
+    return FileScan(
         paths=tuple(paths),
-        sizes=np.array([look.size for look in looks], np.int64).reshape(-1, 2),
-        problems={path: look.problem for path, look in zip(paths, looks) if look.problem},
-        contents=tuple(look.content for look in looks),
-        pixels=tuple(look.pixels for look in looks),
-        appearances=np.array([look.appearance for look in looks], np.uint64),
-        thumbnails=np.array([look.thumbnail for look in looks], np.uint8).reshape(-1, *THUMBNAIL, 3),
+        sizes=np.array([file.size for file in files], np.int64).reshape(-1, 2),
+        problems={path: file.problem for path, file in zip(paths, files) if file.problem},
+        contents=tuple(file.content for file in files),
+        pixels=tuple(file.pixels for file in files),
+        appearances=np.array([file.appearance for file in files], np.uint64),
+        thumbnails=np.array([file.thumbnail for file in files], np.uint8).reshape(-1, *THUMBNAIL, 3),
     )
 
 
-def look(path: str) -> Look:
+def scan_file(path: str) -> ScannedFile:
     """Read one file, which may be missing or corrupt."""
     try:
         content = Path(path).read_bytes()
         image = read_image(path)
     except (CorruptImageError, OSError) as error:
-        return Look((0, 0), _reason(path, error), b"", b"", 0, np.zeros((*THUMBNAIL, 3), np.uint8))
+        return ScannedFile((0, 0), _reason(path, error), b"", b"", 0, np.zeros((*THUMBNAIL, 3), np.uint8))
     height, width = image.shape[:2]
-    return Look(
+    return ScannedFile(
         (height, width),
         "",
         _digest(content),

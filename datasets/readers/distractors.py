@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..records import Record, ReidData
-from .published import EXTENSIONS
+from .image_files import EXTENSIONS, walk_images
 
 CAMERA = "distractors"  # no model was trained on it: its images use the fallback row of the side-information table
 
@@ -20,12 +20,12 @@ def load_distractors(folder: str | Path) -> ReidData:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"DATASETS.DISTRACTORS: no folder {str(folder)!r}; name one that holds images")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+    paths = list(walk_images(folder))
     if not paths:
         raise FileNotFoundError(
             f"DATASETS.DISTRACTORS: no image ({', '.join(EXTENSIONS)}) in {str(folder)!r} or below; leave it empty for none"
         )
-    return ReidData(CAMERA, [], [], [Record(str(path), 0, 0) for path in paths], (CAMERA,))
+    return ReidData(CAMERA, [], [], [Record(path, 0, 0) for path in paths], (CAMERA,))
 
 
 def add_distractors(data: ReidData, distractors: ReidData) -> ReidData:

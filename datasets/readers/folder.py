@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from ..records import Record, ReidData
-from .published import EXTENSIONS, list_images, name_cameras
+from .image_files import EXTENSIONS, list_images
+from .published import name_cameras
 from .splits import split_identities, split_query_gallery
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ NAMED = 5  # wrong lines that are named, and their number told
 
 
 @dataclass(frozen=True)
-class _Row:
+class _ManifestRow:
     """One line: names as the user wrote them; `view` may be empty."""
 
     path: str
@@ -75,7 +75,7 @@ def _names(values: Iterable[str]) -> dict[str, int]:
     return {name: number for number, name in enumerate(sorted(set(values) - {""}))}
 
 
-def _read(file: Path) -> list[_Row]:
+def _read(file: Path) -> list[_ManifestRow]:
     try:
         return _read_rows(file)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -84,7 +84,7 @@ def _read(file: Path) -> list[_Row]:
         ) from error
 
 
-def _read_rows(file: Path) -> list[_Row]:
+def _read_rows(file: Path) -> list[_ManifestRow]:
     with file.open(newline="", encoding="utf-8-sig") as lines:
         reader = csv.DictReader(lines)
         columns = reader.fieldnames or []
@@ -114,7 +114,7 @@ def _told(wrong: Sequence[str], count: int) -> str:
     return "\n  ".join([f"{len(wrong)} of {count} lines are wrong; correct or remove them:", *wrong[:NAMED], *others])
 
 
-def _parse(where: str, folder: Path, values: dict[str, str | None]) -> _Row:
+def _parse(where: str, folder: Path, values: dict[str, str | None]) -> _ManifestRow:
     """Check one line.
 
     Raises:
@@ -130,7 +130,7 @@ def _parse(where: str, folder: Path, values: dict[str, str | None]) -> _Row:
     path = folder / texts["path"]
     if not path.is_file():
         raise UserError(f"{where}: no image {path}; paths start at the CSV file's folder")
-    return _Row(str(path), texts["pid"], texts["camid"], texts["split"], texts["viewid"])
+    return _ManifestRow(str(path), texts["pid"], texts["camid"], texts["split"], texts["viewid"])
 
 
 def _check_splits(file: Path, records: dict[str, list[Record]]) -> None:

@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..records import Record, ReidData
-from .published import Published, check_counts, find_folder, list_images, name_cameras
+from .image_files import list_images
+from .published import PublishedDataset, check_counts, find_folder, name_cameras
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ SUBSETS = ("bounding_box_train", "query", "bounding_box_test")
 _LAYOUT = "the folders bounding_box_train, query and bounding_box_test with images such as 0002_c1s1_000451_03.jpg"
 _NAME = re.compile(r"(-?\d+)_c(\d+)")
 
-MARKET1501 = Published(
+MARKET1501 = PublishedDataset(
     "market1501",
     ("market1501", "Market-1501-v15.09.15", "Market-1501"),
     _LAYOUT,
@@ -29,7 +30,7 @@ MARKET1501 = Published(
     (751, 750),
     6,
 )
-DUKEMTMC = Published(
+DUKEMTMC = PublishedDataset(
     "dukemtmc",
     ("dukemtmc", "DukeMTMC-reID", "dukemtmcreid", "dukemtmc-reid"),
     _LAYOUT.replace("0002_c1s1_000451_03", "0001_c2_f0046182"),
@@ -50,7 +51,7 @@ def load_dukemtmc(root: str | Path) -> ReidData:
     return load_published(root, DUKEMTMC)
 
 
-def load_published(root: str | Path, published: Published) -> ReidData:
+def load_published(root: str | Path, published: PublishedDataset) -> ReidData:
     """Read a data set in Market-1501's layout, and warn if its size is not the published one.
 
     The training folder may be missing: a trained model is evaluated without it.
@@ -66,7 +67,7 @@ def load_published(root: str | Path, published: Published) -> ReidData:
     return check_counts(ReidData(published.name, train, query, gallery, names), published)
 
 
-def _read(folder: Path, published: Published) -> list[Record]:
+def _read(folder: Path, published: PublishedDataset) -> list[Record]:
     """Return the records of a folder, with camera numbers as in the file names."""
     files = list_images(folder)
     parsed = [(path, _NAME.match(path.name)) for path in files]

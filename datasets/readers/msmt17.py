@@ -8,13 +8,13 @@ from pathlib import Path
 
 from ...common.errors import UserError
 from ..records import Record, ReidData
-from .published import Published, check_counts, find_folder, name_cameras
+from .published import PublishedDataset, check_counts, find_folder, name_cameras
 
 _LISTS = ("list_train.txt", "list_val.txt", "list_query.txt", "list_gallery.txt")
 _FOLDERS = (("train", "test"), ("mask_train_v2", "mask_test_v2"))  # version 1, version 2 (faces masked)
 _CAMERA = re.compile(r"-?\d+_\d+_(\d+)")
 
-MSMT17 = Published(
+MSMT17 = PublishedDataset(
     "msmt17",
     ("MSMT17", "MSMT17_V1", "MSMT17_V2"),
     "the folders train and test (version 1) or mask_train_v2 and mask_test_v2 (version 2) beside list_train.txt, "

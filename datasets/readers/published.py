@@ -1,4 +1,4 @@
-"""What the parsers of published data sets share: finding the folder, listing images, checking counts."""
+"""Published data sets: finding the folder, naming cameras, comparing counts with the publication."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from ..records import Record, ReidData
 
 log = logging.getLogger(__name__)
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-
 
 @dataclass(frozen=True)
-class Published:
+class PublishedDataset:
     """What is known of a published data set.
 
     Args:
@@ -38,7 +36,7 @@ class Published:
     cameras: int | None = None
 
 
-def find_folder(root: str | Path, published: Published, parts: Sequence[str]) -> Path:
+def find_folder(root: str | Path, published: PublishedDataset, parts: Sequence[str]) -> Path:
     """Return the data set's folder: one of `published.folders` below `root`, or `root` itself.
 
     Args:
@@ -72,18 +70,13 @@ def _found(folder: Path) -> str:
     return f"in {folder}: {shown or 'nothing'}"
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Return the image files directly in `folder`, sorted by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
-
-
 def name_cameras(records: Iterable[Record], prefix: str) -> tuple[dict[int, int], tuple[str, ...]]:
     """Return the row of every camera number, in the order of the numbers, and the rows' names ("market1501/c1")."""
     numbers = sorted({record.camid for record in records})
     return {number: row for row, number in enumerate(numbers)}, tuple(f"{prefix}/c{number}" for number in numbers)
 
 
-def check_counts(data: ReidData, published: Published) -> ReidData:
+def check_counts(data: ReidData, published: PublishedDataset) -> ReidData:
     """Warn if the data set is not the published one; return it."""
     found: dict[str, int | tuple[int, ...]] = {
         "counts": (len(data.train), len(data.query), len(data.gallery)),

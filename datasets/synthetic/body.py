@@ -10,7 +10,7 @@ import numpy as np
 
 from .clothing import draw_bag, draw_head, fabric, straps
 from .drawing import Frame, Sketch
-from .identity import Person
+from .identity import SyntheticPerson
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ _HEMS = {"shirt": 0.03, "sweater": 0.03, "jacket": 0.05, "coat": 0.24, "hoodie":
 _ROOM = {"shirt": 1.0, "sweater": 1.04, "jacket": 1.1, "coat": 1.1, "hoodie": 1.1}  # width of the garment
 
 
-def draw_person(sketch: Sketch, person: Person, pose: Pose) -> None:
+def draw_person(sketch: Sketch, person: SyntheticPerson, pose: Pose) -> None:
     """Draw the person into the sketch, far parts first."""
     frame = Frame(pose.yaw, pose.tilt)
     steps: list[tuple[float, Callable[[], None]]] = []  # (depth, drawing): painted from far to near
@@ -54,7 +54,7 @@ def draw_person(sketch: Sketch, person: Person, pose: Pose) -> None:
 _BAG_AT = {"none": (0.0, 0.0), "backpack": (0.0, -0.12), "shoulder": (-0.14, 0.03), "handbag": (0.16, 0.05)}
 
 
-def _draw_leg(sketch: Sketch, frame: Frame, person: Person, pose: Pose, side: int) -> None:
+def _draw_leg(sketch: Sketch, frame: Frame, person: SyntheticPerson, pose: Pose, side: int) -> None:
     """Draw thigh, shin and shoe; skin where shorts or a skirt end."""
     swing = pose.stride * np.sin(pose.phase + (np.pi if side > 0 else 0))
     bend = pose.stride * max(0.0, np.cos(pose.phase + (np.pi if side > 0 else 0))) * 1.2
@@ -72,7 +72,7 @@ def _draw_leg(sketch: Sketch, frame: Frame, person: Person, pose: Pose, side: in
     sketch.limb(frame, heel, toe, 0.023, 0.019, person.shoes)
 
 
-def _draw_arm(sketch: Sketch, frame: Frame, person: Person, pose: Pose, side: int) -> None:
+def _draw_arm(sketch: Sketch, frame: Frame, person: SyntheticPerson, pose: Pose, side: int) -> None:
     """Draw upper arm, forearm and hand, with the sleeve over as much of it as the garment has."""
     swing = -pose.arms * np.sin(pose.phase + (np.pi if side > 0 else 0))
     room, x = _ROOM[person.top], 0.104 * side * person.width
@@ -87,7 +87,7 @@ def _draw_arm(sketch: Sketch, frame: Frame, person: Person, pose: Pose, side: in
     sketch.limb(frame, shoulder, elbow, 0.034 * room, 0.028 * room, cloth)
 
 
-def _draw_torso(sketch: Sketch, frame: Frame, person: Person) -> None:
+def _draw_torso(sketch: Sketch, frame: Frame, person: SyntheticPerson) -> None:
     """Draw the skirt, then the garment from the neck to its hem."""
     wide, room, hip = person.width, _ROOM[person.top], person.legs
     waist = 0.088 * person.belly * (0.6 + 0.4 * wide)

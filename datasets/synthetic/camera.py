@@ -9,7 +9,7 @@ import numpy as np
 
 from .body import Pose, draw_person
 from .drawing import Sketch
-from .identity import Person
+from .identity import SyntheticPerson
 
 _OVERSAMPLING = 2
 
@@ -87,7 +87,11 @@ def _muted(rng: np.random.Generator, low: int, high: int) -> np.ndarray:
 
 
 def photograph(
-    camera: Camera, person: Person, others: list[Person], size: tuple[int, int], rng: np.random.Generator
+    camera: Camera,
+    person: SyntheticPerson,
+    others: list[SyntheticPerson],
+    size: tuple[int, int],
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Take one picture of a person.
 
@@ -123,7 +127,7 @@ def _background(camera: Camera, size: tuple[int, int], rng: np.random.Generator)
     return camera.backdrop[top : top + size[0], left : left + size[1]].copy()
 
 
-def _draw_passer_by(image: np.ndarray, camera: Camera, person: Person, rng: np.random.Generator) -> None:
+def _draw_passer_by(image: np.ndarray, camera: Camera, person: SyntheticPerson, rng: np.random.Generator) -> None:
     """Draw somebody at the edge, further away."""
     height, width = image.shape[:2]
     scale = height * rng.uniform(0.6, 0.85)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from .drawing import Frame, Paint, Sketch, shade
-from .identity import Colour, Person
+from .identity import Colour, SyntheticPerson
 
 
-def fabric(sketch: Sketch, frame: Frame, person: Person, sleeve: bool = False) -> Paint:
+def fabric(sketch: Sketch, frame: Frame, person: SyntheticPerson, sleeve: bool = False) -> Paint:
     """Return the paint of a person's top: a colour, or a picture of the pattern as it lies around the body."""
     open_front = person.top in ("jacket", "coat")
     rows = (np.arange(sketch.mask.shape[0])[:, None] - sketch.top) / sketch.scale  # (H, 1) height on the body
@@ -44,7 +44,7 @@ def _figure(pattern: str, rows: np.ndarray, angle: np.ndarray) -> np.ndarray:
     return np.zeros((1, 1), bool)
 
 
-def draw_head(sketch: Sketch, frame: Frame, person: Person) -> None:
+def draw_head(sketch: Sketch, frame: Frame, person: SyntheticPerson) -> None:
     """Draw the face, and the hair as it covers the top and the back of the head."""
     size, hair = person.head, person.hair
     facing = np.cos(frame.yaw)
@@ -64,7 +64,7 @@ def draw_head(sketch: Sketch, frame: Frame, person: Person) -> None:
         sketch.limb(frame, (-0.04, 0.155, -0.02), (0.04, 0.155, -0.02), 0.026, 0.026, shade(person.top_colour, 0.86))
 
 
-def _hair(sketch: Sketch, frame: Frame, person: Person, colour: Colour) -> None:
+def _hair(sketch: Sketch, frame: Frame, person: SyntheticPerson, colour: Colour) -> None:
     """Cover the head's ellipse where it is not the face: above the forehead and behind the ears."""
     (x, y), radius = sketch.pixel(0, 0.07), 0.063 * person.head * sketch.scale
     height, width = sketch.mask.shape
@@ -86,7 +86,7 @@ def _ellipse(
     sketch.fill([outline], colour)
 
 
-def straps(sketch: Sketch, frame: Frame, person: Person) -> None:
+def straps(sketch: Sketch, frame: Frame, person: SyntheticPerson) -> None:
     """Draw a backpack's straps over the chest."""
     if np.cos(frame.yaw) < 0.2:
         return
@@ -95,7 +95,7 @@ def straps(sketch: Sketch, frame: Frame, person: Person) -> None:
         sketch.limb(frame, (x, 0.17, 0.05), (x * 1.15, 0.35, 0.07), 0.011, 0.011, shade(person.bag_colour, 0.85))
 
 
-def draw_bag(sketch: Sketch, frame: Frame, person: Person) -> None:
+def draw_bag(sketch: Sketch, frame: Frame, person: SyntheticPerson) -> None:
     """Draw the bag: on the back, at the right hip with its strap, or in the left hand."""
     colour = person.bag_colour
     if person.bag == "backpack":

@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..readers.market1501 import SUBSETS, load_published
-from ..readers.published import Published
+from ..readers.published import PublishedDataset
 from ..records import ReidData
 from .camera import make_cameras, photograph
 from .identity import make_people
@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 STAMP = "synthetic.json"
 _VERSION = 1  # of the drawing; raise it when pictures change, and they are drawn anew
 _NUM_PASSERS_BY = 24  # people without an identity, in the background
-_SYNTHETIC = Published("synthetic", ("synthetic",), "three folders of drawn people", "drawn by vitreid itself")
+_SYNTHETIC = PublishedDataset("synthetic", ("synthetic",), "three folders of drawn people", "drawn by vitreid itself")
 
 
 @dataclass(frozen=True)
-class Plan:
+class SyntheticPlan:
     """What is drawn, and therefore every pixel of it.
 
     Args:
@@ -70,14 +70,14 @@ class _Shot:
         return f"{self.pid:04d}_c{self.camera + 1}s1_{frame:06d}_00.jpg"
 
 
-def load_synthetic(root: str | Path, plan: Plan | None = None) -> ReidData:
+def load_synthetic(root: str | Path, plan: SyntheticPlan | None = None) -> ReidData:
     """Read the synthetic people in `root`/synthetic; draw them first if they are not there as planned."""
     folder = Path(root).expanduser() / "synthetic"
-    generate(folder, plan or Plan())
+    generate(folder, plan or SyntheticPlan())
     return load_published(folder, _SYNTHETIC)
 
 
-def generate(folder: str | Path, plan: Plan) -> None:
+def generate(folder: str | Path, plan: SyntheticPlan) -> None:
     """Draw the data set into `folder`, unless it is there already. An interrupted call leaves nothing half done.
 
     Raises:
@@ -98,12 +98,12 @@ def generate(folder: str | Path, plan: Plan) -> None:
         shutil.rmtree(started, ignore_errors=True)
 
 
-def _is_done(folder: Path, plan: Plan) -> bool:
+def _is_done(folder: Path, plan: SyntheticPlan) -> bool:
     stamp = folder / STAMP
     return stamp.is_file() and stamp.read_text() == plan.stamp()
 
 
-def _put(finished: Path, folder: Path, plan: Plan) -> None:
+def _put(finished: Path, folder: Path, plan: SyntheticPlan) -> None:
     """Move the finished folder to its place; a process that was faster wins."""
     os.chmod(finished, 0o755)
     if folder.exists() and not _is_done(folder, plan):
@@ -115,7 +115,7 @@ def _put(finished: Path, folder: Path, plan: Plan) -> None:
             raise
 
 
-def _draw_all(folder: Path, plan: Plan) -> None:
+def _draw_all(folder: Path, plan: SyntheticPlan) -> None:
     number = plan.num_train_ids + plan.num_test_ids + plan.num_distractors
     everybody = make_people(number + _NUM_PASSERS_BY, plan.seed)
     people, passers_by = everybody[:number], everybody[number:]
@@ -136,7 +136,7 @@ def _draw_all(folder: Path, plan: Plan) -> None:
     (folder / STAMP).write_text(plan.stamp())
 
 
-def _shots(plan: Plan) -> Iterator[_Shot]:
+def _shots(plan: SyntheticPlan) -> Iterator[_Shot]:
     """List the pictures: the first of each test person in each camera is a query."""
     train, known = plan.num_train_ids, plan.num_train_ids + plan.num_test_ids
     for person in range(known + plan.num_distractors):

@@ -34,7 +34,7 @@ BAGS = ("none", "none", "backpack", "shoulder", "handbag")
 
 
 @dataclass(frozen=True)
-class Person:
+class SyntheticPerson:
     """One identity. Lengths are fractions of the body height, colours are RGB.
 
     Args:
@@ -59,10 +59,10 @@ class Person:
     bag_colour: Colour
 
 
-def make_people(number: int, seed: int) -> list[Person]:
+def make_people(number: int, seed: int) -> list[SyntheticPerson]:
     """Draw `number` different people; every other one is dressed like an earlier one but for some things."""
     rng = np.random.default_rng([seed, 1])
-    people: list[Person] = []
+    people: list[SyntheticPerson] = []
     for place in range(number):
         person = _draw(rng)
         if place % 2:
@@ -83,15 +83,15 @@ _CHANGEABLE = (
 )
 
 
-def _resemble(rng: np.random.Generator, model: Person, other: Person) -> Person:
+def _resemble(rng: np.random.Generator, model: SyntheticPerson, other: SyntheticPerson) -> SyntheticPerson:
     """Return `model` with three or four of the clothes, and the body, of `other`."""
     chosen = rng.permutation(len(_CHANGEABLE))[: rng.integers(3, 5)]
     names = {"width", "belly", "legs", "head", "skin"}.union(*(_CHANGEABLE[place] for place in chosen))
     return replace(model, **{item.name: getattr(other, item.name) for item in fields(other) if item.name in names})
 
 
-def _draw(rng: np.random.Generator) -> Person:
-    return Person(
+def _draw(rng: np.random.Generator) -> SyntheticPerson:
+    return SyntheticPerson(
         width=rng.uniform(0.84, 1.2),
         belly=rng.uniform(0.78, 1.15),
         legs=rng.uniform(0.475, 0.53),

@@ -1,1 +1,1 @@
-"""The ranking improved by neighbours: k-reciprocal re-ranking, query expansion."""
+"""Re-ranking by neighbours: k-reciprocal re-ranking, query expansion, database-side augmentation."""

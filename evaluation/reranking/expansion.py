@@ -1,4 +1,4 @@
-"""Embeddings averaged with their nearest neighbours in the gallery: query expansion, database-side augmentation."""
+"""Query expansion and database-side augmentation: embeddings averaged with their nearest neighbours in the gallery."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ...common.errors import UserError
+from ..distances.pairwise import distance_blocks
 from ..input_checks import Features, as_features, check_finite, pair_of_features, squared_norms
-from .neighbours import distance_blocks
 
 
 def expand_queries(query: Features, gallery: Features, k: int = 10, alpha: float = 3.0) -> Tensor:
-    """Add to each query its `k` nearest gallery items, weighted by similarity ** alpha; to be searched with instead.
+    """Add to each query its `k` nearest gallery items, weighted by similarity ** alpha; search with the result.
 
     Average query expansion (Chum et al., ICCV 2007); the weights are those of Radenović et al., TPAMI 2019. The query itself
-    has weight 1, an item of negative cosine similarity 0 (or 1 if alpha is 0).
+    has weight 1; an item with negative cosine similarity has weight 0, or 1 if alpha is 0.
 
     Args:
         query, gallery: (Q, D) and (G, D) embeddings; rows are scaled to unit length first.
@@ -35,13 +35,13 @@ def expand_queries(query: Features, gallery: Features, k: int = 10, alpha: float
 
 
 def augment_database(gallery: Features, k: int = 10, alpha: float = 3.0) -> Tensor:
-    """Add to each gallery item its `k` nearest others, weighted by similarity ** alpha; to be searched in instead.
+    """Add to each gallery item its `k` nearest others, weighted by similarity ** alpha; search in the result.
 
     Database-side feature augmentation (Arandjelović & Zisserman, CVPR 2012), with the weights of `expand_queries`.
 
     Args:
         gallery: (G, D) embeddings; rows are scaled to unit length first.
-        k: number of neighbours beside the item itself, 0 to G - 1.
+        k: number of neighbours in addition to the item itself, 0 to G - 1.
         alpha: 0 or more; 0 = the plain average.
     Returns:
         (G, D) rows of unit length on the gallery's device.
@@ -69,7 +69,7 @@ def _unit_rows(name: str, features: Tensor) -> Tensor:
 
 
 def _without_itself(block: tuple[int, Tensor]) -> tuple[int, Tensor]:
-    """Put each row's distance to itself, in a block of the square matrix, behind all others."""
+    """Set each row's distance to itself, in a block of the square distance matrix, to infinity."""
     start, distances = block
     distances.diagonal(start).fill_(torch.inf)
     return block
@@ -77,11 +77,11 @@ def _without_itself(block: tuple[int, Tensor]) -> tuple[int, Tensor]:
 
 @torch.no_grad()
 def _expanded(rows: Tensor, gallery: Tensor, blocks: Iterable[tuple[int, Tensor]], k: int, alpha: float) -> Tensor:
-    """Return the rows (N, D) plus their weighted nearest items of the gallery (G, D), at unit length; both are of unit length."""
+    """Return rows (N, D) plus their weighted nearest gallery items, scaled to unit length; the rows of both inputs have it."""
     expanded = rows.clone()
     for start, distances in blocks:
         nearest, index = distances.topk(k, largest=False)  # (b, k)
-        weights = (1 - nearest / 2).clamp(min=0).pow(alpha)  # of unit-length rows, the squared distance is 2 - 2 cos
+        weights = (1 - nearest / 2).clamp(min=0).pow(alpha)  # squared distance of unit-length rows = 2 - 2 cos
         total = expanded[start : start + len(distances)]  # (b, D)
         for weight, neighbour in zip(weights.T, index.T, strict=True):  # one by one: no (b, k, D) copy
             total.addcmul_(weight[:, None], gallery[neighbour])

@@ -1,8 +1,7 @@
-"""The nearest neighbours of every crop among all crops, and which of them are mutual."""
+"""The nearest neighbours of every crop among all crops, and the mutual ones among them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +9,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from ..centred_distances import Centred
-from ..input_checks import CHUNK_ELEMENTS, squared_norms
-
-BLOCK_ELEMENTS = 2**24  # distances held at once: 64 MiB of float32
+from ..distances.pairwise import BLOCK_ELEMENTS, distance_blocks
+from ..input_checks import CHUNK_ELEMENTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +18,7 @@ class Neighbours:
     """The `k` nearest of N crops for each of them.
 
     Args:
-        index: (N, k) the neighbours' numbers, nearest first; each crop is its own first neighbour.
+        index: (N, k) rows of the neighbours, nearest first; each crop is its own first neighbour.
         farthest: (N,) squared distance to the farthest of all crops, above 0.
     """
 
@@ -48,26 +45,9 @@ def find_neighbours(features: Tensor, k: int) -> Neighbours:
     for start, distances in distance_blocks(features, features):
         farthest.append(distances.amax(1).clamp(min=1e-12))
         rows = torch.arange(len(distances), device=features.device)
-        distances[rows, start + rows] = -1  # itself first, even among exact copies
+        distances[rows, start + rows] = -1  # each crop is its own first neighbour, even among exact copies
         index.append(distances.topk(k, largest=False).indices)
     return Neighbours(torch.cat(index).cpu().numpy().astype(np.int32), torch.cat(farthest).cpu().numpy())
-
-
-def distance_blocks(left: Tensor, right: Tensor, rows: int | None = None) -> Iterator[tuple[int, Tensor]]:
-    """Yield (first row, squared distances (b, M)) of blocks of `left` (N, D) to all of `right` (M, D).
-
-    All blocks share one buffer, free to be overwritten. Both are seen from the middle of `right`.
-
-    Args:
-        rows: rows per block, b; None = as many as make BLOCK_ELEMENTS distances.
-    """
-    centred = Centred(right)
-    rows = rows or max(64, BLOCK_ELEMENTS // len(right))
-    buffer = left.new_empty(min(rows, len(left)), len(right))
-    for start in range(0, len(left), rows):
-        block = left[start : start + rows] - centred.middle
-        products = centred.products(centred.norms, block, -2, out=buffer[: len(block)])
-        yield start, products.add_(squared_norms(block)[:, None]).clamp_(min=0)
 
 
 def pair_distances(features: Tensor, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -10,9 +10,10 @@ from scipy import sparse
 from torch import Tensor
 
 from ...common.errors import UserError
-from ..blockwise import block_rows, map_rows
+from ..distances.blockwise import block_rows, map_rows
+from ..distances.pairwise import distance_blocks
 from ..input_checks import Features, check_finite, pair_of_features, squared_norms
-from .neighbours import Neighbours, distance_blocks, find_neighbours, pair_distances
+from .neighbours import Neighbours, find_neighbours, pair_distances
 
 
 def k_reciprocal(query: Features, gallery: Features, k1: int = 20, k2: int = 6, lam: float = 0.3) -> Tensor:
@@ -21,7 +22,7 @@ def k_reciprocal(query: Features, gallery: Features, k1: int = 20, k2: int = 6, 
     Args:
         query, gallery: (Q, D) and (G, D) embeddings; their distances are squared euclidean, divided by the largest of each query.
         k1: neighbours considered per crop, 1 or more.
-        k2: neighbours whose neighbour weights are averaged, 1 or more; 1 = no averaging.
+        k2: neighbours averaged in the local query expansion, 1 or more; 1 = no averaging.
         lam: share of the original distance in the result, 0-1.
     Returns:
         (Q, G) float32 distances in [0, 1] on the CPU; smaller is closer.
@@ -52,7 +53,7 @@ def reranked_blocks(query: Tensor, gallery: Tensor, k1: int, k2: int, lam: float
     crops = torch.cat([query, gallery])
     neighbours = find_neighbours(crops, max(k1 + 1, k2))
     weights = average_weights(neighbour_weights(crops, neighbours, k1), neighbours, k2)
-    of_gallery = weights[len(query) :].tocsc()  # column j lists the gallery items that have crop j as a neighbour
+    of_gallery = weights[len(query) :].tocsc()  # column j: the gallery items with crop j as a neighbour
     for start, distances in distance_blocks(query, gallery, block_rows(len(gallery))):
         rows = slice(start, start + len(distances))
         original = distances.cpu().div_(torch.from_numpy(neighbours.farthest[rows, None]))
@@ -72,10 +73,10 @@ def neighbour_weights(crops: Tensor, neighbours: Neighbours, k1: int) -> sparse.
 def expanded_neighbours(neighbours: Neighbours, k1: int) -> sparse.csr_array:
     """Return (N, N), non-zero where j is a k1-reciprocal neighbour of i, or of i's neighbours.
 
-    A neighbour's own k1 / 2 reciprocal neighbours join if more than two thirds of them are neighbours of i already.
+    The k1 / 2-reciprocal neighbours of a neighbour join if more than two thirds of them are neighbours of i already.
     """
     near = neighbours.mutual(k1 + 1)
-    half = neighbours.mutual(round(k1 / 2) + 1)  # both count the crop itself
+    half = neighbours.mutual(round(k1 / 2) + 1)  # + 1: the crop itself is one of them
     sizes = half.sum(1)
     joining = ((near @ half.T) * near).tocsr()  # (i, c): how many of c's half are near i, for c near i
     joining.data = (joining.data > 2 / 3 * sizes[joining.indices]).astype(np.float32)
@@ -88,7 +89,7 @@ def average_weights(weights: sparse.csr_array, neighbours: Neighbours, k2: int) 
 
 
 def jaccard_distances(queries: sparse.csr_array, gallery: sparse.csc_array) -> Tensor:
-    """Return 1 - |min| / |max| (b, G) of the weights of queries (b, N) and gallery (G, N), whose rows have sum 1."""
+    """Return 1 - |min| / |max| (b, G) of the weights of queries (b, N) and gallery (G, N); every row has sum 1."""
 
     overlap = np.empty((queries.shape[0], gallery.shape[0]), np.float32)
 
@@ -106,6 +107,6 @@ def sum_of_minima(neighbours: np.ndarray, weights: np.ndarray, gallery: sparse.c
     """Return for each row g of gallery (G, N) the sum over `neighbours` j of min(weight of j, gallery[g, j]), float64 (G,)."""
     starts, lengths = gallery.indptr[neighbours], np.diff(gallery.indptr)[neighbours]
     firsts = np.cumsum(lengths) - lengths
-    entries = np.repeat(starts - firsts, lengths) + np.arange(lengths.sum())  # the columns' entries, one after another
+    entries = np.repeat(starts - firsts, lengths) + np.arange(lengths.sum())  # entries of the columns, concatenated
     minima = np.minimum(np.repeat(weights, lengths), gallery.data[entries])
     return np.bincount(gallery.indices[entries], minima, gallery.shape[0])

@@ -1,4 +1,4 @@
-"""Every pair of a query and a gallery item: whose they are and how far apart, one block of queries at a time."""
+"""All pairs of a query and a gallery item: genuine, junk or impostor, with their distances, one block of queries at a time."""
 
 from __future__ import annotations
 
@@ -8,23 +8,19 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from ...common.errors import UserError
-from ..input_checks import squared_norms
-from ..reranking.neighbours import BLOCK_ELEMENTS, distance_blocks
+from ..distances.pairwise import DISTANCES
 from ..retrieval_data import RetrievalData
 from ..retrieval_result import check_any_valid
 
-Blocks = Iterator[tuple[int, Tensor]]
-
 
 class OwnPairs(NamedTuple):
-    """The pairs (P,) of a block of queries with gallery items of their own pid.
+    """The P pairs of a block of queries with gallery items of the same pid.
 
     Args:
-        rows: (P,) which query of the block, ascending.
-        columns: (P,) which gallery item.
+        rows: (P,) row of the query in the block, ascending.
+        columns: (P,) row of the item in the gallery.
         is_genuine: (P,) True where the item is relevant, False where it is junk.
     """
 
@@ -62,16 +58,16 @@ class Pairs:
                 "pair; add other people to the gallery"
             )
 
-    def blocks(self) -> Blocks:
-        """Yield (first query, distances (b, G)), free to be overwritten; consume each before the next."""
+    def blocks(self) -> Iterator[tuple[int, Tensor]]:
+        """Yield (first query, distances (b, G)) in one buffer: use each before the next; it may be overwritten."""
         return DISTANCES[self.data.metric](self.data.query, self.data.gallery)
 
     def own(self, query: int) -> np.ndarray:
-        """Return the ascending gallery indices of all items of the query's own pid."""
+        """Return the ascending gallery rows of all items of the query's pid, junk included."""
         return np.sort(np.concatenate(self.matches.of(query)))
 
     def own_pairs(self, start: int, count: int) -> OwnPairs:
-        """Return the pairs of queries `start` to `start + count` with items of their own pid."""
+        """Return the pairs of queries `start` to `start + count` with items of the same pid."""
         items = [self.matches.of(i) for i in range(start, start + count)]
         parts = [part for item in items for part in item]  # relevant, junk, relevant, junk, ...
         sizes = [len(part) for part in parts]
@@ -80,26 +76,6 @@ class Pairs:
             columns=np.concatenate(parts),
             is_genuine=np.repeat(np.tile([True, False], count), sizes),
         )
-
-
-def euclidean_blocks(left: Tensor, right: Tensor) -> Blocks:
-    """Yield (first row, |a - b| (b, M)) of blocks of `left` (N, D) to all of `right` (M, D)."""
-    for start, squared in distance_blocks(left, right):
-        yield start, squared.sqrt_()
-
-
-def cosine_blocks(left: Tensor, right: Tensor) -> Blocks:
-    """Yield (first row, 1 - cosine (b, M)), without a scaled copy of `right`; a row of zeros is 1 from every other."""
-    factors = squared_norms(right).clamp_(min=1e-24).rsqrt_().neg_()
-    rows = max(64, BLOCK_ELEMENTS // len(right))
-    buffer = right.new_empty(min(rows, len(left)), len(right))
-    for start in range(0, len(left), rows):
-        block = normalize(left[start : start + rows])
-        products = torch.mm(block, right.T, out=buffer[: len(block)])
-        yield start, products.mul_(factors).add_(1).clamp_(min=0)
-
-
-DISTANCES = {"euclidean": euclidean_blocks, "cosine": cosine_blocks}
 
 
 def look_up(distances: Tensor, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

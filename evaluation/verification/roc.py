@@ -1,7 +1,7 @@
-"""Are these two crops one person? ROC, TAR@FAR and EER of all pairs of a query and a gallery item.
+"""Verification (do two crops show one person?): ROC, TAR@FAR and EER over all pairs of a query and a gallery item.
 
-Distances, not scores: two crops match if their distance is at most the threshold. FAR (false accept rate, also FMR) is the
-share of impostor pairs that match, TAR (true accept rate) the share of genuine pairs that do.
+A pair matches if its distance is at most the threshold. FAR (false accept rate, also called FMR) is the share of impostor
+pairs that match; TAR (true accept rate) is the share of genuine pairs that match.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class VerificationResult:
     Args:
         genuine: (P,) float32 ascending distances of the pairs of one person, P at least 1.
         impostor: (N,) float32 ascending distances of pairs of two people, N at least 1.
-        impostor_share: share of all impostor pairs that was looked at.
+        impostor_share: share of all impostor pairs that `impostor` holds.
     """
 
     genuine: np.ndarray
@@ -52,7 +52,7 @@ class VerificationResult:
 
     @property
     def num_impostor(self) -> int:
-        """Number of impostor pairs that were looked at, N."""
+        """Number of impostor pairs in `impostor`, N."""
         return len(self.impostor)
 
     def roc(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -68,7 +68,7 @@ class VerificationResult:
 
     @cached_property
     def eer(self) -> float:
-        """Equal error rate: where the ROC curve, its points joined by lines, has FAR = 1 - TAR."""
+        """Equal error rate: FAR at the point with FAR = 1 - TAR on the linearly interpolated ROC curve."""
         threshold = np.float32(self.eer_threshold)
         far_before, excess_before = self._errors(threshold, "left")
         far, excess = self._errors(threshold, "right")
@@ -86,7 +86,7 @@ class VerificationResult:
         return float(values[found]) if found < len(values) else math.inf
 
     def _errors(self, threshold: np.float32, side: Literal["left", "right"]) -> tuple[float, float]:
-        """Return FAR, and by how much it exceeds 1 - TAR, where pairs at the threshold do ("right") or do not match."""
+        """Return FAR, and FAR - (1 - TAR); pairs exactly at the threshold match for side "right", not for "left"."""
         far, tar = (np.searchsorted(values, threshold, side) / len(values) for values in (self.impostor, self.genuine))
         return float(far), float(far + tar - 1)
 
@@ -97,7 +97,7 @@ class VerificationResult:
     def threshold_at(self, far: float) -> float:
         """Return the largest observed distance with a FAR of at most `far`; NaN where `far` is below 1 / num_impostor.
 
-        Where ties at the smallest distance make even that impossible it is a number below all distances.
+        It is a number below all distances if ties at the smallest distance exceed `far`.
 
         Raises:
             ValueError: far is not above 0 and up to 1.
@@ -105,7 +105,7 @@ class VerificationResult:
         return largest_threshold(self.impostor, self.genuine, far)
 
     def summary(self) -> dict[str, float]:
-        """Return AUC, EER and TAR at FAR 1e-2, 1e-3, 1e-4 as plain floats; NaN where too few pairs can tell."""
+        """Return AUC, EER and TAR at FAR 1e-2, 1e-3, 1e-4 as plain floats; NaN where there are too few pairs."""
         return {
             "AUC": self.auc,
             "EER": self.eer,
@@ -129,7 +129,7 @@ def verify(data: RetrievalData, *, max_impostors: int = 20_000_000, seed: int = 
 
 
 def verify_pairs(pairs: Pairs, max_impostors: int, seed: int) -> VerificationResult:
-    """Return what `verify` does, of pairs that are counted already."""
+    """Return the result of `verify` for pairs that are already counted."""
     if max_impostors < 1:
         raise UserError(f"max_impostors: 1 or more pairs, got {max_impostors}")
     quotas = share_out(pairs.num_impostor, max_impostors)
@@ -147,7 +147,9 @@ def collect(pairs: Pairs, quotas: np.ndarray, rng: np.random.Generator) -> tuple
         found = look_up(distances, rows[is_genuine], columns[is_genuine])
         stop = genuine_stops[start + len(distances) - 1]
         genuine[stop - len(found) : stop] = found
-        for i, row in enumerate(distances, start):  # row by row: the column numbers of a whole block would outweigh it
+        for i, row in enumerate(
+            distances, start
+        ):  # row by row: column numbers of a whole block take more memory than the block
             drawn = torch.from_numpy(draw_wrong(pairs.own(i), pairs.num_impostor[i], quotas[i], rng))
             impostor[impostor_stops[i] - quotas[i] : impostor_stops[i]] = row[drawn.to(row.device)].cpu().numpy()
     genuine.sort()
@@ -156,7 +158,7 @@ def collect(pairs: Pairs, quotas: np.ndarray, rng: np.random.Generator) -> tuple
 
 
 def share_out(counts: np.ndarray, limit: int) -> np.ndarray:
-    """Return how many of counts (Q,) to take of each: all if they fit the limit, else the same share, `limit` in all."""
+    """Return how many of counts (Q,) to take from each: all of them, or the same share, so that the total is `limit`."""
     total = int(counts.sum())
     if total <= limit:
         return counts
@@ -165,19 +167,23 @@ def share_out(counts: np.ndarray, limit: int) -> np.ndarray:
 
 
 def draw_wrong(own: np.ndarray, num_wrong: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return `count` different columns at random out of the `num_wrong` that are not in `own` (ascending)."""
+    """Return `count` distinct random columns of the `num_wrong` columns that are not in `own` (ascending)."""
     drawn = np.arange(num_wrong) if count == num_wrong else rng.choice(num_wrong, count, replace=False, shuffle=False)
-    return drawn + np.searchsorted(own - np.arange(len(own)), drawn, "right")  # step over the own items before each
+    return drawn + np.searchsorted(own - np.arange(len(own)), drawn, "right")  # skip the own items in front of each
 
 
 def roc_samples(genuine: np.ndarray, impostor: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return distances, kinds (1 = genuine) and counts of at most 3 P + 1 weighted samples with the ROC curve of all pairs.
 
-    Between two genuine distances the curve runs level, so the impostor pairs there count as one at the farthest of them.
+    Between consecutive genuine distances TAR is constant, so the impostor pairs there are merged into one weighted sample at
+    their largest distance.
     """
     distances, counts = np.unique(genuine, return_counts=True)
     starts, stops = (np.searchsorted(impostor, distances, side) for side in ("left", "right"))
-    first, last = np.append(0, stops), np.append(starts, len(impostor))  # of the impostor pairs between genuine ones
+    first, last = (
+        np.append(0, stops),
+        np.append(starts, len(impostor)),
+    )  # range of the impostor pairs between two genuine distances
     between = last > first
     kinds = np.repeat([1, 0], [len(distances), len(distances) + between.sum()])
     weights = np.concatenate([counts, stops - starts, (last - first)[between]])
@@ -186,9 +192,9 @@ def roc_samples(genuine: np.ndarray, impostor: np.ndarray) -> tuple[np.ndarray, 
 
 
 def largest_threshold(impostor: np.ndarray, genuine: np.ndarray, far: float) -> float:
-    """Return the largest of all distances within which at most the share `far` of `impostor` (N,) lies; both ascending.
+    """Return the largest of all distances with at most the share `far` of `impostor` (N,) within it; both arrays ascend.
 
-    NaN where far is below 1 / N; a number below all distances where ties at the smallest leave no other.
+    NaN where far is below 1 / N; a number below all distances if ties at the smallest distance exceed `far`.
 
     Raises:
         ValueError: far is not above 0 and up to 1.
@@ -199,7 +205,7 @@ def largest_threshold(impostor: np.ndarray, genuine: np.ndarray, far: float) -> 
         return math.nan
     if allowed >= len(impostor):
         return float(np.concatenate([impostor[-1:], genuine[-1:]]).max())
-    limit = impostor[allowed]  # one too many
+    limit = impostor[allowed]  # the first impostor distance that is not allowed
     below = [values[np.searchsorted(values, limit) - 1] for values in (impostor, genuine) if (values[:1] < limit).any()]
     return float(max(below, default=np.nextafter(limit, np.float32(-np.inf))))
 
@@ -212,7 +218,7 @@ def share_within(values: np.ndarray, threshold: float) -> float:
 
 
 def round_down(threshold: float) -> np.float32:
-    """Return the largest float32 up to the threshold: the same float32 distances lie within both."""
+    """Return the largest float32 that is at most the threshold; the same float32 distances are within both."""
     rounded = np.float32(threshold)
     return rounded if float(rounded) <= threshold else np.nextafter(rounded, np.float32(-np.inf))
 

@@ -1,4 +1,4 @@
-"""Which distance means "the same person"? A threshold for a wanted false match rate, and what it does elsewhere."""
+"""Distance threshold for "the same person": calibrated for a false match rate, judged on other data."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from .roc import check_share, round_down, verify_pairs
 
 @dataclass(frozen=True)
 class Threshold:
-    """Two crops are called one person if their distance is at most `distance`. Fractions 0-1.
+    """Two crops show one person if their distance is at most `distance`. Fractions 0-1.
 
     Args:
-        distance: the largest distance that still means the same person.
-        metric: how it is measured, "euclidean", |a - b|, or "cosine", 1 - cos.
-        fmr: the false match rate that was asked for.
-        measured_fmr: share of the impostor pairs within `distance` where it was calibrated.
-        fmr_low, fmr_high: interval of the false match rate over other people as queries; NaN if there was only one.
-        tar: share of the genuine pairs within `distance`.
-        num_genuine, num_impostor: pairs that the rates were measured on.
+        distance: the largest distance that means the same person.
+        metric: "euclidean", |a - b|, or "cosine", 1 - cos.
+        fmr: the false match rate asked for.
+        measured_fmr: share of the impostor pairs within `distance` on the calibration data.
+        fmr_low, fmr_high: confidence interval of the false match rate over other people as queries; NaN for one person.
+        tar: share of the genuine pairs within `distance` on the calibration data.
+        num_genuine, num_impostor: numbers of pairs behind the rates.
         level: confidence level of the interval.
 
     Raises:
@@ -52,12 +52,12 @@ class Threshold:
             raise UserError(f"threshold: the distance must be a finite number, got {self.distance}; calibrate again")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain str, float and int, fit for JSON."""
+        """Return the fields as str, float and int, ready for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Threshold:
-        """Return the threshold that `to_dict` gave `values` of.
+        """Return the threshold with the fields `values`, as `to_dict` returns them.
 
         Raises:
             ValueError: a field is missing, unknown or of another type.
@@ -74,17 +74,21 @@ class Threshold:
         return cls(**{name: kinds[0](values[name]) for name, kinds in types.items()})
 
 
-KINDS: dict[str, tuple[type, ...]] = {"float": (float, int), "int": (int,), "str": (str,)}  # the first is made
+KINDS: dict[str, tuple[type, ...]] = {
+    "float": (float, int),
+    "int": (int,),
+    "str": (str,),
+}  # accepted types; the value becomes the first
 
 
 @dataclass(frozen=True)
 class ThresholdReport:
-    """What a threshold does on some data. Fractions 0-1.
+    """The rates of a threshold on some data. Fractions 0-1.
 
     Args:
-        fmr: share of the impostor pairs that match, by mistake.
-        tar: share of the genuine pairs that match, rightly.
-        num_genuine, num_impostor: number of pairs of either kind.
+        fmr: share of the impostor pairs that match.
+        tar: share of the genuine pairs that match.
+        num_genuine, num_impostor: numbers of genuine and of impostor pairs.
     """
 
     fmr: float
@@ -161,7 +165,7 @@ def judge(threshold: Threshold, data: RetrievalData) -> ThresholdReport:
     """Return the rates of a threshold over all pairs of other data, measured in the threshold's metric.
 
     Args:
-        threshold: what `calibrate` found.
+        threshold: as `calibrate` returns it.
         data: embeddings of the same model, or the fields of their `RetrievalData` one by one; its metric does not count.
     Raises:
         ValueError: as for `verify`.
@@ -171,7 +175,7 @@ def judge(threshold: Threshold, data: RetrievalData) -> ThresholdReport:
 
 
 def count_within(pairs: Pairs, distance: float) -> MatchCounts:
-    """Count, for each query, the pairs whose distance, rounded to float32 as in `verify`, is at most `distance`."""
+    """Count the pairs of each query within `distance`; distances are rounded to float32, as in `verify`."""
     limit = float(round_down(distance))
     parts = []
     for start, distances in pairs.blocks():

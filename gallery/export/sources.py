@@ -1,4 +1,4 @@
-"""What an export reads: a folder, a manifest, a data set's split, or boxes in videos; each a stream of rows in a fixed order."""
+"""Sources of an export: a folder, a manifest, a split of a data set, or boxes in videos; each yields rows in a fixed order."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from ...common.errors import UserError
-from ...configs import load_config
-from ...datasets import DATASETS, CorruptImageError, read_image
-from ...datasets.readers.published import EXTENSIONS
+from ...configs import OPTIONS
+from ...datasets import DATASETS, CorruptImageError, read_dataset, read_image
+from ...datasets.readers.image_files import walk_images
+from ..storage.records_file import CORE, to_seconds
 from .video import Box, VideoReader
 
 SPLITS = ("train", "query", "gallery")
-LAYOUTS = ("market1501", "dukemtmc", "synthetic")  # whose files are called PID_cCAMERA…
+LAYOUTS = ("market1501", "dukemtmc", "synthetic")  # their file names are PID_cCAMERA…
 PATH_COLUMNS = {
     "path": "path",
     "pid": "pid",
@@ -37,14 +39,14 @@ _NAME = re.compile(r"(-?\d+)_c(\d+)")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One image to be embedded.
+class SourceRow:
+    """One image of a source.
 
     Args:
-        path: the image, or the video it is cut from.
+        path: the image, or the video with the box.
         pid, camera, view, tracklet: names; None = unknown.
-        time: seconds, since 1970 where it is a date; None = unknown.
-        extra: the source's further columns.
+        time: seconds, since 1970 if it is a date; None = unknown.
+        extra: further columns.
     """
 
     path: str
@@ -56,38 +58,44 @@ class Row:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the row as a gallery keeps it."""
+        """Return the row as a record of a gallery."""
         own = {key: getattr(self, key) for key in ("path", "pid", "camera", "view", "time", "tracklet")}
         return {**own, **self.extra}
 
 
 class Source(Protocol):
-    """Rows in an order that does not change, and the pixels of each.
+    """Rows in a fixed order, and the pixels of each.
 
-    `extra` has the type (str, int or float) of each further column; `num_readers` is how many threads may read at once.
+    `extra` maps further columns to str, int or float; `num_readers` threads may read at once.
     """
 
     extra: dict[str, type]
     num_readers: int
 
-    def rows(self) -> Iterator[Row]:
-        """Yield every row; anew with each call."""
+    def rows(self) -> Iterator[SourceRow]:
+        """Yield all rows, from the first with each call."""
         ...
 
-    def read(self, row: Row) -> np.ndarray:
+    def read(self, row: SourceRow) -> np.ndarray:
         """Return the row's (H, W, 3) uint8 RGB pixels; raise CorruptImageError or OSError if they cannot be read."""
         ...
 
 
+def record_schema(extra: Mapping[str, type]) -> pa.Schema:
+    """Return the columns of a gallery's records: those of every gallery, then a source's further ones."""
+    types = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+    return pa.schema([*CORE, *((name, types[kind]) for name, kind in extra.items())])
+
+
 def open_source(text: str, root: str | None = None, names: str | None = None) -> Source:
-    """Return the source that `text` means.
+    """Return the source named by `text`.
 
     Args:
         text: a folder of images, a CSV file (a manifest, or boxes in videos), or DATASET:SPLIT such as market1501:gallery.
         root: folder of the data sets, for DATASET:SPLIT.
-        names: how a folder's files are named, one of `LAYOUTS`: then their names tell person and camera.
+        names: naming scheme of a folder's files, one of `LAYOUTS`: person and camera are read from their names.
     Raises:
-        FileNotFoundError, ValueError: none of these, or an option that does not go with it.
+        FileNotFoundError, ValueError: `text` is none of these, or an option does not apply to it.
     """
     path = Path(text).expanduser()
     if names and not path.is_dir():
@@ -125,7 +133,7 @@ class FolderSource:
     """All images below a folder, sorted by name within each folder; hidden files and folders are left out.
 
     Args:
-        names: how the files are named; None = nothing is guessed from their names.
+        names: naming scheme of the files; None = read nothing from their names.
     Raises:
         ValueError: unknown `names`.
     """
@@ -137,42 +145,28 @@ class FolderSource:
         self.extra: dict[str, type] = {}
         self.num_readers = num_threads()
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[SourceRow]:
         """Yield one row per image file."""
-        for path in _walk(str(self.folder), frozenset()):
-            yield Row(path, *self._parse(os.path.basename(path)))
+        for path in walk_images(self.folder):
+            yield SourceRow(path, *self._parse(os.path.basename(path)))
 
     def _parse(self, name: str) -> tuple[str | None, str | None]:
         match = _NAME.match(name) if self.names else None
         if match is None:
             return None, None
         pid = int(match[1])
-        return (str(pid) if pid >= 0 else None), f"{self.names}/c{int(match[2])}"  # -1 is junk, nobody's name
+        return (str(pid) if pid >= 0 else None), f"{self.names}/c{int(match[2])}"  # -1 is junk, not a person
 
-    def read(self, row: Row) -> np.ndarray:
+    def read(self, row: SourceRow) -> np.ndarray:
         """Return the pixels of the file."""
         return read_image(row.path)
-
-
-def _walk(folder: str, above: frozenset[str]) -> Iterator[str]:
-    """Yield the image files below `folder`; a link back to a folder `above` ends there."""
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    with os.scandir(folder) as entries:
-        visible = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    for entry in visible:
-        if entry.is_dir():
-            yield from _walk(entry.path, above | {real})
-        elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
-            yield entry.path
 
 
 class DatasetSource:
     """The images of one split of a data set.
 
     Raises:
-        ValueError: an unknown split, or a manifest, which is given as a file.
+        ValueError: unknown split, or "manifest": give its CSV file instead.
         FileNotFoundError: the data set is not below `root`.
     """
 
@@ -181,13 +175,12 @@ class DatasetSource:
             raise UserError(f"--input: {name} has no split {split!r}; choose from {', '.join(SPLITS)}")
         if name == "manifest":
             raise UserError("--input: give the manifest's CSV file itself")
-        cfg = load_config(None, ["DATASETS.NAMES", name, *(["DATASETS.ROOT_DIR", root] if root else [])])
-        self._data = DATASETS[name](cfg)
+        self._data = read_dataset(name, root or OPTIONS["DATASETS.ROOT_DIR"].default)
         self._records = getattr(self._data, split)
         self.extra: dict[str, type] = {}
         self.num_readers = num_threads()
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[SourceRow]:
         """Yield one row per record."""
         data = self._data
         for record in self._records:
@@ -195,15 +188,15 @@ class DatasetSource:
             view = data.view_names[record.viewid] if record.viewid >= 0 else None
             tracklet = str(record.tracklet) if record.tracklet >= 0 else None
             path = os.path.abspath(record.path)
-            yield Row(path, pid, data.camera_names[record.camid], view, None, tracklet)
+            yield SourceRow(path, pid, data.camera_names[record.camid], view, None, tracklet)
 
-    def read(self, row: Row) -> np.ndarray:
+    def read(self, row: SourceRow) -> np.ndarray:
         """Return the pixels of the file."""
         return read_image(row.path)
 
 
 class _CsvSource:
-    """Lines of a CSV file; relative paths start at its folder."""
+    """Lines of a CSV file; relative paths start at the file's folder."""
 
     known: Mapping[str, str]
     numbers: Mapping[str, type] = {}
@@ -214,7 +207,7 @@ class _CsvSource:
         others = [column for column in columns if column not in self.known]
         self.extra: dict[str, type] = {column: self.numbers.get(column, str) for column in others}
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[SourceRow]:
         """Yield one row per line."""
         with self.file.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines)
@@ -228,8 +221,8 @@ class _CsvSource:
             except csv.Error as error:
                 raise UserError(f"{self.file}:{reader.line_num}: not a line of a CSV file ({error})") from error
 
-    def _parse(self, where: str, values: dict[str | Any, Any]) -> Row:
-        if None in values:  # where csv puts what has no column
+    def _parse(self, where: str, values: dict[str | Any, Any]) -> SourceRow:
+        if None in values:  # key of values without a column
             raise UserError(f"{where}: more values than columns; put a path with commas in quotes")
         texts = {column: (text or "").strip() or None for column, text in values.items()}
         own: dict[str, Any] = {self.known[column]: text for column, text in texts.items() if column in self.known}
@@ -238,11 +231,11 @@ class _CsvSource:
         own["path"] = os.path.join(self._folder, own["path"])
         own["time"] = _seconds(own.get("time"), where)
         extra = {column: _to_type(texts[column], kind, f"{where}: {column}") for column, kind in self.extra.items()}
-        return Row(**own, extra=extra)
+        return SourceRow(**own, extra=extra)
 
 
 def _line_not_utf8(file: Path) -> int:
-    """Return the number of the first line that is not UTF-8; the decoder reads ahead, so it cannot tell."""
+    """Return the number of the first line that is not UTF-8; the decoder reads ahead, so its position is later."""
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
@@ -267,8 +260,8 @@ def _check_columns(file: Path, columns: Sequence[str], known: Mapping[str, str])
 class ManifestSource(_CsvSource):
     """A CSV file with one image per line.
 
-    Columns: path; as far as known pid, camera (or camid), view (or viewid), time (seconds or ISO 8601) and tracklet;
-    any others are kept as text.
+    Columns: path; optionally pid, camera (or camid), view (or viewid), time (seconds or ISO 8601) and tracklet; other
+    columns are kept as text.
     """
 
     known = PATH_COLUMNS
@@ -277,7 +270,7 @@ class ManifestSource(_CsvSource):
         super().__init__(file, columns)
         self.num_readers = num_threads()
 
-    def read(self, row: Row) -> np.ndarray:
+    def read(self, row: SourceRow) -> np.ndarray:
         """Return the pixels of the file."""
         return read_image(row.path)
 
@@ -285,8 +278,8 @@ class ManifestSource(_CsvSource):
 class TracksSource(_CsvSource):
     """A CSV file with one box per line, sorted by video and frame.
 
-    Columns: video; frame, counted from 0; x, y, the box's upper left corner, width and height in pixels; and as far as
-    known those of a manifest. The videos are read once, in order.
+    Columns: video; frame, counted from 0; x, y, the box's upper left corner, width and height in pixels; optionally those
+    of a manifest. The videos are read once, in order.
     """
 
     known = TRACK_COLUMNS
@@ -294,10 +287,10 @@ class TracksSource(_CsvSource):
 
     def __init__(self, file: Path, columns: Sequence[str]) -> None:
         super().__init__(file, columns)
-        self.num_readers = 1  # frames come one after the other
+        self.num_readers = 1  # frames are read in order
         self._reader = VideoReader()
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[SourceRow]:
         """Yield one row per box."""
         before: tuple[str, int] = ("", 0)
         for row in super().rows():
@@ -306,13 +299,13 @@ class TracksSource(_CsvSource):
             here = (row.path, row.extra["frame"])
             if here[0] == before[0] and here[1] < before[1]:
                 raise UserError(
-                    f"{self.file}: frame {here[1]} of {here[0]} stands after frame {before[1]}; sort the lines by video, "
+                    f"{self.file}: frame {here[1]} of {here[0]} comes after frame {before[1]}; sort the lines by video, "
                     "then by frame, so that each video is read once"
                 )
             before = here
             yield row
 
-    def read(self, row: Row) -> np.ndarray:
+    def read(self, row: SourceRow) -> np.ndarray:
         """Return the pixels of the box."""
         values = [row.extra[key] for key in ("x", "y", "width", "height")]
         if None in values:
@@ -331,13 +324,11 @@ def _to_type(text: str | None, kind: type, what: str) -> Any:
         raise UserError(f"{what} is a finite number, got {text!r}")
     if kind is int and not value.is_integer():
         raise UserError(f"{what} is a whole number, got {text!r}")
-    return kind(value)  # pandas writes 12 as 12.0 where other lines are empty
+    return kind(value)  # pandas writes 12 as 12.0 if other lines are empty
 
 
 def _seconds(text: str | None, where: str) -> float | None:
-    """Return a time in seconds, as a gallery understands it; raise ValueError with `where` if it is none."""
-    from ..storage.records_file import to_seconds
-
+    """Return a time in seconds, converted as in a gallery; raise ValueError, naming `where`, for anything else."""
     try:
         seconds = to_seconds(text)
     except ValueError as error:
@@ -348,5 +339,5 @@ def _seconds(text: str | None, where: str) -> float | None:
 
 
 def num_threads() -> int:
-    """Return how many files are read at once."""
+    """Return the number of files read at once."""
     return min(16, os.cpu_count() or 1)

@@ -1,4 +1,4 @@
-"""Boxes cut out of videos, frame by frame, without jumping: a jump lands on another frame in many files."""
+"""Crops from videos for an export: boxes of frames, read in order because seeking lands on another frame in many files."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from ...common.pictures import cut_box
 from ...datasets import CorruptImageError
 
 
 class Box(NamedTuple):
-    """Upper left corner and size, in pixels; may reach over the frame's border."""
+    """Upper left corner and size, in pixels; may extend beyond the frame."""
 
     x: float
     y: float
@@ -21,7 +22,7 @@ class Box(NamedTuple):
 
 
 class VideoReader:
-    """Reads frames of rising number; a video is opened again to go back."""
+    """Reads frames in ascending order; an earlier frame opens the video again."""
 
     def __init__(self) -> None:
         self._path = ""
@@ -30,24 +31,23 @@ class VideoReader:
         self._pixels: np.ndarray | None = None
 
     def crop(self, path: str, frame: int, box: Box) -> np.ndarray:
-        """Return the part of the box that lies in the frame, (H, W, 3) uint8 RGB.
+        """Return the part of the box inside the frame, (H, W, 3) uint8 RGB.
 
         Raises:
             FileNotFoundError: no such video.
             CorruptImageError: it cannot be decoded, ends before the frame, or the box lies outside.
         """
         pixels = self._read(path, frame)
-        height, width = pixels.shape[:2]
-        left, top = max(0, round(box.x)), max(0, round(box.y))
-        right, bottom = min(width, round(box.x + box.width)), min(height, round(box.y + box.height))
-        if left >= right or top >= bottom:
+        crop = cut_box(pixels, *box)
+        if not crop.size:
+            height, width = pixels.shape[:2]
             raise CorruptImageError(
                 f"{path}, frame {frame}: the box {tuple(box)} lies outside the frame of {width} x {height} pixels"
             )
-        return cv2.cvtColor(pixels[top:bottom, left:right], cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)
 
     def _read(self, path: str, frame: int) -> np.ndarray:
-        """Return the frame, (H, W, 3) uint8 BGR; kept for the next box."""
+        """Return the frame, (H, W, 3) uint8 BGR; it is kept for the next box."""
         if path != self._path or frame < self._frame:
             self._open(path)
         if frame != self._frame:
@@ -66,14 +66,14 @@ class VideoReader:
         assert self._capture is not None  # for the type checker: `_open` came first
         while self._frame < frame:
             if not self._capture.grab():
-                self._frame = frame  # not there; an earlier one needs the video opened again
+                self._frame = frame  # missing; reading an earlier frame opens the video again
                 return None
             self._frame += 1
         there, pixels = self._capture.retrieve()
         return pixels if there else None
 
     def close(self) -> None:
-        """Let go of the video."""
+        """Close the video."""
         if self._capture is not None:
             self._capture.release()
         self._path, self._capture, self._frame, self._pixels = "", None, -1, None

@@ -1,4 +1,4 @@
-"""The work folder of an export: what is done already, part by part, so that a killed export goes on where it was."""
+"""The work folder of an export: the finished parts, from which a killed export resumes."""
 
 from __future__ import annotations
 
@@ -8,93 +8,35 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ...common.errors import UserError
-from ...common.files import write_atomically, write_text_atomically
+from ...common.files import write_atomically
+from ...common.locks import FILE as LOCK
+from ...common.locks import WriterLock
+from ..storage.gallery import Gallery
+from .export_plan import ExportPlan
 
-PLAN, LOCK = "plan.json", ".lock"
+PLAN = "plan.json"
+JOIN_ROWS = 2**20  # records added to the gallery at once: each time it rewrites all of them
 _OWN = re.compile(r"plan\.json|part-\d+\.safetensors|\.(plan|part-).*\.tmp|\.lock|joined|converted|replaced")
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What decides every byte of an export; work done under another plan does not fit.
-
-    Args:
-        model: fingerprint of the embedder.
-        source: what was given to be exported.
-        rows: fingerprint of the source's rows.
-        count: how many rows it has.
-        dtype: of the embeddings, float32 or float16.
-        batch_size: images per pass through the model.
-        part_size: rows of one part, a multiple of `batch_size`.
-        device, precision: what computes; another one rounds in another way.
-        created: when the export began (ISO 8601); the only entry that may differ.
-        files: for each part a fingerprint of the size and date of its images.
-    """
-
-    model: str
-    source: str
-    rows: str
-    count: int
-    dtype: str
-    batch_size: int
-    part_size: int
-    device: str
-    precision: str
-    created: str
-    files: tuple[str, ...] = ()
-
-    @property
-    def num_parts(self) -> int:
-        """How many parts there are; the last may be short."""
-        return -(-self.count // self.part_size)
-
-    def size_of(self, number: int) -> int:
-        """Return the rows of part `number`."""
-        return min(self.part_size, self.count - number * self.part_size)
-
-    def differences(self, other: Plan, files: bool = True) -> list[str]:
-        """Return, for people, what `self` has and `other` has not; without `files` images may have been replaced."""
-        names = [item.name for item in fields(self) if item.name not in ("created", "source", "files")]
-        found = [
-            f"{name} was {getattr(self, name)}, is now {getattr(other, name)}"
-            for name in names
-            if getattr(self, name) != getattr(other, name)
-        ]
-        if files and not found and self.files != other.files:
-            found.append("image files were changed, added or deleted since")
-        return found
-
-    @classmethod
-    def read(cls, file: Path) -> Plan | None:
-        """Return the plan in a file, None if there is none that this version can read."""
-        try:
-            values = json.loads(file.read_text(encoding="utf-8"))
-            return cls(**{**values, "files": tuple(values.get("files", ()))})
-        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, AttributeError):
-            return None
-
-    def write(self, file: Path) -> None:
-        """Write the plan, atomically."""
-        write_text_atomically(file, json.dumps(asdict(self), indent=2) + "\n")
-
-
 @dataclass(frozen=True, eq=False)
-class Part:
-    """A stretch of the source's rows, embedded.
+class ExportPart:
+    """Consecutive rows of the source, embedded.
 
     Args:
         embeddings: (N, D) float32 or float16.
-        records: N rows as a gallery keeps them.
-        skipped: one line for each image that could not be read.
+        records: N records.
+        skipped: one line per image that could not be read.
     """
 
     embeddings: np.ndarray
@@ -102,40 +44,38 @@ class Part:
     skipped: list[str]
 
 
-class Work:
-    """Parts in a folder; each is either whole or not there."""
+class WorkFolder:
+    """Parts in a folder; each is either complete or absent."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the folder and keep other exports out of it; a killed process lets go by itself.
+        """Make the folder and lock it against other exports; the lock of a killed process is free.
 
         Raises:
-            BlockingIOError: another process is at work here; says which.
+            BlockingIOError: another export uses the folder; names its process.
         """
-        from ...common.locks import WriterLock
-
         self.folder.mkdir(exist_ok=True)
         with WriterLock(self.folder):
             yield
 
     @property
-    def plan(self) -> Plan | None:
-        """The plan under which the parts were made; None = there are none."""
-        return Plan.read(self.folder / PLAN)
+    def plan(self) -> ExportPlan | None:
+        """The plan of the parts in the folder; None = there are none."""
+        return ExportPlan.read(self.folder / PLAN)
 
-    def begin(self, plan: Plan, resume: bool = True, overwrite: bool = False) -> None:
-        """Make the folder ready for `plan`; parts done under the same plan stay, unless `resume` is false.
+    def begin(self, plan: ExportPlan, resume: bool = True, overwrite: bool = False) -> None:
+        """Prepare the folder for `plan`; parts of the same plan stay, unless `resume` is false.
 
-        Parts of images that were replaced since stay too, and `has` tells them apart.
+        Parts of images that were replaced since stay too; `has` recognises them.
 
         Args:
-            overwrite: parts of another plan give way.
+            overwrite: delete parts of another plan.
         Raises:
-            FileExistsError: the folder holds what no export makes.
-            ValueError: it holds parts of another plan, and `overwrite` is false; says what differs.
+            FileExistsError: the folder holds other files.
+            ValueError: it holds parts of another plan, and `overwrite` is false; names the differences.
         """
         if foreign := self.foreign():
             raise FileExistsError(f"{self.folder} is needed for the export and holds {foreign}, not ours; move it away")
@@ -151,12 +91,12 @@ class Work:
         plan.write(self.folder / PLAN)
 
     def foreign(self) -> str:
-        """Return the name of something in the folder that no export makes, or nothing."""
+        """Return the name of a file in the folder that is not of an export, "" if there is none."""
         names = sorted(os.listdir(self.folder)) if self.folder.is_dir() else []
         return next((name for name in names if not _OWN.fullmatch(name)), "")
 
     def _clear(self) -> None:
-        """Delete all but the lock; the plan first, without which the rest has no meaning."""
+        """Delete all files except the lock; the plan first, since parts without a plan are never reused."""
         (self.folder / PLAN).unlink(missing_ok=True)
         for path in sorted(self.folder.iterdir()):
             if path.is_dir():
@@ -165,7 +105,7 @@ class Work:
                 path.unlink()
 
     def remove(self) -> None:
-        """Remove the folder and all in it, if it is there and ours; the plan late, since it says whose the rest is."""
+        """Remove the folder if it exists and holds only files of an export; the plan last, since it identifies the parts."""
         if self.folder.is_dir() and not self.foreign():
             for path in sorted(self.folder.iterdir()):
                 if path.is_dir():
@@ -174,8 +114,8 @@ class Work:
                     path.unlink()
             shutil.rmtree(self.folder)
 
-    def remove_rest(self, plan: Plan) -> None:
-        """Remove what an export under `plan`, finished by now, left when it was killed; leave another's work alone."""
+    def remove_rest(self, plan: ExportPlan) -> None:
+        """Remove the remains of a killed call of the finished export `plan`; parts of another plan stay."""
         if not self.folder.is_dir():
             return
         with contextlib.suppress(BlockingIOError), self.locked():
@@ -184,21 +124,21 @@ class Work:
             if is_rest:
                 self.remove()
 
-    def has(self, number: int, plan: Plan, with_gaps: bool = False) -> bool:
-        """Tell whether the part is done, and its images are those of the plan.
+    def has(self, number: int, plan: ExportPlan, with_gaps: bool = False) -> bool:
+        """Return whether the part is finished and its image files are those of the plan.
 
         Args:
-            with_gaps: whether it may lack images that could not be read.
+            with_gaps: accept a part without the images that could not be read.
         """
         try:
             with safe_open(self._file(number), "np") as opened:
                 about = opened.metadata() or {}
-        except (OSError, SafetensorError):  # not there, or damaged
+        except (OSError, SafetensorError):  # missing or damaged
             return False
         is_whole = about.get("skipped") == "0"
         return about.get("files") == plan.files[number] and (is_whole or with_gaps)
 
-    def save(self, number: int, part: Part, plan: Plan) -> None:
+    def save(self, number: int, part: ExportPart, plan: ExportPlan) -> None:
         """Write part `number` of the plan, atomically."""
         texts = json.dumps([part.records, part.skipped]).encode()
         tensors = {"embeddings": part.embeddings, "rows": np.frombuffer(texts, np.uint8)}
@@ -210,9 +150,28 @@ class Work:
         return self._load(number, "embeddings")
 
     def load_records(self, number: int) -> tuple[list[dict[str, Any]], list[str]]:
-        """Return the records of a part and what it left out; raise ValueError if it is missing or damaged."""
+        """Return the records and the skipped lines of a part; raise ValueError if it is missing or damaged."""
         records, skipped = json.loads(self._load(number, "rows").tobytes())
         return records, skipped
+
+    def fill(self, gallery: Gallery, plan: ExportPlan, schema: pa.Schema) -> list[str]:
+        """Append all parts to a new gallery, with the embeddings of one part in memory at a time; return the skipped lines.
+
+        Args:
+            schema: columns of the records.
+        """
+        skipped: list[str] = []
+        step = max(1, JOIN_ROWS // plan.part_size)
+        for start in range(0, plan.num_parts, step):
+            numbers, tables = range(start, min(start + step, plan.num_parts)), []
+            first = len(gallery)
+            for number in numbers:
+                records, unread = self.load_records(number)
+                rows = [{"id": first + place, **record} for place, record in enumerate(records)]
+                tables.append(pa.Table.from_pylist(rows, schema))
+                first, skipped = first + len(rows), skipped + unread
+            gallery.append((self.load_embeddings(number) for number in numbers), tables)
+        return skipped
 
     def _load(self, number: int, name: str) -> np.ndarray:
         file = self._file(number)
@@ -221,7 +180,7 @@ class Work:
                 return opened.get_tensor(name)
         except (OSError, SafetensorError) as error:
             raise UserError(
-                f"{file} is missing or damaged ({error}); delete it if it is there, and run the export again. Under "
+                f"{file} is missing or damaged ({error}); delete it, if it exists, and run the export again. Under "
                 "torchrun all processes need the same disk"
             ) from error
 

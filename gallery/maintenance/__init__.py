@@ -1,1 +1,1 @@
-"""Upkeep: verify, merge, compact, compress, pool tracklets, other file formats."""
+"""Verify, merge, compact, compress and convert galleries; pool tracklets."""

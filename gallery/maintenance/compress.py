@@ -1,4 +1,4 @@
-"""Smaller galleries, and what that costs: fewer dimensions (PCA), one byte per value (int8)."""
+"""Smaller galleries: fewer dimensions (PCA), one byte per value (int8), and the measured loss of accuracy."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 
 from ...common.errors import UserError
 from ..storage.gallery import Gallery
+from ..storage.projection import Projection
 from .merge_compact import live_records, live_rows, placed
-from .projection import Projection
 
 log = logging.getLogger(__name__)
 
@@ -20,18 +20,18 @@ log = logging.getLogger(__name__)
 def fit_pca(
     gallery: Gallery, output: str | Path, dim: int, *, sample: int = 100_000, seed: int = 0, overwrite: bool = False
 ) -> Gallery:
-    """Make a gallery of the `dim` directions in which the embeddings differ most; queries are projected when searching.
+    """Make a gallery with the `dim` principal components of the embeddings; a search projects its queries.
 
-    The distances shrink a little, so that the threshold of the original does not hold: the new gallery has none. With
-    the metric "cosine" the directions are those of the largest values instead, since taking off a mean would change angles.
+    Projection shrinks the distances slightly, so the original threshold is invalid: the new gallery has none. For the
+    metric "cosine" the components are not centred (truncated SVD), because subtracting a mean changes angles.
 
     Args:
         output: folder of the new gallery.
         dim: values per row, below the present dimension.
-        sample: rows that the directions are found on, drawn with `seed`.
+        sample: number of rows for the fit, drawn with `seed`.
     Raises:
         ValueError: `dim` does not fit the gallery, it is projected or int8 already, or `output` is the gallery itself.
-        FileExistsError: the output is not empty, and not to be replaced.
+        FileExistsError: the output is not empty and `overwrite` is false.
     """
     gallery.check_output(output)
     _check_dim(gallery, dim)
@@ -41,7 +41,7 @@ def fit_pca(
         positions = np.sort(rng.choice(positions, sample, replace=False))
     projection = _fit(gallery.vectors(positions), dim, gallery.info.metric, seed)
     if gallery.info.threshold is not None:
-        log.warning("%s: the threshold does not hold for projected embeddings and is left out; calibrate again", output)
+        log.warning("%s: the threshold is invalid for projected embeddings and is left out; calibrate again", output)
     info = replace(gallery.info, dimension=dim, threshold=None)
     parts = (projection(gallery.info.decode(rows)) for rows in live_rows(gallery))
     return Gallery.build(output, info, lambda smaller: _fill(smaller, gallery, parts), overwrite, projection)
@@ -58,7 +58,7 @@ def _check_dim(gallery: Gallery, dim: int) -> None:
 
 
 def _fit(rows: np.ndarray, dim: int, metric: str, seed: int) -> Projection:
-    from sklearn.decomposition import PCA, TruncatedSVD
+    from sklearn.decomposition import PCA, TruncatedSVD  # 0.6 s and 125 MB to import, which a search does without
 
     if metric == "euclidean":
         pca = PCA(dim, random_state=seed).fit(rows)
@@ -68,13 +68,13 @@ def _fit(rows: np.ndarray, dim: int, metric: str, seed: int) -> Projection:
 
 
 def to_int8(gallery: Gallery, output: str | Path, *, overwrite: bool = False) -> Gallery:
-    """Make a gallery of one byte per value: -127 to 127 times a scale per dimension, by the largest value there.
+    """Make a gallery with one byte per value: -127 to 127 times a scale per dimension, set by its largest absolute value.
 
-    Queries stay floats. The threshold is kept: the distances move by less than the rounding.
+    Queries stay floats. The threshold is kept: distances change by less than the rounding.
 
     Raises:
         ValueError: it is int8 already, or empty, or `output` is the gallery itself.
-        FileExistsError: the output is not empty, and not to be replaced.
+        FileExistsError: the output is not empty and `overwrite` is false.
     """
     gallery.check_output(output)
     if gallery.info.dtype == "int8" or not len(gallery):
@@ -98,12 +98,12 @@ def _fill(target: Gallery, source: Gallery, parts: Iterator[np.ndarray]) -> None
 
 @dataclass(frozen=True)
 class Cost:
-    """What a smaller gallery finds, next to the original. Fractions 0-1.
+    """Accuracy and size of a smaller gallery and its original. Fractions 0-1.
 
     Args:
         mAP, rank1: before and after.
-        num_bytes: of embeddings.npy, before and after.
-        num_queries: that the figures are averages of.
+        num_bytes: size of embeddings.npy, before and after.
+        num_queries: number of queries in the averages.
     """
 
     mAP: tuple[float, float]
@@ -121,15 +121,15 @@ class Cost:
 
 
 def cost(original: Gallery, smaller: Gallery, max_queries: int = 2000, seed: int = 0) -> Cost:
-    """Compare two galleries of the same rows: each of up to `max_queries` rows searches the rows of other cameras.
+    """Compare two galleries of the same rows: up to `max_queries` rows search the rows of other cameras.
 
-    Only rows with pid and camera take part. The queries are the original's rows, as they would come from the model.
-    Both galleries are held in memory as float32.
+    Only rows with pid and camera take part. The queries are the original's rows, as the model returned them.
+    Both galleries are in memory as float32.
 
     Raises:
-        ValueError: the galleries hold other rows, or no pid is seen by two cameras.
+        ValueError: the rows of the galleries differ, or no row has pid and camera.
     """
-    from ...evaluation import evaluate_retrieval
+    from ...evaluation import evaluate_retrieval  # loads torch: 1.6 s and 780 MB, which a search does without
 
     labels = _labels(original)
     if not np.array_equal(original.ids[original.is_live], smaller.ids[smaller.is_live]):
@@ -163,7 +163,7 @@ def _drawn(count: int, most: int, seed: int) -> np.ndarray:
 
 
 def _labels(gallery: Gallery) -> np.ndarray:
-    """Return position, number of the pid and number of the camera (n, 3) of the live rows that have both."""
+    """Return (n, 3) position, pid index and camera index of the live rows that have both."""
     table = gallery.select(["pid", "camera"])
     is_known = gallery.is_live & ~np.asarray(table["pid"].is_null()) & ~np.asarray(table["camera"].is_null())
     rows = np.flatnonzero(is_known)

@@ -1,4 +1,4 @@
-"""The live rows of a gallery as one file, for other programs."""
+"""Convert the live rows of a gallery to one file, for other programs."""
 
 from __future__ import annotations
 
@@ -6,44 +6,42 @@ import csv
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...common.errors import MissingPackageError, UserError
+from ...common.errors import UserError
+from ...common.files import write_atomically
+from ...common.outputs import check_output_file
+from ..search.faiss_index import import_faiss
 from ..storage.gallery import Gallery
 from .merge_compact import live_records, live_rows
 
 
 def export_as(gallery: Gallery, path: str | Path, format: str) -> Path:
-    """Write the rows that were not removed, with their records, as one of FORMATS; return where.
+    """Write the live rows and their records in one of FORMATS; return the file.
 
-    int8 galleries are written as float32. "npz", "mat" and "faiss" need the gallery to fit in memory.
+    int8 galleries are written as float32. With "npz", "mat" and "faiss" the gallery must fit in memory.
 
     Args:
-        path: the file; it is replaced if it is there.
+        path: the file; an existing one is replaced.
     Raises:
         ValueError: the format is unknown, or the gallery does not fit it.
         OSError: the file cannot be written; an earlier one is intact.
         ModuleNotFoundError: faiss is not installed.
     """
-    from ...common.files import write_atomically  # loads torch, which searching does without
-
     if format not in FORMATS:
         raise UserError(f"format: unknown format {format!r}; choose from {', '.join(sorted(FORMATS))}")
     check_columns(gallery.columns, format)
-    path = Path(path).expanduser()
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; make it first")
+    path = check_output_file("path", path)
     write = FORMATS[format]
     write_atomically(path, lambda temporary: write(gallery, temporary))
     return path
 
 
 def check_columns(columns: Iterable[str], format: str) -> None:
-    """Raise ValueError, which names the column and the format, if the format cannot hold a column of that name."""
+    """Raise ValueError, naming column and format, if the format cannot hold a column of that name."""
     taken = TAKEN.get(format, ())
     for name in columns:
         if name in taken:
@@ -58,17 +56,12 @@ def check_columns(columns: Iterable[str], format: str) -> None:
 
 
 def _parts(gallery: Gallery) -> Iterator[tuple[np.ndarray, pa.Table]]:
-    """Yield live rows (n, D) float32 and their records, together, in moderate pieces."""
-    for start, is_live, records in _batches(gallery):
-        positions = start + np.flatnonzero(is_live)
-        yield gallery.vectors(positions), records.filter(pa.array(is_live))
-
-
-def _batches(gallery: Gallery) -> Iterator[tuple[int, np.ndarray, pa.Table]]:
-    start, is_live = 0, gallery.is_live
-    for records in gallery.batches():
-        yield start, is_live[start : start + len(records)], records
-        start += len(records)
+    """Yield live rows (n, D) float32 with their records, in blocks."""
+    start, positions = 0, np.flatnonzero(gallery.is_live)
+    for records in live_records(gallery):
+        stop = start + len(records)
+        yield gallery.vectors(positions[start:stop]), records
+        start = stop
 
 
 def _rows(gallery: Gallery) -> np.ndarray:
@@ -78,7 +71,7 @@ def _rows(gallery: Gallery) -> np.ndarray:
 
 
 def _columns(gallery: Gallery) -> dict[str, np.ndarray]:
-    """Return the live records as arrays: missing text is empty, a missing number NaN."""
+    """Return the columns of the live records as arrays; missing text becomes empty, missing numbers NaN."""
     records = pa.concat_tables(list(live_records(gallery)))
     return {name: _as_array(records[name]) for name in records.column_names}
 
@@ -98,7 +91,7 @@ def _write_npz(gallery: Gallery, path: Path) -> None:
 
 
 def _write_mat(gallery: Gallery, path: Path) -> None:
-    from scipy.io import savemat
+    from scipy.io import savemat  # 0.1 s and 20 MB to import
 
     columns = {
         name: values.astype(object) if values.dtype.kind == "U" else values
@@ -114,7 +107,7 @@ def _write_mat(gallery: Gallery, path: Path) -> None:
 
 
 def _write_parquet(gallery: Gallery, path: Path) -> None:
-    """The records with one more column, `embedding`: a list of D float32."""
+    """Write the records with another column, `embedding`: a list of D float32."""
     kind = pa.list_(pa.float32(), gallery.info.dimension)
     writer = None
     for rows, records in _parts(gallery):
@@ -127,7 +120,7 @@ def _write_parquet(gallery: Gallery, path: Path) -> None:
 
 
 def _write_csv(gallery: Gallery, path: Path) -> None:
-    """The records' columns, then e0, e1, …; floats with all their digits."""
+    """Write the records' columns, then e0, e1, …; floats with all digits."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([*gallery.columns, *(f"e{i}" for i in range(gallery.info.dimension))])
@@ -138,8 +131,8 @@ def _write_csv(gallery: Gallery, path: Path) -> None:
 
 
 def _write_faiss(gallery: Gallery, path: Path) -> None:
-    """A flat index by id: squared Euclidean distance, or, for "cosine", inner product of unit-length rows."""
-    faiss = _faiss()
+    """Write a flat index by id: squared Euclidean distance, or, for "cosine", inner product of unit-length rows."""
+    faiss = import_faiss("format faiss", "or choose another format")
     is_cosine = gallery.info.metric == "cosine"
     flat = (faiss.IndexFlatIP if is_cosine else faiss.IndexFlatL2)(gallery.info.dimension)
     index = faiss.IndexIDMap2(flat)
@@ -150,16 +143,6 @@ def _write_faiss(gallery: Gallery, path: Path) -> None:
     faiss.write_index(index, str(path))
 
 
-def _faiss() -> Any:
-    try:
-        import faiss
-    except ImportError as error:
-        raise MissingPackageError(
-            'format faiss needs FAISS: pip install "vitreid[faiss]", or choose another format'
-        ) from error
-    return faiss
-
-
 FORMATS: dict[str, Callable[[Gallery, Path], None]] = {
     "npz": _write_npz,
     "parquet": _write_parquet,
@@ -167,7 +150,7 @@ FORMATS: dict[str, Callable[[Gallery, Path], None]] = {
     "faiss": _write_faiss,
     "mat": _write_mat,
 }
-TAKEN = {  # names that no column of records can have
+TAKEN = {  # column names that a format reserves
     "npz": ("embeddings", "file", "allow_pickle"),  # the latter two are arguments of numpy.savez
     "parquet": ("embedding",),
     "mat": ("embeddings",),

@@ -1,4 +1,4 @@
-"""Galleries over time: merge, compact."""
+"""Merge galleries, and compact one that has removed rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import pyarrow as pa
 from ...common.errors import UserError
 from ...common.replace_folder import replacement
 from ..search.query_vectors import check_model
-from ..storage import embeddings_file as vectors
+from ..storage.embeddings_file import blocks
+from ..storage.file_names import OWN_FILES
 from ..storage.gallery import Gallery
 from ..storage.records_file import CORE, with_ids
 
@@ -22,11 +23,11 @@ from ..storage.records_file import CORE, with_ids
 def merge(target: Gallery, sources: Sequence[Gallery | str | Path]) -> int:
     """Add the live rows of other galleries, with new ids; return how many.
 
-    Relative paths of images are made absolute, since they start at their own gallery's folder. Each source is added as a
-    whole or, after a crash, not at all.
+    Relative paths of images become absolute, since they start at the folder of their gallery. Each source is added
+    completely or, after a crash, not at all.
 
     Raises:
-        ValueError: a source is the target, or of another model, projection or metric; shows both. Nothing is added.
+        ValueError: a source is the target, or has another model, projection or metric; names both. Nothing is added.
         BlockingIOError: another process is writing into the target.
     """
     galleries = [item if isinstance(item, Gallery) else Gallery(Path(item).expanduser().resolve()) for item in sources]
@@ -54,14 +55,14 @@ def _check_mergeable(target: Gallery, source: Gallery) -> None:
 
 
 def _moved(source: Gallery) -> pa.Table:
-    """Return the live records without ids, with absolute paths."""
+    """Return the live records without ids and with absolute paths."""
     records = pa.concat_tables(list(live_records(source))).drop_columns("id")
     paths = [str(source.image_path(path)) for path in records["path"].to_pylist()]
     return records.set_column(0, CORE.field("path"), pa.array(paths, pa.string()))
 
 
 def placed(records: pa.Table, source: Any, folder: Path) -> pa.Table:
-    """Return records of the gallery `source` with the relative paths of images as they start at another `folder`."""
+    """Return records of the gallery `source` with their relative paths rewritten to start at another `folder`."""
     paths = [
         name if os.path.isabs(name) else os.path.relpath(source.image_path(name), folder)
         for name in records["path"].to_pylist()
@@ -72,7 +73,7 @@ def placed(records: pa.Table, source: Any, folder: Path) -> pa.Table:
 def live_rows(gallery: Gallery) -> Iterator[np.ndarray]:
     """Yield the rows that were not removed, as stored, in blocks."""
     is_live = gallery.is_live
-    for start, rows in vectors.blocks(gallery.embeddings):
+    for start, rows in blocks(gallery.embeddings):
         live = is_live[start : start + len(rows)]
         yield rows if live.all() else rows[live]
 
@@ -88,24 +89,24 @@ def live_records(gallery: Gallery) -> Iterator[pa.Table]:
 def compact(gallery: Gallery) -> int:
     """Rewrite the folder without the removed rows, ids unchanged; return how many rows were dropped.
 
-    The new folder is written beside the old one, which it replaces when complete: twice the space is needed meanwhile.
-    Other files in the folder, such as the images, stay there.
+    The new folder is written next to the old one and replaces it when complete, so twice the space is needed until then.
+    Other files in the folder, such as images, stay there.
 
     Raises:
         BlockingIOError: another process is writing.
-        OSError: the disk is full; the gallery is as it was.
+        OSError: the disk is full; the gallery is unchanged.
     """
     with gallery.lock:
         gallery.refresh()
         dropped = len(gallery.state.removed)
-        with replacement(gallery.path, gallery.lock) as folder:
+        with replacement(gallery.path, gallery.lock, OWN_FILES) as folder:
             copy_into(folder, gallery)
         gallery.reload()
     return dropped
 
 
 def copy_into(folder: Path, gallery: Gallery) -> None:
-    """Write the live rows, and all else that is the gallery's own, into an empty folder."""
+    """Write the live rows and the gallery's other own files into an empty folder."""
     copy = Gallery.create(folder, gallery.info, projection=gallery.projection)
     copy.append(live_rows(gallery), list(live_records(gallery)))
     copy.commit(replace(copy.state, next_id=gallery.state.next_id))

@@ -1,4 +1,4 @@
-"""Tracklets -> one vector each."""
+"""Pool the rows of each tracklet into one."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from ..storage.records_file import with_ids
 from .merge_compact import placed
 
 KEY = ("pid", "camera", "tracklet")
-PART = 2**14  # tracklets that are written at a time
+PART = 2**14  # tracklets written at once
 
 
 def pool_tracklets(gallery: Gallery, output: str | Path, how: str = "mean", overwrite: bool = False) -> Gallery:
-    """Make a gallery with one row per tracklet: the average direction of its crops, with their average length.
+    """Make a gallery with one row per tracklet: the mean direction of its crops, with their mean length.
 
-    A tracklet is what has the same pid, camera and tracklet; rows without a tracklet stay as they are. The record of a
-    tracklet is that of the crop closest to the average, with the number of crops as `num_images`.
+    The rows of a tracklet share pid, camera and tracklet; rows without a tracklet stay unchanged. The record of a tracklet
+    is that of the crop closest to the mean, with the number of crops as `num_images`.
 
     Args:
         output: folder of the new gallery.
-        how: "mean", or "quality": weighted by the column `quality` (0 or more) if the records have it, else by how well
-            a crop agrees with its tracklet, the cosine to the plain mean, so that strays count less.
+        how: "mean", or "quality": weighted by the column `quality` (0 or more) if the records have it, else by the
+            cosine between a crop and the mean of its tracklet, so that outliers count less.
     Raises:
         ValueError: `how` is unknown, there is no row, a quality is negative or missing, or `output` is the gallery itself.
-        FileExistsError: the output is not empty, and not to be replaced.
+        FileExistsError: the output is not empty and `overwrite` is false.
     """
     if how not in ("mean", "quality"):
         raise UserError(f"how: unknown pooling {how!r}; choose from mean, quality")
@@ -59,7 +59,7 @@ def _fill(pooled: Gallery, gallery: Gallery, groups: list[np.ndarray], quality: 
 
 
 def _pool(rows: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, int]:
-    """Return the pooled vector (D,) of (n, D) rows, and which row is closest to it."""
+    """Return the pooled vector (D,) of rows (n, D), and the index of the row closest to it."""
     lengths = np.linalg.norm(rows, axis=1)
     total = (rows if weights is None else rows * weights[:, None].astype(np.float32)).sum(0)
     size = np.linalg.norm(total)
@@ -68,7 +68,7 @@ def _pool(rows: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, int
 
 
 def _tracklets(gallery: Gallery) -> list[np.ndarray]:
-    """Return the positions of each tracklet's live rows, tracklets in the order of their first row."""
+    """Return the positions of the live rows of each tracklet; tracklets are in the order of their first row."""
     columns = zip(*(column.to_pylist() for column in gallery.select(KEY).columns), strict=True)
     groups: dict[tuple, list[int]] = {}
     for position, (is_live, key) in enumerate(zip(gallery.is_live.tolist(), columns, strict=True)):
@@ -78,18 +78,18 @@ def _tracklets(gallery: Gallery) -> list[np.ndarray]:
 
 
 def _qualities(gallery: Gallery, groups: list[np.ndarray]) -> np.ndarray:
-    """Return the weight (count,) of each row."""
+    """Return the weight of each row, (count,)."""
     if "quality" in gallery.columns:
         return _given_qualities(gallery)
     weights = np.ones(gallery.state.count)
     for rows in groups:
-        if len(rows) > 2:  # two crops agree equally well with their mean
+        if len(rows) > 2:  # two crops have the same cosine to their mean
             weights[rows] = _agreement(gallery.vectors(rows))
     return weights
 
 
 def _agreement(rows: np.ndarray) -> np.ndarray:
-    """Return the cosine (n,) of each row to the mean, 0 if negative."""
+    """Return the cosine of each row to the mean, (n,), 0 if negative."""
     mean = rows.mean(0)
     lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(mean)
     return np.maximum(rows @ mean / np.maximum(lengths, 1e-12), 0)
@@ -101,7 +101,7 @@ def _given_qualities(gallery: Gallery) -> np.ndarray:
         values = column.cast(pa.float64()).to_numpy()
     except pa.ArrowInvalid as error:
         raise UserError(f"quality: expected numbers, 0 or more ({error}); correct the column") from error
-    bad = np.flatnonzero(~(values >= 0) & gallery.is_live)  # NaN where it is missing
+    bad = np.flatnonzero(~(values >= 0) & gallery.is_live)  # NaN = missing
     if len(bad):
         raise UserError(
             f"quality: expected a number, 0 or more, for every row; got {values[bad[0]]} for id {gallery.ids[bad[0]]}"

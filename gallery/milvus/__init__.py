@@ -1,1 +1,1 @@
-"""A gallery kept by Milvus."""
+"""A gallery stored in Milvus."""

@@ -1,4 +1,4 @@
-"""Conditions on records -> a filter in Milvus's own language."""
+"""Translate conditions on records to Milvus' filter language."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NOTHING, EVERYTHING = "id < 0", "id >= 0"  # ids are never negative
 
 
 def as_expression(where: Where) -> str:
-    """Return typed conditions in Milvus's own language.
+    """Return typed conditions in Milvus' filter language.
 
     >>> as_expression(Where.of({"camera!=": "c1", "time>=": 5}))
     '(camera not in ["c1"] or camera is null) and time >= 5'
@@ -36,7 +36,7 @@ def _as_expression(condition: Condition) -> str:
 
 
 def _range(name: str, operator: str, value: object) -> str:
-    """Return a comparison; an infinity, which Milvus cannot read and no row holds, is moved to the largest number."""
+    """Return a comparison. Milvus cannot read infinities, and no row holds one: the largest number replaces them."""
     if not _is_infinite(value):
         return f"{name} {operator} {json.dumps(value)}"
     is_beyond = (operator[0] == ">") == (value > 0)  # type: ignore[operator]

@@ -1,8 +1,7 @@
-"""A gallery kept by Milvus, in a file (Milvus Lite) or on a server, with the methods of `Gallery`."""
+"""A gallery stored in Milvus, a file (Milvus Lite) or a server, with the methods of `Gallery`."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -13,31 +12,29 @@ import numpy as np
 import pyarrow as pa
 
 from ...common.errors import UserError
-from ..maintenance.merge_compact import placed
-from ..search.engine import POOL, by_camera, check_queries, rerank_options, reranked
+from ..search.engine import POOL, by_camera, rerank_options, reranked
 from ..search.exact_index import Hits
 from ..search.filters import Condition, Where
-from ..search.query_vectors import as_vectors, check_embedder, check_model
+from ..search.query_vectors import as_vectors, check_embedder, check_model, check_queries
 from ..search.search_result import SearchResult, Verdict, compare, limit_of, pair_distances
-from ..storage import records_file as table
-from ..storage.gallery import Gallery
+from ..storage import records_file
 from ..storage.metadata import GalleryInfo
-from . import collections as milvus_collections
-from .collections import INDEXES, METRICS
+from . import milvus_collections
 from .filter_expression import as_expression
+from .milvus_collections import INDEXES, METRICS
 
 BATCH = 1000  # rows per request
 QUERIES = 64  # queries per request
-MOST = 16_384  # results per query that Milvus gives at most
-SPARE = 8  # results asked for beyond those wanted: float32 may swap near-equal distances
+MOST = 16_384  # most results per query that Milvus returns
+SPARE = 8  # extra results per query: float32 may swap near-equal distances
 
 
 class MilvusGallery:
-    """Embeddings and records in two collections of a Milvus: the rows, and one row that says which they are, and what.
+    """Embeddings and records in two Milvus collections: the rows, and one row of metadata that names the first collection.
 
-    A filter or a search gives what the folder gallery gives: exactly, with the index "FLAT"; within its recall with another.
-    Adding is not one step as in a folder: after a crash some of the rows may be there. There is no lock: let one program
-    write at a time.
+    A filter or a search returns what the folder gallery returns: exactly, with the index "FLAT"; within its recall with another.
+    Unlike in a folder, adding is not atomic: after a crash some of the rows may be present. There is no lock: let one
+    program write at a time.
     """
 
     about: dict[str, Any]
@@ -59,12 +56,12 @@ class MilvusGallery:
         """Make an empty gallery.
 
         Args:
-            path: `milvus:FILE.db` or `milvus:http://HOST:PORT`, followed by `#NAME` if it shall not be called "gallery".
-            overwrite: replace the gallery that is there.
-            index: one of INDEXES; all but FLAT are approximate, and not each Milvus has each.
+            path: `milvus:FILE.db` or `milvus:http://HOST:PORT`, then `#NAME` for another name than "gallery".
+            overwrite: replace an existing gallery.
+            index: one of INDEXES; all but FLAT are approximate, and a Milvus may lack some.
         Raises:
-            FileExistsError: a gallery is there and is not to be replaced, or a collection that is no gallery's is in the way.
-            ValueError: the index is unknown, or the embeddings are projected ones.
+            FileExistsError: a gallery exists and `overwrite` is false, or a collection of another program has a needed name.
+            ValueError: the index is unknown, or the embeddings are projected.
         """
         return cls.build(path, info, lambda _: None, overwrite, index)
 
@@ -77,13 +74,13 @@ class MilvusGallery:
         overwrite: bool = False,
         index: str = "FLAT",
     ) -> MilvusGallery:
-        """Make a gallery and fill it; it takes the place of an earlier one, in one step, once `fill` has returned.
+        """Make a gallery and fill it; it replaces an earlier one, in one step, when `fill` has returned.
 
-        Objects that have the earlier one open search its rows until their next `refresh` or write. These rows stay until the
+        Objects with the earlier one open search its rows until their next `refresh` or write. These rows stay until the
         next replacement or `drop_earlier`.
 
         Args:
-            fill: adds the rows to the empty gallery that it is given.
+            fill: adds the rows to the empty gallery that is its argument.
             path, info, overwrite, index: as for `create`, with the same errors.
         """
         if index not in INDEXES:
@@ -106,7 +103,7 @@ class MilvusGallery:
             except BaseException:
                 milvus_collections.drop(client, rows, f"{draft}_about")
                 raise
-            # from here on the new rows are the gallery
+            # this commits the new rows
             milvus_collections.write_about(client, f"{name}_about", made.about | {"earlier": live})
             milvus_collections.drop(client, f"{draft}_about")
             return cls(path)
@@ -145,40 +142,41 @@ class MilvusGallery:
 
     @property
     def is_live(self) -> np.ndarray:
-        """(N,) bool, all True: removed rows are gone."""
+        """(N,) bool, all True: removed rows are deleted."""
         return np.ones(len(self), bool)
 
     @property
     def embeddings(self) -> np.ndarray:
-        """(N, D) float32 in the order of the ids; all of them are fetched."""
-        return self._all(["id", "vector"])[1]
+        """(N, D) float32 in the order of the ids; fetches all of them."""
+        return self.all_rows(["id", "vector"])[1]
 
     @property
     def records(self) -> pa.Table:
-        """The records in the order of the ids; all of them are fetched."""
-        return self._all(["*"])[0]
+        """The records in the order of the ids; fetches all of them."""
+        return self.all_rows(["*"])[0]
 
-    def _all(self, fields: list[str]) -> tuple[pa.Table, np.ndarray]:
+    def all_rows(self, fields: list[str]) -> tuple[pa.Table, np.ndarray]:
+        """Return some fields of the records ("*" = all) and the float32 embeddings (N, D), in the order of the ids."""
         rows = sorted((row for rows in self.batches(fields) for row in rows), key=lambda row: row["id"])
         vectors = np.array([row.pop("vector") for row in rows], np.float32).reshape(-1, self.info.dimension)
         return pa.Table.from_pylist(rows, self.schema), vectors
 
     def batches(self, fields: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
-        """Yield all rows, some at a time, as dictionaries of some fields ("*" = all, with the `vector`)."""
+        """Yield all rows, in batches, as dictionaries of some fields ("*" = all, including `vector`)."""
         rows = self.client.query_iterator(self._rows_name, filter="", batch_size=BATCH, output_fields=list(fields))
         while batch := rows.next():
             yield [dict(row) for row in batch]
         rows.close()
 
     def select(self, columns: Sequence[str]) -> pa.Table:
-        """Return some columns of the records, in the order of the ids; no others are fetched."""
+        """Return some columns of the records, in the order of the ids; fetches no others."""
         fields = list(dict.fromkeys(["id", *columns]))
         rows = sorted((row for rows in self.batches(fields) for row in rows), key=lambda row: row["id"])
         schema = pa.schema([self.schema.field(name) for name in columns])
         return pa.Table.from_pylist([{name: row.get(name) for name in columns} for row in rows], schema)
 
     def positions(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Return where these ids are in `ids`, `embeddings` and `records`; raise KeyError if one is not there."""
+        """Return the positions of these ids in `ids`, `embeddings` and `records`; raise KeyError if one is missing."""
         self._get(ids, ["id"])
         return np.searchsorted(self.ids, np.asarray(ids, np.int64).reshape(-1))
 
@@ -187,7 +185,7 @@ class MilvusGallery:
         return self.rows_of(self.ids[np.asarray(positions, np.int64)])
 
     def rows_of(self, ids: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
-        """Return the records with these ids, each as a dictionary; raise KeyError if one is not there."""
+        """Return the records with these ids, each as a dictionary; raise KeyError if one is missing."""
         rows = self._get(ids, ["*"])
         return [{name: row.get(name) for name in self.columns} for row in rows]
 
@@ -196,16 +194,16 @@ class MilvusGallery:
         return self.vectors_of(self.ids[np.asarray(positions, np.int64)])
 
     def vectors_of(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Return the float32 embeddings (n, D) of the rows with these ids; raise KeyError if one is not there."""
+        """Return the float32 embeddings (n, D) of the rows with these ids; raise KeyError if one is missing."""
         rows = self._get(ids, ["vector"])
         return np.array([row["vector"] for row in rows], np.float32).reshape(-1, self.info.dimension)
 
     def image_path(self, path: str) -> Path:
-        """Return where the image of a record is: relative paths start where the gallery was made or imported from."""
+        """Return the location of a record's image: relative paths start at the folder where the gallery was made or imported from."""
         return Path(self.about["root"]) / path
 
-    def add(self, embeddings: np.ndarray, records: table.Rows, model: str) -> np.ndarray:
-        """Add rows; arguments, result and errors as `Gallery.add`, but for the lock.
+    def add(self, embeddings: np.ndarray, records: records_file.Rows, model: str) -> np.ndarray:
+        """Add rows; arguments, result and errors as `Gallery.add`, without a lock.
 
         Raises:
             ValueError: another program is adding rows at the same time; nothing is added.
@@ -213,10 +211,10 @@ class MilvusGallery:
         self.refresh()
         check_model(self.info, self.path, model, "those to be added")
         vectors = check_queries(embeddings, self.info.dimension, 1)
-        rows = table.as_records(records, len(vectors))
+        rows = records_file.as_records(records, len(vectors))
         ids = np.arange(self.about["next_id"], self.about["next_id"] + len(vectors))
         self._check_free(ids)
-        self.insert(table.with_ids(rows, ids), vectors)
+        self.insert(records_file.with_ids(rows, ids), vectors)
         return ids
 
     def _check_free(self, ids: np.ndarray) -> None:
@@ -224,26 +222,25 @@ class MilvusGallery:
             some = ids[start : start + BATCH].tolist()
             if taken := sorted(row["id"] for row in self.client.get(self._rows_name, ids=some, output_fields=["id"])):
                 raise UserError(
-                    f"{self.path} has a row {taken[0]} already, which was to be given to a new row: another program is "
-                    "writing; let one write at a time, and add these rows again when it is done"
+                    f"{self.path} already has a row {taken[0]}, the id of a new row: another program is "
+                    "writing; let one program write at a time, and add these rows again when it is done"
                 )
 
     def insert(self, records: pa.Table, vectors: np.ndarray) -> None:
-        """Add records (n), which have their ids, with their float32 vectors (n, D)."""
-        schema = table.common_schema(self.schema, records.schema)
+        """Add n records with ids, and their float32 vectors (n, D)."""
+        schema = records_file.common_schema(self.schema, records.schema)
         milvus_collections.check_types(schema)
         last = max(records["id"].to_pylist(), default=-1)
-        self._save(
-            schema=milvus_collections.pack(schema), next_id=max(self.about["next_id"], last + 1)
-        )  # first: an id is never given twice
+        next_id = max(self.about["next_id"], last + 1)
+        self.save(schema=milvus_collections.pack(schema), next_id=next_id)  # before the rows: ids are never reused
         for start in range(0, len(vectors), BATCH):
-            rows = [_present(row) for row in records.slice(start, BATCH).to_pylist()]
+            rows = [milvus_collections.known_values(row) for row in records.slice(start, BATCH).to_pylist()]
             for row, vector in zip(rows, vectors[start : start + BATCH].tolist(), strict=True):
                 row["vector"] = vector
             self.client.insert(self._rows_name, rows)
 
     def remove(self, ids: Sequence[int] | np.ndarray) -> int:
-        """Remove rows by id. Return how many; raise KeyError, removing nothing, if one is not there."""
+        """Remove rows by id. Return how many; raise KeyError, removing nothing, if one is missing."""
         self.refresh()
         gone = np.unique(np.asarray(ids, np.int64)).tolist()
         self._get(gone, ["id"])
@@ -253,32 +250,31 @@ class MilvusGallery:
 
     def update(self, ids: Sequence[int] | np.ndarray, values: Mapping[str, Any]) -> int:
         """Set columns of some records; as `Gallery.update`."""
-        if "id" in values or ("path" in values and values["path"] is None):
-            raise UserError("update: ids stay as they are, and every record needs a path")
         self.refresh()
         rows = self._get(np.unique(np.asarray(ids, np.int64)), ["*"])
         found = pa.Table.from_pylist([{**row, "vector": None} for row in rows], self.schema)
-        changed = table.changed(found, np.ones(len(rows), bool), values)
+        changed = records_file.changed(found, np.ones(len(rows), bool), values)
         milvus_collections.check_types(changed.schema)
-        self._save(schema=milvus_collections.pack(changed.schema))
-        new = [{**_present(row), "vector": old["vector"]} for row, old in zip(changed.to_pylist(), rows, strict=True)]
+        self.save(schema=milvus_collections.pack(changed.schema))
+        new = [
+            {**milvus_collections.known_values(row), "vector": old["vector"]}
+            for row, old in zip(changed.to_pylist(), rows, strict=True)
+        ]
         for start in range(0, len(new), BATCH):
             self.client.upsert(self._rows_name, new[start : start + BATCH])
         return len(rows)
 
     def set_info(self, **values: Any) -> None:
         """Replace threshold, preprocess or embed of `info`; as `Gallery.set_info`."""
-        if unknown := sorted(set(values) - {"threshold", "preprocess", "embed"}):
-            raise UserError(f"set_info: cannot change {', '.join(unknown)}; choose from embed, preprocess, threshold")
         self.refresh()
-        self.info = replace(self.info, **values)
-        self._save(info=self.info.to_dict())
+        self.info = self.info.with_values(**values)
+        self.save(info=self.info.to_dict())
 
     def refresh(self) -> None:
-        """Read again what other programs may have written.
+        """Read the metadata again, which other programs may have changed.
 
         Raises:
-            OSError: the gallery is gone (FileNotFoundError), or the server does not answer; nothing has changed.
+            OSError: the gallery was dropped (FileNotFoundError), or the server does not answer; this object is unchanged.
         """
         from pymilvus import MilvusException
 
@@ -293,11 +289,11 @@ class MilvusGallery:
         self.about, self.info = about, GalleryInfo.from_dict(about["info"])
 
     def drop_earlier(self) -> None:
-        """Drop the rows of the gallery that this one has replaced; objects that have it open must have refreshed."""
+        """Drop the rows of the gallery that this one replaced; objects that had it open must have refreshed."""
         self.refresh()
         if earlier := self.about.get("earlier"):
-            milvus_collections.drop(self.client, earlier)  # first: what `about` does not name, nobody may drop
-            self._save(earlier=None)
+            milvus_collections.drop(self.client, earlier)  # first: collections not named in `about` are never dropped
+            self.save(earlier=None)
 
     def search(
         self,
@@ -312,7 +308,7 @@ class MilvusGallery:
         """Return the rows closest to each query; arguments and result as `vitreid.gallery.search.engine.search`.
 
         Raises:
-            ValueError: an index is asked for (it was chosen by `create`), or more results than Milvus gives.
+            ValueError: `index` is not the one chosen by `create`, or `topk` exceeds the most that Milvus returns.
         """
         if index not in (None, self.about["index"]):
             raise UserError(
@@ -322,7 +318,7 @@ class MilvusGallery:
         options, limit = rerank_options(rerank), limit_of(self.info)
         pool = topk if options is None else max(topk, POOL)
         if pool > MOST:
-            raise UserError(f"topk: Milvus gives {MOST} results at most, got {topk}")
+            raise UserError(f"topk: Milvus returns {MOST} results at most, got {topk}")
         conditions = Where.of(where).typed(self.schema).conditions
         results: list[Any] = [None] * len(vectors)
         for members, camera in by_camera(exclude_same_camera, len(vectors)):
@@ -348,7 +344,7 @@ class MilvusGallery:
         self.client.close()
 
     def _nearest(self, queries: np.ndarray, topk: int, expression: str) -> Iterator[tuple[Hits, np.ndarray]]:
-        """Yield for each query the ids and exact distances of its neighbours, and their vectors."""
+        """Yield the neighbours of each query, as ids and exact distances, and their vectors."""
         options = {"metric_type": METRICS[self.info.metric], "params": dict(INDEXES[self.about["index"]][1])}
         asked = min(topk + SPARE, MOST)
         for start in range(0, len(queries), QUERIES):
@@ -374,7 +370,7 @@ class MilvusGallery:
         )
 
     def _get(self, ids: Sequence[int] | np.ndarray, fields: list[str]) -> list[dict[str, Any]]:
-        """Return fields of the rows with these ids, in the order of the ids; raise KeyError if one is not there."""
+        """Return fields of the rows with these ids, in that order; raise KeyError if one is missing."""
         wanted = np.asarray(ids, np.int64).reshape(-1).tolist()
         found: dict[int, dict[str, Any]] = {}
         for start in range(0, len(wanted), BATCH):
@@ -384,43 +380,7 @@ class MilvusGallery:
             raise KeyError(f"id {missing[0]} is not in {self.path} (or was removed)")
         return [found[number] for number in wanted]
 
-    def _save(self, **values: Any) -> None:
+    def save(self, **values: Any) -> None:
+        """Change some metadata of the gallery."""
         self.about |= values
         self.client.upsert(self._about_name, [milvus_collections.about_row(self.about)])
-
-
-def from_folder(source: Gallery, path: str, overwrite: bool = False, index: str = "FLAT") -> MilvusGallery:
-    """Copy the live rows of a gallery, with their ids, to a new Milvus gallery; float16 and int8 become float32."""
-    milvus_collections.check_types(source.schema)
-
-    def fill(target: MilvusGallery) -> None:
-        target._save(root=str(source.path), next_id=source.state.next_id)
-        positions = np.flatnonzero(source.is_live)
-        for start in range(0, len(positions), BATCH):
-            some = positions[start : start + BATCH]
-            target.insert(source.records.take(some), source.vectors(some))
-
-    return MilvusGallery.build(path, source.info, fill, overwrite, index)
-
-
-def to_folder(source: MilvusGallery, path: str | Path, overwrite: bool = False) -> Gallery:
-    """Copy a Milvus gallery to a new gallery folder; the rows get new ids, in the order of the old ones."""
-    records, vectors = source._all(["*"])
-    folder = Path(path).expanduser().resolve()
-    records = placed(records.drop_columns(["id"]), source, folder)
-
-    def fill(target: Gallery) -> None:
-        if len(vectors):
-            target.add(vectors, records, source.info.model)
-
-    return Gallery.build(folder, source.info, fill, overwrite)
-
-
-def _present(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the row as Milvus takes it: what is not known is None in CORE's columns, and absent among the others."""
-    known = {name: None if _is_nothing(value) else value for name, value in row.items()}
-    return {name: value for name, value in known.items() if value is not None or name in table.CORE.names}
-
-
-def _is_nothing(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and not math.isfinite(value))

@@ -1,4 +1,4 @@
-"""A contact sheet: each query and the crops found for it, with distance and camera, framed by match or no match."""
+"""Contact sheet of search results: each query and its closest crops, with distance and camera, framed by match or no match."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import numpy as np
 from ...common.errors import UserError
 from ...common.files import write_atomically
 from ...common.pictures import BLUE, GREEN, GREY, RED, Color, encode, grid, labelled
-from ..web.record_images import load_image, read_pixels
-from ..web.request_error import RequestError
+from ..storage.record_images import RecordImageError, load_image, read_pixels
 from .search_result import SearchResult
 
-CROP = (192, 96)  # height and width of a crop's place, pixels
+CROP = (192, 96)  # height and width of a tile, pixels; crops are fitted into it
 MOST_COLUMNS = 10
 MOST_CHARACTERS = 16  # of a line of text
 
@@ -26,18 +25,17 @@ def contact_sheet(
     locate: Callable[[str], Path],
     pids: Sequence[str | None] | None = None,
 ) -> None:
-    """Write a PNG file with a band per query: the query, then the crops found, nearest first.
+    """Write a PNG with one band per query: the query, then its results, best first.
 
-    Frames are green for the same person and red for another one, by `pids` where both are known, else by the threshold;
-    grey without either.
+    Frames are green (same person) or red (another): by `pids` if both are known, else by the threshold; grey without either.
 
     Args:
         output: the file.
         found: queries, each an image file or (H, W, 3) uint8 RGB, and their results.
-        locate: from a record's path to its image file.
-        pids: the queries' identities, None where not known.
+        locate: maps a record's path to its image file.
+        pids: the queries' identities, None = unknown.
     Raises:
-        ValueError: nothing to show.
+        ValueError: there is no query.
         OSError: the file cannot be written.
     """
     if not found:
@@ -75,8 +73,8 @@ def _pid_text(pid: object) -> str:
 
 
 def _read(path: Path, record: Mapping[str, Any]) -> np.ndarray | None:
-    """Return a record's image or its box in a video, RGB; None if it cannot be read."""
+    """Return a record's image or its box in a video frame, RGB; None if it cannot be read."""
     try:
         return read_pixels(load_image(path, record))
-    except RequestError:
+    except RecordImageError:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -11,37 +11,37 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...common.errors import UserError
-from .exact_index import LARGEST, ExactIndex, Hits
+from ..storage.gallery_reader import GalleryReader
+from ..storage.metadata import GalleryInfo
+from .exact_index import ExactIndex, Hits
 from .faiss_index import INDEXES, FaissIndex
 from .filter_hints import warn_of_absent
 from .filters import Where
+from .query_vectors import check_queries
 from .search_result import SearchResult, limit_of
 
-if TYPE_CHECKING:
-    from ..storage.gallery import Gallery
-
-FILTERED_GROUPS = 32  # row groups of the records, half a million rows, that a filter looks at at once
-POOL = 100  # neighbours that are re-ranked, at least
+FILTERED_GROUPS = 32  # row groups, half a million records, that a filter reads at once
+POOL = 100  # least number of neighbours that are re-ranked
 RERANK = {"k1": 20, "k2": 6, "lam": 0.3}  # Zhong et al., CVPR 2017
 _engines: WeakKeyDictionary[Any, Engine] = WeakKeyDictionary()
 
 
 class Engine:
-    """What is prepared once for the searches of some embeddings.
+    """The indexes of some embeddings, built once for many searches.
 
     Args:
         embeddings: (N, D) rows as stored.
-        info: of the gallery.
+        info: description of the gallery.
     """
 
-    def __init__(self, embeddings: np.ndarray, info: Any) -> None:
+    def __init__(self, embeddings: np.ndarray, info: GalleryInfo) -> None:
         self.embeddings = embeddings
         self.exact = ExactIndex(embeddings, info.metric, info.scale)
-        self.looked_for: set[tuple[str, str]] = set()  # (column, value) of filters; see `warn_of_absent`
+        self.looked_for: set[tuple[str, str]] = set()  # (column, value) pairs of filters; see `warn_of_absent`
         self._built: dict[str, FaissIndex] = {}
 
     def index(self, name: str | None) -> ExactIndex | FaissIndex:
-        """Return the exact index, or the one called `name`, built when first asked for.
+        """Return the exact index or the FAISS index `name`, which its first search builds.
 
         Raises:
             ValueError: the name is unknown.
@@ -56,8 +56,8 @@ class Engine:
         return self._built[str(name)]
 
 
-def engine_of(gallery: Gallery) -> Engine:
-    """Return the gallery's engine; a new one if its embeddings have changed."""
+def engine_of(gallery: GalleryReader) -> Engine:
+    """Return the gallery's engine, a new one if the embeddings have changed."""
     engine = _engines.get(gallery)
     if engine is None or engine.embeddings is not gallery.embeddings:
         engine = _engines[gallery] = Engine(gallery.embeddings, gallery.info)
@@ -65,7 +65,7 @@ def engine_of(gallery: Gallery) -> Engine:
 
 
 def search(
-    gallery: Gallery,
+    gallery: GalleryReader,
     queries: np.ndarray,
     topk: int = 20,
     where: Any = None,
@@ -78,14 +78,14 @@ def search(
 
     Args:
         queries: (Q, D) embeddings by the gallery's model.
-        topk: results per query, 1 or more; there are fewer if fewer rows pass the filters.
+        topk: results per query, 1 or more; fewer are returned if fewer rows pass the filters.
         where: conditions as `Where.of` takes them, e.g. ["camera!=c1", "time>=2026-01-31T08:00"].
-        rerank: order the nearest (`topk`, but at least POOL) by k-reciprocal re-ranking; or its k1, k2 and lam, if not RERANK.
-        exclude_same_camera: the queries' camera, or one per query (None = not known): rows of that camera are left out.
+        rerank: order the nearest rows (`topk`, at least POOL) by k-reciprocal re-ranking; a dictionary replaces values of RERANK.
+        exclude_same_camera: the queries' camera, or one per query (None = unknown): rows of that camera are left out.
         index: None or "exact"; or a FAISS index, a name in `vitreid.gallery.search.faiss_index.INDEXES`.
     Raises:
-        ValueError: an argument is none of those above; says what is.
-        ImportError: FAISS is asked for and not installed.
+        ValueError: an argument has another value; names the accepted ones.
+        ImportError: a FAISS index is named and FAISS is not installed.
     """
     queries = check_queries(queries, gallery.info.dimension, topk)
     options = rerank_options(rerank)
@@ -104,25 +104,8 @@ def search(
     return [result for result in results if result is not None]
 
 
-def check_queries(queries: np.ndarray, dimension: int, topk: int) -> np.ndarray:
-    """Return the queries (Q, D) as float32; raise ValueError if they, or topk, cannot be used."""
-    queries = np.asarray(queries, np.float32)
-    if queries.ndim != 2 or queries.shape[1] != dimension:
-        raise UserError(f"queries: expected (n, {dimension}), the gallery's dimension, got shape {queries.shape}")
-    if not np.isfinite(queries).all():
-        raise UserError("queries: an embedding holds NaN or infinite values")
-    if (largest := np.abs(queries).max(initial=0)) > LARGEST:
-        raise UserError(
-            f"queries: an embedding holds the value {largest:g}, accepted are values up to {LARGEST:g}; "
-            "search with what the gallery's model returns, or scale it to unit length"
-        )
-    if isinstance(topk, bool) or not isinstance(topk, int | np.integer) or topk < 1:
-        raise UserError(f"topk: 1 or more results, got {topk!r}")
-    return queries
-
-
 def rerank_options(rerank: bool | Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return k1, k2 and lam, or None if nothing is re-ranked."""
+    """Return k1, k2 and lam, or None for no re-ranking."""
     if isinstance(rerank, Mapping):
         if unknown := sorted(set(rerank) - set(RERANK)):
             raise UserError(f"rerank: unknown {', '.join(unknown)}; choose from {', '.join(RERANK)}")
@@ -130,11 +113,10 @@ def rerank_options(rerank: bool | Mapping[str, Any]) -> dict[str, Any] | None:
     return dict(RERANK) if rerank else None
 
 
-def passing(gallery: Gallery, where: Any) -> np.ndarray | None:
+def passing(gallery: GalleryReader, where: Any) -> np.ndarray | None:
     """Return (N,) bool, the live rows that fulfil `where`; None if all rows do."""
-    conditions = Where.of(where)
     keep = None if len(gallery) == len(gallery.embeddings) else gallery.is_live
-    if not conditions.conditions:
+    if where is None or not (conditions := Where.of(where)).conditions:
         return keep
     conditions = conditions.typed(gallery.schema)
     mask = _mask(gallery, conditions.columns, conditions.typed_mask)
@@ -142,26 +124,26 @@ def passing(gallery: Gallery, where: Any) -> np.ndarray | None:
     return mask if keep is None else mask & keep
 
 
-def other_cameras(gallery: Gallery, camera: str, keep: np.ndarray | None) -> np.ndarray:
-    """Return (N,) bool, the rows of `keep` (None = all) that are not known to be of that camera."""
-    others = _mask(gallery, ["camera"], lambda records: ~_is_of(camera, records))
+def other_cameras(gallery: GalleryReader, camera: str, keep: np.ndarray | None) -> np.ndarray:
+    """Return (N,) bool, the rows of `keep` (None = all) from another or an unknown camera."""
+    others = _mask(gallery, ["camera"], lambda records: ~_is_from(camera, records))
     return others if keep is None else others & keep
 
 
-def _is_of(camera: str, records: pa.Table) -> np.ndarray:
+def _is_from(camera: str, records: pa.Table) -> np.ndarray:
     return pc.fill_null(pc.equal(records["camera"], pa.scalar(camera)), False).to_numpy()
 
 
-def _mask(gallery: Gallery, columns: Sequence[str], of: Callable[[pa.Table], np.ndarray]) -> np.ndarray:
-    """Return (N,) bool, what `of` says of the records, of which only a part is in memory at a time."""
-    return np.concatenate([of(records) for records in gallery.batches(columns, FILTERED_GROUPS)])
+def _mask(gallery: GalleryReader, columns: Sequence[str], passes: Callable[[pa.Table], np.ndarray]) -> np.ndarray:
+    """Return (N,) bool, the result of `passes` for all records; only a part of them is in memory at a time."""
+    return np.concatenate([passes(records) for records in gallery.batches(columns, FILTERED_GROUPS)])
 
 
 def by_camera(cameras: str | Sequence[str | None] | None, count: int) -> Iterator[tuple[np.ndarray, str | None]]:
-    """Yield (numbers of the queries, their camera), a camera at a time.
+    """Yield (indices of the queries, their camera), one camera at a time.
 
     Raises:
-        ValueError: not a camera, nor one per query.
+        ValueError: neither one camera nor one per query.
     """
     names = [cameras] * count if cameras is None or isinstance(cameras, str) else cameras
     if (
@@ -170,7 +152,7 @@ def by_camera(cameras: str | Sequence[str | None] | None, count: int) -> Iterato
         or not all(name is None or isinstance(name, str) for name in names)
     ):
         raise UserError(
-            f"exclude_same_camera: give the camera of the queries, or {count} of them (None = not known), got {cameras!r}"
+            f"exclude_same_camera: give the camera of the queries, or {count} of them (None = unknown), got {cameras!r}"
         )
     for name in dict.fromkeys(names):
         yield np.array([number for number, other in enumerate(names) if other == name]), name
@@ -179,13 +161,16 @@ def by_camera(cameras: str | Sequence[str | None] | None, count: int) -> Iterato
 def reranked(
     query: np.ndarray, vectors: np.ndarray, hits: Hits, topk: int, metric: str, options: Mapping[str, Any]
 ) -> tuple[Hits, np.ndarray]:
-    """Return the best `topk` of the hits (k,), and their scores, by what query (D,) and vectors (k, D) share.
+    """Return the best `topk` of the hits (k,) and their scores after k-reciprocal re-ranking.
 
-    The hits returned know the distance of the nearest, which may not be among them.
+    Args:
+        query, vectors: (D,) and (k, D) embeddings of the query and the hits.
+    Returns:
+        Hits with the smallest distance of all k as `nearest`, and (topk,) scores.
     """
     if len(vectors) < 2:
         return hits, hits.distances
-    from ...evaluation import k_reciprocal  # loads torch, which plain searches do without
+    from ...evaluation import k_reciprocal  # loads torch: 1.6 s and 780 MB, which only re-ranking needs
 
     if metric == "cosine":
         query, vectors = (
@@ -197,7 +182,7 @@ def reranked(
     return Hits(hits.positions[order], hits.distances[order], float(hits.distances.min())), scores[order]
 
 
-def as_result(gallery: Gallery, hits: Hits, limit: float | None, scores: np.ndarray | None) -> SearchResult:
-    """Return the hits with their ids, and with records that are read when asked for."""
+def as_result(gallery: GalleryReader, hits: Hits, limit: float | None, scores: np.ndarray | None) -> SearchResult:
+    """Return the hits with their ids; their records are read on first use."""
     ids = gallery.ids[hits.positions]
     return SearchResult(ids, hits.distances, limit, scores, lambda: gallery.rows_at(hits.positions), hits.nearest)

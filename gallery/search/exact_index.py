@@ -1,8 +1,8 @@
-"""The nearest rows of a memory map, exactly: blocked float32 products find candidates, float64 distances decide.
+"""Exact nearest rows of a memory map: blocked float32 products select candidates, float64 distances rank them.
 
-A float32 product errs by about 1e-6, which would reorder near-duplicates and give a crop a distance of 1e-3 to itself. So
-each block's products only rule out rows that cannot be among the k nearest; the few that are left are measured exactly.
-All of it is numpy's work: loading torch would take more memory than searching a gallery of any size.
+The error of a float32 product, about 1e-6, would reorder near-duplicates and give a crop a distance of 1e-3 to itself. So
+the products of a block only rule out rows that cannot be among the k nearest; the distances of the others are exact.
+NumPy computes everything: importing torch takes more memory than the search of a gallery of any size.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import numpy as np
 
 from .search_result import pair_distances
 
-BLOCK_ELEMENTS = 2**22  # products, and converted values, held at once: 16 MiB of float32 each
-BLOCK_BYTES = 2**26  # rows of the memory map looked at at once
+BLOCK_ELEMENTS = 2**22  # products, and converted values, in memory at once: 16 MiB of float32 each
+BLOCK_BYTES = 2**26  # bytes of the memory map read at once
+LARGEST = 1e15  # largest value of a query: the sum of squares stays finite in float32
 GROUP = 1024  # queries that share a pass over the gallery
-LARGEST = 1e15  # of a query's values: the sum of their squares is finite in float32
-KEEP_BYTES = 3 * 2**27  # 384 MiB: of a larger gallery no page stays in this process once it was read
+KEEP_BYTES = 3 * 2**27  # 384 MiB: pages of a larger gallery are released after reading
 SPARSE = 8  # if at most one row in SPARSE passes the filters, only those rows are read
-CROWDED = 8  # candidates per wanted neighbour above which a block is looked at more closely
-PAIR_ELEMENTS = 2**20  # values of the pairs measured at once, 8 MiB of float64
-CACHED_ELEMENTS = 2**18  # float16 values converted at once: 1 MiB of float32, which stays in the processor's cache
+CROWDED = 8  # candidates per wanted neighbour above which a block's own k-th best score narrows them
+PAIR_ELEMENTS = 2**20  # values of the pairs whose distances are computed at once, 8 MiB of float64
+CACHED_ELEMENTS = 2**18  # float16 values converted at once: 1 MiB of float32 fits the processor's cache
 
 
 class Hits(NamedTuple):
     """The neighbours of one query: positions (k,) int64 in the gallery, and distances (k,) float32.
 
-    They are nearest first; where they were re-ranked, `nearest` is the least distance of all that were looked at.
+    They are nearest first. After re-ranking, `nearest` is the smallest distance of all candidates.
     """
 
     positions: np.ndarray
@@ -38,7 +38,7 @@ class Hits(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Some rows of the gallery: their positions (B,), the float32 rows (B, D), squared lengths (B,), and which count (B,)."""
+    """Some rows of the gallery: positions (B,), float32 rows (B, D), squared lengths (B,), mask of permitted rows (B,)."""
 
     positions: np.ndarray
     rows: np.ndarray
@@ -47,12 +47,12 @@ class Block(NamedTuple):
 
 
 class ExactIndex:
-    """Finds nearest rows without an index; safe to search from several threads.
+    """Exhaustive search for the nearest rows; may be used by several threads.
 
     Args:
         embeddings: (N, D) float32, float16 or int8, memory-mapped or not, all finite; must not change.
         metric: "euclidean" or "cosine".
-        scale: (D,) what int8 values are multiplied by.
+        scale: (D,) factors of int8 values.
     """
 
     def __init__(self, embeddings: np.ndarray, metric: str = "euclidean", scale: Any = None) -> None:
@@ -66,7 +66,7 @@ class ExactIndex:
 
         Args:
             queries: (Q, D) float32, no value beyond LARGEST.
-            mask: (N,) bool, the rows that may be found; None = all.
+            mask: (N,) bool, the permitted rows; None = all.
         """
         return [
             hit
@@ -85,7 +85,7 @@ class ExactIndex:
         return self._floats(self.embeddings[positions])
 
     def _blocks(self, num_queries: int, mask: np.ndarray | None) -> Iterator[Block]:
-        """Yield the rows that may be found, in gallery order, in blocks that fit the memory."""
+        """Yield the permitted rows, in gallery order, in blocks of bounded memory."""
         count, width = self.embeddings.shape
         window = max(256, BLOCK_BYTES // (width * self.embeddings.itemsize))
         step = max(256, min(BLOCK_ELEMENTS // num_queries, window))
@@ -104,7 +104,7 @@ class ExactIndex:
                 self._pages.drop(start, stop)
 
     def _gathered(self, positions: np.ndarray, window: int, step: int) -> Iterator[Block]:
-        """Yield only the rows at some positions; no more than a window of the map is in memory, however far apart they are."""
+        """Yield only the rows at some positions; at most one window of the map is in memory, even if they are far apart."""
         count = len(self.embeddings)
         ends = np.searchsorted(positions, range(window, count, window))
         for number, inside in enumerate(np.split(positions, ends)):
@@ -115,7 +115,7 @@ class ExactIndex:
             self._pages.drop(number * window, min((number + 1) * window, count))
 
     def _floats(self, rows: np.ndarray, buffer: np.ndarray | None = None) -> np.ndarray:
-        """Return stored rows (B, D) as float32, in `buffer` if they have to be converted."""
+        """Return stored rows (B, D) as float32, in `buffer` if conversion is needed."""
         if rows.dtype == np.float32:
             return rows
         floats = np.empty(rows.shape, np.float32) if buffer is None else buffer
@@ -133,7 +133,7 @@ class ExactIndex:
 
 
 class _Kept:
-    """The nearest rows so far of each query (Q, D)."""
+    """The nearest rows of each query (Q, D) in the blocks taken so far."""
 
     def __init__(self, queries: np.ndarray, topk: int, metric: str) -> None:
         self.metric, self.topk = metric, topk
@@ -145,7 +145,7 @@ class _Kept:
         self.distances = np.empty(0, np.float32)
 
     def take(self, block: Block) -> None:
-        """Look at some more rows."""
+        """Merge the rows of another block."""
         scores = self._scores(block)
         if block.is_kept is not None:
             scores[~block.is_kept] = -np.inf
@@ -154,7 +154,7 @@ class _Kept:
             self._merge(owners, block.positions[columns], self._measure(owners, columns, block))
 
     def _scores(self, block: Block) -> np.ndarray:
-        """Return (B, Q), the larger the nearer: q . g - |g|^2 / 2, or the cosine."""
+        """Return (B, Q) scores, larger for nearer rows: q . g - |g|^2 / 2, or the cosine."""
         scores = block.rows @ self.products.T
         if self.metric == "cosine":
             scores *= (1 / np.sqrt(np.maximum(block.norms, np.float32(1e-30))))[:, None]
@@ -163,7 +163,7 @@ class _Kept:
         return scores
 
     def _candidates(self, scores: np.ndarray, block: Block) -> tuple[np.ndarray, np.ndarray]:
-        """Return (row of the block, query) of all P scores (B, Q) that can be among the k best, (P,) each."""
+        """Return row in the block (P,) and query (P,) of all scores (B, Q) that can be among the k best."""
         margin = self._margin(block)
         floors = self._floors() - margin
         found = scores > floors
@@ -174,11 +174,11 @@ class _Kept:
         return np.divmod(np.flatnonzero(found), len(floors))
 
     def _floors(self) -> np.ndarray:
-        """Return (Q,) the score of a row at the limit."""
+        """Return (Q,) scores of a row at the limit."""
         return 1 - self.limits if self.metric == "cosine" else (self.norms - np.square(self.limits)) / 2
 
     def _margin(self, block: Block) -> np.ndarray:
-        """Return (Q,) by how much a float32 score may be wrong."""
+        """Return (Q,) bounds of the error of a float32 score."""
         width = block.rows.shape[1]
         longest = 1 if self.metric == "cosine" else np.sqrt(block.norms.max())
         return np.float32(2**-22 * (4 + width**0.5)) * np.square(longest + np.sqrt(self.norms))
@@ -211,7 +211,7 @@ class _Kept:
 
 
 class _Pages:
-    """The memory-mapped pages under an array (N, D): those that were read are given back if the array is large."""
+    """The memory-mapped pages of an array (N, D); those of a large array are released after reading."""
 
     def __init__(self, array: np.ndarray) -> None:
         root: Any = array
@@ -224,7 +224,7 @@ class _Pages:
             self.start = array.__array_interface__["data"][0] - first
 
     def drop(self, start: int, stop: int) -> None:
-        """Let the system take back the pages of some rows; reading them again brings them back."""
+        """Release the pages of some rows; reading them again loads them again."""
         if self.file is not None:
             first = (self.start + start * self.row) // mmap.PAGESIZE * mmap.PAGESIZE
             self.file.madvise(mmap.MADV_DONTNEED, first, self.start + stop * self.row - first)
@@ -243,14 +243,12 @@ def _squares(rows: np.ndarray) -> np.ndarray:
 def _widen(halves: np.ndarray, floats: np.ndarray) -> None:
     """Write finite float16 values (B, D) as float32 (B, D), exactly; four times as fast as numpy's own conversion.
 
-    Sign, exponent and mantissa move to their places in a float32, whose exponents count from 127 instead of 15.
+    Sign, exponent and mantissa move to their places in a float32; its exponent bias is 127 instead of 15.
     """
     step = max(1, CACHED_ELEMENTS // max(1, halves.shape[1]))
     for start in range(0, len(halves), step):
         values = floats[start : start + step]
         bits = values.view(np.int32)
-        np.left_shift(
-            halves[start : start + step].view(np.int16), 13, out=bits, dtype=np.int32
-        )  # carries the sign along
+        np.left_shift(halves[start : start + step].view(np.int16), 13, out=bits, dtype=np.int32)  # keeps the sign
         np.bitwise_and(bits, np.int32(0x0FFFE000 - 2**31), out=bits)
         np.multiply(values, np.float32(2.0**112), out=values)

@@ -1,4 +1,4 @@
-"""FAISS indexes over a gallery: flat (exact), IVF and HNSW (approximate). Distances are measured again, exactly."""
+"""FAISS indexes over a gallery: flat (exact), IVF and HNSW (approximate). Their distances are recomputed exactly."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .exact_index import ExactIndex, Hits
 from .search_result import pair_distances
 
 ADD_ROWS = 2**16  # rows converted and added at once
-TRAIN_PER_LIST = 64  # rows that an IVF list is trained on
-SELECTIVE = 20  # if at most one row in SELECTIVE passes the filters, the exact search is both quicker and complete
+TRAIN_PER_LIST = 64  # training rows per IVF list
+SELECTIVE = 20  # if at most one row in SELECTIVE passes the filters, the exact search is faster and complete
 M, EF_BUILD, EF_SEARCH = 32, 80, 128  # HNSW: links per row, candidates while building, while searching
-PROBED = 16  # IVF: lists looked at per query; there are about sqrt(N)
+PROBED = 16  # IVF: lists searched per query, out of about sqrt(N)
 
 
 class FaissIndex:
@@ -26,7 +26,7 @@ class FaissIndex:
         name: one of INDEXES.
 
     Raises:
-        ImportError: FAISS is not installed; says what to install.
+        MissingPackageError: FAISS is not installed; names the extra to install.
     """
 
     def __init__(self, exact: ExactIndex, name: str) -> None:
@@ -42,16 +42,16 @@ class FaissIndex:
         return self._prepared(self.exact.decoded(positions))
 
     def _prepared(self, vectors: np.ndarray) -> np.ndarray:
-        """Return vectors (n, D) of which the euclidean order is the metric's: of unit length for the cosine."""
+        """Return vectors (n, D) in the metric's order of euclidean distances: scaled to unit length for the cosine."""
         vectors = np.ascontiguousarray(vectors, np.float32)
         if self.exact.metric == "euclidean":
             return vectors
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
 
     def search(self, queries: np.ndarray, topk: int, mask: np.ndarray | None = None) -> list[Hits]:
-        """Return the `topk` nearest rows (those that the index finds) of each query (Q, D), as `ExactIndex.search` does.
+        """Return the `topk` nearest rows of each query (Q, D) within the index's recall, as `ExactIndex.search` does.
 
-        A query for which the index finds too few rows that pass the mask (N,) is searched exactly.
+        If the index finds too few rows that pass the mask (N,), the query is searched exactly.
         """
         count = len(self.exact.embeddings) if mask is None else int(np.count_nonzero(mask))
         wanted = min(topk, count)
@@ -71,7 +71,7 @@ class FaissIndex:
         return Hits(positions[order], distances[order])
 
     def _params(self, mask: np.ndarray | None) -> Any:
-        """Return FAISS's search parameters: which rows may be found, and how hard to look."""
+        """Return FAISS's search parameters: the permitted rows and the search effort."""
         options: dict[str, Any] = {}
         if mask is not None:
             options["sel"] = self.faiss.IDSelectorBatch(np.flatnonzero(mask))
@@ -82,23 +82,23 @@ class FaissIndex:
         return getattr(self.faiss, kind)(**options)
 
 
-def import_faiss() -> Any:
+def import_faiss(what: str = "a FAISS index", instead: str = 'index="exact" needs nothing') -> Any:
     """Return the module `faiss`.
 
+    Args:
+        what, instead: the use of FAISS and the alternative without it, for the message.
     Raises:
-        ImportError: it is not installed; says what to install.
+        MissingPackageError: it is not installed; names the extra to install.
     """
     try:
         import faiss
     except ImportError as error:
-        raise MissingPackageError(
-            'a FAISS index needs faiss: pip install "vitreid[faiss]"; index="exact" needs nothing'
-        ) from error
+        raise MissingPackageError(f'{what} needs FAISS: pip install "vitreid[faiss]"; {instead}') from error
     return faiss
 
 
 def _sample(count: int, most: int) -> np.ndarray:
-    """Return up to `most` positions of `count`, ascending, always the same."""
+    """Return up to `most` of `count` positions, ascending, drawn with a fixed seed."""
     return np.arange(count) if count <= most else np.sort(np.random.default_rng(0).choice(count, most, replace=False))
 
 

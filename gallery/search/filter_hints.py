@@ -1,36 +1,33 @@
-"""Values in a filter that no row has: probably mistyped, so they are named, and those that there are."""
+"""Warn about filter values that no row has, which are probably mistyped, and list the existing values."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..storage.gallery_reader import GalleryReader
 from .filters import Where
-
-if TYPE_CHECKING:
-    from ..storage.gallery import Gallery
 
 logger = logging.getLogger(__name__)
 SHOWN = 8  # values named in a message
-COMPARED = 2000  # values of a column that are looked through for the closest
-KEPT = 10_000  # values that a gallery remembers to have looked for
+COMPARED = 2000  # values of a column that are compared with the absent ones
+KEPT = 10_000  # values remembered as looked for
 
 
 def warn_of_absent(
-    gallery: Gallery, conditions: Where, keep: np.ndarray | None, looked_for: set[tuple[str, str]]
+    gallery: GalleryReader, conditions: Where, keep: np.ndarray | None, looked_for: set[tuple[str, str]]
 ) -> None:
-    """Log the texts that a condition's = or != names and no live row has.
+    """Log the texts in conditions with = or != that no live row has.
 
     Args:
         conditions: typed.
         keep: (N,) bool, the live rows; None = all.
-        looked_for: (column, value) of earlier calls, which are passed over; this call's are added.
+        looked_for: (column, value) pairs of earlier calls, which are skipped; those of this call are added.
     """
     for condition in conditions.conditions:
         column = condition.column
@@ -42,8 +39,8 @@ def warn_of_absent(
         looked_for.update((column, value) for value in values)
 
 
-def _live(gallery: Gallery, column: str, keep: np.ndarray | None) -> Iterator[pa.ChunkedArray]:
-    """Yield a column of the live rows, a row group at a time."""
+def _live(gallery: GalleryReader, column: str, keep: np.ndarray | None) -> Iterator[pa.ChunkedArray]:
+    """Yield a column of the live rows, one row group at a time."""
     start = 0
     for batch in gallery.batches([column]):
         stop = start + len(batch)
@@ -52,7 +49,7 @@ def _live(gallery: Gallery, column: str, keep: np.ndarray | None) -> Iterator[pa
 
 
 def _absent(parts: Iterable[pa.ChunkedArray], values: Sequence[str]) -> list[str]:
-    """Return the values that are in no part; usually the first part has them all, and no other is read."""
+    """Return the values that are in no part; reading stops when all are found, usually after the first part."""
     left = set(values)
     if not left:
         return []
@@ -71,15 +68,15 @@ def _distinct(parts: Iterable[pa.ChunkedArray]) -> list[str]:
 def _message(column: str, absent: Sequence[str], present: Sequence[str]) -> str:
     named = ", ".join(map(repr, absent[:SHOWN])) + (f" and {len(absent) - SHOWN} more" if len(absent) > SHOWN else "")
     if not present:
-        return f"where: no row has {column} {named}; it is not known of any row, so leave the condition out"
+        return f"where: no row has {column} {named}; it is unknown for all rows, so leave the condition out"
     closest = sorted(present[:COMPARED], key=lambda value: -max(_likeness(value, other) for other in absent[:SHOWN]))
     others = f" and {len(present) - SHOWN} more" if len(present) > SHOWN else ""
     return (
         f"where: no row has {column} {named}; there are {', '.join(closest[:SHOWN])}{others}; "
-        "correct the condition if it was meant otherwise"
+        "correct the condition if it is mistyped"
     )
 
 
 def _likeness(left: str, right: str) -> float:
-    """Return 0 = nothing in common … 1 = the same but for capitals."""
+    """Return the similarity of two texts, 0 … 1, ignoring case."""
     return SequenceMatcher(None, left.lower(), right.lower(), autojunk=False).ratio()

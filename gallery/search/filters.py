@@ -1,4 +1,4 @@
-"""Which records are searched: conditions on their columns, e.g. `camera=c1,c2`, `time>=2026-01-01T08:00`."""
+"""Filters of a search: conditions on columns of the records, e.g. `camera=c1,c2`, `time>=2026-01-01T08:00`."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Condition:
 
     Args:
         column: its name.
-        operator: "=", any of the values, "!=", none of them, or <, <=, >, >= and one value.
-        values: as given; None and "" stand for "not known".
+        operator: "=", any of the values; "!=", none of them; or <, <=, >, >= with one value.
+        values: as given; None and "" mean unknown.
     """
 
     column: str
@@ -44,7 +44,7 @@ class Condition:
             raise UserError(f"where: {self.column}{self.operator} takes one value, got {list(self.values)}")
 
     def typed(self, schema: pa.Schema) -> Condition:
-        """Return the condition with the values as the column has them.
+        """Return the condition with its values converted to the column's type.
 
         Raises:
             ValueError: a value does not fit the column; names its type.
@@ -57,20 +57,20 @@ class Condition:
         return Condition(self.column, self.operator, tuple(_cast(value, self.column, kind) for value in self.values))
 
     def texts(self, schema: pa.Schema) -> list[str]:
-        """Return the texts that a typed condition compares a column of text with by = or !=; none of other conditions."""
+        """Return the texts of a typed condition with = or != on a text column; empty for other conditions."""
         if self.operator in RANGES or not _is_text(schema.field(self.column).type):
             return []
         return [value for value in self.values if value is not None]
 
     def mask(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
-        """Return (N,) bool of a column (N,), for typed values; a value that is not known passes only != and "= nothing".
+        """Return (N,) bool for a column (N,), given typed values; unknown values of the column pass only != and `column=`.
 
         Raises:
-            ValueError: Arrow cannot compare such a column.
+            ValueError: Arrow cannot compare values of the column's type.
         """
         try:
             return self._mask(column)
-        except (pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:  # a dictionary, half floats, ...
+        except (pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:  # dictionaries, half floats, …
             raise _not_comparable(self.column, column.type) from error
 
     def _mask(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -91,7 +91,7 @@ class Where:
 
     @classmethod
     def of(cls, what: Where | str | Mapping[str, Any] | Iterable[str] | None) -> Where:
-        """Return the conditions given as text, as a list of texts, as a dictionary, or not at all."""
+        """Return conditions given as text, a list of texts or a dictionary; None = no conditions."""
         if isinstance(what, Where):
             return what
         if isinstance(what, Mapping):
@@ -102,13 +102,13 @@ class Where:
     def parse(cls, texts: Iterable[str]) -> Where:
         """Return conditions written as `column=value,value`, `!=`, or with <, <=, >, >= and one value.
 
-        A value that holds a comma is written in double quotes; `pid=` are the records whose pid is not known.
+        A value with a comma is written in double quotes; `pid=` selects the records with unknown pid.
 
         >>> Where.parse(["camera!=c1,c2"]).conditions
         (Condition(column='camera', operator='!=', values=('c1', 'c2')),)
 
         Raises:
-            ValueError: a text has no such form.
+            ValueError: a text has another form.
         """
         return cls(tuple(_parse(text) for text in texts))
 
@@ -116,36 +116,36 @@ class Where:
     def from_dict(cls, values: Mapping[str, Any]) -> Where:
         """Return the conditions of `{"camera": ["c1"], "pid!=": "7", "time": (start, end), "time>=": start}`.
 
-        A tuple is a range from its first to its second value, both included; None leaves that side open.
+        A tuple is a range from its first to its second value, both included; None = open on that side.
         """
         return cls(tuple(condition for key, value in values.items() for condition in _from_item(key, value)))
 
     @property
     def columns(self) -> list[str]:
-        """Names of the columns that are looked at."""
+        """Names of the columns in the conditions."""
         return list(dict.fromkeys(condition.column for condition in self.conditions))
 
     def check_columns(self, known: Sequence[str]) -> None:
-        """Raise ValueError, listing those there are, if a column is not among `known`."""
+        """Raise ValueError, listing the known columns, if a column is not among `known`."""
         for name in self.columns:
             if name not in known:
                 raise UserError(f"where: no column {name!r}; the records have {', '.join(known)}")
 
     def typed(self, schema: pa.Schema) -> Where:
-        """Return the conditions with the values as the columns have them; raise ValueError where they cannot be."""
+        """Return the conditions with values converted to the columns' types; raise ValueError where that fails."""
         self.check_columns(schema.names)
         return Where(tuple(condition.typed(schema) for condition in self.conditions))
 
     def mask(self, records: pa.Table) -> np.ndarray:
-        """Return (N,) bool: which records fulfil all conditions.
+        """Return (N,) bool: records that fulfil all conditions.
 
         Raises:
-            ValueError: there is no such column, or a value does not fit it.
+            ValueError: a column is missing, or a value does not fit it.
         """
         return self.typed(records.schema).typed_mask(records)
 
     def typed_mask(self, records: pa.Table) -> np.ndarray:
-        """Return what `mask` returns, for conditions that `typed` has returned."""
+        """Return `mask(records)`, given typed conditions."""
         masks = [condition.mask(records[condition.column]).to_numpy() for condition in self.conditions]
         return reduce(np.logical_and, masks, np.ones(len(records), bool))
 
@@ -196,7 +196,7 @@ def _range(column: str, ends: tuple[Any, ...]) -> list[Condition]:
 
 
 def _cast(value: Any, column: str, kind: pa.DataType) -> Any:
-    """Return a value as a column of the type `kind` has it; None where it stands for "not known", as NaN does too."""
+    """Return a value converted to the type `kind`; None if it means unknown, as "" and NaN do."""
     if value is None or value == "":
         return None
     try:
@@ -212,8 +212,8 @@ def _cast(value: Any, column: str, kind: pa.DataType) -> Any:
         ) from error
 
 
-def _not_comparable(column: str, kind: pa.DataType) -> ValueError:
-    return ValueError(
+def _not_comparable(column: str, kind: pa.DataType) -> UserError:
+    return UserError(
         f"where: {column} holds {kind}, which cannot be compared; use a column of text, numbers or times, "
         "or choose the rows yourself and give their ids, {'id': [...]}"
     )

@@ -1,4 +1,4 @@
-"""What a search returns: the closest records, their distances, and what the threshold says of them."""
+"""Result of a search: the closest records, their distances, and the decision by the threshold."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from typing import Any
 import numpy as np
 
 from ...common.errors import UserError
+from ...common.text import plain_values
 from ..storage.metadata import GalleryInfo
 
 SAME, DIFFERENT, UNKNOWN, MATCH = "same", "different", "unknown", "match"
 
 
 class GalleryChangedError(RuntimeError):
-    """Rows that a search found were removed before they were read."""
+    """Rows found by a search were removed before they were read."""
 
     def __str__(self) -> str:
-        """Say what to do."""
+        """Return the message."""
         return "the gallery was rewritten since this search; search again"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Are two crops one person?
+    """Decision whether two crops show one person.
 
     Args:
-        answer: "same", "different", or "unknown" where there is no threshold.
-        distance: between the two.
-        threshold: the largest distance that still means the same person; None = not calibrated.
+        answer: "same", "different", or "unknown" without a threshold.
+        distance: distance between the two.
+        threshold: largest distance of the same person; None = not calibrated.
     """
 
     answer: str
@@ -39,7 +40,7 @@ class Verdict:
     threshold: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain types, fit for JSON."""
+        """Return the fields as JSON types."""
         return {"answer": self.answer, "distance": self.distance, "threshold": self.threshold}
 
 
@@ -49,11 +50,11 @@ class SearchResult:
 
     Args:
         ids: (k,) int64 ids in the gallery.
-        distances: (k,) float32 by the gallery's metric, re-ranked or not; ascending unless re-ranked.
-        threshold: the largest distance that still means the same person; None = not calibrated.
-        scores: (k,) float32 ascending distances of the re-ranking, None without.
-        look_up: reads the k records; called once, when they are first asked for.
-        nearest: the least distance of all that were re-ranked, which may be of none of the k; None = that of the k.
+        distances: (k,) float32 by the gallery's metric, also after re-ranking; ascending unless re-ranked.
+        threshold: largest distance of the same person; None = not calibrated.
+        scores: (k,) float32 ascending distances of the re-ranking; None = not re-ranked.
+        look_up: reads the k records; called once, on first use.
+        nearest: smallest distance among all re-ranked candidates, possibly of a row outside the top k; None = take it from the k.
     """
 
     ids: np.ndarray
@@ -64,15 +65,15 @@ class SearchResult:
     nearest: float | None = None
 
     def __len__(self) -> int:
-        """Return k, which is less than was asked for where fewer records pass the filters."""
+        """Return k; below the requested number if fewer records pass the filters."""
         return len(self.ids)
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """The k records (path, pid, camera, …), read when first asked for.
+        """The k records (path, pid, camera, …), read on first use.
 
         Raises:
-            GalleryChangedError: some of them are no longer there.
+            GalleryChangedError: some of them were removed.
         """
         try:
             rows = self.look_up()
@@ -84,14 +85,14 @@ class SearchResult:
 
     @property
     def is_match(self) -> np.ndarray | None:
-        """(k,) bool: within the threshold; None without one."""
+        """(k,) bool: within the threshold; None without a threshold."""
         return None if self.threshold is None else _within(self.distances, self.threshold)
 
     @property
     def verdict(self) -> str | None:
         """Return "match" if a record is within the threshold, "unknown" if none is, None without a threshold.
 
-        After re-ranking that record may have been ranked below the k: see `is_cut`.
+        After re-ranking the matching record may be outside the top k: see `is_cut`.
         """
         if self.is_match is None:
             return None
@@ -99,31 +100,33 @@ class SearchResult:
 
     @property
     def is_cut(self) -> bool:
-        """Whether a record is within the threshold, but re-ranking put all such below the k."""
+        """Whether records are within the threshold, but re-ranking moved all of them out of the top k."""
         if self.threshold is None or self.nearest is None or (self.is_match is not None and self.is_match.any()):
             return False
         return bool(_within(np.float32(self.nearest), self.threshold))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain types, fit for JSON."""
+        """Return the result as JSON types."""
         columns: dict[str, Any] = {"id": self.ids.tolist(), "distance": self.distances.tolist()}
         columns["is_match"] = [None] * len(self) if self.is_match is None else self.is_match.tolist()
         if self.scores is not None:
             columns["score"] = self.scores.tolist()
-        columns["record"] = [{key: _plain(value) for key, value in row.items() if key != "id"} for row in self.rows]
+        columns["record"] = [
+            plain_values({key: value for key, value in row.items() if key != "id"}) for row in self.rows
+        ]
         found = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         return {"verdict": self.verdict, "threshold": self.threshold, "results": found}
 
 
 def limit_of(info: GalleryInfo) -> float | None:
-    """Return the largest distance that still means the same person, None if the gallery has no threshold.
+    """Return the largest distance of the same person, None if the gallery has no threshold.
 
     Raises:
-        ValueError: the threshold is damaged, or was measured by another metric than the gallery's.
+        ValueError: the threshold is damaged, or belongs to another metric than the gallery's.
     """
     if info.threshold is None:
         return None
-    if not isinstance(info.threshold, dict):  # as an edited info.json may have it
+    if not isinstance(info.threshold, dict):  # gallery.json may have been edited
         raise UserError(
             f"threshold: must be a dictionary of distance and metric, got {info.threshold!r}; calibrate again"
         )
@@ -139,7 +142,7 @@ def limit_of(info: GalleryInfo) -> float | None:
 
 
 def _within(distances: Any, limit: float) -> Any:
-    """Return where float32 distances are at most `limit`, which may lie between two float32 numbers."""
+    """Return whether float32 distances are at most `limit`, which may lie between two float32 numbers."""
     return np.asarray(distances, np.float64) <= limit
 
 
@@ -147,7 +150,7 @@ def compare(a: np.ndarray, b: np.ndarray, info: GalleryInfo) -> Verdict:
     """Compare two embeddings, (D,) or (1, D) each, by the gallery's metric and threshold.
 
     Raises:
-        ValueError: they are not one embedding each, of one size, or hold NaN.
+        ValueError: one is not a single embedding, holds NaN, or the sizes differ.
     """
     left, right = (_single(name, vector) for name, vector in (("a", a), ("b", b)))
     if left.shape != right.shape:
@@ -159,9 +162,9 @@ def compare(a: np.ndarray, b: np.ndarray, info: GalleryInfo) -> Verdict:
 
 
 def pair_distances(left: np.ndarray, right: np.ndarray, metric: str) -> np.ndarray:
-    """Return the float32 distances (P,) of P pairs, (P, D) each, computed in float64: equal pairs get equal distances.
+    """Return the float32 distances (P,) between `left` (P, D) and `right` (P, D), computed in float64: equal pairs get equal distances.
 
-    1 - cos is half the squared distance of the unit vectors, which keeps its digits where the vectors are nearly alike.
+    1 - cos is computed as half the squared distance of the unit vectors, which is accurate for nearly equal vectors.
     """
     left, right = left.astype(np.float64), right.astype(np.float64)
     if metric == "euclidean":
@@ -170,7 +173,7 @@ def pair_distances(left: np.ndarray, right: np.ndarray, metric: str) -> np.ndarr
     for side, length in zip((left, right), lengths, strict=True):
         side /= np.where(length > 0, length, 1)[:, None]
     halves = np.square(left - right).sum(1) / 2
-    return np.where(np.minimum(*lengths) > 0, halves, 1).astype(np.float32)  # zeros are at distance 1 from all
+    return np.where(np.minimum(*lengths) > 0, halves, 1).astype(np.float32)  # zero vectors have distance 1 to all
 
 
 def _single(name: str, vector: np.ndarray) -> np.ndarray:
@@ -180,9 +183,3 @@ def _single(name: str, vector: np.ndarray) -> np.ndarray:
     if array.ndim != 1 or not np.isfinite(array).all():
         raise UserError(f"same_person: {name} must be one embedding without NaN, got shape {array.shape}")
     return array
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, str | int | float | bool | list | dict | None) else str(value)

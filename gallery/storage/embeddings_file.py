@@ -1,6 +1,6 @@
 """embeddings.npy: rows appended in place, read through a memory map.
 
-How many rows count says gallery.json, not the file's own header: the header is for other programs.
+The number of valid rows is in gallery.json; the file's own header is for other programs.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ import numpy as np
 
 from ...common.errors import UserError
 
-FILE = "embeddings.npy"
 HEADER_BYTES = 128  # room for any shape of two dimensions; the rows start on a cache line
 BLOCK_BYTES = 2**24
 
 
 def header(count: int, dimension: int, dtype: str) -> bytes:
-    """Return the first HEADER_BYTES of an .npy file (version 1.0) of `count` rows."""
+    """Return the first HEADER_BYTES of an .npy file (version 1.0) with `count` rows."""
     text = f"{{'descr': '{np.dtype(dtype).str}', 'fortran_order': False, 'shape': ({count}, {dimension}), }}"
     magic = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
     return magic + text.encode().ljust(HEADER_BYTES - 11) + b"\n"
@@ -30,15 +29,15 @@ def header(count: int, dimension: int, dtype: str) -> bytes:
 def append_rows(
     path: Path, count: int, checksum: int, parts: Iterable[np.ndarray], dimension: int, dtype: str
 ) -> tuple[int, int]:
-    """Write rows behind the first `count`, which stay as they are; whatever followed them is overwritten.
+    """Write rows after the first `count`, which stay unchanged; rows after them, of an interrupted call, are overwritten.
 
     Args:
-        checksum: of the first `count` rows.
-        parts: (n, dimension) rows of `dtype`, any number of times.
+        checksum: checksum of the first `count` rows.
+        parts: blocks (n, dimension) of rows of `dtype`.
     Returns:
         The new count and checksum.
     Raises:
-        OSError: the disk is full, or fewer than `count` rows are there.
+        OSError: the disk is full, or the file holds fewer than `count` rows.
     """
     start = HEADER_BYTES + count * dimension * np.dtype(dtype).itemsize
     with open(path, "r+b" if count else "wb") as file:
@@ -55,7 +54,7 @@ def append_rows(
 
 
 def _write_header(file: BinaryIO, count: int, dimension: int, dtype: str) -> None:
-    """Write the header once all that was written before is on the disk."""
+    """Write the header after everything written before has reached the disk."""
     file.flush()
     os.fsync(file.fileno())
     file.seek(0)
@@ -69,11 +68,11 @@ def _bytes(rows: np.ndarray) -> memoryview | bytes:
 
 
 def map_rows(path: Path, count: int, dimension: int, dtype: str) -> np.ndarray:
-    """Return the first `count` rows (count, D), read-only, without reading them yet.
+    """Return the first `count` rows (count, D) as a read-only memory map.
 
     Raises:
-        FileNotFoundError: the file is not there.
-        ValueError: it is too short for `count` rows; says by how much.
+        FileNotFoundError: the file is missing.
+        ValueError: it is too short for `count` rows; gives both sizes.
     """
     if not count:
         return np.empty((0, dimension), dtype)
@@ -89,7 +88,7 @@ def map_rows(path: Path, count: int, dimension: int, dtype: str) -> np.ndarray:
 
 
 def blocks(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (start, rows) of consecutive blocks of about BLOCK_BYTES."""
+    """Yield consecutive blocks of about BLOCK_BYTES as (start, rows)."""
     step = max(1, BLOCK_BYTES // max(1, rows.itemsize * rows.shape[1]))
     for start in range(0, len(rows), step):
         yield start, rows[start : start + step]

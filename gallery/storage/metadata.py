@@ -1,4 +1,4 @@
-"""What a gallery says about itself: gallery.json."""
+"""gallery.json: origin, format and committed state of a gallery."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import numpy as np
 
 from ... import __version__
 from ...common.errors import UserError
+from ...common.files import write_text_atomically
+from .file_names import METADATA
 
 FORMAT = 1
-FILE = "gallery.json"
 DTYPES = ("float32", "float16", "int8")
 METRICS = ("euclidean", "cosine")
+CHANGEABLE = ("embed", "preprocess", "threshold")  # fields of GalleryInfo that do not change the meaning of the rows
 
 
 def _now() -> str:
@@ -26,20 +28,20 @@ def _now() -> str:
 
 @dataclass(frozen=True)
 class GalleryInfo:
-    """Where a gallery's embeddings come from and how they are compared.
+    """Origin of a gallery's embeddings and how they are compared.
 
     Args:
-        model: fingerprint of the model with its preprocessing; embeddings of another are refused.
+        model: fingerprint of the model with its preprocessing; embeddings of another model are refused.
         dimension: D, values per row.
-        dtype: of the rows on disk: float32, float16, or int8, which needs a `scale`.
+        dtype: type of the rows on disk: float32, float16, or int8, which needs a `scale`.
         metric: "euclidean", |a - b|, or "cosine", 1 - cos.
-        preprocess, embed: how images became embeddings, as in a deploy checkpoint.
+        preprocess, embed: preprocessing and embedding settings, as in a deploy checkpoint.
         threshold: `vitreid.evaluation.Threshold.to_dict()`, or None if not calibrated.
-        created: when, ISO 8601.
-        version: of vitreid, at that time.
-        scale: (D,) what int8 values are multiplied by; None for floats.
-        projection: fingerprint of the projection that the embeddings went through (see `fit_pca`), None = none.
-        model_name: of the model, for people; "" = not known.
+        created: creation time, ISO 8601.
+        version: version of vitreid at that time.
+        scale: (D,) factors of int8 values; None for floats.
+        projection: fingerprint of the projection of the embeddings (see `fit_pca`), None = none.
+        model_name: the model's readable name; "" = unknown.
 
     Raises:
         ValueError: a value is not allowed; the message says which are.
@@ -71,6 +73,19 @@ class GalleryInfo:
             raise UserError(f"gallery: unknown metric {self.metric!r}; choose from {', '.join(METRICS)}")
         self._check_scale()
 
+    @classmethod
+    def of(cls, embedder: Any) -> GalleryInfo:
+        """Return the description of float32 embeddings by a `vitreid.Embedder`: `Gallery.create(folder, GalleryInfo.of(embedder))`."""
+        return cls(
+            model=embedder.fingerprint,
+            dimension=embedder.dim,
+            metric=embedder.threshold["metric"] if embedder.threshold else "euclidean",
+            preprocess=embedder.preprocess.to_dict(),
+            embed=embedder.settings.to_dict(),
+            threshold=embedder.threshold,
+            model_name=embedder.name,
+        )
+
     def _check_scale(self) -> None:
         if self.dtype != "int8" and self.scale is not None:
             raise UserError(f"gallery: scale is for int8, the dtype is {self.dtype}; leave it out")
@@ -80,25 +95,25 @@ class GalleryInfo:
             )
 
     def encode(self, vectors: np.ndarray) -> np.ndarray:
-        """Return (n, D) floats as they are stored; int8 values are rounded and clipped to -127 … 127."""
+        """Return floats (n, D) in the stored type; int8 values are rounded and clipped to -127 … 127."""
         if self.scale is None:
-            with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite; the writer refuses it
+            with np.errstate(over="ignore"):  # values beyond float16 become infinite; the writer refuses them
                 return np.ascontiguousarray(vectors, self.dtype)
         scaled = np.asarray(vectors, np.float32) / np.asarray(self.scale, np.float32)
         return np.rint(scaled).clip(-127, 127).astype(np.int8)
 
     def decode(self, rows: np.ndarray) -> np.ndarray:
-        """Return rows as stored, (n, D) of `dtype`, as float32 embeddings in memory."""
+        """Return stored rows, (n, D) of `dtype`, as float32 embeddings in memory."""
         vectors = np.array(rows, np.float32)
         return vectors if self.scale is None else np.multiply(vectors, np.asarray(self.scale, np.float32), out=vectors)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain types, fit for JSON."""
+        """Return the fields as JSON types."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GalleryInfo:
-        """Return what `to_dict` gave `values` of; other keys are ignored.
+        """Return the inverse of `to_dict`; unknown keys are ignored.
 
         Raises:
             ValueError: model or dimension is missing, or a value is not allowed.
@@ -110,16 +125,26 @@ class GalleryInfo:
         names = {item.name for item in fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in names})
 
+    def with_values(self, **values: Any) -> GalleryInfo:
+        """Return a copy with other values of the fields in CHANGEABLE.
+
+        Raises:
+            ValueError: any other field is named.
+        """
+        if unknown := sorted(set(values) - set(CHANGEABLE)):
+            raise UserError(f"set_info: cannot change {', '.join(unknown)}; choose from {', '.join(CHANGEABLE)}")
+        return replace(self, **values)
+
 
 @dataclass(frozen=True)
 class State:
-    """The committed state of a gallery folder; whoever writes it last has committed.
+    """The committed state of a gallery folder; writing it commits.
 
     Args:
-        info: what the gallery is.
-        count: rows of either file that count, removed ones included.
-        removed: ids that are not there any more, ascending.
-        next_id: the id of the next row; never given twice.
+        info: description of the gallery.
+        count: number of valid rows in both files, removed ones included.
+        removed: ids of the removed rows, ascending.
+        next_id: the id of the next row; ids are never reused.
         checksum: CRC-32 of the first `count` rows of embeddings.npy.
     """
 
@@ -140,16 +165,12 @@ class State:
         """Commit, atomically.
 
         Raises:
-            OSError: the disk is full or not writable; the earlier state holds.
+            OSError: the disk is full or not writable; the earlier state remains.
         """
-        from ...common.files import write_text_atomically  # loads torch, which searching does without
-
         own = {"count": self.count, "next_id": self.next_id, "checksum": self.checksum, "removed": self.removed}
         content = {"format": FORMAT, **self.info.to_dict(), **own}
-        lines = (
-            f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in content.items()
-        )  # a list stays in its line
-        write_text_atomically(folder / FILE, "{\n" + ",\n".join(lines) + "\n}\n")
+        lines = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in content.items())  # one line per key
+        write_text_atomically(folder / METADATA, "{\n" + ",\n".join(lines) + "\n}\n")
 
     @classmethod
     def read(cls, folder: Path) -> State:
@@ -157,9 +178,9 @@ class State:
 
         Raises:
             FileNotFoundError: the folder holds no gallery.
-            ValueError: the file is damaged, or of another format; names it.
+            ValueError: the file is damaged or has another format; names it.
         """
-        path = folder / FILE
+        path = folder / METADATA
         if not path.is_file():
             raise FileNotFoundError(
                 f"{path}: no such file, so {folder} is not a gallery; make one with tools/export.py"
@@ -171,10 +192,6 @@ class State:
             return cls(GalleryInfo.from_dict(values), removed=tuple(values.get("removed", ())), **own)
         except (ValueError, TypeError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
             raise UserError(f"{path} is damaged or not of a gallery ({error}); restore it or export again") from error
-
-    def with_info(self, **values: Any) -> State:
-        """Return the state with some values of `info` replaced."""
-        return replace(self, info=replace(self.info, **values))
 
 
 def _check_format(values: Any) -> None:

@@ -1,4 +1,4 @@
-"""records.parquet: what is known of each row of embeddings.npy, in the same order."""
+"""records.parquet: one record per row of embeddings.npy, in the same order."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ...common.errors import UserError
+from ...common.files import write_atomically
 
-FILE = "records.parquet"
 CORE = pa.schema(
     {
         "id": pa.int64(),
@@ -28,17 +28,17 @@ CORE = pa.schema(
         "tracklet": pa.string(),
     }
 )
-GROUP_ROWS = 2**14  # rows of a row group, which is read as a whole: small enough to look up a few records quickly
+GROUP_ROWS = 2**14  # rows per row group, the unit of reading: small enough to look up a few records quickly
 KEPT_GROUPS = 64  # row groups that stay in memory
-EMBEDDINGS = b"vitreid.embeddings"  # count and checksum of the embeddings that the records belong to
+EMBEDDINGS = b"vitreid.embeddings"  # key of the count and checksum of the embeddings, in the file's metadata
 
 Rows: TypeAlias = Sequence[Mapping[str, Any]] | pa.Table
 
 
 def as_records(rows: Rows, count: int) -> pa.Table:
-    """Return `rows` with all columns of CORE but `id`, in that order and with those types, then any others as they are.
+    """Return `rows` as a table: the columns of CORE except `id`, with its order and types, then further columns unchanged.
 
-    Numbers are accepted where names are expected; `time` may be seconds, a datetime or ISO 8601 (UTC unless it says otherwise).
+    Numbers are accepted as names; `time` may be seconds, a datetime or ISO 8601 (UTC unless an offset is given).
 
     Raises:
         ValueError: not `count` rows, no path, an `id`, or values of mixed types; names the column.
@@ -63,7 +63,7 @@ def _from_dicts(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         try:
             columns[name] = _as_column(name, values)
         except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
-            raise UserError(f"records: column {name!r} has values of mixed types ({error}); make them alike") from error
+            raise UserError(f"records: column {name!r} has values of mixed types ({error}); use one type") from error
     return pa.table(columns)
 
 
@@ -89,13 +89,13 @@ def _core_column(table: pa.Table, name: str, count: int) -> pa.ChunkedArray | pa
 
 
 def to_seconds(value: Any) -> float | None:
-    """Return a time as seconds since 1970 (UTC): a number, a datetime, or ISO 8601 text, UTC unless it says otherwise.
+    """Return a time as seconds since 1970 (UTC): a number, a datetime, or ISO 8601 text, UTC unless an offset is given.
 
     >>> to_seconds("1970-01-01T00:01:00"), to_seconds("1970-01-01T01:00+01:00"), to_seconds("2.5")
     (60.0, 0.0, 2.5)
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: anything else.
     """
     if value is None or value == "":
         return None
@@ -112,15 +112,15 @@ def to_seconds(value: Any) -> float | None:
 
 
 def with_ids(records: pa.Table, ids: np.ndarray) -> pa.Table:
-    """Return the records with the column `id` (n,) in front."""
+    """Return the records with `ids` (n,) as their first column, `id`."""
     return records.add_column(0, CORE.field("id"), pa.array(ids, pa.int64()))
 
 
 def common_schema(first: pa.Schema, second: pa.Schema) -> pa.Schema:
-    """Return the columns of both, the first's before the second's, each with a type that holds either's values.
+    """Return the columns of both, the first's before the second's, each with a type that holds the values of both.
 
     Raises:
-        ValueError: a column has types that do not go together; names it.
+        ValueError: a column has two types without a common one; names it.
     """
     found = {name: first.field(name).type for name in first.names}
     for item in second:
@@ -136,7 +136,7 @@ def common_schema(first: pa.Schema, second: pa.Schema) -> pa.Schema:
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return `table` with exactly the columns of `schema`; those it lacks are null."""
+    """Return `table` with exactly the columns of `schema`; missing ones are null."""
     columns = [
         table[item.name].cast(item.type) if item.name in table.column_names else pa.nulls(len(table), item.type)
         for item in schema
@@ -145,13 +145,11 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def write_records(path: Path, tables: Iterable[pa.Table], schema: pa.Schema, count: int, checksum: int) -> None:
-    """Write the tables one after the other, atomically, holding a row group or so at a time; equal rows give equal bytes.
+    """Write consecutive tables, atomically, with about one row group in memory; equal rows give equal bytes.
 
     Args:
-        count, checksum: of the embeddings that the records belong to.
+        count, checksum: of the embeddings of these records.
     """
-    from ...common.files import write_atomically  # loads torch, which searching does without
-
     schema = schema.with_metadata({EMBEDDINGS: f"{count} {checksum}".encode()})
 
     def write(temporary: Path) -> None:
@@ -163,7 +161,7 @@ def write_records(path: Path, tables: Iterable[pa.Table], schema: pa.Schema, cou
 
 
 def _regroup(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Yield the same rows as tables of GROUP_ROWS rows, the last of which may be shorter."""
+    """Yield the same rows as tables of GROUP_ROWS rows; the last may be shorter."""
     waiting: list[pa.Table] = []
     size = 0
     for table in tables:
@@ -179,11 +177,11 @@ def _regroup(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(waiting).combine_chunks()
 
 
-class Records:
-    """The first `count` rows of a records.parquet, read as needed; the file stays open, so a replaced one is not mixed in.
+class RecordsFile:
+    """The first `count` rows of a records.parquet, read as needed. The file stays open, so rows of a replacement never mix in.
 
     Raises:
-        FileNotFoundError: the file is not there.
+        FileNotFoundError: the file is missing.
         ValueError: it is damaged, has fewer rows or lacks a column; names it.
     """
 
@@ -209,16 +207,16 @@ class Records:
         self._identity = _identity(path)
 
     def is_current(self) -> bool:
-        """Tell whether the file has not been replaced since it was opened."""
+        """Return whether the file at this path is still the opened one."""
         return _identity(self.path) == self._identity
 
     def belongs_to(self, count: int, checksum: int) -> bool:
-        """Return False if the file was written for `count` embeddings of another checksum; else nothing speaks against it."""
+        """Return False if the file names `count` embeddings with another checksum, True if it matches or names none."""
         text = (self._file.metadata.metadata or {}).get(EMBEDDINGS, b"").decode(errors="replace")
         return not text.startswith(f"{count} ") or text == f"{count} {checksum}"
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return all rows, or some of their columns.
+        """Return all rows, all columns or some.
 
         Raises:
             ValueError: there is no such column; lists them.
@@ -230,12 +228,12 @@ class Records:
         return table.slice(0, self.count).replace_schema_metadata(None)
 
     def check(self, columns: Sequence[str]) -> None:
-        """Raise ValueError, listing the columns, if one of these is not there."""
+        """Raise ValueError, listing the columns of the file, if one of `columns` is missing."""
         if unknown := [name for name in columns if name not in self.schema.names]:
             raise UserError(f"no column {', '.join(unknown)}; the records have {', '.join(self.schema.names)}")
 
     def batches(self, columns: Sequence[str] | None = None, num_groups: int = 1) -> Iterator[pa.Table]:
-        """Yield the rows as consecutive tables of some row groups each, one table at least."""
+        """Yield the rows as consecutive tables of `num_groups` row groups each; at least one table."""
         if not self.count:
             yield self.read(columns)
         left = self.count
@@ -249,7 +247,7 @@ class Records:
             yield table.replace_schema_metadata(None)
 
     def take(self, positions: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
-        """Return some records as dictionaries, reading no more than their row groups."""
+        """Return some records as dictionaries, reading only their row groups."""
         return [self._record(int(place)) for place in positions]
 
     def _record(self, place: int) -> dict[str, Any]:
@@ -273,7 +271,13 @@ def _identity(path: Path) -> tuple[int, int, int]:
 
 
 def changed(table: pa.Table, rows: np.ndarray, values: Mapping[str, Any]) -> pa.Table:
-    """Return the table with the columns of `values` set where `rows` (n,) is true; a column it lacks is added."""
+    """Return the table with the columns of `values` set where `rows` (n,) is true; a new column is added.
+
+    Raises:
+        ValueError: `id` or `path` would be lost, or a value does not fit its column.
+    """
+    if "id" in values or ("path" in values and values["path"] is None):
+        raise UserError("update: ids stay as they are, and every record needs a path")
     for name, value in values.items():
         column = _as_column(name, [value])
         schema = common_schema(table.schema, pa.schema({name: column.type}))

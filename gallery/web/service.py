@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import cv2
 import numpy as np
 
+from ...common.pictures import encode, heat_map
 from ..search.filters import Condition, Where
 from ..search.query_vectors import check_embedder
 from ..search.search_result import GalleryChangedError
+from ..storage.record_images import ImageFile, load_image
 from .batcher import Batcher, Embed
 from .models import SearchFields
 from .overview import describe
-from .record_images import ImageFile, load_image
 from .request_error import RequestError
 
 REFRESH_SECONDS = 5.0
@@ -90,7 +90,8 @@ class Service:
         """Return the image of a live row.
 
         Raises:
-            RequestError: 404, there is no such row, or its file is gone.
+            RequestError: 404, there is no such row.
+            RecordImageError: its file is gone or not an image.
         """
         record = self.record(id)
         return load_image(self.gallery.image_path(record["path"]), record)
@@ -145,12 +146,7 @@ class Service:
         if self.attention is None:
             raise RequestError(404, "this server's model has no attention map")
         weights = np.asarray(self.attention(image, camera), np.float32)
-        weights = weights - weights.min()
-        weights /= max(float(weights.max()), 1e-12)
-        heat = cv2.resize(weights, image.shape[1::-1], interpolation=cv2.INTER_CUBIC).clip(0, 1)
-        colours = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_JET)
-        mixed = cv2.addWeighted(image[..., ::-1], 0.55, colours, 0.45, 0)
-        return ImageFile(cv2.imencode(".png", mixed)[1].tobytes(), "image/png")
+        return ImageFile(encode(heat_map(image, weights)), "image/png")
 
 
 @contextmanager

@@ -1,13 +1,13 @@
-"""Bytes from strangers -> pixels, or a sentence that says why not."""
+"""Bytes of an upload -> pixels, or a sentence that says why not."""
 
 from __future__ import annotations
 
-from contextlib import suppress
 from io import BytesIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from ...common.pictures import from_pil
 from .request_error import RequestError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
@@ -16,14 +16,14 @@ REMEDY = "save it as JPEG or PNG"
 
 
 def decode(content: bytes, max_pixels: int) -> np.ndarray:
-    """Return an uploaded image as (H, W, 3) uint8 RGB, as OpenCV reads its file: upright, transparency ignored.
+    """Return an uploaded image as (H, W, 3) uint8 RGB; the first frame of an animation.
 
-    The size is checked before pixels are decoded. Of a moving picture it is the first frame; 16 bits become their upper 8.
+    Pillow, unlike OpenCV, gives the size before it decodes pixels and reports files that are cut short.
 
     Args:
-        max_pixels: H * W allowed.
+        max_pixels: limit of H * W.
     Raises:
-        RequestError: 400 empty or damaged, 413 too many pixels, 415 not an image that is read here, 422 too small to show anybody.
+        RequestError: 400 empty or damaged, 413 too many pixels, 415 not an image of FORMATS, 422 too small.
     """
     if not content:
         raise RequestError(400, "the image is empty; choose the file again")
@@ -32,22 +32,23 @@ def decode(content: bytes, max_pixels: int) -> np.ndarray:
         image = Image.open(BytesIO(content), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(max_pixels) from error
-    except Exception as error:  # Pillow's readers raise whatever damaged bytes lead to
+    except Exception as error:  # Pillow raises errors of many kinds for damaged files
         raise RequestError(
             415, f"this is not an image in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; {REMEDY}"
         ) from error
     with image:
         _check_size(image, max_pixels)
         try:
-            return _pixels(image)
+            image.load()
+            return from_pil(image)
         except Exception as error:
             raise RequestError(400, f"the {image.format} image is damaged or cut short; {REMEDY} again") from error
 
 
 def _refuse_heic(content: bytes) -> None:
-    if content[4:8] == b"ftyp":  # the container of HEIC, AVIF and of films
+    if content[4:8] == b"ftyp":  # the container of HEIC, AVIF and MP4
         raise RequestError(
-            415, f"HEIC, AVIF and films are not read here; {REMEDY} (phones do so when asked for 'most compatible')"
+            415, f"HEIC, AVIF and videos are not supported; {REMEDY} (on a phone: camera format 'most compatible')"
         )
 
 
@@ -63,14 +64,5 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
         raise _too_large(max_pixels)
     if min(width, height) < MIN_SIDE:
         raise RequestError(
-            422, f"an image of {width} x {height} pixels shows nobody; send one of at least {MIN_SIDE} x {MIN_SIDE}"
+            422, f"an image of {width} x {height} pixels is too small; send one of at least {MIN_SIDE} x {MIN_SIDE}"
         )
-
-
-def _pixels(image: Image.Image) -> np.ndarray:
-    image.load()
-    with suppress(Exception):  # damaged EXIF data around a sound image: take it as it lies
-        image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip
-        return np.repeat((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
-    return np.array(image.convert("RGB"))

@@ -1,4 +1,4 @@
-"""A weight file of any project -> our self-describing deploy checkpoint."""
+"""Convert a weight file of another project to a deploy checkpoint of vitreid."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from yacs.config import CfgNode
 
 from ... import __version__
 from ...common.errors import UserError
+from ...common.outputs import check_output_file
 from ...configs import dump_config
 from ...datasets import build_preprocess
 from ...model import LoadReport, ReidModel, build_spec, save_deploy
@@ -21,16 +22,16 @@ from .extract import build_embed_settings
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a conversion shall do.
+    """Files and options of a conversion.
 
     Args:
         source, target: the files.
         cameras, views: names in the order of the rows of the file's side-information table, if the model has one.
-        dry_run: only find out; nothing is written.
+        dry_run: only report; write nothing.
         backbone_only: the file has no neck and no side information (pretraining); they keep their initial values.
         plain: see `read_weights`.
         min_coverage: see `load_weights`.
-        overwrite: replace the target.
+        overwrite: replace an existing target.
     """
 
     source: Path
@@ -48,21 +49,20 @@ class Conversion:
             raise UserError(f"--min-coverage: {self.min_coverage} is no share; give a number from 0 to 1")
         if self.target is None and not self.dry_run:
             raise UserError("no file to write: name OUT.safetensors after IN, or add --dry-run")
-        if self.target is not None and not self.dry_run and not self.target.absolute().parent.is_dir():
-            raise FileNotFoundError(f"{self.target}: there is no folder {self.target.parent}; make it first")
-        if self.target is not None and self.target.exists() and not self.overwrite and not self.dry_run:
-            raise FileExistsError(f"{self.target} exists; choose another name, or add --overwrite")
+        if self.target is not None and not self.dry_run:
+            check_output_file("OUT", self.target, self.overwrite)
 
 
 def convert(cfg: CfgNode, order: Conversion) -> LoadReport:
-    """Read `order.source` into the model that the config describes, and write it with its description.
+    """Load `order.source` into the model of the config, and write it with its metadata.
 
     Raises:
         FileNotFoundError, FileExistsError: the files; ValueError: the file does not fit the model.
     """
     file = read_weights(order.source, order.plain)
-    if cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW:
-        _check_names(cfg, order, translate(file.tensors).state)
+    sides = build_sides(cfg)
+    if any(sides):
+        _check_names(sides, order, translate(file.tensors).state)
     model = ReidModel(build_spec(cfg, order.cameras, order.views))
     report = load_state(model, file, not order.backbone_only, order.min_coverage)
     if order.target is not None and not order.dry_run:
@@ -80,9 +80,13 @@ def convert(cfg: CfgNode, order: Conversion) -> LoadReport:
     return report
 
 
-def _check_names(cfg: CfgNode, order: Conversion, state: dict) -> None:
-    cameras = len(order.cameras) if cfg.MODEL.SIE_CAMERA else 1
-    views = len(order.views) if cfg.MODEL.SIE_VIEW else 1
+def build_sides(cfg: CfgNode) -> tuple[bool, bool]:
+    """Return whether the model uses cameras and views as side information."""
+    return cfg.MODEL.SIE_CAMERA, cfg.MODEL.SIE_VIEW
+
+
+def _check_names(sides: tuple[bool, bool], order: Conversion, state: dict) -> None:
+    cameras, views = (len(names) if uses else 1 for uses, names in zip(sides, (order.cameras, order.views)))
     rows = len(state[SIE_TABLE]) if SIE_TABLE in state else cameras * views
     if cameras * views != rows or not rows:
         raise UserError(

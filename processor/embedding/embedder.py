@@ -1,4 +1,4 @@
-"""A checkpoint as a function: images in, embeddings out; and the fingerprint that keeps embeddings of two models apart."""
+"""A checkpoint as a function from images to embeddings, and the fingerprint of everything that its embeddings depend on."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ... import __version__
 from ...common.errors import UserError
+from ...common.pictures import from_pil
 from ...datasets import Batch, Preprocess, name_rows, read_image
 from ...datasets.loading.decode import resize
 from ...model import ReidModel, attention_rollout, has_attention
@@ -27,14 +27,11 @@ from ..scoring.thresholds import stored_calibration
 from .extract import EmbedSettings, embed_batch
 from .weight_file import Weights, read_own, weights_path
 
-if TYPE_CHECKING:
-    from ...gallery import GalleryInfo
-
 logger = logging.getLogger(__name__)
 
 
 class Embedder:
-    """A trained model with its own preprocessing, cameras and settings; safe to call from several threads.
+    """A trained model with its preprocessing, cameras and settings; may be called from several threads.
 
     Args:
         weights: best.safetensors or last.pth of a run.
@@ -43,7 +40,7 @@ class Embedder:
         batch_size: images per pass through the model, 1 or more.
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file does not carry its own description, or an argument is none of those above.
+        ValueError: the file lacks its description, or an argument has another value.
     """
 
     def __init__(
@@ -53,7 +50,7 @@ class Embedder:
         _check("precision", precision, ("auto", *PRECISIONS))
         if batch_size < 1:
             raise UserError(f"batch_size: 1 or more images, got {batch_size}")
-        self.weights, self.batch_size = weights_path(str(weights), None), batch_size
+        self.weights, self.batch_size = weights_path(str(weights)), batch_size
         own = _read(self.weights)
         self.about = own.about
         self.device = pick_device(device)
@@ -74,7 +71,7 @@ class Embedder:
 
     @property
     def name(self) -> str:
-        """Name of the model, and in what it differs from the one of that name."""
+        """Name of the model, and its differences from the standard model of that name."""
         return self._model.spec.title
 
     @property
@@ -85,34 +82,22 @@ class Embedder:
 
     @property
     def flip(self) -> bool:
-        """Whether the mirror image is averaged in."""
+        """Whether the embedding is averaged with that of the mirror image."""
         return self.settings.flip
 
     @property
     def neck(self) -> str:
-        """Where the embedding is taken: "before" or "after" the BN-neck."""
+        """Position of the embedding: "before" or "after" the BN-neck."""
         return self.settings.neck
 
     @property
-    def info(self) -> GalleryInfo:
-        """What a new gallery of this model's float32 embeddings is: `Gallery.create(folder, embedder.info)`."""
-        from ...gallery import GalleryInfo
-
-        return GalleryInfo(
-            model=self.fingerprint,
-            dimension=self.dim,
-            metric=self.threshold["metric"] if self.threshold else "euclidean",
-            preprocess=self.preprocess.to_dict(),
-            embed=self.settings.to_dict(),
-            threshold=self.threshold,
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            version=__version__,
-            model_name=self.name,
-        )
+    def info(self) -> Any:
+        """The earlier name of `GalleryInfo.of(embedder)`; the gallery, a higher room, is imported when it is called."""
+        return import_module("vitreid.gallery").GalleryInfo.of(self)
 
     @property
     def attention(self) -> Callable[[Any, str | None], np.ndarray] | None:
-        """A function: image, camera -> (h, w) shares of the patches in the embedding; None if the model has no attention."""
+        """A function from image and camera to the share of each patch in the embedding, (h, w); None without attention."""
         return self._attention if has_attention(self._model) else None
 
     def _attention(self, image: Any, camera: str | None = None) -> np.ndarray:
@@ -125,14 +110,14 @@ class Embedder:
         """Return the embeddings of one image or of a list of them.
 
         Args:
-            images: paths, PIL images, or (H, W, 3) uint8 RGB arrays, mixed as you like.
-            cameras: the camera's name for all images, or one name (or None) per image; a camera that the model was not
-                trained on, and None, use the fallback row of its side information.
+            images: paths, PIL images, or (H, W, 3) uint8 RGB arrays, in any mixture.
+            cameras: the camera's name for all images, or one name (or None) per image; None and cameras that are unknown
+                to the model use the fallback row of its side information.
         Returns:
             (N, D) float32; N = 1 for one image.
         Raises:
             FileNotFoundError, CorruptImageError: a path that cannot be read; names it.
-            TypeError, ValueError: something that is no image, or another number of cameras than images.
+            TypeError, ValueError: an input is no image, or the number of cameras differs from the number of images.
         """
         listed = as_list(images)
         names = _per_image(cameras, len(listed))
@@ -145,7 +130,7 @@ class Embedder:
         return np.concatenate(blocks)
 
     def planes(self, image: Any) -> np.ndarray:
-        """Return one image as the model's input before normalisation, (3, H, W) uint8 RGB."""
+        """Return one image resized for the model, (3, H, W) uint8 RGB, not normalised."""
         pixels = resize(as_pixels(image), self.preprocess.size, self.preprocess.interpolation)
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
@@ -157,7 +142,7 @@ class Embedder:
 
         Args:
             planes: (B, 3, H, W) uint8 RGB at the model's size.
-            cameras, views: B names; None and names that the model does not know use the fallback row.
+            cameras, views: B names; None and unknown names use the fallback row.
         """
         where = torch.arange(len(planes))
         camids = self._rows["cameras"](cameras)
@@ -170,7 +155,7 @@ class Embedder:
 
 
 class _Rows:
-    """Names -> rows of a side-information table; -1 = unknown."""
+    """Maps names to rows of a side-information table; -1 = unknown."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = tuple(names)
@@ -196,9 +181,9 @@ def _read(path: Path) -> Weights:
 
 
 def fingerprint_of(model: ReidModel, preprocess: Preprocess, settings: EmbedSettings) -> str:
-    """Return "sha256:…" of everything that an embedding depends on: tensors, architecture, preprocessing, settings.
+    """Return "sha256:…" of tensors, architecture, preprocessing and settings.
 
-    Device and precision are left out: they move an embedding by less than its neighbours are apart.
+    Device and precision are excluded: they change an embedding by less than the distance to its neighbours.
     """
     digest = hashlib.sha256()
     about = [model.spec.identity(), preprocess.to_dict(), settings.to_dict()]
@@ -233,24 +218,14 @@ def as_pixels(image: Any) -> np.ndarray:
 
     Raises:
         FileNotFoundError, CorruptImageError: the path cannot be read; names it.
-        TypeError, ValueError: it is none of the three; says what it is.
+        TypeError, ValueError: any other type, shape or dtype; names it.
     """
     if isinstance(image, (str, os.PathLike)):
         return read_image(os.fspath(image))
     if hasattr(image, "convert"):
-        return _from_pil(image)
+        return from_pil(image)
     if not isinstance(image, np.ndarray):
         raise TypeError(f"an image is a path, a PIL image or an array, got a {type(image).__name__}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise UserError(f"an array of an image is (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
     return image
-
-
-def _from_pil(image: Any) -> np.ndarray:
-    """Return a PIL image as OpenCV would read its file: upright, 16 bits as their upper 8, transparency ignored."""
-    from PIL import Image, ImageOps
-
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits per pixel; `convert` would clip them
-        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-    return np.asarray(image.convert("RGB"))

@@ -1,4 +1,4 @@
-"""Images -> embeddings, in the order of the records."""
+"""Embed the images of a loader, in the order of the records."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ..distributed.process_group import Ranks
 
 @dataclass(frozen=True)
 class EmbedSettings:
-    """What the test embedding is; travels inside a checkpoint.
+    """Definition of the test embedding; stored in the checkpoint.
 
     Args:
         neck: "before" or "after" the BN-neck.
-        normalize: scale to unit length.
-        flip: average the (normalised) embeddings of the image and of its mirror image.
-        global_only: with JPM, the global branch alone.
+        normalize: scale embeddings to unit length.
+        flip: average the (normalised) embeddings of the image and its mirror image.
+        global_only: with JPM, use only the global branch.
     """
 
     neck: str = "before"
@@ -34,12 +34,12 @@ class EmbedSettings:
     global_only: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain types."""
+        """Return the settings as JSON types."""
         return asdict(self)
 
 
 def build_embed_settings(cfg: CfgNode) -> EmbedSettings:
-    """Return what the test embedding is."""
+    """Build the settings of the test embedding."""
     return EmbedSettings(
         neck=cfg.TEST.NECK_FEAT, normalize=cfg.TEST.FEAT_NORM, flip=cfg.TEST.FLIP, global_only=cfg.TEST.GLOBAL_ONLY
     )
@@ -55,13 +55,13 @@ def extract(
     title: str = "extract",
     shows: bool = True,
 ) -> Tensor:
-    """Return the (N, D) float32 embeddings of a loader's images, on the CPU, in the loader's order; no batches: (0, 0).
+    """Return the (N, D) float32 embeddings of a loader's images, on the CPU, in the loader's order; (0, 0) without batches.
 
-    The model is in evaluation mode meanwhile, and in its earlier mode afterwards.
+    The model is set to evaluation mode, and to its earlier mode afterwards.
 
     Args:
-        title: of the progress bar.
-        shows: False = no bar.
+        title: title of the progress bar.
+        shows: False = no progress bar.
     """
     was_training = model.training
     model.eval()
@@ -76,15 +76,15 @@ def extract(
 
 
 def join_shares(share: Tensor, count: int, ranks: Ranks) -> Tensor | None:
-    """Return the (count, D) rows on the first process, None on the others.
+    """Gather the (count, D) rows on rank 0; the other ranks receive None.
 
     Args:
-        share: this process' rows (n, D), those at the positions rank, rank + size, rank + 2 * size, ...; n may be 0.
+        share: this rank's rows (n, D), at the positions rank, rank + size, rank + 2 * size, …; n may be 0.
     """
     if ranks.size == 1:
         return share
     width = max(ranks.gather_objects(share.shape[1]))
-    longest = torch.zeros(-(-count // ranks.size), width)  # gloo passes rows of one number
+    longest = torch.zeros(-(-count // ranks.size), width)  # gloo gathers tensors of equal size
     if len(share):
         longest[: len(share)] = share
     shares = [torch.empty_like(longest) for _ in range(ranks.size)] if ranks.is_first else None
@@ -95,7 +95,7 @@ def join_shares(share: Tensor, count: int, ranks: Ranks) -> Tensor | None:
 def embed_batch(
     model: nn.Module, batch: Any, settings: EmbedSettings, device: torch.device, precision: torch.dtype
 ) -> Tensor:
-    """Return the (B, D) float32 embeddings of a batch, on the CPU; the model is in evaluation mode already."""
+    """Return the (B, D) float32 embeddings of a batch, on the CPU; the model is in evaluation mode."""
     views = [batch.images, batch.images.flip(-1)] if settings.flip else [batch.images]
     total = sum(_embed_images(model, images, batch, settings, device, precision) for images in views)
     assert isinstance(total, Tensor)  # for the type checker: there is at least one view

@@ -1,4 +1,4 @@
-"""A file of weights -> the model in it, and what the file says about it."""
+"""Read a weight file: the model and its metadata."""
 
 from __future__ import annotations
 
@@ -19,24 +19,23 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Weights:
-    """A model and what its file says about it (`about` is empty for a file of the original TransReID)."""
+    """A model and the metadata in its file; `about` is empty for a file of the original TransReID."""
 
     model: ReidModel
     about: dict[str, Any]
 
 
-def weights_path(weights: str | None, cfg: CfgNode | None) -> Path:
-    """Return the file that is meant: `weights`, or TEST.WEIGHT of the config.
+def weights_path(weights: str) -> Path:
+    """Return the path of a weight file.
 
     Raises:
-        ValueError: neither is given; FileNotFoundError: it does not exist.
+        ValueError: `weights` is empty; FileNotFoundError: the file does not exist.
     """
-    chosen = weights or (cfg.TEST.WEIGHT if cfg is not None else "")
-    if not chosen:
+    if not weights:
         raise UserError(
             "no weights to test: give --weights RUN/best.safetensors, or --config_file and TEST.WEIGHT FILE"
         )
-    path = Path(chosen)
+    path = Path(weights)
     if not path.is_file():
         raise FileNotFoundError(
             f"weights file {path} does not exist"
@@ -51,7 +50,7 @@ def _listing(folder: Path) -> str:
 
 
 def read_own(path: Path) -> Weights | None:
-    """Return the weights in a file of ours, or None if it is a foreign one."""
+    """Return the weights in a file of vitreid, None for a file of another project."""
     if path.suffix == ".safetensors":
         return Weights(*load_deploy(path)) if is_deploy(path) else None
     try:
@@ -62,7 +61,7 @@ def read_own(path: Path) -> Weights | None:
 
 
 def model_of_last(state: dict[str, Any]) -> ReidModel:
-    """Return the model in a last.pth's state: the averaged weights where there are any."""
+    """Return the model in the state of a last.pth, with the averaged weights if it has them."""
     model = ReidModel(ModelSpec.from_dict(state["spec"]))
     module = state["trainer"]["module"]
     own = {name.removeprefix("model."): value for name, value in module.items() if name.startswith("model.")}
@@ -71,20 +70,21 @@ def model_of_last(state: dict[str, Any]) -> ReidModel:
     return model
 
 
-def read_foreign(path: Path, cfg: CfgNode) -> Weights:
-    """Return the weights of the original TransReID in the model that the config describes.
+def build_foreign(path: Path, cfg: CfgNode) -> Weights:
+    """Load the weights of the original TransReID into the model of the config.
 
-    The file does not name its cameras and views: with side information they are those of the first of DATASETS.NAMES.
+    The file lacks the names of its cameras and views: side information takes those of the first of DATASETS.NAMES.
     """
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.PRETRAIN_CHOICE, cfg.DATASETS.TEST, cfg.DATASETS.DISTRACTORS = "none", (), ""
-    cameras, views = _names(cfg) if cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW else ((), ())
+    cameras, views = build_names(cfg) if cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW else ((), ())
     model = build_model(cfg, cameras, views)
     logger.info("%s", load_weights(model, path))
     return Weights(model, {})
 
 
-def _names(cfg: CfgNode) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def build_names(cfg: CfgNode) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the training cameras and views."""
     data = build_test_sets(cfg)[0]
     return data.train_cameras or data.camera_names, data.train_views or data.view_names

@@ -19,7 +19,7 @@ from ..distributed.ddp import device_of
 from ..distributed.process_group import ALONE, Ranks
 from ..embedding.embedder import fingerprint_of
 from ..embedding.extract import build_embed_settings
-from ..embedding.weight_file import Weights, read_foreign, read_own, weights_path
+from ..embedding.weight_file import Weights, build_foreign, read_own, weights_path
 from .evaluator import build_evaluator, check_answerable
 from .feature_file import FeatureSet, load_features, read_facts
 from .reranking import Rerank, build_rerank
@@ -90,7 +90,7 @@ def build_weights_inputs(
     Raises:
         ValueError, FileNotFoundError: no weights, no config for them, or a test set that cannot be read or evaluated.
     """
-    path = weights_path(weights, cfg)
+    path = weights_path(weights or (cfg.TEST.WEIGHT if cfg is not None else ""))
     own = read_own(path)
     if cfg is None:
         if own is None:
@@ -102,7 +102,7 @@ def build_weights_inputs(
     rerank = build_rerank(cfg)
     for data in sets:
         check_answerable(data, rerank)
-    found = own or read_foreign(path, cfg)
+    found = own or build_foreign(path, cfg)
     return EvaluationInputs((path,), len(sets), rerank, found, lambda: build_features(cfg, path, found, sets, ranks))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ...common.errors import UserError
 from ...common.files import write_text_atomically
+from ...common.outputs import check_output_file
 from ...configs import load_config
 from ...model import is_deploy, save_deploy
 from ..distributed.process_group import joined_ranks
@@ -52,7 +53,9 @@ def test(
     """
     asked = asked or ScoreOptions()
     cfg = load_config(config_file, overrides) if config_file else None
-    _check_folders({"--output": output, "--save-features": save_to})
+    for option, file in (("--output", output), ("--save-features", save_to)):
+        if file:
+            check_output_file(option, file)
     with joined_ranks() as ranks:
         inputs = (
             build_file_inputs(features, weights, cfg, overrides)
@@ -81,13 +84,6 @@ def _score_all(inputs: EvaluationInputs, asked: ScoreOptions, save_to: str | Non
 
     inputs.for_each(use)
     return reports
-
-
-def _check_folders(paths: dict[str, str | None]) -> None:
-    """Raise FileNotFoundError, before the work starts, if the folder of a file does not exist."""
-    for option, path in paths.items():
-        if path and not Path(path).parent.is_dir():
-            raise FileNotFoundError(f"{option}: the folder {Path(path).parent} does not exist; make it first")
 
 
 def _check_asked(asked: ScoreOptions, inputs: EvaluationInputs, save_to: str | None) -> None:

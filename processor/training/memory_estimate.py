@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from ...common.memory_limits import available_memory
-from ...model.parts.class_token_block import LastBlock
+from ...model.parts.class_token_block import ClassTokenBlock
 from ..device import autocast
 from .micro_batches import fixed_statistics
 from .trainer import Trainer
@@ -142,7 +142,9 @@ def kept_bytes(backbone: nn.Module, num_images: int, size: tuple[int, int], prec
     outside = _kept(backbone, num_images, size, precision, recomputed)
     with all_kept(backbone):
         everything = _kept(backbone, num_images, size, precision, [])
-    full = len(recomputed) - sum(isinstance(block, LastBlock) for block in recomputed)  # whose inside is nearly empty
+    full = len(recomputed) - sum(
+        isinstance(block, ClassTokenBlock) for block in recomputed
+    )  # whose inside is nearly empty
     return outside + (everything - outside) // max(full, 1)
 
 

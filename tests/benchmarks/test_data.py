@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 from vitreid.benchmarks import data
-from vitreid.benchmarks.data import CASES, Case, Row, format_table, job_of, judge
-from vitreid.benchmarks.workers import data_worker as loading
-from vitreid.benchmarks.workers.data_worker import OURS, TASKS, Job, Outcome
+from vitreid.benchmarks.data import CASES, LoadingCase, LoadingFigures, format_table, job_of, judge
+from vitreid.benchmarks.workers import data_worker
+from vitreid.benchmarks.workers.data_worker import OURS, TASKS, LoadingJob, LoadingOutcome
 from vitreid.processor import Trainer
 
 SMALL = (
@@ -21,7 +21,7 @@ def job(people, tmp_path):
     (tmp_path / "market1501").symlink_to(people / "synthetic")
     options = (*SMALL, "OUTPUT_DIR", str(tmp_path / "run"))
     model = "vit_tiny_patch16_224"
-    return Job("", OURS, str(tmp_path), "", "cpu", 16, 4, 1, 1, 2, 400, 40, model, 0.0, options)
+    return LoadingJob("", OURS, str(tmp_path), "", "cpu", 16, 4, 1, 1, 2, 400, 40, model, 0.0, options)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -35,7 +35,7 @@ def test_ours_is_measured_in_every_task(job, task, monkeypatch):
 
 def test_a_job_travels_as_json_and_its_failure_is_a_result(job, capsys):
     words = json.dumps({**vars(replace(job, task="train batches")), "data": "nowhere"})
-    assert loading.main([words]) == 0
+    assert data_worker.main([words]) == 0
     outcome = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert outcome["figures"] == {} and "nowhere" in outcome["failure"]
 
@@ -45,7 +45,7 @@ def test_everything_is_printed_and_written_and_what_is_left_out_is_said(tmp_path
     args = data.get_parser().parse_args(
         ["--quick", "--cases", "train,sampler", "--data", str(tmp_path), "--json", str(tmp_path / "figures.json")]
     )
-    data.run(args, lambda job: Outcome({"img/s": 900.0, "seconds": 0.5}))
+    data.run(args, lambda job: LoadingOutcome({"img/s": 900.0, "seconds": 0.5}))
     printed = capsys.readouterr().out
     assert "vitreid                   img/s 900 (900 - 900)" in printed
     assert "TransReID                 no checkout given (--transreid)" in printed
@@ -56,12 +56,12 @@ def test_everything_is_printed_and_written_and_what_is_left_out_is_said(tmp_path
 
 
 def test_without_data_people_are_drawn(monkeypatch, capsys):
-    monkeypatch.setattr(data, "QUICK_PEOPLE", data.Plan(4, 2, 0, 2, 1, (64, 32)))
+    monkeypatch.setattr(data, "QUICK_PEOPLE", data.SyntheticPlan(4, 2, 0, 2, 1, (64, 32)))
     seen = []
 
     def measure(job):
         seen.append(sum(1 for _ in (data.Path(job.data) / "market1501" / "bounding_box_train").glob("*.jpg")))
-        return Outcome({"img/s": 1.0})
+        return LoadingOutcome({"img/s": 1.0})
 
     data.run(data.get_parser().parse_args(["--quick", "--cases", "train"]), measure)
     assert seen == [8] and "synthetic people (no --data)" in capsys.readouterr().out
@@ -75,27 +75,32 @@ def test_contestants_take_turns_and_one_that_fails_is_not_asked_again(tmp_path):
 
     def measure(job):
         asked.append((job.contestant, job.checkout))
-        return Outcome({}, "too tired") if job.checkout else Outcome({"img/s": 1.0})
+        return LoadingOutcome({}, "too tired") if job.checkout else LoadingOutcome({"img/s": 1.0})
 
-    rows = data.compare(Job("train batches", OURS, ""), args, measure)
+    rows = data.compare(LoadingJob("train batches", OURS, ""), args, measure)
     assert asked == [(OURS, ""), ("TransReID", str(tmp_path)), (OURS, "")]
     assert rows[1].skipped == "too tired" and len(rows[0].runs) == 2
 
 
 def test_ratios_and_bars():
-    speed = Case("train", "train batches", "", ("img/s",), {}, ("TransReID", 8))
-    rows = [Row(OURS, [{"img/s": 9000.0}, {"img/s": 8000.0}, {"img/s": 9500.0}]), Row("TransReID", [{"img/s": 1000.0}])]
+    speed = LoadingCase("train", "train batches", "", ("img/s",), {}, ("TransReID", 8))
+    rows = [
+        LoadingFigures(OURS, [{"img/s": 9000.0}, {"img/s": 8000.0}, {"img/s": 9500.0}]),
+        LoadingFigures("TransReID", [{"img/s": 1000.0}]),
+    ]
     assert "9,000 (8,000 - 9,500)" in format_table(speed, rows) and "vitreid is 9 x as fast" in format_table(
         speed, rows
     )
     assert judge(speed, rows) == ["at least 8 x TransReID: 9 x, met"]
-    assert judge(speed, [rows[0], Row("TransReID", skipped="no checkout")])[0].endswith("to compare with: no checkout")
-    share = Case("waiting", "waiting", "", ("waiting", "longer"), {}, None, 0.03)
-    row = Row(OURS, [{"waiting": 0.06, "longer": -0.01}])
+    assert judge(speed, [rows[0], LoadingFigures("TransReID", skipped="no checkout")])[0].endswith(
+        "to compare with: no checkout"
+    )
+    share = LoadingCase("waiting", "waiting", "", ("waiting", "longer"), {}, None, 0.03)
+    row = LoadingFigures(OURS, [{"waiting": 0.06, "longer": -0.01}])
     assert "waiting 6.00 % (6.00 - 6.00)" in format_table(share, [row])
     assert judge(share, [row]) == ["waiting below 0.03: 0.06, missed by 100 %"]
-    times = Case("sampler", "sampler", "", ("seconds",), {}, None, 1.0)
-    two = [Row(OURS, [{"seconds": 0.5}]), Row("TransReID", [{"seconds": 24.0}])]
+    times = LoadingCase("sampler", "sampler", "", ("seconds",), {}, None, 1.0)
+    two = [LoadingFigures(OURS, [{"seconds": 0.5}]), LoadingFigures("TransReID", [{"seconds": 24.0}])]
     assert "vitreid is 48 x as fast" in format_table(times, two)
 
 

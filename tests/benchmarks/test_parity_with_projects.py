@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 from vitreid.benchmarks import parity
 from vitreid.benchmarks.common.checkouts import Checkout
-from vitreid.benchmarks.common.project_models import CASES, PROJECTS, Case, Original, randomise
+from vitreid.benchmarks.common.project_models import CASES, PROJECTS, ProjectCase, ProjectModel, randomise
 from vitreid.benchmarks.parity import (
-    Result,
+    ParityResult,
     chapter,
     check_recipes,
     crop_paths,
@@ -40,19 +40,19 @@ def crops(folder: Path, count: int = 6) -> Path:
     return folder
 
 
-def small_case(factor: float = 1.0) -> Case:
+def small_case(factor: float = 1.0) -> ProjectCase:
     """timm's model for the original, whose embeddings are multiplied by a factor."""
 
-    def build(checkout: Checkout) -> Original:
+    def build(checkout: Checkout) -> ProjectModel:
         net = timm.create_model(SPEC.name, num_classes=0, **SIZES).eval()
         randomise(net)
 
         def embed(images: Tensor, camids: Tensor) -> Tensor:
             return net(images) * factor
 
-        return Original(net, embed, SPEC)
+        return ProjectModel(net, embed, SPEC)
 
-    return Case("timm", build, strict=False)
+    return ProjectCase("timm", build, strict=False)
 
 
 def test_crops_are_spread_over_the_sorted_names(tmp_path: Path):
@@ -91,13 +91,13 @@ def test_every_weight_is_drawn_and_the_same_each_time():
 def test_only_what_the_project_itself_cannot_do_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     """A failure of ours, in the import or the comparison, is one of the benchmark."""
 
-    def broken(checkout: Checkout) -> Original:
+    def broken(checkout: Checkout) -> ProjectModel:
         raise ImportError("no module mmcv")
 
-    def deeper(checkout: Checkout) -> Original:
+    def deeper(checkout: Checkout) -> ProjectModel:
         return small_case().build(checkout)._replace(spec=replace(SPEC, depth=3))
 
-    cases = {name: Case("timm", build, quick=True) for name, build in (("theirs", broken), ("ours", deeper))}
+    cases = {name: ProjectCase("timm", build, quick=True) for name, build in (("theirs", broken), ("ours", deeper))}
     monkeypatch.setattr(parity, "CASES", cases)
     args = argparse.Namespace(quick=True)
     theirs, ours = run_project("timm", args, crop_paths(crops(tmp_path), 2))
@@ -107,7 +107,7 @@ def test_only_what_the_project_itself_cannot_do_is_skipped(tmp_path: Path, monke
     page = tmp_path / "page.md"
     page.write_text("# Backbones\n")
     assert parity.main(["--data", str(tmp_path), "--document", str(page)]) == 1
-    assert "failed: ours: ValueError: " in capsys.readouterr().out and page.read_text() == "# Backbones\n"
+    assert "failed: ours: UserError: " in capsys.readouterr().out and page.read_text() == "# Backbones\n"
 
 
 def test_a_process_that_fails_is_a_failure(tmp_path: Path):
@@ -126,9 +126,9 @@ def test_a_project_without_a_checkout_is_named():
 
 def test_what_differs_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     rows = [
-        Result("far", difference=1e-3),
-        Result("near", difference=1e-7),
-        Result("not a number", difference=float("nan")),
+        ParityResult("far", difference=1e-3),
+        ParityResult("near", difference=1e-7),
+        ParityResult("not a number", difference=float("nan")),
     ]
     monkeypatch.setattr(parity, "run_apart", lambda project, *args: rows if project == "timm" else [])
     assert parity.main(["--data", str(crops(tmp_path))]) == 1
@@ -142,13 +142,13 @@ def test_recipes_that_fail_are_named(tmp_path: Path):
         (tmp_path / "configs" / "Market" / f"{name}.yml").write_text(text)
     count, failures = check_recipes(tmp_path)
     assert (count, len(failures)) == (2, 1)
-    assert failures[0].startswith("configs/Market/bad.yml: ValueError: MODEL.TRANSFORMER_TYPE: unknown backbone")
+    assert failures[0].startswith("configs/Market/bad.yml: UserError: MODEL.TRANSFORMER_TYPE: unknown backbone")
 
 
 def test_the_chapter_replaces_its_earlier_text(tmp_path: Path):
-    page, row = tmp_path / "page.md", Result("a", "timm", "osnet_x0_25", 1.0, 3, 2, 1, 4e-7, 0.5, 8, 16, 1.0)
+    page, row = tmp_path / "page.md", ParityResult("a", "timm", "osnet_x0_25", 1.0, 3, 2, 1, 4e-7, 0.5, 8, 16, 1.0)
     page.write_text(f"# Backbones\n\n{PARITY}old\n")
-    put_into(page, [row, Result("b", skipped="no checkout")])
+    put_into(page, [row, ParityResult("b", skipped="no checkout")])
     text = page.read_text()
     assert text.startswith("# Backbones\n\n" + PARITY) and "old" not in text and "embed 8 crops" in text
     assert "| a | timm | `osnet_x0_25` | 100.00% | 3 / 2 / 1 | 4.0e-07 | 5.0e-01 |" in text

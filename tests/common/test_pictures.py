@@ -3,7 +3,21 @@
 import cv2
 import numpy as np
 import pytest
-from vitreid.common.pictures import FRAME, GREEN, encode, fit, grid, heat_map, labelled, pad, text_picture
+from PIL import Image
+from vitreid.common.pictures import (
+    FRAME,
+    GREEN,
+    cut_box,
+    decode,
+    encode,
+    fit,
+    from_pil,
+    grid,
+    heat_map,
+    labelled,
+    pad,
+    text_picture,
+)
 
 IMAGE = np.full((64, 32, 3), 90, np.uint8)
 
@@ -72,3 +86,19 @@ def test_a_file_is_rgb():
     assert cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[0, 0].tolist() == [0, 100, 200]
     with pytest.raises(Exception, match="(?i)write|extension"):
         encode(IMAGE, ".txt")
+
+
+def test_a_box_over_the_border_is_cut_at_the_border_and_one_outside_is_empty():
+    frame = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    np.testing.assert_array_equal(cut_box(frame, -1.4, 2.0, 3.4, 9.0), frame[2:, :2])
+    assert not cut_box(frame, 7, 0, 2, 2).size and not cut_box(frame, -5, 0, 2, 2).size
+
+
+def test_an_encoded_picture_is_decoded_and_damaged_content_is_none():
+    np.testing.assert_array_equal(decode(encode(IMAGE)), IMAGE)
+    assert decode(b"") is None and decode(b"no image") is None
+
+
+def test_16_bits_of_grey_become_their_upper_8():
+    grey = Image.fromarray(np.array([[0, 255, 256, 65535]], np.uint16))
+    np.testing.assert_array_equal(from_pil(grey)[0, :, 0], [0, 0, 1, 255])

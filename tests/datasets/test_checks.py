@@ -10,15 +10,14 @@ import cv2
 import numpy as np
 import pytest
 from vitreid.datasets import Record, ReidData
-from vitreid.datasets.checks import Plan, check, write_montage
-from vitreid.datasets.checks.duplicates import near_copies
-from vitreid.datasets.checks.hash_search import count_bits, near_pairs
-from vitreid.datasets.checks.read_files import difference_hash, look
+from vitreid.datasets.checks import BatchPlan, check, write_montage
+from vitreid.datasets.checks.duplicates import count_bits, near_copies, near_pairs
+from vitreid.datasets.checks.read_files import difference_hash, scan_file
 from vitreid.datasets.readers.manifest import load_manifest
-from vitreid.datasets.readers.published import Published
+from vitreid.datasets.readers.published import PublishedDataset
 from vitreid.tools.check_data import main
 
-PLAN = Plan(num_ids=2, num_instances=2)
+PLAN = BatchPlan(num_ids=2, num_instances=2)
 CAMERAS = ("c1", "c2")
 
 
@@ -93,17 +92,17 @@ def test_without_cameras_every_gallery_image_of_the_person_is_a_match(good):
 
 
 def test_too_few_people_for_a_batch_is_a_problem_with_the_size_that_works(good):
-    found = findings(good, plan=Plan(num_ids=3, num_instances=2))
+    found = findings(good, plan=BatchPlan(num_ids=3, num_instances=2))
     assert found["batch"].level == "problem"
     assert "SOLVER.IMS_PER_BATCH to 4" in found["batch"].advice
 
 
 def test_any_images_in_a_batch_ask_for_no_number_of_people(good):
-    assert "batch" not in findings(good, plan=Plan(num_ids=64, num_instances=0))
+    assert "batch" not in findings(good, plan=BatchPlan(num_ids=64, num_instances=0))
 
 
 def test_people_with_too_few_images_are_counted(good):
-    found = findings(good, plan=Plan(num_ids=2, num_instances=4))
+    found = findings(good, plan=BatchPlan(num_ids=2, num_instances=4))
     assert found["few-images"].count == 2
 
 
@@ -119,7 +118,7 @@ def test_names_that_may_be_one_person_are_listed(good):
 
 
 def test_counts_are_compared_with_the_published_ones(good, monkeypatch):
-    published = Published("mine", (), "", "", counts=(4, 2, 3), people=(2, 2), cameras=2)
+    published = PublishedDataset("mine", (), "", "", counts=(4, 2, 3), people=(2, 2), cameras=2)
     monkeypatch.setitem(check.__globals__["check_labels"].__globals__["PUBLISHED"], "mine", published)
     assert findings(good)["counts"].examples == ("gallery images: 2, published 3",)
 
@@ -137,7 +136,7 @@ def test_unreadable_tiny_and_wide_images_are_named(good, picture, tmp_path):
 
 
 def test_a_missing_file_is_unreadable_not_an_error(tmp_path):
-    assert look(str(tmp_path / "none.jpg")).problem
+    assert scan_file(str(tmp_path / "none.jpg")).problem
 
 
 @pytest.mark.parametrize(
@@ -173,7 +172,7 @@ def test_alike_hashes_of_unlike_pictures_are_no_near_copies(good, picture):
     dark = picture(0, "dark.png")
     cv2.imwrite(dark, cv2.imread(dark) // 2)
     checked = check(changed(good, train=[Record(dark, 1, 0)]), PLAN)
-    first, last = look(good.train[0].path), look(dark)
+    first, last = scan_file(good.train[0].path), scan_file(dark)
     assert (first.appearance ^ last.appearance).bit_count() <= 3
     assert checked.near == []
     assert len(near_copies(checked.listing, checked.scan, most_pixels=255)) == 1

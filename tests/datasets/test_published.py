@@ -5,7 +5,7 @@ import logging
 import pytest
 from vitreid.datasets.readers.market1501 import load_dukemtmc, load_market1501
 from vitreid.datasets.readers.msmt17 import load_msmt17
-from vitreid.datasets.readers.published import Published, check_counts
+from vitreid.datasets.readers.published import PublishedDataset, check_counts
 
 
 def touch(folder, *names):
@@ -117,8 +117,8 @@ def test_published_counts_are_silent(tmp_path, caplog):
     data = load_market1501(market(tmp_path))
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        check_counts(data, Published("mine", ("mine",), "", "", (1, 1, 1), people=(1, 1)))
-        check_counts(data, Published("mine", ("mine",), "", ""))
+        check_counts(data, PublishedDataset("mine", ("mine",), "", "", (1, 1, 1), people=(1, 1)))
+        check_counts(data, PublishedDataset("mine", ("mine",), "", ""))
     assert caplog.text == ""
 
 

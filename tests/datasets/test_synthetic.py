@@ -10,11 +10,13 @@ from vitreid.datasets import read_image
 from vitreid.datasets.synthetic import dataset as synthetic
 from vitreid.datasets.synthetic.body import Pose, draw_person
 from vitreid.datasets.synthetic.camera import make_cameras, photograph
-from vitreid.datasets.synthetic.dataset import STAMP, Plan, generate, load_synthetic
+from vitreid.datasets.synthetic.dataset import STAMP, SyntheticPlan, generate, load_synthetic
 from vitreid.datasets.synthetic.drawing import Sketch
 from vitreid.datasets.synthetic.identity import BAGS, BOTTOMS, HAIRCUTS, PATTERNS, TOPS, make_people
 
-SMALL = Plan(num_train_ids=2, num_test_ids=2, num_distractors=1, num_cameras=2, images_per_camera=2, size=(32, 16))
+SMALL = SyntheticPlan(
+    num_train_ids=2, num_test_ids=2, num_distractors=1, num_cameras=2, images_per_camera=2, size=(32, 16)
+)
 
 
 def contents(folder):
@@ -39,7 +41,7 @@ def test_everybody_is_seen_by_every_camera_and_queried_once_in_each(tmp_path):
 
 def test_the_same_seed_draws_the_same_files_and_another_others(tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        generate(tmp_path / name, Plan(**{**vars(SMALL), "seed": seed}))
+        generate(tmp_path / name, SyntheticPlan(**{**vars(SMALL), "seed": seed}))
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert contents(tmp_path / "a") != contents(tmp_path / "c")
 
@@ -54,7 +56,7 @@ def test_a_finished_folder_is_not_drawn_again(tmp_path, monkeypatch):
 
 def test_another_plan_replaces_the_folder(tmp_path):
     generate(tmp_path / "a", SMALL)
-    generate(tmp_path / "a", Plan(**{**vars(SMALL), "num_train_ids": 1}))
+    generate(tmp_path / "a", SyntheticPlan(**{**vars(SMALL), "num_train_ids": 1}))
     assert len(list((tmp_path / "a" / "bounding_box_train").iterdir())) == 4
     assert json.loads((tmp_path / "a" / STAMP).read_text())["num_train_ids"] == 1
 

@@ -31,7 +31,7 @@ import torch
 import uvicorn
 from vitreid.benchmarks import shipping
 from vitreid.configs import load_config
-from vitreid.datasets.synthetic import dataset as synthetic
+from vitreid.datasets.synthetic import dataset as synthetic_dataset
 from vitreid.model import load_deploy
 from vitreid.tools import train as train_tool
 from vitreid.tools.cli.main import COMMANDS
@@ -89,7 +89,7 @@ ADDED = {  # program: words at the end of its commands; SMALL is for those that 
     "export_model": ["--num-crops", "16", "--rounds", "1"],
     "serve": ["--port", "0"],  # a free one
     "shipping": ["--quick", "--formats", "torchscript"],
-    "gallery": ["--quick"],
+    "benchmarks/gallery": ["--quick"],
     "serving": ["--quick", "--clients", "1", "--seconds", "1"],
     "budget": [
         *("--minutes", "0.01", "--val-ids", "2"),
@@ -99,7 +99,7 @@ ADDED = {  # program: words at the end of its commands; SMALL is for those that 
         ),
     ],
 }
-PLAN = synthetic.Plan(
+PLAN = synthetic_dataset.SyntheticPlan(
     num_train_ids=12, num_test_ids=12, num_distractors=2, num_cameras=3, images_per_camera=2, size=(64, 32)
 )
 
@@ -121,7 +121,7 @@ def ask_for_health(app, **settings):
 
 
 REPLACED = (  # name: what is there instead
-    (synthetic, "Plan", lambda: PLAN),
+    (synthetic_dataset, "SyntheticPlan", lambda: PLAN),
     (uvicorn, "run", ask_for_health),
     (backbones, "ENTRIES", backbones.ENTRIES[-1:]),
     (shipping, "PARTS", {"plain": {}}),
@@ -223,7 +223,7 @@ def lay_out_msmt17(folder, market):
 def lay_out_data(data):
     """Each layout that the pages speak of, of the same people; people.csv and crops.csv beside it."""
     market = data / "market1501"
-    synthetic.generate(market, PLAN)
+    synthetic_dataset.generate(market, PLAN)
     lay_out_msmt17(data / "MSMT17", market)
     subsets = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
     people = []
@@ -258,6 +258,7 @@ def prepared(tmp_path_factory):
     desk = tmp_path_factory.mktemp("desk")
     for folder in ("configs", "tools", "examples", "benchmarks"):
         (desk / folder).symlink_to(ROOT / folder)
+    (desk / "docs").mkdir()
     lay_out_data(desk / "data")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(desk)
@@ -302,6 +303,8 @@ def tool_of(words):
     """Return the module of tools/ or benchmarks/ that a command starts; "" for another program."""
     if words[0] == "vitreid":
         return COMMANDS[words[1]].module.rpartition(".")[2]
+    if words[:2] == ["python", "benchmarks/gallery.py"]:
+        return "benchmarks/gallery"  # `vitreid gallery` is another command
     names = [Path(word).stem for word in words if word.endswith(".py") or word in SCRIPTS]
     return names[0].removeprefix("vitreid-").replace("-", "_") if names else ""
 

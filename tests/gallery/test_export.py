@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -262,7 +263,8 @@ import os, random, shutil, signal, sys
 from importlib import import_module
 
 module = import_module("vitreid.gallery.export.export_job")
-import_module("vitreid.gallery.export.export_plan").PART_ROWS = module.JOIN_ROWS = 8
+import_module("vitreid.gallery.export.export_plan").PART_ROWS = 8
+import_module("vitreid.gallery.export.work_folder").JOIN_ROWS = 8
 weights, source, output = sys.argv[1:]
 
 def attempt(deadly):
@@ -343,7 +345,7 @@ def test_several_processes_make_the_same_bytes_as_one(weights, folder, whole, tm
         embedder = Embedder(weights, "cpu", "fp32", 4)
         source = open_source(str(folder))
         plan = export_plan.make_plan(embedder, source, str(folder), "float32")
-        return module.Job(tmp_path / "G", "gallery", "error", source, embedder, plan)
+        return module.ExportJob(tmp_path / "G", "gallery", "error", source, embedder, plan)
 
     def others():
         shares.append(job().work.folder.is_dir())
@@ -398,7 +400,7 @@ def test_two_real_processes_make_the_same_bytes_as_one(weights, folder, whole, t
 def test_another_export_is_not_mixed_in(weights, folder, tmp_path, monkeypatch):
     """Unfinished, then finished work under other options is refused by name, and replaced if asked."""
     with monkeypatch.context() as patch:
-        patch.setattr(module.Job, "join", lambda self: None)
+        patch.setattr(module.ExportJob, "join", lambda self: None)
         export(weights, folder, tmp_path / "G")
     with pytest.raises(ValueError, match="unfinished export that differs: dtype was float32, is now float16"):
         export(weights, folder, tmp_path / "G", dtype="float16")
@@ -413,13 +415,13 @@ def test_another_export_is_not_mixed_in(weights, folder, tmp_path, monkeypatch):
 def test_overwriting_never_loses_images_kept_in_the_gallerys_folder(weights, folder, tmp_path, monkeypatch):
     """Refused before the work, and after it if they came meanwhile."""
     output = export(weights, folder, tmp_path / "G")
-    embed = module.Job.embed
+    embed = module.ExportJob.embed
 
     def embed_and_put_an_image_there(job, ranks):
         embed(job, ranks)
         (output / "mine.jpg").write_bytes(b"mine")
 
-    monkeypatch.setattr(module.Job, "embed", embed_and_put_an_image_there)
+    monkeypatch.setattr(module.ExportJob, "embed", embed_and_put_an_image_there)
     for _ in range(2):
         with pytest.raises(FileExistsError, match=r"--overwrite: .* also holds mine.jpg.* move it away"):
             export(weights, folder, output, overwrite=True)
@@ -475,7 +477,7 @@ def test_the_tool_reports_a_mistake_in_one_line(weights, folder, tmp_path, capsy
 def test_a_second_export_into_the_same_place_waits_its_turn(weights, folder, tmp_path):
     embedder, source = Embedder(weights, "cpu", "fp32", 4), open_source(str(folder))
     plan = export_plan.make_plan(embedder, source, str(folder), "float32")
-    job = module.Job(tmp_path / "G", "gallery", "error", source, embedder, plan)
+    job = module.ExportJob(tmp_path / "G", "gallery", "error", source, embedder, plan)
     with job.work.locked():
         job.work.begin(replace(plan))
         with pytest.raises(BlockingIOError, match="being written by process"):
@@ -531,7 +533,8 @@ def test_a_finished_export_takes_over_a_threshold_calibrated_since(weights, fold
     caplog.set_level("INFO")
     output = export(weights, folder, tmp_path / "G")
     threshold = {"distance": 0.75, "metric": "euclidean", "fmr": 0.01}
-    monkeypatch.setattr("vitreid.processor.embedding.embedder._threshold", lambda about: threshold)
+    calibrated = SimpleNamespace(threshold=SimpleNamespace(to_dict=lambda: threshold))
+    monkeypatch.setattr("vitreid.processor.embedding.embedder.stored_calibration", lambda about: calibrated)
     export(weights, folder, output)
     assert (
         Gallery.open(output).info.threshold == threshold and "the threshold is now that of the weights" in caplog.text
@@ -585,7 +588,7 @@ def test_a_finished_export_leaves_the_work_of_another_alone(weights, folder, tmp
     export(weights, folder, tmp_path / "G")
     embedder, source = Embedder(weights, "cpu", "fp32", 4), open_source(str(folder))
     plan = export_plan.make_plan(embedder, source, str(folder), "float16")
-    work = module.Job(tmp_path / "G", "gallery", "error", source, embedder, plan).work
+    work = module.ExportJob(tmp_path / "G", "gallery", "error", source, embedder, plan).work
     with work.locked():
         work.begin(plan)
         if is_running:

@@ -101,7 +101,7 @@ def test_verify_finds_nothing_wrong_with_a_sound_gallery(tmp_path):
         (gallery.path / f"{i}.jpg").touch()
     assert verify(gallery.path) == []
     (gallery.path / "0.jpg").unlink()
-    assert problems(gallery) == [("records.parquet", "1 images are not there: 0.jpg")]
+    assert problems(gallery) == [("records.parquet", "1 images are missing: 0.jpg")]
     gallery.update([0], {"path": "1.jpg#t=3"})  # a place in a video
     assert verify(gallery.path) == []
 
@@ -301,3 +301,33 @@ def test_the_cost_of_compression_is_measured_across_cameras(tmp_path):
     assert coarse.num_queries == 10 and "mAP" in str(coarse)
     with pytest.raises(ValueError, match="does not hold the rows"):
         cost(gallery, make(tmp_path / "H", 3))
+
+
+def projected(folder):
+    """A projected gallery of 20 rows; returns the path of its projection.npz."""
+    smaller = fit_pca(make(folder / "G", 20), folder / "P", 2)
+    return smaller.path / "projection.npz"
+
+
+def test_a_lack_of_memory_is_not_called_damage(tmp_path, monkeypatch):
+    path = projected(tmp_path)
+
+    def exhausted(*_, **__):
+        raise MemoryError("no memory left")
+
+    monkeypatch.setattr(np, "load", exhausted)
+    with pytest.raises(MemoryError, match="no memory left"):
+        Gallery.open(path.parent)
+
+
+@pytest.mark.parametrize("damage", ["cut short", "bytes changed", "another array", "empty"])
+def test_a_damaged_projection_is_named(tmp_path, damage):
+    path = projected(tmp_path)
+    content = path.read_bytes()
+    contents = {"cut short": content[:-30], "bytes changed": content[:60] + b"xxxx" + content[64:], "empty": b""}
+    if damage == "another array":
+        np.save(tmp_path / "other.npy", np.zeros(3))
+        contents[damage] = (tmp_path / "other.npy").read_bytes()
+    path.write_bytes(contents[damage])
+    with pytest.raises(ValueError, match="projection.npz is damaged"):
+        Gallery.open(path.parent)

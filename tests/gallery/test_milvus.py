@@ -4,10 +4,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from vitreid.gallery import Gallery, GalleryInfo, compact
-from vitreid.gallery.milvus import collections as milvus_collections
-from vitreid.gallery.milvus.collections import connect
+from vitreid.gallery.milvus import milvus_collections
 from vitreid.gallery.milvus.filter_expression import as_expression
-from vitreid.gallery.milvus.milvus_gallery import MilvusGallery, from_folder, to_folder
+from vitreid.gallery.milvus.milvus_collections import connect
+from vitreid.gallery.milvus.milvus_gallery import MilvusGallery
+from vitreid.gallery.milvus.transfer import from_folder, to_folder
 from vitreid.gallery.search.filters import Where
 
 MODEL = "sha256:a"
@@ -175,8 +176,8 @@ def test_one_writer_after_another_leaves_the_rows_of_both(small):
 
 
 def test_rows_are_never_written_over_others(small):
-    small._save(next_id=1)  # as another program may leave it that writes at the same time
-    with pytest.raises(ValueError, match="has a row 1 already.*let one write at a time"):
+    small.save(next_id=1)  # as another program may leave it that writes at the same time
+    with pytest.raises(ValueError, match="already has a row 1.*let one program write at a time"):
         small.add(np.eye(3, dtype=np.float32)[:2], [{"path": "a.png"}, {"path": "b.png"}], MODEL)
     assert [row["path"] for row in small.rows_of([0, 1])] == ["0.png", "1.png"] and len(small) == 2
 
@@ -245,7 +246,7 @@ def test_a_killed_replacement_is_cleared_away_by_the_next(small, tmp_path, monke
 
 def test_galleries_beside_it_are_not_in_the_way_of_a_replacement(small, tmp_path):
     beside = [MilvusGallery.create(f"{small.path}#gallery{end}", small.info) for end in ("_rows", "_draft", "2")]
-    with pytest.raises(FileExistsError, match="'gallery_rows' is needed meanwhile"):
+    with pytest.raises(FileExistsError, match="'gallery_rows' is needed"):
         from_folder(Gallery.open(tmp_path / "g"), small.path, overwrite=True)
     assert small.ids.tolist() == [0, 1] and [len(other) for other in beside] == [0, 0, 0]
 
@@ -255,7 +256,7 @@ def test_no_other_name_reaches_the_collections_of_a_gallery(small, tmp_path, mon
     with monkeypatch.context() as patch:
         patch.setattr(milvus_collections, "drop", lambda *_: None)  # killed when the new rows had become the gallery
         from_folder(Gallery.open(tmp_path / "g"), small.path, overwrite=True)
-    for end, reason in [("_rows", "no gallery"), ("_about", "no gallery"), ("_draft", "left by a killed import")]:
+    for end, reason in [("_rows", "no gallery"), ("_about", "no gallery"), ("_draft", "killed import")]:
         with pytest.raises(FileExistsError, match=reason):
             MilvusGallery.create(f"{small.path}#gallery{end}", small.info, overwrite=True)
     assert MilvusGallery.open(small.path).ids.tolist() == [0, 1]

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vitreid.evaluation import Threshold
-from vitreid.gallery import Gallery, GalleryInfo
-from vitreid.gallery.search import engine as search
-from vitreid.gallery.search import exact_index as exact
+from vitreid.gallery import Gallery, GalleryInfo, export_as
+from vitreid.gallery.search import engine, exact_index
 from vitreid.gallery.search.contact_sheets import contact_sheet
 from vitreid.gallery.search.exact_index import ExactIndex
 from vitreid.gallery.search.filters import Where
 from vitreid.gallery.search.search_result import SearchResult, compare, limit_of
-from vitreid.gallery.storage import records_file as table
+from vitreid.gallery.storage import records_file
+from vitreid.tools import search as tool
 
 MODEL = "sha256:a"
 RECORDS = pa.table(
@@ -169,7 +169,7 @@ def test_the_exact_search_equals_its_naive_twin(seed, count, num_queries, topk, 
     queries = np.concatenate([unit(rng, num_queries), rows[:2]])
     mask = np.ones(count, bool) if share is None else rng.random(count) < share
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact, "BLOCK_ELEMENTS", 1)  # 256 rows is the least
+        patch.setattr(exact_index, "BLOCK_ELEMENTS", 1)  # 256 rows is the least
         found = ExactIndex(stored, metric, scale).search(queries, topk, None if share is None else mask)
     order, distances = naive(queries, rows, topk, metric, mask)
     assert [hits.positions.tolist() for hits in found] == order.tolist()
@@ -183,7 +183,7 @@ def test_many_blocks_are_merged_however_the_distances_run(order):
     rows = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
     queries = np.array([[1, 0]], np.float32)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact, "BLOCK_BYTES", 1)
+        patch.setattr(exact_index, "BLOCK_BYTES", 1)
         hits = ExactIndex(rows).search(queries, 5)[0]
     assert hits.positions.tolist() == naive(queries, rows, 5, "euclidean", np.ones(3000, bool))[0][0].tolist()
 
@@ -195,13 +195,13 @@ def test_a_crop_is_at_distance_zero_from_itself_and_before_its_copy():
 
 
 def test_the_pages_of_a_large_gallery_are_given_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(exact, "KEEP_BYTES", 0)
+    monkeypatch.setattr(exact_index, "KEEP_BYTES", 0)
     np.save(tmp_path / "rows.npy", unit(np.random.default_rng(0), 5000))
     rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
     index, dropped = ExactIndex(rows), []
     drop = index._pages.drop
     monkeypatch.setattr(index._pages, "drop", lambda *rows: dropped.append(rows) or drop(*rows))
-    monkeypatch.setattr(exact, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(exact_index, "BLOCK_BYTES", 1)
     assert index._pages.file is not None
     assert [index.search(rows[[4321]], 1)[0].positions.tolist() for _ in range(2)] == [[4321], [4321]]
     assert dropped[0] == (0, 256) and dropped[-1] == (4864, 5000)
@@ -211,7 +211,7 @@ def test_rows_that_are_far_apart_are_read_one_window_of_the_map_at_a_time(monkey
     rows = unit(np.random.default_rng(0), 5000)
     index, dropped = ExactIndex(rows), []
     monkeypatch.setattr(index._pages, "drop", lambda *rows: dropped.append(rows))
-    monkeypatch.setattr(exact, "BLOCK_BYTES", 1000 * rows.itemsize * rows.shape[1])
+    monkeypatch.setattr(exact_index, "BLOCK_BYTES", 1000 * rows.itemsize * rows.shape[1])
     hits = index.search(rows[[4300]], 2, np.arange(5000) % 100 == 0)[0]
     assert hits.positions[0] == 4300 and hits.distances[0] == 0
     assert dropped == [(0, 1000), (1000, 2000), (2000, 3000), (3000, 4000), (4000, 5000)]
@@ -222,15 +222,15 @@ def test_float16_becomes_the_same_float32_as_numpy_makes_of_it():
     halves = np.arange(2**16).astype(np.uint16).view(np.float16)
     halves = halves[np.isfinite(halves)].reshape(-1, 64)
     floats = np.empty(halves.shape, np.float32)
-    exact._widen(halves, floats)
+    exact_index._widen(halves, floats)
     np.testing.assert_array_equal(floats.view(np.uint32), halves.astype(np.float32).view(np.uint32))
 
 
 def test_filters_hold_in_every_part_of_the_records(make, monkeypatch):
-    monkeypatch.setattr(table, "GROUP_ROWS", 7)
+    monkeypatch.setattr(records_file, "GROUP_ROWS", 7)
     gallery = make(unit(np.random.default_rng(2), 60))
     for num_groups in (1, 2, 100):
-        monkeypatch.setattr(search, "FILTERED_GROUPS", num_groups)
+        monkeypatch.setattr(engine, "FILTERED_GROUPS", num_groups)
         found = gallery.search(gallery.vectors([0]), 60, ["camera=c1", "time>=20"], exclude_same_camera="c0")[0]
         expected = [row["id"] for row in gallery.records.to_pylist() if row["camera"] == "c1" and row["time"] >= 20]
         assert sorted(found.ids.tolist()) == expected and len(expected) > 5
@@ -242,14 +242,19 @@ from vitreid.gallery import Gallery
 gallery = Gallery.open(sys.argv[1])
 found = gallery.search(gallery.vectors([0]), 3, ["camera=c1", "time>=0"], exclude_same_camera="c2")[0]
 assert found.verdict == "match" and found.rows[0]["id"] == 0
-print(sorted({"torch", "scipy", "sklearn", "cv2"} & set(sys.modules)))
+if sys.argv[2] == "faiss-flat":
+    gallery.search(gallery.vectors([0]), 3, index="faiss-flat")
+print(sorted({"torch", "scipy", "sklearn", "cv2", "vitreid.processor"} & set(sys.modules)))
 """
 
 
-def test_searching_by_embedding_loads_no_torch(make):
+@pytest.mark.parametrize("index", ["exact", "faiss-flat"])
+def test_searching_by_embedding_loads_no_torch(make, index):
     """It would take several times the memory of the search."""
+    if index != "exact":
+        pytest.importorskip("faiss")
     gallery = make(np.eye(4, dtype=np.float32), threshold=threshold(1.0))
-    done = subprocess.run([sys.executable, "-c", SEARCHING, str(gallery.path)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", SEARCHING, str(gallery.path), index], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
@@ -471,7 +476,6 @@ class FakeEmbedder:
 
 
 def test_the_tool_prints_a_table_or_json_and_makes_a_sheet(make, tmp_path, monkeypatch, capsys):
-    from vitreid.tools import search as tool
 
     monkeypatch.setattr(tool, "Embedder", FakeEmbedder)
     monkeypatch.chdir(tmp_path)
@@ -495,13 +499,49 @@ def test_the_tool_prints_a_table_or_json_and_makes_a_sheet(make, tmp_path, monke
     assert tool.main([*words, "--where", "camera=c7"]) == 0 and "no record passes" in capsys.readouterr().out
 
 
+def test_the_tool_reports_a_misspelt_gallery_before_it_loads_the_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tool, "Embedder", lambda *_, **__: pytest.fail("the model was loaded"))
+    (tmp_path / "q.png").touch()
+    words = ["--gallery", str(tmp_path / "nowhere"), "--weights", "w", "--query", str(tmp_path / "q.png")]
+    assert tool.main(words) == 2
+    assert f"{tmp_path / 'nowhere' / 'gallery.json'}: no such file" in capsys.readouterr().err
+
+
+def test_the_tool_refuses_the_weights_of_another_model_before_it_embeds(make, tmp_path, monkeypatch, capsys):
+    class Stranger(FakeEmbedder):
+        fingerprint = "sha256:b"
+
+        def __call__(self, images, cameras=None):
+            pytest.fail("an image was embedded")
+
+    monkeypatch.setattr(tool, "Embedder", Stranger)
+    (tmp_path / "q.png").touch()
+    gallery = make(np.eye(3, dtype=np.float32))
+    assert tool.main(["--gallery", str(gallery.path), "--weights", "w", "--query", str(tmp_path / "q.png")]) == 2
+    assert "sha256:b" in capsys.readouterr().err
+
+
+def test_a_missing_faiss_is_one_message_that_names_the_extra(make, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tool, "Embedder", FakeEmbedder)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "0").touch()
+    gallery = make(np.eye(3, dtype=np.float32))
+    words = ["--gallery", str(gallery.path), "--weights", "w", "--query", "0", "--index", "faiss-flat"]
+    assert tool.main(words) == 2
+    message = capsys.readouterr().err
+    assert message.count("faiss]") == 1 and "index=" in message
+    with pytest.raises(ModuleNotFoundError, match=r"vitreid\[faiss\]"):
+        export_as(gallery, tmp_path / "out", "faiss")
+
+
 def test_the_benchmark_measures_and_judges(tmp_path, capsys):
     from vitreid.benchmarks import gallery as benchmark
 
     args = benchmark.get_parser().parse_args(
         ["--skip-large", "--json", str(tmp_path / "g.json"), "--folder", str(tmp_path)]
     )
-    report = benchmark.run(args, benchmark.Plan(50, 8, 2, 1, 1, 50, 8))
+    report = benchmark.run(args, benchmark.SearchPlan(50, 8, 2, 1, 1, 50, 8))
     assert report["speed"]["filtered out but found"] == 0 and report["speed"]["one query"]["vitreid"]["median"] > 0
     assert any("seconds to open" in line for line in report["bars"]) and "--skip-large" in capsys.readouterr().out
     assert json.loads((tmp_path / "g.json").read_text())["speed"]["rows"] == 50

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from vitreid.common.locks import WriterLock
 from vitreid.gallery import Gallery, GalleryInfo
-from vitreid.gallery.storage import gallery as store
-from vitreid.gallery.storage import records_file as table
+from vitreid.gallery.storage import embeddings_file, records_file
+from vitreid.gallery.storage.metadata import State
 from vitreid.gallery.storage.records_file import to_seconds
 
 INFO = GalleryInfo(model="sha256:a", dimension=3)
@@ -45,7 +46,7 @@ def test_what_goes_in_comes_out(tmp_path):
     assert len(gallery) == 4 and gallery.is_live.all()
     np.testing.assert_array_equal(gallery.embeddings, rows_of(4))
     assert not gallery.embeddings.flags.writeable
-    assert gallery.records.column_names == table.CORE.names
+    assert gallery.records.column_names == records_file.CORE.names
     assert gallery.rows_at([2]) == [
         {"id": 2, "path": "2.jpg", "pid": "0", "camera": "c2", "view": None, "time": 20.0, "tracklet": None}
     ]
@@ -59,7 +60,7 @@ def test_other_programs_can_read_the_files(tmp_path):
 
 
 def test_many_small_adds_give_the_same_bytes_as_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(table, "GROUP_ROWS", 3)
+    monkeypatch.setattr(records_file, "GROUP_ROWS", 3)
     whole, parts = Gallery.create(tmp_path / "whole", INFO), Gallery.create(tmp_path / "parts", INFO)
     whole.add(rows_of(7), records_of(7), "sha256:a")
     for start, stop in ((0, 2), (2, 2), (2, 6), (6, 7)):
@@ -206,6 +207,28 @@ def test_records_of_another_gallery_are_refused(tmp_path):
         Gallery.open(gallery.path)
 
 
+def test_a_gallery_that_changes_all_the_time_ends_in_an_error_instead_of_an_endless_loop(tmp_path, monkeypatch):
+    gallery, reads = make(tmp_path), []
+
+    def changed_since(folder):
+        reads.append(folder)
+        assert len(reads) < 1000, "read again and again, without an end"
+        return replace(State(INFO, 4, checksum=gallery.state.checksum), next_id=len(reads))
+
+    monkeypatch.setattr("vitreid.gallery.storage.gallery_reader.LOAD_PAUSE", 0.0, raising=False)
+    monkeypatch.setattr(State, "read", changed_since)
+    with pytest.raises(OSError, match=rf"{gallery.path} changed .* try again"):
+        gallery.reload()
+
+
+def test_a_gallery_that_changes_once_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    gallery = make(tmp_path)
+    states = iter([replace(gallery.state, next_id=9), *[gallery.state] * 3])
+    monkeypatch.setattr(State, "read", lambda folder: next(states))
+    gallery.reload()
+    assert gallery.state.next_id == 4
+
+
 class Crashed(BaseException):
     """Stands for kill -9: nothing catches it."""
 
@@ -218,7 +241,7 @@ class Saboteur:
         self.armed = True
         for module, name in ((os, "replace"), (os, "fsync"), (Path, "rename"), (Path, "mkdir"), (Path, "write_text")):
             monkeypatch.setattr(module, name, self.wrap(getattr(module, name)))
-        monkeypatch.setattr(store.vectors, "_bytes", self.half(store.vectors._bytes))
+        monkeypatch.setattr(embeddings_file, "_bytes", self.half(embeddings_file._bytes))
         monkeypatch.setattr(builtins, "open", self.wrap(builtins.open))
         monkeypatch.setattr(Path, "unlink", self.wrap(Path.unlink))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from vitreid.common.errors import MissingPackageError, UserError
-from vitreid.datasets import SharingError
 from vitreid.processor import NonFiniteLoss, RankFailed, Stopped, log_to_console
 
 USER_ERRORS = (
@@ -16,7 +16,6 @@ USER_ERRORS = (
     MissingPackageError,
     NonFiniteLoss,
     RankFailed,
-    SharingError,
 )  # their messages name the cause and the next step; a traceback would hide that
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # in torch's messages
@@ -28,13 +27,15 @@ MEMORY_REMEDY = (
 
 def new_parser(description: str, *examples: str) -> argparse.ArgumentParser:
     """Return a parser with --traceback; the examples, commands of one line, stand at the end of its --help."""
-    parser = argparse.ArgumentParser(
-        description=description,
-        epilog="\n".join(["example:" if len(examples) == 1 else "examples:", *(f"  {one}" for one in examples)]),
-        formatter_class=_ExamplesAsWritten,
-    )
+    parser = argparse.ArgumentParser(**layout(description, *examples))
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     return parser
+
+
+def layout(description: str, *examples: str) -> dict[str, Any]:
+    """Return the arguments of a parser, or of a subcommand's, with examples at the end of its --help."""
+    epilog = "\n".join(["example:" if len(examples) == 1 else "examples:", *(f"  {one}" for one in examples)])
+    return {"description": description, "epilog": epilog, "formatter_class": _ExamplesAsWritten}
 
 
 class _ExamplesAsWritten(argparse.HelpFormatter):

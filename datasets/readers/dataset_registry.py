@@ -1,0 +1,70 @@
+"""Data sets by name: the registry of readers, and one function that reads a data set without a config.
+
+To add a data set: its reader in this folder and its line in `DATASETS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...common.errors import UserError
+from ..records import ReidData
+from ..synthetic.dataset import load_synthetic
+from .folder import load_folder
+from .manifest import load_manifest
+from .market1501 import load_dukemtmc, load_market1501
+from .msmt17 import load_msmt17
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """Settings of single readers; the others ignore them.
+
+    Args:
+        manifest: CSV file of the data set `manifest`.
+        test_share: share of the identities of `folder` that become query and gallery.
+        split_seed: seed of that split.
+    """
+
+    manifest: str = ""
+    test_share: float = 0.5
+    split_seed: int = 0
+
+
+DATASETS: dict[str, Callable[[str | Path, ReadOptions], ReidData]] = {  # name -> reader of (root, options)
+    "market1501": lambda root, _: load_market1501(root),
+    "dukemtmc": lambda root, _: load_dukemtmc(root),
+    "msmt17": lambda root, _: load_msmt17(root),
+    "synthetic": lambda root, _: load_synthetic(root),
+    "manifest": lambda _, options: load_manifest(options.manifest),
+    "folder": lambda root, options: load_folder(root, options.test_share, options.split_seed),
+}
+ALIASES = {"dukemtmcreid": "dukemtmc"}
+
+
+def read_dataset(name: str, root: str | Path, options: ReadOptions | None = None) -> ReidData:
+    """Read the data set `name`.
+
+    Args:
+        root: folder that holds the data sets' folders, or is one of them.
+        options: None = the defaults.
+    Raises:
+        ValueError: an unknown name, or wrong contents.
+        FileNotFoundError: the data set is not in `root`.
+    """
+    return DATASETS[resolve_names([name], "data set")[0]](root, options or ReadOptions())
+
+
+def resolve_names(names: Sequence[str], key: str) -> list[str]:
+    """Return the keys of `DATASETS` that `names` mean; upper case and aliases are accepted.
+
+    Raises:
+        ValueError: an unknown name; names the config `key`.
+    """
+    known = [ALIASES.get(name.lower(), name.lower()) for name in names]
+    for name, found in zip(names, known):
+        if found not in DATASETS:
+            raise UserError(f"{key}: unknown data set {name!r}; choose from {', '.join(sorted(DATASETS))}")
+    return known

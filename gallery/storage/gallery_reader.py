@@ -1,0 +1,203 @@
+"""Read a gallery folder: embeddings, records and metadata of one committed state."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ...common.errors import UserError
+from ...common.replace_folder import recover
+from . import embeddings_file
+from .file_names import EMBEDDINGS, OWN_FILES, RECORDS
+from .metadata import GalleryInfo, State
+from .projection import Projection
+from .records_file import RecordsFile
+
+LOAD_TRIES, LOAD_PAUSE = 100, 0.02  # attempts to read all files of one state, seconds between them; 2 s in all
+
+
+class GalleryReader:
+    """The embeddings and records of a gallery folder, row by row the same, as of the last `reload`.
+
+    The folder holds embeddings.npy (N, D), records.parquet and gallery.json. gallery.json gives the number of valid rows.
+    Removed rows stay in the files until `compact`. A relative `path` of a record starts at the gallery's folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.reload()
+
+    def __len__(self) -> int:
+        """Return the number of live rows."""
+        return self.state.count - len(self.state.removed)
+
+    @property
+    def info(self) -> GalleryInfo:
+        """Origin of the embeddings and how they are compared."""
+        return self.state.info
+
+    @property
+    def files(self) -> list[Path]:
+        """The gallery's own files; those of the user are not among them."""
+        return [self.path / name for name in sorted(OWN_FILES) if (self.path / name).is_file()]
+
+    @property
+    def embeddings(self) -> np.ndarray:
+        """(count, D) rows as stored, removed ones included; a read-only memory map. `info.decode` makes them float32."""
+        return self._embeddings
+
+    @property
+    def records(self) -> pa.Table:
+        """The records of the (count) rows in the same order; read once and kept. `select` and `rows_at` read less."""
+        if self._table is None:
+            self._table = self._records.read()
+        return self._table
+
+    @property
+    def projection(self) -> Projection | None:
+        """Projection of embeddings and queries, None = none."""
+        return self._projection
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of the records and their types."""
+        return self._records.schema
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the records' columns."""
+        return list(self.schema.names)
+
+    @property
+    def is_live(self) -> np.ndarray:
+        """(count,) bool: False where the row was removed."""
+        live = np.ones(self.state.count, bool)
+        if self.state.removed:
+            live[self.positions(self.state.removed, removed_too=True)] = False
+        return live
+
+    @property
+    def ids(self) -> np.ndarray:
+        """(count,) int64 ids, ascending."""
+        if self._ids is None:
+            self._ids = np.concatenate([batch["id"].to_numpy() for batch in self._records.batches(["id"])])
+        return self._ids
+
+    def select(self, columns: Sequence[str]) -> pa.Table:
+        """Return some columns of the records (count rows) without reading the others.
+
+        Raises:
+            ValueError: there is no such column; lists them.
+        """
+        self._records.check(columns)
+        return self._records.read(columns) if self._table is None else self._table.select(list(columns))
+
+    def batches(self, columns: Sequence[str] | None = None, num_groups: int = 1) -> Iterator[pa.Table]:
+        """Yield the records (count rows), or some columns, as consecutive tables of some row groups each, at least one."""
+        return self._records.batches(columns, num_groups)
+
+    def rows_at(self, positions: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
+        """Return the records at some positions (0 … count - 1), each as a dictionary."""
+        return self._records.take(positions)
+
+    def positions(self, ids: Sequence[int] | np.ndarray, removed_too: bool = False) -> np.ndarray:
+        """Return the positions (n,) of the rows with these ids.
+
+        Raises:
+            ValueError: an id is not in the gallery, or was removed.
+        """
+        wanted = np.asarray(ids, np.int64).reshape(-1)
+        places = np.minimum(np.searchsorted(self.ids, wanted), max(0, self.state.count - 1))
+        is_there = self.ids[places] == wanted if self.state.count else np.zeros(len(wanted), bool)
+        if not removed_too and self.state.removed:
+            is_there &= ~np.isin(wanted, self.state.removed)
+        if not is_there.all():
+            raise UserError(f"id {wanted[~is_there][0]} is not in {self.path}, or was removed")
+        return places
+
+    def vectors(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return the float32 embeddings (n, D) at some positions."""
+        return self.info.decode(self.embeddings[np.asarray(positions, np.int64)])
+
+    def rows_of(self, ids: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
+        """Return the records with these ids, each as a dictionary; errors as for `positions`."""
+        return self.rows_at(self.positions(ids))
+
+    def vectors_of(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return the float32 embeddings (n, D) of the rows with these ids; errors as for `positions`."""
+        return self.vectors(self.positions(ids))
+
+    def image_path(self, path: str) -> Path:
+        """Return the location of a record's image."""
+        return self.path / path
+
+    def project(self, rows: np.ndarray) -> np.ndarray:
+        """Return embeddings of the model (n, dimension before the projection) as (n, D); rows (n, D) are returned unchanged.
+
+        Raises:
+            ValueError: any other shape; names the accepted ones.
+        """
+        accepted = {self.info.dimension, self._projection.num_inputs if self._projection else self.info.dimension}
+        if rows.ndim != 2 or rows.shape[1] not in accepted:
+            raise UserError(
+                f"embeddings of shape {rows.shape} do not fit {self.path}: expected (n, {' or '.join(map(str, sorted(accepted)))})"
+            )
+        return rows if self._projection is None or rows.shape[1] == self.info.dimension else self._projection(rows)
+
+    def check_output(self, path: str | Path) -> None:
+        """Raise ValueError if a gallery derived from this one would replace it."""
+        if Path(path).expanduser().resolve() == self.path:
+            raise UserError(f"output: {self.path} is the gallery that is read; choose another folder")
+
+    def refresh(self) -> None:
+        """Read the state again if another process has changed it."""
+        recover(self.path, OWN_FILES)
+        if State.read(self.path) != self.state or not self._records.is_current():
+            self.reload()
+
+    def reload(self) -> None:
+        """Open all files of the state in gallery.json.
+
+        Raises:
+            TimeoutError: another process commits so often that no state could be read in LOAD_TRIES attempts.
+            FileNotFoundError, ValueError: a file is missing or damaged; names it.
+        """
+        recover(self.path, OWN_FILES)
+        for attempt in range(LOAD_TRIES):
+            if attempt:
+                time.sleep(LOAD_PAUSE)
+            if self._try_load():
+                self._table: pa.Table | None = None
+                self._ids: np.ndarray | None = None
+                return
+        raise TimeoutError(
+            f"{self.path} changed during each of {LOAD_TRIES} attempts to read it: another process writes to it without "
+            "a pause; add more rows per call there, or try again when it is done"
+        )
+
+    def _try_load(self) -> bool:
+        """Return False if another process committed in the meantime."""
+        self.state = State.read(self.path)
+        try:
+            self._records = RecordsFile(self.path / RECORDS, self.state.count)
+            self._embeddings = embeddings_file.map_rows(
+                self.path / EMBEDDINGS, self.state.count, self.info.dimension, self.info.dtype
+            )
+            self._projection = Projection.load(self.path) if self.info.projection else None
+            self._check_pair()
+        except (OSError, ValueError):
+            if State.read(self.path) == self.state:
+                raise
+            return False
+        return State.read(self.path) == self.state
+
+    def _check_pair(self) -> None:
+        if not self._records.belongs_to(self.state.count, self.state.checksum):
+            raise UserError(
+                f"{self.path / RECORDS} was written for other embeddings than {EMBEDDINGS}; restore the folder as a whole"
+            )

@@ -1,0 +1,227 @@
+"""Maintain a gallery: `vitreid gallery verify GALLERY`, or another of COMMANDS in the place of verify.
+
+Exit status: 0 = done, 1 = `verify` found a problem, 2 = an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any, NamedTuple
+
+from vitreid.common.errors import UserError
+from vitreid.common.outputs import check_output_file
+from vitreid.common.text import table
+from vitreid.gallery import FORMATS, Gallery, compact, cost, export_as, fit_pca, merge, pool_tracklets, to_int8, verify
+from vitreid.gallery.milvus.milvus_collections import INDEXES, PREFIX
+from vitreid.gallery.milvus.milvus_gallery import MilvusGallery
+from vitreid.gallery.milvus.transfer import from_folder, to_folder
+from vitreid.tools.cli.parser import layout, new_parser, run
+
+
+class Subcommand(NamedTuple):
+    """A function, one line about it, the arguments of an example, and its arguments, keys of ARGUMENTS."""
+
+    action: Callable[[argparse.Namespace], Any]
+    summary: str
+    example: str
+    arguments: tuple[str, ...]
+
+
+def verify_files(args: argparse.Namespace) -> bool:
+    """Print the problems of a gallery; return whether there are none."""
+    problems = verify(_checked_folder(args.gallery), images=not args.no_images)
+    print("\n".join(map(str, problems)) if problems else f"{args.gallery}: complete, no problem found")
+    return not problems
+
+
+def show_info(args: argparse.Namespace) -> None:
+    """Print the description of a gallery."""
+    gallery = Gallery.open(args.gallery)
+    info = gallery.info
+    names = ("dimension", "dtype", "metric", "model_name", "model", "threshold", "projection", "created", "version")
+    facts = {"rows": len(gallery), **{name: getattr(info, name) for name in names}, "columns": gallery.columns}
+    if isinstance(gallery, Gallery):
+        facts["removed"] = len(gallery.state.removed)
+    if args.json:
+        print(json.dumps(facts, indent=1))
+        return
+    facts["columns"] = ", ".join(gallery.columns)
+    facts["threshold"] = "not calibrated" if info.threshold is None else json.dumps(info.threshold)
+    print(
+        table([(name.replace("_", " "), str(value)) for name, value in facts.items() if value is not None], left=None)
+    )
+
+
+def merge_into(args: argparse.Namespace) -> None:
+    """Add the rows of other galleries."""
+    target = _open_folder(args.gallery)
+    count = merge(target, [_open_folder(source) for source in args.sources])
+    print(f"{args.gallery}: {count} rows added, {len(target)} in all")
+
+
+def compact_folder(args: argparse.Namespace) -> None:
+    """Free the space of removed rows."""
+    gallery = _open_folder(args.gallery)
+    before = _megabytes(gallery)
+    count = compact(gallery)
+    print(f"{args.gallery}: {count} removed rows dropped, {len(gallery)} left, {before} -> {_megabytes(gallery)}")
+
+
+def compress(args: argparse.Namespace) -> None:
+    """Make a smaller gallery; print its accuracy and size, before and after."""
+    if args.int8 == (args.dim is not None):
+        raise UserError("--int8, --dim: give one of them; compress the result again for both")
+    gallery = _open_folder(args.gallery)
+    if args.int8:
+        smaller = to_int8(gallery, args.output, overwrite=args.overwrite)
+    else:
+        smaller = fit_pca(gallery, args.output, args.dim, overwrite=args.overwrite)
+    print(f"{args.output}: {len(smaller)} rows x {smaller.info.dimension} {smaller.info.dtype}, {_megabytes(smaller)}")
+    if not args.no_cost:
+        try:
+            print(cost(gallery, smaller))
+        except UserError as error:  # the gallery is made; rows without pid and camera have no accuracy
+            print(f"accuracy not measured: {error}")
+
+
+def pool(args: argparse.Namespace) -> None:
+    """Make a gallery with one row per tracklet."""
+    gallery = _open_folder(args.gallery)
+    pooled = pool_tracklets(gallery, args.output, args.how, args.overwrite)
+    print(f"{args.output}: {len(pooled)} rows from {len(gallery)} crops")
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Write the live rows as one file."""
+    gallery = _open_folder(args.gallery)
+    file = check_output_file("FILE", args.file, args.overwrite)
+    export_as(gallery, file, args.format or file.suffix.lstrip("."))
+    print(f"{file}: {len(gallery)} rows, {file.stat().st_size / 1e6:.1f} MB")
+
+
+def copy_to_milvus(args: argparse.Namespace) -> None:
+    """Copy a gallery folder to Milvus."""
+    with closing(from_folder(_open_folder(args.gallery), args.milvus, args.overwrite, args.index)) as made:
+        print(f"{args.milvus}: {len(made)} rows")
+
+
+def copy_from_milvus(args: argparse.Namespace) -> None:
+    """Copy a gallery in Milvus to a folder."""
+    with closing(MilvusGallery.open(args.milvus)) as source:
+        print(f"{args.output}: {len(to_folder(source, args.output, args.overwrite))} rows")
+
+
+def _checked_folder(path: str) -> str:
+    if path.startswith(PREFIX):
+        raise UserError(f"GALLERY: {path} is stored in Milvus; copy it to a folder first: vitreid gallery from-milvus")
+    return path
+
+
+def _open_folder(path: str) -> Gallery:
+    return Gallery.open(_checked_folder(path))
+
+
+def _megabytes(gallery: Gallery) -> str:
+    return f"{sum(file.stat().st_size for file in gallery.files) / 1e6:.1f} MB"
+
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "gallery": {"metavar": "GALLERY", "help": "folder of the gallery"},
+    "sources": {"metavar": "SOURCE", "nargs": "+", "help": "folders of the galleries to add; they stay unchanged"},
+    "output": {"metavar": "OUTPUT", "help": "folder of the new gallery"},
+    "file": {"metavar": "FILE", "help": "file to write"},
+    "milvus": {"metavar": "MILVUS", "help": "milvus:FILE.db or milvus:http://HOST:PORT, then #NAME for another name"},
+    "--no-images": {"action": "store_true", "help": "do not check that the image files exist"},
+    "--json": {"action": "store_true", "help": "print JSON rather than a table"},
+    "--int8": {"action": "store_true", "help": "one byte per value"},
+    "--dim": {"metavar": "D", "type": int, "help": "D values per row, by PCA"},
+    "--no-cost": {"action": "store_true", "help": "do not measure mAP and Rank-1 before and after"},
+    "--how": {
+        "choices": ("mean", "quality"),
+        "default": "mean",
+        "help": "weights of a tracklet's crops; default: mean",
+    },
+    "--format": {"choices": sorted(FORMATS), "help": "default: the suffix of FILE"},
+    "--index": {"choices": tuple(INDEXES), "default": "FLAT", "help": "index in Milvus; default: FLAT, which is exact"},
+    "--overwrite": {"action": "store_true", "help": "replace an existing output"},
+}
+COMMANDS = {
+    "verify": Subcommand(
+        verify_files,
+        "read all files and list what is missing or damaged",
+        "galleries/crops",
+        ("gallery", "--no-images"),
+    ),
+    "info": Subcommand(show_info, "show size, model, threshold and columns", "galleries/crops", ("gallery", "--json")),
+    "merge": Subcommand(
+        merge_into,
+        "add the rows of other galleries of the same model",
+        "galleries/week galleries/monday galleries/tuesday",
+        ("gallery", "sources"),
+    ),
+    "compact": Subcommand(compact_folder, "free the space of removed rows; ids stay", "galleries/crops", ("gallery",)),
+    "compress": Subcommand(
+        compress,
+        "make a smaller gallery and measure its accuracy",
+        "galleries/crops galleries/small --dim 128",
+        ("gallery", "output", "--int8", "--dim", "--no-cost", "--overwrite"),
+    ),
+    "pool": Subcommand(
+        pool,
+        "make a gallery with one row per tracklet",
+        "galleries/crops galleries/tracklets --how quality",
+        ("gallery", "output", "--how", "--overwrite"),
+    ),
+    "convert": Subcommand(
+        convert,
+        "write the rows as one file for other programs",
+        "galleries/crops crops.npz",
+        ("gallery", "file", "--format", "--overwrite"),
+    ),
+    "to-milvus": Subcommand(
+        copy_to_milvus,
+        "copy a gallery folder to Milvus",
+        "galleries/crops milvus:crops.db",
+        ("gallery", "milvus", "--index", "--overwrite"),
+    ),
+    "from-milvus": Subcommand(
+        copy_from_milvus,
+        "copy a gallery in Milvus to a folder",
+        "milvus:crops.db galleries/crops",
+        ("milvus", "output", "--overwrite"),
+    ),
+}
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the tool's arguments: one subcommand each."""
+    parser = new_parser(
+        "Maintain a gallery. `vitreid gallery COMMAND --help` shows the arguments of a command.",
+        *(f"vitreid gallery {name} {command.example}" for name, command in COMMANDS.items()),
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        text = layout(f"{command.summary.capitalize()}.", f"vitreid gallery {name} {command.example}")
+        one = commands.add_parser(name, help=command.summary, **text)
+        for argument in command.arguments:
+            one.add_argument(argument, **ARGUMENTS[argument])
+        one.add_argument(
+            "--traceback", action="store_true", default=argparse.SUPPRESS, help="show where in the code an error arose"
+        )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, run one subcommand, return the exit status."""
+    args = get_parser().parse_args(argv)
+    results: list[object] = []
+    status = run(lambda: results.append(COMMANDS[args.command].action(args)), args.traceback)
+    return status or int(results == [False])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
