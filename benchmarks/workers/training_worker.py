@@ -69,7 +69,7 @@ class TrainingJob:
 
 
 class Ready(NamedTuple):
-    """A contestant that is built: what to time, its images per call, its number format, the operations per image (0 = not counted)."""
+    """A contestant ready to run: the step to time, its images per call, precision, operations per image (0 = not counted)."""
 
     step: Callable[[], object]
     images: int
@@ -266,7 +266,7 @@ CONTESTANTS: dict[str, Callable[[TrainingJob], Ready]] = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure the job given as JSON; what fails is a result too."""
+    """Measure the job given as JSON; a failure is a result too."""
     values = json.loads((sys.argv[1:] if argv is None else argv)[0])
     job = TrainingJob(**{**values, "size": tuple(values["size"]), "opts": tuple(values["opts"])})
     return reply(lambda: measure(job), TrainingMeasurement)
