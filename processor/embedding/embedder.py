@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ...common.errors import UserError
+from ...common.files import digest
 from ...common.pictures import from_pil
 from ...datasets import Batch, Preprocess, name_rows, read_image
 from ...datasets.loading.decode import resize
@@ -185,13 +185,14 @@ def fingerprint_of(model: ReidModel, preprocess: Preprocess, settings: EmbedSett
 
     Device and precision are excluded: they change an embedding by less than the distance to its neighbours.
     """
-    digest = hashlib.sha256()
-    about = [model.spec.identity(), preprocess.to_dict(), settings.to_dict()]
-    digest.update(json.dumps(about, sort_keys=True).encode())
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return f"sha256:{digest.hexdigest()}"
+
+    def parts() -> Iterator[bytes | memoryview]:
+        yield json.dumps([model.spec.identity(), preprocess.to_dict(), settings.to_dict()], sort_keys=True).encode()
+        for name, value in sorted(model.state_dict().items()):
+            yield f"{name} {value.dtype} {tuple(value.shape)}".encode()
+            yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+    return digest(parts())
 
 
 def as_list(images: Any) -> list[Any]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vitreid.common.errors import MissingPackageError, UserError
+from vitreid.common.text import first_line
 from vitreid.processor import NonFiniteLoss, RankFailed, Stopped, log_to_console
 
 USER_ERRORS = (
@@ -103,7 +104,7 @@ def run(action: Callable[[], object], traceback: bool) -> int:
     except (MemoryError, RuntimeError) as error:
         if traceback or not is_out_of_memory(error):
             raise
-        print(f"error: out of memory: {_first_line(error)}; {MEMORY_REMEDY}", file=sys.stderr)
+        print(f"error: out of memory: {first_line(error)}; {MEMORY_REMEDY}", file=sys.stderr)
         return 2
     return 0
 
@@ -111,7 +112,3 @@ def run(action: Callable[[], object], traceback: bool) -> int:
 def is_out_of_memory(error: Exception) -> bool:
     """Return whether memory, the device's or the machine's, was too small; torch raises a RuntimeError for it."""
     return isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
