@@ -28,11 +28,12 @@ setup(
         "vitreid",
         *(f"vitreid.{name}" for name in PACKAGES),
         *(f"vitreid.configs.{folder}" for folder in RECIPES),
+        "vitreid.gallery.web.static",
     ],
     package_dir={"vitreid": "."},
     package_data={
         **{f"vitreid.configs.{folder}": ["*.yml"] for folder in RECIPES},
-        "vitreid.report.page": ["*.css"],
-        "vitreid.gallery.web": ["static/*"],
+        "vitreid.report.page": ["*.css", "*.j2"],
+        "vitreid.gallery.web.static": ["*"],
     },
 )

@@ -1,7 +1,7 @@
-"""How long do many visitors wait? `python benchmarks/serving.py [--quick] [--json FILE]`.
+"""Response times of tools/serve.py under many clients: `python benchmarks/serving.py [--quick] [--json FILE]`.
 
-tools/serve.py runs in a process of its own, on loopback; clients send drawn crops to /search, each the next as soon as it has its
-answer. The model is an untrained one of the paper's size: training changes no speed.
+The server runs in a separate process, on loopback. Each client sends drawn crops to /search, one after the other. The model has the
+paper's size and random weights: training does not change its speed.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from vitreid.common.files import write_text_atomically
 from vitreid.gallery.export.export_job import export
 
 SERVE = Path(__file__).resolve().parents[1] / "tools" / "serve.py"
-START, BOUNDARY = 120, "crop-of-a-person"  # seconds that the server may take to start
+START, BOUNDARY = 120, "crop-of-a-person"  # START: seconds allowed until the server answers
 Report = dict[str, Any]
 
 
 @dataclass
 class Answers:
-    """What the clients got: seconds of each answer, and how many there were of each failure."""
+    """Seconds of each response, and the number of failures of each kind."""
 
     seconds: list[float] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
@@ -47,14 +47,14 @@ class Answers:
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
-    parser = argparse.ArgumentParser(description="Waiting times of many clients of tools/serve.py.")
+    parser = argparse.ArgumentParser(description="Response times of tools/serve.py under many clients.")
     parser.add_argument("--quick", action="store_true", help="4 clients, 3 seconds, vit_tiny: under a minute")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to this file")
-    parser.add_argument("--clients", metavar="N", type=int, default=32, help="that ask at once")
-    parser.add_argument("--seconds", metavar="S", type=float, default=60, help="how long they ask")
+    parser.add_argument("--clients", metavar="N", type=int, default=32, help="concurrent clients")
+    parser.add_argument("--seconds", metavar="S", type=float, default=60, help="duration of the measurement")
     parser.add_argument("--model", choices=MODELS, default="vit_tiny", help="backbone of the server")
     parser.add_argument("--rows", metavar="N", type=int, default=1000, help="drawn images in the gallery")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and drawn crops")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the weights and the drawn crops")
     return parser
 
 
@@ -64,10 +64,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Measure, print, and return what goes into the JSON file.
+    """Measure and print; return the content of the JSON file.
 
     Raises:
-        OSError: the server does not start; says what it said.
+        OSError: the server does not start; with the end of its error output.
     """
     if args.quick:
         args.clients, args.seconds, args.rows = min(args.clients, 4), min(args.seconds, 3), min(args.rows, 32)
@@ -105,32 +105,32 @@ def upload(image: bytes) -> bytes:
 
 @contextmanager
 def serving(gallery: Path, weights: Path) -> Iterator[tuple[int, int]]:
-    """Run tools/serve.py; give its port and process number once it answers."""
+    """Run tools/serve.py; yield its port and process id once it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [sys.executable, str(SERVE), "--gallery", str(gallery), "--weights", str(weights), "--port", str(port)]
-    with tempfile.TemporaryFile("w+") as said:
-        server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=said)
+    arguments = [sys.executable, str(SERVE), "--gallery", str(gallery), "--weights", str(weights), "--port", str(port)]
+    with tempfile.TemporaryFile("w+") as errors:
+        server = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=errors)
         try:
-            wait_for(server, port, said)
+            wait_for(server, port, errors)
             yield port, server.pid
         finally:
             server.terminate()
             server.wait()
 
 
-def wait_for(server: subprocess.Popen[bytes], port: int, said: IO[str]) -> None:
+def wait_for(server: subprocess.Popen[bytes], port: int, errors: IO[str]) -> None:
     """Return once the server answers.
 
     Raises:
-        OSError: it ended, or did not answer in time; says the last of what it said.
+        OSError: it ended, or did not answer in time; with the end of its error output.
     """
     deadline = time.monotonic() + START
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            said.seek(0)
-            raise OSError(f"tools/serve.py ended with status {server.returncode}: {said.read().strip()[-500:]}")
+            errors.seek(0)
+            raise OSError(f"tools/serve.py ended with status {server.returncode}: {errors.read().strip()[-500:]}")
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1):
                 return
@@ -140,7 +140,7 @@ def wait_for(server: subprocess.Popen[bytes], port: int, said: IO[str]) -> None:
 
 
 def ask(port: int, bodies: list[bytes], num_clients: int, seconds: float) -> Answers:
-    """Let clients ask for so many seconds, each the next when it has its answer; return what they got."""
+    """Run clients for some seconds, each with one request at a time; return their responses."""
     answers, end, lock = Answers(), time.perf_counter() + seconds, threading.Lock()
 
     def visit(first: int) -> None:
@@ -158,7 +158,7 @@ def ask(port: int, bodies: list[bytes], num_clients: int, seconds: float) -> Ans
 
 
 def visit_until(end: float, port: int, bodies: Iterator[bytes]) -> tuple[list[float], Counter[str]]:
-    """Be one client; return the seconds of its answers and its failures."""
+    """Run one client until `end`; return the seconds of its responses and its failures."""
     seconds: list[float] = []
     failures: Counter[str] = Counter()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
@@ -182,7 +182,7 @@ def visit_until(end: float, port: int, bodies: Iterator[bytes]) -> tuple[list[fl
 
 
 def summarise(answers: Answers, seconds: float) -> Report:
-    """Return answers per second, how long they took, and the failures."""
+    """Return the rate, the percentiles of the response times, and the failures."""
     if not answers.seconds:
         return {"answers": 0, "failures": dict(answers.failures)}
     p50, p99, longest = (float(value) for value in np.percentile(answers.seconds, (50, 99, 100)))

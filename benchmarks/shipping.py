@@ -1,7 +1,7 @@
-"""Does a shipped model do what its checkpoint does, and how fast? `python benchmarks/shipping.py [--quick] [--json FILE]`.
+"""Parity and latency of exported models: `python benchmarks/shipping.py [--quick] [--json FILE]`.
 
-Untrained models of the paper's sizes are shipped in every format, held against their checkpoint on drawn people, and timed
-in turn with it. Trained weights change neither size nor speed; agreement of your own is printed by tools/export_model.py.
+Untrained models of the paper's sizes are exported, compared with their checkpoint on synthetic people, and timed in turn
+with it. Trained weights change neither size nor speed; tools/export_model.py prints the parity of your own model.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ import torch
 from vitreid.benchmarks.common.command import command
 from vitreid.benchmarks.common.hardware import describe_hardware
 from vitreid.common.files import write_text_atomically
+from vitreid.common.text import table
 from vitreid.configs import load_config
 from vitreid.datasets import ReidData
-from vitreid.deploy import FORMATS, Order, Shipped, ship
+from vitreid.deploy import FORMATS, ExportedModel, ExportRequest, export_model
+from vitreid.deploy.parity_check import TIMED
 from vitreid.model import ModelSpec, ReidModel, save_deploy
 from vitreid.processor.runs.checkpoint_metadata import describe_model
 
@@ -33,33 +35,26 @@ PARTS: dict[str, dict[str, Any]] = {
     "SIE+JPM": {"sie_camera": True, "jpm": True},
 }
 MODELS = {"vit_tiny": "vit_tiny_patch16_224", "vit_base": "vit_base_patch16_224"}
-HEAD = (
-    "model",
-    "format",
-    "MB",
-    "largest diff",
-    "places",
-    "torch b1 ms",
-    "shipped b1 ms",
-    "torch b32 ms",
-    "shipped b32 ms",
-)
+HEAD = ["model", "format", "MB", "largest diff", "places"]
+HEAD += [f"{runtime} b{size} ms" for size in TIMED for runtime in ("torch", "exported")]
 WIDTHS = (16, 18, 7, 13, 8, 22, 22, 26, 26)
 Row = dict[str, Any]
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
-    parser = argparse.ArgumentParser(description="Parity and latency of shipped models beside torch.")
+    parser = argparse.ArgumentParser(description="Parity and latency of exported models, compared with torch.")
     parser.add_argument("--quick", action="store_true", help="vit_tiny on small crops, few rounds: under two minutes")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to this file")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="backbones; default: both")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=["onnx"], help="default: onnx")
-    parser.add_argument("--half", action="store_true", help="also in half precision")
-    parser.add_argument("--crops", metavar="N", type=int, default=64, help="drawn crops that are ranked")
-    parser.add_argument("--rounds", metavar="N", type=int, default=5, help="timed batches")
-    parser.add_argument("--threads", metavar="N", type=int, default=0, help="of both; default: torch's")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and crops")
+    parser.add_argument("--half", action="store_true", help="export in half precision too")
+    parser.add_argument("--crops", metavar="N", type=int, default=64, help="number of synthetic crops that are ranked")
+    parser.add_argument("--rounds", metavar="N", type=int, default=5, help="number of timed batches")
+    parser.add_argument(
+        "--threads", metavar="N", type=int, default=0, help="threads of both runtimes; default: torch's"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the weights and the crops")
     return parser
 
 
@@ -69,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> Row:
-    """Ship and measure everything, print it, and return what goes into the JSON file."""
+    """Export and measure all models, print the table, and return the content of the JSON file."""
     if args.quick:
         args.models, args.crops, args.rounds = ["vit_tiny"], 16, 2
     size = (128, 64) if args.quick else (256, 128)
@@ -81,20 +76,20 @@ def run(args: argparse.Namespace) -> Row:
         "rows": [],
     }
     print(f"seed {args.seed}", f"crops {size}", *(f"{k} {v}" for k, v in report["hardware"].items()), sep=" | ")
-    print(line(HEAD))
+    print(table([HEAD], left=2, widths=WIDTHS))
     with tempfile.TemporaryDirectory(prefix="vitreid-benchmark-") as folder:
         for model, parts in product(args.models, PARTS):
             weights = make_weights(Path(folder), model, parts, size, args.seed)
             for name, half in product(args.formats, (False, True) if args.half else (False,)):
                 report["rows"].append(row := measure_one(weights, name, half, args) | {"model": f"{model} {parts}"})
-                print(line(cells(row)), flush=True)
+                print(table([cells(row)], left=2, widths=WIDTHS), flush=True)
     if args.json:
         write_text_atomically(args.json, json.dumps(report, indent=1))
     return report
 
 
 def make_weights(folder: Path, model: str, parts: str, size: tuple[int, int], seed: int) -> Path:
-    """Write an untrained checkpoint whose cameras differ as after training, and return its path."""
+    """Write an untrained checkpoint with different rows for its cameras, as after training, and return its path."""
     torch.manual_seed(seed)
     network = ReidModel(ModelSpec(MODELS[model], size, cameras=CAMERAS, **PARTS[parts]))
     if network.backbone.sie is not None:
@@ -107,8 +102,8 @@ def make_weights(folder: Path, model: str, parts: str, size: tuple[int, int], se
 
 
 def measure_one(weights: Path, name: str, half: bool, args: argparse.Namespace) -> Row:
-    """Ship one model; with side information, its cameras come as the second input."""
-    order = Order(
+    """Export one model; with side information, it takes cameras as the second input."""
+    request = ExportRequest(
         str(weights),
         str(weights.with_suffix(FORMATS[name].suffixes[0])),
         half=half,
@@ -119,23 +114,23 @@ def measure_one(weights: Path, name: str, half: bool, args: argparse.Namespace) 
         seed=args.seed,
         overwrite=True,
     )
-    return {"format": name + (" half" if half else ""), **plain(ship(order))}
+    return {"format": name + (" half" if half else ""), **plain(export_model(request))}
 
 
-def plain(shipped: Shipped) -> Row:
+def plain(exported: ExportedModel) -> Row:
     """Return the figures in plain types."""
     return {
-        "megabytes": shipped.num_bytes / 1e6,
-        "threads": shipped.threads,
-        "agreement": shipped.agreement._asdict(),
+        "megabytes": exported.num_bytes / 1e6,
+        "threads": exported.threads,
+        "agreement": exported.agreement._asdict(),
         "latency": {
-            size: {name: value._asdict() for name, value in times.items()} for size, times in shipped.latency.items()
+            size: {name: value._asdict() for name, value in times.items()} for size, times in exported.latency.items()
         },
     }
 
 
 def cells(row: Row) -> list[str]:
-    """Return the texts of a table's line."""
+    """Return the cells of a table row."""
     agreement = row["agreement"]
     times = [
         f"{1000 * value['median']:.1f} ({1000 * value['least']:.1f}-{1000 * value['most']:.1f})"
@@ -144,13 +139,6 @@ def cells(row: Row) -> list[str]:
     ]
     figures = [f"{row['megabytes']:.1f}", f"{agreement['largest']:.1e}", f"{agreement['places']:.2%}"]
     return [row["model"], row["format"], *figures, *times]
-
-
-def line(texts: Any) -> str:
-    """Return texts in columns."""
-    return "  ".join(
-        f"{text:<{width}}" if i < 2 else f"{text:>{width}}" for i, (text, width) in enumerate(zip(texts, WIDTHS))
-    )
 
 
 if __name__ == "__main__":

@@ -1,22 +1,20 @@
-"""One writer at a time."""
+"""One writer at a time, through the system's file locks: they end with the process, however it ends."""
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
+from filelock import lock_descriptor
+
 FILE = ".lock"
-log = logging.getLogger(__name__)
 
 
 class WriterLock:
-    """Keeps other processes, and other locks of this process, from writing to a folder; may be nested.
-
-    The system frees the lock of a killed process.
-    """
+    """Keeps other processes, and other objects of this one, from writing into a folder; a `with` may be nested."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
@@ -38,15 +36,12 @@ class WriterLock:
     def __exit__(self, *_: object) -> None:
         self._depth -= 1
         if self._depth == 0:
-            if _is_at(self._handles[-1], self.path):
-                self.path.unlink()  # while still held, so that no process holds an unlinked file
-            for handle in self._handles:
-                os.close(handle)
+            unlock_file(self.path, *reversed(self._handles))
             self._handles = []
         self._thread.release()
 
     def extend(self, folder: Path) -> None:
-        """Also lock another folder, which is about to replace this one, until the `with` ends."""
+        """Lock another folder too, which is about to replace this one, until the `with` ends."""
         self._handles.append(_acquire(folder / FILE))
 
 
@@ -54,35 +49,51 @@ def _acquire(path: Path) -> int:
     """Return the handle of the locked file.
 
     Raises:
-        BlockingIOError: another writer has it; names its process.
+        BlockingIOError: another writer holds the lock; names its process.
+    """
+    handle = lock_file(path)
+    if handle is None:
+        holder = "unknown"
+        with suppress(OSError):  # Windows does not let others read a locked file
+            holder = path.read_text(errors="replace")[:200] or holder
+        raise BlockingIOError(f"{path.parent} is being written by process {holder}; wait until it is done, or stop it")
+    write_holder(handle, f"{os.getpid()} ({Path(sys.argv[0]).name or 'python'})")
+    return handle
+
+
+def lock_file(path: Path) -> int | None:
+    """Return the handle of the locked file at `path`, made if it does not exist; None = another process holds the lock.
+
+    Raises:
+        OSError: the file system has no locks.
     """
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        handle, keeps = os.open(path, os.O_RDWR | os.O_CREAT, 0o666), False
         try:
-            _lock(handle, path)
-        except BaseException:
-            os.close(handle)
-            raise
-        if _is_at(handle, path):
-            os.ftruncate(handle, 0)
-            os.write(handle, f"{os.getpid()} ({Path(sys.argv[0]).name or 'python'})".encode())
-            return handle
-        os.close(handle)  # the earlier holder removed the file, or moved the folder, between the two calls
+            if not lock_descriptor(handle, blocking=False):
+                return None
+            keeps = _is_at(handle, path)  # else the earlier holder has removed the file, or moved its folder
+            if keeps:
+                return handle
+        finally:
+            if not keeps:
+                os.close(handle)
 
 
-def _lock(handle: int, path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        log.warning("%s: no file locks on this system; make sure that only one process writes", path)
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(handle, 200).decode(errors="replace") or "unknown"
-        raise BlockingIOError(
-            f"{path.parent} is being written by process {holder}; wait until it is done, or stop it"
-        ) from None
+def write_holder(handle: int, text: str) -> None:
+    """Replace the content of a locked file, which names the holder."""
+    os.ftruncate(handle, 0)
+    os.lseek(handle, 0, os.SEEK_SET)
+    os.write(handle, text.encode())
+
+
+def unlock_file(path: Path, *handles: int) -> None:
+    """Remove the file at `path` if it is that of the first handle, and close all handles."""
+    if _is_at(handles[0], path):
+        with suppress(PermissionError):  # Windows keeps a file that is open
+            path.unlink()  # before it is closed, so that nobody locks a file without a name
+    for handle in handles:
+        os.close(handle)
 
 
 def _is_at(handle: int, path: Path) -> bool:

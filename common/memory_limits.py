@@ -1,4 +1,4 @@
-"""How much memory can still be used: the machine's, and what its groups of processes (containers, batch jobs) are allowed."""
+"""Available memory: the machine's, limited by the control groups of containers and batch jobs."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 GROUPS = "/sys/fs/cgroup"
-_FILES = {  # of a group: what it uses, what it may use, and what of its files in memory can be dropped
+_FILES = {  # files of a control group: memory in use, limit, and the key of droppable page cache in memory.stat
     "v1": ("memory.usage_in_bytes", "memory.limit_in_bytes", "total_inactive_file"),
     "v2": ("memory.current", "memory.max", "inactive_file"),
 }
 
 
 def available_memory() -> int:
-    """Return the bytes that can still be used: the machine's, or what a container or batch job may take if that is less.
+    """Return the available bytes: the machine's, or the rest of a container's or batch job's limit if that is less.
 
-    Where the system does not say, half of the memory is returned, 0 if that is not known either.
+    If the system does not report it, return half of the total memory, or 0 if that is unknown too.
     """
     try:
         rows = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
@@ -27,11 +27,11 @@ def available_memory() -> int:
 
 
 def left_in_groups(text: str, root: Path) -> Iterator[int]:
-    """Yield what each group above this process may still use, where it has a limit.
+    """Yield the bytes left in each control group above this process that has a limit.
 
     Args:
         text: /proc/self/cgroup, a line `number:controllers:path` per hierarchy; version 2 has no controllers.
-        root: where the groups are mounted. In a container the path may be the one outside; its own group is then at the root.
+        root: mount point of the groups. In a container `path` may be the path on the host; its own group is then at the root.
     """
     for line in text.splitlines():
         _, controllers, path = line.split(":", 2)

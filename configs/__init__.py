@@ -1,6 +1,15 @@
-"""Options, recipes, and how they become a config."""
+"""Options, recipes (YAML files), and the config that they make."""
 
 from .defaults import OPTIONS
-from .load import dump_config, flatten_config, get_defaults, load_config, make_config, parse_config
+from .load import dump_config, flatten_config, get_defaults, load_config, make_config, parse_config, shipped_recipes
 
-__all__ = ["OPTIONS", "dump_config", "flatten_config", "get_defaults", "load_config", "make_config", "parse_config"]
+__all__ = [
+    "OPTIONS",
+    "dump_config",
+    "flatten_config",
+    "get_defaults",
+    "load_config",
+    "make_config",
+    "parse_config",
+    "shipped_recipes",
+]

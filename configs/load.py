@@ -1,4 +1,4 @@
-"""YAML file + command-line overrides -> a checked config."""
+"""Recipe (YAML file) + command-line overrides -> a checked config."""
 
 from __future__ import annotations
 
@@ -20,19 +20,56 @@ from .transreid_keys import translate
 
 logger = logging.getLogger(__name__)
 BASE_KEY = "_BASE_"
+SHIPPED = Path(__file__).parent  # recipes of the package: <data set>/<name>.yml
 
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> CfgNode:
     """Return the frozen config of a recipe, with overrides applied.
 
     Args:
-        path: YAML recipe; `_BASE_: other.yml` (relative to the file) names what it builds on. None = the defaults.
+        path: YAML file, or the name of a shipped recipe (`market/vit_base`). `_BASE_: other.yml` in it names the recipe that it
+            builds on, relative to the file, or a shipped one. None = the defaults.
         overrides: `KEY VALUE` pairs as typed on a command line, e.g. `["SOLVER.MAX_EPOCHS", "20"]`.
     Raises:
         ValueError: unknown key, wrong type, impossible value; the message names the key and what is accepted.
         FileNotFoundError: the recipe, or the `_BASE_` it names, does not exist.
     """
-    return make_config(_read_recipe(Path(path)) if path else {}, _parse_overrides(overrides))
+    return make_config(_read_recipe(find_recipe(path)) if path else {}, _parse_overrides(overrides))
+
+
+def shipped_recipes() -> list[tuple[str, str]]:
+    """Return name and first line of comment of each recipe of the package, e.g. ("market/vit_base", "TransReID's baseline")."""
+    files = sorted(SHIPPED.glob("*/*.yml"))
+    return [(_name_of(file), file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")) for file in files]
+
+
+def find_recipe(name: str | Path, folder: str | Path = "", needed_by: str = "") -> Path:
+    """Return the file of a recipe: an existing path, or else a shipped recipe, from any working directory.
+
+    Args:
+        name: a path, or a shipped recipe as `market/vit_base`, `market/vit_base.yml` or `configs/market/vit_base.yml`.
+        folder: where a relative path starts.
+        needed_by: the file that names it, for the error.
+    Raises:
+        FileNotFoundError: there is neither; lists the shipped recipes of the closest names.
+    """
+    path = Path(folder, name)
+    if path.exists():
+        return path.resolve()
+    if path.suffix not in (".yml", ".yaml") and (file := path.with_name(f"{path.name}.yml")).is_file():
+        return file.resolve()
+    names = [known for known, _ in shipped_recipes()]
+    wanted = Path(name).as_posix().removeprefix("configs/").removesuffix(".yml")
+    if wanted in names:
+        return SHIPPED / f"{wanted}.yml"
+    near = difflib.get_close_matches(wanted, names, n=3)
+    where = f" ({BASE_KEY} of {needed_by})" if needed_by else ""
+    hint = f"did you mean {', '.join(near)}?" if near else f"the shipped recipes are {', '.join(names)}"
+    raise FileNotFoundError(f"config file {path}{where} does not exist; {hint}")
+
+
+def _name_of(file: Path) -> str:
+    return file.relative_to(SHIPPED).with_suffix("").as_posix()
 
 
 def make_config(*layers: Mapping[str, Any]) -> CfgNode:
@@ -101,26 +138,20 @@ def _set(cfg: CfgNode, key: str, value: Any) -> None:
 
 def _read_recipe(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Return the flat `{key: value}` of a recipe, its `_BASE_` included; the file's own values win."""
-    path = path.resolve()
     if path in seen:
         raise UserError(
             f"{path}: {BASE_KEY} leads back to the file itself: {' -> '.join(p.name for p in (*seen, path))}"
         )
-    content = _read_yaml(path, needed_by=seen[-1] if seen else None)
+    content = _read_yaml(path)
     base = content.pop(BASE_KEY, None)
-    values = _read_recipe(path.parent / base, (*seen, path)) if base else {}
+    values = _read_recipe(find_recipe(base, path.parent, str(path)), (*seen, path)) if base else {}
     values.update(_flatten(content))
     return values
 
 
-def _read_yaml(path: Path, needed_by: Path | None) -> dict[str, Any]:
+def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        where = f" ({BASE_KEY} of {needed_by})" if needed_by else ""
-        raise FileNotFoundError(
-            f"config file {path}{where} does not exist; the shipped recipes are in configs/*/*.yml"
-        ) from None
     except IsADirectoryError:
         raise UserError(f"config file {path} is a folder; name one of the .yml files in it") from None
     except UnicodeDecodeError as error:

@@ -12,7 +12,6 @@ from .loading.batch import Batch
 from .loading.decode import CorruptImageError, read_image
 from .loading.loaders import EvalLoader, TrainLoader
 from .loading.preprocess import Preprocess
-from .loading.shared_memory import SharingError
 from .readers.dataset_registry import DATASETS, ReadOptions, read_dataset
 from .records import Record, ReidData, label_map, name_rows
 
@@ -27,7 +26,6 @@ __all__ = [
     "ReadOptions",
     "Record",
     "ReidData",
-    "SharingError",
     "TrainLoader",
     "build_data",
     "build_eval_loader",

@@ -14,7 +14,7 @@ from .loading.image_cache import open_images
 from .loading.loaders import EvalLoader, TrainLoader
 from .loading.preprocess import Preprocess
 from .loading.samplers import PKSampler, Sampler, ShuffleSampler
-from .loading.shared_memory import find_local
+from .loading.shared_memory import LocalRanks
 from .loading.unreadable import Once, drop_unreadable, in_each
 from .readers.dataset_registry import ReadOptions, read_dataset, resolve_names
 from .readers.distractors import add_distractors, load_distractors
@@ -106,12 +106,14 @@ def build_train_loader(
     device: torch.device | str = "cpu",
     rank: int = 0,
     num_ranks: int = 1,
+    local: LocalRanks | None = None,
 ) -> TrainLoader:
     """Return the loader of `data.train`.
 
     Args:
         cameras, views: names of the rows of the model's camera and view tables.
         rank, num_ranks: this rank of the `num_ranks` that split each batch.
+        local: the ranks of this machine; they share one copy of the decoded images. The call is then collective.
     Raises:
         ValueError: too few identities for a batch, or a batch that does not divide among the ranks.
     """
@@ -125,7 +127,7 @@ def build_train_loader(
             loader.CACHE,
             loader.CACHE_SHARE,
             loader.NUM_WORKERS,
-            local=find_local() if num_ranks > 1 else None,
+            local=local,
         ),
         _build_sampler(cfg, data),
         _build_augment(cfg, preprocess),

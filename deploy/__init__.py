@@ -1,9 +1,28 @@
 """A checkpoint as a file for other runtimes: ONNX, TorchScript, torch.export, OpenVINO; compared before it is kept."""
 
-from .exporter import TRACKERS, Order, Shipped, ship
+from .export_request import TRACKERS, ExportRequest
+from .exporter import ExportedModel, export_model
 from .formats import FORMATS
 from .input_names import INPUTS
 from .latency import Latency
 from .parity import Agreement, Tolerance
 
-__all__ = ["FORMATS", "INPUTS", "TRACKERS", "Agreement", "Latency", "Order", "Shipped", "Tolerance", "ship"]
+# earlier names, kept for existing imports
+Order = ExportRequest
+Shipped = ExportedModel
+ship = export_model
+
+__all__ = [
+    "FORMATS",
+    "INPUTS",
+    "TRACKERS",
+    "Agreement",
+    "ExportRequest",
+    "ExportedModel",
+    "Latency",
+    "Order",
+    "Shipped",
+    "Tolerance",
+    "export_model",
+    "ship",
+]

@@ -1,6 +1,6 @@
-"""The formats: each writes a network with its notes into a file, and loads such a file as a function of arrays.
+"""The formats: each writes a network with its metadata into a file, and loads the file as a function of arrays.
 
-To add one: its two functions and a line in `FORMATS`.
+To add one: write its two functions and add a line to `FORMATS`.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import torch
 from torch import Tensor
 
 from ..common.errors import MissingPackageError, UserError
-from .wrapper import Network
+from .wrapper import ExportedNetwork
 
 INPUT_NAMES, OUTPUT_NAME, BATCH = ("images", "cameras"), "embeddings", "batch"
-NOTES = "vitreid"  # the notes' name inside a file: entry, prefix of entries, or vitreid.json
+NOTES = "vitreid"  # name of the metadata inside a file: an entry, the prefix of entries, or vitreid.json
 OLDEST_OPSET = 18
 Run = Callable[..., np.ndarray]  # images (B, 3, H, W) and, if the model takes them, cameras (B,) -> (B, D)
 Notes = dict[str, Any]
 
 
-class Task(NamedTuple):
-    """What to write: the network, an example of its inputs (2 images), what the file says of itself, the ONNX opset."""
+class ExportTask(NamedTuple):
+    """What to write: the network, an example of its inputs (2 images), the metadata, the ONNX opset."""
 
-    network: Network
+    network: ExportedNetwork
     example: tuple[Tensor, ...]
     notes: Notes
     opset: int = OLDEST_OPSET
@@ -40,18 +40,18 @@ class Format(NamedTuple):
     """One format.
 
     Args:
-        suffixes: what a file may be called, the usual one first.
-        modules: what is imported to write and to run it.
-        extra: of vitreid, that installs these.
-        write: task, path -> the files at path.
-        load: path, number of threads -> the model in it as a function.
-        halves: it makes half precision itself, from a network in float32.
+        suffixes: accepted file suffixes, the usual one first.
+        modules: imported to write and to run a file.
+        extra: vitreid's extra that installs these modules.
+        write: called with the task and the path of the file.
+        load: path, number of threads -> the model as a function.
+        halves: the format converts a float32 network to half precision itself.
     """
 
     suffixes: tuple[str, ...]
     modules: tuple[str, ...]
     extra: str
-    write: Callable[[Task, Path], None]
+    write: Callable[[ExportTask, Path], None]
     load: Callable[[Path, int], Run]
     halves: bool = False
 
@@ -67,11 +67,11 @@ class Format(NamedTuple):
                 ) from error
 
 
-def write_onnx(task: Task, path: Path) -> None:
-    """Write one .onnx file with the notes in its metadata_props, a JSON text under each name.
+def write_onnx(task: ExportTask, path: Path) -> None:
+    """Write one .onnx file with the metadata in its metadata_props, a JSON text under each name.
 
     Raises:
-        ValueError: the installed onnx does not know the opset.
+        ValueError: the installed onnx does not support the opset.
     """
     import onnx
 
@@ -103,8 +103,8 @@ def load_onnx(path: Path, threads: int) -> Run:
     return lambda *arrays: session.run([OUTPUT_NAME], dict(zip(names, arrays)))[0]
 
 
-def write_torchscript(task: Task, path: Path) -> None:
-    """Write a traced module with the notes in its extra file vitreid.json."""
+def write_torchscript(task: ExportTask, path: Path) -> None:
+    """Write a traced module with the metadata in its extra file vitreid.json."""
     with quiet(), torch.no_grad():
         traced: Any = torch.jit.trace(task.network, task.example, check_trace=False)
         traced.save(str(path), _extra_files={f"{NOTES}.json": json.dumps(task.notes)})
@@ -116,8 +116,8 @@ def load_torchscript(path: Path, threads: int) -> Run:
         return as_run(torch.jit.load(str(path), map_location="cpu"))
 
 
-def write_torch_export(task: Task, path: Path) -> None:
-    """Write a torch.export package with the notes in its extra file vitreid.json."""
+def write_torch_export(task: ExportTask, path: Path) -> None:
+    """Write a torch.export package with the metadata in its extra file vitreid.json."""
     with quiet():
         program = torch.export.export(
             task.network, task.example, dynamic_shapes=dynamic_batch(task)
@@ -131,8 +131,8 @@ def load_torch_export(path: Path, threads: int) -> Run:
         return as_run(torch.export.load(str(path)).module())
 
 
-def write_openvino(task: Task, path: Path) -> None:
-    """Write an .xml and a .bin file, made from ONNX, with the notes in the model's rt_info; half = float16 weights."""
+def write_openvino(task: ExportTask, path: Path) -> None:
+    """Write an .xml and a .bin file by way of ONNX, with the metadata in the model's rt_info; half = float16 weights."""
     import openvino
 
     onnx = path.with_suffix(".onnx")
@@ -153,8 +153,8 @@ def load_openvino(path: Path, threads: int) -> Run:
     return lambda *arrays: compiled(list(arrays))[0]
 
 
-def dynamic_batch(task: Task) -> dict[str, dict[int, Any]]:
-    """Return that the first dimension of every input is the number of images, the same for all."""
+def dynamic_batch(task: ExportTask) -> dict[str, dict[int, Any]]:
+    """Declare the first dimension of every input as the batch size, the same for all."""
     batch = torch.export.Dim(BATCH)
     return {name: {0: batch} for name in INPUT_NAMES[: len(task.example)]}
 
@@ -171,7 +171,7 @@ def as_run(module: Any) -> Run:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep warnings of torch's tracers, which concern their own future, from the user."""
+    """Suppress the tracers' warnings: they are about future versions of torch, not about the model."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

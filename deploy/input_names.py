@@ -1,4 +1,4 @@
-"""What a shipped model takes as images, and how that becomes what the network was trained on."""
+"""The inputs that an exported model can take, and their conversion to the input of the trained network."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ INPUTS = {
 }
 
 
-def fed(planes: np.ndarray, kind: str, preprocess: Preprocess) -> np.ndarray:
-    """Return (B, 3, H, W) uint8 RGB planes as a model with that input takes them."""
+def as_input(planes: np.ndarray, kind: str, preprocess: Preprocess) -> np.ndarray:
+    """Return (B, 3, H, W) uint8 RGB planes as an input of this kind, a key of `INPUTS`."""
     if kind == "pixels":
         return planes
-    return norm_of(kind, preprocess).normalise(torch.from_numpy(planes)).numpy()
+    return outer_preprocess(kind, preprocess).normalise(torch.from_numpy(planes)).numpy()
 
 
-def norm_of(kind: str, preprocess: Preprocess) -> Preprocess:
-    """Return the preprocessing that the caller of such a model does: the checkpoint's, or ImageNet's."""
+def outer_preprocess(kind: str, preprocess: Preprocess) -> Preprocess:
+    """Return the normalisation done by the caller of the model: the checkpoint's, or ImageNet's."""
     return replace(preprocess, mean=IMAGENET_MEAN, std=IMAGENET_STD) if kind == "imagenet" else preprocess
 
 
 def conversion(kind: str, preprocess: Preprocess) -> tuple[Tensor, Tensor] | None:
-    """Return scale and shift, each (3, 1, 1) float32, that take the input to normalised pixels; None = nothing to do."""
+    """Return scale and shift, each (3, 1, 1) float32, from the input to normalised pixels; None = no conversion needed."""
     mean, std = (np.asarray(values, np.float64) for values in (preprocess.mean, preprocess.std))
     if kind == "pixels":
         scale, shift = 1 / (255 * std), -mean / std
     else:
-        outer = norm_of(kind, preprocess)
+        outer = outer_preprocess(kind, preprocess)
         scale = np.asarray(outer.std) / std
         shift = (np.asarray(outer.mean) - mean) / std
     if np.array_equal(scale, np.ones(3)) and not shift.any():
@@ -47,12 +47,12 @@ def conversion(kind: str, preprocess: Preprocess) -> tuple[Tensor, Tensor] | Non
 
 
 def describe(kind: str, preprocess: Preprocess, cameras: tuple[str, ...] | None) -> dict[str, Any]:
-    """Return what a user has to know to feed the model, in plain types.
+    """Return the description of the inputs, in plain types.
 
     Args:
-        cameras: names of the rows that the second input chooses from, None without that input.
+        cameras: names of the cameras that the second input numbers, None without that input.
     """
-    outer = norm_of(kind, preprocess)
+    outer = outer_preprocess(kind, preprocess)
     facts: dict[str, Any] = {
         "images": INPUTS[kind],
         "layout": "N x 3 x H x W, RGB",

@@ -1,4 +1,4 @@
-"""How long does a batch take? Contestants in turn, round after round, since a machine's speed drifts."""
+"""Seconds per batch. The calls alternate, round after round, because the speed of a machine drifts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-PAUSE = 0.05  # seconds before each call: the other runtime's threads look for work for a while, and would take the processor
+PAUSE = 0.05  # seconds before each call: threads of the other runtime spin for a while and would take processor time
 
 
 class Latency(NamedTuple):
@@ -21,11 +21,11 @@ class Latency(NamedTuple):
         return f"{1000 * self.median:.1f} ms ({1000 * self.least:.1f} - {1000 * self.most:.1f})"
 
 
-def measure(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Latency]:
-    """Return the latency of each contestant over `rounds` rounds, after one that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+def measure(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Latency]:
+    """Return the latency of each call over `rounds` rounds, after a warm-up round."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds + 1):
-        for name, call in contestants.items():
+        for name, call in calls.items():
             time.sleep(PAUSE)
             start = time.perf_counter()
             call()

@@ -1,4 +1,4 @@
-"""Crops to compare two models on: people drawn by vitreid, or the user's own images."""
+"""Crops for comparing two models: synthetic people, or the user's own images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NUM_CAMERAS = 4
 
 
 def synthetic_crops(count: int, seed: int) -> list[np.ndarray]:
-    """Draw `count` pictures (128, 64, 3) uint8 RGB: people seen by four cameras, each person once by each of them."""
+    """Draw `count` images (128, 64, 3) uint8 RGB: each person seen once by each of four cameras."""
     people = make_people(count // NUM_CAMERAS + 4, seed)
     cameras = make_cameras(NUM_CAMERAS, seed)
     rng = np.random.default_rng([seed, 3])
@@ -27,7 +27,7 @@ def synthetic_crops(count: int, seed: int) -> list[np.ndarray]:
 
 
 def folder_crops(folder: str, count: int) -> list[np.ndarray]:
-    """Read up to `count` of the images in a folder and below, spread evenly over their sorted names.
+    """Read up to `count` images of a folder and its subfolders, spread evenly over the sorted names.
 
     Raises:
         FileNotFoundError: no such folder, or no image in it.

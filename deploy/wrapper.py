@@ -1,4 +1,4 @@
-"""The network that is shipped: one camera's side information, or a table of them, and everything up to the embedding."""
+"""The exported network: input conversion, side information of one camera or a table of them, and the embedding."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ..processor.embedding.extract import EmbedSettings
 from .input_names import conversion
 
 
-class Network(nn.Module):
-    """Images (+ cameras) -> the embeddings that `Embedder` gives, from a copy of its model.
+class ExportedNetwork(nn.Module):
+    """Images (+ cameras) -> the same embeddings as `Embedder`, from a copy of its model.
 
     Args:
-        kind: what the images are, a key of `INPUTS`.
-        camera: row of the side information that all images get, None = the fallback row.
-        camera_input: rows come with the images instead.
+        kind: of the input images, a key of `INPUTS`.
+        camera: row of the side information for all images, None = the fallback row.
+        camera_input: take the row of each image as a second input instead.
         half: the backbone computes in float16; input, neck and output stay float32.
     """
 
@@ -76,12 +76,12 @@ class Network(nn.Module):
 
 
 def rows_of(sie: SideInformation) -> Tensor:
-    """Return the offset of each camera, and at the end of an unknown one, (C + 1, D); the viewpoint is unknown."""
+    """Return the offset of each camera and, last, of an unknown camera, (C + 1, D); the viewpoint is unknown."""
     return (sie.coe * sie.rows()[:, -1]).detach().clone()
 
 
 class FixedRow(nn.Module):
-    """Side information that is the same for all images: row (D,)."""
+    """The same side information for all images: row (D,)."""
 
     row: Tensor
 
@@ -90,7 +90,7 @@ class FixedRow(nn.Module):
         self.register_buffer("row", row)
 
     def forward(self, batch_size: int, camids: Tensor | None, viewids: Tensor | None) -> Tensor:
-        """Return the offset (1, 1, D), whatever is given."""
+        """Return the offset (1, 1, D); the arguments are not used."""
         return self.row.view(1, 1, -1)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .blockwise import map_rows, map_shares
+from .distances.blockwise import map_rows, map_shares
 
 SHORT_ROW = 2**15
 Items = tuple[np.ndarray, np.ndarray]  # relevant and junk gallery indices of one query

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..common.errors import UserError
-from .blockwise import block_rows
-from .centred_distances import Centred
+from .distances.blockwise import block_rows
+from .distances.centred_distances import Centred
 from .input_checks import Features, Labels, as_features, check_finite
 from .matches import Matches, as_label_arrays
 from .rank_counting import ranks_on_cpu, ranks_on_device

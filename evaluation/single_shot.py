@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..common.errors import UserError
-from .reranking.neighbours import distance_blocks
+from .distances.pairwise import distance_blocks
 from .retrieval_data import RetrievalData, takes_arrays
 from .retrieval_result import RetrievalResult, check_any_valid
 

@@ -1,4 +1,4 @@
-"""Images (+ camera, view) -> embeddings."""
+"""Models: images (+ camera, view) -> embeddings."""
 
 from .attention.rollout import attention_rollout, has_attention
 from .backbones.pooled import PooledBackbone

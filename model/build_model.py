@@ -1,4 +1,4 @@
-"""The config's `MODEL` section -> a model with its initial weights."""
+"""Config section `MODEL` -> model with initial weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def build_model(cfg: CfgNode, cameras: Sequence[str], views: Sequence[str] = ())
     Args:
         cameras, views: names in the training set, in the order of the rows of the side-information table.
     Raises:
-        FileNotFoundError, ConnectionError: the initial weights are not there.
+        FileNotFoundError, ConnectionError: the initial weights are missing.
         ValueError: options that do not go together, or weights of another model.
     """
     model = ReidModel(build_spec(cfg, cameras, views))

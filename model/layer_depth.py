@@ -1,4 +1,4 @@
-"""How deep each parameter lies, for rates by depth and for keeping the first layers as loaded."""
+"""Layer index of each parameter, for layer-wise learning-rate decay and for freezing the first layers."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ SIE = "sie."
 
 
 def layer_numbers(backbone: Any) -> dict[str, int]:
-    """Return the layer of each of the backbone's parameters, by name: 0 = all before the first block, then the blocks.
+    """Return the layer index of each parameter of the backbone by name: 0 = before the first block, then the blocks.
 
-    A ViT's norm comes after its last block; the jigsaw's block and norm count as the backbone's last ones. Other timm models have
-    the layer groups that timm gives them.
+    A ViT's norm follows its last block; the jigsaw's block and norm have the indices of the backbone's last ones. Other models use
+    timm's layer groups.
     """
     if isinstance(backbone, ViTBackbone):
         depth = len(backbone.net.blocks)
         return {name: _layer_of_vit(name, depth) for name, _ in backbone.named_parameters()}
     numbers = group_parameters(backbone.net, backbone.net.group_matcher(coarse=False), reverse=True)
-    last = max(numbers.values()) + 1  # of parts that are not timm's
+    last = max(numbers.values()) + 1  # index of parts that are not timm's
     return {
         name: 0 if name.startswith(SIE) else numbers.get(name.removeprefix("net."), last)
         for name, _ in backbone.named_parameters()
@@ -41,13 +41,13 @@ def _layer_of_vit(name: str, depth: int) -> int:
 
 
 def freeze(backbone: Any, stem: bool, num_blocks: int) -> None:
-    """Keep the stem and the first blocks as they are: no gradients; `still_frozen_parts` keeps their norms and dropout still.
+    """Freeze the stem and the first blocks: no gradients; `still_frozen_parts` keeps their norms and dropout in evaluation mode.
 
     Args:
-        stem: everything before the first block except the side-information embedding, which no pretrained file has.
-        num_blocks: from the first one on.
+        stem: freeze all parameters before the first block, except the side-information embedding, which has no pretrained weights.
+        num_blocks: number of blocks to freeze.
     Raises:
-        ValueError: there are fewer blocks.
+        ValueError: the model has fewer blocks.
     """
     numbers = {name: number for name, number in layer_numbers(backbone).items() if not name.startswith(SIE)}
     count = len(backbone.net.blocks) if isinstance(backbone, ViTBackbone) else max(numbers.values())
@@ -60,7 +60,7 @@ def freeze(backbone: Any, stem: bool, num_blocks: int) -> None:
 
 
 def still_frozen_parts(module: nn.Module) -> None:
-    """Put every part whose parameters are all frozen into evaluation mode: fixed statistics, no dropout."""
+    """Put modules with only frozen parameters into evaluation mode: fixed statistics, no dropout."""
     parameters = list(module.parameters())
     if parameters and not any(parameter.requires_grad for parameter in parameters):
         module.eval()

@@ -1,4 +1,4 @@
-"""What a model is made of, as plain values that fit into a JSON file."""
+"""Model architecture as plain values, stored as JSON in checkpoints."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class ModelSpec:
         name: timm model, e.g. `vit_base_patch16_224`.
         img_size, stride: (height, width) in pixels, of the crop and of the step between patches.
         stem: patch embedding of a ViT, a key of `STEMS`.
-        embed_dim, depth, num_heads, mlp_ratio: of a ViT; 0 = those of the named model.
+        embed_dim, depth, num_heads, mlp_ratio: sizes of a ViT; 0 = those of the named model.
         pool: global feature of a ViT: `token` = class token, `avg` = mean of the patch tokens (no class token then); `gem`
             = generalised mean, for our ResNets.
         drop_path, drop_out, att_drop_rate: rates of stochastic depth, dropout, attention dropout.
         neck: `bnneck` or `no`.
         sie_camera, sie_view, sie_coe: side-information embedding and its weight.
-        sie_fallback: row for what was not seen in training: `mean` or `unknown`.
-        sie_dropout: share of training images whose camera and view are hidden.
+        sie_fallback: row for cameras and views not seen in training: `mean` or `unknown`.
+        sie_dropout: share of training images with hidden camera and view.
         cameras, views: names in the order of the rows of the side-information table.
-        sie_tokens: which tokens it is added to: `all`, or the `class` token only.
-        projection: width of a linear projection of each feature that is appended to it; 0 = none.
-        semantic_weight: of SOLIDER's Swin.
+        sie_tokens: tokens that get the side information: `all`, or the `class` token only.
+        projection: width of a linear projection that is appended to each feature; 0 = none.
+        semantic_weight: weight of semantic features in SOLIDER's Swin, 0-1.
         jpm, shift_num, shuffle_group, num_parts, re_arrange: jigsaw patch module, see `Jigsaw`.
     Raises:
         ValueError: side information without names, or one name twice.
@@ -76,7 +76,7 @@ class ModelSpec:
 
     @property
     def title(self) -> str:
-        """The name, and in brackets in what the model is built otherwise than the one of that name.
+        """The name, with differences from the named model in brackets.
 
         >>> ModelSpec("vit_small_patch16_224", depth=2, embed_dim=256).title
         'vit_small_patch16_224 (depth 2, width 256)'
@@ -91,9 +91,9 @@ class ModelSpec:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     def identity(self) -> dict[str, Any]:
-        """Return `to_dict` without the fields behind `re_arrange` that are at their default.
+        """Return `to_dict` without fields behind `re_arrange` that have their default value.
 
-        Those came, and come, after the first galleries were made; what is at its default is the same model as before.
+        These fields were added after the first galleries were made; at their defaults the model is the same as before.
         """
         names = [field.name for field in fields(self)]
         later = {field.name: field.default for field in fields(self)[names.index("re_arrange") + 1 :]}

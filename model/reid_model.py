@@ -1,4 +1,4 @@
-"""The model: images (+ camera, view) -> embeddings before and after the neck."""
+"""ReidModel: backbone and BN-neck; images (+ camera, view) -> embeddings before and after the neck."""
 
 from __future__ import annotations
 
@@ -16,11 +16,7 @@ from .backbones.vit import ViTBackbone
 from .layer_depth import layer_numbers, still_frozen_parts
 from .model_spec import ModelSpec
 
-VIT_MODULES = (
-    "vision_transformer",
-    "vision_transformer_hybrid",
-    "deit",
-)  # timm's files whose models are a VisionTransformer
+VIT_MODULES = ("vision_transformer", "vision_transformer_hybrid", "deit")  # timm's modules of VisionTransformer models
 
 
 class Embeddings(NamedTuple):
@@ -34,7 +30,7 @@ class ReidModel(nn.Module):
     """Backbone and BN-neck.
 
     Raises:
-        ValueError: the spec asks for what the named backbone cannot do; names the config key.
+        ValueError: the named backbone does not support an option of the spec; names the config key.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -54,14 +50,14 @@ class ReidModel(nn.Module):
         return self.spec.num_branches
 
     def train(self, mode: bool = True) -> ReidModel:
-        """Switch to training; parts of the backbone that are frozen at this moment stay in evaluation mode."""
+        """Switch to training mode; frozen parts of the backbone stay in evaluation mode."""
         super().train(mode)
         if mode:
             still_frozen_parts(self.backbone)
         return self
 
     def layer_numbers(self) -> dict[str, int]:
-        """Return the layer of each parameter by name: 0 = before the first block; the neck and a ViT's norm are the last."""
+        """Return the layer index of each parameter by name: 0 = before the first block; the neck and a ViT's norm are last."""
         numbers = {f"backbone.{name}": number for name, number in layer_numbers(self.backbone).items()}
         last = max(numbers.values()) + (0 if isinstance(self.backbone, ViTBackbone) else 1)
         return {**numbers, **{f"neck.{name}": last for name, _ in self.neck.named_parameters()}}
@@ -72,7 +68,7 @@ class ReidModel(nn.Module):
         return Embeddings(before, self.behind_neck(before))
 
     def behind_neck(self, before: Tensor) -> Tensor:
-        """Return float32 embeddings (B, K, D) after the neck, of those before it."""
+        """Apply the neck to float32 embeddings (B, K, D)."""
         with torch.autocast(before.device.type, enabled=False):
             return self.neck(before.flatten(1)).view_as(before)
 
@@ -84,7 +80,7 @@ class ReidModel(nn.Module):
         neck: str = "before",
         global_only: bool = False,
     ) -> Tensor:
-        """Return the test embedding (B, K * D): the global one, then each local one divided by their number.
+        """Return the test embedding (B, K * D): the global one, then each local one divided by the number of local ones.
 
         Args:
             neck: `before` or `after`.

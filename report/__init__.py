@@ -1,17 +1,37 @@
-"""Pictures for people: what a run learned and how well, as one HTML page and as PNG files. Imports only `evaluation`."""
+"""A run, or several, as one HTML page and PNG files: what was learned and how well."""
 
-from .build_report import PICTURES, Report, build_comparison, build_report
-from .run_contents import Change, Looks, Person, RunContents, SideEffect, TestSet
+from ..processor.runs.run_folder import REPORT_PICTURES as PICTURES
+from .build_report import HtmlReport, build_comparison, build_report
+from .collect import ReportOptions
+from .run_contents import CropAttention, EvaluatedSet, ModelPictures, OptionValue, RunContents, SieEffect
+from .write import try_to_report, write_report
+
+# earlier names, kept for existing imports
+Change = OptionValue
+Looks = ModelPictures
+Person = CropAttention
+Report = HtmlReport
+SideEffect = SieEffect
+TestSet = EvaluatedSet
 
 __all__ = [
     "PICTURES",
     "Change",
+    "CropAttention",
+    "EvaluatedSet",
+    "HtmlReport",
     "Looks",
+    "ModelPictures",
+    "OptionValue",
     "Person",
     "Report",
+    "ReportOptions",
     "RunContents",
     "SideEffect",
+    "SieEffect",
     "TestSet",
     "build_comparison",
     "build_report",
+    "try_to_report",
+    "write_report",
 ]

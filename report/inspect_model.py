@@ -1,4 +1,4 @@
-"""What a report shows of the model itself: attention on a few crops, position embeddings, side information."""
+"""Pictures of the model itself: attention on a few crops, position embeddings, side information."""
 
 from __future__ import annotations
 
@@ -20,63 +20,67 @@ from ..model.attention.maps import (
     position_similarity,
 )
 from ..processor.embedding.embedder import Embedder
-from . import Looks, Person, SideEffect, TestSet
+from ..processor.scoring.feature_file import FeatureSet
+from .run_contents import CropAttention, EvaluatedSet, ModelPictures, SieEffect
 
-NUM_PEOPLE = 5  # crops with attention
-MOST_SIDE = 256  # crops embedded twice: as of an unknown camera, and with their own
+NUM_CROPS = 5  # crops with attention
+MOST_SIDE = 256  # crops embedded twice: with the row of an unknown camera, and with their own camera's
 MAPS = {"rollout": attention_rollout, "last block": last_block_attention, "like the middle": patch_similarity}
 
 
-def look_into(embedder: Embedder, test: TestSet | None, missing: dict[str, str]) -> Looks:
-    """Return the pictures of the model; those that it, or the data, does not allow are named in `missing` with the reason.
+def make_model_pictures(embedder: Embedder, test: EvaluatedSet | None, missing: dict[str, str]) -> ModelPictures:
+    """Return the pictures of the model. Those that are impossible for this model or data are named in `missing`.
 
     Args:
-        test: where the crops come from; None = no crops, only what the weights alone show.
+        test: source of the crops; None = only pictures of the weights.
     """
-    model = embedder.model
-    return Looks(
-        people=_people(embedder, test, missing),
-        positions=_positions(model, missing),
+    return ModelPictures(
+        crops=_crops_with_attention(embedder, test, missing),
+        positions=_positions(embedder.model, missing),
         side=_side(embedder, test, missing),
     )
 
 
-def _people(embedder: Embedder, test: TestSet | None, missing: dict[str, str]) -> list[Person]:
+def _crops_with_attention(
+    embedder: Embedder, test: EvaluatedSet | None, missing: dict[str, str]
+) -> list[CropAttention]:
     model = embedder.model
     if not has_attention(model):
         missing["Attention"] = f"{model.spec.name} has no attention over patches; vit_* and deit_* models do."
         return []
     if not has_parts(model):
         missing["Parts of the jigsaw"] = "the model was trained without it (MODEL.JPM False)."
-    crops = _crops(test) if test is not None else []
+    crops = _draw_queries(test) if test is not None else []
     if test is None or not crops:
-        missing["Attention"] = "it needs images of the test set, and there are none to show."
+        missing["Attention"] = "it needs images of the test set, and none can be shown."
         return []
     return _with_maps(embedder, test, crops)
 
 
-def _crops(test: TestSet) -> list[int]:
-    """Return queries of different people, drawn with a fixed seed, whose images can be shown."""
-    order = np.random.default_rng(0).permutation(len(test.q_pids))
-    first = np.sort(np.unique(test.q_pids[order], return_index=True)[1])
+def _draw_queries(test: EvaluatedSet) -> list[int]:
+    """Return rows of queries of different people, drawn with a fixed seed; only readable images."""
+    features = test.features
+    order = np.random.default_rng(0).permutation(len(features.q_pids))
+    first = np.sort(np.unique(features.q_pids[order], return_index=True)[1])
     return [
         query
-        for query in order[first][:NUM_PEOPLE].tolist()
-        if test.read is not None and test.read(test.q_names[query]) is not None
+        for query in order[first][:NUM_CROPS].tolist()
+        if test.read is not None and test.read(features.q_names[query]) is not None
     ]
 
 
-def _with_maps(embedder: Embedder, test: TestSet, crops: list[int]) -> list[Person]:
-    model, cameras = embedder.model, [test.camera_names[camid] for camid in test.q_camids[crops]]
-    planes = np.stack([embedder.planes(test.q_names[crop]) for crop in crops])
+def _with_maps(embedder: Embedder, test: EvaluatedSet, crops: list[int]) -> list[CropAttention]:
+    model, features = embedder.model, test.features
+    cameras = [features.camera_names[camid] for camid in features.q_camids[crops]]
+    planes = np.stack([embedder.planes(features.q_names[crop]) for crop in crops])
     images = embedder.preprocess.normalise(torch.from_numpy(planes).to(embedder.device))
     camids = name_rows(cameras, model.spec.cameras)[:-1].to(embedder.device)
     maps = {name: _array(find(model, images, camids)) for name, find in MAPS.items()}
     parts = _array(part_attention(model, images, camids)) if has_parts(model) else None
     return [
-        Person(
+        CropAttention(
             image=planes[i].transpose(1, 2, 0),
-            title=f"pid {test.q_pids[crop]}, {cameras[i].rsplit('/', 1)[-1]}",
+            title=f"pid {features.q_pids[crop]}, {cameras[i].rsplit('/', 1)[-1]}",
             maps={name: values[i] for name, values in maps.items()},
             parts=list(parts[i]) if parts is not None else (),
         )
@@ -95,39 +99,39 @@ def _positions(model: ReidModel, missing: dict[str, str]) -> np.ndarray | None:
     return None if found is None else _array(found)
 
 
-def _side(embedder: Embedder, test: TestSet | None, missing: dict[str, str]) -> SideEffect | None:
+def _side(embedder: Embedder, test: EvaluatedSet | None, missing: dict[str, str]) -> SieEffect | None:
     spec = embedder.model.spec
     rows = camera_similarity(embedder.model)
     if rows is None:
         missing["Side information"] = (
-            "the model was trained without that of cameras (MODEL.SIE_CAMERA False)."
+            "the model was trained without side information of cameras (MODEL.SIE_CAMERA False)."
             if not spec.sie_camera
-            else "its table has but one camera, so there is nothing to compare."
+            else "its table has only one camera, so there is nothing to compare."
         )
         return None
-    side = SideEffect(spec.cameras, _array(rows))
-    crops = _side_crops(test, spec.cameras) if test is not None else []
+    side = SieEffect(spec.cameras, _array(rows))
+    crops = _side_crops(test.features, spec.cameras) if test is not None else []
     if test is None or len(crops) < 2:
-        missing["Effect of the side information"] = "it needs readable images of cameras that the model knows."
+        missing["Effect of the side information"] = "it needs readable images of cameras that the model was trained on."
         return side
-    return _effect(embedder, test, crops, side)
+    return _effect(embedder, test.features, crops, side)
 
 
-def _side_crops(test: TestSet, cameras: tuple[str, ...]) -> list[int]:
-    """Return gallery images of queried people in cameras that the model knows, drawn with a fixed seed."""
-    rows = name_rows(test.camera_names, cameras).numpy()
-    fit = np.flatnonzero(np.isin(test.g_pids, test.q_pids) & (rows[test.g_camids] >= 0))
+def _side_crops(features: FeatureSet, cameras: tuple[str, ...]) -> list[int]:
+    """Return rows of gallery images of queried people in cameras that the model was trained on, drawn with a fixed seed."""
+    rows = name_rows(features.camera_names, cameras).numpy()
+    fit = np.flatnonzero(np.isin(features.g_pids, features.q_pids) & (rows[features.g_camids] >= 0))
     drawn = np.sort(np.random.default_rng(0).permutation(fit)[:MOST_SIDE])
-    return [item for item in drawn.tolist() if Path(test.g_names[item]).is_file()]
+    return [item for item in drawn.tolist() if Path(features.g_names[item]).is_file()]
 
 
-def _effect(embedder: Embedder, test: TestSet, crops: list[int], side: SideEffect) -> SideEffect:
-    """Return `side` with the similarities of the crops' embeddings, as of an unknown camera and with their own cameras."""
-    names, pids = [test.g_names[crop] for crop in crops], test.g_pids[crops]
-    cameras = [test.camera_names[camid] for camid in test.g_camids[crops]]
+def _effect(embedder: Embedder, features: FeatureSet, crops: list[int], side: SieEffect) -> SieEffect:
+    """Return `side` with the similarities of the crops, embedded with the row of an unknown camera and with their own camera's."""
+    names, pids = [features.g_names[crop] for crop in crops], features.g_pids[crops]
+    cameras = [features.camera_names[camid] for camid in features.g_camids[crops]]
     rows = name_rows(cameras, side.cameras)[:-1].numpy()
     old, new = (cosines(embedder(names, known)) for known in (None, cameras))
-    return SideEffect(
+    return SieEffect(
         side.cameras,
         side.rows,
         between_cameras(old, pids, rows, len(side.cameras)),
@@ -141,13 +145,13 @@ def _effect(embedder: Embedder, test: TestSet, crops: list[int], side: SideEffec
 
 
 def cosines(embeddings: np.ndarray) -> np.ndarray:
-    """Return the cosine (N, N) between embeddings (N, D), their mean taken out: what all crops share tells nothing."""
+    """Return the cosine (N, N) between embeddings (N, D), their mean subtracted: it is common to all crops and separates nothing."""
     unit = normalize(torch.from_numpy(embeddings - embeddings.mean(0)))
     return (unit @ unit.T).numpy()
 
 
 def kinds_of_pairs(pids: np.ndarray, cameras: np.ndarray) -> dict[str, np.ndarray]:
-    """Return which pairs (N, N) of images are of which kind, by its name; kinds without a pair are left out."""
+    """Return a mask (N, N) of the pairs of each kind, by its name; kinds without a pair are left out."""
     same_person, same_camera = pids[:, None] == pids, cameras[:, None] == cameras
     kinds = {
         "same person, other camera": same_person & ~same_camera,

@@ -1,4 +1,4 @@
-"""Show: `python tools/report.py logs/run` writes logs/run/report.html; several runs are compared."""
+"""Report: `python tools/report.py logs/run` writes logs/run/report.html; several runs are compared."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from vitreid.configs import OPTIONS
+from vitreid.report import ReportOptions, write_report
 from vitreid.tools.cli.parser import new_parser, run
 
 
@@ -21,7 +22,7 @@ def get_parser() -> argparse.ArgumentParser:
         "runs",
         nargs="+",
         metavar="RUN [KEY VALUE]",
-        help="folders of runs; after them options to change, e.g. DATASETS.ROOT_DIR /new/place where the images have moved",
+        help="run folders; options after them apply to the report only, e.g. DATASETS.ROOT_DIR /new/place if the images have moved",
     )
     parser.add_argument(
         "--output",
@@ -29,27 +30,29 @@ def get_parser() -> argparse.ArgumentParser:
         help="the page; default: report.html (several runs: comparison.html) in the first folder",
     )
     parser.add_argument(
-        "--queries", type=int, default=6, metavar="N", help="of the hardest and of the best queries; default 6"
+        "--queries", type=int, default=6, metavar="N", help="number of the hardest queries, and of the best; default 6"
     )
     parser.add_argument(
-        "--map", choices=("tsne", "pca", "none"), default="tsne", help="how the map of embeddings is made; default tsne"
+        "--map", choices=("tsne", "pca", "none"), default="tsne", help="method of the map of embeddings; default tsne"
     )
     parser.add_argument(
-        "--no-model", action="store_true", help="do not run the model: curves, options and saved features only"
+        "--no-model", action="store_true", help="do not run the model: show curves, options and saved features only"
     )
-    parser.add_argument("--no-pictures", action="store_true", help="show nobody: a page that can be passed on")
+    parser.add_argument(
+        "--no-pictures", action="store_true", help="leave out all pictures of people: a page that can be shared"
+    )
     return parser
 
 
-def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the run folders and, from the first config key on, the KEY VALUE pairs.
 
     >>> split(["logs/a", "logs/b", "MODEL.DEVICE", "cpu"])
     (['logs/a', 'logs/b'], ['MODEL.DEVICE', 'cpu'])
     """
-    keys = [place for place, word in enumerate(words) if word in OPTIONS]
-    first = keys[0] if keys else len(words)
-    return list(words[:first]), list(words[first:])
+    keys = [place for place, argument in enumerate(arguments) if argument in OPTIONS]
+    first = keys[0] if keys else len(arguments)
+    return list(arguments[:first]), list(arguments[first:])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,10 +62,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _report(args: argparse.Namespace) -> None:
-    from vitreid.report.collect import Shown, write_report  # drawing charts takes a second to import
-
     folders, overrides = split(args.runs)
-    shown = Shown(args.queries, not args.no_model, not args.no_pictures, args.map)
+    shown = ReportOptions(
+        num_queries=args.queries,
+        model=not args.no_model,
+        model_pictures=not args.no_pictures,
+        pictures=not args.no_pictures,
+        map_method=args.map,
+    )
     write_report(folders, args.output, overrides=overrides, shown=shown)
 
 

@@ -7,8 +7,7 @@ import os
 import sys
 
 from vitreid import Embedder, Gallery
-from vitreid.common.errors import UserError
-from vitreid.gallery.web import Limits, create_app
+from vitreid.gallery.web import Limits, create_app, missing_package
 from vitreid.tools.cli.parser import new_parser, run
 
 LOOPBACK = {"localhost": "localhost", "127.0.0.1": "127.0.0.1", "::1": "[::1]"}  # address -> name in a URL
@@ -21,9 +20,9 @@ def get_parser() -> argparse.ArgumentParser:
         "vitreid serve --gallery galleries/crops --weights logs/market/best.safetensors",
     )
     parser.add_argument("--gallery", metavar="G", required=True, help="folder that tools/export.py made, or milvus:…")
-    parser.add_argument("--weights", metavar="FILE", required=True, help="the weights that the gallery was made with")
+    parser.add_argument("--weights", metavar="FILE", required=True, help="weights of the model that made the gallery")
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen at; 127.0.0.1 is this machine alone, 0.0.0.0 is all"
+        "--host", default="127.0.0.1", help="address to listen on: 127.0.0.1 this machine only, 0.0.0.0 all networks"
     )
     parser.add_argument("--port", type=int, default=8000, help="default: 8000")
     parser.add_argument(
@@ -31,20 +30,27 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="HOST",
         action="append",
         default=[],
-        help="name by which it is called too, e.g. through a proxy",
+        help="additional host name of the server, e.g. behind a proxy",
     )
-    parser.add_argument("--token", help="what visitors must know; also from the environment variable VITREID_TOKEN")
     parser.add_argument(
-        "--max-mb", type=float, default=Limits.max_bytes / 1e6, help="largest request, in MB; default: %(default)g"
+        "--token", help="token that visitors must enter; default: the environment variable VITREID_TOKEN"
+    )
+    parser.add_argument(
+        "--max-mb",
+        type=float,
+        default=Limits.max_bytes / 1e6,
+        help="size limit of a request in MB; default: %(default)g",
     )
     parser.add_argument(
         "--max-megapixels",
         type=float,
         default=Limits.max_pixels / 1e6,
-        help="largest image; default: %(default)g million pixels",
+        help="size limit of an image in million pixels; default: %(default)g",
     )
     parser.add_argument(
-        "--rate", type=float, help="searches per second and visitor; default: 10, and no limit on this machine alone"
+        "--rate",
+        type=float,
+        help="searches per second and visitor; default: 10, no limit if only this machine can connect",
     )
     parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
     return parser
@@ -57,31 +63,31 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def serve(args: argparse.Namespace) -> None:
-    """Do what the arguments say.
+    """Serve the gallery until Ctrl-C.
 
     Raises:
-        ValueError: uvicorn is not installed, or an argument is not accepted.
+        MissingPackageError: uvicorn or FastAPI is not installed.
+        ValueError: an argument is not accepted.
     """
     try:
-        import uvicorn
-
-        app = make_app(args)
+        import uvicorn  # an extra
     except ModuleNotFoundError as error:
-        raise UserError(f'serving a gallery needs {error.name}: pip install "vitreid[serve]"') from error
+        raise missing_package(error) from error
+    app = make_app(args)
     name = LOOPBACK.get(args.host, args.host)
-    print(f"http://{name}:{args.port}/ (API: http://{name}:{args.port}/docs); Ctrl-C ends it")
+    print(f"http://{name}:{args.port}/ (API: http://{name}:{args.port}/docs); Ctrl-C stops it")
     if not is_local(args) and not (args.token or os.environ.get("VITREID_TOKEN")):
-        print("anybody who reaches this server can look at the gallery; --token keeps it to those who know the token")
+        print("anybody who reaches this server can see the gallery; protect it with --token")
     uvicorn.run(app, host=args.host, port=args.port, log_level="warning", server_header=False)
 
 
 def is_local(args: argparse.Namespace) -> bool:
-    """Return whether only this machine can ask; who gives another --name lets a proxy pass others on."""
+    """Return whether only this machine can connect; with --name, a proxy may forward other machines' requests."""
     return args.host in LOOPBACK and not args.name
 
 
 def make_app(args: argparse.Namespace):  # type: ignore[no-untyped-def]  # FastAPI is an extra
-    """Return the application that the arguments describe; loopback answers to its own names only."""
+    """Return the application; a loopback address answers to its own names and --name only."""
     own_names = LOOPBACK.values() if args.host in LOOPBACK else ()
     embedder = Embedder(args.weights, device=args.device)
     return create_app(

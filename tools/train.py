@@ -11,6 +11,7 @@ from vitreid.common.errors import UserError
 from vitreid.configs import load_config
 from vitreid.processor import profile
 from vitreid.processor.training.run import train
+from vitreid.report import try_to_report
 from vitreid.tools.cli.parser import add_config, new_parser, run
 
 
@@ -62,8 +63,6 @@ def act(args: argparse.Namespace) -> None:
 def _report(folder: str) -> None:
     """Write the report of the finished run; an interrupted one says how to make it later."""
     try:
-        from vitreid.report.collect import try_to_report  # drawing charts takes a second to import
-
         try_to_report(folder)
     except KeyboardInterrupt:
         print(

@@ -42,7 +42,7 @@ def fastreid_rerank(data: RetrievalData, checkout: Checkout) -> float:
 
 
 def fastreid_jaccard(data: RetrievalData, checkout: Checkout) -> float:
-    """Evaluate the variant of its own evaluator: neighbours from faiss on the CPU, no normalisation."""
+    """Evaluate the variant that its evaluator uses: neighbours from faiss on the CPU, no normalisation."""
     module = checkout.load("fastreid.utils.compute_dist")
     crops = torch.cat([data.query, data.gallery]).cpu()
     jaccard = module.compute_jaccard_distance(crops, K1, K2, search_option=3)

@@ -1,7 +1,7 @@
-"""Training augmentation: every image draws its own numbers, the pixels of a batch are changed together.
+"""Training augmentation: random draws per image, applied to the batch.
 
-The numbers are drawn on the CPU, for the whole batch and before any pixel is touched: a seed gives the same batch on
-every device, and a process that trains on a part of the batch gets that part of it.
+All random numbers of a batch are drawn on the CPU before any pixel changes: a seed gives the same batch on every device, and a rank
+that trains on a slice of the batch gets the same slice.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from .crop import cut_windows
 from .random_erasing import LOCAL_GRAY, draw_boxes, draw_erasures, erase
 from .trivial_augment import apply_policy, draw_policy
 
-Draws = dict[str, Tensor]  # what chance decided: the name of an operation -> (B, …) numbers, on the CPU
+Draws = dict[str, Tensor]  # operation -> its random numbers (B, …), on the CPU
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Colour, flip, zero padding and crop, normalisation, random erasing: TransReID's, and some more, all optional.
+    """TransReID's augmentation (flip, zero padding and crop, normalisation, random erasing) and optional colour changes.
 
     Args:
         flip: probability of a horizontal flip.
         padding: black border added before the random crop, in pixels.
-        jitter: brightness, contrast and saturation factors are drawn from 1 ± this; in which order they and the hue change
-            is drawn too, as in torchvision's ColorJitter.
+        jitter: brightness, contrast and saturation factors are drawn from 1 ± this; the order of these and the hue change is
+            random, as in torchvision's ColorJitter.
         erase: probability of random erasing.
         erase_mode: pixel = noise per pixel; channel = noise per channel; constant = 0.
-        hue: hues are turned by up to this share of the colour circle, 0 to 0.5.
-        gray: probability that an image loses its colours.
-        local_gray: probability that a box of 2 to 40 % of an image loses its colours [Gong et al., arXiv:2101.08783].
-        auto: probability of one change drawn from `POLICY`, of a strength drawn too [after Müller & Hutter, ICCV 2021].
+        hue: largest rotation of the hue as a share of the colour circle, 0 to 0.5.
+        gray: probability of a grey image.
+        local_gray: probability of a grey box of 2 to 40 % of the image [Gong et al., arXiv:2101.08783].
+        auto: probability of one random change of `POLICY` with a random strength [after Müller & Hutter, ICCV 2021].
     """
 
     preprocess: Preprocess
@@ -53,7 +53,7 @@ class Augment:
         return self.apply(images, self.draw(len(images), generator))
 
     def draw(self, number: int, generator: torch.Generator) -> Draws:
-        """Draw all the numbers that a batch of `number` images needs; rows of them serve a part of the batch."""
+        """Draw all random numbers of a batch of `number` images; slice the rows for a part of the batch."""
         draws = {"flip": torch.rand(number, generator=generator) < self.flip}
         draws["corner"] = torch.randint(2 * self.padding + 1, (number, 2), generator=generator)
         if self.erase:
@@ -74,7 +74,7 @@ class Augment:
         return draws
 
     def apply(self, images: Tensor, draws: Draws) -> Tensor:
-        """Turn (B, 3, H, W) uint8 into float32 with the numbers drawn; the given pixels stay as they are."""
+        """Turn (B, 3, H, W) uint8 into float32 with the given draws; the input is not modified."""
         for name, change in _CHANGES.items():
             if name in draws:
                 images = change(images, draws[name])
@@ -84,7 +84,7 @@ class Augment:
         return images
 
 
-_CHANGES = {  # of uint8, in this order, before the crop
+_CHANGES = {  # applied to uint8 images in this order, before the crop
     "auto": apply_policy,
     "jitter": jitter_colour,
     "gray": make_grey,

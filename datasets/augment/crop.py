@@ -1,4 +1,4 @@
-"""From stored pixels to normalised crops: mirror, shift, normalise."""
+"""Random flip, zero padding, random crop and normalisation, in one pass over the pixels."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..loading.buffer_pool import BATCHES
 from ..loading.preprocess import Preprocess
 
 
 def cut_windows(images: Tensor, flipped: Tensor, corners: Tensor, padding: int, preprocess: Preprocess) -> Tensor:
-    """Mirror some images, add a black border, cut a window of the images' own size, and normalise.
+    """Flip some images, pad all with black, crop a window of the original size, and normalise.
 
     Args:
         images: (B, 3, H, W) uint8; unchanged.
         flipped: (B,) bool, on the CPU.
-        corners: (B, 2) int64 top and left of the window in the bordered image, 0 to 2 * padding, on the CPU.
-        padding: width of the border in pixels.
+        corners: (B, 2) int64 top and left of the window in the padded image, 0 to 2 * padding, on the CPU.
+        padding: pixels per side.
     Returns:
         (B, 3, H, W) float32 on the images' device, the same numbers on each.
     """
@@ -27,7 +26,7 @@ def cut_windows(images: Tensor, flipped: Tensor, corners: Tensor, padding: int, 
 
 
 def normalise(images: Tensor, preprocess: Preprocess) -> Tensor:
-    """Return (B, 3, H, W) uint8 as normalised float32, on its device, in this thread alone."""
+    """Return (B, 3, H, W) uint8 as normalised float32 on the same device, without further threads."""
     if images.device.type != "cpu":
         return preprocess.normalise(images)
     none = torch.zeros(len(images), 2, dtype=torch.int64)
@@ -35,8 +34,8 @@ def normalise(images: Tensor, preprocess: Preprocess) -> Tensor:
 
 
 def _cut_on_cpu(images: Tensor, flipped: Tensor, shifts: Tensor, preprocess: Preprocess) -> Tensor:
-    """Image by image, so that it stays in the processor's cache."""
-    crops = torch.from_numpy(BATCHES.empty(images.shape, np.float32))
+    """Process image by image: one image fits the CPU's cache."""
+    crops = torch.from_numpy(np.empty(images.shape, np.float32))  # NumPy asks for huge pages, torch does not
     scale, shift = (values.numpy().reshape(3, 1) for values in preprocess.scale_and_shift())
     pixels = images.contiguous().numpy()
     window = np.empty_like(pixels[0])
@@ -53,7 +52,7 @@ def _cut_on_cpu(images: Tensor, flipped: Tensor, shifts: Tensor, preprocess: Pre
 
 
 def _shifted(image: np.ndarray, down: int, right: int, window: np.ndarray) -> np.ndarray:
-    """Fill `window` with what is `down` and `right` of its place in the image (negative: up, left), black beyond."""
+    """Fill `window` with the image moved up by `down` and left by `right` pixels, black outside."""
     height, width = image.shape[1:]
     top, bottom = _overlap(down, height)
     left, end = _overlap(right, width)
@@ -63,15 +62,15 @@ def _shifted(image: np.ndarray, down: int, right: int, window: np.ndarray) -> np
 
 
 def _overlap(shift: int, size: int) -> tuple[int, int]:
-    """Return the first and last + 1 place of the window that lies in the image."""
+    """Return the start and end of the rows (or columns) of the window that lie inside the image."""
     first = min(size, max(0, -shift))
     return first, max(first, min(size, size - shift))
 
 
 def _cut_on_device(images: Tensor, flipped: Tensor, shifts: Tensor, preprocess: Preprocess) -> Tensor:
-    """All images with one index; for devices that gather as fast as they copy."""
+    """Gather all images with one index, for GPUs."""
     number, height, width = len(images), images.shape[-2], images.shape[-1]
-    on_gpu = images.device.type == "cuda"  # others may read memory that is given back by then
+    on_gpu = images.device.type == "cuda"  # on other devices the copy could read memory that is already freed
     flipped, shifts = (values.to(images.device, non_blocking=on_gpu) for values in (flipped, shifts))
     rows = shifts[:, :1] + torch.arange(height, device=images.device)  # (B, H)
     columns = shifts[:, 1:] + torch.arange(width, device=images.device)  # (B, W)

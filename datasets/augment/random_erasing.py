@@ -10,13 +10,13 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Boxes:
-    """How boxes are drawn: 2 % to `largest` of the area, height / width of 0.3 to 3.3, the first attempt that fits.
+class BoxDraw:
+    """Distribution of random boxes: 2 % to `largest` of the area, height / width 0.3 to 3.3, first attempt that fits.
 
     Args:
         largest: share of the area.
-        even: aspect ratios are drawn evenly, which makes most boxes tall; if not, their logarithms are.
-        attempts: the last one that does not fit leaves the image without a box.
+        even: aspect ratios are uniform, so most boxes are tall; False = their logarithms are uniform.
+        attempts: after this many attempts without a fit the image gets no box.
     """
 
     largest: float = 1 / 3
@@ -24,14 +24,14 @@ class Boxes:
     attempts: int = 10
 
 
-ERASURE = Boxes()  # timm's, which TransReID uses
-LOCAL_GRAY = Boxes(0.4, even=True, attempts=100)  # of the authors' code [Gong et al., arXiv:2101.08783]
+ERASURE = BoxDraw()  # timm's, which TransReID uses
+LOCAL_GRAY = BoxDraw(0.4, even=True, attempts=100)  # of the authors' code [Gong et al., arXiv:2101.08783]
 
 
 def draw_boxes(
-    number: int, size: tuple[int, int], probability: float, generator: torch.Generator, boxes: Boxes = ERASURE
+    number: int, size: tuple[int, int], probability: float, generator: torch.Generator, boxes: BoxDraw = ERASURE
 ) -> Tensor:
-    """Draw a box for each image, with that probability.
+    """Draw a box for each image with probability `probability`.
 
     Returns:
         (number, 4) int64 top, left, height, width; height 0 = no box.
@@ -50,7 +50,7 @@ def draw_boxes(
 
 
 def draw_erasures(number: int, size: tuple[int, int], probability: float, generator: torch.Generator) -> Tensor:
-    """Draw boxes, and a seed for the filling of each, so that every image can be filled without the others.
+    """Draw a box and a noise seed per image, so that each image can be erased independently of the others.
 
     Returns:
         (number, 5) int64 top, left, height, width, seed; height 0 = no box.

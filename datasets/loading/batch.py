@@ -1,4 +1,4 @@
-"""What the loaders yield, and the preprocessing that a checkpoint must remember."""
+"""A batch of images with labels, cameras and views."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ class Batch:
         return len(self.images)
 
     def to(self, device: torch.device | str) -> Batch:
-        """Return the same batch on `device`; on a GPU the copies may still go on, in the order of its stream."""
-        to_gpu = torch.device(device).type == "cuda"  # others may read memory that is given back by then
+        """Return the batch on `device`; copies to a GPU are asynchronous, in the order of its current stream."""
+        to_gpu = (
+            torch.device(device).type == "cuda"
+        )  # on other devices the copy could read memory that is already freed
         moved = (getattr(self, item.name).to(device, non_blocking=to_gpu) for item in fields(self))
         return Batch(*moved)
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
-        """Keep the memory until `stream` has done what it was given so far, should the batch be dropped before."""
+        """Mark the tensors as in use by `stream`, so that the allocator does not reuse their memory before its queued work is done."""
         for item in fields(self):
             getattr(self, item.name).record_stream(stream)

@@ -1,8 +1,7 @@
-"""Where the loaders get pixels from: decoded once and kept in memory, or decoded again each time."""
+"""Decoded images for the loaders: cached in memory, or decoded anew at each read."""
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -17,21 +16,20 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...common.memory_limits import available_memory
-from .buffer_pool import BATCHES
 from .decode import PlaneReader
 from .preprocess import Preprocess
-from .shared_memory import Local, share_array
+from .shared_memory import LocalRanks, share_array
 
 log = logging.getLogger(__name__)
 
-IMAGES_PER_TASK = 32  # that a thread decodes before it reports
+IMAGES_PER_TASK = 32  # decoded by a thread per progress report
 
 
 class Images(Protocol):
-    """A list of images, read by position; several threads may read at once."""
+    """A list of images, read by position, from several threads at once."""
 
     def read(self, positions: np.ndarray, pinned: bool = False) -> Tensor:
-        """Return (B, 3, H, W) uint8 of B positions; `pinned` = in memory that a GPU copies from by itself."""
+        """Return (B, 3, H, W) uint8 of B positions; `pinned` = in page-locked memory, for asynchronous copies to a GPU."""
         ...
 
 
@@ -39,18 +37,18 @@ def _room_for(shape: tuple[int, ...], pinned: bool) -> Tensor:
     """Return uninitialised uint8."""
     if pinned:
         return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
-    return torch.from_numpy(BATCHES.empty(shape, np.uint8))
+    return torch.from_numpy(np.empty(shape, np.uint8))  # NumPy asks for huge pages, torch does not
 
 
 _kept: WeakSet[CachedImages] = WeakSet()
 
 
 class CachedImages:
-    """Images in memory; files that change afterwards are not noticed.
+    """Images in memory; later changes of the files have no effect.
 
     Args:
         pixels: (N, 3, H, W) uint8.
-        copies: how many processes of this machine keep one like it, in memory of their own.
+        copies: number of processes on this machine with a private copy each.
     """
 
     def __init__(self, pixels: np.ndarray, copies: int = 1) -> None:
@@ -59,9 +57,9 @@ class CachedImages:
         _kept.add(self)
 
     def read(self, positions: np.ndarray, pinned: bool = False) -> Tensor:
-        """Return (B, 3, H, W) uint8 of B positions; `pinned` = in memory that a GPU copies from by itself."""
+        """Return (B, 3, H, W) uint8 of B positions; `pinned` = in page-locked memory, for asynchronous copies to a GPU."""
         images = _room_for((len(positions), *self.pixels.shape[1:]), pinned)
-        np.take(self.pixels, positions, axis=0, out=images.numpy(), mode="clip")  # "raise" would copy once more
+        np.take(self.pixels, positions, axis=0, out=images.numpy(), mode="clip")  # "raise" makes another copy
         return images
 
 
@@ -78,9 +76,9 @@ def decode_into(
     """Decode the files at `positions` into those rows of (N, 3, H, W) uint8, with a progress bar.
 
     Args:
-        num_threads: OpenCV decodes outside Python's lock.
+        num_threads: decoding threads; OpenCV releases Python's lock.
     Raises:
-        CorruptImageError, FileNotFoundError: the first file that cannot be read, by name.
+        CorruptImageError, FileNotFoundError: names the first unreadable file.
     """
     todo = list(positions)
     parts = [todo[first : first + IMAGES_PER_TASK] for first in range(0, len(todo), IMAGES_PER_TASK)]
@@ -100,16 +98,16 @@ def decode_into(
 
 
 class StreamedImages:
-    """Images decoded each time they are asked for, for sets larger than the memory."""
+    """Images decoded at each read, for data sets larger than the memory."""
 
     def __init__(self, paths: Sequence[str], preprocess: Preprocess) -> None:
         self.paths, self.preprocess = list(paths), preprocess
 
     def read(self, positions: np.ndarray, pinned: bool = False) -> Tensor:
-        """Return (B, 3, H, W) uint8 of B positions; `pinned` = in memory that a GPU copies from by itself.
+        """Return (B, 3, H, W) uint8 of B positions; `pinned` = in page-locked memory, for asynchronous copies to a GPU.
 
         Raises:
-            CorruptImageError, FileNotFoundError: a file changed since the start of the run; names it.
+            CorruptImageError, FileNotFoundError: names a file that changed since the start of the run.
         """
         images = _room_for((len(positions), 3, *self.preprocess.size), pinned)
         reader = PlaneReader(self.preprocess)
@@ -119,7 +117,7 @@ class StreamedImages:
                 reader.read(path, planes)
             except FileNotFoundError:
                 raise FileNotFoundError(
-                    f"{path}: the image was there when the data set was listed and is gone now; put it back and go on "
+                    f"{path}: the image was there when the data set was listed and is gone now; put it back and continue "
                     "with --resume, or set DATALOADER.CACHE on, which reads every file once, at the start"
                 ) from None
         return images
@@ -131,17 +129,17 @@ def open_images(
     cache: str = "auto",
     cache_share: float = 0.25,
     num_workers: int = 2,
-    local: Local | None = None,
+    local: LocalRanks | None = None,
 ) -> Images:
-    """Choose between the two, and log which.
+    """Return cached or streamed images, and log the choice.
 
     Args:
         cache: on, off, or auto = keep the images in memory if they fit the share.
-        cache_share: share of the available memory that all images kept may take together, those of other calls and those of
-            other processes of the machine (copies of their own, where `local` is None) too.
+        cache_share: share of the available memory for all images kept: those of this call, of other calls, and of other
+            ranks of the machine (separate copies if `local` is None).
         num_workers: decoding threads.
-        local: this process among those of the machine that read the same images: they decode a part each and share one
-            copy; all of them make the same call. None = a copy of its own.
+        local: the ranks of this machine that read the same images; each decodes a part, and all share one copy. The call is
+            then collective. None, or a single rank = a separate copy.
     Raises:
         CorruptImageError, FileNotFoundError: an image that is to be kept cannot be read; names it.
         OSError: with `on`, there is no room for a copy that processes share; says where.
@@ -151,7 +149,7 @@ def open_images(
     if cache == "off":
         log.info("%d images decoded as needed (DATALOADER.CACHE off)", len(paths))
         return StreamedImages(paths, preprocess)
-    if local is None:
+    if local is None or local.size == 1 or os.name == "nt":  # Windows cannot remove the name of a mapped file
         copies = _processes_here()
         if why := _why_not(needed * copies, cache, cache_share):
             return _stream(paths, preprocess, why)
@@ -160,7 +158,6 @@ def open_images(
     shared = share_array(
         shape,
         local,
-        content=json.dumps([preprocess.to_dict(), *paths]),
         fill=lambda pixels, rows: decode_into(pixels, rows, paths, preprocess, num_workers),
         refuse=lambda: _why_not(needed, cache, cache_share),
     )

@@ -1,4 +1,4 @@
-"""Records to batches on the device."""
+"""Records -> batches on the device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .samplers import Sampler
 
 
 class _RecordIds:
-    """The numbers of every record, as the model counts them.
+    """Labels and table rows of every record.
 
     Args:
         labels: training class of each pid; None = unknown.
@@ -40,7 +40,7 @@ class _RecordIds:
         self.viewids = _translate([record.viewid for record in records], view_rows)
 
     def batch(self, images: Tensor, index: np.ndarray, device: torch.device | str) -> Batch:
-        """Return the batch of the given images and their numbers, on the device."""
+        """Return the batch of the images at `index`, on the device."""
         where = torch.from_numpy(np.asarray(index, np.int64))
         return Batch(images, self.labels[where], self.camids[where], self.viewids[where], where).to(device)
 
@@ -51,20 +51,20 @@ def _translate(ids: list[int], rows: Tensor | None) -> Tensor:
 
 
 def _read_to(device: torch.device, images: Images, positions: np.ndarray) -> Tensor:
-    pinned = device.type == "cuda"  # other memory is used again as soon as it is free: its copy has to be done by then
+    pinned = device.type == "cuda"  # an asynchronous copy from other memory could read it after it was freed
     return images.read(positions, pinned).to(device, non_blocking=pinned)
 
 
 class TrainLoader:
-    """Augmented training batches; the same ones for the same (seed, epoch), whatever came before.
+    """Augmented training batches, determined by (seed, epoch).
 
     Args:
         sampler: the order of the images.
         camera_rows, view_rows: the model's row of each camid and viewid (`name_rows`); None = unknown.
         seed: of the augmentation.
-        rank, num_ranks: of several processes that share every batch, the one that this is: it gets a slice of each, of
-            whole identities, with the very pixels that a single process would have there.
-        num_workers: threads that make the coming batches; 0 = each is made when asked for.
+        rank, num_ranks: this rank of the `num_ranks` that split each batch; it receives a contiguous slice of whole identities,
+            pixel-identical to a single-process run.
+        num_workers: threads that prepare the next batches; 0 = each batch on demand.
     Raises:
         ValueError: the sampler's batches do not divide into `num_ranks` equal parts.
     """
@@ -95,7 +95,7 @@ class TrainLoader:
         return len(self.sampler)
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
-        """Choose the epoch that the next iteration yields, and how many of its batches are done already."""
+        """Choose the epoch of the next iteration, and the number of its first batch (for a resumed run)."""
         self._epoch, self._first_batch = epoch, first_batch
 
     def __iter__(self) -> Iterator[Batch]:
@@ -108,7 +108,7 @@ class TrainLoader:
         return _batches_on(self._device, make, range(first, len(plan)), self._num_workers)
 
     def _make(self, index: np.ndarray, generator: torch.Generator) -> Batch:
-        """Return this process's part of the batch of the images at `index`."""
+        """Return this rank's slice of the batch of the images at `index`."""
         draws = {name: drawn[self._part] for name, drawn in self.augment.draw(len(index), generator).items()}
         mine = index[self._part]
         images = _read_to(self._device, self._images, mine)
@@ -138,7 +138,7 @@ class EvalLoader:
     Args:
         camera_rows, view_rows: the model's row of each camid and viewid (`name_rows`); None = unknown.
         cache: off = decode anew in every pass; on, auto: see `open_images`.
-        num_workers: threads that decode and make the coming batches.
+        num_workers: threads that decode and prepare the next batches.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Preprocessing: how a file becomes a tensor; stored in every checkpoint."""
+"""Preprocessing of an image (size, interpolation, normalisation), stored in every checkpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INTERPOLATIONS = ("auto", "bilinear", "bicubic", "area")
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a file becomes a tensor.
+    """Resizing and normalisation of an image.
 
     Args:
         size: (height, width) in pixels.
@@ -32,7 +32,7 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         for name in ("size", "mean", "std"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))  # a JSON file gives lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists only
         if self.interpolation not in INTERPOLATIONS:
             accepted = ", ".join(INTERPOLATIONS)
             raise UserError(f"interpolation: unknown value {self.interpolation!r}; choose from {accepted}")
@@ -45,7 +45,7 @@ class Preprocess:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocess:
-        """Rebuild what `to_dict` wrote."""
+        """Return the preprocessing that `to_dict` described."""
         return cls(**values)
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -54,6 +54,6 @@ class Preprocess:
         return images.to(torch.float32, copy=True).mul_(scale).sub_(shift)
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """Return the (3,) float32 numbers that pixels in 0-255 are multiplied with, and those subtracted then."""
+        """Return scale and shift, each (3,) float32: normalised = pixel (0-255) * scale - shift."""
         scale = torch.tensor([1 / (255 * std) for std in self.std])
         return scale, torch.tensor([mean / std for mean, std in zip(self.mean, self.std, strict=True)])

@@ -1,4 +1,4 @@
-"""Which images make up which batch: pure functions of (seed, epoch)."""
+"""Samplers: the images of each batch, as pure functions of (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ...common.errors import UserError
 
 
 class Sampler(Protocol):
-    """An order of batches for every epoch.
+    """The batches of every epoch.
 
     Args:
         batch_size: images per batch, the same in every batch.
-        group_size: images that stand together and must stay together where a batch is cut: K, or 1.
+        group_size: consecutive images that must stay together if ranks split the batch: K, or 1.
     """
 
     batch_size: int
@@ -31,7 +31,7 @@ class Sampler(Protocol):
 
 
 class ShuffleSampler:
-    """Every image at most once per epoch, in random order; what does not fill a batch waits for the next epoch.
+    """Every image at most once per epoch, in random order; images that do not fill a batch are left out of the epoch.
 
     Args:
         batch_size: images per batch; a smaller training set makes one batch of all its images.
@@ -61,9 +61,9 @@ class PKSampler:
         labels: (N,) identity of each image.
         num_ids: P.
         num_instances: K.
-        balance: the data set of each image, and the share of each data set: of every epoch, to one identity, and of every
-            batch, to less than two. An identity of a set with a small share need not come in every epoch; one of a set
-            with a large share comes at most once per batch, so that a set of few identities may miss its share.
+        balance: the data set of each image, and the share of each data set in every epoch (exact to one identity) and every batch
+            (to less than two). Identities of a set with a small share may be absent from an epoch; an identity comes at most
+            once per batch, so a set of few identities may miss a large share.
     Raises:
         ValueError: there are fewer than P identities.
     """
@@ -97,7 +97,7 @@ class PKSampler:
         return self._num_batches
 
     def batches(self, epoch: int) -> Sequence[np.ndarray]:
-        """Return len(self) arrays of P * K positions; the K images of an identity stand together."""
+        """Return len(self) arrays of P * K positions; the K images of an identity are consecutive."""
         rng = np.random.default_rng([self.seed, epoch])
         groups = self._share_out(rng)
         identity, group = _arrange(rng, groups, self.num_ids, self._sources)  # (P, batches) each
@@ -133,13 +133,13 @@ class PKSampler:
 
 
 def _spread(rng: np.random.Generator, weights: np.ndarray, total: int, most: int) -> np.ndarray:
-    """Return whole numbers in proportion to `weights`, at most `most` each, that add up to `total` if they can."""
+    """Return integers in proportion to `weights`, at most `most` each, with the sum `total` if possible."""
     numbers = np.zeros_like(weights)
     total = min(total, most * len(weights))
-    while (missing := total - int(numbers.sum())) > 0:  # again, if some have reached their limit
+    while (missing := total - int(numbers.sum())) > 0:  # repeat if some reached their limit
         free = rng.permutation(np.flatnonzero(numbers < most))
         ends = np.cumsum(weights[free])
-        marks = np.floor(ends / ends[-1] * missing + rng.random()).astype(np.int64)  # fractions are drawn for
+        marks = np.floor(ends / ends[-1] * missing + rng.random()).astype(np.int64)  # fractions are rounded at random
         numbers[free] = np.minimum(numbers[free] + np.diff(marks, prepend=0), most)
     return numbers
 
@@ -149,10 +149,9 @@ def _arrange(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Place the groups of every identity in a (rows, batches) table, no identity twice in a column.
 
-    The groups fill the table row by row, one data set after the other, so that each has its share of every column, and in
-    random order of the identities; an identity has at most as many groups as
-    there are columns, so it lies in one row, or at the end of one and the beginning of the next. Each row is then
-    shuffled, except that the identity continued from the row above keeps off the columns it has there.
+    The groups fill the table row by row: data set by data set, so that each has its share of every column, and identities in random
+    order. An identity has at most as many groups as there are columns, so it lies in one row, or at the end of one row and
+    the beginning of the next. Each row is then shuffled; an identity continued from the row above avoids its columns there.
 
     Args:
         groups: (identities,) groups of each, 0 to the number of batches.

@@ -1,4 +1,4 @@
-"""Leave unreadable images out."""
+"""Drop the records of unreadable images (DATASETS.CORRUPT skip)."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Once = Callable[[Callable[[], set[str]]], set[str]]
 
 
 def in_each(look: Callable[[], set[str]]) -> set[str]:
-    """Return what `look` returns; with several processes something that has one of them look and tells the others."""
+    """Default for `once` in a single process: call `look`. A distributed run passes a function that calls it on rank 0 and broadcasts."""
     return look()
 
 
 def drop_unreadable(data: ReidData, num_threads: int = 2, once: Once = in_each) -> ReidData:
-    """Read every image once; return the data set without those that are corrupt or missing, and log them.
+    """Read every image once; return the data set without corrupt and missing images, and log these.
 
     Args:
-        once: how several processes come to leave out the same images: see `in_each`.
+        once: makes all ranks drop the same images, see `in_each`.
     Raises:
-        OSError: a file could not be read for another reason, such as a disk or a network that fails.
+        OSError: another read error, e.g. of the disk or the network.
     """
     bad = once(lambda: _unreadable({record.path for record in (*data.train, *data.query, *data.gallery)}, num_threads))
     if not bad:

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ...common.errors import UserError
+from ..distances.pairwise import distance_blocks
 from ..input_checks import Features, as_features, check_finite, pair_of_features, squared_norms
-from .neighbours import distance_blocks
 
 
 def expand_queries(query: Features, gallery: Features, k: int = 10, alpha: float = 3.0) -> Tensor:

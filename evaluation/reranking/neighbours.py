@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +9,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from ..centred_distances import Centred
-from ..input_checks import CHUNK_ELEMENTS, squared_norms
-
-BLOCK_ELEMENTS = 2**24  # distances held at once: 64 MiB of float32
+from ..distances.pairwise import BLOCK_ELEMENTS, distance_blocks
+from ..input_checks import CHUNK_ELEMENTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,23 +48,6 @@ def find_neighbours(features: Tensor, k: int) -> Neighbours:
         distances[rows, start + rows] = -1  # each crop is its own first neighbour, even among exact copies
         index.append(distances.topk(k, largest=False).indices)
     return Neighbours(torch.cat(index).cpu().numpy().astype(np.int32), torch.cat(farthest).cpu().numpy())
-
-
-def distance_blocks(left: Tensor, right: Tensor, rows: int | None = None) -> Iterator[tuple[int, Tensor]]:
-    """Yield (first row, squared distances (b, M)) of blocks of `left` (N, D) to all of `right` (M, D).
-
-    All blocks share one buffer, which may be overwritten. Both inputs are centred on `right`.
-
-    Args:
-        rows: rows per block, b; None = BLOCK_ELEMENTS distances per block.
-    """
-    centred = Centred(right)
-    rows = rows or max(64, BLOCK_ELEMENTS // len(right))
-    buffer = left.new_empty(min(rows, len(left)), len(right))
-    for start in range(0, len(left), rows):
-        block = left[start : start + rows] - centred.middle
-        products = centred.products(centred.norms, block, -2, out=buffer[: len(block)])
-        yield start, products.add_(squared_norms(block)[:, None]).clamp_(min=0)
 
 
 def pair_distances(features: Tensor, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

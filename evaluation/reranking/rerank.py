@@ -10,9 +10,10 @@ from scipy import sparse
 from torch import Tensor
 
 from ...common.errors import UserError
-from ..blockwise import block_rows, map_rows
+from ..distances.blockwise import block_rows, map_rows
+from ..distances.pairwise import distance_blocks
 from ..input_checks import Features, check_finite, pair_of_features, squared_norms
-from .neighbours import Neighbours, distance_blocks, find_neighbours, pair_distances
+from .neighbours import Neighbours, find_neighbours, pair_distances
 
 
 def k_reciprocal(query: Features, gallery: Features, k1: int = 20, k2: int = 6, lam: float = 0.3) -> Tensor:

@@ -8,15 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from ...common.errors import UserError
-from ..input_checks import squared_norms
-from ..reranking.neighbours import BLOCK_ELEMENTS, distance_blocks
+from ..distances.pairwise import DISTANCES
 from ..retrieval_data import RetrievalData
 from ..retrieval_result import check_any_valid
-
-Blocks = Iterator[tuple[int, Tensor]]
 
 
 class OwnPairs(NamedTuple):
@@ -62,7 +58,7 @@ class Pairs:
                 "pair; add other people to the gallery"
             )
 
-    def blocks(self) -> Blocks:
+    def blocks(self) -> Iterator[tuple[int, Tensor]]:
         """Yield (first query, distances (b, G)) in one buffer: use each before the next; it may be overwritten."""
         return DISTANCES[self.data.metric](self.data.query, self.data.gallery)
 
@@ -80,26 +76,6 @@ class Pairs:
             columns=np.concatenate(parts),
             is_genuine=np.repeat(np.tile([True, False], count), sizes),
         )
-
-
-def euclidean_blocks(left: Tensor, right: Tensor) -> Blocks:
-    """Yield (first row, |a - b| (b, M)) of blocks of `left` (N, D) to all of `right` (M, D)."""
-    for start, squared in distance_blocks(left, right):
-        yield start, squared.sqrt_()
-
-
-def cosine_blocks(left: Tensor, right: Tensor) -> Blocks:
-    """Yield (first row, 1 - cosine (b, M)), without a scaled copy of `right`; a row of zeros has distance 1 to every row."""
-    factors = squared_norms(right).clamp_(min=1e-24).rsqrt_().neg_()
-    rows = max(64, BLOCK_ELEMENTS // len(right))
-    buffer = right.new_empty(min(rows, len(left)), len(right))
-    for start in range(0, len(left), rows):
-        block = normalize(left[start : start + rows])
-        products = torch.mm(block, right.T, out=buffer[: len(block)])
-        yield start, products.mul_(factors).add_(1).clamp_(min=0)
-
-
-DISTANCES = {"euclidean": euclidean_blocks, "cosine": cosine_blocks}
 
 
 def look_up(distances: Tensor, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

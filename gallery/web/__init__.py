@@ -50,6 +50,10 @@ def create_app(
     try:
         from .app import build_app  # FastAPI is an extra
     except ModuleNotFoundError as error:
-        sentence = f'serving a gallery needs {error.name}: pip install "vitreid[serve]"'
-        raise MissingPackageError(sentence, name=error.name) from error
+        raise missing_package(error) from error
     return build_app(gallery, embedder, limits, batch_size)
+
+
+def missing_package(error: ModuleNotFoundError) -> MissingPackageError:
+    """Return the error that names the missing package and the command that installs it."""
+    return MissingPackageError(f'serving a gallery needs {error.name}: pip install "vitreid[serve]"', name=error.name)

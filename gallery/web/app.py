@@ -160,11 +160,11 @@ class Routes:
         self._overlays = anyio.CapacityLimiter(NUM_OVERLAYS)
 
     def health(self) -> Response:
-        """Answer; needs no token."""
+        """Report that the server is up; needs no token."""
         return _as_json({"status": "ok", "version": __version__})
 
     def facets(self) -> Response:
-        """Describe the gallery and the limits of an upload."""
+        """Return the gallery's size, cameras, times and threshold, and the limits of an upload."""
         limits = {"max_bytes": self.limits.max_bytes, "max_pixels": self.limits.max_pixels}
         return _as_json({**self.service.facets(), **limits})
 
@@ -173,19 +173,19 @@ class Routes:
         return _as_image(self.service.image(id), "private, max-age=600")
 
     async def search(self, fields: SearchBody) -> Response:
-        """Rank the gallery by the distance to an uploaded image, to one of its own rows, or to an embedding."""
+        """Rank the gallery by the distance to an uploaded image, to one of its rows, or to an embedding."""
         vector = None if fields.vector is None else np.asarray(fields.vector, np.float32)
         if fields.image is not None:
             vector = await self._embed(fields)
         return _as_json(await _in_thread(lambda: self.service.search(fields, vector)))
 
     async def embed(self, fields: EmbedBody) -> Response:
-        """Return the embedding of an uploaded image, as `/search` accepts it."""
+        """Return the embedding of an uploaded image, as /search accepts it."""
         vector = await self._embed(fields)
         return _as_json({"vector": vector, "dimension": len(vector), "model": self.service.gallery.info.model})
 
     async def overlay(self, fields: AttentionBody) -> Response:
-        """Draw the model's attention over an uploaded image or that of a row; bright is most."""
+        """Draw the model's attention over an uploaded image or that of a row; bright areas have the most attention."""
         async with self._overlays:  # a request that waits here holds no pixels yet
             pixels = await self._pixels(fields.image, fields.id)
             return _as_image(await _in_thread(lambda: self.service.overlay(pixels, fields.camera)), "no-store")
@@ -241,7 +241,7 @@ def _http(_: Request, error: Any) -> JSONResponse:
 
 
 def _gone(_: Request, __: Any) -> JSONResponse:
-    return _sentence(400, "the connection was closed before the request was complete")
+    return _sentence(400, "the connection closed before the request was complete")
 
 
 def _failed(request: Request, error: Any) -> JSONResponse:

@@ -6,17 +6,15 @@ Starlette's TrustedHostMiddleware answers in plain text, without the host name t
 from __future__ import annotations
 
 import hmac
-import json
 import math
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
-from typing import Any
+from collections.abc import Collection
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .limits import Limits, RateLimit
 from .request_error import RequestError
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -40,7 +38,9 @@ class Guard:
         costly_paths: paths that the rate limit counts.
     """
 
-    def __init__(self, app: Any, limits: Limits, open_paths: Collection[str], costly_paths: Collection[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, limits: Limits, open_paths: Collection[str], costly_paths: Collection[str]
+    ) -> None:
         self.app, self.limits, self.rate = app, limits, RateLimit(limits.rate)
         self._open, self._costly = open_paths, costly_paths
 
@@ -49,16 +49,17 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = {name.lower(): value for name, value in scope["headers"]}
+        send = _with_headers(send)
         try:
-            self._check(scope, headers)
+            self._check(scope, Headers(scope=scope))
         except RequestError as error:
-            await _answer(error, _with_headers(send))
+            response = JSONResponse({"detail": error.sentence}, error.status, error.headers)
+            await response(scope, receive, send)
             return
-        await self.app(scope, self._counting(receive), _with_headers(send))
+        await self.app(scope, self._counting(receive), send)
 
-    def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
-        host = _name(headers.get(b"host", b"").decode("latin-1"))
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        host = _name(headers.get("host", ""))
         if self.limits.hosts and host not in self.limits.hosts:
             raise RequestError(
                 421,
@@ -66,12 +67,12 @@ class Guard:
             )
         path = scope["path"].removeprefix(scope.get("root_path", ""))  # the application may be mounted below a path
         if self.limits.token and path not in self._open:
-            _check_token(self.limits.token, headers.get(b"authorization", b""))
+            _check_token(self.limits.token, headers.get("authorization", ""))
         if path in self._costly and (seconds := self.rate.wait((scope.get("client") or ("",))[0])):
             wait = math.ceil(seconds)
             raise RequestError(429, f"too many requests; try again in {wait} s", {"Retry-After": str(wait)})
-        length = headers.get(b"content-length", b"0")
-        if not length.isdigit():
+        length = headers.get("content-length", "0")
+        if not length.isdecimal():
             raise RequestError(400, "Content-Length is not a number of bytes")
         self._check_size(int(length[:19]))
 
@@ -84,7 +85,7 @@ class Guard:
         """Return `receive` that refuses a body as soon as it exceeds the limit, also without a Content-Length."""
         seen = 0
 
-        async def counted() -> MutableMapping[str, Any]:
+        async def counted() -> Message:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
@@ -104,25 +105,17 @@ def _name(host: str) -> str:
     return (host[:end] if end > 0 else host).lower()
 
 
-def _check_token(token: str, header: bytes) -> None:
-    scheme, _, given = header.partition(b" ")
-    if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), token.encode()):
+def _check_token(token: str, header: str) -> None:
+    scheme, _, given = header.partition(" ")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
         what = "wrong token" if given else "this server needs a token"
         raise RequestError(401, f"{what}; send it as 'Authorization: Bearer TOKEN'", {"WWW-Authenticate": "Bearer"})
 
 
 def _with_headers(send: Send) -> Send:
-    async def wrapped(message: MutableMapping[str, Any]) -> None:
+    async def wrapped(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", []), *HEADERS]
         await send(message)
 
     return wrapped
-
-
-async def _answer(error: RequestError, send: Send) -> None:
-    body = json.dumps({"detail": error.sentence}).encode()
-    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **error.headers}
-    encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": error.status, "headers": encoded})
-    await send({"type": "http.response.body", "body": body})

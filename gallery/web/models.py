@@ -82,7 +82,7 @@ class AttentionFields(EmbedFields):
 
     image: ImageBytes | SkipJsonSchema[None] = None  # type: ignore[assignment]
     id: Id | SkipJsonSchema[None] = Field(
-        None, description="a row of the gallery; a search leaves it out of its results"
+        None, description="a row of the gallery; /search leaves it out of its results"
     )
 
     @model_validator(mode="after")
@@ -104,7 +104,7 @@ class SearchFields(AttentionFields):
         max_length=MAX_CONDITIONS,
         description="conditions on the records, all must hold: camera=c1,c2  camera!=c3  time>=2026-01-31T08:00  pid=7",
     )
-    rerank: bool = Field(False, description="re-rank the results by their own neighbours")
+    rerank: bool = Field(False, description="re-rank the results by their shared neighbours")
     other_cameras: bool = Field(False, description="leave out the query's own camera")
 
 

@@ -1,1 +1,1 @@
-"""Attention of a model as maps over its patches."""
+"""Attention maps of a model over its patches."""

@@ -1,4 +1,4 @@
-"""Maps over the patches beside the rollout: the last block's attention, that of each part of the jigsaw, similarities."""
+"""Attention of the last block and of the jigsaw's parts, and cosine similarities of patches, positions and cameras."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def last_block_attention(
 def part_attention(
     model: ReidModel, images: Tensor, camids: Tensor | None = None, viewids: Tensor | None = None
 ) -> Tensor:
-    """Return the same for each part of the jigsaw's own block: (B, P, h, w), NaN where a patch is not in the part.
+    """Return the attention of each part in the jigsaw's block: (B, P, h, w), NaN for patches outside the part.
 
     Raises:
         ValueError: the model has no jigsaw module.
@@ -110,7 +110,7 @@ def _before_last(model: ReidModel, images: Tensor, camids: Tensor | None, viewid
 
 
 def _of_patches(weights: Tensor, model: ReidModel, net: Any) -> Tensor:
-    """Return the shares (B, N) of the patches in the pooled feature, from attention (B, heads, prefix + N, prefix + N)."""
+    """Return each patch's share (B, N) of the pooled feature, from attention (B, heads, prefix + N, prefix + N)."""
     first = net.num_prefix_tokens
     mean = weights.float().mean(1)
     patches = (mean[:, 0] if model.spec.pool == "token" else mean[:, first:].mean(1))[:, first:]

@@ -1,4 +1,4 @@
-"""Which patches does an embedding look at? Attention rollout [Abnar & Zuidema, ACL 2020, arXiv:2005.00928]."""
+"""Attention rollout: the share of each patch in the global embedding [Abnar & Zuidema, ACL 2020, arXiv:2005.00928]."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..reid_model import ReidModel
 def attention_rollout(
     model: ReidModel, images: Tensor, camids: Tensor | None = None, viewids: Tensor | None = None
 ) -> Tensor:
-    """Return how much each patch contributes to the global embedding, through the attention of all blocks.
+    """Return the share of each patch in the global embedding through the attention of all blocks.
 
     Each block's attention, averaged over its heads, is averaged with the identity (the residual connection), and the blocks'
     matrices are multiplied. The class token's row is returned, or the mean of the patches' rows where these are pooled.
@@ -47,7 +47,7 @@ def attention_rollout(
 
 
 def has_attention(model: ReidModel) -> bool:
-    """Return whether `attention_rollout` can look into the model."""
+    """Return whether the model has attention over patches, as `attention_rollout` needs."""
     backbone = model.backbone
     return isinstance(backbone, ViTBackbone) and all(hasattr(block, "attn") for block in backbone.net.blocks)
 

@@ -1,1 +1,1 @@
-"""Networks: images -> features, timm's and our own."""
+"""Backbones: images -> features; timm's and ours."""

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 WIDTHS = (64, 256, 384, 512)  # channels after the stem and after each stage, at width 1
-NUM_FEATURES = 512  # of the embedding, at every width
-REDUCTIONS = (8, 16, 16)  # pixels per step of the grid behind each stage
-STREAMS = 4  # scales seen by a block: 3x3 to 9x9 pixels of its input
+NUM_FEATURES = 512  # width of the embedding, for every width multiplier
+REDUCTIONS = (8, 16, 16)  # stride in pixels after each stage
+STREAMS = 4  # scales of a block: receptive fields of 3x3 to 9x9
 
 
 class OSNet(nn.Module):
@@ -19,7 +19,7 @@ class OSNet(nn.Module):
 
     Args:
         width: multiplier of all channels: 1.0, 0.75, 0.5 and 0.25 are published.
-        num_classes: of a classifier on the embedding; 0 = none.
+        num_classes: classes of a classifier on the embedding; 0 = none.
     """
 
     def __init__(self, width: float = 1.0, num_classes: int = 0) -> None:
@@ -51,19 +51,19 @@ class OSNet(nn.Module):
         return self.classifier
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Return how timm finds the depth of a parameter: the stem, then each block; what follows counts as the last."""
+        """Return timm's patterns of layer groups: the stem, then each block; later layers belong to the last group."""
         blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
         return {"stem": r"^stem", "blocks": [(blocks, None), (r"^(?:last|embedding|classifier)", (99999,))]}
 
     def forward_intermediates(
         self, x: Tensor, indices: int | list[int] | None = None, intermediates_only: bool = False
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Return the feature maps (B, C, h, w) behind the stages asked for, as timm's models do, after the last map of all.
+        """Return the last feature map and those (B, C, h, w) after the given stages, as timm's models do.
 
         Args:
             x: images (B, 3, H, W).
             indices: stages from 0; a number = the last ones; None = all.
-            intermediates_only: leave out the last map of all.
+            intermediates_only: return only the maps after the given stages.
         """
         stages = range(len(self.stages))
         wanted = stages[-indices:] if isinstance(indices, int) else [stages[i] for i in indices or stages]
@@ -88,7 +88,7 @@ class OSNet(nn.Module):
 
 
 class OmniBlock(nn.Module):
-    """Residual bottleneck whose streams see 1 to 4 times as far; one gate weighs the channels of all of them."""
+    """Residual bottleneck with four streams of growing receptive field; one shared gate weights their channels."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class OmniBlock(nn.Module):
 
 
 class ChannelGate(nn.Module):
-    """Weighs each channel by a number in 0-1 that a small network finds from the mean of all [section 3.2]."""
+    """Weights each channel by a number in 0-1, computed by a small network from the channel means [section 3.2]."""
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
@@ -137,7 +137,7 @@ def _conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, relu: bool
 
 
 def _light_conv(channels: int) -> nn.Sequential:
-    """1x1 over channels, then 3x3 within each [section 3.1]."""
+    """Pointwise 1x1, then depthwise 3x3 convolution [section 3.1]."""
     return nn.Sequential(
         nn.Conv2d(channels, channels, 1, bias=False),
         nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),

@@ -14,7 +14,7 @@ from ..model_spec import ModelSpec
 from ..parts.sie import SideInformation, build_side_information
 from .registry import create_net, has_fixed_size
 
-VIT_ONLY = {  # what only the ViT family has: config key -> the spec's field
+VIT_ONLY = {  # options of the ViT family only: config key -> field of the spec
     "MODEL.JPM": "jpm",
     "MODEL.STRIDE_SIZE": "stride",
     "MODEL.STEM": "stem",
@@ -25,7 +25,7 @@ VIT_ONLY = {  # what only the ViT family has: config key -> the spec's field
     "MODEL.PROJECTION": "projection",
     "MODEL.SIE_TOKENS": "sie_tokens",
 }
-FIRST_STAGES = ("layer1", "layers", "stages", "blocks")  # in timm's and our networks
+FIRST_STAGES = ("layer1", "layers", "stages", "blocks")  # names of the first stage in timm's and our networks
 RATES = {"drop_path_rate": "MODEL.DROP_PATH", "drop_rate": "MODEL.DROP_OUT", "attn_drop_rate": "MODEL.ATT_DROP_RATE"}
 
 
@@ -42,8 +42,8 @@ class PooledBackbone(nn.Module):
     """Images -> (B, 1, D). Side information is added to the input of the first stage, behind the stem.
 
     Raises:
-        ValueError: the spec asks for a part of the ViT family, for a rate that the model does not have, or for an
-            image size that does not fit; names the config key.
+        ValueError: the spec sets an option of the ViT family, a rate that the model does not have, or an image
+            size that does not fit; names the config key.
     """
 
     jigsaw: None = None
@@ -77,7 +77,7 @@ class PooledBackbone(nn.Module):
         return (x + _forward.offset.view(shape), *args[1:])
 
     def _measure(self, spec: ModelSpec) -> int:
-        """Return D, from one empty image; timm's attribute for it differs between families."""
+        """Return D, measured with one empty image; timm's attribute for it differs between families."""
         self.net.eval()
         try:
             with torch.no_grad():
@@ -129,10 +129,10 @@ class PooledBackbone(nn.Module):
 
 
 def first_stage(net: nn.Module, name: str) -> nn.Module:
-    """Return the part of the network that follows its stem.
+    """Return the first stage of the network, behind its stem.
 
     Raises:
-        ValueError: none has a usual name.
+        ValueError: no part has a usual name.
     """
     for part, child in net.named_children():
         if part in FIRST_STAGES:

@@ -1,7 +1,7 @@
-"""Backbones of our own, beside timm's: MODEL.NAME -> how it is made.
+"""Registry of our backbones (MODEL.NAME -> constructor); all other names are timm's.
 
-To add one: its file and its line here; a `CNNS` network takes images and returns (B, D), a `VITS` one is a timm
-VisionTransformer, which gets stride, side information and jigsaw as all of them do.
+To add one: its file and its line here. A network in `CNNS` returns (B, D); one in `VITS` is a timm VisionTransformer and gets stride,
+side information and jigsaw.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ def create_net(name: str, **options: Any) -> nn.Module:
 
 
 def has_fixed_size(name: str) -> bool:
-    """Return whether the backbone is built for one size of images."""
+    """Return whether the backbone is built for one image size."""
     return name.startswith("solider_") or bool(getattr(timm.models.get_pretrained_cfg(name), "fixed_input_size", False))
 
 
 def has_own_stem(name: str) -> bool:
-    """Return whether a ViT makes its patches by other means than MODEL.STEM: tokens-to-token, or a CNN (hybrids)."""
+    """Return whether a ViT has a fixed stem instead of MODEL.STEM: tokens-to-token, or a CNN (hybrids)."""
     if name in OWN:
         return name.startswith("t2t_")
     return str(timm.models.model_entrypoint(name.split(".")[0]).__module__).endswith("_hybrid")

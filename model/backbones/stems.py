@@ -21,13 +21,13 @@ Size = tuple[int, int]
 
 
 class Stem(nn.Module, ABC):
-    """What timm expects of a patch embedding: `patch_size`, `grid_size`, `num_patches`.
+    """Base class: timm's attributes of a patch embedding, `patch_size`, `grid_size`, `num_patches`.
 
     Args:
         img_size, patch_size, stride: (height, width) in pixels.
         embed_dim: D.
         bias: whether the last convolution has one.
-        unused: timm's options for images of varying size, which re-ID crops are not.
+        unused: timm's options for images of varying size.
     Raises:
         ValueError: see `grid`.
     """
@@ -51,7 +51,7 @@ class Stem(nn.Module, ABC):
         self.body, self.proj = self.layers(in_chans, embed_dim, bias)
 
     def dynamic_feat_size(self, img_size: Size) -> Size:
-        """Return the grid of an image; timm asks for it when it hands out feature maps."""
+        """Return the grid of an image; timm calls it for feature maps."""
         return self.grid(img_size, self.patch_size, self.stride)
 
     @staticmethod
@@ -61,7 +61,7 @@ class Stem(nn.Module, ABC):
 
     @abstractmethod
     def layers(self, in_chans: int, embed_dim: int, bias: bool) -> tuple[nn.Module, nn.Conv2d]:
-        """Return what comes before the projection, and the projection to `embed_dim`."""
+        """Return the layers before the projection, and the projection to `embed_dim`."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the tokens (B, N, D) of images (B, C, H, W), row by row.
@@ -141,14 +141,14 @@ class ConvStem(Stem):
 
 
 class ResConvStem(ConvStem):
-    """The same with a residual block for each halving after the first."""
+    """ConvStem with a residual block for each halving after the first."""
 
     def stage(self, inputs: int, outputs: int, first: bool) -> nn.Module:
         return conv_bn(inputs, outputs, stride=2, relu=True) if first else ResidualDown(inputs, outputs)
 
 
 class ResidualDown(nn.Module):
-    """Two 3x3 convolutions beside an averaged 1x1 shortcut; halves the grid [He et al., CVPR 2019, ResNet-D]."""
+    """Two 3x3 convolutions and an averaged 1x1 shortcut; halves the grid [He et al., CVPR 2019, ResNet-D]."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -162,9 +162,9 @@ class ResidualDown(nn.Module):
 
 
 class IbnStem(Stem):
-    """Three convolutions with IBN-a at half the size, then patches of what they give [Luo et al., 2021, arXiv:2111.12084].
+    """Three convolutions with IBN-a at half the size, then a patch projection [Luo et al., 2021, arXiv:2111.12084].
 
-    TransReID-SSL calls it ICS; its layers stand in the same order here.
+    TransReID-SSL calls it ICS; the layers have the same order here.
     """
 
     @staticmethod

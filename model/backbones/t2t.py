@@ -1,4 +1,4 @@
-"""T2T-ViT: a ViT whose tokens are made in three overlapping steps, with attention between them [Yuan et al., ICCV 2021].
+"""T2T-ViT: a ViT with a tokens-to-token stem, three overlapping splits with attention between them [Yuan et al., ICCV 2021].
 
 arXiv:2101.11986. After the stem it is timm's plain VisionTransformer with a fixed sinusoid position embedding.
 """
@@ -20,11 +20,11 @@ from torch.nn import functional as F
 from ...common.errors import UserError
 
 Size = tuple[int, int]
-Layer = Callable[[int, int], "TokenLayer"]  # of widths that come and go
+Layer = Callable[[int, int], "TokenLayer"]  # input width, output width -> layer
 SPLITS = ((7, 4, 2), (3, 2, 1), (3, 2, 1))  # kernel, stride, padding of the three soft splits, in pixels or tokens
 TOKEN_DIM = 64  # width between the splits
-STRIDE = (16, 16)  # of the three together
-DROP = 0.1  # of the performer, as published
+STRIDE = (16, 16)  # total stride of the three splits
+DROP = 0.1  # dropout of the performer, as published
 
 
 class TokensToToken(nn.Module):
@@ -49,7 +49,7 @@ class TokensToToken(nn.Module):
         self.proj = nn.Linear(TOKEN_DIM * SPLITS[2][0] ** 2, embed_dim)
 
     def dynamic_feat_size(self, img_size: Size) -> Size:
-        """Return the grid of an image; timm asks for it when it hands out feature maps."""
+        """Return the grid of an image; timm calls it for feature maps."""
         return grid(img_size)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -97,11 +97,11 @@ def grid(img_size: Size) -> Size:
 
 
 class TokenLayer(nn.Module, ABC):
-    """One transformer layer that narrows its tokens; the values, not the wider input, are carried past the attention.
+    """One transformer layer that reduces the token width; the residual connection carries the values, not the input.
 
     Args:
-        dim, width: of the tokens that come and that go.
-        bias: of the queries, keys and values.
+        dim, width: input and output width of the tokens.
+        bias: whether queries, keys and values have one.
         drop: dropout rate.
     """
 
@@ -116,7 +116,7 @@ class TokenLayer(nn.Module, ABC):
 
     @abstractmethod
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Return what each token takes from all: (B, N, width)."""
+        """Return the attention output (B, N, width)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, dim) -> (B, N, width)."""
@@ -126,7 +126,7 @@ class TokenLayer(nn.Module, ABC):
 
 
 class Softmax(TokenLayer):
-    """Attention with one head; its scale follows the width of the tokens that come, as published."""
+    """Softmax attention with one head; scaled by the input width, as published."""
 
     def __init__(self, dim: int, width: int) -> None:
         super().__init__(dim, width, bias=False, drop=0.0)
@@ -139,7 +139,7 @@ class Softmax(TokenLayer):
 class Performer(TokenLayer):
     """Attention through positive random features, linear in N [Choromanski et al., ICLR 2021].
 
-    The features are drawn once and belong to the weights.
+    The random features are drawn once and stored with the weights.
     """
 
     features: Tensor
@@ -150,14 +150,14 @@ class Performer(TokenLayer):
         self.register_buffer("features", nn.init.orthogonal_(torch.empty(count, width)) * math.sqrt(count))
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        with torch.autocast(query.device.type, enabled=False):  # exponentials of squares do not fit into 16 bits
+        with torch.autocast(query.device.type, enabled=False):  # exponentials of squares overflow 16 bits
             query, key, value = query.float(), key.float(), value.float()
             query, key = self._kernel(query), self._kernel(key)  # (B, N, m)
             total = query @ key.sum(1).unsqueeze(2)  # (B, N, 1)
             return query @ (key.transpose(1, 2) @ value) / (total + 1e-8)
 
     def _kernel(self, x: Tensor) -> Tensor:
-        """Return features (B, N, m) whose products stand for exp(x . y)."""
+        """Return features (B, N, m); their inner products approximate exp(x . y)."""
         features = self.features.float()
         return torch.exp(x @ features.t() - x.square().sum(-1, keepdim=True) / 2) / math.sqrt(len(features))
 
@@ -166,8 +166,8 @@ def t2t_vit(layer: Layer, **options: Any) -> VisionTransformer:
     """Return timm's VisionTransformer with the tokens-to-token stem.
 
     Args:
-        layer: of the stem, `Performer` or `Softmax`.
-        options: of VisionTransformer; `depth`, `embed_dim`, `num_heads` and `mlp_ratio` make the published sizes.
+        layer: attention of the stem, `Performer` or `Softmax`.
+        options: for VisionTransformer; `depth`, `embed_dim`, `num_heads` and `mlp_ratio` set the published sizes.
     """
     net: Any = VisionTransformer(
         patch_size=STRIDE[0],

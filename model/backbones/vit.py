@@ -1,4 +1,4 @@
-"""A timm vision transformer with the re-ID parts around it: stem, side information, jigsaw."""
+"""ViT backbone: timm's VisionTransformer with re-ID's patch stem, side information and jigsaw."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ViTBackbone(nn.Module):
     """Images, camera and view -> one feature per branch.
 
     Raises:
-        ValueError: the spec asks for what the named model cannot do; names the config key.
+        ValueError: the named model does not support an option of the spec; names the config key.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -44,7 +44,7 @@ class ViTBackbone(nn.Module):
         self.jigsaw = self._jigsaw(spec) if spec.jpm else None
 
     def checkpoint_blocks(self) -> None:
-        """Compute the inside of each block again in the backward pass instead of keeping it."""
+        """Compute the activations inside each block again in the backward pass instead of storing them."""
         self.recompute = True
         if self.jigsaw is not None:
             self.jigsaw.recompute = True
@@ -85,7 +85,7 @@ class ViTBackbone(nn.Module):
             net.patch_embed(images)
         )  # adds class token and position embedding; private: timm is pinned
         if self.sie is not None:
-            offset = self.sie(images.shape[0], camids, viewids)  # len() would fix the size in an export
+            offset = self.sie(images.shape[0], camids, viewids)  # len() would fix the batch size in an export
             first, rest = (tokens[:, :1], tokens[:, 1:]) if self.sie_on_class else (tokens, tokens[:, :0])
             tokens = torch.cat([first + offset, rest], dim=1)
         return net.norm_pre(self.pos_drop(tokens))
@@ -125,13 +125,13 @@ def _stem(spec: ModelSpec) -> dict[str, Any]:
     usual = ModelSpec(spec.name)
     if (spec.stem, spec.stride) != (usual.stem, usual.stride):
         raise UserError(
-            f"MODEL.STEM, MODEL.STRIDE_SIZE: {spec.name} has a stem of its own; leave them at {usual.stem} and {usual.stride}"
+            f"MODEL.STEM, MODEL.STRIDE_SIZE: {spec.name} has a fixed stem; leave them at {usual.stem} and {usual.stride}"
         )
     return {}
 
 
 def set_fused_attention(model: nn.Module, fused: bool) -> None:
-    """Choose torch's fused attention kernel or plain matrix products; the results are the same to rounding.
+    """Choose torch's fused attention kernel or plain matrix products; results are equal up to rounding.
 
     On a CPU bfloat16 is faster with the plain products; elsewhere fused is faster and smaller.
     """

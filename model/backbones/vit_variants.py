@@ -1,4 +1,4 @@
-"""Plain vision transformers of other re-ID projects that differ from timm's in a detail."""
+"""Vision transformers of other re-ID projects: TransReID's ViT-S and PASS."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-PART_TOKENS = 3  # of PASS
+PART_TOKENS = 3  # part tokens of PASS
 
 
 class QueryScale(nn.Module):
-    """Multiplies by a constant."""
+    """Multiplies queries by a constant."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class QueryScale(nn.Module):
 def transreid_vit_small(**options: Any) -> VisionTransformer:
     """Return the original TransReID's ViT-S: 8 blocks of width 768, no bias in queries, keys and values.
 
-    Its attention is divided by the root of the width, where others take the width of a head; queries are scaled for that.
+    Its attention is scaled by the root of the width instead of the head's width; the query norm applies the factor.
     """
     sizes: dict[str, Any] = {"embed_dim": 768, "depth": 8, "num_heads": 8, "mlp_ratio": 3.0, **options}
     net = VisionTransformer(qkv_bias=False, **sizes)
@@ -36,8 +36,8 @@ def transreid_vit_small(**options: Any) -> VisionTransformer:
 
 
 def pass_vit(**options: Any) -> VisionTransformer:
-    """Return PASS's ViT, whose three part tokens stand behind the class token [Zhu et al., ECCV 2022, arXiv:2203.03931].
+    """Return PASS's ViT with three part tokens behind the class token [Zhu et al., ECCV 2022, arXiv:2203.03931].
 
-    The embedding is the class token; the part tokens work as timm's registers do.
+    The embedding is the class token; the part tokens are timm's register tokens.
     """
     return VisionTransformer(reg_tokens=PART_TOKENS, **options)

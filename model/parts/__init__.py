@@ -1,1 +1,1 @@
-"""What re-ID adds to a vision transformer: side information, jigsaw, position embeddings."""
+"""Re-ID parts of a vision transformer: side information (SIE), jigsaw (JPM), position embeddings, last block."""

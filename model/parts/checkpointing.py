@@ -1,4 +1,4 @@
-"""Activation checkpointing: less memory for more arithmetic (Chen et al., 2016, arXiv:1604.06174)."""
+"""Activation checkpointing of a block: less memory, more arithmetic (Chen et al., 2016, arXiv:1604.06174)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def run_block(block: nn.Module, tokens: Tensor, recompute: bool, **options: bool
     """Return `block(tokens, **options)`.
 
     Args:
-        recompute: keep only the input, and compute the inside again in the backward pass, with the same random draws.
+        recompute: store only the input; compute the block again in the backward pass, with the same random draws.
     """
     if recompute and torch.is_grad_enabled():
         return checkpoint(partial(block, **options), tokens, use_reentrant=False)

@@ -1,4 +1,4 @@
-"""A ViT's last block where only the class token is used of it: nothing is computed for the other tokens but keys and values."""
+"""The last ViT block when only the class token is read: the other tokens contribute keys and values only."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch.nn import functional as F
 
 
 class ClassTokenBlock(nn.Module):
-    """timm's `Block`, with the same parts under the same names, that can stop at the first token.
+    """timm's `Block` with the same parts and names, and an option to compute the first token only.
 
-    The first token's output is the same to rounding; of twelve blocks that spares about 7 % of the arithmetic, and with the jigsaw
-    nearly all of what the local branches cost.
+    The first token is the same up to rounding. With twelve blocks this saves about 7 % of the arithmetic, and with the jigsaw
+    nearly all of the local branches' cost.
 
     Args:
-        block: whose parts it takes over.
+        block: timm's block; its parts are used.
     """
 
     def __init__(self, block: nn.Module) -> None:
@@ -26,7 +26,7 @@ class ClassTokenBlock(nn.Module):
             self.add_module(name, part)
 
     def forward(self, tokens: Tensor, only_first: bool = False) -> Tensor:
-        """(B, N, D) -> (B, N, D), or (B, 1, D) if only the first token is wanted."""
+        """(B, N, D) -> (B, N, D), or (B, 1, D) with `only_first`."""
         part: Any = self
         normed = part.norm1(tokens)
         attended = attend_from_first(part.attn, normed) if only_first else part.attn(normed)
@@ -36,7 +36,7 @@ class ClassTokenBlock(nn.Module):
 
 
 def can_stop_at_first(block: Any) -> bool:
-    """Return whether `ClassTokenBlock` computes what the block does; timm has variants with other parts."""
+    """Return whether `ClassTokenBlock` is equivalent to the block; timm has variants with other parts."""
     if type(block) is not Block or type(block.attn) is not Attention:
         return False
     return (
@@ -45,7 +45,7 @@ def can_stop_at_first(block: Any) -> bool:
 
 
 def attend_from_first(attention: Any, tokens: Tensor) -> Tensor:
-    """Return what the first of the tokens (B, N, D) gathers from all, (B, 1, D)."""
+    """Return the attention output (B, 1, D) of the first of the tokens (B, N, D)."""
     width, heads, dropout = attention.attn_dim, attention.num_heads, attention.attn_drop
     weight, bias = attention.qkv.weight, attention.qkv.bias
     parts = (slice(width), slice(width, None))

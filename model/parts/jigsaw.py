@@ -12,13 +12,13 @@ from .checkpointing import run_block
 
 
 class Jigsaw(nn.Module):
-    """Tokens before the last block -> tokens of `num_parts` parts after a last block of their own.
+    """Tokens before the last block -> tokens of `num_parts` parts after the jigsaw's last block.
 
-    The parts share one block and norm, which start as copies of the backbone's, and go through it in one call.
+    All parts share one block and norm, initialised as copies of the backbone's, and pass through it in one call.
 
     Args:
         block, norm: the backbone's last ones.
-        num_prefix: class and register tokens in front of the patches; each part gets them in front of its own.
+        num_prefix: class and register tokens before the patches; each part gets a copy of them.
         num_patches: N.
         shift, groups, rearrange: see `patch_order`.
         only_first: return the first token alone; the block is a `ClassTokenBlock`.
@@ -50,7 +50,7 @@ class Jigsaw(nn.Module):
         self.recompute = False
         self.only_first = only_first
         order = patch_order(num_patches, shift, groups) if rearrange else torch.arange(num_patches)
-        length = num_patches // num_parts  # what is left over at the end is in no part, as in the original
+        length = num_patches // num_parts  # a remainder at the end is in no part, as in the original
         self.register_buffer("parts", order[: num_parts * length].view(num_parts, length), persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -65,10 +65,10 @@ class Jigsaw(nn.Module):
 
 
 def patch_order(num_patches: int, shift: int, groups: int) -> Tensor:
-    """Return the patch that comes to each place, (N,) or a little longer.
+    """Return the index of the patch at each position, (N,) or a little longer.
 
-    As in the original code: the first `shift - 1` patches move to the end (its count includes the class token), the
-    last but one is repeated until the groups fill up, then the groups are dealt out like cards.
+    As in the original code: the first `shift - 1` patches move to the end (its count includes the class token), the last but one
+    is repeated until the length divides by `groups`, then patches are taken from the groups in turn.
 
     >>> patch_order(8, shift=3, groups=2).tolist()
     [2, 6, 3, 7, 4, 0, 5, 1]

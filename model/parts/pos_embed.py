@@ -1,4 +1,4 @@
-"""Position embeddings for another grid of patches."""
+"""Resampling of position embeddings to another grid of patches."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def resize_pos_embed(
     """Return `source` (1, S, D) resampled (bicubic) to (1, num_prefix + grid, D), and the grid it came from.
 
     Args:
-        num_prefix: class, distillation and register tokens that have a position embedding in the model.
-        source_prefix: those of the model that the file comes from; 0 is tried too, for models that give them none.
+        num_prefix: class, distillation and register tokens with a position embedding in the model.
+        source_prefix: the same in the file's model; 0 is tried too, for models without position embeddings of these tokens.
         source_grid: (down, across), if known; otherwise guessed from the number of tokens, see `guess_grid`.
     """
     if source_grid is not None:

@@ -9,12 +9,12 @@ from ..model_spec import ModelSpec
 
 
 class SideInformation(nn.Module):
-    """Camera and view -> the offset of all tokens of the image.
+    """Camera and view -> offset of all tokens of the image.
 
-    The table has a row per camera, per view, or per pair of both (row = camera * num_views + view). A camera or
-    view that is not given or outside the table counts as unknown: the row is then the mean over the trained rows
-    that fit what is known. If nothing is known and `fallback` is "unknown", it is a row of its own, trained on the
-    share `dropout` of the training images, whose camera and view are hidden.
+    The table has a row per camera, per view, or per pair of both (row = camera * num_views + view). A missing camera or view, or
+    one outside the table, is unknown: the offset is the mean of the trained rows of the known one. If both are unknown and
+    `fallback` is "unknown", a separate row is used; it is trained on the share `dropout` of the training images, with camera and
+    view hidden.
 
     Args:
         num_cameras, num_views: rows of the table; 0 = not used.
@@ -45,7 +45,7 @@ class SideInformation(nn.Module):
         return self.coe * self.rows()[cameras, views].unsqueeze(1)
 
     def rows(self) -> Tensor:
-        """Return the table (C + 1, V + 1, D) whose last row and column stand for unknown."""
+        """Return the table (C + 1, V + 1, D); the last row and column are for unknown."""
         grid = self.table.view(max(self.num_cameras, 1), max(self.num_views, 1), -1)
         grid = torch.cat([grid, grid.mean(0, keepdim=True)], 0)
         grid = torch.cat([grid, grid.mean(1, keepdim=True)], 1)
@@ -56,7 +56,7 @@ class SideInformation(nn.Module):
         return torch.where(corner.unsqueeze(-1), self.unknown, grid)
 
     def _known(self, ids: Tensor | None, count: int, batch_size: int) -> Tensor:
-        """Return ids (B,) in 0..count, where `count` (1 if the axis is not used) stands for unknown."""
+        """Return ids (B,) in 0..count, `count` (1 if the axis is not used) means unknown."""
         if ids is None or count == 0:
             return torch.full((batch_size,), max(count, 1), device=self.table.device)
         return torch.where((ids >= 0) & (ids < count), ids, count)

@@ -1,4 +1,4 @@
-"""The deploy checkpoint: one safetensors file that explains itself."""
+"""Deploy checkpoint: one safetensors file with weights, model spec and metadata."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def save_deploy(path: str | Path, model: ReidModel, meta: Mapping[str, Any]) -> 
 
 
 def is_deploy(path: str | Path) -> bool:
-    """Tell whether a safetensors file describes its own model, as `save_deploy` makes it.
+    """Return whether a safetensors file holds a model spec, as `save_deploy` writes it.
 
     Raises:
         ValueError: damaged, or not a safetensors file.
@@ -45,7 +45,7 @@ def is_deploy(path: str | Path) -> bool:
 
 
 def load_deploy(path: str | Path, device: str | torch.device = "cpu") -> tuple[ReidModel, dict[str, Any]]:
-    """Return the model, ready to embed, and its `meta`; no config and no data set needed.
+    """Return the model in evaluation mode, and its `meta`; needs no config and no data set.
 
     Raises:
         FileNotFoundError: no such file.
@@ -65,7 +65,7 @@ def load_deploy(path: str | Path, device: str | torch.device = "cpu") -> tuple[R
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Any]:
-    """Open a safetensors file; its metadata can be read without its tensors."""
+    """Open a safetensors file without reading its tensors."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint")
     try:

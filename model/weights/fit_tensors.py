@@ -1,4 +1,4 @@
-"""Tensors of a file -> the shape they have in the model."""
+"""Fits tensors of a weight file to the model: position embeddings, side information, necks, branches."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
 def fit(
     model: ReidModel, name: str, found: State, target: Tensor, source: ModelSpec | None, strict: bool
 ) -> tuple[Tensor, str]:
-    """Return `found[name]` for the model, and what was done to it, if anything; it may still not fit.
+    """Return `found[name]` fitted to the model, and a description of the change (empty = none); the shape may still differ.
 
     Args:
         target: the model's tensor of that name.
-        source: the spec of the model the file was written from, if it says so.
-        strict: whether the neck's branches must be the same.
+        source: the spec in the file's metadata, if any.
+        strict: whether the neck must have the same branches.
     """
     value = found[name]
     if name == NET + "pos_embed":
@@ -38,7 +38,7 @@ def fit(
     if name.startswith("neck.") and not strict:
         return _fit_neck(value, target)
     if name.endswith("patch_embed.proj.weight") and value.numel() == target.numel():
-        return value.reshape(target.shape), ""  # older files keep the patch projection as a matrix
+        return value.reshape(target.shape), ""  # older files store the patch projection as a matrix
     return value, ""
 
 
@@ -85,7 +85,7 @@ def _fit_side_information(
 
 
 def _rows(table: Tensor, source: ModelSpec) -> Tensor:
-    """Return (C + 1, V + 1, D): the table with the means that stand for unknown."""
+    """Return (C + 1, V + 1, D): the table with mean rows for unknown cameras and views."""
     sie = SideInformation(
         len(source.cameras) if source.sie_camera else 0,
         len(source.views) if source.sie_view else 0,
@@ -97,13 +97,13 @@ def _rows(table: Tensor, source: ModelSpec) -> Tensor:
 
 
 def _positions(source: tuple[str, ...], names: tuple[str, ...]) -> list[int]:
-    """Return the place of each name in `source`, or the last row; one place if the model does not use names."""
+    """Return the row of each name in `source`, or the row for unknown; one row if the model uses no names."""
     unknown = max(len(source), 1)
     return [source.index(name) if name in source else unknown for name in names] or [unknown]
 
 
 def _fit_neck(value: Tensor, target: Tensor) -> tuple[Tensor, str]:
-    """Return the branches that file and model share, and the model's others as they are."""
+    """Return the branches of the file, and the model's own values for further branches."""
     if value.shape == target.shape:
         return value, ""
     count = min(len(value), len(target))
@@ -111,7 +111,7 @@ def _fit_neck(value: Tensor, target: Tensor) -> tuple[Tensor, str]:
 
 
 def norm_before_the_mean(found: State, target: State) -> State:
-    """Return the tensors with a norm behind the mean, which timm calls fc_norm, as the last norm, where the model has that one."""
+    """Return the tensors with timm's fc_norm (behind the mean) renamed to the last norm, if the model has only that one."""
     last, behind = f"{NET}norm.", f"{NET}fc_norm."
     if f"{last}weight" in found or f"{last}weight" not in target or f"{behind}weight" in target:
         return found

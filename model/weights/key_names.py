@@ -1,4 +1,4 @@
-"""What the layouts of weight files share: where the parts of a `ReidModel` are, and how names are changed."""
+"""Tensor names of a `ReidModel`, and helpers to rename those of weight files."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SIE_TABLE = "backbone.sie.table"
 BRANCH = re.compile(r"(bottleneck|classifier)(?:_(\d+))?\.(\w+)")
 
 
-class Ours(NamedTuple):
-    """Tensors under our names, the ID classifiers (C, D) by branch, names of the file that are of no use."""
+class RenamedWeights(NamedTuple):
+    """Tensors under our names, the ID classifiers (C, D) by branch, names of the file that are not used."""
 
     state: State
     classifiers: dict[int, Tensor]
@@ -26,7 +26,7 @@ class Ours(NamedTuple):
 
 
 def rename(name: str, prefixes: Renames) -> str:
-    """Return the name with the first of the prefixes that it has replaced."""
+    """Return the name with its first matching prefix replaced."""
     for old, new in prefixes:
         if name.startswith(old):
             return new + name[len(old) :]
@@ -34,14 +34,14 @@ def rename(name: str, prefixes: Renames) -> str:
 
 
 def rewrite(name: str, patterns: Patterns) -> str:
-    """Return the name after all substitutions (regular expression, replacement), one after the other."""
+    """Return the name after all substitutions (regular expression, replacement), in order."""
     for pattern, replacement in patterns:
         name = re.sub(pattern, replacement, name)
     return name
 
 
 def neck(state: State) -> State:
-    """Return the branches' norms, `bottleneck`, `bottleneck_1`, ..., side by side: D features each -> K * D."""
+    """Return the branches' norms `bottleneck`, `bottleneck_1`, ... concatenated: D features each -> K * D."""
     parts: dict[str, list[Tensor]] = {}
     for _, what, value in _branches(state, "bottleneck"):
         parts.setdefault(what, []).append(value)

@@ -1,4 +1,4 @@
-"""What became of the tensors of a weight file."""
+"""Report of a weight import: loaded, resized, missing, unexpected and mismatched tensors."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ SHOWN = 4  # names listed of each kind
 
 @dataclass
 class LoadReport:
-    """Names of tensors by what became of them.
+    """Names of tensors by outcome.
 
     Args:
-        source, project: the file, and whose names it uses.
-        loaded: taken over as they are.
-        resized: adapted to the model: name -> how.
-        missing: in the model and not in the file: left at their initial values.
-        unexpected: in the file and not in the model.
-        mismatched: in both, in shapes that do not fit: name -> how.
-        left_out: of no use to an embedder.
-        coverage: share of the backbone's numbers that the file gives, 0-1.
+        source, project: the file, and the project with its naming.
+        loaded: loaded unchanged.
+        resized: adapted to the model: name -> change.
+        missing: in the model, not in the file; they keep their initial values.
+        unexpected: in the file, not in the model.
+        mismatched: in both, with shapes that do not fit: name -> shapes.
+        left_out: not used by an embedder.
+        coverage: share of the backbone's parameters that come from the file, 0-1.
         classifiers: the file's ID classifiers, branch -> (C, D), for the loss.
     """
 
@@ -47,7 +47,7 @@ class LoadReport:
         return "; ".join(line for line in lines if line)
 
     def problems(self, part: str = "") -> str:
-        """Return one sentence on the tensors, of that part of the model, which only it or only the file has."""
+        """Return one sentence listing tensors of that part of the model that are missing, unexpected or mismatched."""
         lines = [
             *_listed("not in the file", (name for name in self.missing if name.startswith(part))),
             *_listed("not in the model", (name for name in self.unexpected if name.startswith(part))),

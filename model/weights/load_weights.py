@@ -1,4 +1,4 @@
-"""The one importer: any weight file -> our model, with a report of every tensor."""
+"""Loads any weight file into a model, with a report of every tensor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .recognise_project import translate
 
 logger = logging.getLogger(__name__)
 
-# of no use to an embedder: classifiers, poolers, decoders, and tokens that the model does not have
+# tensors that an embedder does not use: classifiers, poolers, decoders, and tokens that the model does not have
 HEADS = (
     "head.",
     "head_dist.",
@@ -31,7 +31,7 @@ HEADS = (
     "dist_token",
     "mask_token",
 )
-REMEDIES = {  # part of the model -> what to look at if file and model differ there
+REMEDIES = {  # part of the model -> options to check if file and model differ there
     f"{NET}blocks.": "MODEL.NAME, MODEL.DEPTH, MODEL.EMBED_DIM",
     f"{NET}patch_embed.": "MODEL.STEM",
     "backbone.jigsaw.": "MODEL.JPM",
@@ -43,10 +43,10 @@ REMEDIES = {  # part of the model -> what to look at if file and model differ th
 
 
 def load_weights(model: ReidModel, path: str | Path, strict: bool = True, min_coverage: float = 1.0) -> LoadReport:
-    """Fill `model` from a file of ours or of another project; `translate.PROJECTS` lists them.
+    """Fill `model` from a file of ours or of another project, see `recognise_project.PROJECTS`.
 
-    Position embeddings are resampled to the model's grid. Rows of the side-information table go by camera and view
-    names where the file has them, else by position; cameras the file does not know get the mean row.
+    Position embeddings are resampled to the model's grid. Rows of the side-information table are matched by camera and view
+    names if the file has them, else by position; cameras unknown to the file get the mean row.
 
     Args:
         strict: every tensor of the model must come from the file, and every one of the file must have a place
@@ -108,7 +108,7 @@ def _note(report: LoadReport, name: str, value: Tensor, fitted: Tensor, target: 
 
 
 def _derive(accepted: State, target: State, report: LoadReport, strict: bool) -> State:
-    """Return tensors that the file lacks but that follow from others."""
+    """Return missing tensors that can be derived from others."""
     row = unknown_row(accepted, target)
     branch = {} if strict else copied_branch(accepted, target)
     if row:

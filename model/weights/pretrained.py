@@ -1,4 +1,4 @@
-"""Initial weights. A model never starts from random weights because something was not there."""
+"""Initial weights of a model: none, ImageNet (a file or timm), or a re-ID checkpoint. A missing file is an error, never random weights."""
 
 from __future__ import annotations
 

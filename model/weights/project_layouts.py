@@ -1,7 +1,6 @@
-"""Files of other projects -> our names, where more than a prefix differs: one function per layout.
+"""Layouts of other projects' weight files -> our names, one function per layout.
 
-Each takes the file's tensors by their names there. A name that it does not know it leaves as it is; it is then reported
-as unexpected.
+Each takes the file's tensors by name. It leaves unknown names unchanged; the load report lists them as unexpected.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...common.errors import UserError
-from .key_names import BRANCH, NET, SIE_TABLE, Ours, State, biases, classifiers, neck, rename, rewrite
+from .key_names import BRANCH, NET, SIE_TABLE, RenamedWeights, State, biases, classifiers, neck, rename, rewrite
 
 OSNET = (
     (r"^conv1\.conv\.", "stem.0.0."),
@@ -109,42 +108,44 @@ JAX = (
 )
 
 
-def torchreid_osnet(state: State) -> Ours:
+def torchreid_osnet(state: State) -> RenamedWeights:
     """torchreid's OSNet; its ResNets have torchvision's names."""
     found = {name: value for name, value in state.items() if not BRANCH.fullmatch(name)}
-    return Ours({NET + rewrite(name, OSNET): value for name, value in found.items()}, classifiers(state), biases(state))
+    return RenamedWeights(
+        {NET + rewrite(name, OSNET): value for name, value in found.items()}, classifiers(state), biases(state)
+    )
 
 
-def torchreid_resnet(state: State) -> Ours:
+def torchreid_resnet(state: State) -> RenamedWeights:
     """torchreid's ResNets with a linear layer behind the pooling; those without one have torchvision's names."""
     found = {name: value for name, value in state.items() if not BRANCH.fullmatch(name)}
     renamed = (("fc.", f"{NET}global_pool.embedding."),)
     ours = {rename(name, renamed) if name.startswith("fc.") else NET + name: value for name, value in found.items()}
-    return Ours(ours, classifiers(state), biases(state))
+    return RenamedWeights(ours, classifiers(state), biases(state))
 
 
-def fast_reid(state: State) -> Ours:
-    """fast-reid's baseline with a ResNet: BoT, and SBS and AGW with non-local blocks behind the last ones of two stages."""
+def fast_reid(state: State) -> RenamedWeights:
+    """fast-reid's ResNets: BoT, and SBS and AGW with non-local blocks at the end of two stages."""
     heads = {0: state["heads.weight"]} if "heads.weight" in state else {}
     found = {name: value for name, value in state.items() if name != "heads.weight"}
-    return Ours({rename(rewrite(name, NON_LOCAL), FAST_REID): value for name, value in found.items()}, heads)
+    return RenamedWeights({rename(rewrite(name, NON_LOCAL), FAST_REID): value for name, value in found.items()}, heads)
 
 
-def t2t(state: State) -> Ours:
-    """T2T-ViT; its performer has the keys in front of the queries."""
+def t2t(state: State) -> RenamedWeights:
+    """T2T-ViT; its performer stores keys before queries."""
     result = {}
     for name, value in state.items():
         if ".kqv." in name:
             key, query, rest = value.chunk(3)
             value = torch.cat([query, key, rest])
         result[NET + rewrite(name, T2T)] = value
-    return Ours(result, {})
+    return RenamedWeights(result, {})
 
 
-def clip_reid(state: State) -> Ours:
-    """CLIP-ReID's ViT: image tower and projection behind one norm for both; their classifiers stay apart and are left out.
+def clip_reid(state: State) -> RenamedWeights:
+    """CLIP-ReID's ViT: image tower and projection; the two classifiers are left out.
 
-    The norm's parts, `bottleneck` for the feature and `bottleneck_proj` for its projection, become one of D + P features.
+    Its two norms, `bottleneck` (D features) and `bottleneck_proj` (P features of the projection), become one of D + P features.
     """
     result: State = {}
     for name, value in state.items():
@@ -160,19 +161,19 @@ def clip_reid(state: State) -> Ours:
             result[name] = result[name].reshape(1, -1, result[name].shape[-1])  # (D,) or (N, D) -> (1, N, D)
     if f"{NET}image_encoder.proj" in result:  # (D, P), applied from the right
         result["backbone.projection.weight"] = result.pop(f"{NET}image_encoder.proj").t().contiguous()
-    return Ours(result, {})
+    return RenamedWeights(result, {})
 
 
 def _other_half(state: State, name: str) -> Tensor:
     other = name.replace("bottleneck.", "bottleneck_proj.")
     if other not in state:
         raise UserError(
-            f"a CLIP-ReID file with {name} and without {other}: its neck is of both, so the file is incomplete"
+            f"a CLIP-ReID file with {name} and without {other}: its neck needs both, so the file is incomplete"
         )
     return state[other]
 
 
-def solider(state: State) -> Ours:
+def solider(state: State) -> RenamedWeights:
     """SOLIDER's Swin in mmdetection's layout, from its pretraining or from SOLIDER-REID."""
     result: State = {}
     for name, value in state.items():
@@ -182,11 +183,11 @@ def solider(state: State) -> Ours:
         if ".downsample." in name:
             value = _merge_order(value)
         result[NET + re.sub(r"^(?:layers\.(\d)\.downsample|semantic_embed_([wb])\.(\d))\.", _behind, name)] = value
-    return Ours({**result, **neck(state)}, classifiers(state), biases(state))
+    return RenamedWeights({**result, **neck(state)}, classifiers(state), biases(state))
 
 
 def _behind(match: re.Match[str]) -> str:
-    """mmdetection merges patches and modulates at the end of a stage, timm at the start of the next."""
+    """Move patch merging and modulation from the end of a stage (mmdetection) to the start of the next (timm)."""
     if match[1]:
         return f"layers.{int(match[1]) + 1}.downsample.layer."
     return f"layers.{int(match[3]) + 1}.downsample.{'scale' if match[2] == 'w' else 'shift'}."
@@ -198,8 +199,8 @@ def _merge_order(value: Tensor) -> Tensor:
     return value.unflatten(-1, (channels, 4)).transpose(-1, -2)[..., [0, 2, 1, 3], :].flatten(-2)
 
 
-def jax(state: State) -> Ours:
-    """Google's ViT and hybrid R50+ViT (`.npz`): matrices the other way round, heads apart, units counted from 1."""
+def jax(state: State) -> RenamedWeights:
+    """Google's ViT and hybrid R50+ViT (`.npz`): transposed matrices, a separate axis for heads, units counted from 1."""
     result: State = {}
     for name, value in state.items():
         new = re.sub(r"^block(\d+)\.unit(\d+)\.", _unit, rewrite(name, JAX))
@@ -207,7 +208,7 @@ def jax(state: State) -> Ours:
     for name in [name for name in result if ".attn.query." in name]:
         parts = [result.pop(name.replace("query", part)) for part in ("query", "key", "value")]
         result[name.replace("query", "qkv")] = torch.cat(parts)
-    return Ours(result, {})
+    return RenamedWeights(result, {})
 
 
 def _unit(match: re.Match[str]) -> str:

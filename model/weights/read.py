@@ -1,4 +1,4 @@
-"""Weight files -> tensors by name. Nothing in a file is executed."""
+"""Reads weight files: safetensors, NumPy, torch -> tensors by name. Nothing in a file is executed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ...common.errors import UserError
 from ..model_spec import ModelSpec
 from .safe_unpickle import load_plain, refuse_programs
 
-CONTAINERS = (
+CONTAINERS = (  # keys under which a file may hold its tensors, best first
     "state_dict_ema",
     "state_dict",
     "model",
@@ -27,13 +27,13 @@ CONTAINERS = (
     "trainer",
     "ema",
     "module",
-)  # where the tensors may be, best first
-WRAPPERS = ("module.", "_orig_mod.")  # put in front of names by DistributedDataParallel and torch.compile
-SPEC = "vitreid.spec"  # our entry in a safetensors file's metadata
+)
+WRAPPERS = ("module.", "_orig_mod.")  # name prefixes of DistributedDataParallel and torch.compile
+SPEC = "vitreid.spec"  # our key in the metadata of a safetensors file
 
 
 class WeightsFile(NamedTuple):
-    """The tensors of a file by their names there, and, from our own files, the model they belong to."""
+    """The tensors of a file by name and, from our own files, the spec of their model."""
 
     path: str
     tensors: dict[str, Tensor]
@@ -44,8 +44,8 @@ def read_weights(path: str | Path, plain: bool = False) -> WeightsFile:
     """Return the tensors, on the CPU, of a .safetensors, a NumPy .npz or a torch file of any of the usual nestings.
 
     Args:
-        plain: accept a torch file that holds more than tensors and plain values, and leave out whatever that is. Nothing
-            in the file is executed either way.
+        plain: accept a torch file with other objects than tensors and plain values, and drop these. Nothing in the file is
+            executed either way.
     Raises:
         FileNotFoundError: no such file.
         ValueError: none of these formats, damaged, holding more than tensors and plain values, or no tensors at all.
@@ -69,13 +69,13 @@ def _reader(path: Path) -> Callable[[Path], tuple[dict[str, Tensor], ModelSpec |
 
 
 def _is_safetensors(path: Path) -> bool:
-    """A safetensors file has a JSON object after the 8 bytes of its length."""
+    """Return whether the file is safetensors: 8 bytes of length, then a JSON object."""
     with path.open("rb") as file:
         return file.read(9)[8:] == b"{" or path.suffix == ".safetensors"
 
 
 def _is_numpy(path: Path) -> bool:
-    """An .npz file is a zip archive of .npy files; torch's is one of other files."""
+    """Return whether the file is a zip archive of .npy files; torch's archives hold other files."""
     try:
         with zipfile.ZipFile(path) as archive:
             return all(name.endswith(".npy") for name in archive.namelist())

@@ -1,4 +1,4 @@
-"""Names of other projects' tensors -> ours."""
+"""Recognises the project of a weight file by its tensor names, and renames them to ours."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from ..backbones.vit_variants import PART_TOKENS
-from . import project_layouts as foreign
-from .key_names import BRANCH, NET, SIE_TABLE, Ours, State, biases, classifiers, neck, rename
+from .key_names import BRANCH, NET, SIE_TABLE, RenamedWeights, State, biases, classifiers, neck, rename
+from .project_layouts import clip_reid, fast_reid, jax, solider, t2t, torchreid_osnet, torchreid_resnet
 
-__all__ = ["NET", "SIE_TABLE", "State", "Translated", "translate"]
+__all__ = ["NET", "SIE_TABLE", "State", "TranslatedWeights", "translate"]
 
 
-class Translated(NamedTuple):
-    """Tensors under our names, the ID classifiers (C, D) by branch, the project the names came from, names left out."""
+class TranslatedWeights(NamedTuple):
+    """Tensors under our names, the ID classifiers (C, D) by branch, the recognised project, names that are left out."""
 
     state: State
     classifiers: dict[int, Tensor]
@@ -26,46 +26,46 @@ class Translated(NamedTuple):
 
 
 class Project(NamedTuple):
-    """How the files of a project are known and read.
+    """Recognition and renaming of one project's files.
 
     Args:
-        mark: regular expression that one of the names fits, from its start.
+        mark: regular expression; a file belongs to the project if the start of one of its names matches.
         rule: the file's tensors -> ours.
-        unused: regular expression of names that are of no use to an embedder, from their start.
+        unused: regular expression of the start of names that an embedder does not use.
     """
 
     mark: str
-    rule: Callable[[State], Ours]
+    rule: Callable[[State], RenamedWeights]
     unused: str = "$"
 
 
-def translate(state: State) -> Translated:
+def translate(state: State) -> TranslatedWeights:
     """Return the tensors of a weight file under our names; the project is recognised by its names."""
     name = next((name for name in PROJECTS if any(re.match(PROJECTS[name].mark, key) for key in state)), "timm")
     project = PROJECTS.get(name, Project("", _bare))
     left_out = [key for key in state if re.match(project.unused, key)]
     ours = project.rule({key: value for key, value in state.items() if key not in set(left_out)})
-    return Translated(ours.state, ours.classifiers, name, [*left_out, *ours.left_out])
+    return TranslatedWeights(ours.state, ours.classifiers, name, [*left_out, *ours.left_out])
 
 
-def _own(state: State) -> Ours:
-    return Ours(dict(state), {})
+def _own(state: State) -> RenamedWeights:
+    return RenamedWeights(dict(state), {})
 
 
-def _training_run(state: State) -> Ours:
-    """Our last.pth: the model beside the loss, whose heads are the classifiers."""
+def _training_run(state: State) -> RenamedWeights:
+    """Our last.pth: the model and the loss with its classifiers."""
     heads = {
         int(match[1]): match[0] for match in map(re.compile(r"loss\.heads\.(\d+)\.weight").fullmatch, state) if match
     }
     model = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
-    return Ours(model, {branch: state[name] for branch, name in heads.items()})
+    return RenamedWeights(model, {branch: state[name] for branch, name in heads.items()})
 
 
-def _transreid(state: State) -> Ours:
+def _transreid(state: State) -> RenamedWeights:
     """The original TransReID and its descendants (PersonViT, TransReID-SSL, PASS).
 
-    With JPM, its `b1` is the last block and norm of the global branch and `b2` those of the local ones; the backbone's
-    own last block and norm are then never used and left out here, as is its ImageNet classifier `fc`.
+    With JPM, `b1` is the last block and norm of the global branch, `b2` those of the local branches. The backbone's last block and
+    norm are then unused and left out, as is its ImageNet classifier `fc`.
     """
     state = _reid_vit(state, "base.")
     last = max((int(name.split(".")[2]) for name in state if name.startswith("base.blocks.")), default=0)
@@ -87,14 +87,13 @@ def _transreid(state: State) -> Ours:
     }
     if SIE_TABLE in result:
         result[SIE_TABLE] = result[SIE_TABLE].flatten(0, -2)  # (rows, 1, D) -> (rows, D)
-    return Ours({**result, **neck(state)}, classifiers(state), (*left_out, *biases(state)))
+    return RenamedWeights({**result, **neck(state)}, classifiers(state), (*left_out, *biases(state)))
 
 
 def _reid_vit(state: State, prefix: str = "") -> State:
     """Return the state of a re-ID ViT with timm's names: TransReID-SSL's stem, and the part tokens of PASS.
 
-    PASS keeps each token and its position under a name of its own; timm has one tensor for the registers, and one for the
-    positions of all.
+    PASS stores each token and its position separately; timm has one tensor for the registers and one for all positions.
     """
     if f"{prefix}patch_embed.conv.1.IN.weight" in state:
         state = {name.replace("patch_embed.conv.", "patch_embed.body."): value for name, value in state.items()}
@@ -108,32 +107,30 @@ def _reid_vit(state: State, prefix: str = "") -> State:
     return result
 
 
-def _self_supervised(state: State) -> Ours:
-    """DINO and its descendants: a backbone beside a projection head."""
+def _self_supervised(state: State) -> RenamedWeights:
+    """DINO and its descendants: a backbone and a projection head."""
     return _bare({name.removeprefix("backbone."): value for name, value in state.items()})
 
 
-def _bare(state: State) -> Ours:
-    """A backbone alone, as timm, DeiT and torchreid's ResNets name it."""
-    return Ours({NET + name: value for name, value in _reid_vit(state).items()}, {})
+def _bare(state: State) -> RenamedWeights:
+    """A backbone with the names of timm, DeiT and torchreid's ResNets."""
+    return RenamedWeights({NET + name: value for name, value in _reid_vit(state).items()}, {})
 
 
-PROJECTS: dict[str, Project] = {  # the first whose mark is found
+PROJECTS: dict[str, Project] = {  # the first match counts
     "vitreid": Project(r"backbone\.net\.", _own),
     "vitreid training run": Project(r"model\.backbone\.net\.", _training_run, r"(?!model\.|loss\.heads\.)"),
     "SOLIDER": Project(
         r"(backbone|base)\.patch_embed\.projection\.",
-        foreign.solider,
+        solider,
         r"(backbone|base)\.(norm[012]\.|semantic_embed_[wb]\.3\.|.*relative_position_index$)|head\.",
     ),
     "TransReID": Project(r"base\.", _transreid),
-    "CLIP-ReID": Project(
-        r"image_encoder\.", foreign.clip_reid, r"(prompt_learner|text_encoder|classifier|classifier_proj)\."
-    ),
-    "fast-reid": Project(r"heads\.", foreign.fast_reid, "pixel_(mean|std)$"),
-    "torchreid's OSNet": Project(r"conv2\.0\.conv2a\.", foreign.torchreid_osnet),
-    "torchreid's ResNet": Project(r"fc\.0\.weight$", foreign.torchreid_resnet),
-    "T2T-ViT": Project(r"tokens_to_token\.", foreign.t2t),
-    "Google's JAX": Project(r"(opt/target/|params/)?(Transformer/|embedding/)", foreign.jax, ".*(head|pre_logits)/"),
+    "CLIP-ReID": Project(r"image_encoder\.", clip_reid, r"(prompt_learner|text_encoder|classifier|classifier_proj)\."),
+    "fast-reid": Project(r"heads\.", fast_reid, "pixel_(mean|std)$"),
+    "torchreid's OSNet": Project(r"conv2\.0\.conv2a\.", torchreid_osnet),
+    "torchreid's ResNet": Project(r"fc\.0\.weight$", torchreid_resnet),
+    "T2T-ViT": Project(r"tokens_to_token\.", t2t),
+    "Google's JAX": Project(r"(opt/target/|params/)?(Transformer/|embedding/)", jax, ".*(head|pre_logits)/"),
     "self-supervised": Project(r"backbone\.", _self_supervised, r"(?!backbone\.)"),
 }

@@ -1,7 +1,8 @@
-"""Old torch files that hold more than tensors -> their tensors and plain values, without running anything of theirs.
+"""Unpickles old torch files that hold other objects than tensors, without executing anything from the file.
 
-A pickle names classes and functions to call. Here only those that put tensors together and the plain containers are called;
-everything else becomes an empty stand-in, which is then dropped.
+A pickle names classes and functions to call. Only those that rebuild tensors and plain containers are called; any other becomes
+an empty stand-in, which is dropped. torch.load(weights_only=True) with safe_globals does not replace this: it reads neither
+torch's format before 1.6 nor subclasses of dict and list, and needs torch 2.6 to list the names.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ ALLOWED: dict[tuple[str, str], Any] = {
 
 
 class StandIn:
-    """In the place of an object of any other class: takes whatever it is given and keeps nothing."""
+    """Replaces an object of any other class: accepts all arguments and items, and stores nothing."""
 
-    dump_patches = False  # torch asks the classes of modules
+    dump_patches = False  # torch reads this attribute of module classes
 
     def __new__(cls, *args: Any, **options: Any) -> StandIn:
         return super().__new__(cls)
@@ -45,17 +46,17 @@ class StandIn:
         pass
 
     def append(self, item: Any) -> None:
-        """A list's items come this way."""
+        """Drop an item of a list."""
 
     def extend(self, items: Any) -> None:
-        """Or this way."""
+        """Drop several items of a list."""
 
 
 class Unpickler(pickle.Unpickler):
-    """Finds nothing but what `ALLOWED` and torch's types of numbers are."""
+    """Finds only the names in `ALLOWED` and torch's dtypes."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what a pickle asks for, or a stand-in."""
+        """Return the allowed object of that name, or a stand-in."""
         if (module, name) in ALLOWED:
             return ALLOWED[module, name]
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
@@ -64,21 +65,23 @@ class Unpickler(pickle.Unpickler):
 
 
 def load(file: Any, **options: Any) -> Any:
-    """Read one pickle; torch's oldest files begin with two."""
+    """Read one pickle; torch calls it twice for its oldest files."""
     return Unpickler(file, **options).load()
 
 
 def load_plain(path: str | Path) -> Any:
-    """Return the content of a torch file, on the CPU, with a stand-in for whatever is neither a tensor nor plain.
+    """Return the content of a torch file, on the CPU, with stand-ins for all but tensors and plain values.
 
     Raises:
-        ValueError: damaged, no torch file, or one that torch would run or unpack.
+        ValueError: damaged, no torch file, or a kind that torch would execute or unpack.
     """
     refuse_programs(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SourceChangeWarning)  # a stand-in's source is never the one in the file
-            return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_Module)
+            warnings.simplefilter(
+                "ignore", SourceChangeWarning
+            )  # the source of a stand-in always differs from the file's
+            return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_PickleModule)
     except MemoryError:
         raise
     except Exception as error:  # a damaged or foreign file can raise any kind inside the unpickler
@@ -88,13 +91,13 @@ def load_plain(path: str | Path) -> Any:
 
 
 def refuse_programs(path: str | Path) -> None:
-    """Raise ValueError for the two kinds of file that torch.load treats otherwise than as a pickle, whatever it is told."""
+    """Raise ValueError for the two kinds of file that torch.load never reads as a pickle: tar and TorchScript archives."""
     if _is_tar(path):
         raise UserError(
             f"{path} is a tar archive, as torch wrote before 2017; torch would unpack it without looking at the paths in it, so it "
             f"is refused. Load it with an old torch where you trust it and save its state dict: torch.save(model.state_dict(), ...)"
         )
-    if "constants.pkl" in _records(path):  # by this name torch decides
+    if "constants.pkl" in _records(path):  # torch recognises TorchScript by this name
         raise UserError(
             f"{path} is a TorchScript archive, which is code that torch would run, so it is refused. Where you trust it, save its "
             f"tensors alone: torch.save(torch.jit.load({str(path)!r}).state_dict(), ...)"
@@ -117,8 +120,8 @@ def _records(path: str | Path) -> list[str]:
         return []
 
 
-class _Module:
-    """What torch asks of a module that unpickles."""
+class _PickleModule:
+    """The attributes of a pickle module that torch.load uses."""
 
     __name__ = "plain_pickle"
     Unpickler, load = Unpickler, staticmethod(load)

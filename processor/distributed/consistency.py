@@ -12,20 +12,20 @@ from .process_group import Ranks
 
 
 def check_same(module: nn.Module, ranks: Ranks) -> None:
-    """Raise ValueError, on all processes, if their weights differ; names the first that does."""
+    """Check that the weights are equal on all ranks; otherwise raise UserError on all, naming the first difference."""
     check_agreed(lambda: {name: fingerprint(value) for name, value in module.state_dict().items()}, ranks, "weights")
 
 
-def check_agreed(tell: Callable[[], Mapping[str, object]], ranks: Ranks, what: str) -> None:
-    """Raise ValueError, on all processes, if they tell different things; names the first, and what two of them tell.
+def check_agreed(values: Callable[[], Mapping[str, object]], ranks: Ranks, what: str) -> None:
+    """Check that named values are equal on all ranks; otherwise raise UserError on all, naming the first difference and both values.
 
     Args:
-        tell: by name, what must be the same on all, compared and shown as text; not asked where there is one process.
-        what: they begin with, e.g. "settings".
+        values: returns the values, compared and shown as text; not called for a single rank.
+        what: what the values are, for the message, e.g. "settings".
     """
     if ranks.size == 1:
         return
-    sides = ranks.gather_objects({name: str(value) for name, value in tell().items()})
+    sides = ranks.gather_objects({name: str(value) for name, value in values().items()})
     for rank, other in enumerate(sides):
         if different := [name for name in {**sides[0], **other} if sides[0].get(name) != other.get(name)]:
             name = different[0]
@@ -40,5 +40,5 @@ BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def fingerprint(tensor: Tensor) -> int:
-    """Return the sum of a tensor's bits read as integers: exact, so it does not depend on the order of adding."""
+    """Return the sum of a tensor's bits read as integers: exact, so independent of the order of addition."""
     return int(tensor.detach().contiguous().view(BITS[tensor.element_size()]).sum(dtype=torch.int64))

@@ -1,8 +1,7 @@
-"""Training on several processes: the backbone is copied, the neck and the loss see the whole batch.
+"""Training on several ranks: the backbone is replicated (DDP), neck and loss see the whole batch.
 
-Each process embeds its share of the batch. The embeddings are then gathered, with their gradients, and every process
-computes the same neck, the same loss and the same gradients of both on the whole batch: statistics, mining and learning
-are those of one process with that batch.
+Each rank embeds its share of the batch. The embeddings are gathered with their gradients, and every rank computes neck and
+loss, with the gradients of both, on the whole batch: statistics, mining and learning equal those of one process.
 """
 
 from __future__ import annotations
@@ -14,23 +13,25 @@ from typing import Any
 
 import numpy as np
 import torch
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from ...common.errors import UserError
-from ..training.training_module import Alone
+from ..training.training_module import SingleProcess
 from .process_group import Ranks, local_rank
 
-# The processes' buffers are equal as it is. Newer versions of torch have another word for it.
+# The buffers of all ranks are equal without a broadcast. Newer versions of torch renamed the argument.
 _NEW = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
 KEEP_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _NEW else "broadcast_buffers": False}
 
 
-class Copies(Alone):
-    """Every process has the whole backbone; gradients are averaged (DDP) while the backward pass goes on.
+class ReplicatedBackbone(SingleProcess):
+    """Every rank has the whole backbone; DDP averages its gradients during the backward pass.
 
-    Where parameters are frozen or thawed between passes, it is wrapped anew.
+    DDP wraps the backbone again when parameters are frozen or thawed between passes.
     """
 
     def __init__(self, ranks: Ranks) -> None:
@@ -61,11 +62,10 @@ class Copies(Alone):
 
 
 def gather(tensor: Tensor, ranks: Ranks) -> Tensor:
-    """Return the (size * B, ...) rows of all processes, by rank, of this process' (B, ...); B is the same on all.
+    """Return the (size * B, ...) rows of all ranks, by rank, from this rank's (B, ...); B is equal on all.
 
-    The gradient that comes back is this process' rows of the whole batch's gradient, times the number of processes, since
-    DDP and FSDP average what the processes make of it. So it needs no communication, as long as all processes compute the
-    same of what was gathered.
+    The backward pass returns this rank's rows of the whole batch's gradient, times the number of ranks, because DDP and FSDP
+    average the gradients of the ranks. It needs no communication if all ranks compute the same from the gathered rows.
     """
     return _Gather.apply(tensor, ranks) if tensor.requires_grad else _all_rows(tensor, ranks)
 
@@ -88,11 +88,26 @@ def _all_rows(tensor: Tensor, ranks: Ranks) -> Tensor:
     return rows
 
 
-def device_of(ranks: Ranks, device: torch.device) -> torch.device:
-    """Return the device of this process: of several GPUs the one with its number.
+def sync_batch_norms(backbone: nn.Module, device: torch.device) -> None:
+    """Compute the statistics of the backbone's batch norms over all ranks (`nn.SyncBatchNorm`); names in state dicts stay.
 
     Raises:
-        ValueError: the machine has fewer GPUs than processes, or the processes cannot talk about tensors on `device`.
+        UserError: the backbone has batch norms and the ranks are on the CPU, which has no such layer.
+    """
+    norms = [name for name, part in backbone.named_modules() if isinstance(part, _BatchNorm)]
+    if norms and device.type != "cuda":
+        raise UserError(
+            f"MODEL.NAME: the backbone has batch norms ({norms[0]}, {len(norms)} in all), which several processes synchronise "
+            f"on GPUs only, not on {device.type}; start one process, or use GPUs (MODEL.DEVICE cuda)"
+        )
+    convert_sync_batchnorm(backbone)
+
+
+def device_of(ranks: Ranks, device: torch.device) -> torch.device:
+    """Return the device of this rank: `device`, or among several GPUs the one with the rank's number.
+
+    Raises:
+        UserError: the machine has fewer GPUs than ranks, or several ranks cannot use `device`.
     """
     if ranks.size == 1 or device.type == "cpu":
         return device
@@ -100,14 +115,14 @@ def device_of(ranks: Ranks, device: torch.device) -> torch.device:
         raise UserError(f"MODEL.DEVICE: {ranks.size} processes compute on cuda or cpu, not on {device.type}; use cpu")
     if local_rank() >= torch.cuda.device_count():
         raise UserError(
-            f"torchrun --nproc_per_node: process {local_rank()} of this machine needs a GPU of its own, it has "
+            f"torchrun --nproc_per_node: process {local_rank()} of this machine needs its own GPU, the machine has "
             f"{torch.cuda.device_count()}; start as many processes, or use MODEL.DEVICE cpu"
         )
     return torch.device("cuda", local_rank())
 
 
 def seed_rank(seed: int, ranks: Ranks, step: int = 0) -> None:
-    """Seed dropout and the like, differently on every process; the first, at step 0, keeps what `seed` has led to."""
+    """Seed dropout and stochastic depth, differently on every rank; rank 0 keeps its generators at step 0."""
     if ranks.is_first and step == 0:
         return
     torch.manual_seed(int(np.random.SeedSequence((seed, ranks.rank, step)).generate_state(1, np.uint64)[0]))

@@ -1,4 +1,4 @@
-"""FSDP2: every process keeps a part of the weights, gradients and optimizer state, for backbones that are large."""
+"""FSDP2: every rank keeps a shard of the weights, gradients and optimizer states; for large backbones."""
 
 from __future__ import annotations
 
@@ -13,60 +13,60 @@ from ...common.errors import UserError
 from ...model import ReidModel
 from ..training.training_module import TrainingModule
 from .consistency import check_same
-from .ddp import Copies
+from .ddp import ReplicatedBackbone, sync_batch_norms
 from .process_group import Ranks
-from .sync_batchnorm import synchronise_norms
 
 
-class Shards(Copies):
-    """Every process keeps its part of each tensor; a block's weights are put together while it computes.
+class ShardedBackbone(ReplicatedBackbone):
+    """Every rank keeps its shard of each tensor; FSDP gathers the weights of a block while it computes.
 
-    FSDP averages gradients after every backward pass, those of the neck and the loss as well.
+    FSDP averages gradients after every backward pass, those of neck and loss as well.
     """
 
     def callable(self, backbone: nn.Module) -> nn.Module:
         return backbone
 
     def average(self, gradients: Iterable[Tensor]) -> None:
-        """FSDP has done it."""
+        """FSDP has averaged them."""
 
 
-def spread_out(
+def distribute_training(
     module: TrainingModule,
     average: nn.Module | None,
     ranks: Ranks,
     device: torch.device,
     precision: torch.dtype,
-    in_parts: bool,
+    sharded: bool,
 ) -> None:
-    """Spread the training of `module`, and the weights averaged of it, over the processes; nothing to do for one.
+    """Distribute the training of `module`, and the model with averaged weights, over the ranks; does nothing for one.
 
     Args:
         average: the model with the averaged weights, if there is one.
-        in_parts: keep only a part of the weights on each process (FSDP), instead of copies (DDP).
+        sharded: keep only a shard of the weights on each rank (FSDP), not a replica (DDP).
     Raises:
-        ValueError: the processes begin with different weights; or parts are asked for in float16, or of a torch without FSDP2.
+        UserError: the ranks start with different weights; the backbone has batch norms and the ranks are on the CPU; or shards
+            in float16, or with a torch without FSDP2.
     """
     if ranks.size == 1:
         return
-    if in_parts and precision is torch.float16:
+    if sharded and precision is torch.float16:
         raise UserError(
-            "SOLVER.FSDP: the gradient scaler of fp16 does not see all parts; set SOLVER.PRECISION bf16 or fp32, or FSDP False"
+            "SOLVER.FSDP: the gradient scaler of fp16 does not see all shards; set SOLVER.PRECISION bf16 or fp32, or FSDP False"
         )
+    models = [module.model, *([average] if average is not None else [])]
+    for model in models:
+        sync_batch_norms(model.backbone, device)  # type: ignore[arg-type]
     check_same(module, ranks)
-    for model in (module.model, *([average] if average is not None else [])):
-        synchronise_norms(model.backbone, device)  # type: ignore[arg-type]
-    module.spread = Shards(ranks) if in_parts else Copies(ranks)
-    for whole in (module.model, module.loss, average) if in_parts else ():
-        if whole is not None:
-            shard(whole, device, ranks)
+    module.spread = ShardedBackbone(ranks) if sharded else ReplicatedBackbone(ranks)
+    for whole in (*models, module.loss) if sharded else ():
+        shard(whole, device, ranks)
 
 
 def shard(module: nn.Module, device: torch.device, ranks: Ranks) -> None:
-    """Leave this process its parts of the parameters of a model, or of anything else as a whole.
+    """Keep only this rank's shard of the parameters: of a model block by block, of another module as one.
 
     Raises:
-        ValueError: this torch has no FSDP2.
+        UserError: this torch has no FSDP2.
     """
     try:
         from torch.distributed.device_mesh import init_device_mesh
@@ -80,7 +80,7 @@ def shard(module: nn.Module, device: torch.device, ranks: Ranks) -> None:
 
 
 def _parts(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield what is put together as one, inner parts first."""
+    """Yield the modules that FSDP gathers as one, inner modules first."""
     if not isinstance(module, ReidModel):
         yield module
         return
@@ -90,53 +90,57 @@ def _parts(module: nn.Module) -> Iterator[nn.Module]:
     yield from (module.backbone, module.neck)
 
 
-def gather_state(state: Any, ranks: Ranks) -> Any:
-    """Return a state dict, nested as it may be, with whole tensors on the CPU; those that were parts only on the first process.
+# torch.distributed.checkpoint.state_dict does not resume exactly: reading an optimizer without states counts a step that was
+# not taken (AdamW: step 1), and loading refuses, or gives such a state to, parameters that have none yet (SOLVER.HEAD_EPOCHS).
 
-    Collective where there are parts; else nothing is copied.
+
+def gather_state(state: Any, ranks: Ranks) -> Any:
+    """Return a nested state dict with whole tensors on the CPU; those that were sharded are None except on rank 0.
+
+    Collective if there are shards; else nothing is copied.
     """
     if isinstance(state, dict):
         return {key: gather_state(value, ranks) for key, value in state.items()}
     if isinstance(state, (list, tuple)):
         return type(state)(gather_state(value, ranks) for value in state)
-    if _is_part(state):
+    if _is_sharded(state):
         whole = state.full_tensor()
         return whole.cpu() if ranks.is_first else None
     return state
 
 
-def part_state(state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
-    """Return whole tensors, by name, as the parts that `module` has of them."""
+def shard_state(state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """Return a state dict of whole tensors sharded like the state dict of `module`."""
     own = module.state_dict()
-    return {name: _like(value, own.get(name)) for name, value in state.items()}
+    return {name: _shard_like(value, own.get(name)) for name, value in state.items()}
 
 
-def part_optimizer(optimizer: Optimizer) -> None:
-    """Replace whole tensors that were loaded into an optimizer by parts, like their parameters."""
+def shard_optimizer(optimizer: Optimizer) -> None:
+    """Shard whole tensors that an optimizer has loaded, like their parameters."""
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
-                state[name] = _like(value, parameter)
+                state[name] = _shard_like(value, parameter)
 
 
 def whole_model(model: ReidModel, device: torch.device) -> ReidModel:
-    """Return `model` itself, or where it is in parts a copy with whole weights, on every process; for evaluation."""
+    """Return `model` itself, or if it is sharded a copy with whole weights, on every rank; for evaluation."""
     parameters = list(model.parameters())
-    if not any(map(_is_part, parameters)):
+    if not any(map(_is_sharded, parameters)):
         return model
     whole = ReidModel(model.spec).to(device)
     state = model.state_dict()
-    whole.load_state_dict({name: value.full_tensor() if _is_part(value) else value for name, value in state.items()})
+    whole.load_state_dict({name: value.full_tensor() if _is_sharded(value) else value for name, value in state.items()})
     return whole.eval().requires_grad_(False)
 
 
-def _is_part(value: Any) -> bool:
+def _is_sharded(value: Any) -> bool:
     return hasattr(value, "full_tensor")
 
 
-def _like(value: Tensor, part: Any) -> Tensor:
-    if not _is_part(part) or _is_part(value):
+def _shard_like(value: Tensor, part: Any) -> Tensor:
+    if not _is_sharded(part) or _is_sharded(value):
         return value
-    from torch.distributed.tensor import distribute_tensor
+    from torch.distributed.tensor import distribute_tensor  # torch.distributed is an optional part of torch
 
     return distribute_tensor(value.to(part.device), part.device_mesh, part.placements)

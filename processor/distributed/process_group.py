@@ -1,10 +1,11 @@
-"""The processes that torchrun started: which one this is, what they decide together, and how one's failure reaches all."""
+"""The ranks that torchrun started: rank and size, collective decisions, start and end of the process group."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,66 +18,90 @@ from torch import distributed as dist
 from .failures import Alarm, RankFailed, exits_within
 
 T = TypeVar("T")
+TIMEOUT = timedelta(minutes=60)  # longest wait for another rank; rank 0 ranks a large gallery alone, say
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """One of `size` processes that share the work; alone unless told otherwise.
+    """One rank of `size` that share the work; by default a single process.
 
-    The methods are collective: every process has to call them, in the same order.
+    The methods are collective: every rank calls them, in the same order.
 
     Args:
-        rank: number of this process; 0 does what must be done once.
-        wait: returns once all processes have called it.
+        rank: number of this process; rank 0 does the work that is done once.
+        wait: returns once all ranks have called it.
+        group: torch's process group; None = all ranks.
     """
 
     rank: int = 0
     size: int = 1
     wait: Callable[[], object] = lambda: None
+    group: Any = None
 
     @property
     def is_first(self) -> bool:
-        """Whether this process does what must be done once."""
+        """Whether this rank does the work that is done once."""
         return self.rank == 0
 
     def any(self, flag: bool) -> bool:
-        """Return, on all processes, whether `flag` is true on at least one."""
+        """Return, on all ranks, whether `flag` is true on at least one."""
         if self.size == 1:
             return flag
         votes = torch.tensor(int(flag))
-        dist.all_reduce(votes)
+        dist.all_reduce(votes, group=self.group)
         return bool(votes)
 
     def gather_objects(self, value: T) -> list[T]:
-        """Return every process' value, by rank, on all processes."""
+        """Return the values of all ranks, by rank, on all ranks."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group=self.group)
         return values
 
     def from_first(self, make: Callable[[], T]) -> T:
-        """Return, on all processes, what `make` returns on the first, which alone calls it."""
+        """Call `make` on rank 0 only and return its result on all ranks."""
         values: list[Any] = [make() if self.is_first else None]
         if self.size > 1:
-            dist.broadcast_object_list(values, src=0)
+            source = 0 if self.group is None else dist.get_global_rank(self.group, 0)
+            dist.broadcast_object_list(values, src=source, group=self.group)
         return values[0]
+
+    def of_machine(self) -> Ranks:
+        """Return the ranks that torchrun started on this machine, numbered from 0."""
+        machines = self.gather_objects(
+            (socket.gethostname(), self.rank - local_rank())
+        )  # torchrun counts them in one go
+        if self.size == 1:
+            return self
+        own = ALONE
+        for machine in sorted(set(machines)):
+            members = [rank for rank, other in enumerate(machines) if other == machine]
+            group = dist.new_group(members, timeout=TIMEOUT, backend="gloo") if len(members) > 1 else None
+            if group is not None and self.rank in members:
+                own = _in_group(members.index(self.rank), len(members), group)
+        return own
 
 
 ALONE = Ranks()
 
 
-@contextlib.contextmanager
-def joined_ranks(patience: timedelta = timedelta(days=1)) -> Iterator[Ranks]:
-    """Yield this process' place among those that torchrun started; each gets a GPU of its own, where there are some.
+def _in_group(rank: int, size: int, group: Any = None) -> Ranks:
+    ranks = Ranks(rank, size, lambda: ranks.any(False), group)  # unlike dist.barrier, it needs no GPU
+    return ranks
 
-    Tensors on a GPU travel through NCCL, others through gloo. The processes leave together; where one fails, the
-    others fail within seconds, wherever they are.
+
+@contextlib.contextmanager
+def joined_ranks(timeout: timedelta = TIMEOUT) -> Iterator[Ranks]:
+    """Yield this process' place among the ranks that torchrun started; each rank gets one GPU, if there are any.
+
+    Tensors on a GPU travel through NCCL, others through gloo. The ranks leave together; if one fails, the others fail
+    within seconds.
 
     Args:
-        patience: how long one process waits for the others.
+        timeout: longest wait of one rank for the others.
     Raises:
-        RankFailed: another process failed, was killed, or did not start.
+        RankFailed: another rank failed, was killed, or did not start.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -86,12 +111,12 @@ def joined_ranks(patience: timedelta = timedelta(days=1)) -> Iterator[Ranks]:
     if with_cuda:
         torch.cuda.set_device(local_rank() % torch.cuda.device_count())
     backend = "cpu:gloo,cuda:nccl" if with_cuda and dist.is_nccl_available() else "gloo"
-    rank, of_alarm, of_group = fresh_stores(patience)
-    alarm = Alarm(of_alarm, rank, size)
+    rank, alarm_store, group_store = fresh_stores(timeout)
+    alarm = Alarm(alarm_store, rank, size)
     try:
         with alarm.armed():
-            dist.init_process_group(backend, store=of_group, rank=rank, world_size=size, timeout=patience)
-            ranks = Ranks(rank, size, lambda: ranks.any(False))  # unlike dist.barrier, it needs no GPU
+            dist.init_process_group(backend, store=group_store, rank=rank, world_size=size, timeout=timeout)
+            ranks = _in_group(rank, size)
             yield ranks
             ranks.wait()
     finally:
@@ -101,45 +126,45 @@ def joined_ranks(patience: timedelta = timedelta(days=1)) -> Iterator[Ranks]:
 
 
 def local_rank() -> int:
-    """Return the number of this process among those of its machine."""
+    """Return this process' number among the ranks of its machine."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def fresh_stores(patience: timedelta) -> tuple[int, dist.Store, dist.Store]:
-    """Return this process' number and two stores, empty at first, that all processes of this attempt reach; all call it.
+def fresh_stores(timeout: timedelta) -> tuple[int, dist.Store, dist.Store]:
+    """Return this rank's number and two empty stores that all ranks of this attempt reach: (rank, alarm, group). Collective.
 
-    torchrun's store, and what was written into it, outlives an attempt (`--max-restarts`): messages, and addresses where
-    nobody listens any more. The two have connections of their own, since one that waits for a key is deaf meanwhile.
+    Each store has its own connection, because a connection blocked in a wait cannot serve other requests.
     """
-    (store, rank, size), (other, _, _) = (next(dist.rendezvous("env://", timeout=patience)) for _ in range(2))
-    word = agree(dist.PrefixStore("meeting", store), rank, size, patience)
-    return rank, dist.PrefixStore(f"alarm {word}", store), dist.PrefixStore(f"group {word}", other)
+    (store, rank, size), (other, _, _) = (next(dist.rendezvous("env://", timeout=timeout)) for _ in range(2))
+    token = agree_on_token(dist.PrefixStore("meeting", store), rank, size, timeout)
+    return rank, dist.PrefixStore(f"alarm {token}", store), dist.PrefixStore(f"group {token}", other)
 
 
-def agree(store: dist.Store, rank: int, size: int, patience: timedelta) -> str:
-    """Return a word that the first process makes up, on all processes, once the first has met all others.
+def agree_on_token(store: dist.Store, rank: int, size: int, timeout: timedelta) -> str:
+    """Agree on a fresh key prefix; rank 0 returns once it has met all others.
 
-    The store may hold the words of earlier attempts: so each process asks with a word of its own, which none of those knew.
+    Rank 0 draws a random token; every other rank posts a nonce and rank 0 answers it, because torchrun's store survives
+    restarts (`--max-restarts`) and may hold old tokens.
 
     Raises:
-        RankFailed: some processes did not come.
+        RankFailed: some ranks did not start in time.
     """
-    word, until = secrets.token_hex(8), time.monotonic() + patience.total_seconds()
+    token, deadline = secrets.token_hex(8), time.monotonic() + timeout.total_seconds()
     if rank > 0:
-        store.set(f"question {rank}", word)
-    while not (_all_thanked(store, word, size) if rank == 0 else store.check([f"answer {word}"])):
-        if time.monotonic() > until:
-            raise RankFailed(f"not all of the {size} processes started within {patience}; see the logs of the others")
+        store.set(f"nonce {rank}", token)
+    while not (_all_have(store, token, size) if rank == 0 else store.check([f"answer {token}"])):
+        if time.monotonic() > deadline:
+            raise RankFailed(f"not all of the {size} processes started within {timeout}; see the logs of the others")
         time.sleep(0.05)  # unlike a wait in the store, it lets signals through
     if rank > 0:
-        word = store.get(f"answer {word}").decode()
-        store.add(f"thanks {word}", 1)
-    return word
+        token = store.get(f"answer {token}").decode()
+        store.add(f"received {token}", 1)
+    return token
 
 
-def _all_thanked(store: dist.Store, word: str, size: int) -> bool:
-    """Answer the latest questions with `word`, old ones among them, which nobody waits for; tell whether all have taken it."""
-    for question in (f"question {rank}" for rank in range(1, size)):
-        if store.check([question]):
-            store.set(f"answer {store.get(question).decode()}", word)
-    return store.add(f"thanks {word}", 0) >= size - 1
+def _all_have(store: dist.Store, token: str, size: int) -> bool:
+    """Answer the latest nonces with `token`; return whether all ranks have received it."""
+    for key in (f"nonce {rank}" for rank in range(1, size)):
+        if store.check([key]):
+            store.set(f"answer {store.get(key).decode()}", token)
+    return store.add(f"received {token}", 0) >= size - 1

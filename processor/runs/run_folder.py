@@ -14,6 +14,15 @@ from .checkpoint import rotated
 from .run_lock import FolderLock
 
 LOGGER = logging.getLogger("vitreid")
+REPORT_PICTURES = frozenset(  # every PNG file that a report may write into report_pictures
+    f"{name}.png"
+    for name in (
+        *("accuracy-cmc", "distances", "cameras-map", "map-people", "map-cameras"),
+        *("training-loss", "training-map", "training-accuracy", "training-rate"),
+        *("queries-hardest", "queries-best", "queries-differences"),
+        *("attention", "parts", "positions", "side-rows", "side-before", "side-after"),
+    )
+)
 
 
 class RunFolder:
@@ -63,9 +72,7 @@ class RunFolder:
         folder = self.path / "report_pictures"
         if not folder.is_dir():
             return
-        from ...report import PICTURES  # drawing charts takes a second to import
-
-        for name in PICTURES:
+        for name in REPORT_PICTURES:
             (folder / name).unlink(missing_ok=True)
         if not folder.is_symlink() and not any(folder.iterdir()):
             folder.rmdir()

@@ -8,25 +8,21 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-try:
-    import fcntl
-except ImportError:  # Windows: two starts in the same few milliseconds are not told apart there
-    fcntl = None  # type: ignore[assignment]
+from ...common.locks import lock_file, unlock_file, write_holder
 
-BEAT = 15.0  # seconds between signs of life
+BEAT = 15.0  # seconds between heartbeats
 PATIENCE = 3 * BEAT
 
 
 class FolderLock:
-    """A file in the folder that names the process working there, and is touched by it every 15 seconds.
+    """A locked file in the folder that names its process, with a heartbeat: its time changes every 15 seconds.
 
-    The lock of a dead process is taken over: at once if it ran here (same machine since its start, same container), else once
-    the file has been watched for 45 seconds without a sign of life - no clocks are compared, and a pre-empted run goes on
-    elsewhere.
+    The lock of a dead process is free at once on the same machine. Not every network file system passes locks on, and the
+    leases of filelock take the processes of two machines of one name for each other's; so the lock of another machine is
+    free after 45 seconds without a heartbeat. No clocks are compared.
 
     Args:
         path: the lock file; its folder exists.
@@ -34,9 +30,9 @@ class FolderLock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._me = {**_identity(os.getpid()), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="folder-lock", daemon=True)
+        self._handle: int | None = None
 
     def acquire(self) -> None:
         """Take the lock.
@@ -44,44 +40,40 @@ class FolderLock:
         Raises:
             FileExistsError: another live process holds it; names it.
         """
-        if not self._try() and not self._try(dead=self._watch()):
-            other = self._read()
+        try:
+            handle, has_locks = lock_file(self.path), True
+        except OSError:  # a file system without locks
+            handle, has_locks = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), False
+        other = self._read()
+        if handle is None or (other and not (has_locks and other.get("boot") == _boot()) and self._has_heartbeat()):
+            if handle is not None:
+                os.close(handle)
             raise FileExistsError(
                 f"OUTPUT_DIR: {self.path.parent} is in use by process {other.get('pid')} on {other.get('host')}, since "
                 f"{other.get('started')}; wait for it, stop it, or choose another OUTPUT_DIR (if you know that it is dead, "
                 f"delete {self.path})"
             )
+        started = time.strftime("%Y-%m-%d %H:%M:%S")
+        own = {"pid": os.getpid(), "host": socket.gethostname(), "boot": _boot(), "started": started}
+        write_holder(handle, json.dumps(own))
+        self._handle = handle
         self._thread.start()
 
-    def _try(self, dead: dict[str, Any] | None = None) -> bool:
-        """Write ourselves into the file if nobody, a dead process of this machine, or `dead` is in it."""
-        with _opened(self.path) as file:
-            other = _parse(file.read())
-            if other and other != dead and not _is_dead_here(other):
-                return False
-            file.seek(0)
-            file.truncate()
-            json.dump(self._me, file)
-            file.flush()
-            return True
-
-    def _watch(self) -> dict[str, Any] | None:
-        """Return the holder if it gives no sign of life; None if it lives, or its process can be looked up here."""
-        other = self._read()
-        if _is_here(other):
-            return None
+    def _has_heartbeat(self) -> bool:
         first, until = self._touched(), time.monotonic() + PATIENCE
         while time.monotonic() < until:
             time.sleep(min(1.0, BEAT / 3))
             if self._touched() != first:
-                return None
-        return other
+                return True
+        return False
 
     def _read(self) -> dict[str, Any]:
+        """Return the content of the lock file; {} if it is empty, cut short, or cannot be read (Windows)."""
         try:
-            return _parse(self.path.read_text())
-        except FileNotFoundError:
+            found = json.loads(self.path.read_text())
+        except (OSError, ValueError):
             return {}
+        return found if isinstance(found, dict) else {}
 
     def _touched(self) -> float:
         try:
@@ -96,86 +88,18 @@ class FolderLock:
                 os.utime(self.path)
 
     def release(self) -> None:
-        """Give the folder free; nothing happens if it was not ours."""
-        self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        if self._read() == self._me:
-            self.path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[IO[str]]:
-    """Open the file for one process at a time."""
-    while True:
-        with open(path, "a+", encoding="utf-8") as file:
-            if fcntl is not None:
-                with contextlib.suppress(OSError):  # a file system without locks
-                    fcntl.flock(file, fcntl.LOCK_EX)
-            if not path.exists() or os.fstat(file.fileno()).st_ino != path.stat().st_ino:
-                continue  # its owner deleted it meanwhile
-            file.seek(0)
-            yield file
+        """Release the lock, if it is held."""
+        if self._handle is None:
             return
-
-
-def _parse(text: str) -> dict[str, Any]:
-    """Return what the lock file says; {} if it is empty or was cut short."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _identity(pid: int) -> dict[str, Any]:
-    """Return what tells a process from all others, now and later, here and elsewhere."""
-    return {"pid": pid, "host": socket.gethostname(), "boot": _boot(), "space": _space(), "ticks": _start_ticks(pid)}
+        self._ended.set()
+        self._thread.join()
+        unlock_file(self.path, self._handle)
+        self._handle = None
 
 
 def _boot() -> str:
-    """Return a word that the machine made up when it started: copies of a virtual machine have one name; "" = unknown."""
+    """Return the random id of the machine's start, which copies of a virtual machine do not share; else the host's name."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        return ""
-
-
-def _space() -> str:
-    """Return which processes this one can see: containers of one name do not see each other's."""
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
-
-
-def _start_ticks(pid: int) -> int:
-    """Return when the process started, so that a later one of the same number is not taken for it; 0 = unknown or dead."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
-def _is_here(other: dict[str, Any]) -> bool:
-    theirs = (other.get("host"), other.get("boot", ""), other.get("space"))  # earlier files do not tell "boot": watched
-    return theirs == (socket.gethostname(), _boot(), _space())
-
-
-def _is_dead_here(other: dict[str, Any]) -> bool:
-    """Tell whether the process ran here and does no more."""
-    if not _is_here(other):
-        return False
-    return not _exists(other["pid"]) or _start_ticks(other["pid"]) != other["ticks"]
-
-
-def _exists(pid: int) -> bool:
-    if os.name == "nt":  # where a signal of 0 is a Ctrl-C
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        return True
-    return True
+        return socket.gethostname()

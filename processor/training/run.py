@@ -20,7 +20,7 @@ from ...solver import build_average, build_optimizers, build_schedule
 from ..device import pick_device, pick_precision, place
 from ..distributed.consistency import check_agreed
 from ..distributed.ddp import device_of, seed_rank
-from ..distributed.fsdp import spread_out
+from ..distributed.fsdp import distribute_training
 from ..distributed.process_group import ALONE, Ranks, joined_ranks
 from ..runs.checkpoint import load_last, load_newest, rotated
 from ..runs.checkpoint_metadata import describe_model
@@ -129,10 +129,11 @@ def build_session(cfg: CfgNode, resumed: bool = False, ranks: Ranks = ALONE) -> 
     module = TrainingModule(model, loss).to(device)
 
     cameras, views = model.spec.cameras, model.spec.views
-    loader = build_train_loader(cfg, data, cameras, views, device, ranks.rank, ranks.size)
+    local = ranks.of_machine() if is_shared else None
+    loader = build_train_loader(cfg, data, cameras, views, device, ranks.rank, ranks.size, local)
     average = build_average(cfg, model)
     if is_shared:
-        spread_out(module, average.model if average else None, ranks, device, precision, cfg.SOLVER.FSDP)
+        distribute_training(module, average.model if average else None, ranks, device, precision, cfg.SOLVER.FSDP)
     optimizers = build_optimizers(cfg, model, loss, scaled=precision is torch.float16)
     schedule = build_schedule(cfg, len(loader))
     log = LogOptions(cfg.SOLVER.LOG_PERIOD, [record.path for record in data.train])

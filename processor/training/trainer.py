@@ -21,7 +21,7 @@ from ...solver import Average
 from ..device import autocast
 from ..distributed.consistency import fingerprint
 from ..distributed.ddp import seed_rank
-from ..distributed.fsdp import gather_state, part_optimizer, part_state
+from ..distributed.fsdp import gather_state, shard_optimizer, shard_state
 from ..runs.rng import random_state, restore_random_state
 from .micro_batches import MicroBatches, WholeBatch
 from .nonfinite import FiniteWatch, TrainedBatch, check_weights
@@ -258,11 +258,11 @@ class Trainer:
             ValueError: the state is of another model, loss or optimizer.
         """
         try:
-            self.module.load_state_dict(part_state(state["module"], self.module))
+            self.module.load_state_dict(shard_state(state["module"], self.module))
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
                 load_optimizer(optimizer, saved)
             if self.average is not None:
-                weights = part_state(state["ema"]["model"], self.average.model)
+                weights = shard_state(state["ema"]["model"], self.average.model)
                 self.average.load_state_dict({**state["ema"], "model": weights})
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
@@ -296,7 +296,7 @@ def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
     # not set afterwards: a group's `fused` decides on which device Adam's `step` is put
     groups = [{**group, **own} for group, own in zip(saved, options, strict=False)] + saved[len(options) :]
     optimizer.load_state_dict({**state, "param_groups": groups})
-    part_optimizer(optimizer)
+    shard_optimizer(optimizer)
 
 
 def detach(values: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from ..distributed.process_group import ALONE, Ranks
 Losses = tuple[dict[str, Tensor], dict[str, Tensor]]
 
 
-class Alone:
+class SingleProcess:
     """Training on one process; `distributed/ddp.py` and `distributed/fsdp.py` hold what spreads it over several."""
 
     ranks: Ranks = ALONE
@@ -51,7 +51,7 @@ class TrainingModule(nn.Module):
         super().__init__()
         self.model = model
         self.loss = loss
-        self.spread: Alone = Alone()
+        self.spread: SingleProcess = SingleProcess()
 
     def forward(self, batch: Batch) -> Losses:
         """Return (terms, stats) of scalars, e.g. ({"id": (), "triplet": ()}, {"accuracy": ()})."""

@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import matplotlib
@@ -45,7 +46,7 @@ class Chart:
     Args:
         name: of the PNG file, and unique on a page.
         caption: below the chart.
-        alt: what the chart shows, in words, with its main figures.
+        alt: what the chart shows as text, with its main figures.
         draw: draws into axes.
         size: inches.
     """
@@ -57,7 +58,7 @@ class Chart:
     size: tuple[float, float] = SIZE
 
     def svg(self) -> str:
-        """Return an <svg> element in the page's colours, its ids its own."""
+        """Return an <svg> element in the page's colours; its ids begin with the chart's name."""
         with matplotlib.rc_context({**STYLE, **dict.fromkeys(INKED, INK), "svg.hashsalt": self.name}):
             buffer = io.StringIO()
             self._figure().savefig(
@@ -79,28 +80,24 @@ class Chart:
 
 
 def add_legend(axes: Axes, artists: Mapping[str, Artist], **options: Any) -> None:
-    """Draw a legend of the artists by their labels, also of those that matplotlib takes for hidden: "_run" is a name."""
+    """Draw a legend of the artists by label. matplotlib alone would leave out labels that begin with an underscore."""
     legend = axes.legend(list(artists.values()), [str(number) for number in range(len(artists))], **options)
     for text, label in zip(legend.get_texts(), artists, strict=True):
         text.set_text(label)
 
 
 def inline_svg(text: str, name: str, alt: str) -> str:
-    """Return matplotlib's SVG file as an element of a page: ids its own, text in the page's colour and font."""
+    """Return matplotlib's SVG file as an element of a page: `name` before its ids, text in the page's colour and font."""
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
     text = text.replace(INK, "currentColor")
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", text)
     text = re.sub(r">\s+<", "><", text)
-    opening = rf'<svg viewBox="\1" role="img" aria-label="{_attribute(alt)}">'  # no width: the page decides
-    return re.sub(r'<svg\b[^>]*?viewBox="([^"]*)"[^>]*>', opening, text, count=1)
-
-
-def _attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace("\\", "\\\\")
+    box, rest = re.search(r'<svg\b[^>]*?viewBox="([^"]*)"[^>]*>(.*)', text, re.DOTALL).groups()  # type: ignore[union-attr]
+    return f'<svg viewBox="{box}" role="img" aria-label="{escape(alt)}">{rest}'  # no width: the page decides
 
 
 def line_style(number: int) -> dict[str, Any]:
-    """Return colour and dashes of the line `number` of a chart, from 0."""
+    """Return colour and dashes of line `number` of a chart, from 0."""
     return {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)]}

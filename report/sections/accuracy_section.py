@@ -1,8 +1,9 @@
-"""How good is the ranking: headline figures, CMC, distances of right and wrong pairs, cameras."""
+"""Accuracy: headline figures, CMC, distances of pairs, cameras."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,45 +14,45 @@ from matplotlib.colors import to_rgba
 from ...common.text import interval, percent, short_names
 from ...evaluation import CameraPairs, Threshold, VerificationResult, bootstrap, camera_pairs, verify
 from ..page.charts import COLOURS, Chart, add_legend, line_style
-from ..page.components import Charts, Group, Part, Section, Table, Text
-from ..run_contents import TestSet
+from ..page.components import Charts, Component, Group, Section, Table, Text
+from ..run_contents import EvaluatedSet
 
-MOST_PAIRS = 1_000_000  # pairs of different people whose distance is drawn
+MOST_PAIRS = 1_000_000  # different-person pairs in the histogram
 BINS = 60
 NO_THRESHOLD = (
-    "This model has no threshold yet (tools/test.py --calibrate sets one); at the dotted line both kinds of mistake are "
-    "equally frequent."
+    "This model has no threshold yet (tools/test.py --calibrate sets one); at the dotted line false matches and false non-matches "
+    "are equally frequent."
 )
 
 
-def headline_section(test: TestSet) -> Section:
-    """Return the figures that a paper would print, with intervals, and the CMC curve."""
-    result = test.result
-    intervals = bootstrap(result, groups=test.q_pids)
+def headline_section(test: EvaluatedSet) -> Section:
+    """Return the figures of a paper with intervals, and the CMC curve."""
+    features, result = test.features, test.result
+    intervals = bootstrap(result, groups=features.q_pids)
     rows = [["", "value", "95% interval"]]
     for name, value in result.summary().items():
         rows.append([name, percent(value), interval(*intervals[name])])
     ranked = "by distance alone" if test.ranking == "none" else f"re-ranked by {test.ranking}"
-    caption = f"{test.name}: {result.num_valid} queries against {len(test.gallery)} gallery images, {ranked}"
-    parts: list[Part] = [Group([Table(caption, rows), Charts([cmc_chart({test.name: test})])])]
+    caption = f"{features.dataset}: {result.num_valid} queries against {len(features.gallery)} gallery images, {ranked}"
+    parts: list[Component] = [Group([Table(caption, rows), Charts([cmc_chart({features.dataset: test})])])]
     if skipped := result.num_queries - result.num_valid:
         parts.append(Text(f"{skipped} of {result.num_queries} queries have no match in the gallery and are left out."))
     if any(low == high for low, high in intervals.values()):
-        parts.append(Text("An interval - cannot be told: all queries agree, or there is but one person."))
+        parts.append(Text("“-” = no interval: all queries agree, or there is only one person."))
     reading = (
-        "Rank-1 is the share of queries whose first hit is the right person, mAP also counts how early all the other pictures of "
-        "the person come. The interval says how much the figure may move with other people of the same kind as queries."
+        "Rank-1 is the share of queries with the right person in first place. mAP also counts how early the person's other images "
+        "come. The interval shows how much a figure may change with other people of the same kind as queries."
     )
     return Section("accuracy", "How well people are found", reading, parts)
 
 
-def cmc_chart(tests: dict[str, TestSet]) -> Chart:
-    """Return the CMC curves of evaluations by their labels."""
+def cmc_chart(tests: dict[str, EvaluatedSet]) -> Chart:
+    """Return the CMC curve of each evaluation, by label."""
 
     def draw(axes: Axes) -> None:
         drawn: dict[str, Artist] = {}
         for number, (label, test) in enumerate(tests.items()):
-            shown = test.result.cmc[: min(50, len(test.gallery))]
+            shown = test.result.cmc[: min(50, len(test.features.gallery))]
             ranks = np.arange(1, len(shown) + 1)
             (drawn[label],) = axes.plot(ranks, 100 * shown, clip_on=False, **line_style(number))
         axes.set_xlabel("rank")
@@ -68,27 +69,27 @@ def cmc_chart(tests: dict[str, TestSet]) -> Chart:
     return Chart("accuracy-cmc", caption, f"{caption}. {figures}.", draw)
 
 
-def distance_section(test: TestSet) -> Section:
-    """Return the histograms of the distances of the pairs of one person and of two."""
+def distance_section(test: EvaluatedSet) -> Section:
+    """Return the histograms of the distances of same-person and different-person pairs."""
     metric = test.threshold.metric if test.threshold else "euclidean"
-    found = verify(*test.arrays, metric=metric, protocol=test.protocol, max_impostors=MOST_PAIRS)
-    reading = "The less the two heaps overlap, the surer one comparison tells whether two crops show one person. "
-    reading += "Pairs to the left of the threshold's line count as the same person." if test.threshold else NO_THRESHOLD
+    found = verify(replace(test.features.data, metric=metric), max_impostors=MOST_PAIRS)
+    reading = "The less the two histograms overlap, the more reliably one comparison decides whether two crops show the same person. "
+    reading += "Pairs to the left of the threshold count as the same person." if test.threshold else NO_THRESHOLD
     numbers = [["", "value"], ["AUC", percent(found.auc, 2)], ["equal error rate", percent(found.eer, 2)]]
     numbers += [[name, percent(value, 2)] for name, value in found.summary().items() if name.startswith("TAR")]
     charts = Charts([distance_chart(found, test.threshold)])
-    parts: list[Part] = [Group([charts, Table("One comparison at a time", numbers)])]
+    parts: list[Component] = [Group([charts, Table("One comparison at a time", numbers)])]
     drawn = "" if found.impostor_share == 1 else f", {percent(found.impostor_share)} of all, at random with seed 0"
     parts.append(
         Text(
-            f"Drawn are {found.num_genuine:,} pairs of the same person and {found.num_impostor:,} pairs of different people{drawn}."
+            f"The histograms show {found.num_genuine:,} pairs of the same person and {found.num_impostor:,} pairs of different people{drawn}."
         )
     )
     return Section("distances", "Distances of same and different people", reading, parts)
 
 
 def distance_chart(found: VerificationResult, threshold: Threshold | None) -> Chart:
-    """Return both histograms, each of area 1, with the threshold and the point of equal errors."""
+    """Return both histograms, each of area 1, with the threshold and the equal-error point."""
     ends = min(found.genuine[0], found.impostor[0]), max(found.genuine[-1], found.impostor[-1])
 
     def draw(axes: Axes) -> None:
@@ -119,17 +120,15 @@ def _middle(values: np.ndarray) -> str:
     return f"median {middle:.3f}, 80% between {low:.3f} and {high:.3f}"
 
 
-def camera_section(test: TestSet) -> Section | None:
-    """Return mAP and Rank-1 from each camera to each; None where there is but one pair of cameras."""
-    pairs = camera_pairs(*test.arrays, protocol=test.protocol)
+def camera_section(test: EvaluatedSet) -> Section | None:
+    """Return mAP and Rank-1 for each pair of cameras; None if there is only one pair."""
+    pairs = camera_pairs(test.features.data)
     if np.count_nonzero(pairs.num_valid) < 2:
         return None
-    names = short_names(test.camera_names)
-    reading = (
-        "A weak row or column is a camera that the model knows badly: look for other light, angle or sharpness there."
-    )
+    names = short_names(test.features.camera_names)
+    reading = "A row or column of low values is a camera that the model handles badly: compare its light, angle and sharpness with the others."
     tables = [_camera_table("mAP", pairs.mAP, pairs, names), _camera_table("Rank-1", pairs.rank1, pairs, names)]
-    parts: list[Part] = [Charts([camera_chart(pairs, names)]), Group(tables, "stack")]
+    parts: list[Component] = [Charts([camera_chart(pairs, names)]), Group(tables, "stack")]
     return Section("cameras", "From camera to camera", reading, [Group(parts)])
 
 
@@ -143,7 +142,7 @@ def _camera_table(title: str, values: np.ndarray, pairs: CameraPairs, names: Seq
 
 
 def camera_chart(pairs: CameraPairs, names: Sequence[str]) -> Chart:
-    """Return the mAP from camera to camera as a grid of colours."""
+    """Return the mAP of each pair of cameras as a grid of colours."""
     worst = np.unravel_index(np.nanargmin(pairs.mAP), pairs.mAP.shape)
     rows, columns = ([names[camera] for camera in cameras] for cameras in (pairs.query_cameras, pairs.gallery_cameras))
     alt = f"Lowest mAP: {percent(pairs.mAP[worst])}, from {rows[worst[0]]} to {columns[worst[1]]}."
@@ -161,7 +160,7 @@ def grid_chart(
     text: str = "{:.2f}",
     limits: tuple[float | None, float | None] = (None, None),
 ) -> Chart:
-    """Return values (R, C) as coloured squares with their numbers, if there are not too many to read."""
+    """Return values (R, C) as coloured squares, with numbers if no side is longer than 10."""
     height = 1.0 + 3.2 * len(rows) / max(len(rows), len(columns))
 
     def draw(axes: Axes) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from ...common.text import percent, points
 from ...evaluation import paired_bootstrap
-from ..page.components import Charts, Group, Part, Section, Table, Text
-from ..run_contents import RunContents, TestSet
+from ..page.components import Charts, Component, Group, Section, Table, Text
+from ..run_contents import EvaluatedSet, RunContents
 from .accuracy_section import cmc_chart
 
 FIGURES = ("mAP", "mINP", "Rank-1", "Rank-5", "Rank-10")
@@ -19,27 +19,30 @@ def comparison_section(runs: Sequence[RunContents]) -> Section | None:
     if not tests:
         return None
     rows = [["run", "test set", *FIGURES]]
-    rows += [[name, test.name, *(percent(test.result.summary()[f]) for f in FIGURES)] for name, test in tests.items()]
+    rows += [
+        [name, test.features.dataset, *(percent(test.result.summary()[f]) for f in FIGURES)]
+        for name, test in tests.items()
+    ]
     names = list(tests)
-    tables: list[Part] = [Table("Figures of each run", rows)]
+    tables: list[Component] = [Table("Figures of each run", rows)]
     tables += [_difference(tests[names[0]], tests[name], (names[0], name)) for name in names[1:]]
     parts = [Group([Group(tables, "stack"), Charts([cmc_chart(tests)])])]
     reading = (
-        "A difference is worth talking about where its interval does not contain 0: the same people are drawn for both runs, so "
-        "that easy and hard people weigh the same in both. Other seeds of training are not in the interval."
+        "A difference is significant if its interval does not contain 0. Both runs are resampled with the same people, so easy and "
+        "hard people weigh the same in both. The interval does not cover the variation between training seeds."
     )
     return Section("comparison", "Which run is better", reading, parts)
 
 
-def _difference(first: TestSet, second: TestSet, names: tuple[str, str]) -> Part:
-    """Return the table of `second` minus `first` with intervals, or the sentence why there is none."""
-    if not first.same_images(second):
+def _difference(first: EvaluatedSet, second: EvaluatedSet, names: tuple[str, str]) -> Component:
+    """Return the table of `second` minus `first` with intervals, or a sentence with the reason why there is none."""
+    if not first.features.same_images(second.features):
         return Text(
-            f"{names[1]} was evaluated on other images than {names[0]}, so their figures cannot be compared query by query."
+            f"{names[1]} was evaluated on other images than {names[0]}, so the two cannot be compared query by query."
         )
-    intervals = paired_bootstrap(first.result, second.result, groups=first.q_pids)
+    intervals = paired_bootstrap(first.result, second.result, groups=first.features.q_pids)
     old, new = first.result.summary(), second.result.summary()
-    rows = [["figure", "difference", "95% interval", "in words"]]
+    rows = [["figure", "difference", "95% interval", "verdict"]]
     for name in FIGURES:
         low, high = intervals[name]
         rows.append([name, points(new[name] - old[name]), f"{points(low)} to {points(high)}", verdict(low, high)])
@@ -47,7 +50,7 @@ def _difference(first: TestSet, second: TestSet, names: tuple[str, str]) -> Part
 
 
 def verdict(low: float, high: float) -> str:
-    """Return what the interval of a difference says.
+    """Return the verdict on a difference with this interval.
 
     >>> verdict(0.1, 0.2), verdict(-0.2, -0.1), verdict(-0.1, 0.1)
     ('better', 'worse', 'may be chance')

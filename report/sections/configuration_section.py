@@ -1,19 +1,19 @@
-"""Of what the run was made: options and environment."""
+"""The options and the environment of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from ..page.components import Part, Section, Table
+from ..page.components import Component, Section, Table
 from ..run_contents import RunContents
 
 
 def about_section(run: RunContents) -> Section | None:
-    """Return the options, those that differ from the defaults first, and the environment; None where nothing is known."""
+    """Return the options, those that differ from the defaults first, and the environment; None if nothing is known."""
     changed = [option for option in run.options if option.is_changed]
     others = [option for option in run.options if not option.is_changed]
-    parts: list[Part] = []
+    parts: list[Component] = []
     if changed:
         head = ["option", "value", "default", "meaning"]
         body = [[o.key, show(o.value), show(o.default), o.help] for o in changed]
@@ -27,14 +27,12 @@ def about_section(run: RunContents) -> Section | None:
         parts.append(Table("Environment", [["", ""], *([name, value] for name, value in run.environment.items())]))
     if not parts:
         return None
-    reading = (
-        "With these options and these versions the run can be repeated." if run.options else "What is known of the run."
-    )
+    reading = "The run can be repeated with these options and versions." if run.options else "What is known of the run."
     return Section("about", "Configuration and environment", reading, parts)
 
 
 def option_differences(runs: Sequence[RunContents]) -> Section | None:
-    """Return the options in which runs differ, a column each; None where they do not differ or are not known."""
+    """Return the options in which the runs differ, a column per run; None if the options are not known."""
     values = [{option.key: option.value for option in run.options} for run in runs]
     if not all(values):
         return None
@@ -42,7 +40,7 @@ def option_differences(runs: Sequence[RunContents]) -> Section | None:
     head = ["option", *(run.name for run in runs)]
     rows = [[key, *(show(own.get(key)) for own in values)] for key in keys]
     reading = "What may explain the differences." if rows else "The runs have the same options."
-    parts: list[Part] = [Table("Options in which the runs differ", [head, *rows])] if rows else []
+    parts: list[Component] = [Table("Options in which the runs differ", [head, *rows])] if rows else []
     return Section("options", "Configuration", reading, parts)
 
 

@@ -1,4 +1,4 @@
-"""A map of embeddings: crops that the model takes for similar lie close together."""
+"""A map of embeddings: crops with similar embeddings lie close together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 from ...common.text import short_names
 from ..page.charts import COLOURS, Chart, add_legend
 from ..page.components import Charts, Section, Text
-from ..run_contents import TestSet
+from ..run_contents import EvaluatedSet
 
 MOST_PEOPLE, MOST_CROPS = 12, 500
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "*", ">", "p", "h")
@@ -29,8 +29,8 @@ class Sample(NamedTuple):
     camids: np.ndarray
 
 
-def map_section(test: TestSet, method: str = "tsne", seed: int = 0) -> Section | None:
-    """Return the same map twice, coloured by identity and by camera; None where there are too few crops for one.
+def map_section(test: EvaluatedSet, method: str = "tsne", seed: int = 0) -> Section | None:
+    """Return the same map twice, coloured by identity and by camera; None if there are fewer than 8 crops.
 
     Args:
         method: "tsne" (van der Maaten & Hinton, JMLR 2008) or "pca".
@@ -40,41 +40,44 @@ def map_section(test: TestSet, method: str = "tsne", seed: int = 0) -> Section |
     if len(sample.pids) < FEWEST:
         return None
     places, about = METHODS[method](sample.embeddings, seed)
-    cameras = short_names(test.camera_names)
+    cameras = short_names(test.features.camera_names)
     charts = [
         _map_chart("map-people", "by person: one colour and shape each", places, sample.pids, lambda pid: f"pid {pid}"),
         _map_chart("map-cameras", "by camera", places, sample.camids, lambda camid: cameras[camid]),
     ]
     reading = (
-        "Good embeddings make one heap per person on the first map and no heaps per camera on the second. Only nearness means "
-        "something here; the axes and the distances between heaps do not."
+        "Good embeddings form one cluster per person on the first map and no clusters per camera on the second. Only nearest "
+        "neighbours carry meaning; the axes and the distances between clusters do not."
     )
     people = len(np.unique(sample.pids))
     size = Text(f"{len(sample.pids)} crops of {people} people, drawn at random with seed {seed}. {about}")
     return Section("map", "Map of embeddings", reading, [Charts(charts), size])
 
 
-def draw_people(test: TestSet, seed: int, most_people: int = MOST_PEOPLE, most_crops: int = MOST_CROPS) -> Sample:
-    """Return the crops of people drawn at random among those with a valid query; of too many crops the same share of each."""
+def draw_people(test: EvaluatedSet, seed: int, most_people: int = MOST_PEOPLE, most_crops: int = MOST_CROPS) -> Sample:
+    """Return the crops of random people with a valid query, at most `most_crops` of them, drawn at random."""
     rng = np.random.default_rng(seed)
-    known = np.unique(test.q_pids[test.result.query_index])
+    features = test.features
+    known = np.unique(features.q_pids[test.result.query_index])
     people = rng.choice(known, min(most_people, len(known)), replace=False)
-    pids, camids = np.concatenate([test.q_pids, test.g_pids]), np.concatenate([test.q_camids, test.g_camids])
+    pids, camids = (
+        np.concatenate(both) for both in ((features.q_pids, features.g_pids), (features.q_camids, features.g_camids))
+    )
     chosen = np.flatnonzero(np.isin(pids, people))
     if len(chosen) > most_crops:
         chosen = np.sort(rng.choice(chosen, most_crops, replace=False))
-    num_queries = len(test.q_pids)
+    num_queries = len(features.q_pids)
     embeddings = np.concatenate(
         [
-            normalize(test.query[chosen[chosen < num_queries]].float()).cpu().numpy(),
-            normalize(test.gallery[chosen[chosen >= num_queries] - num_queries].float()).cpu().numpy(),
+            normalize(features.query[chosen[chosen < num_queries]].float()).cpu().numpy(),
+            normalize(features.gallery[chosen[chosen >= num_queries] - num_queries].float()).cpu().numpy(),
         ]
     )
     return Sample(embeddings, pids[chosen], camids[chosen])
 
 
 def tsne(embeddings: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
-    """Return places (N, 2) by t-SNE, which keeps neighbours together, and a sentence about it."""
+    """Return places (N, 2) by t-SNE, which keeps neighbours together, and a sentence on the method."""
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(embeddings) - 1) / 3)
@@ -83,12 +86,12 @@ def tsne(embeddings: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
 
 
 def pca(embeddings: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
-    """Return places (N, 2) on the two directions in which the embeddings vary most, and a sentence about it."""
+    """Return places (N, 2) on the two directions of largest variance, and a sentence on the method."""
     from sklearn.decomposition import PCA
 
     found = PCA(2, random_state=seed).fit(embeddings)
     share = float(found.explained_variance_ratio_.sum())
-    return found.transform(embeddings), f"Method: PCA; the two directions hold {100 * share:.0f}% of the variance."
+    return found.transform(embeddings), f"Method: PCA; the two directions explain {100 * share:.0f}% of the variance."
 
 
 METHODS: dict[str, Callable[[np.ndarray, int], tuple[np.ndarray, str]]] = {"tsne": tsne, "pca": pca}
@@ -118,7 +121,7 @@ def _map_chart(name: str, title: str, places: np.ndarray, labels: np.ndarray, na
 
 
 def nearest_share(places: Sequence[Sequence[float]] | np.ndarray, labels: np.ndarray) -> float:
-    """Return the share of the points (N, 2) whose nearest other point has their label (N,).
+    """Return the share of points (N, 2) that have the same label (N,) as their nearest other point.
 
     >>> nearest_share(np.array([[0, 0], [0, 1], [5, 5], [0, 1.5]]), np.array([1, 1, 2, 2]))
     0.5

@@ -1,82 +1,83 @@
-"""What can be seen of the model: attention, parts of the jigsaw, position embeddings, side information."""
+"""Pictures of the model: attention, parts of the jigsaw, position embeddings, side information."""
 
 from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from ...common.pictures import heat_map
 from ...common.text import short_names
 from ..page.charts import Chart
-from ..page.components import Charts, Group, Part, Section, Strip, Table, Tile
-from ..page.images import fitted, heat
-from ..run_contents import Looks, Person, SideEffect
+from ..page.components import Charts, Component, Group, Section, Strip, Table, Tile
+from ..page.images import fitted
+from ..run_contents import CropAttention, ModelPictures, SieEffect
 from .accuracy_section import grid_chart
 
-UNKNOWN, OWN = "with the row of an unknown camera", "with the own camera's row"
-MOST_POSITIONS = (8, 5)  # patches, down and across, whose similarities are drawn
+UNKNOWN, OWN = "with the row of an unknown camera", "with the camera's own row"
+MOST_POSITIONS = (8, 5)  # patches drawn: rows, columns
 
 
-def attention_section(looks: Looks) -> Section | None:
-    """Return crops beside heat maps of where the model looks."""
-    people = [person for person in looks.people if person.maps]
-    if not people:
+def attention_section(pictures: ModelPictures) -> Section | None:
+    """Return crops next to heat maps of the attention."""
+    crops = [crop for crop in pictures.crops if crop.maps]
+    if not crops:
         return None
-    strips = [_attention_strip(person) for person in people]
+    strips = [_attention_strip(crop) for crop in crops]
     reading = (
-        "Under “rollout” and “last block”, bright patches weigh more in the embedding: look for a model that watches clothes, bags "
-        "and shape rather than the background. Rollout follows the attention through all blocks (Abnar and Zuidema, ACL 2020), the "
-        "last block alone is sharper. Under “like the middle”, bright patches have become similar to the one in the middle, whatever "
-        "they weigh. Each map has its own scale."
+        "In “rollout” and “last block”, bright patches have more weight in the embedding: a good model attends to clothes, bags and "
+        "body shape rather than the background. Rollout follows the attention through all blocks (Abnar and Zuidema, ACL 2020); the "
+        "last block alone is sharper. In “like the middle”, bright patches have features similar to those of the middle patch; this "
+        "is independent of their weight. Each map has its own scale."
     )
     return Section("attention", "Where the model looks", reading, [Group(strips, "strips")], {"attention": strips})
 
 
-def _attention_strip(person: Person) -> Strip:
-    maps = [_heat_tile(person, name, weights) for name, weights in person.maps.items()]
-    return Strip(person.title, [Tile(fitted(person.image), "plain", ["crop"], f"crop of {person.title}"), *maps])
+def _attention_strip(crop: CropAttention) -> Strip:
+    maps = [_heat_tile(crop, name, weights) for name, weights in crop.maps.items()]
+    return Strip(crop.title, [Tile(fitted(crop.image), "plain", ["crop"], f"crop of {crop.title}"), *maps])
 
 
-def _heat_tile(person: Person, name: str, weights: np.ndarray) -> Tile:
+def _heat_tile(crop: CropAttention, name: str, weights: np.ndarray) -> Tile:
     row, column = np.unravel_index(np.nanargmax(weights), weights.shape)
     where = f"most at patch row {row + 1} of {weights.shape[0]}, column {column + 1} of {weights.shape[1]}"
-    return Tile(fitted(heat(person.image, weights)), "plain", [name], f"{name} for {person.title}: {where}")
+    return Tile(fitted(heat_map(crop.image, weights)), "plain", [name], f"{name} for {crop.title}: {where}")
 
 
-def parts_section(looks: Looks) -> Section | None:
-    """Return where each part of the jigsaw looks."""
-    people = [person for person in looks.people if person.parts]
-    if not people:
+def parts_section(pictures: ModelPictures) -> Section | None:
+    """Return the attention of each jigsaw part."""
+    crops = [crop for crop in pictures.crops if crop.parts]
+    if not crops:
         return None
     strips = [
-        Strip(person.title, [_heat_tile(person, f"part {number}", part) for number, part in enumerate(person.parts, 1)])
-        for person in people
+        Strip(crop.title, [_heat_tile(crop, f"part {number}", part) for number, part in enumerate(crop.parts, 1)])
+        for crop in crops
     ]
     reading = (
-        "The jigsaw module (JPM) shifts and shuffles the patches and deals them out to the parts; each part sees only its "
-        "own (the dark ones belong to others) and shows with bright patches what its local feature is made of. Parts spread "
-        "over the whole person are meant to be: each is a small sample of everything."
+        "The jigsaw module (JPM) shifts and shuffles the patches and divides them among the parts. Each part sees only its own "
+        "patches (dark patches belong to other parts); bright patches have more weight in its local feature. The patches of a part "
+        "are spread over the whole person on purpose, so that each part is a small sample of the whole."
     )
     return Section("parts", "What the parts of the jigsaw see", reading, [Group(strips, "strips")], {"parts": strips})
 
 
-def position_section(looks: Looks) -> Section | None:
-    """Return how similar the position embeddings of the patches are."""
-    if looks.positions is None:
+def position_section(pictures: ModelPictures) -> Section | None:
+    """Return the similarity of the position embeddings."""
+    if pictures.positions is None:
         return None
-    down, across = looks.positions.shape[:2]
+    down, across = pictures.positions.shape[:2]
     rows, columns = spread(down, MOST_POSITIONS[0]), spread(across, MOST_POSITIONS[1])
-    picture = mosaic(looks.positions[np.ix_(rows, columns)])
-    limit = largest_of_others(looks.positions)
+    picture = mosaic(pictures.positions[np.ix_(rows, columns)])
+    limit = largest_of_others(pictures.positions)
 
     def draw(axes: Axes) -> None:
         axes.imshow(picture, cmap="cividis", vmin=-limit, vmax=limit, interpolation="none", aspect="equal")
         axes.set_axis_off()
 
-    neighbours = mean_of_neighbours(looks.positions)
+    neighbours = mean_of_neighbours(pictures.positions)
     reading = (
-        "Each small picture belongs to the patch at its place in the crop and shows how similar that patch's position embedding is "
-        f"to those of all others (yellow = {limit:.2f} and more, blue = -{limit:.2f}). A bright spot around its own place means that the model knows "
-        f"where patches are; neighbours have a mean similarity of {neighbours:.2f} here."
+        "Each small picture belongs to the patch at the same place in the crop: it shows the similarity of this patch's position "
+        f"embedding to all others (yellow = {limit:.2f} and more, blue = -{limit:.2f}). A bright spot at the patch's own place means that the "
+        f"model has learned positions; the mean similarity of neighbours is {neighbours:.2f}."
     )
     caption = f"Cosine between position embeddings, {len(rows)} x {len(columns)} of {down} x {across} patches"
     height = min(5.0, 4.4 * picture.shape[0] / picture.shape[1])
@@ -85,7 +86,7 @@ def position_section(looks: Looks) -> Section | None:
 
 
 def spread(count: int, most: int) -> list[int]:
-    """Return at most `most` of the numbers 0 … count - 1, evenly spread, the ends among them.
+    """Return at most `most` of the numbers 0 … count - 1, evenly spread, both ends included.
 
     >>> spread(3, 8), spread(21, 5)
     ([0, 1, 2], [0, 5, 10, 15, 20])
@@ -104,27 +105,27 @@ def mosaic(similarities: np.ndarray) -> np.ndarray:
 
 
 def largest_of_others(similarities: np.ndarray) -> float:
-    """Return the largest absolute similarity of two different patches, of (h, w, h, w); 1 for a single patch."""
+    """Return the largest absolute similarity of two different patches, from (h, w, h, w); 1 for a single patch."""
     count = similarities.shape[0] * similarities.shape[1]
     square = similarities.reshape(count, count)
     return float(np.abs(square[~np.eye(count, dtype=bool)]).max()) if count > 1 else 1.0
 
 
 def mean_of_neighbours(similarities: np.ndarray) -> float:
-    """Return the mean similarity of patches beside or above each other, of (h, w, h, w); NaN for a single patch."""
+    """Return the mean similarity of adjacent patches, from (h, w, h, w); NaN for a single patch."""
     height, width = similarities.shape[:2]
     pairs = [similarities[r, c, r, c + 1] for r, c in np.ndindex(height, width - 1)]
     pairs += [similarities[r, c, r + 1, c] for r, c in np.ndindex(height - 1, width)]
     return float(np.mean(pairs)) if pairs else float("nan")
 
 
-def side_section(looks: Looks) -> Section | None:
-    """Return what the side information learned about the cameras, and what it does to the embeddings."""
-    if looks.side is None:
+def side_section(pictures: ModelPictures) -> Section | None:
+    """Return what the side information learned about the cameras, and its effect on the embeddings."""
+    if pictures.side is None:
         return None
-    side, names = looks.side, short_names(looks.side.cameras)
+    side, names = pictures.side, short_names(pictures.side.cameras)
     charts = [_rows_chart(side, names)]
-    parts: list[Part] = []
+    parts: list[Component] = []
     if side.before is not None and side.after is not None:
         limits = float(np.nanmin([side.before, side.after])), float(np.nanmax([side.before, side.after]))
         for name, row, values in (("before", UNKNOWN, side.before), ("after", OWN, side.after)):
@@ -132,22 +133,22 @@ def side_section(looks: Looks) -> Section | None:
             charts.append(grid_chart(f"side-{name}", caption, f"{caption}.", values, names, names, "{:.2f}", limits))
         parts.append(_side_table(side))
     reading = (
-        "The side information (SIE) gives each camera an offset, its row, and a camera that the model does not know a row of its own. "
-        "Cameras whose rows are alike were treated alike. The rows do their work if, with them, different people in the same "
-        "camera are no more similar than those in different cameras, and the same person in different cameras is not less similar "
-        "than with the row of an unknown camera."
+        "The side information (SIE) adds a learned offset, a row of its table, for each camera; unknown cameras share one extra row. "
+        "Similar rows mean that the model treats the cameras similarly. The rows help if different people in the same camera are no "
+        "more similar than those in different cameras, and if the same person in different cameras is not less similar than with "
+        "the row of an unknown camera."
     )
     return Section("side", "What the side information does", reading, [Charts(charts), *parts])
 
 
-def _rows_chart(side: SideEffect, names: list[str]) -> Chart:
-    caption = "Cosine between the learned rows of the cameras, their mean taken out"
+def _rows_chart(side: SieEffect, names: list[str]) -> Chart:
+    caption = "Cosine between the learned rows of the cameras, their mean subtracted"
     return grid_chart("side-rows", caption, f"{caption}.", side.rows, names, names, "{:.2f}", (-1, 1))
 
 
-def _side_table(side: SideEffect) -> Table:
+def _side_table(side: SieEffect) -> Table:
     rows = [["pairs", UNKNOWN, OWN, "change"]]
     rows += [[kind, f"{old:.3f}", f"{new:.3f}", f"{new - old:+.3f}"] for kind, (old, new) in side.summary.items()]
     return Table(
-        f"Mean cosine of embeddings, their mean taken out; {side.num_images} images embedded {UNKNOWN} and {OWN}", rows
+        f"Mean cosine of embeddings, their mean subtracted; {side.num_images} images embedded {UNKNOWN} and {OWN}", rows
     )

@@ -1,4 +1,4 @@
-"""How the training went: loss terms, accuracy, learning rate and mAP over the epochs of one or several runs."""
+"""Training curves: loss terms, accuracy, learning rate and mAP over the epochs of one or several runs."""
 
 from __future__ import annotations
 
@@ -11,36 +11,30 @@ from matplotlib.ticker import MaxNLocator
 
 from ...common.text import percent
 from ..page.charts import Chart, add_legend, line_style
-from ..page.components import Charts, Part, Section, Text
+from ..page.components import Charts, Component, Section, Text
 from ..run_contents import RunContents
 
 Rows = Sequence[Mapping[str, float]]
-NOT_LOSSES = (
-    "epoch",
-    "accuracy",
-    "images_per_second",
-    "lr",
-    "seconds",
-)  # what stands in a row beside terms and metrics
+NOT_LOSSES = ("epoch", "accuracy", "images_per_second", "lr", "seconds")  # columns that are neither terms nor metrics
 TITLE = "Training"
 READING = (
-    "The loss should fall and level out. If the accuracy of the identities seen in training still rises while the mAP of the "
-    "people it is evaluated on falls, the model learns its training people by heart."
+    "The loss should fall and level out. If the accuracy on the training identities still rises while the mAP on the test "
+    "people falls, the model overfits."
 )
 
 
 def training_section(runs: Sequence[RunContents]) -> Section | None:
-    """Return the curves of one run, or of several overlaid; None where no run has numbers."""
+    """Return the curves of one run, or of several overlaid; None if no run has numbers."""
     shown = [run for run in runs if run.epochs]
     if not shown:
         return None
     charts = [make(shown) for make in (loss_chart, metric_chart, accuracy_chart, rate_chart)]
-    parts: list[Part] = [Charts([chart for chart in charts if chart is not None])]
+    parts: list[Component] = [Charts([chart for chart in charts if chart is not None])]
     return Section("training", TITLE, READING, [*parts, *(Text(sentence) for sentence in _totals(shown))])
 
 
 def loss_terms(rows: Rows) -> list[str]:
-    """Return the names of the loss and its terms: the numbers that a row holds up to `loss`, the sum of the terms.
+    """Return `loss` and the names of its terms: the numbers in a row before `loss`, their sum.
 
     >>> loss_terms([{"epoch": 1, "id": 4.0, "triplet": 1.0, "accuracy": 0.1, "loss": 5.0, "lr": 0.1, "mAP": 0.2}])
     ['loss', 'id', 'triplet']
@@ -51,13 +45,13 @@ def loss_terms(rows: Rows) -> list[str]:
 
 
 def points(rows: Rows, name: str) -> tuple[list[float], list[float]]:
-    """Return the epochs that have a number called `name`, and the numbers."""
+    """Return the epochs with a value of `name`, and the values."""
     found = [(row["epoch"], row[name]) for row in rows if row.get(name) is not None]
     return [epoch for epoch, _ in found], [value for _, value in found]
 
 
 def loss_chart(runs: Sequence[RunContents]) -> Chart | None:
-    """Return the loss; of a single run its terms too."""
+    """Return the loss; for a single run also its terms."""
     names = loss_terms(runs[0].epochs) if len(runs) == 1 else ["loss"]
     lines = {name if len(runs) == 1 else run.name: points(run.epochs, name) for run, name in product(runs, names)}
     last = ", ".join(f"{label} {values[-1]:.3g}" for label, (_, values) in lines.items() if values)
@@ -66,7 +60,7 @@ def loss_chart(runs: Sequence[RunContents]) -> Chart | None:
 
 
 def metric_chart(runs: Sequence[RunContents]) -> Chart | None:
-    """Return mAP per evaluation; of a single run Rank-1 too."""
+    """Return mAP per evaluation; for a single run also Rank-1."""
     names = ["mAP", "Rank-1"] if len(runs) == 1 else ["mAP"]
     lines = {name if len(runs) == 1 else run.name: points(run.epochs, name) for run, name in product(runs, names)}
     last = ", ".join(f"{label} {percent(values[-1])}" for label, (_, values) in lines.items() if values)
@@ -75,10 +69,10 @@ def metric_chart(runs: Sequence[RunContents]) -> Chart | None:
 
 
 def accuracy_chart(runs: Sequence[RunContents]) -> Chart | None:
-    """Return how often the training identity is found."""
+    """Return the accuracy of the ID classifier on the training crops."""
     lines = {"accuracy" if len(runs) == 1 else run.name: points(run.epochs, "accuracy") for run in runs}
     last = ", ".join(f"{label} {percent(values[-1])}" for label, (_, values) in lines.items() if values)
-    caption = "Share of the training crops whose identity the classifier finds"
+    caption = "Accuracy of the ID classifier on the training crops"
     return line_chart("training-accuracy", caption, "accuracy", lines, f"Last epoch: {last}.", is_share=True)
 
 
@@ -98,7 +92,7 @@ def line_chart(
     alt: str,
     is_share: bool = False,
 ) -> Chart | None:
-    """Return a chart of lines over epochs, by their labels; None if no line has a point."""
+    """Return a chart of lines over epochs, by label; None if no line has a point."""
     drawn = {label: line for label, line in lines.items() if line[0]}
     return Chart(name, caption, f"{caption}. {alt}", _drawing(unit, drawn, is_share)) if drawn else None
 
@@ -123,7 +117,7 @@ def _drawing(
 
 
 def _totals(runs: Sequence[RunContents]) -> list[str]:
-    """Return a sentence per run about epochs, time and speed."""
+    """Return a sentence per run with its epochs, time and speed."""
     sentences = []
     for run in runs:
         seconds = [row["seconds"] for row in run.epochs if row.get("seconds") is not None]

@@ -27,7 +27,7 @@ def test_failures_are_counted_by_their_kind():
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_error(503)
 
-        def log_message(self, *words):
+        def log_message(self, *arguments):
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
@@ -51,7 +51,7 @@ def test_a_server_that_does_not_start_says_why(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("words", [["--clients", "0"], ["--seconds", "-1"], ["--rows", "0"]])
-def test_impossible_sizes_are_refused(words, capsys):
-    assert serving.main(words) == 2
-    assert words[0] in capsys.readouterr().err
+@pytest.mark.parametrize("arguments", [["--clients", "0"], ["--seconds", "-1"], ["--rows", "0"]])
+def test_impossible_sizes_are_refused(arguments, capsys):
+    assert serving.main(arguments) == 2
+    assert arguments[0] in capsys.readouterr().err

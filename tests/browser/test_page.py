@@ -181,15 +181,15 @@ def test_errors_are_sentences_and_go_away(page, address, files):
     page.set_input_files("#file", str(files / "note.png"))
     page.wait_for_selector("#error:not([hidden])")
     assert "not an image" in page.inner_text("#error")
-    for end, words in (
+    for end, text in (
         ("#id=99", "not in the gallery"),
         ("#v=!", "damaged"),
         ("#id=0&where=shoe%3D9", "no column 'shoe'"),
     ):
         page.goto(f"{address}{end}")
-        page.wait_for_selector(f'#error:has-text("{words}")')
+        page.wait_for_selector(f'#error:has-text("{text}")')
     page.goto(f"{address}#id=0&camera=c2&from=2030-01-01T00:00")
-    page.wait_for_selector("#verdict:has-text('Nothing in the gallery passes these filters')")
+    page.wait_for_selector("#verdict:has-text('No image of the gallery passes these filters')")
     page.goto(f"{address}#id=0")
     assert len(found(page)) == 5 and not page.is_visible("#error")
 

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from vitreid.common.pictures import (
     FRAME,
     GREEN,
@@ -10,6 +11,7 @@ from vitreid.common.pictures import (
     decode,
     encode,
     fit,
+    from_pil,
     grid,
     heat_map,
     labelled,
@@ -95,3 +97,8 @@ def test_a_box_over_the_border_is_cut_at_the_border_and_one_outside_is_empty():
 def test_an_encoded_picture_is_decoded_and_damaged_content_is_none():
     np.testing.assert_array_equal(decode(encode(IMAGE)), IMAGE)
     assert decode(b"") is None and decode(b"no image") is None
+
+
+def test_16_bits_of_grey_become_their_upper_8():
+    grey = Image.fromarray(np.array([[0, 255, 256, 65535]], np.uint16))
+    np.testing.assert_array_equal(from_pil(grey)[0, :, 0], [0, 0, 1, 255])

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from vitreid.configs import OPTIONS, dump_config, get_defaults, load_config, make_config, parse_config
+from vitreid.configs import OPTIONS, dump_config, get_defaults, load_config, make_config, parse_config, shipped_recipes
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted(ROOT.glob("configs/*/*.yml"))
@@ -151,9 +151,39 @@ def test_a_wrong_option_is_named_with_what_is_accepted(case):
         load_config(None, overrides)
 
 
-def test_a_missing_recipe_says_where_recipes_are():
-    with pytest.raises(FileNotFoundError, match=r"does not exist; the shipped recipes are in configs"):
-        load_config("configs/market/vit_bass.yml")
+@pytest.mark.parametrize("name", ["market/vit_base", "market/vit_base.yml", "configs/market/vit_base.yml"])
+def test_shipped_recipes_are_found_by_name_from_any_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config(name).DATASETS.NAMES == ("market1501",)
+    base = write(tmp_path / "mine.yml", f"_BASE_: {name}\nSOLVER: {{MAX_EPOCHS: 7, WARMUP_EPOCHS: 1}}")
+    assert (load_config(base).DATASETS.NAMES, load_config("mine").SOLVER.MAX_EPOCHS) == (("market1501",), 7)
+
+
+def test_the_users_own_file_wins_over_a_shipped_recipe(tmp_path, monkeypatch):
+    (tmp_path / "market").mkdir()
+    write(tmp_path / "market" / "vit_base.yml", "DATASETS: {NAMES: [msmt17]}")
+    monkeypatch.chdir(tmp_path)
+    assert load_config("market/vit_base.yml").DATASETS.NAMES == ("msmt17",)
+    assert load_config("configs/market/vit_base.yml").DATASETS.NAMES == ("market1501",)
+
+
+def test_every_shipped_recipe_has_a_description_and_loads_by_its_name():
+    recipes = shipped_recipes()
+    assert "market/vit_base" in dict(recipes)
+    for name, description in recipes:
+        assert description and not description.startswith("#") and load_config(name).DATASETS.NAMES
+
+
+def test_unknown_recipes_list_the_closest_ones(tmp_path):
+    for name in ("market/vit_bass", "configs/market/vit_bass.yml"):
+        with pytest.raises(FileNotFoundError, match=r"vit_bass.* does not exist; did you mean .*market/vit_base"):
+            load_config(name)
+    with pytest.raises(FileNotFoundError, match=r"does not exist; the shipped recipes are .*market/vit_base"):
+        load_config("zzz")
+    with pytest.raises(FileNotFoundError, match=r"_BASE_ of .*mine.yml.* does not exist; did you mean .*duke/vit_sie"):
+        load_config(write(tmp_path / "mine.yml", "_BASE_: duke/vit_sieh"))
+    with pytest.raises(ValueError, match="is a folder"):
+        load_config(tmp_path)
 
 
 def test_broken_yaml_is_named(tmp_path):

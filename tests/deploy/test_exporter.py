@@ -1,29 +1,30 @@
-"""Shipped models: what they compute, what they say of themselves, and that a wrong one is not kept."""
+"""Exported models: embeddings, metadata, and that a wrong file is not kept."""
 
 import importlib.util
 import json
+import subprocess
 import sys
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from vitreid import deploy
 from vitreid.configs import load_config
 from vitreid.datasets import Preprocess, ReidData
-from vitreid.deploy import FORMATS, INPUTS, Order, ship
-from vitreid.deploy import exporter as job
-from vitreid.deploy.exporter import Disagreement, Trial, check_place, row_of
+from vitreid.deploy import FORMATS, INPUTS, ExportRequest, export_model, exporter, parity_check
 from vitreid.deploy.formats import load_onnx
-from vitreid.deploy.input_names import fed
+from vitreid.deploy.input_names import as_input
 from vitreid.deploy.latency import measure
 from vitreid.deploy.parity import FLOAT16, FLOAT32, compare, worst
+from vitreid.deploy.parity_check import Disagreement, ParityCheck
 from vitreid.deploy.sample_images import folder_crops, synthetic_crops
-from vitreid.deploy.wrapper import Network
+from vitreid.deploy.wrapper import ExportedNetwork
 from vitreid.model import ModelSpec, ReidModel, save_deploy
 from vitreid.processor.embedding.embedder import Embedder
 from vitreid.processor.embedding.extract import EmbedSettings
 from vitreid.processor.runs.checkpoint_metadata import describe_model
-from vitreid.tools import export_model
+from vitreid.tools import export_model as tool
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")
 WORDS = ["INPUT.SIZE_TEST", "(32,16)", "INPUT.SIZE_TRAIN", "(32,16)", "MODEL.DEVICE", "cpu"]
@@ -53,7 +54,7 @@ def save_weights(path, words=(), **options):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("ship")
+    return tmp_path_factory.mktemp("export")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def planes_of(embedder, crops):
 
 
 def network_of(embedder, kind="normalised", **options):
-    return Network(embedder.model, embedder.preprocess, embedder.settings, kind, **options)
+    return ExportedNetwork(embedder.model, embedder.preprocess, embedder.settings, kind, **options)
 
 
 # The network
@@ -97,15 +98,15 @@ def network_of(embedder, kind="normalised", **options):
 def test_every_kind_of_input_gives_the_embedders_embeddings(full, crops, kind):
     embedder = Embedder(full, "cpu", "fp32")
     planes = planes_of(embedder, crops)
-    found = network_of(embedder, kind)(torch.from_numpy(fed(planes, kind, embedder.preprocess)))
+    found = network_of(embedder, kind)(torch.from_numpy(as_input(planes, kind, embedder.preprocess)))
     assert np.allclose(found, embedder(crops), atol=1e-6)
 
 
 def test_imagenet_input_of_an_imagenet_checkpoint_is_left_as_it_is():
     imagenet = Preprocess((32, 16), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     model = ReidModel(ModelSpec("vit_tiny_patch16_224", (32, 16), embed_dim=16, depth=1, num_heads=2))
-    assert Network(model, imagenet, EmbedSettings(), "imagenet").scale is None
-    assert Network(model, Preprocess((32, 16)), EmbedSettings(), "imagenet").scale is not None
+    assert ExportedNetwork(model, imagenet, EmbedSettings(), "imagenet").scale is None
+    assert ExportedNetwork(model, Preprocess((32, 16)), EmbedSettings(), "imagenet").scale is not None
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def onnx_file(full, folder):
     """The hardest ONNX file: pixels and cameras in, everything inside."""
     pytest.importorskip("onnxruntime", reason="not installed: onnxruntime")
     pytest.importorskip("onnxscript", reason="not installed: onnxscript")
-    return ship(Order(full, str(folder / "full.onnx"), input="pixels", camera_input=True, **FEW)).path
+    return export_model(ExportRequest(full, str(folder / "full.onnx"), input="pixels", camera_input=True, **FEW)).path
 
 
 @needs(*ONNX)
@@ -195,41 +196,41 @@ def test_onnx_names_its_inputs_and_explains_itself(onnx_file, full):
 
 @needs(*ONNX)
 def test_half_precision_onnx_is_smaller_and_keeps_its_interface(full, onnx_file, folder):
-    shipped = ship(Order(full, str(folder / "half.onnx"), half=True, camera="b", **FEW))
+    exported = export_model(ExportRequest(full, str(folder / "half.onnx"), half=True, camera="b", **FEW))
     inputs = np.zeros((2, 3, 32, 16), np.float32)
-    assert load_onnx(shipped.path, 1)(inputs).dtype == np.float32
-    assert shipped.notes["camera"] == "b" and 0 < shipped.agreement.difference < FLOAT16.difference
-    assert shipped.num_bytes < onnx_file.stat().st_size
+    assert load_onnx(exported.path, 1)(inputs).dtype == np.float32
+    assert exported.notes["camera"] == "b" and 0 < exported.agreement.difference < FLOAT16.difference
+    assert exported.num_bytes < onnx_file.stat().st_size
 
 
 @pytest.mark.parametrize(("name", "half"), [("full.torchscript", False), ("full.pt2", True)])
 def test_torch_formats_keep_rankings_and_notes(full, folder, name, half):
     path = folder / f"{half}-{name}"
-    shipped = ship(Order(full, str(path), half=half, camera_input=True, **FEW))
-    assert shipped.agreement.places == 1 and shipped.num_crops == 16
+    exported = export_model(ExportRequest(full, str(path), half=half, camera_input=True, **FEW))
+    assert exported.agreement.places == 1 and exported.num_crops == 16
     extra = {"vitreid.json": ""}
     if path.suffix == ".torchscript":
         torch.jit.load(str(path), _extra_files=extra)
     else:
         torch.export.load(str(path), extra_files=extra)
-    assert json.loads(extra["vitreid.json"]) == shipped.notes
+    assert json.loads(extra["vitreid.json"]) == exported.notes
 
 
 @needs("onnx", "onnxscript", "openvino")
 def test_openvino_is_two_files_with_the_notes(full, folder):
     import openvino
 
-    shipped = ship(Order(full, str(folder / "full.xml"), half=True, camera_input=True, **FEW))
+    exported = export_model(ExportRequest(full, str(folder / "full.xml"), half=True, camera_input=True, **FEW))
     assert sorted(path.name for path in folder.glob("full.*") if path.suffix in (".xml", ".bin")) == [
         "full.bin",
         "full.xml",
     ]
-    model = openvino.Core().read_model(str(shipped.path))
-    assert json.loads(model.get_rt_info(["vitreid", "fingerprint"]).astype(str)) == shipped.notes["fingerprint"]
+    model = openvino.Core().read_model(str(exported.path))
+    assert json.loads(model.get_rt_info(["vitreid", "fingerprint"]).astype(str)) == exported.notes["fingerprint"]
 
 
 @pytest.mark.parametrize("stem", ["conv", "resnet"])
-def test_other_backbones_can_be_shipped(tmp_path, stem):
+def test_other_backbones_can_be_exported(tmp_path, stem):
     """A convolutional stem, and a network without attention."""
     torch.manual_seed(0)
     small = {"embed_dim": 16, "depth": 1, "num_heads": 2}
@@ -242,7 +243,10 @@ def test_other_backbones_can_be_shipped(tmp_path, stem):
     save_deploy(
         tmp_path / "m.safetensors", ReidModel(spec), describe_model(cfg, ReidData("none", [], [], [], ()), {}, {})
     )
-    assert ship(Order(str(tmp_path / "m.safetensors"), str(tmp_path / "m.ts"), **FEW)).agreement.places == 1
+    assert (
+        export_model(ExportRequest(str(tmp_path / "m.safetensors"), str(tmp_path / "m.ts"), **FEW)).agreement.places
+        == 1
+    )
 
 
 # A wrong file is not kept
@@ -266,9 +270,9 @@ def writes_nonsense(monkeypatch):
     [
         (
             lambda run: lambda images: run(images)[::-1].copy(),
-            "of the places in the ranked lists agree, 100.00% are needed",
+            "of the ranks agree, 100.00% are needed",
         ),
-        (lambda run: lambda images: run(images) * np.float32(1.2), "an embedding lies .* away"),
+        (lambda run: lambda images: run(images) * np.float32(1.2), "an embedding is off by"),
         (lambda run: lambda images: np.full_like(run(images), np.nan), "not finite"),
         (
             lambda run: lambda images: run(images)[:, :4],
@@ -285,24 +289,24 @@ def test_a_file_that_differs_is_not_left(bare, tmp_path, writes_nonsense, change
     output = tmp_path / "model.torchscript"
     output.write_text("earlier")
     with pytest.raises(Disagreement, match=message):
-        ship(Order(bare, str(output), overwrite=True, **FEW))
+        export_model(ExportRequest(bare, str(output), overwrite=True, **FEW))
     assert output.read_text() == "earlier" and list(tmp_path.iterdir()) == [output]
 
 
 def test_rankings_that_differ_can_be_allowed(bare, tmp_path, writes_nonsense):
     """Embeddings that are far off are refused even so."""
     writes_nonsense(lambda run: lambda images: run(images)[::-1].copy())
-    with pytest.raises(Disagreement, match="an embedding lies"):
-        ship(Order(bare, str(tmp_path / "model.torchscript"), min_agreement=0, **FEW))
+    with pytest.raises(Disagreement, match="an embedding is off by"):
+        export_model(ExportRequest(bare, str(tmp_path / "model.torchscript"), min_agreement=0, **FEW))
 
 
 def test_an_earlier_file_is_replaced_only_on_request(bare, tmp_path):
     output = tmp_path / "model.torchscript"
     output.write_text("earlier")
-    with pytest.raises(FileExistsError, match="--overwrite it"):
-        ship(Order(bare, str(output), **FEW))
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        export_model(ExportRequest(bare, str(output), **FEW))
     assert output.read_text() == "earlier"
-    assert ship(Order(bare, str(output), overwrite=True, **FEW)).num_bytes == output.stat().st_size
+    assert export_model(ExportRequest(bare, str(output), overwrite=True, **FEW)).num_bytes == output.stat().st_size
 
 
 # Agreement
@@ -329,9 +333,9 @@ def test_the_first_places_have_to_agree_also_in_half_precision():
     """95 of 100 places would do, were the wrong ones not the first."""
     good = compare(np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32), 0.0)
     almost = good._replace(places=0.98, first=0.9)
-    assert almost.problem(FLOAT16) == "90.00% of the first places of the ranked lists agree, 100.00% are needed"
+    assert almost.problem(FLOAT16) == "90.00% of the first ranks agree, 100.00% are needed"
     assert almost._replace(first=1.0).problem(FLOAT16) == ""
-    lenient = Order("w", "m.onnx", half=True, min_agreement=0.9).tolerance
+    lenient = ExportRequest("w", "m.onnx", half=True, min_agreement=0.9).tolerance
     assert almost.problem(lenient) == "" and (lenient.places, lenient.first) == (0.9, 0.9)
 
 
@@ -342,7 +346,7 @@ def test_nan_is_the_worst_of_all():
     assert good.problem(FLOAT32) == ""
 
 
-@pytest.mark.parametrize(("count", "message"), [(2, "3 or more images"), (4, "one embedding")])
+@pytest.mark.parametrize(("count", "message"), [(2, "3 or more images"), (4, "same embedding")])
 def test_crops_that_cannot_be_ranked_are_refused(count, message):
     with pytest.raises(ValueError, match=message):
         compare(np.ones((count, 2), np.float32), np.ones((count, 2), np.float32), 0.0)
@@ -393,7 +397,7 @@ def test_crops_of_a_folder_are_spread_over_it(tmp_path):
         ({"crops": "{}/none"}, FileNotFoundError, "--crops: there is no folder"),
         ({"crops": "{}"}, FileNotFoundError, "--crops: no image"),
         ({"weights": "{}/none.safetensors"}, FileNotFoundError, "none.safetensors does not exist"),
-        ({"tracker": "boxmot", "input": "imagenet"}, ValueError, "--for boxmot: made and tested as ONNX"),
+        ({"tracker": "boxmot", "input": "imagenet"}, ValueError, "--for boxmot: tested as ONNX only"),
         (
             {"tracker": "boxmot", "output": "m.onnx", "input": "pixels"},
             ValueError,
@@ -406,29 +410,29 @@ def test_mistakes_are_explained(bare, tmp_path, options, error, message):
     given = {"weights": bare, "output": "{}/model.pt2", **FEW, **options}
     filled = {key: value.format(tmp_path) if isinstance(value, str) else value for key, value in given.items()}
     with pytest.raises(error, match=message):
-        ship(Order(**filled))
+        export_model(ExportRequest(**filled))
     assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_camera_is_refused_with_those_that_are_known(full, tmp_path):
     with pytest.raises(ValueError, match="--camera: unknown camera 'c'; the model knows a, b"):
-        ship(Order(full, str(tmp_path / "m.pt2"), camera="c", **FEW))
+        export_model(ExportRequest(full, str(tmp_path / "m.pt2"), camera="c", **FEW))
 
 
 def test_a_camera_may_be_named_by_the_end_of_its_name():
     names = ("market1501/c1", "market1501/c2", "mine/c2")
-    assert row_of(Order("w", "m.onnx", camera="c1"), names) == 0
-    assert row_of(Order("w", "m.onnx", camera="mine/c2"), names) == 2
+    assert ExportRequest("w", "m.onnx", camera="c1").camera_row(names) == 0
+    assert ExportRequest("w", "m.onnx", camera="mine/c2").camera_row(names) == 2
     with pytest.raises(ValueError, match="--camera: 'c2' may be market1501/c2 or mine/c2; give the whole name"):
-        row_of(Order("w", "m.onnx", camera="c2"), names)
+        ExportRequest("w", "m.onnx", camera="c2").camera_row(names)
 
 
 def test_an_openvino_file_of_weights_is_replaced_only_on_request(bare, tmp_path):
     (tmp_path / "m.bin").write_bytes(b"foreign")
-    with pytest.raises(FileExistsError, match="--output: .*m.bin exists; choose another name, or --overwrite it"):
-        check_place(Order(bare, str(tmp_path / "m.xml")))
-    check_place(Order(bare, str(tmp_path / "m.xml"), overwrite=True))
-    check_place(Order(bare, str(tmp_path / "m.onnx")))
+    with pytest.raises(FileExistsError, match="--output: .*m.bin exists; choose another name, or add --overwrite"):
+        ExportRequest(bare, str(tmp_path / "m.xml")).check_output()
+    ExportRequest(bare, str(tmp_path / "m.xml"), overwrite=True).check_output()
+    ExportRequest(bare, str(tmp_path / "m.onnx")).check_output()
 
 
 def test_a_corrupt_crop_is_named_with_what_helps_here(tmp_path):
@@ -439,30 +443,30 @@ def test_a_corrupt_crop_is_named_with_what_helps_here(tmp_path):
 
 
 def test_both_are_timed_from_pixels(bare, monkeypatch):
-    """Torch normalises inside the timer, so the shipped model's input is made inside it as well."""
-    order = Order(bare, "m.pt2", num_crops=16, rounds=1)
-    trial = Trial(order, Embedder(bare, "cpu", "fp32"))
+    """Torch normalises inside the timer, so the exported model's input is made inside it as well."""
+    request = ExportRequest(bare, "m.pt2", num_crops=16, rounds=1)
+    check = ParityCheck(request, Embedder(bare, "cpu", "fp32"))
     calls = []
-    monkeypatch.setattr(job, "fed", lambda planes, *args: calls.append(len(planes)) or planes)
-    trial.latency(lambda images: images, rounds=1)
+    monkeypatch.setattr(parity_check, "as_input", lambda planes, *args: calls.append(len(planes)) or planes)
+    check.latency(lambda images: images, rounds=1)
     assert calls == [1, 1, 32, 32]  # a round that does not count and one that does, by size of batch
 
 
 def test_foreign_weights_are_refused(tmp_path):
     torch.save({"state_dict": {"a": torch.zeros(1)}}, tmp_path / "resnet.pth")
     with pytest.raises(ValueError, match="does not say how images are prepared"):
-        ship(Order(str(tmp_path / "resnet.pth"), str(tmp_path / "m.pt2"), **FEW))
+        export_model(ExportRequest(str(tmp_path / "resnet.pth"), str(tmp_path / "m.pt2"), **FEW))
 
 
 def test_weights_of_a_newer_version_are_refused(tmp_path, monkeypatch):
     """Its settings have a field that this version lacks."""
     path = save_weights(tmp_path / "new.safetensors")
-    monkeypatch.setattr(job, "Embedder", lambda *args, **options: EmbedSettings(colour=True))
+    monkeypatch.setattr(exporter, "Embedder", lambda *args, **options: EmbedSettings(colour=True))
     with pytest.raises(ValueError, match="written by a newer vitreid, update this one"):
-        ship(Order(path, str(tmp_path / "m.pt2"), **FEW))
-    monkeypatch.setattr(job, "Embedder", lambda *args, **options: len(7))
+        export_model(ExportRequest(path, str(tmp_path / "m.pt2"), **FEW))
+    monkeypatch.setattr(exporter, "Embedder", lambda *args, **options: len(7))
     with pytest.raises(TypeError, match="has no len"):
-        ship(Order(path, str(tmp_path / "m.pt2"), **FEW))
+        export_model(ExportRequest(path, str(tmp_path / "m.pt2"), **FEW))
 
 
 @pytest.mark.parametrize(
@@ -472,13 +476,13 @@ def test_a_missing_extra_is_named(bare, tmp_path, monkeypatch, module, output, e
     for name in {*ONNX, "openvino"}:
         monkeypatch.setitem(sys.modules, name, None if name == module else sys)
     with pytest.raises(ImportError, match=rf'needs {module}: pip install "vitreid\[{extra}\]"'):
-        ship(Order(bare, str(tmp_path / output), **FEW))
+        export_model(ExportRequest(bare, str(tmp_path / output), **FEW))
 
 
 @needs(*ONNX)
 def test_an_opset_that_nobody_has_leaves_nothing(bare, tmp_path):
     with pytest.raises(ValueError, match="--opset: onnx .* knows 18 to .*, got 99"):
-        ship(Order(bare, str(tmp_path / "m.onnx"), opset=99, **FEW))
+        export_model(ExportRequest(bare, str(tmp_path / "m.onnx"), opset=99, **FEW))
     assert not list(tmp_path.iterdir())
 
 
@@ -497,16 +501,34 @@ def test_the_tool_prints_what_it_made(full, tmp_path, capsys):
         "--num-crops",
         "16",
     ]
-    assert export_model.main([*words, "--rounds", "1", "--threads", "1"]) == 0
+    assert tool.main([*words, "--rounds", "1", "--threads", "1"]) == 0
     printed = capsys.readouterr().out
     assert "images (N, 3, 32, 16) uint8: uint8 RGB, 0-255; normalised inside" in printed
     assert "embeddings (N, 48) float32, unit length" in printed
-    assert "allowed  neighbours as near to within 0.0001 of the median distance may change places; 100.00%" in printed
+    assert (
+        "allowed  neighbours whose distances differ by less than 0.0001 of the median distance may swap; 100.00%"
+        in printed
+    )
     assert "100.00% agree" in printed and "batch 1 " in printed and "batch 32" in printed and "1 threads" in printed
 
 
+def test_earlier_names_stay():
+    from vitreid.processor import ship as earlier
+
+    assert (deploy.Order, deploy.Shipped, deploy.ship) == (ExportRequest, deploy.ExportedModel, export_model)
+    assert {earlier.Order, earlier.ship, earlier.FORMATS["onnx"]} == {ExportRequest, export_model, FORMATS["onnx"]}
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = earlier.nothing
+
+
+def test_the_engine_does_not_import_deployment():
+    """The earlier name `vitreid.processor.ship` looks it up only when asked for a name."""
+    code = "import sys, vitreid.processor, vitreid.processor.ship; sys.exit('vitreid.deploy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_the_tool_turns_a_mistake_into_one_line(bare, tmp_path, capsys):
-    assert export_model.main(["--weights", bare, "--output", str(tmp_path / "m.pt2"), "--camera", "x"]) == 2
+    assert tool.main(["--weights", bare, "--output", str(tmp_path / "m.pt2"), "--camera", "x"]) == 2
     assert capsys.readouterr().err.startswith("error: --camera:")
     with pytest.raises(SystemExit):
-        export_model.main(["--weights", bare, "--output", "m.onnx", "--preprocess", "--input", "imagenet"])
+        tool.main(["--weights", bare, "--output", "m.onnx", "--preprocess", "--input", "imagenet"])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from vitreid.configs import load_config
 from vitreid.datasets import ReidData
-from vitreid.deploy import Order, ship
+from vitreid.deploy import ExportRequest, export_model
 from vitreid.model import ModelSpec, ReidModel, save_deploy
 from vitreid.processor.embedding.embedder import Embedder
 from vitreid.processor.runs.checkpoint_metadata import describe_model
@@ -44,10 +44,10 @@ def model(weights):
     for module in ("onnx", "onnxscript", "onnxruntime"):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"not installed: {module}")
-    order = Order(
+    request = ExportRequest(
         str(weights), str(weights.with_name("reid.onnx")), tracker="boxmot", input="imagenet", num_crops=16, rounds=0
     )
-    return ship(order).path
+    return export_model(request).path
 
 
 @pytest.fixture

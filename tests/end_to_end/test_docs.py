@@ -20,6 +20,7 @@ from vitreid.gallery.export.export_job import export
 from vitreid.processor import Embedder
 
 ROOT = Path(__file__).resolve().parents[2]
+MADE_BY_USERS = {"market1501/", "dukemtmc-reid/", "MSMT17/"}  # folders of data sets
 PAGES = {page.name: page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 # A block is preceded by <!-- not run: reason --> if a test cannot run it; it is parsed all the same.
 PYTHON = re.compile(
@@ -87,6 +88,13 @@ def test_the_lines_for_an_onnx_file_give_the_checkpoints_embeddings(desk, people
     exec(compile(prepare(code, desk, pictures), "deploy.md", "exec"), names)
     expected = Embedder(checkpoint, "cpu", "fp32")(["a.jpg", "b.jpg", "c.jpg"])
     np.testing.assert_allclose(names["embeddings"], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "glossary.md", "README.md"])
+def test_files_that_a_page_names_exist(page):
+    named = re.findall(r"`((?:\w+/)+(?:\w+\.(?:py|yml))?)`", PAGES[page].read_text())
+    missing = [name for name in named if not (ROOT / name).exists() and name not in MADE_BY_USERS]
+    assert not missing, f"{page}: {missing}"
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vitreid.evaluation import augment_database, evaluate_retrieval, expand_queries
-from vitreid.evaluation.reranking import neighbours
+from vitreid.evaluation.distances import pairwise
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "evaluation.npz")
 
@@ -69,7 +69,7 @@ def test_blocks_make_no_difference(monkeypatch):
     rng = np.random.default_rng(0)
     query, gallery = rng.standard_normal((150, 4)), rng.standard_normal((170, 4))
     whole = expand_queries(query, gallery), augment_database(gallery)
-    monkeypatch.setattr(neighbours, "BLOCK_ELEMENTS", 1)  # several blocks
+    monkeypatch.setattr(pairwise, "BLOCK_ELEMENTS", 1)  # several blocks
     torch.testing.assert_close((expand_queries(query, gallery), augment_database(gallery)), whole)
 
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vitreid.evaluation import evaluate_distances, evaluate_reranked, evaluate_retrieval, k_reciprocal
+from vitreid.evaluation.distances import pairwise
 from vitreid.evaluation.reranking import neighbours
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "evaluation.npz")
@@ -119,7 +120,7 @@ def test_lambda_one_is_the_original_distance():
 
 def test_blocks_do_not_change_the_result(monkeypatch, reranked):
     query, gallery, options, _ = golden("small.rerank.20.6.0.3")
-    monkeypatch.setattr(neighbours, "BLOCK_ELEMENTS", 1000)
+    monkeypatch.setattr(pairwise, "BLOCK_ELEMENTS", 1000)
     np.testing.assert_allclose(
         k_reciprocal(query, gallery, *options).numpy(), reranked["small.rerank.20.6.0.3"], atol=1e-6
     )
@@ -128,7 +129,7 @@ def test_blocks_do_not_change_the_result(monkeypatch, reranked):
 def test_streamed_evaluation_equals_that_of_the_whole_matrix(monkeypatch, reranked):
     case = "small.rerank.20.6.0.3"
     query, gallery, (k1, k2, lam), labels = golden(case)
-    monkeypatch.setattr(neighbours, "BLOCK_ELEMENTS", 1000)
+    monkeypatch.setattr(pairwise, "BLOCK_ELEMENTS", 1000)
     streamed = evaluate_reranked(query, gallery, *labels, k1=k1, k2=k2, lam=lam)
     np.testing.assert_allclose(streamed.ap, evaluate_distances(reranked[case], *labels).ap, atol=1e-6)
 

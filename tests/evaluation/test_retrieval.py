@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 from vitreid.evaluation import PROTOCOLS, evaluate_distances, evaluate_retrieval
+from vitreid.evaluation.distances.pairwise import distance_blocks
 from vitreid.evaluation.rank_counting import ranks_on_cpu, ranks_on_device
-from vitreid.evaluation.reranking.neighbours import distance_blocks
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "evaluation.npz")
 PARTS = ("query_feat", "gallery_feat", "query_pid", "gallery_pid", "query_camid", "gallery_camid")
@@ -117,7 +117,7 @@ def test_close_embeddings_are_ranked_as_in_double_precision(distance):
 
 
 def test_the_middle_is_taken_out_a_few_rows_at_a_time(monkeypatch):
-    monkeypatch.setattr("vitreid.evaluation.centred_distances.CHUNK_ELEMENTS", 768 * 5)
+    monkeypatch.setattr("vitreid.evaluation.distances.centred_distances.CHUNK_ELEMENTS", 768 * 5)
     query, gallery, *_ = close_crops(0.02)
     exact = np.linalg.norm(query[:, None].astype(float) - gallery.astype(float), axis=2)
     ((_, squared),) = distance_blocks(torch.tensor(query), torch.tensor(gallery))

@@ -20,10 +20,10 @@ from vitreid.evaluation import (
     judge,
     verify,
 )
+from vitreid.evaluation.distances.pairwise import DISTANCES
 from vitreid.evaluation.matches import Matches
 from vitreid.evaluation.retrieval import SCORES
 from vitreid.evaluation.retrieval_data import METRICS
-from vitreid.evaluation.verification.pairs import DISTANCES
 
 
 def arrays(seed=0):
@@ -123,3 +123,33 @@ def test_data_sets_and_evaluation_agree_on_queries_without_a_match(protocol, see
     is_valid = Matches(*columns, protocol).is_valid()
     assert 0 < is_valid.sum() < 20
     assert data.unmatched_queries() == [record for record, valid in zip(query, is_valid, strict=True) if not valid]
+
+
+WRONG_ARRAYS = {  # array: its value, or a row of it and that row's value; the message
+    "query is NaN": ("query", 4, np.nan, "query: row 4 holds NaN"),
+    "gallery is infinite": ("gallery", 7, np.inf, "gallery: row 7 holds NaN, infinite"),
+    "no gallery": ("gallery", None, np.empty((0, 8)), r"gallery: expected a non-empty matrix.*\(0, 8\)"),
+    "widths differ": ("query", None, np.zeros((12, 3)), "query has 3 features per row and gallery 8"),
+    "too few labels": ("g_pids", None, np.zeros(8, int), r"g_pids: expected 40 labels.* of gallery, got shape \(8,\)"),
+    "labels of floats": ("q_camids", None, np.zeros(12), "q_camids: expected integers, got float64"),
+    "nobody in the gallery": ("q_pids", None, np.full(12, 12345), "none of the 12 queries has a match"),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize(("array", "row", "value", "message"), WRONG_ARRAYS.values(), ids=WRONG_ARRAYS)
+def test_bad_array_is_an_error_that_says_which_and_where(name, array, row, value, message):
+    args = dict(zip(NAMES, arrays(), strict=True))
+    if row is None:
+        args[array] = value
+    else:
+        args[array][row] = value
+    with pytest.raises(ValueError, match=message):
+        FUNCTIONS[name][0](**args)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_inputs_are_left_as_they_were(name):
+    args = arrays()
+    FUNCTIONS[name][0](*args, **FUNCTIONS[name][1])
+    assert all(np.array_equal(array, copy) for array, copy in zip(args, arrays(), strict=True))

@@ -25,8 +25,7 @@ from vitreid.evaluation import (
     judge,
     verify,
 )
-from vitreid.evaluation.reranking import neighbours as neighbours_module
-from vitreid.evaluation.verification import pairs as pairs_module
+from vitreid.evaluation.distances import pairwise
 from vitreid.evaluation.verification.roc import draw_wrong, share_out
 from vitreid.evaluation.verification.threshold import fmr_interval
 
@@ -217,8 +216,7 @@ def test_cosine_distances_equal_scikit_learn():
 
 def in_small_blocks(monkeypatch):
     """Make blocks of 64 queries, the fewest."""
-    for module in (neighbours_module, pairs_module):
-        monkeypatch.setattr(module, "BLOCK_ELEMENTS", 1)
+    monkeypatch.setattr(pairwise, "BLOCK_ELEMENTS", 1)
 
 
 def crowd(num_queries=150, num_gallery=90, seed=0):

@@ -3,9 +3,11 @@
 import io
 import json
 import os
+import shutil
 import sys
 import threading
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -183,8 +185,6 @@ def test_facets_say_what_can_be_chosen(client):
 
 def test_removed_rows_are_gone_everywhere(folder, tmp_path, monkeypatch):
     """Another process writes; the server notices."""
-    import shutil
-
     copy = shutil.copytree(folder, tmp_path / "copy")
     now = [0.0]
     service = Service(Gallery.open(copy), FakeEmbedder(), clock=lambda: now[0])
@@ -201,8 +201,6 @@ def test_removed_rows_are_gone_everywhere(folder, tmp_path, monkeypatch):
 
 def test_facets_follow_records_that_change(folder, tmp_path):
     """By this process or by another; the number of rows stays."""
-    import shutil
-
     copy, now = shutil.copytree(folder, tmp_path / "copy"), [0.0]
     service = Service(Gallery.open(copy), FakeEmbedder(), clock=lambda: now[0])
     first = service.facets()
@@ -430,7 +428,9 @@ def test_with_a_token_only_its_bearer_sees_people(folder):
         assert client.get(path).status_code == 401
         assert client.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
         assert client.get(path, headers={"Authorization": b"Bearer \xff"}).status_code == 401
-    assert client.post("/search", json={"id": 0}).status_code == 401
+    refused = client.post("/search", json={"id": 0})
+    assert refused.status_code == 401 and refused.headers["www-authenticate"] == "Bearer"
+    assert "default-src 'none'" in refused.headers["content-security-policy"]
     assert client.get("/").status_code == client.get("/health").status_code == 200
     assert client.get("/image/0", headers={"Authorization": "Bearer s3cret"}).status_code == 200
 
@@ -487,6 +487,12 @@ def test_large_bodies_are_stopped(folder):
     assert client.post("/search", content=parts, headers=boundary).status_code == 413
 
 
+@pytest.mark.parametrize("length", [b"x", b"-1", b"\xb2"])
+def test_a_length_that_is_no_number_is_refused(client, length):
+    response = client.post("/search", content=b"{}", headers={"Content-Length": length})
+    assert response.status_code == 400 and "Content-Length" in response.json()["detail"]
+
+
 @pytest.mark.parametrize(
     "values", [{"max_bytes": 0}, {"max_pixels": -1}, {"rate": 0.0}, {"token": ""}, {"token": "ü"}, {"token": " a"}]
 )
@@ -533,8 +539,6 @@ def png_claiming(width, height):
     """A small file whose header promises a huge picture."""
     content = bytearray(encode(person(COLOURS[0])))
     content[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
-    import zlib
-
     content[29:33] = zlib.crc32(bytes(content[12:29])).to_bytes(4, "big")
     return bytes(content)
 
@@ -567,10 +571,10 @@ BAD_IMAGES = {
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("name", BAD_IMAGES)
 def test_bad_images_get_a_sentence(client, name):
-    content, status, words = BAD_IMAGES[name]
+    content, status, text = BAD_IMAGES[name]
     for path in ("/search", "/embed", "/attention"):
         response = upload(client, content, path)
-        assert (response.status_code, words in response.json()["detail"]) == (status, True), response.text
+        assert (response.status_code, text in response.json()["detail"]) == (status, True), response.text
 
 
 BAD_FIELDS = [
@@ -600,10 +604,10 @@ BAD_FIELDS = [
 ]
 
 
-@pytest.mark.parametrize("fields, words", BAD_FIELDS)
-def test_wrong_fields_are_named(client, fields, words):
+@pytest.mark.parametrize("fields, text", BAD_FIELDS)
+def test_wrong_fields_are_named(client, fields, text):
     response = client.post("/search", json=fields)
-    assert response.status_code == 422 and words in response.json()["detail"], response.text
+    assert response.status_code == 422 and text in response.json()["detail"], response.text
 
 
 @pytest.mark.parametrize(
@@ -814,7 +818,7 @@ def test_the_tool_serves_loopback_by_its_own_names(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "words, is_warned",
+    "arguments, is_warned",
     [
         ([], False),
         (["--name", "reid.example.org"], True),
@@ -822,14 +826,14 @@ def test_the_tool_serves_loopback_by_its_own_names(monkeypatch):
         (["--name", "a", "--token", "t"], False),
     ],
 )
-def test_the_tool_says_when_anybody_can_look(words, is_warned, monkeypatch, capsys):
+def test_the_tool_says_when_anybody_can_look(arguments, is_warned, monkeypatch, capsys):
     uvicorn = pytest.importorskip("uvicorn", reason='needs the extra: pip install "vitreid[serve]"')
     from vitreid.tools import serve
 
     monkeypatch.delenv("VITREID_TOKEN", raising=False)
     monkeypatch.setattr(serve, "make_app", lambda args: None)
     monkeypatch.setattr(uvicorn, "run", lambda *_, **__: None)
-    assert serve.main(["--gallery", "g", "--weights", "w", *words]) == 0
+    assert serve.main(["--gallery", "g", "--weights", "w", *arguments]) == 0
     assert ("anybody who reaches" in capsys.readouterr().out) == is_warned
 
 

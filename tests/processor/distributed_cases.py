@@ -2,13 +2,19 @@
 
 import copy
 import json
+import os
+import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 from vitreid.configs import load_config
+from vitreid.datasets import CorruptImageError
+from vitreid.datasets.loading import shared_memory
 from vitreid.processor.distributed.consistency import check_same
 from vitreid.processor.distributed.ddp import gather
 from vitreid.processor.distributed.process_group import Ranks, joined_ranks
@@ -23,19 +29,14 @@ WORDS = [
     *("SOLVER.PRECISION", "fp32", "DATALOADER.NUM_WORKERS", "0", "SOLVER.BASE_LR", "0.002"),
 ]
 PARTS = ["MODEL.SIE_CAMERA", "True", "MODEL.JPM", "True", "LOSS.CENTER_WEIGHT", "0.0005", "SOLVER.EMA", "0.9"]
-CNN = [
-    *("MODEL.NAME", "test_resnet", "MODEL.EMBED_DIM", "0", "MODEL.DEPTH", "0", "MODEL.NUM_HEADS", "0"),
-    *("SOLVER.BASE_LR", "0.0005"),  # each step multiplies the roundings, which depend on the size of a batch
-]
 TRAININGS = {
     "all parts": PARTS,
     "arcface": ["LOSS.ID", "arcface", "SOLVER.GRAD_CLIP", "1.0"],
     "accumulated": [*PARTS, "SOLVER.ACCUMULATE", "2"],
     "micro-batches": [*PARTS, "SOLVER.MICRO_BATCH", "3"],
     "both": ["SOLVER.ACCUMULATE", "2", "SOLVER.MICRO_BATCH", "3"],
-    "parts of weights": [*PARTS, "SOLVER.FSDP", "True", "SOLVER.GRAD_CLIP", "1.0"],
+    "shards": [*PARTS, "SOLVER.FSDP", "True", "SOLVER.GRAD_CLIP", "1.0"],
     "thawed": ["SOLVER.HEAD_EPOCHS", "2", "MODEL.FREEZE_STEM", "True"],
-    "batch norms": CNN,
 }
 
 
@@ -133,13 +134,52 @@ def failing(folder: Path, ranks: Ranks) -> dict:
 def gone(folder: Path, ranks: Ranks) -> dict:
     """The second process is killed while the first waits."""
     if ranks.rank == 1:
-        import os
-
         os._exit(9)
     return {"never": ranks.any(True)}
 
 
-CASES = {case.__name__: case for case in (gathering, extraction, draws, deciding, failing, gone)}
+def _share(folder: Path, ranks: Ranks, fill) -> np.ndarray:
+    shared_memory.MEMORY = tempfile.tempdir = str(folder / "memory")
+    array = shared_memory.share_array((4, 1), ranks.of_machine(), fill, lambda: "")
+    assert isinstance(array, np.ndarray)
+    return array
+
+
+def sharing(folder: Path, ranks: Ranks) -> dict:
+    """Every rank writes its number into its rows of the machine's array."""
+
+    def fill(array, rows):
+        array[list(rows)] = ranks.rank
+
+    place = ranks.of_machine()
+    return {"array": _share(folder, ranks, fill)[:, 0].tolist(), "place": [place.rank, place.size]}
+
+
+def undecodable(folder: Path, ranks: Ranks) -> dict:
+    """The second process meets a corrupt image."""
+
+    def fill(array, rows):
+        if ranks.rank == 1:
+            raise CorruptImageError("a.jpg: the image is empty")
+
+    return {"never": _share(folder, ranks, fill).tolist()}
+
+
+def killed_while_decoding(folder: Path, ranks: Ranks) -> dict:
+    def fill(array, rows):
+        if ranks.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return {"never": _share(folder, ranks, fill).tolist()}
+
+
+CASES = {
+    case.__name__: case
+    for case in (
+        *(gathering, extraction, draws, deciding, failing, gone),
+        *(sharing, undecodable, killed_while_decoding),
+    )
+}
 
 
 def run(folder: Path, ranks: Ranks, names) -> dict:

@@ -11,15 +11,20 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+from torch import nn
+from vitreid.common.errors import UserError
 from vitreid.configs import load_config
 from vitreid.datasets import Record, ReidData
+from vitreid.model import ModelSpec, ReidModel
 from vitreid.processor.distributed.consistency import check_agreed
+from vitreid.processor.distributed.fsdp import distribute_training
 from vitreid.processor.distributed.process_group import Ranks
 from vitreid.processor.runs.run_folder import ReadOnlyFolder
 from vitreid.processor.runs.signals import StopSignals
 from vitreid.processor.training.epoch_loop import Run
 from vitreid.processor.training.run import build_run_options, read_checkpoint
 from vitreid.processor.training.session import image_digests
+from vitreid.processor.training.training_module import TrainingModule
 from vitreid.tools import test as test_tool
 from vitreid.tools import train as train_tool
 
@@ -29,20 +34,25 @@ SCRIPT = Path(__file__).with_name("distributed_cases.py")
 _spec = importlib.util.spec_from_file_location("distributed_cases", SCRIPT)
 cases = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(cases)
-TOGETHER = ["gathering", "extraction", "draws", "deciding"]
+TOGETHER = ["gathering", "extraction", "draws", "deciding", "sharing"]
 
 
-def start(words: list[str], num_ranks: int = 2) -> list[subprocess.Popen]:
-    """Start the processes as torchrun does, without its seconds of overhead."""
+def start(words: list[str], num_ranks: int = 2, per_machine: int = 2) -> list[subprocess.Popen]:
+    """Start the processes as torchrun does, without its seconds of overhead; several "machines" are this one."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     own = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(num_ranks)}
+    place = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(num_ranks),
+        "LOCAL_WORLD_SIZE": str(per_machine),
+    }
     return [
         subprocess.Popen(
             [sys.executable, *words],
-            env={**os.environ, **own, **place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env={**os.environ, **own, **place, "RANK": str(rank), "LOCAL_RANK": str(rank % per_machine)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -67,7 +77,14 @@ def launch(words: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def of_two(people):
+def memory(people):
+    """The folder that stands for /dev/shm."""
+    (people / "memory").mkdir()
+    return people / "memory"
+
+
+@pytest.fixture(scope="module")
+def of_two(people, memory):
     """The results of all cases on two processes, [rank][case]; one start for all, as starting is what takes time."""
     launch([str(SCRIPT), str(people), *cases.TRAININGS, *TOGETHER])
     return json.loads((people / "results.json").read_text())
@@ -87,15 +104,15 @@ def test_two_processes_learn_what_one_does(people, of_two, name):
     assert of_two[0][name]["weights"] == pytest.approx(one["weights"], rel=1e-3, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in cases.TRAININGS if name != "parts of weights"])
+@pytest.mark.parametrize("name", [name for name in cases.TRAININGS if name != "shards"])
 def test_processes_have_the_same_weights_to_the_last_bit(of_two, name):
     assert of_two[0][name]["weights"] == of_two[1][name]["weights"]
 
 
-def test_parts_of_weights_are_whole_in_the_state_dict(people, of_two):
-    """FSDP: the first process has all names; the others nothing that was in parts."""
-    assert of_two[0]["parts of weights"]["weights"].keys() == of_one(people, "all parts")["weights"].keys()
-    assert of_two[1]["parts of weights"]["weights"].keys() < of_two[0]["parts of weights"]["weights"].keys()
+def test_sharded_weights_are_whole_in_the_state_dict(people, of_two):
+    """FSDP: rank 0 has all names; the others none of the sharded tensors."""
+    assert of_two[0]["shards"]["weights"].keys() == of_one(people, "all parts")["weights"].keys()
+    assert of_two[1]["shards"]["weights"].keys() < of_two[0]["shards"]["weights"].keys()
 
 
 def test_a_gathered_batch_carries_the_gradient_of_the_whole(of_two):
@@ -122,8 +139,19 @@ def test_different_first_weights_are_noticed_on_all_processes(of_two):
         assert "processes 0 and 1 begin with other weights (loss.heads.0.weight, 1 in all)" in result["draws"]["error"]
 
 
+def test_batch_norms_on_several_cpu_processes_are_refused():
+    """Before the ranks meet: torch synchronises batch norms on GPUs only."""
+    model = ReidModel(ModelSpec("test_resnet", (64, 32)))
+    with pytest.raises(
+        UserError, match=r"MODEL.NAME: .*batch norms \(.*, \d+ in all\).* cpu; start one process, or use GPUs"
+    ):
+        distribute_training(
+            TrainingModule(model, nn.Identity()), None, Ranks(0, 2), torch.device("cpu"), torch.float32, False
+        )
+
+
 class Two(Ranks):
-    """This process and another one, which has something else to say."""
+    """This rank and another one with other values."""
 
     other = None
 
@@ -187,13 +215,30 @@ def test_decisions_are_made_together(of_two):
 
 @pytest.mark.parametrize(
     ("case", "message"),
-    [("failing", "process 1 of 2 failed: ValueError: the second has had enough"), ("gone", "is gone without a word")],
+    [
+        ("failing", "process 1 of 2 failed: ValueError: the second has had enough"),
+        ("undecodable", "process 1 of 2 failed: CorruptImageError: a.jpg: the image is empty"),
+        ("gone", "another process of this run is gone"),
+        ("killed_while_decoding", "another process of this run is gone"),
+    ],
 )
-def test_a_process_that_fails_ends_all(people, case, message):
+def test_a_process_that_fails_ends_all(people, memory, case, message):
     processes = start([str(SCRIPT), str(people), case])
-    outputs = finish(processes)  # within minutes, where each would wait a day for the others
+    outputs = finish(processes)  # within minutes; the group's timeout is an hour
     assert all(process.returncode != 0 for process in processes)
-    assert f"RankFailed: {message}" in outputs[0].replace("another process of this run ", "")
+    assert f"RankFailed: {message}" in outputs[0]
+    assert not list(memory.iterdir())
+
+
+def test_images_are_shared_by_the_ranks_of_one_machine(people, memory, of_two):
+    assert [result["sharing"] for result in of_two] == [{"array": [0, 1, 0, 1], "place": [k, 2]} for k in (0, 1)]
+    processes = start([str(SCRIPT), str(people), "sharing"], num_ranks=4)
+    outputs = finish(processes)
+    assert [process.returncode for process in processes] == [0] * 4, "\n".join(outputs)[-4000:]
+    found = [result["sharing"] for result in json.loads((people / "results.json").read_text())]
+    assert [result["array"] for result in found] == [[0, 1, 0, 1]] * 2 + [[2, 3, 2, 3]] * 2
+    assert [result["place"] for result in found] == [[0, 2], [1, 2]] * 2
+    assert not list(memory.iterdir())
 
 
 def rows(folder: Path) -> list[dict]:

@@ -1,4 +1,4 @@
-"""The alarm between processes: a failure reaches the others with its cause, a stop that all share does not count as one."""
+"""A failure reaches the other ranks with its cause; a stop of all ranks does not count as one."""
 
 import threading
 from datetime import timedelta
@@ -7,7 +7,7 @@ import pytest
 from torch import distributed as dist
 from vitreid.processor.distributed import process_group as ranks
 from vitreid.processor.distributed.failures import Alarm, RankFailed
-from vitreid.processor.distributed.process_group import agree, fresh_stores
+from vitreid.processor.distributed.process_group import agree_on_token, fresh_stores
 from vitreid.processor.runs.signals import Stopped
 
 NCCL = "NCCL error in: ProcessGroupNCCL.cpp:94, {}, NCCL version 2.27.5\n{}\nLast error:\n{}"
@@ -59,12 +59,10 @@ def test_only_a_failure_rings(error, rings):
     ("error", "noticed"),
     [(PEER_OF_GLOO, r"Connection closed by peer \[127.0.0.1\]:5;"), (PEER_OF_NCCL, "Last error: socket: gone;")],
 )
-def test_a_lost_connection_is_told_with_what_was_noticed(error, noticed):
-    """The third process may wait where no broken connection is noticed, so it is told, too."""
+def test_a_lost_connection_is_reported_with_its_symptom(error, noticed):
+    """A third rank may wait where it notices no broken connection, so it gets the message too."""
     store = dist.HashStore()
-    alarm = Alarm(store, 1, 1)
-    alarm._heard.set()  # else it listens for 5 seconds
-    with pytest.raises(RankFailed, match=rf"^another process .* is gone without a word .*{noticed}"), alarm.armed():
+    with pytest.raises(RankFailed, match=rf"^another process .*killed.*{noticed}"), Alarm(store, 1, 1).armed():
         raise error
     assert store.get("failed").decode().startswith("process 1 of 1 failed: another process of this run is gone")
 
@@ -73,7 +71,7 @@ def test_a_lost_connection_is_told_with_what_was_noticed(error, noticed):
 def test_what_follows_from_anothers_failure_ends_with_its_message(error):
     store = dist.HashStore()
     store.set("failed", OTHER)
-    with pytest.raises(RankFailed, match=f"^{OTHER}$"), Alarm(store, 1, 2).armed():
+    with pytest.raises(RankFailed, match=f"^{OTHER}$"), Alarm(store, 1, 1).armed():
         raise error
     assert store.get("failed").decode() == OTHER
 
@@ -81,59 +79,79 @@ def test_what_follows_from_anothers_failure_ends_with_its_message(error):
 def test_ones_own_failure_stays_what_it_is_after_anothers():
     store = dist.HashStore()
     store.set("failed", OTHER)
-    store.add("heard", 1)
-    with pytest.raises(ValueError, match="of its own"), Alarm(store, 1, 2).armed():
-        raise ValueError("of its own")
+    with pytest.raises(ValueError, match="another reason"), Alarm(store, 1, 1).armed():
+        raise ValueError("another reason")
+
+
+def test_a_failure_reaches_a_rank_that_waits_within_seconds(capfd, monkeypatch):
+    """Its main thread waits where no exception arrives, so the process is ended with the message of the first."""
+    store, ended = dist.HashStore(), threading.Event()
+    monkeypatch.setattr("vitreid.processor.distributed.failures.os._exit", lambda status: ended.set())
+
+    def rank(number):
+        if number == 1:
+            with pytest.raises(ValueError), Alarm(store, 1, 2).armed():
+                raise ValueError("enough")
+            return True
+        with Alarm(store, 0, 2, grace=0.1).armed():
+            return ended.wait(5)
+
+    assert together(2, rank) == [True, True]
+    assert "process 1 of 2 failed: ValueError: enough" in capfd.readouterr().err
 
 
 def test_nothing_is_left_of_an_earlier_attempt(monkeypatch):
     """torchrun --max-restarts keeps the store."""
-    store, place = dist.HashStore(), threading.local()
+    store, place, checked = dist.HashStore(), threading.local(), threading.Barrier(2)
     monkeypatch.setattr(dist, "rendezvous", lambda *_, **__: iter([(store, place.rank, 2)]))
 
     def attempt(rank):
         place.rank = rank
-        number, of_alarm, of_group = fresh_stores(timedelta(seconds=60))
+        number, alarm_store, group_store = fresh_stores(timedelta(seconds=60))
         assert number == rank
-        assert not of_group.check([f"address {rank}"])
-        of_group.set(f"address {rank}", "")
-        return Alarm(of_alarm, rank, 2)
+        assert not group_store.check([f"address {rank}"]) and not alarm_store.check(["failed"])
+        checked.wait(10)
+        group_store.set(f"address {rank}", "")
+        with pytest.raises(ValueError), Alarm(alarm_store, rank, 1).armed():
+            raise ValueError("this attempt has had enough")
+        return alarm_store.get("failed")
 
-    first = together(2, attempt)
-    first[1]._store.add("heard", 1)
-    first[1]._ring("ValueError: the first attempt has had enough")
-    assert first[0]._store.check(["failed"])
-    second = together(2, attempt)
-    assert not any(alarm._store.check(["failed"]) for alarm in second)
-    assert second[0]._store.add("heard", 0) == 0
-    second[0]._store.set("same", "")
-    assert second[1]._store.check(["same"])
+    for _ in range(2):
+        first, second = together(2, attempt)
+        assert first == second, "both ranks reach the same store"
 
 
-def test_processes_agree_on_a_word_that_is_new_every_time():
+def test_ranks_agree_on_a_token_that_is_new_every_time():
     store = dist.HashStore()
-    attempts = [together(3, lambda rank: agree(store, rank, 3, timedelta(seconds=60))) for _ in range(3)]
-    assert [len(set(words)) for words in attempts] == [1, 1, 1]
-    assert len({words[0] for words in attempts}) == 3
+    attempts = [together(3, lambda rank: agree_on_token(store, rank, 3, timedelta(seconds=60))) for _ in range(3)]
+    assert [len(set(tokens)) for tokens in attempts] == [1, 1, 1]
+    assert len({tokens[0] for tokens in attempts}) == 3
 
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_does_not_start_is_not_waited_for_forever(rank):
     with pytest.raises(RankFailed, match="not all of the 2 processes started within 0:00:00"):
-        agree(dist.HashStore(), rank, 2, timedelta(0))
+        agree_on_token(dist.HashStore(), rank, 2, timedelta(0))
 
 
 def test_a_failure_while_the_processes_connect_rings(monkeypatch):
-    told = dist.HashStore()
-    told.add("heard", 1)
+    store, failed = dist.HashStore(), threading.Event()
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(ranks.torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(ranks, "fresh_stores", lambda patience: (1, told, dist.HashStore()))
+    monkeypatch.setattr(ranks, "fresh_stores", lambda timeout: (1, store, dist.HashStore()))
 
     def connect(*_, **__):
         raise NO_INTERFACE
 
     monkeypatch.setattr(dist, "init_process_group", connect)
-    with pytest.raises(RuntimeError, match="eth7"), ranks.joined_ranks():
-        pass
-    assert told.get("failed").decode().endswith("Unable to find address for: eth7")
+
+    def rank(number):
+        if number == 0:
+            with Alarm(store, 0, 2).armed():
+                return failed.wait(10)
+        with pytest.raises(RuntimeError, match="eth7"), ranks.joined_ranks():
+            pass
+        return failed.set()
+
+    together(2, rank)
+    assert store.get("failed").decode().endswith("Unable to find address for: eth7")

@@ -11,7 +11,7 @@ from vitreid.configs import make_config
 from vitreid.loss import build_loss
 from vitreid.model import ModelSpec, ReidModel
 from vitreid.processor import StepOptions, Trainer, TrainingModule
-from vitreid.processor.distributed.sync_batchnorm import synchronise_norms
+from vitreid.processor.distributed.ddp import sync_batch_norms
 from vitreid.processor.training import memory_estimate as memory
 from vitreid.processor.training.memory_estimate import StepMemory, kept_bytes, measure_step, report_memory
 from vitreid.solver import EMA, OPTIMIZERS, GroupRules, build_optimizers, group_parameters
@@ -192,7 +192,7 @@ def test_nothing_is_measured_where_the_other_processes_would_wait(joint, monkeyp
     """Norms over all processes' images wait in every layer; one process may run out of memory in the midst of them."""
     module, gpu = build(ModelSpec("mobilenetv3_small_050", SIZE)), torch.device("cuda")
     if joint:
-        synchronise_norms(module.model.backbone, gpu)
+        sync_batch_norms(module.model.backbone, gpu)
     trainer = make_trainer(module, device=gpu)
     monkeypatch.setattr(memory, "measure_peak", lambda *_: 1e9)
     monkeypatch.setattr(memory, "free_memory", lambda _: 0)

@@ -43,7 +43,7 @@ def test_an_interrupted_report_says_that_training_is_finished(tiny, tmp_path, mo
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train_tool, "train", lambda *_: None)
-    monkeypatch.setattr("vitreid.report.collect.write_report", interrupted)
+    monkeypatch.setattr("vitreid.report.write.write_report", interrupted)
     assert train_tool.main(tiny) == 130
     said = capsys.readouterr().err
     assert "training is finished and its weights are saved" in said

@@ -19,24 +19,18 @@ from vitreid.model.attention.maps import (
     position_similarity,
 )
 from vitreid.processor import load_features
-from vitreid.report.collect import (
-    Shown,
-    _about_pictures,
-    collect,
-    difference_of,
-    read_epochs,
-    run_names,
-    saved_features,
-    try_to_report,
-    write_report,
-)
+from vitreid.processor.embedding.extract import build_embed_settings
+from vitreid.report import ReportOptions, try_to_report, write_report
+from vitreid.report.collect import _about_pictures, collect, read_epochs
 from vitreid.report.inspect_model import between_cameras, cosines, kinds_of_pairs
 from vitreid.report.page.charts import Chart
+from vitreid.report.saved_features import difference_of, saved_features
+from vitreid.report.write import run_names
 from vitreid.tools import report as report_tool
 from vitreid.tools import test as test_tool
 
 EPOCHS = [{"epoch": 1, "id": 2.0, "loss": 2.0, "lr": 0.1}, {"epoch": 2, "id": 1.0, "loss": 1.0, "lr": 0.1, "mAP": 0.3}]
-CHEAP = Shown(num_queries=1, map_method="none")
+CHEAP = ReportOptions(num_queries=1, map_method="none")
 
 
 @pytest.fixture
@@ -75,7 +69,7 @@ def test_the_tool_writes_the_page_and_its_pictures(run_folder, caplog):
         "Left out",
     ]
     assert "<b>Parts of the jigsaw</b>: the model was trained without it" in html
-    assert "keep to the data set&#x27;s licence" in html
+    assert "check the data set&#39;s licence" in html
     assert "data:image/jpeg" in html
     pictures = {path.name for path in (run_folder / "report_pictures").iterdir()}
     assert {"training-loss.png", "queries-hardest.png", "attention.png", "side-after.png", "map-people.png"} <= pictures
@@ -84,7 +78,7 @@ def test_the_tool_writes_the_page_and_its_pictures(run_folder, caplog):
 
 
 def test_nobody_is_shown_where_pictures_are_not_wanted(run_folder, undrawn):
-    write_report([run_folder], shown=Shown(num_queries=1, pictures=False, map_method="none"))
+    write_report([run_folder], shown=ReportOptions(num_queries=1, pictures=False, map_method="none"))
     html = (run_folder / "report.html").read_text()
     assert "data:image/jpeg" not in html
     assert "Pictures of people are left out" in html
@@ -92,11 +86,18 @@ def test_nobody_is_shown_where_pictures_are_not_wanted(run_folder, undrawn):
     assert not (run_folder / "report_pictures" / "attention.png").exists()
 
 
+def test_the_tool_shows_nobody_and_no_map_where_asked(run_folder, undrawn):
+    assert report_tool.main([str(run_folder), "--queries", "1", "--no-pictures", "--map", "none"]) == 0
+    html = (run_folder / "report.html").read_text()
+    assert "data:image/jpeg" not in html and "Pictures of people are left out" in html
+    assert "Map of embeddings" not in html
+
+
 def test_pictures_of_an_earlier_report_do_not_stay(run_folder, undrawn):
     (run_folder / "report_pictures").mkdir()
     for name in ("attention.png", "mine.png"):
         (run_folder / "report_pictures" / name).write_bytes(b"old")
-    write_report([run_folder], shown=Shown(num_queries=0, pictures=False, map_method="none"))
+    write_report([run_folder], shown=ReportOptions(num_queries=0, pictures=False, map_method="none"))
     names = {path.name for path in (run_folder / "report_pictures").iterdir()}
     assert "attention.png" not in names
     assert {"mine.png", "training-loss.png"} <= names
@@ -109,6 +110,15 @@ def test_a_training_is_complete_without_its_report(run_folder, undrawn, caplog):
     try_to_report(run_folder, CHEAP)
     assert "there is no report:" in caplog.text
     assert f"tools/report.py {run_folder} tries again" in caplog.text
+
+
+def test_a_failed_report_leaves_its_traceback_in_the_debug_log(run_folder, undrawn, caplog):
+    (run_folder / "best.safetensors").write_bytes(b"damaged")
+    with caplog.at_level("DEBUG", "vitreid.report"):
+        try_to_report(run_folder, CHEAP)
+    warning, detail = caplog.records[-2:]
+    assert (warning.levelname, warning.exc_info) == ("WARNING", None)
+    assert detail.levelname == "DEBUG" and detail.exc_info
 
 
 # --- what a run may lack ------------------------------------------------------------------------------------------
@@ -125,7 +135,7 @@ def test_without_weights_the_curves_are_shown(run_folder, undrawn):
     (run_folder / "best.safetensors").unlink()
     run = collect(run_folder, "run", [], CHEAP)
     assert len(run.epochs) == 2
-    assert (run.test, run.looks) == (None, None)
+    assert (run.test, run.model_pictures) == (None, None)
     assert "neither best.safetensors nor last.pth" in run.missing["The model"]
     html = write_report([run_folder], shown=CHEAP).read_text()
     assert "Training" in html
@@ -137,8 +147,8 @@ def test_where_the_data_set_has_moved_the_rest_is_shown(run_folder, tmp_path):
     run = collect(run_folder, "run", cfg, CHEAP)
     assert run.test is None
     assert "If they have moved, give DATASETS.ROOT_DIR FOLDER" in run.missing["Images of the test set"]
-    assert run.looks.positions is not None
-    assert run.looks.side.before is None
+    assert run.model_pictures.positions is not None
+    assert run.model_pictures.side.before is None
     assert "readable images" in run.missing["Effect of the side information"]
     assert "needs images" in run.missing["Attention"]
 
@@ -178,7 +188,7 @@ def test_a_model_without_attention_says_so(run_folder, untrained):
     about = load_deploy(untrained)[1]
     save_deploy(run_folder / "best.safetensors", ReidModel(ModelSpec("resnet10t", img_size=(64, 32))), about)
     run = collect(run_folder, "run", [], CHEAP)
-    assert run.looks.people == []
+    assert run.model_pictures.crops == []
     assert "has no attention over patches" in run.missing["Attention"]
     assert "no learned position embedding" in run.missing["Position embeddings"]
     assert "MODEL.SIE_CAMERA False" in run.missing["Side information"]
@@ -193,7 +203,7 @@ def test_wrong_wishes_are_refused(run_folder, capsys):
     assert report_tool.main(["SOLVER.SEED", "1"]) == 2
     assert "no run to report on" in capsys.readouterr().err
     with pytest.raises(ValueError, match="--map: unknown value 'umap'"):
-        Shown(map_method="umap")
+        ReportOptions(map_method="umap")
 
 
 def write_manifest(people, folder):
@@ -234,15 +244,15 @@ def test_saved_features_are_used_again(with_features, monkeypatch):
 
 
 def test_saved_features_are_enough_where_the_model_must_not_run(with_features, people, tmp_path):
-    gone = Shown(num_queries=1, model=False, map_method="none")
+    gone = ReportOptions(num_queries=1, model=False, map_method="none")
     run = collect(with_features, "run", ["DATASETS.ROOT_DIR", str(tmp_path / "gone")], gone)
     assert run.test is not None
-    assert run.looks is None
+    assert run.model_pictures is None
     assert "--no-model" in run.missing["Pictures of the model"]
 
 
 def test_without_saved_features_and_without_the_model_there_is_no_evaluation(run_folder):
-    run = collect(run_folder, "run", [], Shown(model=False))
+    run = collect(run_folder, "run", [], ReportOptions(model=False))
     assert run.test is None
     assert "tools/test.py --save-features" in run.missing["Evaluation"]
 
@@ -253,18 +263,20 @@ def test_features_of_other_weights_are_not_believed(with_features, untrained, ca
     save_deploy(with_features / "best.safetensors", model, about)
     fresh = collect(with_features, "run", [], CHEAP).test
     assert "its embeddings are of another model or other settings" in caplog.text
-    assert not torch.allclose(fresh.query, load_features(with_features / "features.safetensors").query, atol=1e-3)
+    assert not torch.allclose(
+        fresh.features.query, load_features(with_features / "features.safetensors").query, atol=1e-3
+    )
 
 
 def test_features_of_other_images_than_those_asked_for_are_left_aside(with_features, people, tmp_path, caplog):
     """The images asked for win: another data set, and the same one after an image went."""
     cfg = ["DATASETS.TEST", "manifest", "DATASETS.MANIFEST", str(write_manifest(people, tmp_path))]
-    assert collect(with_features, "run", cfg, CHEAP).test.name == "manifest"
+    assert collect(with_features, "run", cfg, CHEAP).test.features.dataset == "manifest"
     assert "it is about market1501, asked for is manifest" in caplog.text
     features = load_features(with_features / "features.safetensors")
     features.g_names.pop()
     cfg = parse_config((with_features / "config.yml").read_text())
-    reason = difference_of(features, cfg, None, build_test_sets(cfg)[0])
+    reason = difference_of(features, build_embed_settings(cfg), None, build_test_sets(cfg)[0])
     assert reason == "its gallery images are not those of market1501 as it is now"
 
 
@@ -272,7 +284,7 @@ def test_features_made_with_other_settings_are_left_aside(with_features, caplog)
     run = collect(with_features, "run", ["TEST.FLIP", "True"], CHEAP)
     assert "other settings" in caplog.text
     saved = load_features(with_features / "features.safetensors")
-    assert not torch.allclose(run.test.query, saved.query, atol=1e-4)
+    assert not torch.allclose(run.test.features.query, saved.query, atol=1e-4)
 
 
 # --- what is asked for, and what the run was ----------------------------------------------------------------------
@@ -290,12 +302,12 @@ def test_options_given_to_the_report_are_not_shown_as_the_runs(run_folder, undra
 def test_the_other_test_sets_are_named(run_folder, people, tmp_path):
     cfg = ["DATASETS.TEST", "['market1501', 'manifest']", "DATASETS.MANIFEST", str(write_manifest(people, tmp_path))]
     run = collect(run_folder, "run", cfg, CHEAP)
-    assert run.test.name == "market1501"
+    assert run.test.features.dataset == "market1501"
     assert run.missing["Other test sets"].startswith("manifest: a report is about one, the first")
 
 
 def test_an_output_that_cannot_be_a_page_is_refused_before_the_work(run_folder, capsys, monkeypatch):
-    monkeypatch.setattr("vitreid.report.collect.collect", None)  # nobody works
+    monkeypatch.setattr("vitreid.report.write.collect", None)  # nobody works
     (run_folder / "x_pictures").write_text("mine")
     (run_folder / "folder.html").mkdir()
     for name, message in (("r.pdf", "ends in .html"), ("folder.html", "is a folder"), ("x.html", "x_pictures")):
@@ -307,7 +319,7 @@ def test_an_output_that_cannot_be_a_page_is_refused_before_the_work(run_folder, 
 def test_a_users_folder_of_the_pages_name_is_left_alone(run_folder, undrawn, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "distances.png").write_bytes(b"mine")
-    write_report([run_folder], tmp_path / "mine.html", shown=Shown(num_queries=0, model=False))
+    write_report([run_folder], tmp_path / "mine.html", shown=ReportOptions(num_queries=0, model=False))
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["distances.png"]
     assert (tmp_path / "mine" / "distances.png").read_bytes() == b"mine"
 
@@ -317,7 +329,7 @@ def test_too_little_memory_for_the_report_does_not_end_a_training(run_folder, mo
     def look(*args):
         raise error
 
-    monkeypatch.setattr("vitreid.report.collect.look_into", look)
+    monkeypatch.setattr("vitreid.report.collect.make_model_pictures", look)
     try_to_report(run_folder, CHEAP)
     assert "there is no report:" in caplog.text
 
@@ -325,11 +337,10 @@ def test_too_little_memory_for_the_report_does_not_end_a_training(run_folder, mo
 def test_images_that_are_gone_are_counted(run_folder, people, tmp_path):
     moved = shutil.copytree(people / "synthetic", tmp_path / "moved")
     test = collect(run_folder, "run", ["DATASETS.ROOT_DIR", str(moved)], CHEAP).test
-    Path(test.g_names[0]).unlink()
+    names = [*test.features.g_names, *test.features.q_names]
+    Path(names[0]).unlink()
     first, second = _about_pictures(test, CHEAP)
-    assert (
-        first == f"1 of {len(test.q_names) + len(test.g_names)} images are not where they were, e.g. {test.g_names[0]}."
-    )
+    assert first == f"1 of {len(names)} images are not where they were, e.g. {names[0]}."
     assert second.startswith("This page shows pictures")
 
 

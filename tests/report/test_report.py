@@ -2,28 +2,31 @@
 
 import re
 from dataclasses import replace
+from html import unescape
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from vitreid import report
 from vitreid.evaluation import evaluate_retrieval, paired_bootstrap
+from vitreid.processor import FeatureSet
 from vitreid.report import (
     PICTURES,
-    Change,
-    Looks,
-    Person,
+    CropAttention,
+    EvaluatedSet,
+    ModelPictures,
+    OptionValue,
     RunContents,
-    SideEffect,
-    TestSet,
+    SieEffect,
     build_comparison,
     build_report,
 )
 from vitreid.report.page.charts import Chart, inline_svg
-from vitreid.report.page.components import Strip, Table, Tile
-from vitreid.report.page.images import fitted, heat
-from vitreid.report.page.sheet import sheet
+from vitreid.report.page.components import Section, Strip, Table, Tile
+from vitreid.report.page.html_page import page
+from vitreid.report.page.images import fitted, sheet
 from vitreid.report.sections import accuracy_section as accuracy_module
 from vitreid.report.sections.accuracy_section import camera_section, cmc_chart, distance_section, headline_section
 from vitreid.report.sections.embedding_map import draw_people, map_section
@@ -34,30 +37,26 @@ from vitreid.report.sections.training_curves import line_chart, loss_chart, poin
 IMAGE = np.full((64, 32, 3), 90, np.uint8)
 
 
-def line_of_people(**changes) -> TestSet:
+def html_of(shown) -> str:
+    """A section, or a component in a section, as it stands on the page."""
+    section = shown if isinstance(shown, Section) else Section("s", "title", "reading", [shown])
+    html = page("page", [], [section], {})
+    return html[html.index("<main>") : html.index("</main>")]
+
+
+def line_of_people(protocol="same-camera", **changes) -> EvaluatedSet:
     """One query at 0 and five gallery crops at 1, 2, … 5 on a line: right, junk, wrong, right, wrong; a second query at 9."""
     query, gallery = torch.tensor([[0.0, 0], [9, 0]]), torch.tensor([[1.0, 0], [2, 0], [3, 0], [4, 0], [5, 0]])
-    labels = {
-        "q_pids": np.array([7, 8]),
-        "g_pids": np.array([7, 7, 8, 7, 9]),
-        "q_camids": np.array([0, 1]),
-        "g_camids": np.array([1, 0, 0, 2, 0]),
-    }
-    options = {"protocol": "same-camera", "name": "line", "read": lambda name: IMAGE, **changes}
-    arrays = (query, gallery, labels["q_pids"], labels["g_pids"], labels["q_camids"], labels["g_camids"])
-    return TestSet(
-        query=query,
-        gallery=gallery,
-        **labels,
-        q_names=["q0.jpg", "q1.jpg"],
-        g_names=[f"g{i}.jpg" for i in range(5)],
-        camera_names=["line/c1", "line/c2", "line/c3"],
-        result=evaluate_retrieval(*arrays, protocol=options["protocol"]),
-        **options,
+    labels = [np.array(values) for values in ([7, 8], [7, 7, 8, 7, 9], [0, 1], [1, 0, 0, 2, 0])]
+    files = ["q0.jpg", "q1.jpg"], [f"g{i}.jpg" for i in range(5)]
+    features = FeatureSet(
+        "line", protocol, query, gallery, *labels, *files, camera_names=("line/c1", "line/c2", "line/c3")
     )
+    result = evaluate_retrieval(*features.arrays, protocol=protocol)
+    return EvaluatedSet(features, result, **{"read": lambda name: IMAGE, **changes})
 
 
-def crowd(num_people=10, crops=6, seed=0, noise=0.3, name="crowd") -> TestSet:
+def crowd(num_people=10, crops=6, seed=0, noise=0.3, **changes) -> EvaluatedSet:
     """People as points with noise around them, each seen twice by each of three cameras; the first crop is the query."""
     rng = np.random.default_rng(seed)
     pids, camids = np.repeat(np.arange(num_people), crops), np.tile(np.arange(crops) % 3, num_people)
@@ -67,18 +66,10 @@ def crowd(num_people=10, crops=6, seed=0, noise=0.3, name="crowd") -> TestSet:
     query, gallery = embeddings[is_query], embeddings[~is_query]
     labels = [pids[is_query], pids[~is_query], camids[is_query], camids[~is_query]]
     names = [f"/somewhere/{i}.jpg" for i in range(len(pids))]
-    return TestSet(
-        name,
-        "same-camera",
-        query,
-        gallery,
-        *labels,
-        q_names=names[: int(is_query.sum())],
-        g_names=names[int(is_query.sum()) :],
-        camera_names=["c1", "c2", "c3"],
-        result=evaluate_retrieval(query, gallery, *labels),
-        read=lambda name: IMAGE,
-    )
+    files = names[: int(is_query.sum())], names[int(is_query.sum()) :]
+    features = FeatureSet("crowd", "same-camera", query, gallery, *labels, *files, camera_names=("c1", "c2", "c3"))
+    result = evaluate_retrieval(query, gallery, *labels)
+    return EvaluatedSet(replace(features, **changes), result, read=lambda name: IMAGE)
 
 
 EPOCHS = [
@@ -87,19 +78,21 @@ EPOCHS = [
 ]  # fmt: skip
 
 
-def looks() -> Looks:
+def model_pictures() -> ModelPictures:
     """One crop with all maps; a jigsaw of two parts; side information of three cameras; positions of 4 x 2 patches."""
     rng = np.random.default_rng(0)
     part = np.where(np.arange(8).reshape(4, 2) < 4, rng.random((4, 2)), np.nan)
-    person = Person(IMAGE, "pid 7, c1", {"rollout": rng.random((4, 2)), "last block": rng.random((4, 2))}, [part, part])
+    crop = CropAttention(
+        IMAGE, "pid 7, c1", {"rollout": rng.random((4, 2)), "last block": rng.random((4, 2))}, [part, part]
+    )
     places = rng.normal(size=(8, 5))
     places /= np.linalg.norm(places, axis=1, keepdims=True)
-    side = SideEffect(("c1", "c2", "c3"), np.eye(3), np.eye(3), np.eye(3) / 2, {"same person": (0.5, 0.6)}, 12)
-    return Looks([person], (places @ places.T).reshape(4, 2, 4, 2), side)
+    side = SieEffect(("c1", "c2", "c3"), np.eye(3), np.eye(3), np.eye(3) / 2, {"same person": (0.5, 0.6)}, 12)
+    return ModelPictures([crop], (places @ places.T).reshape(4, 2, 4, 2), side)
 
 
 def run_of(test=None, name="run", **changes) -> RunContents:
-    options = [Change("SOLVER.MAX_EPOCHS", 2, 120, "epochs"), Change("SOLVER.SEED", 1234, 1234, "seed")]
+    options = [OptionValue("SOLVER.MAX_EPOCHS", 2, 120, "epochs"), OptionValue("SOLVER.SEED", 1234, 1234, "seed")]
     return RunContents(name, EPOCHS, options, {"model": "tiny"}, test, **changes)
 
 
@@ -113,7 +106,9 @@ def undrawn(monkeypatch):
 @pytest.fixture(scope="module")
 def full():
     """A report with every section."""
-    return build_report(run_of(crowd(), looks=looks(), missing={"Something": "it is <not> there."}), num_queries=2)
+    return build_report(
+        run_of(crowd(), model_pictures=model_pictures(), missing={"Something": "it is <not> there."}), num_queries=2
+    )
 
 
 # --- rankings -----------------------------------------------------------------------------------------------------
@@ -136,12 +131,12 @@ def test_a_gallery_smaller_than_what_is_shown_is_shown_whole():
 
 def test_equal_distances_stand_in_gallery_order():
     test = line_of_people()
-    test.gallery[:] = 1
+    test.features.gallery[:] = 1
     assert [one.item for one in ranked(test, 0)] == [0, 1, 2, 3, 4]
 
 
 def test_tiles_tell_rank_distance_camera_and_mark_without_colour():
-    html = strip(line_of_people(), 0, "title").html()
+    html = html_of(strip(line_of_people(), 0, "title"))
     assert re.findall(r'class="tile (\w+)"', html) == ["query", "right", "junk", "wrong", "right", "wrong"]
     assert [m for m in ("✓ right", "✗ wrong", "– junk") if m not in html] == []
     assert "<span>rank 1</span><span>1.000 c2</span>" in html
@@ -168,7 +163,7 @@ def test_no_queries_asked_for_no_section():
 
 
 def test_a_picture_that_is_gone_is_said_not_drawn():
-    html = strip(line_of_people(read=lambda name: None), 0, "t").html()
+    html = html_of(strip(line_of_people(read=lambda name: None), 0, "t"))
     assert "<img" not in html
     assert html.count("no picture") == 6
 
@@ -178,7 +173,7 @@ def test_a_picture_that_is_gone_is_said_not_drawn():
 
 def test_headline_table_has_the_figures_with_their_intervals():
     test = crowd(noise=0.8)
-    html = headline_section(test).html()
+    html = html_of(headline_section(test))
     assert f"{100 * test.result.mAP:.1f}%" in html
     assert "10 queries against 50 gallery images" in html
     assert len(re.findall(r"<td>([\d.]+% to [\d.]+%|-)</td>", html)) == 6
@@ -186,14 +181,12 @@ def test_headline_table_has_the_figures_with_their_intervals():
 
 def test_a_large_test_set_is_drawn_from_and_the_page_says_how_much(monkeypatch):
     monkeypatch.setattr(accuracy_module, "MOST_PAIRS", 45)
-    assert "45 pairs of different people, 10.0% of all, at random with seed 0" in distance_section(crowd()).html()
+    assert "45 pairs of different people, 10.0% of all, at random with seed 0" in html_of(distance_section(crowd()))
 
 
 def test_cameras_without_a_second_pair_have_no_section():
     assert camera_section(line_of_people()) is not None
-    test = crowd()
-    one = TestSet(**{**vars(test), "q_camids": np.zeros(10, int), "g_camids": np.ones(50, int)})
-    assert camera_section(one) is None
+    assert camera_section(crowd(q_camids=np.zeros(10, int), g_camids=np.ones(50, int))) is None
 
 
 def test_the_map_is_of_few_people_the_same_ones_each_time():
@@ -206,7 +199,7 @@ def test_the_map_is_of_few_people_the_same_ones_each_time():
 
 @pytest.mark.parametrize("method", ["tsne", "pca"])
 def test_the_map_says_how_it_was_made(method):
-    html = map_section(crowd(), method).html()
+    html = html_of(map_section(crowd(), method))
     assert "60 crops of 10 people" in html
     assert {"tsne": "t-SNE, perplexity 20", "pca": "of the variance"}[method] in html
 
@@ -264,19 +257,19 @@ def test_runs_on_one_test_set_are_compared_query_by_query(undrawn):
 
 
 def test_runs_on_other_images_are_not_compared_query_by_query(undrawn):
-    other = TestSet(**{**vars(crowd()), "g_names": [f"other{i}.jpg" for i in range(50)]})
+    other = crowd(g_names=[f"other{i}.jpg" for i in range(50)])
     html = build_comparison([run_of(crowd(), "a"), run_of(other, "b")], 1).html
     assert "b was evaluated on other images than a" in html
     assert "minus" not in html
 
 
 def test_the_same_images_in_another_folder_are_the_same():
-    moved = TestSet(**{**vars(crowd()), "q_names": [name.replace("somewhere", "else") for name in crowd().q_names]})
-    assert crowd().same_images(moved)
+    moved = crowd(q_names=[name.replace("somewhere", "else") for name in crowd().features.q_names])
+    assert crowd().features.same_images(moved.features)
 
 
 def test_options_that_differ_are_named(undrawn):
-    other = RunContents("b", EPOCHS, [Change("SOLVER.MAX_EPOCHS", 3, 120), Change("SOLVER.SEED", 1234, 1234)])
+    other = RunContents("b", EPOCHS, [OptionValue("SOLVER.MAX_EPOCHS", 3, 120), OptionValue("SOLVER.SEED", 1234, 1234)])
     html = build_comparison([run_of(name="a"), other]).html
     assert '<th scope="row">SOLVER.MAX_EPOCHS</th><td>2</td><td>3</td>' in html
     assert "SOLVER.SEED" not in html
@@ -343,16 +336,38 @@ def test_changed_options_stand_first_and_the_others_are_folded(full):
 
 
 def test_two_reports_of_one_run_are_the_same_page():
-    first, second = (build_report(run_of(looks=looks())) for _ in range(2))
+    first, second = (build_report(run_of(model_pictures=model_pictures())) for _ in range(2))
     assert first.html == second.html
     assert first.pictures == second.pictures
+
+
+def test_a_script_in_any_text_is_shown_as_text():
+    """Camera names, identities of a folder, options and reasons come from files that anybody may have made."""
+    evil = "<script>alert('x')</script>"
+    cameras = tuple(f"{evil}{i}" for i in range(3))
+    run = run_of(
+        crowd(dataset=evil, camera_names=cameras),
+        model_pictures=ModelPictures([CropAttention(IMAGE, evil, {evil: np.eye(2)})]),
+        missing={evil: evil},
+        sentences=[evil],
+    )
+    html = build_report(
+        replace(run, name=evil, options=[OptionValue(evil, evil, evil, evil)], environment={evil: evil}), 1
+    ).html
+    assert "<script" not in html and "alert(&#39;x&#39;)" in html
+    assert evil in unescape(html)
+
+
+def test_earlier_names_of_the_room_stay():
+    assert (report.Report, report.TestSet, report.Looks) == (report.HtmlReport, EvaluatedSet, ModelPictures)
+    assert (report.Person, report.Change, report.SideEffect) == (CropAttention, OptionValue, SieEffect)
 
 
 def test_names_are_text_not_html():
     html = build_report(RunContents("<b>run</b>", sentences=["a & b"])).html
     assert "<b>run" not in html
     assert "a &amp; b" in html
-    assert "<td>&lt;i&gt;</td>" in Table("c", [["a", "b"], ["c", "<i>"]]).html()
+    assert "<td>&lt;i&gt;</td>" in html_of(Table("c", [["a", "b"], ["c", "<i>"]]))
 
 
 def test_a_chart_takes_the_pages_colour_and_keeps_its_ids_to_itself():
@@ -371,21 +386,6 @@ def test_a_backslash_in_a_caption_is_text():
 
 
 # --- pictures -----------------------------------------------------------------------------------------------------
-
-
-def test_heat_is_where_the_weight_is():
-    hot = heat(IMAGE, np.array([[0.0, 0.0], [0.0, 1.0]])).astype(int).sum(-1)
-    assert hot[48:, 16:].mean() > hot[:16, :16].mean() + 100
-
-
-def test_patches_outside_a_part_are_dark():
-    shown = heat(IMAGE, np.array([[0.2, 0.5], [np.nan, np.nan]]))
-    assert shown[40:].max() == round(90 * 0.3)
-    assert shown[:32].max() > 90
-
-
-def test_even_weights_are_no_error():
-    assert heat(IMAGE, np.ones((2, 2))).shape == IMAGE.shape
 
 
 def test_a_large_crop_is_shrunk_and_a_small_one_left():
@@ -433,8 +433,7 @@ def test_runs_whose_names_begin_with_an_underscore_are_in_the_legend(make):
 
 
 def test_cameras_whose_names_begin_with_an_underscore_are_in_the_legend():
-    test = replace(crowd(), camera_names=["_c1", "_c2", "_c3"])
-    axes = drawn(map_section(test, "pca").charts[1])
+    axes = drawn(map_section(crowd(camera_names=("_c1", "_c2", "_c3")), "pca").charts[1])
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["_c1", "_c2", "_c3"]
 
 
@@ -461,7 +460,7 @@ def test_a_figure_that_no_query_disputes_has_no_interval():
     rows = {row[0]: row[1:] for row in group.parts[0].rows}
     assert rows["Rank-1"] == ["50.0%", "0.0% to 100.0%"]
     assert rows["Rank-10"] == ["100.0%", "-"]
-    assert "cannot be told" in texts[-1].text
+    assert "no interval" in texts[-1].text
 
 
 def test_the_chart_says_whether_all_pairs_are_drawn(monkeypatch):

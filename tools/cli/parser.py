@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from vitreid.common.errors import MissingPackageError, UserError
-from vitreid.datasets import SharingError
 from vitreid.processor import NonFiniteLoss, RankFailed, Stopped, log_to_console
 
 USER_ERRORS = (
@@ -17,7 +16,6 @@ USER_ERRORS = (
     MissingPackageError,
     NonFiniteLoss,
     RankFailed,
-    SharingError,
 )  # their messages name the cause and the next step; a traceback would hide that
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # in torch's messages

@@ -132,7 +132,7 @@ function showPlain(img, state) {
 
 function start() {
   clearQuery();
-  $("verdict").textContent = facets?.count ? "Choose a crop, or begin with somebody from the gallery:" : "The gallery is empty.";
+  $("verdict").textContent = facets?.count ? "Choose a crop, or start with a person from the gallery:" : "The gallery is empty.";
   $("results").replaceChildren(...(facets?.examples ?? []).map((id) => card({ id })));
 }
 
@@ -140,17 +140,17 @@ function describeVerdict(answer, state) {
   const { results, threshold } = answer;
   const same = results.filter((found) => found.verdict === "same").length;
   const limit = threshold?.toPrecision(3);
-  if (!results.length) return ["", "Nothing in the gallery passes these filters."];
-  if (threshold === null) return ["unknown", "The gallery has no threshold: look at the distances, nobody is called the same person."];
+  if (!results.length) return ["", "No image of the gallery passes these filters."];
+  if (threshold === null) return ["unknown", "The gallery has no threshold, so there is no verdict: compare the distances."];
   if (same) return ["same", `${same} of ${results.length} within the threshold ${limit}.`];
-  if (answer.verdict === "match") return ["same", `Somebody is within the threshold ${limit}, but re-ranked below these ${results.length}: ask for more results, or do not re-rank.`];
+  if (answer.verdict === "match") return ["same", `A person is within the threshold ${limit}, but re-ranked below these ${results.length}: choose more results, or switch re-ranking off.`];
   return ["unknown", `Nobody here is within the threshold ${limit}${conditions(state).length || state.others ? " and the filters" : ""}.`];
 }
 
 function showAnswer(answer, state) {
   const [kind, text] = describeVerdict(answer, state);
-  const words = { same: "same person", unknown: "unknown person" };
-  $("verdict").replaceChildren(...(kind ? [make("span", `badge ${kind}`, answer.threshold === null ? "unknown" : words[kind]), " "] : []), text);
+  const texts = { same: "same person", unknown: "unknown person" };
+  $("verdict").replaceChildren(...(kind ? [make("span", `badge ${kind}`, answer.threshold === null ? "unknown" : texts[kind]), " "] : []), text);
   if (answer.query.record) $("query-text").replaceChildren(...spans(answer.query.record));
   const cards = answer.results.map((found, i) => card(found, i + 1));
   const first = answer.results.findIndex((found) => found.verdict === "different");

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .input_checks import squared_norms
+from ..input_checks import squared_norms
 
 CHUNK_ELEMENTS = 2**20  # 4 MiB of float32, copied at once on a CPU: they stay in the processor's cache
 DEVICE_ELEMENTS = 2**24  # 64 MiB on a GPU, where a few large products are faster
