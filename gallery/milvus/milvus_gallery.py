@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from ...common.errors import UserError
-from ..search.engine import POOL, by_camera, rerank_options, reranked
+from ..search.engine import Finder, Searchable
 from ..search.exact_index import Hits
 from ..search.filters import Condition, Where
-from ..search.query_vectors import as_vectors, check_embedder, check_model, check_queries
-from ..search.search_result import SearchResult, Verdict, compare, limit_of, pair_distances
+from ..search.query_vectors import check_embedder, check_model, check_queries
+from ..search.search_result import SearchResult, pair_distances
 from ..storage import records_file
 from ..storage.metadata import GalleryInfo
 from . import milvus_collections
@@ -29,7 +30,7 @@ MOST = 16_384  # most results per query that Milvus returns
 SPARE = 8  # extra results per query: float32 may swap near-equal distances
 
 
-class MilvusGallery:
+class MilvusGallery(Searchable):
     """Embeddings and records in two Milvus collections: the rows, and one row of metadata that names the first collection.
 
     A filter or a search returns what the folder gallery returns: exactly, with the index "FLAT"; within its recall with another.
@@ -295,17 +296,8 @@ class MilvusGallery:
             milvus_collections.drop(self.client, earlier)  # first: collections not named in `about` are never dropped
             self.save(earlier=None)
 
-    def search(
-        self,
-        queries: Any,
-        topk: int = 20,
-        where: Any = None,
-        *,
-        rerank: bool | Mapping[str, Any] = False,
-        exclude_same_camera: str | Sequence[str | None] | None = None,
-        index: str | None = None,
-    ) -> list[SearchResult]:
-        """Return the rows closest to each query; arguments and result as `vitreid.gallery.search.engine.search`.
+    def _finder(self, topk: int, where: Any, index: str | None) -> Finder:
+        """As `Searchable`.
 
         Raises:
             ValueError: `index` is not the one chosen by `create`, or `topk` exceeds the most that Milvus returns.
@@ -314,37 +306,24 @@ class MilvusGallery:
             raise UserError(
                 f"index: {self.path} was made with {self.about['index']}; leave index out, or create it anew"
             )
-        vectors = check_queries(self.as_vectors(queries), self.info.dimension, topk)
-        options, limit = rerank_options(rerank), limit_of(self.info)
-        pool = topk if options is None else max(topk, POOL)
-        if pool > MOST:
+        if topk > MOST:
             raise UserError(f"topk: Milvus returns {MOST} results at most, got {topk}")
         conditions = Where.of(where).typed(self.schema).conditions
-        results: list[Any] = [None] * len(vectors)
-        for members, camera in by_camera(exclude_same_camera, len(vectors)):
+
+        def find(queries: np.ndarray, camera: str | None) -> Iterator[tuple[Hits, Callable[[], np.ndarray]]]:
             own = () if camera is None else (Condition("camera", "!=", (camera,)),)
-            expression = as_expression(Where((*conditions, *own)))
-            for member, (hits, found) in zip(members, self._nearest(vectors[members], pool, expression), strict=True):
-                scores = None
-                if options is not None:
-                    hits, scores = reranked(vectors[member], found, hits, topk, self.info.metric, options)
-                results[member] = self._result(hits, limit, scores)
-        return results
+            return self._nearest(queries, topk, as_expression(Where((*conditions, *own))))
 
-    def same_person(self, a: Any, b: Any) -> Verdict:
-        """Compare two embeddings or images by the gallery's threshold; "unknown" if it has none."""
-        return compare(self.as_vectors(a), self.as_vectors(b), self.info)
-
-    def as_vectors(self, queries: Any) -> np.ndarray:
-        """Return queries, embeddings or images, as (n, D) float32."""
-        return as_vectors(queries, self.embedder)
+        return find
 
     def close(self) -> None:
         """Close the connection."""
         self.client.close()
 
-    def _nearest(self, queries: np.ndarray, topk: int, expression: str) -> Iterator[tuple[Hits, np.ndarray]]:
-        """Yield the neighbours of each query, as ids and exact distances, and their vectors."""
+    def _nearest(
+        self, queries: np.ndarray, topk: int, expression: str
+    ) -> Iterator[tuple[Hits, Callable[[], np.ndarray]]]:
+        """Yield the neighbours of each query, as ids and exact distances, and a function that returns their vectors."""
         options = {"metric_type": METRICS[self.info.metric], "params": dict(INDEXES[self.about["index"]][1])}
         asked = min(topk + SPARE, MOST)
         for start in range(0, len(queries), QUERIES):
@@ -362,7 +341,7 @@ class MilvusGallery:
                 vectors = np.array([row["entity"]["vector"] for row in rows], np.float32).reshape(-1, queries.shape[1])
                 distances = pair_distances(np.broadcast_to(query, vectors.shape), vectors, self.info.metric)
                 order = np.lexsort((ids, distances))[:topk]
-                yield Hits(ids[order], distances[order]), vectors[order]
+                yield Hits(ids[order], distances[order]), partial(vectors.__getitem__, order)
 
     def _result(self, hits: Hits, limit: float | None, scores: np.ndarray | None) -> SearchResult:
         return SearchResult(
