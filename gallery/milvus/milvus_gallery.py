@@ -39,7 +39,7 @@ class MilvusGallery(Searchable):
     """
 
     about: dict[str, Any]
-    info: GalleryInfo
+    _info: GalleryInfo
 
     def __init__(self, path: str, embedder: Callable[..., np.ndarray] | None = None) -> None:
         self.path, self.embedder = path, embedder
@@ -113,6 +113,11 @@ class MilvusGallery(Searchable):
     def open(cls, path: str, embedder: Callable[..., np.ndarray] | None = None) -> MilvusGallery:
         """Open a gallery; `path` and `embedder` as for `Gallery.open`."""
         return cls(path, embedder)
+
+    @property
+    def info(self) -> GalleryInfo:
+        """Origin of the embeddings and how they are compared."""
+        return self._info
 
     @property
     def _about_name(self) -> str:
@@ -268,7 +273,7 @@ class MilvusGallery(Searchable):
     def set_info(self, **values: Any) -> None:
         """Replace threshold, preprocess or embed of `info`; as `Gallery.set_info`."""
         self.refresh()
-        self.info = self.info.with_values(**values)
+        self._info = self.info.with_values(**values)
         self.save(info=self.info.to_dict())
 
     def refresh(self) -> None:
@@ -287,7 +292,7 @@ class MilvusGallery(Searchable):
             raise FileNotFoundError(
                 f"{self.path}: there is no gallery called {self.name!r}; make one with MilvusGallery.create"
             )
-        self.about, self.info = about, GalleryInfo.from_dict(about["info"])
+        self.about, self._info = about, GalleryInfo.from_dict(about["info"])
 
     def drop_earlier(self) -> None:
         """Drop the rows of the gallery that this one replaced; objects that had it open must have refreshed."""

@@ -71,8 +71,12 @@ def engine_of(gallery: GalleryReader) -> Engine:
 class Searchable(ABC):
     """Search by embeddings or images, for galleries that find the nearest rows of embeddings."""
 
-    info: GalleryInfo
     embedder: Callable[..., np.ndarray] | None
+
+    @property
+    @abstractmethod
+    def info(self) -> GalleryInfo:
+        """Origin of the embeddings and how they are compared."""
 
     def search(
         self,
