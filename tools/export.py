@@ -13,7 +13,7 @@ from vitreid.tools.cli.parser import command, new_parser
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = new_parser(
-        "Embed images into a gallery. After an interruption run it again: it goes on, with the same result.",
+        "Embed images into a gallery. After an interruption run it again: it resumes, with the same result.",
         "vitreid export --weights logs/market/best.safetensors --input crops --output galleries/crops",
     )
     parser.add_argument("--weights", metavar="FILE", required=True, help="best.safetensors or last.pth of a run")
@@ -39,13 +39,13 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--corrupt", choices=CORRUPT, default="error", help="stop at an image that cannot be read, or list and skip it"
     )
-    parser.add_argument("--no-resume", action="store_true", help="begin anew, whatever an earlier run has done")
+    parser.add_argument("--no-resume", action="store_true", help="start anew; do not use the work of an earlier run")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier gallery of that name")
     return parser
 
 
 def export_images(args: argparse.Namespace) -> None:
-    """Do what the arguments say."""
+    """Run the export."""
     export(
         args.weights,
         args.input,
