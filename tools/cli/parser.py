@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from vitreid.common.errors import MissingPackageError, UserError
 from vitreid.common.text import first_line
@@ -58,11 +58,17 @@ def add_config(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return parser
 
 
+class Main(Protocol):
+    """The `main` of a command: arguments (None = those of the process) -> exit status."""
+
+    def __call__(self, argv: list[str] | None = None) -> int: ...
+
+
 def command(
     get_parser: Callable[[], argparse.ArgumentParser],
     action: Callable[[argparse.Namespace], object],
     intermixed: bool = True,
-) -> Callable[[list[str] | None], int]:
+) -> Main:
     """Return the `main` of a command: it parses its arguments, runs `action` on them and returns the exit status.
 
     Text that `action` returns is printed; False becomes status 1.
