@@ -1,7 +1,7 @@
-"""How fast do batches come? `python benchmarks/data.py [--quick] [--json FILE] [--data ROOT] [--transreid DIR …]`.
+"""Speed of data loading: `python benchmarks/data.py [--quick] [--json FILE] [--data ROOT] [--transreid DIR …]`.
 
-Every measurement is made in a fresh process; contestants take turns, since a machine's speed drifts; tables show medians
-with minimum and maximum. Without --data, synthetic people are drawn.
+Every measurement runs in a fresh process. Contestants take turns, because a machine's speed drifts. Tables show medians with minimum
+and maximum. Without --data, synthetic people are drawn.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ PEERS = {"transreid": "datasets/make_dataloader.py", "fastreid": "fastreid/data/
 ROUNDS, QUICK_ROUNDS = 3, 1
 SMALL, LARGE = "vit_tiny_patch16_224", "vit_base_patch16_224"
 PEOPLE, QUICK_PEOPLE = SyntheticPlan(), SyntheticPlan(32, 4, 2, 3, 4)
-HIGHER = {"img/s"}  # figures of which more is better
+HIGHER = {"img/s"}  # figures where more is better
 Measure = Callable[[LoadingJob], LoadingOutcome]
 
 
 @dataclass(frozen=True)
 class LoadingCase:
-    """One table: a task, with what its jobs have of their own, and the bar that ours has to reach.
+    """One table: a task, settings of its jobs, and the required result.
 
     Args:
-        shown: figures, the first is what contestants are compared by.
-        factor: ours has to be this many times as good as the peer named.
-        most: ours has to be below this.
+        shown: figures; contestants are compared by the first.
+        job: fields of `LoadingJob` with other values than the defaults.
+        factor: peer, and the required ratio of ours to it.
+        most: upper limit of ours.
     """
 
     name: str
@@ -67,7 +68,7 @@ CASES = [
         "first-step", "first step", f"from command to first step of {LARGE}", ("seconds", "step done"), {}, None, 20.0
     ),
 ]
-QUICK: dict[str, dict[str, Any]] = {  # what --quick makes of them; the others are left out
+QUICK: dict[str, dict[str, Any]] = {  # jobs under --quick; other cases are left out
     "train": {"steps": 60},
     "sampler": {"images": 100_000, "ids": 10_000},
     "waiting-small": {"steps": 4, "warmup": 1},
@@ -77,7 +78,7 @@ STEPS = {"waiting-small": 30, "waiting-base": 5}
 
 @dataclass
 class LoadingFigures:
-    """One contestant's figures, or the reason why there are none."""
+    """One contestant's figures, or the reason for their absence."""
 
     contestant: str
     runs: list[dict[str, float]] = field(default_factory=list)
@@ -92,7 +93,7 @@ class LoadingFigures:
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
     parser = argparse.ArgumentParser(
-        description="Speed of decoding, augmentation and sampling, beside other projects'."
+        description="Speed of decoding, augmentation and sampling, compared with other projects."
     )
     parser.add_argument("--quick", action="store_true", help="fewer batches, small model, one round: under a minute")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to this file, after each case")
@@ -109,7 +110,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--limit", type=float, default=300, metavar="SECONDS", help="stop a measurement that takes longer"
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where batches shall be")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device of the batches")
     return parser
 
 
@@ -122,8 +123,8 @@ def run(args: argparse.Namespace, measure: Measure | None = None, options: tuple
     """Measure all the chosen cases, print them, and return what goes into the JSON file.
 
     Args:
-        measure: carries out one job; None = in a fresh process.
-        options: more KEY VALUE words of our config.
+        measure: runs one job; None = in a fresh process.
+        options: further KEY VALUE overrides of our config.
     """
     check_arguments(args)
     chosen, started = find_cases(args), time.time()
@@ -149,7 +150,7 @@ def run(args: argparse.Namespace, measure: Measure | None = None, options: tuple
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Raise ValueError for what would fail later, naming the argument, its value and the way out."""
+    """Raise ValueError for arguments that would fail later; names argument, value and remedy."""
     for name, least in (("rounds", 1), ("workers", 0), ("limit", 1)):
         value = getattr(args, name)
         if value is not None and value < least:
@@ -163,10 +164,10 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 
 def find_cases(args: argparse.Namespace) -> list[LoadingCase]:
-    """Return the cases named; all of them, or the quick ones, if none are.
+    """Return the named cases; by default all, or the quick ones.
 
     Raises:
-        ValueError: a name is unknown; says which there are.
+        ValueError: an unknown name; lists the known ones.
     """
     by_name = {case.name: case for case in CASES}
     names = args.cases.split(",") if args.cases else list(QUICK if args.quick else by_name)
@@ -183,7 +184,7 @@ def draw_people(folder: Path, is_quick: bool) -> Path:
 
 
 def job_of(case: LoadingCase, args: argparse.Namespace, data: Path, options: tuple[str, ...]) -> LoadingJob:
-    """Return the job of which contestant and checkout are filled in."""
+    """Return the job of a case, without contestant and checkout."""
     job = LoadingJob(case.task, OURS, str(data), device=args.device, workers=args.workers, options=options)
     own: dict[str, Any] = {**case.job, **({"steps": STEPS[case.name], "warmup": 2} if case.name in STEPS else {})}
     return replace(job, **{**own, **(QUICK.get(case.name, {}) if args.quick else {})})
@@ -221,12 +222,12 @@ def compare(job: LoadingJob, args: argparse.Namespace, measure: Measure) -> list
 
 
 def in_fresh_process(limit: float) -> Measure:
-    """Return the function that measures a job in a process of its own, stopped after `limit` seconds."""
+    """Return the function that measures a job in a fresh process, stopped after `limit` seconds."""
     return lambda job: ask(WORKER, job, limit, LoadingOutcome)
 
 
 def format_table(case: LoadingCase, rows: list[LoadingFigures]) -> str:
-    """Return a line per contestant: medians with extremes, and how many times as good ours is."""
+    """Return a line per contestant: medians with extremes, and the ratio of ours to it."""
     lines = []
     for row in rows:
         cells = [_cell(name, spread) for name in case.shown if (spread := row.spread(name))]
@@ -244,7 +245,7 @@ def _cell(name: str, spread: tuple[float, float, float]) -> str:
 
 
 def _ratio(name: str, own: LoadingFigures, other: LoadingFigures) -> float | None:
-    """Return how many times as good ours is, by the medians."""
+    """Return the ratio of the medians; above 1 = ours is better."""
     one, two = own.spread(name), other.spread(name)
     if one is None or two is None:
         return None
@@ -252,7 +253,7 @@ def _ratio(name: str, own: LoadingFigures, other: LoadingFigures) -> float | Non
 
 
 def judge(case: LoadingCase, rows: list[LoadingFigures]) -> list[str]:
-    """Return a line for what ours had to reach: met, or missed and by how much."""
+    """Return a line on the required result: met, or missed and by how much."""
     own, name = rows[0].spread(case.shown[0]), case.shown[0]
     if own is None:
         return [f"vitreid has no figures: {rows[0].skipped}"]

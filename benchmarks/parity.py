@@ -1,7 +1,7 @@
-"""Do weights of other projects give their own embeddings here? `python benchmarks/parity.py --data DIR --transreid DIR ...`.
+"""Parity with other projects: do their weights give the same embeddings here? `python benchmarks/parity.py --data DIR --transreid DIR ...`.
 
-Each project's own code builds a model of full size, its weights are drawn at random and saved as the project releases them.
-Our importer reads the file; both embed the same real crops. Projects without a checkout are named and left out.
+Each project's code builds a model of full size with random weights, saved in the project's release format. Our importer reads the
+file, and both models embed the same real crops. Projects without a checkout are listed and left out.
 """
 
 from __future__ import annotations
@@ -52,18 +52,18 @@ WIDTHS = (38, 18, 38, 9, 19, 13)
 
 @dataclass(frozen=True)
 class ParityResult:
-    """What became of a case; `skipped` and `failed` say why there are no figures.
+    """Result of a case; `skipped` and `failed` give the reason for absent figures.
 
     Args:
         case, importer, backbone: names; the importer is the one that recognised the file.
         coverage: share of our backbone's numbers that the file gave, 0-1.
         loaded, resized, left_out: numbers of tensors.
         difference: largest difference between the two embeddings of a crop, in units of the largest number in the original's.
-        variety: the same between two crops in a row, by the original: what a difference is to be held against.
-        num_crops, embed_dim: how many were compared, and their width.
+        variety: the same between two consecutive crops, by the original, for comparison.
+        num_crops, embed_dim: number of compared embeddings, and their width.
         seconds: of the whole case.
-        skipped: the project's own model could not be built here.
-        failed: something after that went wrong, which is ours.
+        skipped: the project's model could not be built here.
+        failed: error in our import or comparison.
     """
 
     case: str
@@ -126,7 +126,7 @@ def crop_paths(data: Path, count: int) -> list[Path]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run one project here, or each in a process of its own, and return the exit status."""
+    """Run one project in this process, or each in a separate one; return the exit status."""
     paths = crop_paths(args.data, 4 if args.quick else args.crops)
     if args.only:
         print(json.dumps([asdict(result) for result in run_project(args.only, args, paths)]))
@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
 
 def run_all(args: argparse.Namespace) -> int:
     """Print the table as it grows, write the files asked for, and return the exit status."""
-    print("  ".join(f"{word:<{width}}" for word, width in zip(HEAD, WIDTHS)))
+    print("  ".join(f"{title:<{width}}" for title, width in zip(HEAD, WIDTHS)))
     results: list[ParityResult] = []
     for project, option in PROJECTS.items():
         results += run_apart(project, option, args)
@@ -208,11 +208,11 @@ def result_of(name: str, case: ProjectCase, checkout: Checkout, paths: list[Path
     start = time.perf_counter()
     try:
         original = case.build(checkout)
-    except Exception as error:  # whatever another project's code raises
+    except Exception as error:  # another project's code may raise any kind
         return ParityResult(name, skipped=failure_of(error))
     try:
         result = compare(name, original, case.strict, paths)
-    except Exception as error:  # each kind of it is a finding
+    except Exception as error:  # any kind is a result
         return ParityResult(name, failed=failure_of(error))
     return replace(result, seconds=round(time.perf_counter() - start, 1))
 
@@ -231,7 +231,7 @@ def check_recipes(checkout: Path) -> tuple[int, list[str]]:
             if spec not in built:
                 ReidModel(spec)
             built.add(spec)
-        except Exception as error:  # each kind of it is a finding
+        except Exception as error:  # any kind is a result
             failures.append(f"{file.relative_to(checkout)}: {failure_of(error)}")
     return len(files), failures
 

@@ -1,4 +1,4 @@
-"""One measurement of the data: `python benchmarks/workers/data_worker.py JOB` prints one JSON line."""
+"""One measurement of data loading: `python benchmarks/workers/data_worker.py JOB` prints one JSON line."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class LoadingJob:
-    """What to measure, in plain values.
+    """Settings of one measurement.
 
     Args:
         task, contestant: names in TASKS.
         data: folder that holds market1501.
         checkout: the peer's folder; empty = ours.
-        device: where batches shall be, "cpu" or "cuda".
+        device: device of the batches, "cpu" or "cuda".
         batch, instances, workers: images per batch, K, and workers of the loader.
-        warmup, steps: batches before the clock starts, and then, at most; the epochs may have fewer.
-        images, ids: of the sampler's epoch.
-        model: name of the timm model that trains.
-        started: `time.time()` when the command was given.
-        options: more KEY VALUE words of the config.
-        epochs: of training batches.
+        warmup, steps: batches before the clock starts, and at most afterwards.
+        images, ids: size of the sampler's training set.
+        model: timm model to train.
+        started: `time.time()` at the start of the command.
+        options: further KEY VALUE overrides of the config.
+        epochs: epochs of training batches.
     """
 
     task: str
@@ -69,14 +69,14 @@ class LoadingJob:
 
 @dataclass(frozen=True)
 class LoadingOutcome:
-    """What came out; `failure` says why there are no figures."""
+    """Figures of a measurement, or the reason of its failure."""
 
     figures: Figures = field(default_factory=dict)
     failure: str = ""
 
 
 def config_of(job: LoadingJob, *words: object) -> Any:
-    """Return our config for the job, with TransReID's recipe but for the words given."""
+    """Return our config for the job: TransReID's recipe with KEY VALUE overrides."""
     common = ("DATASETS.ROOT_DIR", job.data, "DATALOADER.NUM_WORKERS", job.workers, "SOLVER.IMS_PER_BATCH", job.batch)
     instances = ("DATALOADER.NUM_INSTANCE", job.instances, "TEST.IMS_PER_BATCH", job.batch)
     return load_config(None, [*map(str, (*common, *instances, *words)), *job.options])
@@ -96,7 +96,7 @@ def speed_of(batches: Iterable[Any], job: LoadingJob, count: Callable[[Any], int
 
 
 def our_training(job: LoadingJob) -> Figures:
-    """Our augmented batches, the images decoded before."""
+    """Our augmented batches from cached images."""
     cfg = config_of(job)
     loader = build_train_loader(cfg, build_data(cfg), device=job.device)
     return speed_of(epochs_of(loader, job), job, len)
@@ -105,20 +105,20 @@ def our_training(job: LoadingJob) -> Figures:
 def epochs_of(loader: Any, job: LoadingJob) -> Iterator[Any]:
     """Yield the batches of some epochs, each with other draws."""
     for epoch in range(job.epochs):
-        if hasattr(loader, "set_epoch"):  # others' loaders go on by themselves
+        if hasattr(loader, "set_epoch"):  # other projects' loaders count epochs themselves
             loader.set_epoch(epoch)
         yield from loader
 
 
 def our_test(job: LoadingJob) -> Figures:
-    """Our test batches, the files decoded on the way: each image is asked for once."""
+    """Our test batches, each file decoded when it is needed."""
     cfg = config_of(job, "DATALOADER.CACHE", "off")
     data = build_data(cfg)
     return speed_of(build_eval_loader(cfg, data, [*data.query, *data.gallery], device=job.device), job, len)
 
 
 def our_cached_test(job: LoadingJob) -> Figures:
-    """Our test batches, the images in memory: every evaluation of a training run after the first."""
+    """Our test batches from cached images, as in every evaluation of a training run but the first."""
     cfg = config_of(job, "DATALOADER.CACHE", "on")
     data = build_data(cfg)
     return speed_of(build_eval_loader(cfg, data, [*data.query, *data.gallery], device=job.device), job, len)
@@ -138,7 +138,7 @@ def transreid_loaders(job: LoadingJob) -> tuple[Any, Any]:
         TEST=SimpleNamespace(IMS_PER_BATCH=job.batch),
     )
     checkout = Checkout(Path(job.checkout))
-    checkout.load("utils.iotools")  # first: its data sets import their helpers by this name
+    checkout.load("utils.iotools")  # first, because its data sets import it by this name
     module = checkout.load("datasets.make_dataloader")
     with redirect_stdout(sys.stderr):  # it prints statistics
         training, _, test, *_ = module.make_dataloader(cfg)
@@ -176,7 +176,7 @@ def crowd(job: LoadingJob) -> np.ndarray:
 
 
 def our_sampling(job: LoadingJob) -> Figures:
-    """Seconds of an epoch of our PK sampler; what is done once per run is not counted, for nobody."""
+    """Seconds of an epoch of our PK sampler, without the setup per run, as for the others."""
     sampler = PKSampler(crowd(job), job.batch // job.instances, job.instances)
     start = time.perf_counter()
     sampler.batches(0)
@@ -193,7 +193,7 @@ def transreid_sampling(job: LoadingJob) -> Figures:
 
 
 def fastreid_sampling(name: str) -> Callable[[LoadingJob], Figures]:
-    """Return the measurement of one of its samplers, which have no end: as many images as the training set has."""
+    """Return the measurement of one of its endless samplers, for as many images as the training set has."""
 
     def measure(job: LoadingJob) -> Figures:
         module = Checkout(Path(job.checkout)).load("fastreid.data.samplers.triplet_sampler")
@@ -208,7 +208,7 @@ def fastreid_sampling(name: str) -> Callable[[LoadingJob], Figures]:
 
 
 def our_waiting(job: LoadingJob) -> Figures:
-    """Share of a training step spent waiting for its batch, and how much longer steps are than with a batch at hand."""
+    """Share of a training step spent waiting for its batch, and increase of the step time over steps with a ready batch."""
     cfg = config_of(job, "MODEL.NAME", job.model, "MODEL.PRETRAIN_CHOICE", "none", "MODEL.DEVICE", job.device)
     data, device = build_data(cfg), torch.device(job.device)
     precision = pick_precision("auto", device)
@@ -247,11 +247,11 @@ def our_waiting(job: LoadingJob) -> Figures:
 
 
 class _FirstStepDone(BaseException):
-    """Training has come as far as the measurement goes."""
+    """Ends training after its first step."""
 
 
 def our_first_step(job: LoadingJob) -> Figures:
-    """Seconds from the command to the begin and the end of the first training step."""
+    """Seconds from the command to the start and the end of the first training step."""
     figures: Figures = {}
     step = Trainer.step
 
@@ -295,7 +295,7 @@ TASKS: dict[
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure the job given as JSON; what fails is a result too."""
+    """Measure the job given as JSON; a failure is a result too."""
     values = json.loads((sys.argv[1:] if argv is None else argv)[0])
     job = LoadingJob(**{**values, "options": tuple(values["options"])})
     return reply(lambda: LoadingOutcome(TASKS[job.task][job.contestant][0](job)), LoadingOutcome)

@@ -134,7 +134,7 @@ def open_images(
     """Return cached or streamed images, and log the choice.
 
     Args:
-        cache: on, off, or auto = keep the images in memory if they fit the share.
+        cache: on, off, or auto = cache if the images fit the share.
         cache_share: share of the available memory for all images kept: those of this call, of other calls, and of other
             ranks of the machine (separate copies if `local` is None).
         num_workers: decoding threads.
@@ -175,7 +175,7 @@ def _stream(paths: Sequence[str], preprocess: Preprocess, why: str) -> StreamedI
 
 
 def _processes_here() -> int:
-    """Return how many processes of this job the machine has, at most: a launcher need not tell."""
+    """Return an upper bound of this job's processes on the machine; not every launcher reports the number."""
     return int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
 
 

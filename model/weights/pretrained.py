@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 # Errors of the file system and network (OSError), of timm (RuntimeError: it has no weights of that name), and of the HTTP library,
 # which depends on the version of huggingface_hub.
-FETCH_ERRORS = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
+FETCH_ERRORS: tuple[type[BaseException], ...] = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
 
 
 def load_initial(model: ReidModel, choice: str, path: str = "") -> LoadReport | None:
@@ -52,12 +52,12 @@ def fetch_timm(name: str) -> WeightsFile:
 
     Raises:
         ConnectionError: offline, or the hub does not have them.
-        ValueError: one of our own backbones, whose weights nobody hosts under that name.
+        ValueError: one of our backbones; nobody hosts weights under that name.
     """
     if name in OWN:
         raise UserError(
             f"MODEL.PRETRAIN_PATH: MODEL.PRETRAIN_CHOICE imagenet needs a weight file here, since timm has none for {name}; "
-            f"docs/backbones.md says whose files fit it, or set MODEL.PRETRAIN_CHOICE none to start from random weights"
+            f"docs/backbones.md lists files that fit it; or set MODEL.PRETRAIN_CHOICE none to start from random weights"
         )
     logger.info(
         "timm's weights of %s: from its cache, or downloaded; without a network it tries for a minute (HF_HUB_OFFLINE=1: the "

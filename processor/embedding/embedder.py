@@ -19,12 +19,12 @@ from torch import Tensor
 from ...common.errors import UserError
 from ...common.files import digest
 from ...common.pictures import from_pil
-from ...datasets import Batch, Preprocess, name_rows, read_image
+from ...datasets import Preprocess, name_rows, read_image
 from ...datasets.loading.decode import resize
 from ...model import ReidModel, attention_rollout, has_attention
 from ..device import PRECISIONS, pick_device, pick_precision, place
 from ..scoring.thresholds import stored_calibration
-from .extract import EmbedSettings, embed_batch
+from .extract import EmbedSettings, embed_images
 from .weight_file import Weights, read_own, weights_path
 
 logger = logging.getLogger(__name__)
@@ -144,14 +144,12 @@ class Embedder:
             planes: (B, 3, H, W) uint8 RGB at the model's size.
             cameras, views: B names; None and unknown names use the fallback row.
         """
-        where = torch.arange(len(planes))
-        camids = self._rows["cameras"](cameras)
-        viewids = self._rows["views"](views or [None] * len(planes))
-        batch = Batch(torch.from_numpy(planes), torch.full_like(where, -1), camids, viewids, where)
+        rows = self._rows["cameras"](cameras), self._rows["views"](views or [None] * len(planes))
         with self._lock:
-            batch = batch.to(self.device)
-            batch.images = self.preprocess.normalise(batch.images)
-            return embed_batch(self._model, batch, self.settings, self.device, self.precision).numpy()
+            images, camids, viewids = (part.to(self.device) for part in (torch.from_numpy(planes), *rows))
+            images = self.preprocess.normalise(images)
+            embeddings = embed_images(self._model, images, camids, viewids, self.settings, self.device, self.precision)
+            return embeddings.numpy()
 
 
 class _Rows:

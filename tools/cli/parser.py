@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from vitreid.common.errors import MissingPackageError, UserError
 from vitreid.common.text import first_line
@@ -56,6 +56,37 @@ def add_config(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     )
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="options to change, e.g. SOLVER.MAX_EPOCHS 20")
     return parser
+
+
+class Main(Protocol):
+    """The `main` of a command: arguments (None = those of the process) -> exit status."""
+
+    def __call__(self, argv: list[str] | None = None) -> int: ...
+
+
+def command(
+    get_parser: Callable[[], argparse.ArgumentParser],
+    action: Callable[[argparse.Namespace], object],
+    intermixed: bool = True,
+) -> Main:
+    """Return the `main` of a command: it parses its arguments, runs `action` on them and returns the exit status.
+
+    Text that `action` returns is printed; False becomes status 1.
+
+    Args:
+        intermixed: options may stand between positional arguments; not possible with subcommands.
+    """
+
+    def main(argv: list[str] | None = None) -> int:
+        parser = get_parser()
+        args = parser.parse_intermixed_args(argv) if intermixed else parser.parse_args(argv)
+        results: list[object] = []
+        status = run(lambda: results.append(action(args)), args.traceback)
+        if results and isinstance(results[0], str):
+            print(results[0])
+        return status or int(results == [False])
+
+    return main
 
 
 def run(action: Callable[[], object], traceback: bool) -> int:
