@@ -1,7 +1,8 @@
-"""How fast does a training step run, and in how much memory? `python benchmarks/training.py [--transreid DIR] [--quick] [--json FILE]`.
+"""Speed and memory of a training step: `python benchmarks/training.py [--transreid DIR] [--quick] [--json FILE]`.
 
-The original TransReID's own model, losses and optimizer step beside ours, on the same random crops of 751 people, in a
-fresh process each time and in turns, since a machine's speed drifts; a table shows medians with minimum and maximum.
+The original TransReID's model, losses and optimizer step are compared with ours on the same random crops of 751 people. Each
+measurement is a fresh process, and the contestants take turns, since a machine's speed drifts; a table shows medians with
+minimum and maximum.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from vitreid.benchmarks.workers.training_worker import TrainingJob, TrainingMeas
 from vitreid.common.files import write_text_atomically
 
 WORKER = Path(__file__).parent / "workers" / "training_worker.py"
-MARKER = "model/backbones/vit_pytorch.py"  # tells the original's checkout apart from any folder
+MARKER = "model/backbones/vit_pytorch.py"  # a file that marks a checkout of the original
 AS_WRITTEN, PATCHED = "TransReID as written", "TransReID + autocast"
 
 
@@ -39,7 +40,7 @@ class TrainingBar:
 
 @dataclass(frozen=True)
 class TrainingCase:
-    """What is compared: contestants by the name they have in the table, and what must hold between them."""
+    """A comparison: contestants by their names in the table, and the bars that they must reach."""
 
     title: str
     jobs: dict[str, TrainingJob]
@@ -62,7 +63,7 @@ class TrainingRow:
 
     @property
     def peak_mb(self) -> float | None:
-        """Memory at the peak above the inputs: the GPU's where there is one."""
+        """Peak memory above the inputs; GPU memory if there is a GPU."""
         found = [peak for run in self.runs if (peak := run.gpu_mb or run.peak_mb)]
         return statistics.median(found) if found else None
 
@@ -106,7 +107,7 @@ def cpu_cases(steps: int) -> dict[str, TrainingCase]:
             ),
         ),
         "extract": TrainingCase(
-            "embeddings of image files, ViT-Base, beside the model's forward pass alone",
+            "embeddings of image files, ViT-Base, compared with the model's forward pass alone",
             {"bare forward": replace(extract, contestant="bare forward"), "extraction": extract},
             (TrainingBar("extraction", "bare forward", 0.9),),
         ),
@@ -134,14 +135,16 @@ def _on_gpu(case: TrainingCase) -> TrainingCase:
 
 
 def quick(case: TrainingCase) -> TrainingCase:
-    """Return the case with 8 small images and one step: it shows that all runs, not how fast."""
+    """Return the case with 8 small images and one step, which checks that everything runs."""
     jobs = {who: replace(job, batch=8, steps=1, size=(64, 32)) for who, job in case.jobs.items()}
     return replace(case, jobs=jobs, bars=())
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
-    parser = argparse.ArgumentParser(description="Speed and memory of training and extraction, beside the original.")
+    parser = argparse.ArgumentParser(
+        description="Speed and memory of training and extraction, compared with the original."
+    )
     parser.add_argument("--quick", action="store_true", help="8 small images, one step, one round: under a minute")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to this file, after each case")
     parser.add_argument("--transreid", metavar="DIR", type=Path, help="checkout of the original TransReID")
@@ -223,7 +226,7 @@ def compare(case: TrainingCase, args: argparse.Namespace) -> list[TrainingRow]:
 
 
 def in_fresh_process(job: TrainingJob, limit: float) -> TrainingMeasurement:
-    """Measure a job in a process of its own, stopped after `limit` seconds."""
+    """Measure a job in a fresh process, stopped after `limit` seconds."""
     return ask(WORKER, job, limit, TrainingMeasurement)
 
 
@@ -247,7 +250,7 @@ def format_rows(rows: list[TrainingRow]) -> str:
 
 
 def judge(bar: TrainingBar, rows: list[TrainingRow]) -> str:
-    """Return one line: what had to be reached, what was, and whether that is enough."""
+    """Return one line: the bar, the measured value, and whether it is met."""
     by_name = {row.contestant: row for row in rows}
     own = by_name[bar.who]
     if not bar.than:

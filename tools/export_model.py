@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from vitreid.deploy import FORMATS, INPUTS, TRACKERS, ExportedModel, ExportRequest, export_model
-from vitreid.tools.cli.parser import new_parser, run
+from vitreid.tools.cli.parser import command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -61,10 +61,9 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parse, export, print, return the exit status."""
-    args = get_parser().parse_args(argv)
-    return run(lambda: print(summary(export_model(build_request(args)))), args.traceback)
+def export_file(args: argparse.Namespace) -> str:
+    """Export the model; return what was written and how it compares with the checkpoint."""
+    return summary(export_model(build_request(args)))
 
 
 def build_request(args: argparse.Namespace) -> ExportRequest:
@@ -93,6 +92,8 @@ def summary(exported: ExportedModel) -> str:
         lines.append(f"  batch {size:<3}{each}, median (min - max), from pixels, {exported.threads} threads")
     return "\n".join(lines)
 
+
+main = command(get_parser, export_file)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from vitreid.configs import OPTIONS
 from vitreid.report import ReportOptions, write_report
-from vitreid.tools.cli.parser import new_parser, run
+from vitreid.tools.cli.parser import command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -55,13 +55,8 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(arguments[:first]), list(arguments[first:])
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parse, write the report, return the exit status."""
-    args = get_parser().parse_intermixed_args(argv)
-    return run(lambda: _report(args), args.traceback)
-
-
-def _report(args: argparse.Namespace) -> None:
+def make_report(args: argparse.Namespace) -> None:
+    """Write the report of the runs."""
     folders, overrides = split(args.runs)
     shown = ReportOptions(
         num_queries=args.queries,
@@ -72,6 +67,8 @@ def _report(args: argparse.Namespace) -> None:
     )
     write_report(folders, args.output, overrides=overrides, shown=shown)
 
+
+main = command(get_parser, make_report)
 
 if __name__ == "__main__":
     sys.exit(main())

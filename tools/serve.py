@@ -8,7 +8,7 @@ import sys
 
 from vitreid import Embedder, Gallery
 from vitreid.gallery.web import Limits, create_app, missing_package
-from vitreid.tools.cli.parser import new_parser, run
+from vitreid.tools.cli.parser import command, new_parser
 
 LOOPBACK = {"localhost": "localhost", "127.0.0.1": "127.0.0.1", "::1": "[::1]"}  # address -> name in a URL
 
@@ -56,12 +56,6 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parse, serve until Ctrl-C, return the exit status."""
-    args = get_parser().parse_args(argv)
-    return run(lambda: serve(args), args.traceback)
-
-
 def serve(args: argparse.Namespace) -> None:
     """Serve the gallery until Ctrl-C.
 
@@ -100,6 +94,8 @@ def make_app(args: argparse.Namespace):  # type: ignore[no-untyped-def]  # FastA
         hosts=(*own_names, *map(str.lower, args.name)),
     )
 
+
+main = command(get_parser, serve)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,7 +7,7 @@ import sys
 
 from vitreid.processor import ScoreOptions
 from vitreid.processor.scoring.evaluation_run import test
-from vitreid.tools.cli.parser import add_config, new_parser, run
+from vitreid.tools.cli.parser import add_config, command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -44,12 +44,6 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parse, evaluate, return the exit status."""
-    args = get_parser().parse_intermixed_args(argv)
-    return run(lambda: evaluate(args), args.traceback)
-
-
 def evaluate(args: argparse.Namespace) -> None:
     """Do what the arguments say."""
     test(
@@ -62,6 +56,8 @@ def evaluate(args: argparse.Namespace) -> None:
         asked=ScoreOptions(args.cameras, args.confidence, args.verification, args.calibrate),
     )
 
+
+main = command(get_parser, evaluate)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -69,7 +69,7 @@ class TrainingJob:
 
 
 class Ready(NamedTuple):
-    """A contestant that is built: what to time, its images per call, its number format, the operations per image (0 = not counted)."""
+    """A contestant ready to run: the step to time, its images per call, precision, operations per image (0 = not counted)."""
 
     step: Callable[[], object]
     images: int
@@ -204,7 +204,7 @@ def original_parts(job: TrainingJob) -> tuple[Any, Any]:
     from model.make_model import make_model  # type: ignore[import-not-found]
     from solver.make_optimizer import make_optimizer  # type: ignore[import-not-found]
 
-    from loss import make_loss  # type: ignore[import-not-found]
+    from loss import make_loss  # type: ignore
 
     sys.modules["loss.make_loss"].CenterLoss = lambda **_: nn.Linear(1, 1)  # type: ignore[attr-defined]
     cfg.merge_from_file(str(Path(job.checkout) / "configs" / job.original))
@@ -266,7 +266,7 @@ CONTESTANTS: dict[str, Callable[[TrainingJob], Ready]] = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure the job given as JSON; what fails is a result too."""
+    """Measure the job given as JSON; a failure is a result too."""
     values = json.loads((sys.argv[1:] if argv is None else argv)[0])
     job = TrainingJob(**{**values, "size": tuple(values["size"]), "opts": tuple(values["opts"])})
     return reply(lambda: measure(job), TrainingMeasurement)

@@ -123,7 +123,7 @@ def load_mine(root: str) -> ReidData:
 
 
 def add_data_set(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setitem(DATASETS, "mine", lambda root, _: load_mine(root))
+    monkeypatch.setitem(DATASETS, "mine", lambda root, options: load_mine(root))
     return ["DATASETS.NAMES", "mine"]
 
 

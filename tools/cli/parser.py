@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from vitreid.common.errors import MissingPackageError, UserError
+from vitreid.common.text import first_line
 from vitreid.processor import NonFiniteLoss, RankFailed, Stopped, log_to_console
 
 USER_ERRORS = (
@@ -57,6 +58,37 @@ def add_config(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return parser
 
 
+class Main(Protocol):
+    """The `main` of a command: arguments (None = those of the process) -> exit status."""
+
+    def __call__(self, argv: list[str] | None = None) -> int: ...
+
+
+def command(
+    get_parser: Callable[[], argparse.ArgumentParser],
+    action: Callable[[argparse.Namespace], object],
+    intermixed: bool = True,
+) -> Main:
+    """Return the `main` of a command: it parses its arguments, runs `action` on them and returns the exit status.
+
+    Text that `action` returns is printed; False becomes status 1.
+
+    Args:
+        intermixed: options may stand between positional arguments; not possible with subcommands.
+    """
+
+    def main(argv: list[str] | None = None) -> int:
+        parser = get_parser()
+        args = parser.parse_intermixed_args(argv) if intermixed else parser.parse_args(argv)
+        results: list[object] = []
+        status = run(lambda: results.append(action(args)), args.traceback)
+        if results and isinstance(results[0], str):
+            print(results[0])
+        return status or int(results == [False])
+
+    return main
+
+
 def run(action: Callable[[], object], traceback: bool) -> int:
     """Run `action`; print a user's mistake as one message. Any other error is a defect and keeps its traceback.
 
@@ -78,7 +110,7 @@ def run(action: Callable[[], object], traceback: bool) -> int:
     except (MemoryError, RuntimeError) as error:
         if traceback or not is_out_of_memory(error):
             raise
-        print(f"error: out of memory: {_first_line(error)}; {MEMORY_REMEDY}", file=sys.stderr)
+        print(f"error: out of memory: {first_line(error)}; {MEMORY_REMEDY}", file=sys.stderr)
         return 2
     return 0
 
@@ -86,7 +118,3 @@ def run(action: Callable[[], object], traceback: bool) -> int:
 def is_out_of_memory(error: Exception) -> bool:
     """Return whether memory, the device's or the machine's, was too small; torch raises a RuntimeError for it."""
     return isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -11,7 +11,7 @@ from vitreid.model import ModelSpec, ReidModel, has_attention
 from vitreid.model.backbones.registry import has_own_stem
 from vitreid.model.backbones.vit import ViTBackbone
 from vitreid.processor.model_summary import count
-from vitreid.tools.cli.parser import new_parser, run
+from vitreid.tools.cli.parser import command, new_parser
 
 TIMM, OTHERS = "timm hub", "timm hub, timm / DeiT / MAE / DINO files"
 TRANSREID = f"{OTHERS}, Google's .npz, TransReID, TransReID-SSL, PersonViT"
@@ -124,24 +124,28 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parse, list the backbones or write their table, return the exit status."""
-    args = get_parser().parse_args(argv)
-    return run(lambda: _write(args.output) if args.output else print(listing()), args.traceback)
-
-
 def listing() -> str:
     """Return a line per backbone: its name and where its weights come from."""
     width = max(len(entry.name) for entry in ENTRIES)
     return "\n".join(f"{entry.name:<{width}}  {entry.weights}" for entry in ENTRIES)
 
 
-def _write(output: Path) -> None:
+def write_or_list(args: argparse.Namespace) -> str:
+    """Write the page if --output names one; otherwise return the list."""
+    if not args.output:
+        return listing()
+    return _write(args.output)
+
+
+def _write(output: Path) -> str:
     """Write the table; the chapter of benchmarks/parity.py, if the page has it, stays."""
     _, headline, text = (output.read_text(encoding="utf-8") if output.is_file() else "").partition(PARITY)
     table = INTRODUCTION + "".join(f"{row(entry)}\n" for entry in ENTRIES)
     output.write_text(table + (f"\n{headline}{text}" if headline else ""), encoding="utf-8")
+    return f"{output}: {len(ENTRIES)} backbones"
 
+
+main = command(get_parser, write_or_list)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vitreid.common.errors import UserError
-from vitreid.tools.cli.parser import new_parser, run
+from vitreid.tools.cli.parser import command, new_parser
 from vitreid.tools.published.published_tables import PEERS, TABLES
 from vitreid.tools.published.repeat import fill, reproduce
 
@@ -37,12 +37,6 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parse, run, print, return the exit status."""
-    args = get_parser().parse_args(argv)
-    return run(lambda: print(show(args)), args.traceback)
-
-
 def show(args: argparse.Namespace) -> str:
     """Return the table, or the list of tables."""
     root, output = args.root.expanduser().resolve(), args.output.expanduser().resolve()
@@ -66,6 +60,8 @@ def _commands(name: str, root: Path, output: Path, seed: int, checkouts: Mapping
         lines += [f"    python {shlex.join(words)}" for words in fill(row, run_folder, seed, root, checkouts)]
     return lines
 
+
+main = command(get_parser, show)
 
 if __name__ == "__main__":
     sys.exit(main())
