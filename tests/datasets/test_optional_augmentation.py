@@ -1,4 +1,4 @@
-"""The optional augmentations beside their per-image definitions in Pillow, torchvision and OpenCV."""
+"""The optional augmentations against their per-image definitions in Pillow, torchvision and OpenCV."""
 
 import math
 
