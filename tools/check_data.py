@@ -1,6 +1,9 @@
-"""Look at a data set before training: `python tools/check_data.py --config_file configs/market/vit_base.yml DATASETS.ROOT_DIR /data`.
+"""Look at the data sets of a config before training.
 
 Exit status: 0 = no problem (there may be warnings), 1 = a problem was found, 2 = the check could not be made.
+
+Example:
+    vitreid check-data --config_file market/vit_base DATASETS.ROOT_DIR /data --montage people.png
 """
 
 from __future__ import annotations
@@ -26,17 +29,12 @@ from vitreid.datasets.checks import (
     write_manifest,
     write_montage,
 )
-from vitreid.tools.cli.parser import add_config, command, new_parser
+from vitreid.tools.cli.parser import command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = add_config(
-        new_parser(
-            "Look at the data sets of a config before training. Exit status 1: a problem was found; 2: they could not be checked.",
-            "vitreid check-data --config_file market/vit_base DATASETS.ROOT_DIR /data --montage people.png",
-        )
-    )
+    parser = new_parser(__doc__, config=True)
     parser.add_argument(
         "--montage", metavar="FILE", help="picture to make: random images, a row per person, a column per camera"
     )

@@ -1,4 +1,9 @@
-"""The tested backbones: `vitreid backbones` lists them; with `--output FILE` their table is made from the models, in minutes."""
+"""Write the table of backbones from the models themselves.
+
+Examples:
+    vitreid backbones
+    vitreid backbones --output docs/backbones.md
+"""
 
 from __future__ import annotations
 
@@ -113,11 +118,7 @@ def row(entry: Entry) -> str:
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = new_parser(
-        "Write the table of backbones from the models themselves.",
-        "vitreid backbones",
-        "vitreid backbones --output docs/backbones.md",
-    )
+    parser = new_parser(__doc__)
     parser.add_argument(
         "--output", metavar="FILE", type=Path, help="write the table with sizes to this page, e.g. docs/backbones.md"
     )
