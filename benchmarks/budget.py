@@ -1,4 +1,4 @@
-"""What does a recipe learn in a given time? `python benchmarks/budget.py --data DIR [--minutes 10] [--quick] [--json FILE]`.
+"""What a recipe learns in a given time: `python benchmarks/budget.py --data DIR [--minutes 10] [--quick] [--json FILE]`.
 
 Every recipe trains for the same minutes on the same machine, its schedule stretched or squeezed to the time (its
 learning rate follows the minutes), without pretrained weights, and is evaluated on people of the training set that no recipe saw. The recipes
@@ -43,10 +43,10 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 @dataclass(frozen=True)
 class TimedSchedule(Schedule):
-    """A schedule whose epochs pass with the clock: `epochs` of them in `seconds` from `start`.
+    """A schedule by the clock: `epochs` epochs pass in `seconds` from `start`.
 
-    Only the rates do. What starts at an epoch by its number (SOLVER.HEAD_EPOCHS, SOLVER.SWA_START) counts
-    epochs that were trained.
+    This holds for the learning rates. Options that start at an epoch (SOLVER.HEAD_EPOCHS, SOLVER.SWA_START) count trained
+    epochs.
     """
 
     epochs: int = 1
@@ -55,11 +55,11 @@ class TimedSchedule(Schedule):
 
     @property
     def used(self) -> float:
-        """Share of the time that is over."""
+        """Fraction of the time that is over."""
         return (time.perf_counter() - self.start) / self.seconds
 
     def progress(self, epoch: int, iteration: int) -> float:
-        """Return the epochs done by the clock, whatever was trained."""
+        """Return the epochs that have passed by the clock."""
         return self.epochs * min(self.used, 1.0)
 
 
@@ -123,7 +123,7 @@ def config_of(recipe: str, args: argparse.Namespace) -> CfgNode:
     return load_config(path, [*opts, *shared, *quick])
 
 
-QUICK = {  # of any recipe: what runs in seconds
+QUICK = {  # options with which any recipe runs in seconds
     "DATASETS.NAMES": "synthetic",
     "DATASETS.VAL_IDS": "8",
     "DATASETS.ROOT_DIR": "data",

@@ -1,7 +1,7 @@
-"""How fast do batches come? `python benchmarks/data.py [--quick] [--json FILE] [--data ROOT] [--transreid DIR …]`.
+"""Speed of data loading: `python benchmarks/data.py [--quick] [--json FILE] [--data ROOT] [--transreid DIR …]`.
 
-Every measurement is made in a fresh process; contestants take turns, since a machine's speed drifts; tables show medians
-with minimum and maximum. Without --data, synthetic people are drawn.
+Every measurement runs in a fresh process. Contestants take turns, because a machine's speed drifts. Tables show medians with minimum
+and maximum. Without --data, synthetic people are drawn.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PEOPLE, QUICK_PEOPLE = SyntheticPlan(), SyntheticPlan(32, 4, 2, 3, 4)
 
 @dataclass(frozen=True)
 class LoadingCase:
-    """One table: a task, what differs in its jobs, the figures shown, the first of which is compared, and ours' bars."""
+    """One table: a task, settings of its jobs, the figures shown (contestants are compared by the first), and our bars."""
 
     name: str
     task: str
@@ -41,7 +41,7 @@ class LoadingCase:
     job: dict[str, Any] = field(default_factory=dict)
 
     def columns(self) -> list[Column]:
-        """Return the columns of the table: the figures, and how many times as good ours is."""
+        """Return the columns of the table: the figures, and the ratio of ours to each contestant."""
         specs = {"waiting": ".2%", "longer": ".2%"}
         shown = [Column(name, name, specs.get(name, ""), is_spread=True) for name in self.shown]
         first, is_rate = self.shown[0], self.shown[0] == "img/s"
@@ -72,7 +72,7 @@ CASES = {
         ),
     )
 }
-QUICK: dict[str, dict[str, Any]] = {  # what --quick makes of them; the others are left out
+QUICK: dict[str, dict[str, Any]] = {  # jobs under --quick; other cases are left out
     "train": {"steps": (4, 60)},
     "sampler": {"crowd": (100_000, 10_000)},
     "waiting-small": {"steps": (1, 4)},

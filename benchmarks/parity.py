@@ -1,7 +1,7 @@
-"""Do weights of other projects give their own embeddings here? `python benchmarks/parity.py --data DIR --transreid DIR ...`.
+"""Parity with other projects: do their weights give the same embeddings here? `python benchmarks/parity.py --data DIR --transreid DIR ...`.
 
-Each project's own code builds a model of full size, its weights are drawn at random and saved as the project releases them.
-Our importer reads the file; both embed the same real crops. Projects without a checkout are named and left out.
+Each project's code builds a model of full size with random weights, saved in the project's release format. Our importer reads the
+file, and both models embed the same real crops. Projects without a checkout are listed and left out.
 """
 
 from __future__ import annotations
@@ -56,13 +56,16 @@ WIDTHS = (38, 18, 38, 9, 19, 13)
 
 @dataclass(frozen=True)
 class ParityResult:
-    """What became of a case.
+    """Result of a case; `skipped` and `failed` give the reason for absent figures.
 
-    `figures`: `importer` and `backbone`, names; `coverage`, share of our backbone's numbers that come from the file;
-    numbers of tensors `loaded`, `resized`, `left_out`; `difference`, the largest one between the two embeddings of a crop
-    in units of the largest number in the original's; `variety`, the same between two crops in a row, by the original;
-    `num_crops`, `embed_dim`, `seconds`. Without figures: `skipped`, the project's model cannot be built here, or
-    `failed`, anything later went wrong, which is ours.
+    Args:
+        figures: `importer` and `backbone`, names; `coverage`, share of our backbone's numbers that the file gave, 0-1;
+            `loaded`, `resized`, `left_out`, numbers of tensors; `difference`, largest difference between the two
+            embeddings of a crop, in units of the largest number in the original's; `variety`, the same between two
+            consecutive crops, by the original, for comparison; `num_crops` and `embed_dim` of the compared embeddings;
+            `seconds` of the whole case.
+        skipped: the project's model could not be built here.
+        failed: error in our import or comparison.
     """
 
     case: str
@@ -95,7 +98,7 @@ def crop_paths(data: Path, count: int) -> list[Path]:
 
     Raises:
         FileNotFoundError: there are none.
-        UserError: `count` is below 2; with one crop there is nothing to hold a difference against.
+        UserError: `count` is below 2; with one crop there is nothing to compare a difference with.
     """
     if count < 2:
         raise UserError(f"--crops: {count}; give 2 or more")
@@ -107,7 +110,7 @@ def crop_paths(data: Path, count: int) -> list[Path]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run one project here, or each in a separate process; return the exit status: 1 if embeddings differ or ours failed."""
+    """Run one project in this process, or each in a separate one; return the exit status: 1 if embeddings differ or ours failed."""
     paths = crop_paths(args.data, 4 if args.quick else args.crops)
     if args.only:
         print(json.dumps([asdict(result) for result in run_project(args.only, args, paths)]))
@@ -178,11 +181,11 @@ def result_of(name: str, case: ProjectCase, checkout: Checkout, paths: list[Path
     start = time.perf_counter()
     try:
         original = case.build(checkout)
-    except Exception as error:  # whatever another project's code raises
+    except Exception as error:  # another project's code may raise any kind
         return ParityResult(name, skipped=failure_of(error))
     try:
         figures = compare(original, case.strict, paths)
-    except Exception as error:  # each kind of it is a finding
+    except Exception as error:  # any kind is a result
         return ParityResult(name, failed=failure_of(error))
     return ParityResult(name, {**figures, "seconds": round(time.perf_counter() - start, 1)})
 
@@ -201,7 +204,7 @@ def check_recipes(checkout: Path) -> tuple[int, list[str]]:
             if spec not in built:
                 ReidModel(spec)
             built.add(spec)
-        except Exception as error:  # each kind of it is a finding
+        except Exception as error:  # any kind is a result
             failures.append(f"{file.relative_to(checkout)}: {failure_of(error)}")
     return len(files), failures
 

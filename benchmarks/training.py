@@ -1,7 +1,8 @@
-"""How fast does a training step run, and in how much memory? `python benchmarks/training.py [--transreid DIR] [--quick] [--json FILE]`.
+"""Speed and memory of a training step: `python benchmarks/training.py [--transreid DIR] [--quick] [--json FILE]`.
 
-The original TransReID's own model, losses and optimizer step beside ours, on the same random crops of 751 people, in a
-fresh process each time and in turns, since a machine's speed drifts; a table shows medians with minimum and maximum.
+The original TransReID's model, losses and optimizer step are compared with ours on the same random crops of 751 people. Each
+measurement is a fresh process, and the contestants take turns, since a machine's speed drifts; a table shows medians with
+minimum and maximum.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class TrainingCase:
-    """What is compared: contestants by the name they have in the table, and what must hold between them."""
+    """A comparison: contestants by their names in the table, and the bars that they must reach."""
 
     title: str
     jobs: dict[str, TrainingJob]
@@ -63,7 +64,7 @@ def cpu_cases(steps: int) -> dict[str, TrainingCase]:
         "sie-jpm": TrainingCase("the same with SIE and JPM", jpm, (_speed(4.5, AS_WRITTEN),)),
         "stride": TrainingCase("SIE, JPM and stride 12", stride, stride_bars),
         "extract": TrainingCase(
-            "embeddings of image files, ViT-Base, next to the model's forward pass alone",
+            "embeddings of image files, ViT-Base, compared with the model's forward pass alone",
             {"bare forward": replace(extract, contestant="bare forward"), "extraction": extract},
             (_speed(0.9, "bare forward", "extraction"),),
         ),
@@ -91,7 +92,7 @@ def _on_gpu(case: TrainingCase) -> TrainingCase:
 
 
 def quick(case: TrainingCase) -> TrainingCase:
-    """Return the case with 8 small images and one step: it shows that all runs, not how fast."""
+    """Return the case with 8 small images and one step, which checks that everything runs."""
     jobs = {who: replace(job, batch=8, steps=1, size=(64, 32)) for who, job in case.jobs.items()}
     return replace(case, jobs=jobs, bars=())
 

@@ -1,29 +1,30 @@
-"""Files that are either old or new, never half-written."""
+"""Atomic writes, and the fingerprint of bytes."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from safetensors import SafetensorError
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
-    """Call `write(temporary path)`, then put the result in `path`'s place in one step.
+    """Call `write(temporary path)`, then rename the result to `path`.
 
-    A process killed while writing leaves `path` as it was.
+    A process killed while writing leaves `path` unchanged.
 
     Raises:
-        OSError: the disk is full or the folder not writable; names the file, which is as it was before.
+        OSError: the disk is full or the folder not writable; names the file, which is unchanged.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")  # always the same: what a killed process left is written over
+    temporary = path.with_name(f".{path.name}.tmp")  # one name: a later write replaces the file of a killed process
     try:
         write(temporary)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner can read
+        temporary.chmod(0o666 & ~_umask())  # safetensors makes files that only the owner can read
         os.replace(temporary, path)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch.save reports a full disk as a RuntimeError
         raise OSError(
@@ -38,8 +39,16 @@ def write_text_atomically(path: str | Path, text: str) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def digest(parts: Iterable[bytes | memoryview]) -> str:
+    """Return "sha256:…" of the bytes of all parts, one after the other."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part)
+    return f"sha256:{found.hexdigest()}"
+
+
 def _umask() -> int:
-    """Return the permissions that new files must not have; the system returns them only while setting them."""
+    """Return the process' file mode mask; the system returns it only from a call that sets it."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

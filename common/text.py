@@ -28,6 +28,15 @@ def points(value: float, digits: int = 1) -> str:
     return "-" if math.isnan(value) else f"{100 * value:+.{digits}f}"
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message; the error's type if it has none.
+
+    >>> first_line(ValueError("too large\\nat line 3")), first_line(MemoryError())
+    ('too large', 'MemoryError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def short_names(names: Sequence[str]) -> list[str]:
     """Return camera names without the data set's prefix; with it if two would become equal.
 

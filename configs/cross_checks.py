@@ -1,4 +1,4 @@
-"""Checks that need more than one option."""
+"""Checks of options that depend on each other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..common.errors import UserError
 
 
 def check_config(cfg: CfgNode) -> None:
-    """Raise ValueError, naming the keys, for options that are valid one by one but not together."""
+    """Raise ValueError, naming the keys, for options that do not go together."""
     _check_batch(cfg)
     _check_schedule(cfg)
     _check_loss(cfg)
@@ -46,7 +46,7 @@ def _check_schedule(cfg: CfgNode) -> None:
     if cfg.SOLVER.HEAD_EPOCHS and cfg.SOLVER.FSDP:
         raise UserError(
             f"SOLVER.HEAD_EPOCHS: {cfg.SOLVER.HEAD_EPOCHS} epochs without a backward pass through the backbone do not go with "
-            "SOLVER.FSDP; train the head in a run without FSDP, and go on from its weights (MODEL.PRETRAIN_PATH)"
+            "SOLVER.FSDP; train the head in a run without FSDP, and continue from its weights (MODEL.PRETRAIN_PATH)"
         )
     if cfg.SOLVER.HEAD_EPOCHS and cfg.LOSS.ID == "none":
         raise UserError(
@@ -88,7 +88,7 @@ def _check_model(cfg: CfgNode) -> None:
             f"MODEL.PRETRAIN_CLASSIFIERS: goes with MODEL.PRETRAIN_CHOICE self and an ID loss, got {model.PRETRAIN_CHOICE} and "
             f"LOSS.ID {cfg.LOSS.ID}; set it to False, or those"
         )
-    patch = re.match(r"(?:vit|deit)_.*patch(\d+)", model.NAME)  # others have a stride of their own
+    patch = re.match(r"(?:vit|deit)_.*patch(\d+)", model.NAME)  # other models have a fixed stride
     if patch and model.STEM == "patch" and max(model.STRIDE_SIZE) > int(patch[1]):
         raise UserError(
             f"MODEL.STRIDE_SIZE: {model.STRIDE_SIZE} is larger than the patch of {model.NAME} ({patch[1]} pixels), "
@@ -97,7 +97,7 @@ def _check_model(cfg: CfgNode) -> None:
     if patch and cfg.INPUT.SIZE_TEST != cfg.INPUT.SIZE_TRAIN:
         raise UserError(
             f"INPUT.SIZE_TEST: {cfg.INPUT.SIZE_TEST} differs from INPUT.SIZE_TRAIN {cfg.INPUT.SIZE_TRAIN}; "
-            f"{model.NAME} has position embeddings for one size: set both alike"
+            f"{model.NAME} has position embeddings for one size: set both to the same size"
         )
     if model.EMBED_DIM and model.NUM_HEADS and model.EMBED_DIM % model.NUM_HEADS:
         raise UserError(

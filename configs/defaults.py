@@ -26,8 +26,8 @@ OPTIONS: dict[str, Option] = {
     "MODEL.PRETRAIN_PATH": Option("", "file with the initial weights (.pth, .safetensors)", per_machine=True),
     "MODEL.PRETRAIN_CLASSIFIERS": Option(
         False,
-        "start from the ID classifiers of PRETRAIN_PATH too, to go on with the same people; its labels must number them in the "
-        "order of their names or pids, as ours do (TransReID's do on Market-1501 and MSMT17, whose pids are small)",
+        "start from the ID classifiers of PRETRAIN_PATH too, to continue with the same people; its labels must number them in the "
+        "order of their names or pids, as ours do (TransReID's do on Market-1501 and MSMT17)",
     ),
     "MODEL.STEM": Option(
         "patch",
@@ -75,12 +75,10 @@ OPTIONS: dict[str, Option] = {
     ),
     "MODEL.SIE_FALLBACK": Option(
         "mean",
-        "row used for a camera or view unseen in training: mean = the mean of the trained rows; unknown = a row of its own, trained by SIE_DROPOUT",
+        "row used for a camera or view unseen in training: mean = the mean of the trained rows; unknown = a separate row, trained by SIE_DROPOUT",
         ("mean", "unknown"),
     ),
-    "MODEL.SIE_DROPOUT": Option(
-        0.0, "share of training images whose camera and view are hidden from the model", at_least=0, at_most=1
-    ),
+    "MODEL.SIE_DROPOUT": Option(0.0, "share of training images with hidden camera and view", at_least=0, at_most=1),
     "MODEL.JPM": Option(
         False, "jigsaw patch module: local branches on shifted and shuffled patches [TransReID, section 3.3]"
     ),
@@ -99,7 +97,7 @@ OPTIONS: dict[str, Option] = {
     ),
     "MODEL.SEMANTIC_WEIGHT": Option(
         0.2,
-        "solider_swin_*: how much the features tell what is seen (1) rather than who it is (0); 0.2 for re-ID [SOLIDER, Chen "
+        "solider_swin_*: weight of semantics (1) against appearance (0) in the features; 0.2 for re-ID [SOLIDER, Chen "
         "et al., CVPR 2023]",
         at_least=0,
         at_most=1,
@@ -304,7 +302,7 @@ OPTIONS: dict[str, Option] = {
     "SOLVER.STEPS": Option((40, 70), "multistep: epochs after which the rate is multiplied by GAMMA", at_least=1),
     "SOLVER.GAMMA": Option(0.1, "multistep: factor at each step", at_least=0, at_most=1),
     "SOLVER.IMS_PER_BATCH": Option(64, "images per batch, P x K", at_least=1),
-    "SOLVER.ACCUMULATE": Option(1, "batches whose gradients are averaged into one step", at_least=1),
+    "SOLVER.ACCUMULATE": Option(1, "batches per step; their gradients are averaged", at_least=1),
     "SOLVER.MICRO_BATCH": Option(
         0,
         "images embedded at once, per process, for devices that do not hold a batch; losses and gradients stay those of the "
@@ -375,11 +373,13 @@ OPTIONS: dict[str, Option] = {
         resumable=True,
     ),
     "TEST.RERANK_K1": Option(20, "re-ranking: neighbours considered per crop", at_least=1, resumable=True),
-    "TEST.RERANK_K2": Option(6, "re-ranking: neighbours whose features are averaged", at_least=1, resumable=True),
+    "TEST.RERANK_K2": Option(6, "re-ranking: neighbours in the local query expansion", at_least=1, resumable=True),
     "TEST.RERANK_LAMBDA": Option(
         0.3, "re-ranking: share of the original distance in the final one", at_least=0, at_most=1, resumable=True
     ),
-    "TEST.QE_K": Option(10, "aqe, dba: neighbours averaged, beside the vector itself", at_least=1, resumable=True),
+    "TEST.QE_K": Option(
+        10, "aqe, dba: neighbours averaged, in addition to the vector itself", at_least=1, resumable=True
+    ),
     "TEST.QE_ALPHA": Option(
         3.0,
         "aqe, dba: weight of a neighbour = similarity ** this; 0 = plain average [Radenović et al., TPAMI 2019]",

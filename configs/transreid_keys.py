@@ -1,4 +1,4 @@
-"""Keys of the original TransReID's YAML files, translated to ours."""
+"""Translates the config keys of the original TransReID's YAML files."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def _switch(key: str, on: Any = True, off: Any = False) -> Rule:
     """A rule for the original's 'on' / 'off' / 'yes' / 'no' / True / False."""
 
     def rule(value: Any) -> Values:
-        word = str(value).lower()
-        if word not in SWITCH:
+        text = str(value).lower()
+        if text not in SWITCH:
             raise UserError(f"unknown value {value!r} of the original's switch; choose from {', '.join(SWITCH)}")
-        return {key: on if SWITCH[word] else off}
+        return {key: on if SWITCH[text] else off}
 
     return rule
 
@@ -58,10 +58,10 @@ SAMPLERS = {"softmax_triplet": "pk", "softmax": "shuffle", "id_triplet": "pk", "
 
 LEGACY: dict[str, Rule] = {
     "MODEL.TRANSFORMER_TYPE": _backbone,
-    "MODEL.DEVICE_ID": _ignored,  # the visible devices are the user's choice: CUDA_VISIBLE_DEVICES
+    "MODEL.DEVICE_ID": _ignored,  # use CUDA_VISIBLE_DEVICES instead
     "MODEL.DIST_TRAIN": _ignored,
     "MODEL.LAST_STRIDE": _ignored,
-    "MODEL.COS_LAYER": _ignored,  # read an attribute that the original never made
+    "MODEL.COS_LAYER": _ignored,  # without effect in the original
     "MODEL.ID_LOSS_TYPE": _renamed("LOSS.ID"),
     "MODEL.ID_LOSS_WEIGHT": _renamed("LOSS.ID_WEIGHT"),
     "MODEL.METRIC_LOSS_TYPE": _metric,
@@ -85,9 +85,9 @@ LEGACY: dict[str, Rule] = {
 SHARED = {
     "DATALOADER.SAMPLER": SAMPLERS,
     "TEST.FEAT_NORM": ("yes", "no"),
-}  # keys of both: legacy only with these values
+}  # keys of both configs: the original's only with these values
 
-# What the original assumes where its file is silent, as far as it differs from our defaults.
+# Defaults of the original that differ from ours; they hold for keys that its file leaves out.
 ORIGINAL_DEFAULTS: Values = {
     "MODEL.PRETRAIN_CHOICE": "imagenet",
     "LOSS.SOFT_MARGIN": False,
@@ -112,26 +112,28 @@ ORIGINAL_DEFAULTS: Values = {
 def translate(values: Values, is_file: bool = True) -> tuple[Values, list[str]]:
     """Return `values` with the original's keys replaced by ours, and one sentence per replaced key.
 
-    A file that names `MODEL.TRANSFORMER_TYPE` is taken for one of the original's: where it is silent, the original's
-    defaults hold rather than ours. Overrides (`is_file` False) change what they name and nothing else.
+    A file with `MODEL.TRANSFORMER_TYPE` is one of the original's: for keys that it leaves out, the original's defaults hold instead
+    of ours. Overrides (`is_file` False) change only the keys that they name.
 
     Raises:
-        ValueError: a value that the original does not know; names its key.
+        ValueError: a value unknown to the original; names its key.
     """
-    values = {key.replace("tMODEL.", "MODEL."): value for key, value in values.items()}  # a slip of the pen in one file
+    values = {
+        key.replace("tMODEL.", "MODEL."): value for key, value in values.items()
+    }  # a typing error in one file of the original
     is_original = is_file and "MODEL.TRANSFORMER_TYPE" in values
     result: Values = dict(ORIGINAL_DEFAULTS) if is_original else {}
     if values.get("MODEL.NAME") == "transformer":
-        del values["MODEL.NAME"]  # TRANSFORMER_TYPE says which
+        del values["MODEL.NAME"]  # TRANSFORMER_TYPE names the backbone
     notices = []
     for key, value in values.items():
         new = _translate_one(key, value)
         result.update(new)
         if _is_legacy(key, value):
-            said = ", ".join(f"{name} {item!r}" for name, item in new.items())
-            notices.append(f"{key} {value!r} -> {said or 'not needed, left out'}")
+            changes = ", ".join(f"{name} {item!r}" for name, item in new.items())
+            notices.append(f"{key} {value!r} -> {changes or 'not needed, left out'}")
     if values.get("DATALOADER.SAMPLER", "softmax" if is_original else "") == "softmax":
-        result["LOSS.METRIC"] = "none"  # the original's plain sampler means the ID loss alone
+        result["LOSS.METRIC"] = "none"  # with its plain sampler the original uses the ID loss only
     return result, notices
 
 

@@ -1,6 +1,6 @@
 """Data sets: name and root folder -> records; records -> batches on the device."""
 
-from .build_data import (
+from .data_builders import (
     build_data,
     build_eval_loader,
     build_preprocess,

@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the project: records, and three lists of them."""
+"""Records of a data set: train, query and gallery."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ class Record:
 
 @dataclass(frozen=True)
 class ReidData:
-    """A data set: its records and the meaning of their numbers.
+    """A data set: its records, and the names of its cameras, views and people.
 
     Args:
-        camera_names: name of each camid, qualified by the data set ("market1501/c1") unless the user chose them.
+        camera_names: name of each camid, prefixed by the data set ("market1501/c1") unless the user chose the names.
         view_names: name of each viewid; empty = the data set has no viewpoints.
-        person_names: the user's own names of the pids, where there are any.
+        person_names: the user's names of the pids, if any.
         protocol: "same-camera" = a gallery image of the query's pid from the query's camera is junk, ignored;
             "none" = every gallery image counts (cameras are unknown, or there is only one).
-        test_name: what query and gallery are, if not those of `name`.
-        first_pids: where several data sets are joined, the first pid of each, rising.
+        test_name: name of the data set of query and gallery, if not `name`.
+        first_pids: first pid of each joined data set, ascending.
     Raises:
-        ValueError: a record's number has no name, a name stands twice, or the protocol is unknown.
+        ValueError: a record's camid or viewid has no name, a name is used twice, or the protocol is unknown.
     """
 
     name: str
@@ -84,7 +84,7 @@ class ReidData:
 
     @property
     def evaluated(self) -> str:
-        """What query and gallery are, for tables: the data set, or its validation people."""
+        """Name of query and gallery for tables: the data set, or its validation people."""
         return self.test_name or self.name
 
     @property
@@ -120,8 +120,8 @@ def name_rows(names_of_data: Sequence[str], names_of_model: Sequence[str]) -> Te
     """Translate a data set's camids (or viewids) to the rows of a model's table, by name.
 
     Returns:
-        (len(names_of_data) + 1,) int64: the model's row, -1 where the model does not know the name. The last entry is
-        -1, so that an unknown id (-1) finds it too.
+        (len(names_of_data) + 1,) int64: the model's row, -1 where the model does not know the name. The last entry
+        is -1, so that an unknown id (-1) maps to -1.
     """
     row_of = {name: row for row, name in enumerate(names_of_model)}
     return torch.tensor([*(row_of.get(name, -1) for name in names_of_data), -1])

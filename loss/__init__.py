@@ -31,7 +31,7 @@ __all__ = [
     "build_loss",
 ]
 
-# LOSS.ID -> a classifier of D features and C classes.
+# LOSS.ID -> a classifier from (config, D features, C classes)
 HEADS: dict[str, Callable[[CfgNode, int, int], SoftmaxHead]] = {
     "softmax": lambda cfg, dim, classes: SoftmaxHead(dim, classes),
     "arcface": lambda cfg, dim, classes: ArcFace(dim, classes, cfg.LOSS.SCALE, cfg.LOSS.ID_MARGIN),
@@ -39,7 +39,7 @@ HEADS: dict[str, Callable[[CfgNode, int, int], SoftmaxHead]] = {
     "amsoftmax": lambda cfg, dim, classes: AMSoftmax(dim, classes, cfg.LOSS.SCALE, cfg.LOSS.ID_MARGIN),
     "circle": lambda cfg, dim, classes: Circle(dim, classes, cfg.LOSS.SCALE, cfg.LOSS.ID_MARGIN),
 }
-# LOSS.METRIC -> a loss (K,) of features (K, B, D) and labels (B,), and of past ones if there are any.
+# LOSS.METRIC -> a loss (K,) of features (K, B, D) and labels (B,), and of past features with LOSS.MEMORY
 METRICS: dict[str, Callable[[CfgNode], nn.Module]] = {
     "triplet": lambda cfg: TripletLoss(None if cfg.LOSS.SOFT_MARGIN else cfg.LOSS.MARGIN),
     "circle": lambda cfg: CircleLoss(cfg.LOSS.PAIR_MARGIN, cfg.LOSS.PAIR_SCALE),
@@ -50,7 +50,7 @@ def build_loss(cfg: CfgNode, num_classes: int, embed_dim: int, num_branches: int
     """Return the loss of a model with `num_branches` embeddings of `embed_dim` features.
 
     Raises:
-        ValueError: LOSS.ID or LOSS.METRIC names an unknown loss.
+        UserError: LOSS.ID or LOSS.METRIC names an unknown loss.
     """
     make_head = choose("LOSS.ID", cfg.LOSS.ID, {**HEADS, "none": None})
     make_metric = choose("LOSS.METRIC", cfg.LOSS.METRIC, {**METRICS, "none": None})

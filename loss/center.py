@@ -11,8 +11,8 @@ from .float32 import in_float32
 class CenterLoss(nn.Module):
     """Mean squared distance of embeddings to the learned centre of their class (Wen et al., ECCV 2016).
 
-    The centres follow the unweighted loss whatever `weight` is, as if their gradient were divided by it again: a small
-    weight would otherwise keep them from ever reaching their classes. They want their own optimizer (SGD, rate 0.5).
+    The gradient of the centres is that of the unweighted loss: with a small `weight` they would otherwise never reach their
+    classes. They need their own optimizer (SGD, rate 0.5).
 
     Args:
         num_classes, embed_dim: C and D; `centers` is (C, D).

@@ -13,8 +13,8 @@ from .triplet import same_and_other
 class CircleLoss(nn.Module):
     """Pull all positives and push all negatives of each image, the farther from their optimum the harder (Sun et al., CVPR 2020).
 
-    Cosines s_p of positives aim at 1 + m, s_n of negatives at -m. Images without a positive or without a negative are no
-    anchors; a batch without any anchor has loss 0.
+    The optimum is 1 + m for cosines s_p of positives and -m for cosines s_n of negatives. Images without a positive or without
+    a negative are no anchors; a batch without anchors has loss 0.
 
     Args:
         margin: m.
@@ -35,7 +35,7 @@ class CircleLoss(nn.Module):
         """Return the mean loss of the anchors, (...), of features (..., B, D) with labels (B,).
 
         Args:
-            past, past_labels: (..., M, D) and (M,), embeddings to compare with as well; a label of -1 is an empty place.
+            past, past_labels: (..., M, D) and (M,), past embeddings, compared in addition; label -1 = empty place.
         """
         anchors = F.normalize(features, dim=-1)
         others = anchors if past is None else torch.cat([anchors, F.normalize(past, dim=-1)], dim=-2)

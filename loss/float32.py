@@ -1,4 +1,4 @@
-"""Losses in full precision, whatever the rest of the network runs in."""
+"""Losses in float32, also under autocast."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """ID classifiers: embeddings -> logits, with the margin of each loss.
 
-Every head has two steps: `scores`, what the classifier thinks (for the accuracy), and `penalise`, which makes the right
-class harder (for the loss). `head(features, labels)` is both.
+Every head has two steps: `scores` computes class scores (for the accuracy), `penalise` applies the margin to the true
+class (for the loss). `head(features, labels)` does both.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class CosineHead(SoftmaxHead):
 
     Args:
         scale: s, factor of the logits.
-        margin: m, how much harder the right class is made; an angle in radians for ArcFace, a cosine otherwise.
+        margin: m, penalty of the true class; an angle in radians for ArcFace, a cosine otherwise.
     """
 
     def __init__(self, embed_dim: int, num_classes: int, scale: float, margin: float) -> None:
@@ -61,13 +61,13 @@ class CosineHead(SoftmaxHead):
 
 
 class ArcFace(CosineHead):
-    """cos(angle + m) for the right class (Deng et al., CVPR 2019, arXiv:1801.07698).
+    """cos(angle + m) for the true class (Deng et al., CVPR 2019, arXiv:1801.07698).
 
     Beyond an angle of pi - m, where cos(angle + m) would rise again, the penalty is the constant m sin(m).
     """
 
     def penalise(self, scores: Tensor, labels: Tensor) -> Tensor:
-        cosine = scores.gather(1, labels[:, None])  # (B, 1), that of the right class
+        cosine = scores.gather(1, labels[:, None])  # (B, 1), cosine of the true class
         sine = (1 - cosine.square()).clamp(min=1e-12).sqrt()  # the clamp keeps the gradient finite at cosine 1
         harder = cosine * math.cos(self.margin) - sine * math.sin(self.margin)
         linear = cosine - self.margin * math.sin(self.margin)
@@ -76,7 +76,7 @@ class ArcFace(CosineHead):
 
 
 class CosFace(CosineHead):
-    """cos(angle) - m for the right class (Wang et al., CVPR 2018, arXiv:1801.09414)."""
+    """cos(angle) - m for the true class (Wang et al., CVPR 2018, arXiv:1801.09414)."""
 
     def __init__(self, embed_dim: int, num_classes: int, scale: float, margin: float) -> None:
         super().__init__(embed_dim, num_classes, scale, margin)

@@ -19,14 +19,14 @@ from .id_classifiers import SoftmaxHead
 class ReidLoss(nn.Module):
     """Named, weighted loss terms of embeddings before and after the BN-neck; computed in float32 under autocast.
 
-    The metric and the center loss see the embedding before the neck, the classifiers that after it (Luo et al., 2019).
+    The metric and the center loss use the embedding before the neck, the classifiers the one after it (Luo et al., 2019).
 
     Args:
         heads: one ID classifier per branch, each `scores(features)` and `penalise(scores, labels)`; none = no ID loss.
-        metric: loss (K,) of features (K, B, D) and labels (B,), whose `name` is that of its term, or None.
+        metric: loss (K,) of features (K, B, D) and labels (B,), or None; its `name` names the term.
         center: center loss of the global branch, already weighted, or None.
-        memory: past embeddings that the metric loss compares with too, or None.
-        label_smooth: share of probability that the ID loss spreads over all classes.
+        memory: past embeddings, compared in addition by the metric loss, or None.
+        label_smooth: probability mass that the ID loss spreads over all classes.
         id_weight, metric_weight: factors of the terms.
     """
 
@@ -56,7 +56,7 @@ class ReidLoss(nn.Module):
         Args:
             weights: branch -> (C, D).
         Raises:
-            ValueError: they are of another number of branches, classes or features; nothing is then changed.
+            UserError: the number of branches, classes or features differs; nothing is changed then.
         """
         own = {str(branch): cast(Tensor, head.weight) for branch, head in enumerate(self.heads)}
         found, wanted = ({k: tuple(v.shape) for k, v in side.items()} for side in (weights, own))
@@ -73,8 +73,8 @@ class ReidLoss(nn.Module):
     def forward(self, before: Tensor, after: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return (terms, stats) of embeddings (B, K, D) with labels (B,).
 
-        `terms` are scalars to add up: "id", "triplet" or "circle", "center", those that are on. `stats` are scalars without a
-        gradient: "accuracy", the share of the batch that the global branch's classifier gets right, without margin.
+        `terms` are the scalars to add up that are on: "id", the name of the metric loss, "center". `stats` are scalars without
+        a gradient: "accuracy", the fraction of the batch that the classifier of the global branch gets right, without margin.
         """
         terms: dict[str, Tensor] = {}
         stats: dict[str, Tensor] = {}
@@ -88,7 +88,7 @@ class ReidLoss(nn.Module):
         return terms, stats
 
     def metric_losses(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Return the metric loss of each branch (K,); in training the memory then takes up the batch."""
+        """Return the metric loss of each branch (K,); in training the batch then enters the memory."""
         branches = features.transpose(0, 1)  # (B, K, D) -> (K, B, D)
         metric = cast(nn.Module, self.metric)
         if self.memory is None:

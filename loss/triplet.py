@@ -12,11 +12,11 @@ from .float32 import in_float32
 class TripletLoss(nn.Module):
     """Pull the farthest image of the same identity, push the nearest of another (Hermans et al., 2017, arXiv:1703.07737).
 
-    Images without a second image of their identity, or without another identity, in the batch are no anchors, so
-    batches need not be P x K; a batch without any anchor has loss 0.
+    An image is an anchor if the batch holds a second image of its identity and an image of another one, so batches need not
+    be P x K; a batch without anchors has loss 0.
 
     Args:
-        margin: by how much the positive must be nearer, in embedding distance; None = soft margin, log(1 + exp(d_ap - d_an)).
+        margin: required difference of the distances to negative and positive; None = soft margin, log(1 + exp(d_ap - d_an)).
     """
 
     name = "triplet"
@@ -32,7 +32,7 @@ class TripletLoss(nn.Module):
         """Return the mean loss of the anchors, (...), of features (..., B, D) with labels (B,).
 
         Args:
-            past, past_labels: (..., M, D) and (M,), embeddings to mine in as well; a label of -1 is an empty place.
+            past, past_labels: (..., M, D) and (M,), past embeddings, mined in addition; label -1 = empty place.
         """
         distances = pairwise_distances(features)
         if past is not None:
@@ -57,15 +57,21 @@ def distances_between(features: Tensor, past: Tensor) -> Tensor:
 
 
 def mine_hardest(distances: Tensor, labels: Tensor, past_labels: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Return each image's farthest positive and nearest negative, both (..., B), and whether it has both, (B,).
+    """Return the distances to each image's farthest positive and nearest negative, both (..., B), and whether it has both, (B,).
 
     Args:
         distances: (..., B, B + M), to the batch with labels (B,) and to past embeddings with labels (M,).
     """
     same, other = same_and_other(labels, past_labels)
-    farthest_positive = distances.masked_fill(~same, -torch.inf).max(-1).values  # no farther than itself: none
+    farthest_positive = (
+        distances.masked_fill(~same, -torch.inf).max(-1).values
+    )  # an image without a positive finds itself
     nearest_negative = distances.masked_fill(~other, torch.inf).min(-1).values
-    return farthest_positive, nearest_negative, (same.sum(-1) > 1) & other.any(-1)  # the first count includes itself
+    return (
+        farthest_positive,
+        nearest_negative,
+        (same.sum(-1) > 1) & other.any(-1),
+    )  # the count of positives includes the image itself
 
 
 def same_and_other(labels: Tensor, past_labels: Tensor | None, itself: bool = True) -> tuple[Tensor, Tensor]:
@@ -73,7 +79,7 @@ def same_and_other(labels: Tensor, past_labels: Tensor | None, itself: bool = Tr
 
     Args:
         labels, past_labels: (B,) of the batch and (M,) of past embeddings, -1 = empty place.
-        itself: whether an image is of its own identity.
+        itself: whether an image counts as one of its identity.
     """
     same = labels[:, None] == labels[None, :]
     other = ~same

@@ -3,7 +3,7 @@
 from .attention.rollout import attention_rollout, has_attention
 from .backbones.pooled import PooledBackbone
 from .backbones.vit import set_fused_attention
-from .build_model import build_model, build_spec
+from .model_builder import build_model, build_spec
 from .model_spec import ModelSpec
 from .reid_model import Embeddings, ReidModel
 from .weights.deployed import is_deploy, load_deploy, save_deploy

@@ -1,4 +1,4 @@
-"""Which device and which number format a run uses: found, not assumed."""
+"""Device and precision of a run, detected unless the config sets them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import torch
 
 from ..common.errors import UserError
-from ..model import PlainBackbone, ReidModel, set_fused_attention
+from ..model import PooledBackbone, ReidModel, set_fused_attention
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -28,7 +28,7 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the dtype called `name`; "auto" takes bf16 where the device computes in it, else fp16 on cuda, else fp32."""
+    """Return the dtype called `name`; "auto" takes bf16 where the hardware supports it, else fp16 on cuda, else fp32."""
     if name != "auto":
         return PRECISIONS[name]
     if device.type == "cuda":
@@ -39,25 +39,25 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def _cpu_has_bf16() -> bool:
-    """True if the processor multiplies in bf16 (AMX, AVX512_BF16); where it must convert first, bf16 is slower than float32."""
+    """Return whether the CPU has bf16 instructions (AMX, AVX512_BF16); without them bf16 is slower than float32."""
     checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
     return any(check() for check in checks if check)
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:
-    """Return the autocast context of that dtype; float32 computes as it stands."""
+    """Return the autocast context of that dtype; an empty context for float32."""
     if dtype is torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype)
 
 
 def place(model: ReidModel, device: torch.device, precision: torch.dtype) -> ReidModel:
-    """Move the model to the device, with the attention kernel and the order of convolutions' weights that are fastest there.
+    """Move the model to the device, with the attention kernel and memory format that are fastest there.
 
-    Channels-last convolutions are 1.1 to 1.2 times as fast in a ResNet-50 on a CPU, and what a GPU's matrix units work on.
+    Channels-last convolutions are 1.1 to 1.2 times as fast in a ResNet-50 on a CPU; the matrix units of GPUs need them.
     """
     set_fused_attention(model, fused=prefers_fused_attention(device, precision))
-    if isinstance(model.backbone, PlainBackbone):
+    if isinstance(model.backbone, PooledBackbone):
         model.to(memory_format=torch.channels_last)
     return model.to(device)
 
@@ -66,7 +66,7 @@ def prefers_fused_attention(device: torch.device, precision: torch.dtype) -> boo
     """Return whether torch's fused attention is the faster one.
 
     Measured on blocks of ViT-Base, batch 8, one thread of a CPU with AVX512_BF16: plain products take 0.87 (129 tokens) and 0.92
-    (211) of fused attention's time in bfloat16 training, 0.94 and 0.97 in inference; in float32 1.01 to 1.04. A rule and
-    not a measurement at the start, whose noise would change the last bits of a run.
+    (211) of fused attention's time in bfloat16 training, 0.94 and 0.97 in inference; in float32 1.01 to 1.04. The choice is a
+    fixed rule: a measurement at the start has noise, which would change the last bits of a run.
     """
     return device.type != "cpu" or precision is torch.float32

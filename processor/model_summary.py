@@ -1,4 +1,4 @@
-"""What a model is made of: output shapes, parameters, multiplications and the memory of a training step, without data."""
+"""Summary of a model without data: output shapes, parameters, multiply-adds and the memory of a training step."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Stage:
     """A part of the model.
 
     Args:
-        name: of the part, from the model.
-        shape: of its output for one image, the first axis left out; () if it is no tensor.
-        parameters: numbers in it that are or can be trained.
-        macs: multiplications and additions, each pair counted once, of matrix products, convolutions and attention for
-            one image; norms and activations are not counted.
+        name: path of the part in the model.
+        shape: output shape for one image, without the batch axis; () if the output is no tensor.
+        parameters: number of its parameters, frozen ones included.
+        macs: multiply-adds of matrix products, convolutions and attention for one image; norms and activations are not
+            counted.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Summary:
-    """The stages in the order of the forward pass, the whole, and bytes kept for the backward pass of a batch."""
+    """The stages in the order of the forward pass, their total, and the bytes kept for the backward pass of a batch."""
 
     stages: list[Stage]
     total: Stage
@@ -46,7 +46,7 @@ class Summary:
 
 
 def summarise(model: ReidModel, num_images: int, precision: torch.dtype = torch.float32) -> Summary:
-    """Return what the model is made of, as it would train: its attention kernel, frozen and recomputed blocks count for the memory.
+    """Return the summary of the model; the memory is that of training with its attention kernel, frozen and recomputed blocks.
 
     Args:
         num_images: size of the batch in training; its memory is extrapolated from smaller batches.
@@ -62,7 +62,7 @@ def summarise(model: ReidModel, num_images: int, precision: torch.dtype = torch.
 
 
 def count(model: ReidModel) -> tuple[list[Stage], Stage]:
-    """Return the stages and the whole; modes and attention kernels of the model stay as they are."""
+    """Return the stages and their total; modes and attention kernels of the model stay as they are."""
     parts = dict(_parts(model))
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(parts, ())
     counter = FlopCounterMode(display=False)
@@ -95,7 +95,7 @@ def evaluated_plainly(model: nn.Module) -> Iterator[None]:
 
 
 def _parts(model: ReidModel) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the children of the backbone, those of lists of blocks and stages one by one, and what comes behind it."""
+    """Yield the children of the backbone, with lists of blocks and stages taken apart, then the neck."""
     backbone: Any = model.backbone
     for name, child in backbone.net.named_children():
         if isinstance(child, (nn.Sequential, nn.ModuleList)):
@@ -120,7 +120,7 @@ def _parameters(module: nn.Module) -> int:
 
 
 def table(summary: Summary) -> str:
-    """Return the summary as text, a line per stage that does something."""
+    """Return the summary as text, one line per stage with parameters or multiply-adds."""
     rows = [stage for stage in summary.stages if stage.parameters or stage.macs]
     width = max(len(stage.name) for stage in rows)
     lines = [f"{'stage':<{width}}  {'output of an image':<20}{'parameters':>14}{'GMACs':>10}"]

@@ -47,12 +47,12 @@ SCHEDULES: dict[str, Callable[[CfgNode], Callable[[float], float]]] = {
 def build_optimizers(cfg: CfgNode, model: nn.Module, loss: nn.Module, scaled: bool = False) -> list[Optimizer]:
     """Return [main], or [main, centres] if the loss has centres (parameters called `center.*`).
 
-    The centres have their own SGD with a constant rate: its groups have no `lr_factor`, so that `Schedule.apply` passes them by.
+    The centres have their own SGD with a constant rate: its groups have no `lr_factor`, so `Schedule.apply` skips them.
 
     Args:
-        scaled: a gradient scaler may leave steps out (float16).
+        scaled: a gradient scaler may skip steps (float16).
     Raises:
-        ValueError: SOLVER.OPTIMIZER_NAME is unknown.
+        UserError: SOLVER.OPTIMIZER_NAME is unknown.
     """
     make = choose("SOLVER.OPTIMIZER_NAME", cfg.SOLVER.OPTIMIZER_NAME, OPTIMIZERS)
     of_loss = dict(loss.named_parameters())
@@ -63,16 +63,16 @@ def build_optimizers(cfg: CfgNode, model: nn.Module, loss: nn.Module, scaled: bo
     if scaled and cfg.SOLVER.OPTIMIZER_NAME == "SGD":
         optimizers[0].register_step_pre_hook(begin_momentum)
     if centers:
-        fused = fused_or_none(centers) if scaled else None  # else the scaler waits for the device at each step
+        fused = fused_or_none(centers) if scaled else None  # unfused, the scaler waits for the device at each step
         optimizers.append(torch.optim.SGD(centers, lr=cfg.SOLVER.CENTER_LR, fused=fused))
     return optimizers
 
 
 def begin_momentum(optimizer: Optimizer, *_: object) -> None:
-    """Let momentum that has no value yet begin with 0, which leads to the same steps.
+    """Start missing momentum buffers at 0, which leads to the same steps.
 
-    Before its first step torch's fused SGD reserves memory for it and takes that as it is, unwritten, if the gradient scaler
-    leaves the step out.
+    torch's fused SGD allocates the buffer in its first step without writing it if the gradient scaler skips that step, and
+    reads it in the next.
     """
     for group in optimizer.param_groups:
         for parameter in group["params"] if group["momentum"] else ():
@@ -83,7 +83,7 @@ def begin_momentum(optimizer: Optimizer, *_: object) -> None:
 def fused_or_none(parameters: Iterable[Tensor]) -> bool | None:
     """Return True where torch has one kernel for a whole step, else None: torch chooses. The results agree to rounding.
 
-    For parameters that are spread over processes (DTensor) it has none.
+    There is none for parameters sharded over ranks (DTensor).
     """
     kinds = {"parts" if hasattr(parameter, "full_tensor") else parameter.device.type for parameter in parameters}
     return True if kinds <= {"cpu", "cuda"} else None
@@ -93,7 +93,7 @@ def layer_scales(model: Any, decay: float) -> dict[str, float]:
     """Return the rate factor of each of the model's parameters: `decay` to the power of the layers above its own.
 
     Args:
-        model: its `layer_numbers()` gives the layer of each parameter by name, 0 = the embeddings.
+        model: `layer_numbers()` returns the layer of each parameter by name, 0 = the embeddings.
     """
     if decay == 1:
         return {}
@@ -103,7 +103,7 @@ def layer_scales(model: Any, decay: float) -> dict[str, float]:
 
 
 def build_group_rules(cfg: CfgNode, lr_scales: dict[str, float]) -> GroupRules:
-    """Return the rates and weight decays that the config asks for."""
+    """Return the rules for learning rates and weight decays."""
     return GroupRules(
         base_lr=cfg.SOLVER.BASE_LR,
         weight_decay=cfg.SOLVER.WEIGHT_DECAY,
@@ -117,7 +117,7 @@ def build_group_rules(cfg: CfgNode, lr_scales: dict[str, float]) -> GroupRules:
 
 
 def build_average(cfg: CfgNode, model: nn.Module) -> Average | None:
-    """Return the averaged weights to evaluate, on the device where the model is now; None = those being trained."""
+    """Return the averaged weights to evaluate, on the model's device; None = evaluate the weights being trained."""
     if cfg.SOLVER.SWA_START:
         return SWA(model, cfg.SOLVER.SWA_START)
     return EMA(model, cfg.SOLVER.EMA) if cfg.SOLVER.EMA else None
@@ -127,7 +127,7 @@ def build_schedule(cfg: CfgNode, iters_per_epoch: int) -> Schedule:
     """Return the learning-rate schedule.
 
     Raises:
-        ValueError: SOLVER.SCHEDULE is unknown.
+        UserError: SOLVER.SCHEDULE is unknown.
     """
     make_decay = choose("SOLVER.SCHEDULE", cfg.SOLVER.SCHEDULE, SCHEDULES)
     return Schedule(

@@ -17,11 +17,11 @@ class GroupRules:
 
     Args:
         base_lr: learning rate at factor 1.
-        weight_decay, bias_weight_decay: of weights, and of biases.
-        bias_lr_factor, head_lr_factor: of biases, and of the ID classifiers.
-        no_decay: leave norms, biases and the position, class and side-information embeddings without decay.
-        lr_scales: factor of the whole schedule, start and end included, by name; those not named have 1. Layer-wise decay.
-        head_epochs: first epochs in which the backbone is not trained.
+        weight_decay, bias_weight_decay: weight decay of weights and of biases.
+        bias_lr_factor, head_lr_factor: rate factor of biases and of the ID classifiers.
+        no_decay: no weight decay on norms, biases and the position, class and side-information embeddings.
+        lr_scales: factor of the whole schedule, start and end included, by name; 1 for other names. Layer-wise decay.
+        head_epochs: number of first epochs without training of the backbone.
     """
 
     base_lr: float
@@ -61,7 +61,7 @@ class GroupRules:
 
 
 def is_bias(name: str) -> bool:
-    """Return whether `name` is a layer's bias; a table such as Swin's `relative_position_bias_table` is none."""
+    """Return whether `name` is the bias of a layer; Swin's `relative_position_bias_table` is not."""
     return name.rsplit(".", 1)[-1] == "bias"
 
 
@@ -71,7 +71,7 @@ def is_head(name: str) -> bool:
 
 
 def is_backbone(name: str) -> bool:
-    """Return whether `name` is part of what turns images into embeddings, before the neck."""
+    """Return whether `name` is part of the backbone."""
     return name.startswith("backbone.")
 
 

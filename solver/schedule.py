@@ -1,4 +1,4 @@
-"""Learning rate as a function of the training's progress: nothing to save, nothing to restore."""
+"""Learning rate as a function of the progress of training, without state."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from torch.optim import Optimizer
 class Schedule:
     """Linear warm-up, then a decay; `apply` writes the rates into optimizers whose groups have an `lr_factor`.
 
-    A group's rate runs from `warmup_lr` to its peak, `base_lr * lr_factor`, and on towards `min_lr`. Both ends are the
-    same for all groups, as in TransReID; a group's `lr_scale` multiplies all of it. A group with `frozen_epochs` takes no
-    gradients until that many epochs are done.
+    A group's rate rises from `warmup_lr` to its peak, `base_lr * lr_factor`, and falls towards `min_lr`. Both ends are the
+    same for all groups, as in TransReID; a group's `lr_scale` multiplies the whole curve. A group with `frozen_epochs` gets
+    no gradients in that many first epochs.
 
     Args:
         base_lr: peak rate of a group with factor 1.
-        decay: progress in epochs -> share of the way from `min_lr` (0) up to the peak (1).
-        warmup_epochs, warmup_lr: length of the warm-up, and the rate that it starts from.
-        min_lr: rate at share 0.
+        decay: progress in epochs -> position between `min_lr` (0) and the peak (1).
+        warmup_epochs, warmup_lr: length of the warm-up, and its first rate.
+        min_lr: rate at position 0.
         iters_per_epoch: length of an epoch; None changes the rate once per epoch only.
     """
 
@@ -48,7 +48,7 @@ class Schedule:
         return epoch - 1 + (iteration + 1) / self.iters_per_epoch
 
     def apply(self, optimizers: Iterable[Optimizer], epoch: int, iteration: int) -> None:
-        """Set the rates for `iteration` (from 0) of `epoch` (from 1), and freeze or thaw what the epoch asks for."""
+        """Set the rates for `iteration` (from 0) of `epoch` (from 1), and freeze or thaw groups with `frozen_epochs`."""
         progress = self.progress(epoch, iteration)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
@@ -59,14 +59,14 @@ class Schedule:
 
 
 def require_gradients(parameters: Iterable[nn.Parameter], wanted: bool) -> None:
-    """Switch the gradients of parameters on or off; a parameter without a gradient is passed by in the step."""
+    """Switch the gradients of parameters on or off; optimizers skip parameters without a gradient."""
     for parameter in parameters:
         if parameter.requires_grad is not wanted:
             parameter.requires_grad_(wanted)
 
 
 def cosine(max_epochs: int) -> Callable[[float], float]:
-    """Half a cosine from 1 at epoch 0 to 0 at `max_epochs` (Loshchilov & Hutter, ICLR 2017), whatever the warm-up."""
+    """Half a cosine from 1 at epoch 0 to 0 at `max_epochs` (Loshchilov & Hutter, ICLR 2017); the warm-up does not shift it."""
     return lambda progress: 0.5 * (1 + math.cos(math.pi * min(progress / max_epochs, 1.0)))
 
 

@@ -1,4 +1,9 @@
-"""Another project's weights -> ours: `python tools/convert.py IN.pth OUT.safetensors --config_file configs/market/vit_sie.yml`."""
+"""Read a weight file of timm, TransReID, CLIP-ReID, SOLIDER, fast-reid, torchreid, T2T-ViT or Google's JAX into the
+model of a config, say what became of every tensor, and write a checkpoint that explains itself.
+
+Example:
+    vitreid convert transreid.pth vit_sie.safetensors --config_file market/vit_sie --cameras c1,c2,c3,c4,c5,c6
+"""
 
 from __future__ import annotations
 
@@ -9,16 +14,12 @@ from pathlib import Path
 from vitreid.configs import load_config
 from vitreid.model import LoadReport
 from vitreid.processor.embedding.convert_weights import Conversion, convert
-from vitreid.tools.cli.parser import new_parser, run
+from vitreid.tools.cli.parser import command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = new_parser(
-        "Read a weight file of timm, TransReID, CLIP-ReID, SOLIDER, fast-reid, torchreid, T2T-ViT or Google's JAX into "
-        "the model of a config, say what became of every tensor, and write a checkpoint that explains itself.",
-        "vitreid convert transreid.pth vit_sie.safetensors --config_file market/vit_sie --cameras c1,c2,c3,c4,c5,c6",
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("source", metavar="IN", help="the file: .pth, .safetensors, .npz")
     parser.add_argument(
         "words", nargs="*", metavar="OUT.safetensors KEY VALUE", help="the file to write, then options to change"
@@ -56,13 +57,8 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parse, convert, print what became of the tensors, return the exit status."""
-    args = get_parser().parse_intermixed_args(argv)
-    return run(lambda: print(describe(_convert(args))), args.traceback)
-
-
-def _convert(args: argparse.Namespace) -> LoadReport:
+def convert_file(args: argparse.Namespace) -> str:
+    """Convert the file; return what became of its tensors."""
     has_target = bool(args.words) and args.words[0].endswith(".safetensors")
     order = Conversion(
         source=Path(args.source),
@@ -75,7 +71,7 @@ def _convert(args: argparse.Namespace) -> LoadReport:
         min_coverage=args.min_coverage,
         overwrite=args.overwrite,
     )
-    return convert(load_config(args.config_file, args.words[has_target:]), order)
+    return describe(convert(load_config(args.config_file, args.words[has_target:]), order))
 
 
 def _names(words: str) -> tuple[str, ...]:
@@ -94,6 +90,8 @@ def describe(report: LoadReport) -> str:
     head = f"{report.source}: {report.project} names, {len(report.loaded)} tensors loaded, {report.coverage:.2%} of the backbone"
     return "\n".join([head, *(f"  {kind:<10} {name}" for kind, names in lists.items() for name in names)])
 
+
+main = command(get_parser, convert_file)
 
 if __name__ == "__main__":
     sys.exit(main())

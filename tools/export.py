@@ -1,4 +1,8 @@
-"""Embed images into a gallery: `python tools/export.py --weights RUN/best.safetensors --input FOLDER --output GALLERY`."""
+"""Embed images into a gallery. After an interruption run it again: it resumes, with the same result.
+
+Example:
+    vitreid export --weights logs/market/best.safetensors --input crops --output galleries/crops
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,12 @@ import sys
 
 from vitreid.gallery.export.export_job import CORRUPT, DTYPES, FOLDER, export
 from vitreid.gallery.export.sources import LAYOUTS
-from vitreid.tools.cli.parser import new_parser, run
+from vitreid.tools.cli.parser import command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = new_parser(
-        "Embed images into a gallery. After an interruption run it again: it goes on, with the same result.",
-        "vitreid export --weights logs/market/best.safetensors --input crops --output galleries/crops",
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--weights", metavar="FILE", required=True, help="best.safetensors or last.pth of a run")
     parser.add_argument(
         "--input",
@@ -39,19 +40,13 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--corrupt", choices=CORRUPT, default="error", help="stop at an image that cannot be read, or list and skip it"
     )
-    parser.add_argument("--no-resume", action="store_true", help="begin anew, whatever an earlier run has done")
+    parser.add_argument("--no-resume", action="store_true", help="start anew; do not use the work of an earlier run")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier gallery of that name")
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parse, export, return the exit status."""
-    args = get_parser().parse_intermixed_args(argv)
-    return run(lambda: export_images(args), args.traceback)
-
-
 def export_images(args: argparse.Namespace) -> None:
-    """Do what the arguments say."""
+    """Run the export."""
     export(
         args.weights,
         args.input,
@@ -68,6 +63,8 @@ def export_images(args: argparse.Namespace) -> None:
         overwrite=args.overwrite,
     )
 
+
+main = command(get_parser, export_images)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,9 @@
-"""Export a model: `python tools/export_model.py --weights RUN/best.safetensors --output model.onnx`."""
+"""Export a model for another runtime. The file is compared with the checkpoint and kept only if embeddings and rankings
+agree within the printed tolerance.
+
+Example:
+    vitreid export-model --weights logs/market/best.safetensors --output model.onnx
+"""
 
 from __future__ import annotations
 
@@ -6,16 +11,12 @@ import argparse
 import sys
 
 from vitreid.deploy import FORMATS, INPUTS, TRACKERS, ExportedModel, ExportRequest, export_model
-from vitreid.tools.cli.parser import new_parser, run
+from vitreid.tools.cli.parser import command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = new_parser(
-        "Export a model for another runtime. The file is compared with the checkpoint and kept only if embeddings and "
-        "rankings agree within the printed tolerance.",
-        "vitreid export-model --weights logs/market/best.safetensors --output model.onnx",
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--weights", metavar="FILE", required=True, help="best.safetensors or last.pth of a run")
     parser.add_argument(
         "--output", metavar="FILE", required=True, help="model.onnx, model.torchscript, model.pt2, model.xml (and .bin)"
@@ -61,10 +62,9 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parse, export, print, return the exit status."""
-    args = get_parser().parse_args(argv)
-    return run(lambda: print(summary(export_model(build_request(args)))), args.traceback)
+def export_file(args: argparse.Namespace) -> str:
+    """Export the model; return what was written and how it compares with the checkpoint."""
+    return summary(export_model(build_request(args)))
 
 
 def build_request(args: argparse.Namespace) -> ExportRequest:
@@ -93,6 +93,8 @@ def summary(exported: ExportedModel) -> str:
         lines.append(f"  batch {size:<3}{each}, median (min - max), from pixels, {exported.threads} threads")
     return "\n".join(lines)
 
+
+main = command(get_parser, export_file)
 
 if __name__ == "__main__":
     sys.exit(main())

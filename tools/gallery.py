@@ -1,4 +1,4 @@
-"""Maintain a gallery: `vitreid gallery verify GALLERY`, or another of COMMANDS in the place of verify.
+"""Maintain a gallery. `vitreid gallery COMMAND --help` shows the arguments of a command.
 
 Exit status: 0 = done, 1 = `verify` found a problem, 2 = an error.
 """
@@ -19,7 +19,7 @@ from vitreid.gallery import FORMATS, Gallery, compact, cost, export_as, fit_pca,
 from vitreid.gallery.milvus.milvus_collections import INDEXES, PREFIX
 from vitreid.gallery.milvus.milvus_gallery import MilvusGallery
 from vitreid.gallery.milvus.transfer import from_folder, to_folder
-from vitreid.tools.cli.parser import layout, new_parser, run
+from vitreid.tools.cli.parser import command, layout, new_parser
 
 
 class Subcommand(NamedTuple):
@@ -199,29 +199,21 @@ COMMANDS = {
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments: one subcommand each."""
-    parser = new_parser(
-        "Maintain a gallery. `vitreid gallery COMMAND --help` shows the arguments of a command.",
-        *(f"vitreid gallery {name} {command.example}" for name, command in COMMANDS.items()),
-    )
+    examples = "\n".join(f"    vitreid gallery {name} {one.example}" for name, one in COMMANDS.items())
+    parser = new_parser(f"{__doc__}\nExamples:\n{examples}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, command in COMMANDS.items():
-        text = layout(f"{command.summary.capitalize()}.", f"vitreid gallery {name} {command.example}")
-        one = commands.add_parser(name, help=command.summary, **text)
-        for argument in command.arguments:
-            one.add_argument(argument, **ARGUMENTS[argument])
-        one.add_argument(
+    for name, one in COMMANDS.items():
+        text = layout(f"{one.summary.capitalize()}.\n\nExample:\n    vitreid gallery {name} {one.example}")
+        below = commands.add_parser(name, help=one.summary, **text)
+        for argument in one.arguments:
+            below.add_argument(argument, **ARGUMENTS[argument])
+        below.add_argument(
             "--traceback", action="store_true", default=argparse.SUPPRESS, help="show where in the code an error arose"
         )
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parse, run one subcommand, return the exit status."""
-    args = get_parser().parse_args(argv)
-    results: list[object] = []
-    status = run(lambda: results.append(COMMANDS[args.command].action(args)), args.traceback)
-    return status or int(results == [False])
-
+main = command(get_parser, lambda args: COMMANDS[args.command].action(args), intermixed=False)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,9 @@
-"""Report: `python tools/report.py logs/run` writes logs/run/report.html; several runs are compared."""
+"""Write one HTML page about a run, or about the differences of several, and its pictures as PNG files.
+
+Examples:
+    vitreid report logs/market
+    vitreid report logs/first logs/second --output comparison.html
+"""
 
 from __future__ import annotations
 
@@ -8,16 +13,12 @@ from collections.abc import Sequence
 
 from vitreid.configs import OPTIONS
 from vitreid.report import ReportOptions, write_report
-from vitreid.tools.cli.parser import new_parser, run
+from vitreid.tools.cli.parser import command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = new_parser(
-        "Write one HTML page about a run, or about the differences of several, and its pictures as PNG files.",
-        "vitreid report logs/market",
-        "vitreid report logs/first logs/second --output comparison.html",
-    )
+    parser = new_parser(__doc__)
     parser.add_argument(
         "runs",
         nargs="+",
@@ -55,13 +56,8 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(arguments[:first]), list(arguments[first:])
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parse, write the report, return the exit status."""
-    args = get_parser().parse_intermixed_args(argv)
-    return run(lambda: _report(args), args.traceback)
-
-
-def _report(args: argparse.Namespace) -> None:
+def make_report(args: argparse.Namespace) -> None:
+    """Write the report of the runs."""
     folders, overrides = split(args.runs)
     shown = ReportOptions(
         num_queries=args.queries,
@@ -72,6 +68,8 @@ def _report(args: argparse.Namespace) -> None:
     )
     write_report(folders, args.output, overrides=overrides, shown=shown)
 
+
+main = command(get_parser, make_report)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,8 @@
-"""Find people in a gallery: `python tools/search.py --gallery GALLERY --weights RUN/best.safetensors --query IMAGE`."""
+"""Find the crops of a gallery that are most like an image.
+
+Example:
+    vitreid search --gallery galleries/crops --weights logs/market/best.safetensors --query person.jpg
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from vitreid.gallery.search.faiss_index import INDEXES
 from vitreid.gallery.search.query_vectors import check_embedder
 from vitreid.gallery.search.search_result import SearchResult
 from vitreid.processor.embedding.embedder import Embedder
-from vitreid.tools.cli.parser import new_parser, run
+from vitreid.tools.cli.parser import command, new_parser
 
 COLUMNS = ("camera", "pid", "time", "tracklet", "path")  # of a record, as shown
 CUT = "found, but re-ranked below these; to see who is within the threshold leave out --rerank, or take a larger --topk"
@@ -27,10 +31,7 @@ SAID = {"match": "found", "unknown": "unknown: nothing within the threshold", No
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = new_parser(
-        "Find the crops of a gallery that are most like an image.",
-        "vitreid search --gallery galleries/crops --weights logs/market/best.safetensors --query person.jpg",
-    )
+    parser = new_parser(__doc__)
     parser.add_argument(
         "--gallery", metavar="GALLERY", required=True, help="folder, milvus:FILE.db or milvus:http://HOST:PORT"
     )
@@ -55,12 +56,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
     parser.add_argument("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto")
     return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Parse, search, return the exit status."""
-    args = get_parser().parse_args(argv)
-    return run(lambda: search(args), args.traceback)
 
 
 def search(args: argparse.Namespace) -> None:
@@ -126,6 +121,8 @@ def _text(name: str, value: Any) -> str:
             return str(value)
     return str(value)
 
+
+main = command(get_parser, search)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,8 @@
-"""Serve a gallery as a web page and a JSON API: `python tools/serve.py --gallery G --weights RUN/best.safetensors`."""
+"""Search a gallery in a web browser, or by its JSON API.
+
+Example:
+    vitreid serve --gallery galleries/crops --weights logs/market/best.safetensors
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,14 @@ import sys
 
 from vitreid import Embedder, Gallery
 from vitreid.gallery.web import Limits, create_app, missing_package
-from vitreid.tools.cli.parser import new_parser, run
+from vitreid.tools.cli.parser import command, new_parser
 
 LOOPBACK = {"localhost": "localhost", "127.0.0.1": "127.0.0.1", "::1": "[::1]"}  # address -> name in a URL
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = new_parser(
-        "Search a gallery in a web browser, or by its JSON API.",
-        "vitreid serve --gallery galleries/crops --weights logs/market/best.safetensors",
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--gallery", metavar="G", required=True, help="folder that tools/export.py made, or milvus:…")
     parser.add_argument("--weights", metavar="FILE", required=True, help="weights of the model that made the gallery")
     parser.add_argument(
@@ -54,12 +55,6 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
     return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Parse, serve until Ctrl-C, return the exit status."""
-    args = get_parser().parse_args(argv)
-    return run(lambda: serve(args), args.traceback)
 
 
 def serve(args: argparse.Namespace) -> None:
@@ -100,6 +95,8 @@ def make_app(args: argparse.Namespace):  # type: ignore[no-untyped-def]  # FastA
         hosts=(*own_names, *map(str.lower, args.name)),
     )
 
+
+main = command(get_parser, serve)
 
 if __name__ == "__main__":
     sys.exit(main())

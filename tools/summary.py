@@ -1,4 +1,8 @@
-"""What a config's model is made of: `python tools/summary.py --config_file configs/market/vit_base.yml`; no data is read."""
+"""Show a model's stages: output shapes, parameters, multiply-adds, and the memory of a training step. No data is read.
+
+Example:
+    vitreid summary --config_file market/vit_transreid
+"""
 
 from __future__ import annotations
 
@@ -10,17 +14,12 @@ from vitreid.model import build_model
 from vitreid.processor import pick_device, pick_precision
 from vitreid.processor.device import place
 from vitreid.processor.model_summary import summarise, table
-from vitreid.tools.cli.parser import add_config, new_parser, run
+from vitreid.tools.cli.parser import command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = add_config(
-        new_parser(
-            "Show a model's stages: output shapes, parameters, multiply-adds, and the memory of a training step. No data is read.",
-            "vitreid summary --config_file market/vit_transreid",
-        )
-    )
+    parser = new_parser(__doc__, config=True)
     parser.add_argument(
         "--batch", metavar="N", type=int, default=0, help="images of the step; default: SOLVER.IMS_PER_BATCH"
     )
@@ -41,13 +40,8 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parse, look, print, return the exit status."""
-    args = get_parser().parse_intermixed_args(argv)
-    return run(lambda: print(_summary(args)), args.traceback)
-
-
-def _summary(args: argparse.Namespace) -> str:
+def show_summary(args: argparse.Namespace) -> str:
+    """Return the table of the model of the config."""
     cfg = load_config(args.config_file, [*args.opts, "MODEL.PRETRAIN_CHOICE", "none"])
     device = pick_device(cfg.MODEL.DEVICE)
     precision = pick_precision(cfg.SOLVER.PRECISION, device)
@@ -58,6 +52,8 @@ def _summary(args: argparse.Namespace) -> str:
 def _names(count: int) -> list[str]:
     return [f"{number}" for number in range(count)]
 
+
+main = command(get_parser, show_summary)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,8 @@
-"""Evaluate: `python tools/test.py --weights RUN/best.safetensors`, `--config_file FILE TEST.WEIGHT FILE`, or `--features FILE`."""
+"""Evaluate weights, or saved features, on one or several test sets: CMC, mAP, mINP and more.
+
+Example:
+    vitreid test --weights logs/market/best.safetensors DATASETS.ROOT_DIR /data
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,12 @@ import sys
 
 from vitreid.processor import ScoreOptions
 from vitreid.processor.scoring.evaluation_run import test
-from vitreid.tools.cli.parser import add_config, new_parser, run
+from vitreid.tools.cli.parser import command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = add_config(
-        new_parser(
-            "Evaluate weights, or saved features, on one or several test sets: CMC, mAP, mINP and more.",
-            "vitreid test --weights logs/market/best.safetensors DATASETS.ROOT_DIR /data",
-        )
-    )
+    parser = new_parser(__doc__, config=True)
     parser.add_argument(
         "--weights", metavar="FILE", help="best.safetensors or last.pth of a run, or a file of the original TransReID"
     )
@@ -44,12 +43,6 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parse, evaluate, return the exit status."""
-    args = get_parser().parse_intermixed_args(argv)
-    return run(lambda: evaluate(args), args.traceback)
-
-
 def evaluate(args: argparse.Namespace) -> None:
     """Do what the arguments say."""
     test(
@@ -62,6 +55,8 @@ def evaluate(args: argparse.Namespace) -> None:
         asked=ScoreOptions(args.cameras, args.confidence, args.verification, args.calibrate),
     )
 
+
+main = command(get_parser, evaluate)
 
 if __name__ == "__main__":
     sys.exit(main())

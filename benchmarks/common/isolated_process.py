@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vitreid.benchmarks.common.measurement import Measurement
+from vitreid.common.text import first_line
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # in torch's RuntimeErrors
 
@@ -33,7 +34,7 @@ def ask(worker: Path, job: Any, limit: float) -> Measurement:
 def reply(
     job_class: Callable[..., Any], measure: Callable[[Any], dict[str, Any]], argv: list[str] | None = None
 ) -> int:
-    """Measure the job given as JSON and print the answer; what fails is an answer too. Return the exit status."""
+    """Measure the job given as JSON and print the answer; a failure is an answer too. Return the exit status."""
     values = json.loads((sys.argv[1:] if argv is None else argv)[0])
     job = job_class(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
     try:
@@ -46,7 +47,7 @@ def reply(
 
 def failure_of(error: Exception) -> str:
     """Return in one line why a contestant failed."""
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    text = first_line(error)
     if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
         return f"out of memory: {text}"
     return f"{type(error).__name__}: {text}"

@@ -1,7 +1,7 @@
-"""Models of other projects, built by their own code from their checkouts, with random weights everywhere.
+"""Models of other projects, built by the projects' code from their checkouts, with random weights.
 
-Each comes with what our model of the same kind is called, and with its weights as the project releases them. Packages of
-different projects share names (`model`), so that one process serves one project.
+Each has the spec of our corresponding model, and a function that packs its weights in the project's release format. Packages of
+different projects share names (`model`), so one process handles one project.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CAMERAS = tuple(f"market1501/c{number}" for number in range(1, 7))
 NUM_PEOPLE = 751  # classes of the classifiers, as in Market-1501
 SQUARE = (224, 224)
 STUBS = ("mmcv", "mmcv.runner", "faiss", "termcolor", "tabulate")
-REPLACED = {  # what torch no longer offers, and what CLIP needs for text only
+REPLACED = {  # modules that torch no longer has, or that CLIP needs for text only
     "torch._six": SimpleNamespace(container_abcs=collections.abc),
     "model.clip.simple_tokenizer": SimpleNamespace(SimpleTokenizer=object),
 }
@@ -67,10 +67,10 @@ class ProjectCase:
     """A kind of weight file.
 
     Args:
-        project: whose checkout is needed, a key of `PROJECTS`; "timm" is installed.
-        build: checkout -> the model.
-        quick: whether the short run has it.
-        strict: whether neck and side information are in the file too.
+        project: project of the checkout, a key of `PROJECTS`; "timm" is installed.
+        build: checkout -> model.
+        quick: whether the short run includes it.
+        strict: whether the file has neck and side information too.
     """
 
     project: str
@@ -80,7 +80,7 @@ class ProjectCase:
 
 
 def randomise(module: nn.Module, seed: int = 0) -> None:
-    """Draw every parameter and statistic, so that none is 0 or 1 and no two are equal; activations stay of usual sizes."""
+    """Draw every parameter and statistic at random (none is 0 or 1, no two are equal), with activations of usual size."""
     generator = torch.Generator().manual_seed(seed)
     for name, value in module.state_dict().items():
         if value.is_floating_point():
@@ -277,7 +277,7 @@ def _mae(state: State) -> State:
     return {"model": {**state, "mask_token": torch.zeros(1, 1, 8), "decoder_embed.weight": torch.zeros(8, 8)}}
 
 
-PROJECTS = {  # whose checkout -> its option
+PROJECTS = {  # project -> option for its checkout
     "TransReID": "--transreid",
     "CLIP-ReID": "--clipreid",
     "T2T-ViT": "--t2t",

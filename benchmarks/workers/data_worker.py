@@ -1,4 +1,4 @@
-"""One measurement of the data: `python benchmarks/workers/data_worker.py JOB` prints one JSON line."""
+"""One measurement of data loading: `python benchmarks/workers/data_worker.py JOB` prints one JSON line."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ EPOCHS = 3  # of training batches
 
 @dataclass(frozen=True)
 class LoadingJob:
-    """What to measure, in plain values.
+    """Settings of one measurement.
 
     Args:
         task, contestant: names in TASKS.
         data: folder that holds market1501.
         checkout: the peer's folder; empty = ours.
-        device: where batches shall be, "cpu" or "cuda".
+        device: device of the batches, "cpu" or "cuda".
         batch, instances, workers: images per batch, K, and workers of the loader.
-        steps: batches before the clock starts, and then, at most; the epochs may have fewer.
-        crowd: images and identities of the sampler's epoch.
-        model: name of the timm model that trains.
-        started: `time.time()` when the command was given.
-        options: more KEY VALUE pairs of the config.
+        steps: batches before the clock starts, and at most afterwards.
+        crowd: images and identities of the sampler's training set.
+        model: timm model to train.
+        started: `time.time()` at the start of the command.
+        options: further KEY VALUE overrides of the config.
     """
 
     task: str
@@ -66,7 +66,7 @@ class LoadingJob:
 
 
 def config_of(job: LoadingJob, *words: object) -> Any:
-    """Return our config for the job, with TransReID's recipe but for the words given."""
+    """Return our config for the job: TransReID's recipe with KEY VALUE overrides."""
     common = ("DATASETS.ROOT_DIR", job.data, "DATALOADER.NUM_WORKERS", job.workers, "SOLVER.IMS_PER_BATCH", job.batch)
     instances = ("DATALOADER.NUM_INSTANCE", job.instances, "TEST.IMS_PER_BATCH", job.batch)
     return load_config(None, [*map(str, (*common, *instances, *words)), *job.options])
@@ -84,19 +84,19 @@ def speed_of(batches: Iterable[Any], job: LoadingJob) -> Figures:
 def epochs_of(loader: Any) -> Iterator[Any]:
     """Yield the batches of some epochs, each with other draws."""
     for epoch in range(EPOCHS):
-        if hasattr(loader, "set_epoch"):  # others' loaders count themselves
+        if hasattr(loader, "set_epoch"):  # other projects' loaders count epochs themselves
             loader.set_epoch(epoch)
         yield from loader
 
 
 def our_training(job: LoadingJob) -> Figures:
-    """Our augmented batches, the images decoded before."""
+    """Our augmented batches from cached images."""
     cfg = config_of(job)
     return speed_of(epochs_of(build_train_loader(cfg, build_data(cfg), device=job.device)), job)
 
 
 def our_test(job: LoadingJob, cache: str) -> Figures:
-    """Our test batches: the files decoded on the way, or the images in memory, as in a run's second evaluation."""
+    """Our test batches, each file decoded when it is needed, or cached as in all but the first evaluation of a run."""
     cfg = config_of(job, "DATALOADER.CACHE", cache)
     data = build_data(cfg)
     return speed_of(build_eval_loader(cfg, data, [*data.query, *data.gallery], device=job.device), job)
@@ -116,7 +116,7 @@ def transreid_batches(job: LoadingJob, is_training: bool) -> Figures:
         TEST=SimpleNamespace(IMS_PER_BATCH=job.batch),
     )
     checkout = Checkout(Path(job.checkout))
-    checkout.load("utils.iotools")  # first: its data sets import their helpers by this name
+    checkout.load("utils.iotools")  # first, because its data sets import it by this name
     module = checkout.load("datasets.make_dataloader")
     with redirect_stdout(sys.stderr):  # it prints statistics
         training, _, test, *_ = module.make_dataloader(cfg)
@@ -140,7 +140,7 @@ def crowd(job: LoadingJob) -> np.ndarray:
 
 
 def our_sampling(job: LoadingJob) -> Figures:
-    """Seconds of an epoch of our PK sampler; what is done once per run is not counted, for no one."""
+    """Seconds of an epoch of our PK sampler, without the setup per run, as for the others."""
     sampler = PKSampler(crowd(job), job.batch // job.instances, job.instances)
     return {"seconds": timed(lambda: sampler.batches(0))[0]}
 
@@ -153,7 +153,7 @@ def transreid_sampling(job: LoadingJob) -> Figures:
 
 
 def fastreid_sampling(job: LoadingJob, name: str) -> Figures:
-    """Seconds of one of its samplers, which have no end, for as many images as the training set has."""
+    """Seconds of one of its endless samplers, for as many images as the training set has."""
     module = Checkout(Path(job.checkout)).load("fastreid.data.samplers.triplet_sampler")
     records = [("", pid, image % 6) for image, pid in enumerate(crowd(job).tolist())]
     sampler = getattr(module, name)(records, job.batch, job.instances, seed=0)
@@ -161,7 +161,7 @@ def fastreid_sampling(job: LoadingJob, name: str) -> Figures:
 
 
 def our_waiting(job: LoadingJob) -> Figures:
-    """Share of a training step spent waiting for its batch, and how much longer steps are than with a batch at hand."""
+    """Share of a training step spent waiting for its batch, and increase of the step time over steps with a ready batch."""
     cfg = config_of(job, "MODEL.NAME", job.model, "MODEL.PRETRAIN_CHOICE", "none", "MODEL.DEVICE", job.device)
     data, device = build_data(cfg), torch.device(job.device)
     trainer = our_trainer(cfg, data.train_cameras, len(label_map(data.train)), device, pick_precision("auto", device))
@@ -188,7 +188,7 @@ def our_waiting(job: LoadingJob) -> Figures:
 
 
 class _FirstStepDone(BaseException):
-    """Training has come as far as the measurement goes."""
+    """Ends training after its first step."""
 
 
 def our_first_step(job: LoadingJob) -> Figures:

@@ -40,7 +40,7 @@ BATCHES = 4  # per timed pass of an extraction
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What to measure, in plain values.
+    """Settings of one measurement.
 
     Args:
         contestant: a name in CONTESTANTS.
@@ -69,7 +69,7 @@ class TrainingJob:
 
 
 class Ready(NamedTuple):
-    """A contestant that is built: what to time, its images per call, its number format, the operations per image (0 = not counted)."""
+    """A contestant ready to run: the step to time, its images per call, precision, operations per image (0 = not counted)."""
 
     step: Callable[[], object]
     images: int
@@ -188,7 +188,7 @@ def original_parts(job: TrainingJob) -> tuple[Any, Any]:
     from model.make_model import make_model  # type: ignore[import-not-found]
     from solver.make_optimizer import make_optimizer  # type: ignore[import-not-found]
 
-    from loss import make_loss  # type: ignore[import-not-found]
+    from loss import make_loss  # type: ignore
 
     sys.modules["loss.make_loss"].CenterLoss = lambda **_: nn.Linear(1, 1)  # type: ignore[attr-defined]
     cfg.merge_from_file(str(Path(job.checkout) / "configs" / job.original))

@@ -39,7 +39,7 @@ def jitter_colour(images: Tensor, draws: Tensor) -> Tensor:
     Returns:
         (B, 3, H, W) uint8.
     """
-    jitter = _jitter_each if images.device.type == "cpu" else _jitter_alike
+    jitter = _jitter_each if images.device.type == "cpu" else _jitter_batch
     return jitter(images, *draws.unbind(1))
 
 
@@ -55,7 +55,7 @@ def _jitter_each(images: Tensor, amounts: Tensor, order: Tensor) -> Tensor:
     return changed
 
 
-def _jitter_alike(images: Tensor, amounts: Tensor, order: Tensor) -> Tensor:
+def _jitter_batch(images: Tensor, amounts: Tensor, order: Tensor) -> Tensor:
     """Process all images with the same change at the same position in their order together, for GPUs."""
     pixels = images.float()
     for turn in range(4):

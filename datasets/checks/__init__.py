@@ -1,7 +1,7 @@
 """Checks of a data set before training: findings with their severity and a remedy."""
 
-from .build_checks import build_check_names, build_checks
-from .check import CheckReport, check
+from .check_report import CheckReport, check
+from .checks_builder import build_check_names, build_checks
 from .duplicates import MOST_BITS, NEAR_BITS, DuplicateGroup
 from .finding import Finding
 from .fix import conflicts_file, write_manifest

@@ -17,12 +17,12 @@ NEAR_BITS, NEAR_PIXELS = 11, 12.0  # see `near_copies`
 _BANDS, _BAND_BITS = 4, 16
 _BITS_SET = np.array([number.bit_count() for number in range(1 << _BAND_BITS)], np.uint8)
 _AT_ONCE = 1 << 21  # candidate pairs in memory
-MOST_BITS = 11  # two turned bits in the closest band; three would be 697 look-ups each
+MOST_BITS = 11  # at most two flipped bits in the closest band; three would need 697 look-ups per hash
 
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """Entries that show the same picture.
+    """Records of the same picture.
 
     Args:
         entries: two or more.
@@ -34,26 +34,26 @@ class DuplicateGroup:
 
     @property
     def has_two_people(self) -> bool:
-        """One picture under two names: at least one of them is wrong."""
+        """Same picture, two identities: at least one label is wrong."""
         return len({entry.record.pid for entry in self.entries}) > 1
 
     @property
     def has_two_sides(self) -> bool:
-        """One picture in training and in the test set."""
+        """Same picture in training and test set."""
         return len({entry.is_test for entry in self.entries}) > 1
 
     @property
     def has_two_cameras(self) -> bool:
-        """One picture, of one person, under two cameras."""
+        """Same picture and person, two cameras."""
         return not self.has_two_people and len({entry.record.camid for entry in self.entries}) > 1
 
     @property
     def is_conflict(self) -> bool:
-        """Something must be wrong, and only a person can say what."""
+        """Whether the labels contradict each other; needs a decision by hand."""
         return self.has_two_people or self.has_two_sides or self.has_two_cameras
 
     def repeated(self) -> list[CheckedImage]:
-        """Return the entries that add nothing: same person, camera and split as an earlier one."""
+        """Return the redundant entries: same person, camera and split as an earlier one."""
         seen: set[tuple[str, int, int]] = set()
         extra = []
         for entry in self.entries:
@@ -75,7 +75,7 @@ def exact_copies(listing: Listing, scan: FileScan) -> list[DuplicateGroup]:
 
 
 def num_files_saved_again(copies: Iterable[DuplicateGroup], scan: FileScan) -> int:
-    """Count the groups whose files have the same pixels, but other bytes (another format, or other metadata)."""
+    """Count the groups of files with equal pixels but different bytes (another format or other metadata)."""
     content_of = dict(zip(scan.paths, scan.contents))
     return sum(len({content_of[entry.record.path] for entry in group.entries}) > 1 for group in copies)
 
@@ -83,14 +83,14 @@ def num_files_saved_again(copies: Iterable[DuplicateGroup], scan: FileScan) -> i
 def near_copies(
     listing: Listing, scan: FileScan, most_bits: int = NEAR_BITS, most_pixels: float = NEAR_PIXELS
 ) -> list[DuplicateGroup]:
-    """Return pairs of pictures that hardly differ, the closest first; exact copies count as one picture.
+    """Return pairs of nearly equal pictures, closest first; exact copies count as one picture.
 
-    The hash finds candidates, colour thumbnails of 8 x 16 pixels decide. The bounds were chosen by looking at pairs of
-    Market-1501: up to a difference of 12 all are the same person at the same moment (or the same thing), from 15 on different
-    people turn up in front of dark, empty backgrounds.
+    The hash finds candidates, colour thumbnails of 8 x 16 pixels decide. The bounds are from visual inspection of pairs of
+    Market-1501: up to a difference of 12 all pairs show the same person at the same moment (or the same object); from 15 on some
+    show different people in front of dark, empty backgrounds.
 
     Args:
-        most_bits: bits of the 64 that may differ, 0 to 11.
+        most_bits: largest number of different bits, 0 to 11.
         most_pixels: root mean square difference of the thumbnails, in grey levels.
     """
     first = _first_of_each(scan)
@@ -106,7 +106,7 @@ def near_copies(
 
 
 def _first_of_each(scan: FileScan) -> np.ndarray:
-    """Return the positions of the readable files whose pixels did not come before."""
+    """Return the positions of the first readable file of each group with equal pixels."""
     position_of = {pixels: place for place, pixels in reversed(list(enumerate(scan.pixels))) if pixels}
     return np.array(sorted(position_of.values()), np.int64)
 
@@ -123,8 +123,8 @@ def _difference(thumbnails: np.ndarray, pairs: np.ndarray, at_once: int = 1 << 1
 def near_pairs(hashes: np.ndarray, most_bits: int) -> np.ndarray:
     """Return every pair of hashes that differ in at most `most_bits` bits.
 
-    A pair that differs in 11 bits or fewer differs in at most 2 bits in one of four bands of 16 bits. So each band is
-    looked up as it is, and with one or two of its bits turned [multi-index hashing, Norouzi et al., CVPR 2012].
+    A pair with at most 11 different bits has at most 2 of them in one of four bands of 16 bits. Each band is looked up
+    unchanged, and with one or two flipped bits [multi-index hashing, Norouzi et al., CVPR 2012].
 
     Args:
         hashes: (N,) uint64.
@@ -145,12 +145,12 @@ def near_pairs(hashes: np.ndarray, most_bits: int) -> np.ndarray:
 
 
 def count_bits(values: np.ndarray) -> np.ndarray:
-    """Return how many bits are set in each of (N,) uint64."""
+    """Return the number of set bits of each of (N,) uint64."""
     return _BITS_SET[np.ascontiguousarray(values).view(np.uint16).reshape(-1, _BANDS)].sum(axis=1)
 
 
 def _turns(most_bits: int) -> list[np.uint16]:
-    """Return every pattern of at most that many bits."""
+    """Return every pattern of at most `most_bits` bits."""
     places = range(_BAND_BITS)
     return [
         np.uint16(sum(1 << place for place in chosen))
@@ -165,7 +165,7 @@ def _bands(hashes: np.ndarray) -> np.ndarray:
 
 
 def _matches(band: np.ndarray, turns: list[np.uint16]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield positions (i, j) where band[i], with the bits of a turn turned, is band[j]; some million pairs at a time."""
+    """Yield positions (i, j) with band[i] ^ turn == band[j] for a pattern `turn`, some million pairs at a time."""
     order = np.argsort(band, kind="stable")
     first = np.searchsorted(band[order], np.arange((1 << _BAND_BITS) + 1))
     for turn in turns:
@@ -174,7 +174,7 @@ def _matches(band: np.ndarray, turns: list[np.uint16]) -> Iterator[tuple[np.ndar
 
 
 def _expand(order: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield i, and order[starts[i]], order[starts[i] + 1], …, counts[i] of them, for every i."""
+    """Yield pairs of i and each of order[starts[i] : starts[i] + counts[i]], for every i."""
     cuts = np.searchsorted(np.cumsum(counts), np.arange(_AT_ONCE, counts.sum(), _AT_ONCE))
     for places in np.split(np.arange(len(counts)), cuts):
         i = np.repeat(places, counts[places])
@@ -183,7 +183,7 @@ def _expand(order: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> Iterat
 
 
 def _close(hashes: np.ndarray, first: np.ndarray, second: np.ndarray, most_bits: int) -> np.ndarray:
-    """Return the pairs among candidates that are close, in ascending order of their positions."""
+    """Return the candidate pairs with at most `most_bits` different bits, positions ascending."""
     ordered = first < second
     first, second = first[ordered], second[ordered]
     close = count_bits(hashes[first] ^ hashes[second]) <= most_bits

@@ -1,4 +1,4 @@
-"""A data set as one list: every record with its split, every file once."""
+"""A data set as one list of images with their splits, and its files."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ SPLITS = ("train", "query", "gallery")
 
 @dataclass(frozen=True)
 class CheckedImage:
-    """One line of the data set.
+    """One record with its split.
 
     Args:
-        place: its position among all lines.
+        place: position among all records.
     """
 
     place: int
@@ -24,13 +24,13 @@ class CheckedImage:
 
     @property
     def is_test(self) -> bool:
-        """Whether it is evaluated rather than trained on."""
+        """Whether the image is in query or gallery."""
         return self.split != "train"
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The records of `data`, train before query before gallery."""
+    """The records of `data`, in the order train, query, gallery."""
 
     data: ReidData
 

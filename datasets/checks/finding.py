@@ -1,4 +1,4 @@
-"""What a check says: what was found, how bad it is, and what to do."""
+"""Finding of a check: level, description, remedy."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found.
+    """One finding.
 
     Args:
-        level: problem = training stops, or its figures mean nothing; warning = costs accuracy, look at it;
-            note = good to know.
-        name: for programs.
-        count: how many images, pairs or people are concerned.
-        what: what was found, in words.
-        advice: what to do.
-        examples: the first few of them.
+        level: problem = training stops or results are invalid; warning = may cost accuracy; note = for information.
+        name: identifier for programs.
+        count: number of images, pairs or people.
+        what: description.
+        advice: remedy.
+        examples: the first few cases.
     """
 
     level: str

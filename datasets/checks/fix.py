@@ -1,4 +1,4 @@
-"""A manifest of what is left of a data set without its unreadable files and exact copies."""
+"""Writes a manifest of a data set without unreadable files and exact copies (--fix)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ _COLUMNS = ("path", "pid", "camid", "split", "viewid")
 
 
 def write_manifest(file: Path, listing: Listing, scan: FileScan, copies: Sequence[DuplicateGroup]) -> list[Path]:
-    """Write the entries that are good, for DATASETS.NAMES manifest; the images stay as they are.
+    """Write the good images as a CSV file for DATASETS.NAMES manifest; image files are not changed.
 
-    Left out are files that cannot be read and, of exact copies of the same person from the same camera in the same split, all
-    but the first. Exact copies whose labels contradict each other stay: they are listed in FILE_conflicts.csv, to be decided
-    by a person. Paths below the file's folder are written relative to it.
+    Unreadable files are left out; of exact copies with the same person, camera and split only the first is kept. Copies with
+    contradicting labels stay; FILE_conflicts.csv lists them for a decision by hand. Paths in the file's folder are relative.
 
     Returns:
         The files written.
@@ -36,9 +35,9 @@ def write_manifest(file: Path, listing: Listing, scan: FileScan, copies: Sequenc
     conflicts = [group for group in copies if group.is_conflict]
     if not conflicts:
         return [file]
-    beside = conflicts_file(file)
+    conflicts_csv = conflicts_file(file)
     _write(
-        beside,
+        conflicts_csv,
         ("group", *_COLUMNS[:-1]),
         [
             {"group": str(number), **_row(file.parent, listing, entry)}
@@ -46,12 +45,14 @@ def write_manifest(file: Path, listing: Listing, scan: FileScan, copies: Sequenc
             for entry in group.entries
         ],
     )
-    log.warning("%s: %d groups of copies with contradicting labels, to be decided by hand", beside, len(conflicts))
-    return [file, beside]
+    log.warning(
+        "%s: %d groups of copies with contradicting labels, to be decided by hand", conflicts_csv, len(conflicts)
+    )
+    return [file, conflicts_csv]
 
 
 def conflicts_file(file: Path) -> Path:
-    """Return where the contradictions of a manifest are listed."""
+    """Return the path of the list of copies with contradicting labels."""
     return file.with_name(f"{file.stem}_conflicts.csv")
 
 
@@ -72,7 +73,7 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def _write(file: Path, columns: Sequence[str], rows: Iterable[dict[str, str]]) -> None:
-    """Write to a neighbour first, so that an interruption leaves no half file."""
+    """Write to a temporary file first, so that an interruption leaves no incomplete file."""
     started = file.with_name(f".{file.name}.partial")
     with started.open("w", newline="", encoding="utf-8") as lines:
         writer = csv.DictWriter(lines, columns, extrasaction="ignore")

@@ -1,4 +1,4 @@
-"""What the pictures tell: unreadable, tiny or oddly shaped ones, and copies."""
+"""Findings about images: unreadable, tiny or wide ones, and copies."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .entries import Listing
 from .finding import Finding, first_few
 from .read_files import FileScan
 
-SMALLEST = (32, 16)  # (height, width) in pixels; below, hardly a person is left to see
+SMALLEST = (32, 16)  # (height, width) in pixels; smaller crops show hardly anything of a person
 
 
 def check_images(
     listing: Listing, scan: FileScan, exact: Sequence[DuplicateGroup], near: Sequence[DuplicateGroup]
 ) -> list[Finding]:
-    """Return what is wrong with the pictures of a data set."""
+    """Return the findings about the images of a data set."""
     return [*_unreadable(scan), *_tiny(scan), *_wide(scan), *_exact(listing, scan, exact), *_near(listing, near)]
 
 
@@ -27,7 +27,7 @@ def _unreadable(scan: FileScan) -> Iterable[Finding]:
             "unreadable",
             len(scan.problems),
             f"{len(scan.problems)} of {len(scan.paths)} image files cannot be read: training would stop there",
-            "copy them again; or go on without them: DATASETS.CORRUPT skip, or --fix cleaned.csv",
+            "copy them again, or leave them out: DATASETS.CORRUPT skip, or --fix cleaned.csv",
             first_few([f"{path}: {problem}" for path, problem in scan.problems.items()]),
         )
 
@@ -50,7 +50,7 @@ def _tiny(scan: FileScan) -> Iterable[Finding]:
 
 
 def _wide(scan: FileScan) -> Iterable[Finding]:
-    """Pictures wider than high: seldom a person who stands or walks."""
+    """Images wider than high, which rarely show one standing or walking person."""
     wide = [
         f"{path}: {width} x {height}"
         for path, (height, width) in zip(scan.paths, scan.sizes)

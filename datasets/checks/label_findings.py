@@ -1,4 +1,4 @@
-"""What the labels alone tell: counts, people in the wrong split, queries without a match, batches that cannot be made."""
+"""Findings about labels: counts, people in both splits, queries without a match, impossible batches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class BatchPlan:
 
 
 def check_labels(data: ReidData, plan: BatchPlan) -> list[Finding]:
-    """Return what is wrong with the labels of a data set, for training with these batches."""
+    """Return the findings about the labels of a data set, for training with these batches."""
     checks: tuple[Callable[[ReidData], Iterable[Finding]], ...] = (
         _published,
         _missing_splits,
@@ -58,7 +58,7 @@ def _published(data: ReidData) -> Iterable[Finding]:
 
 
 def _compare(data: ReidData, published: PublishedDataset) -> Iterable[tuple[str, int, int]]:
-    """Yield what, found, published; only the test half where there are no training images."""
+    """Yield (name, found, published); only those of the test set if there are no training images."""
     found = (len(data.train), len(data.query), len(data.gallery))
     people = (len(_people(data.train)), len(_people(data.query)))
     first = 0 if data.train else 1
@@ -91,18 +91,18 @@ def _overlap(data: ReidData) -> Iterable[Finding]:
 
 
 def _similar_names(data: ReidData) -> Iterable[Finding]:
-    """Names such as '7' and '007', which may be one person."""
-    alike = defaultdict(list)
+    """Similar names, such as '7' and '007', which may be one person."""
+    by_key = defaultdict(list)
     for name in data.person_names.values():
-        alike[name.casefold().replace(" ", "").lstrip("0")].append(name)
-    groups = [sorted(names) for names in alike.values() if len(names) > 1]
+        by_key[name.casefold().replace(" ", "").lstrip("0")].append(name)
+    groups = [sorted(names) for names in by_key.values() if len(names) > 1]
     if groups:
         yield Finding(
             "warning",
             "similar-names",
             len(groups),
             "people's names that differ only in case, spaces or leading zeros",
-            "if they are the same person, write the name alike everywhere",
+            "if they are the same person, write the name the same everywhere",
             first_few([", ".join(map(repr, names)) for names in groups]),
         )
 
@@ -149,7 +149,7 @@ def _cameras(data: ReidData) -> Iterable[Finding]:
 
 
 def _single_camera_people(data: ReidData) -> Iterable[Finding]:
-    """Training people of whom no pair across cameras exists."""
+    """Training people seen by one camera only, so that no pair across cameras exists."""
     cameras, images = defaultdict(set), Counter(record.pid for record in data.train)
     for record in data.train:
         cameras[record.pid].add(record.camid)
@@ -167,7 +167,7 @@ def _single_camera_people(data: ReidData) -> Iterable[Finding]:
 
 
 def _batches(data: ReidData, plan: BatchPlan) -> Iterable[Finding]:
-    """P x K: enough people, enough images of each."""
+    """Check that there are P people, and K images of each."""
     if not data.train or not plan.num_instances:
         return
     images = Counter(record.pid for record in data.train)

@@ -1,4 +1,4 @@
-"""Look into every image file once: is it readable, how large is it, and what does it look like."""
+"""Reads every image file once: size, hashes of bytes and pixels, difference hash, thumbnail."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ THUMBNAIL = (16, 8)  # (height, width)
 
 @dataclass(frozen=True)
 class ScannedFile:
-    """What one file holds.
+    """Contents of one file.
 
     Args:
         size: (height, width) in pixels; (0, 0) = unreadable.
-        problem: why the file cannot be read; empty = it can.
+        problem: reason why the file cannot be read; empty = readable.
         content: hash of the file's bytes.
-        pixels: hash of the decoded image; the same for a copy that was saved again without loss.
+        pixels: hash of the decoded image; equal for a losslessly re-encoded copy.
         appearance: 64-bit difference hash, see `difference_hash`.
         thumbnail: (16, 8, 3) uint8 RGB.
     """
@@ -40,12 +40,12 @@ class ScannedFile:
 
 @dataclass(frozen=True)
 class FileScan:
-    """What N files hold.
+    """Contents of N files.
 
     Args:
         paths: N files, each once.
         sizes: (N, 2) int64 height and width in pixels; 0 = unreadable.
-        problems: why, by file, for the unreadable ones.
+        problems: file -> reason, for unreadable files.
         contents, pixels: N hashes of bytes and of decoded images.
         appearances: (N,) uint64 difference hashes.
         thumbnails: (N, 16, 8, 3) uint8 RGB.
@@ -66,7 +66,7 @@ class FileScan:
 
 
 def scan_files(paths: Sequence[str], num_threads: int = 2) -> FileScan:
-    """Read the files; OpenCV decodes outside Python's lock, so threads help."""
+    """Read the files in threads; OpenCV releases Python's lock."""
     with ThreadPoolExecutor(max(1, num_threads)) as pool:
         bar = tqdm(pool.map(scan_file, paths), "read", len(paths), unit="image", disable=None, leave=False)
         files = list(bar)
@@ -100,7 +100,7 @@ def scan_file(path: str) -> ScannedFile:
 
 
 def _reason(path: str, error: Exception) -> str:
-    """Return the message without the path and the advice, which differ here."""
+    """Return the error's message without path and advice."""
     if isinstance(error, CorruptImageError):
         return str(error).removeprefix(f"{path}: ").partition(";")[0]
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)
@@ -111,9 +111,9 @@ def _digest(content: bytes) -> bytes:
 
 
 def difference_hash(image: np.ndarray) -> int:
-    """Return 64 bits: whether each of 8 x 9 grey cells is brighter than its left neighbour.
+    """Return 64 bits: whether a cell of an 8 x 9 grey thumbnail is brighter than its left neighbour.
 
-    Small changes of size, brightness and compression turn few of the bits; see hackerfactor.com, "Kind of Like That", 2013.
+    Small changes of size, brightness and compression flip few bits; see hackerfactor.com, "Kind of Like That", 2013.
 
     Args:
         image: (H, W, 3) uint8 RGB.

@@ -1,4 +1,4 @@
-"""Counts and histograms of a data set, as lines of text."""
+"""Tables of a data set as text: counts per split and camera, histograms of sizes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def size_tables(sizes: np.ndarray) -> list[str]:
 
 
 def _histogram(values: np.ndarray, edges: Sequence[float]) -> list[str]:
-    """Return a line per bin that is not empty; the last bin is open."""
+    """Return a line per non-empty bin; the last bin is open."""
     counts = np.histogram(values, [*edges, np.inf])[0]
     names = [f"{low:g} - {high:g}" for low, high in pairwise(edges)] + [f"from {edges[-1]:g}"]
     return [

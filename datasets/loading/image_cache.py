@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...common.memory_limits import available_memory
+from .buffer_pool import BATCHES
 from .decode import PlaneReader
 from .preprocess import Preprocess
 from .shared_memory import LocalRanks, share_array
@@ -37,7 +38,7 @@ def _room_for(shape: tuple[int, ...], pinned: bool) -> Tensor:
     """Return uninitialised uint8."""
     if pinned:
         return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
-    return torch.from_numpy(np.empty(shape, np.uint8))  # NumPy asks for huge pages, torch does not
+    return torch.from_numpy(BATCHES.empty(shape, np.uint8))
 
 
 _kept: WeakSet[CachedImages] = WeakSet()
@@ -134,7 +135,7 @@ def open_images(
     """Return cached or streamed images, and log the choice.
 
     Args:
-        cache: on, off, or auto = keep the images in memory if they fit the share.
+        cache: on, off, or auto = cache if the images fit the share.
         cache_share: share of the available memory for all images kept: those of this call, of other calls, and of other
             ranks of the machine (separate copies if `local` is None).
         num_workers: decoding threads.
@@ -175,7 +176,7 @@ def _stream(paths: Sequence[str], preprocess: Preprocess, why: str) -> StreamedI
 
 
 def _processes_here() -> int:
-    """Return how many processes of this job the machine has, at most: a launcher need not tell."""
+    """Return an upper bound of this job's processes on the machine; not every launcher reports the number."""
     return int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
 
 

@@ -1,1 +1,1 @@
-"""Data sets on disk -> records; their splits, merges and distractors."""
+"""Readers of data sets: files -> records; splits, merges and distractors."""

@@ -1,4 +1,4 @@
-"""Images of nobody who is queried, to make a gallery as large as in real use (Market-1501+500k)."""
+"""Distractors: gallery images of people who are not queried, for galleries of realistic size (Market-1501+500k)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from ..records import Record, ReidData
 from .image_files import EXTENSIONS, walk_images
 
-CAMERA = "distractors"  # no model was trained on it: its images use the fallback row of the side-information table
+CAMERA = "distractors"  # not a training camera: its images use the fallback row of the side-information table
 
 
 def load_distractors(folder: str | Path) -> ReidData:
@@ -29,7 +29,7 @@ def load_distractors(folder: str | Path) -> ReidData:
 
 
 def add_distractors(data: ReidData, distractors: ReidData) -> ReidData:
-    """Return `data` with the distractors at the end of its gallery, under one pid that is nobody's."""
+    """Return `data` with the distractors at the end of its gallery, under one new pid."""
     cameras = tuple(dict.fromkeys([*data.camera_names, CAMERA]))
     pid = 1 + max((record.pid for record in (*data.train, *data.query, *data.gallery)), default=-1)
     added = [replace(record, pid=pid, camid=cameras.index(CAMERA)) for record in distractors.gallery]

@@ -1,4 +1,4 @@
-"""People's own data, as one folder of images per person; the split is made by identity, with a seed."""
+"""Data set `folder`: one folder of images per person, split by identity with a seed."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _CAMERA = re.compile(r"(?<![a-z])c(?:am)?(\d+)", re.IGNORECASE)
 
 
 def load_folder(root: str | Path, test_share: float = 0.5, seed: int = 0) -> ReidData:
-    """Read one folder per person below `root` (or below `root`/folder, beside other data sets).
+    """Read one folder per person in `root` (or in `root`/folder, next to other data sets).
 
-    The camera is the number after the first c or cam of the file name, if every file has one, as in `c2_0001.jpg`. If
-    not, or if there is one camera only, cameras count as unknown: no gallery image is junk (protocol "none").
+    The camera is read from the file name: `c2_0001.jpg` or `cam2` means camera 2. If a file has no camera number, or all have the
+    same, cameras are unknown: no gallery image is junk (protocol "none").
 
     Args:
         test_share: share of the identities that become query and gallery.
     Raises:
-        FileNotFoundError: no folder, or fewer than two people with images.
+        FileNotFoundError: the folder is missing, or has fewer than two people with images.
     """
     root = Path(root).expanduser()
     root = root / "folder" if (root / "folder").is_dir() else root

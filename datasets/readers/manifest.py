@@ -1,4 +1,4 @@
-"""People's own data, as a CSV file: path, pid, camid, split and optionally viewid, with any names."""
+"""Data set `manifest`: a CSV file with path, pid, camid, split and optionally viewid; pids and cameras are free text."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ logger = logging.getLogger(__name__)
 
 COLUMNS = ("path", "pid", "camid", "split")
 SPLITS = ("train", "query", "gallery")
-NAMED = 5  # wrong lines that are named, and their number told
+NAMED = 5  # wrong lines listed in an error; further ones are counted
 
 
 @dataclass(frozen=True)
 class _ManifestRow:
-    """One line: names as the user wrote them; `view` may be empty."""
+    """One line, as text; `view` may be empty."""
 
     path: str
     person: str
@@ -30,9 +30,9 @@ class _ManifestRow:
 
 
 def load_manifest(file: str | Path) -> ReidData:
-    """Read a manifest. Numbers follow the sorted names; camera and view names are kept as they are.
+    """Read a manifest. Pids, camids and viewids are numbered in the order of the sorted names.
 
-    Relative paths start at the CSV file's folder. With one camera only, no gallery image is junk (protocol "none").
+    Relative paths start at the CSV file's folder. With one camera, no gallery image is junk (protocol "none").
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -62,11 +62,11 @@ def load_manifest(file: str | Path) -> ReidData:
 
 
 def _warn_of_overlap(file: Path, records: dict[str, list[Record]], names: dict[int, str]) -> None:
-    """Log people who are in training and among the queries: what is found of them says nothing about new people."""
-    trained, asked = ({record.pid for record in records[split]} for split in ("train", "query"))
-    if both := sorted(names[pid] for pid in trained & asked):
+    """Log people in both the training and the query set: their results do not generalise to new people."""
+    trained, queried = ({record.pid for record in records[split]} for split in ("train", "query"))
+    if both := sorted(names[pid] for pid in trained & queried):
         logger.warning(
-            "%s: people in training and in the test set: %d (%s); the figures will flatter, python tools/check_data.py says more",
+            "%s: people in training and in the test set: %d (%s); results will be too good; python tools/check_data.py lists them",
             *(file, len(both), ", ".join(both[:5]) + (", ..." if len(both) > 5 else "")),
         )
 
@@ -100,14 +100,14 @@ def _read_rows(file: Path) -> list[_ManifestRow]:
             except ValueError as error:
                 wrong.append(str(error))
     if wrong:
-        raise UserError(_told(wrong, len(rows) + len(wrong)))
+        raise UserError(_summary(wrong, len(rows) + len(wrong)))
     if not rows:
         raise UserError(f"{file}: no line below the column names; add one per image")
     return rows
 
 
-def _told(wrong: Sequence[str], count: int) -> str:
-    """Return what is wrong with some of `count` lines: one as it is, of several their number and the first few."""
+def _summary(wrong: Sequence[str], count: int) -> str:
+    """Return an error message for the wrong ones among `count` lines: their number and the first few."""
     if len(wrong) == 1:
         return wrong[0]
     others = [f"and {len(wrong) - NAMED} more"] if len(wrong) > NAMED else []
@@ -118,12 +118,12 @@ def _parse(where: str, folder: Path, values: dict[str, str | None]) -> _Manifest
     """Check one line.
 
     Raises:
-        ValueError: what is wrong with it.
+        ValueError: the line is wrong; names file and line.
     """
     texts = {column: (values.get(column) or "").strip() for column in (*COLUMNS, "viewid")}
     if empty := [column for column in COLUMNS if not texts[column]]:
-        raise UserError(f"{where}: {', '.join(empty)} is empty; a camera that is not known may be called unknown")
-    if None in values:  # where csv puts what has no column
+        raise UserError(f"{where}: {', '.join(empty)} is empty; write unknown for an unknown camera")
+    if None in values:  # csv's key for values without a column
         raise UserError(f"{where}: more values than columns; put a path with commas in quotes")
     if texts["split"] not in SPLITS:
         raise UserError(f"{where}: unknown split {texts['split']!r}; choose from {', '.join(SPLITS)}")

@@ -1,7 +1,7 @@
-"""Market-1501's layout, which DukeMTMC-reID and the synthetic people share.
+"""Reader of Market-1501's layout: Market-1501, DukeMTMC-reID and the synthetic people.
 
-File names are `PID_cCAMERA…`, for example `0002_c1s1_000451_03.jpg`. pid -1 marks junk, left out; pid 0 marks
-distractors, images of nobody queried, which stay in the gallery [Zheng et al., ICCV 2015].
+File names are `PID_cCAMERA…`, for example `0002_c1s1_000451_03.jpg`. Images of pid -1 are junk and left out; those of pid 0 are
+distractors and stay in the gallery [Zheng et al., ICCV 2015].
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ def load_dukemtmc(root: str | Path) -> ReidData:
 
 
 def load_published(root: str | Path, published: PublishedDataset) -> ReidData:
-    """Read a data set in Market-1501's layout, and warn if its size is not the published one.
+    """Read a data set in Market-1501's layout, and warn if its size differs from the publication.
 
-    The training folder may be missing: a trained model is evaluated without it.
+    The training folder may be missing; evaluation does not need it.
 
     Raises:
-        FileNotFoundError: there is no such folder, or one of its parts holds no image.
+        FileNotFoundError: the folder is missing, or one of its parts holds no image.
     """
     folder = find_folder(root, published, SUBSETS[1:])
     there = [subset for subset in SUBSETS if (folder / subset).exists()]
@@ -68,7 +68,7 @@ def load_published(root: str | Path, published: PublishedDataset) -> ReidData:
 
 
 def _read(folder: Path, published: PublishedDataset) -> list[Record]:
-    """Return the records of a folder, with camera numbers as in the file names."""
+    """Return the records of a folder; camids are the numbers in the file names."""
     files = list_images(folder)
     parsed = [(path, _NAME.match(path.name)) for path in files]
     if foreign := [path.name for path, match in parsed if match is None]:

@@ -1,4 +1,4 @@
-"""Several data sets as one: pids kept apart, cameras and views brought together by name."""
+"""Merges data sets: pids are shifted to stay distinct, cameras and views are matched by name."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def join(parts: Mapping[str, ReidData], train: Sequence[str], test: str) -> Reid
 
 
 def _move(part: ReidData, offset: int, cameras: tuple[str, ...], views: tuple[str, ...]) -> ReidData:
-    """Return `part` with its pids raised by `offset`, and camera and view numbers that index the given names."""
+    """Return `part` with its pids raised by `offset`, and camids and viewids as indices of the given names."""
     camids = [cameras.index(name) for name in part.camera_names]
-    viewids = [*(views.index(name) for name in part.view_names), -1]  # the last serves viewid -1
+    viewids = [*(views.index(name) for name in part.view_names), -1]  # the last entry maps viewid -1 to itself
 
     def move(records: list[Record]) -> list[Record]:
         return [

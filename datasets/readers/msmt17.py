@@ -1,4 +1,4 @@
-"""MSMT17, versions 1 and 2: identities in folders, splits in list files."""
+"""Reader of MSMT17, versions 1 and 2: a folder per identity, splits in list files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CAMERA = re.compile(r"-?\d+_\d+_(\d+)")
 MSMT17 = PublishedDataset(
     "msmt17",
     ("MSMT17", "MSMT17_V1", "MSMT17_V2"),
-    "the folders train and test (version 1) or mask_train_v2 and mask_test_v2 (version 2) beside list_train.txt, "
+    "the folders train and test (version 1) or mask_train_v2 and mask_test_v2 (version 2) next to list_train.txt, "
     "list_val.txt, list_query.txt and list_gallery.txt, whose lines are '0000/0000_000_01_0303morning_0008_0.jpg 0'",
     "https://www.pkuvmc.com/dataset.html",
     (32621, 11659, 82161),
@@ -29,10 +29,10 @@ MSMT17 = PublishedDataset(
 def load_msmt17(root: str | Path) -> ReidData:
     """Read MSMT17 [Wei et al., CVPR 2018]; its training and validation lists together are the training set.
 
-    The lists number the test identities from 0 again; here they follow the training identities.
+    The lists number train and test identities from 0; here test pids follow the training pids.
 
     Raises:
-        FileNotFoundError: the folder, a list or the images' folder is missing.
+        FileNotFoundError: the folder, a list or an image folder is missing.
         ValueError: a line of a list cannot be read; names file and line.
     """
     folder = find_folder(root, MSMT17, _LISTS)
@@ -58,7 +58,7 @@ def _image_folders(folder: Path) -> tuple[str, str]:
 
 
 def _read(list_file: Path, images: Path) -> list[Record]:
-    """Return the records of a list, with camera numbers as in the file names."""
+    """Return the records of a list; camids are the numbers in the file names."""
     records = []
     for number, line in enumerate(list_file.read_text().splitlines(), 1):
         if not line.strip():

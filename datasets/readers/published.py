@@ -15,16 +15,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PublishedDataset:
-    """What is known of a published data set.
+    """Layout and published size of a data set.
 
     Args:
         name: as in DATASETS.NAMES.
-        folders: names its folder goes by; case, dots, dashes and underscores do not matter.
-        expected: its layout, for people.
-        source: where it is requested from.
+        folders: accepted names of its folder; case, dots, dashes and underscores are ignored.
+        expected: description of its layout, for errors.
+        source: web page of the data set.
         counts: images in train, query and gallery.
         people: identities in train and query.
-        cameras: how many there are.
+        cameras: number of cameras.
     """
 
     name: str
@@ -37,12 +37,12 @@ class PublishedDataset:
 
 
 def find_folder(root: str | Path, published: PublishedDataset, parts: Sequence[str]) -> Path:
-    """Return the data set's folder: one of `published.folders` below `root`, or `root` itself.
+    """Return the data set's folder: one of `published.folders` in `root`, or `root` itself.
 
     Args:
-        parts: sub-folders and files that it must hold.
+        parts: required sub-folders and files.
     Raises:
-        FileNotFoundError: there is none; says what is expected, what was found and where to get it.
+        FileNotFoundError: not found; names the expected and the found contents, and the source.
     """
     root = Path(root).expanduser()
     accepted = {_plain(folder) for folder in published.folders}
@@ -62,7 +62,7 @@ def _plain(name: str) -> str:
 
 
 def _found(folder: Path) -> str:
-    """Describe the contents of a folder in a few words."""
+    """Return a short list of the folder's contents."""
     if not folder.is_dir():
         return f"no folder {folder}"
     names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
@@ -71,13 +71,13 @@ def _found(folder: Path) -> str:
 
 
 def name_cameras(records: Iterable[Record], prefix: str) -> tuple[dict[int, int], tuple[str, ...]]:
-    """Return the row of every camera number, in the order of the numbers, and the rows' names ("market1501/c1")."""
+    """Return camera number -> row, in ascending order, and the name of each row ("market1501/c1")."""
     numbers = sorted({record.camid for record in records})
     return {number: row for row, number in enumerate(numbers)}, tuple(f"{prefix}/c{number}" for number in numbers)
 
 
 def check_counts(data: ReidData, published: PublishedDataset) -> ReidData:
-    """Warn if the data set is not the published one; return it."""
+    """Return the data set; warn if its counts differ from the publication."""
     found: dict[str, int | tuple[int, ...]] = {
         "counts": (len(data.train), len(data.query), len(data.gallery)),
         "people": (len({r.pid for r in data.train}), len({r.pid for r in data.query})),
@@ -90,7 +90,7 @@ def check_counts(data: ReidData, published: PublishedDataset) -> ReidData:
     }
     for what, value in found.items():
         expected = getattr(published, what)
-        if isinstance(expected, tuple) and not data.train:  # only the test images are here
+        if isinstance(expected, tuple) and not data.train:  # the training images are absent
             expected = (0, *expected[1:])
         if expected and value != expected:
             log.warning(

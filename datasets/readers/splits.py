@@ -1,4 +1,4 @@
-"""Splits by identity, with a seed: held-out identities, and their queries and gallery."""
+"""Seeded splits by identity: validation identities, query and gallery."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from ..records import Record, ReidData
 
 
 def hold_out(data: ReidData, num_ids: int, seed: int) -> ReidData:
-    """Take `num_ids` identities out of training, and make them the query and gallery.
-
-    The test set stays untouched for the final figure.
+    """Hold `num_ids` training identities out as query and gallery, in the place of the test set.
 
     Raises:
-        ValueError: fewer than one identity would remain for training, or the held-out ones make no query.
+        ValueError: no identity would remain for training, or the held-out ones give no query.
     """
     train, held = split_identities(data.train, num_ids, seed, "DATASETS.VAL_IDS")
     query, gallery = split_query_gallery(held, seed, data.protocol)
     if not query:
         raise UserError(
-            f"DATASETS.VAL_IDS: none of the {num_ids} identities held out of {data.name} makes a query: each needs "
+            f"DATASETS.VAL_IDS: none of the {num_ids} identities held out of {data.name} gives a query: each needs "
             "images from two cameras; hold out more"
         )
     return replace(
@@ -33,10 +31,10 @@ def hold_out(data: ReidData, num_ids: int, seed: int) -> ReidData:
 
 
 def split_identities(records: Sequence[Record], num_ids: int, seed: int, key: str) -> tuple[list[Record], list[Record]]:
-    """Draw `num_ids` identities; return the records of the others, and theirs.
+    """Draw `num_ids` identities; return the records of the others, and of the drawn ones.
 
     Raises:
-        ValueError: there are not more identities than that; names the config `key`.
+        ValueError: there are too few identities; names the config `key`.
     """
     pids = sorted({record.pid for record in records})
     if num_ids >= len(pids):
@@ -46,10 +44,10 @@ def split_identities(records: Sequence[Record], num_ids: int, seed: int, key: st
 
 
 def split_query_gallery(records: Sequence[Record], seed: int, protocol: str) -> tuple[list[Record], list[Record]]:
-    """Choose one query per identity and camera; the rest is the gallery, and holds a match for every query.
+    """Choose one query per identity and camera; all other images are the gallery, with a match for every query.
 
-    A camera's only image of an identity stays in the gallery, unless the identity has no camera with two: then one of
-    its images is the query. Under protocol "none" cameras do not count: one query per identity with two images.
+    A camera's only image of an identity stays in the gallery, unless no camera has two images of it: then one of its images is the
+    query. Under protocol "none" cameras are ignored: one query per identity with two images.
 
     Returns:
         Query and gallery records, each in the order of `records`.
@@ -66,7 +64,7 @@ def split_query_gallery(records: Sequence[Record], seed: int, protocol: str) -> 
 
 
 def _cells(records: Sequence[Record], protocol: str) -> list[list[list[int]]]:
-    """Return, for every identity, the places of its images by camera (all in one under protocol "none")."""
+    """Return, for every identity, the positions of its images by camera (as one camera under protocol "none")."""
     places: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for place, record in enumerate(records):
         places[record.pid][-1 if protocol == "none" else record.camid].append(place)

@@ -1,4 +1,4 @@
-"""Draw a synthetic person: a walking body of rounded limbs, turned to the viewer by its yaw."""
+"""Draws a synthetic person: a walking body of rounded limbs, rotated by its yaw."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .identity import SyntheticPerson
 
 @dataclass(frozen=True)
 class Pose:
-    """How a person stands in one picture.
+    """Pose of a person in one picture.
 
     Args:
         yaw: turn about the vertical, in radians; 0 faces the viewer, pi shows the back.

@@ -1,4 +1,4 @@
-"""Where synthetic people are seen: cameras with their place, colours and faults; what stands in the way."""
+"""Synthetic cameras: viewpoint, background, colours, noise, and occlusions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OVERSAMPLING = 2
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera: where it looks from, what lies behind, and what it does to a picture.
+    """One camera: viewpoint, background, and image degradation.
 
     Args:
         yaw: the turn in which it mostly sees people, in radians; tilt: how far it looks down.
@@ -82,7 +82,7 @@ def _draw_backdrop(rng: np.random.Generator, size: int = 640) -> np.ndarray:
 
 
 def _muted(rng: np.random.Generator, low: int, high: int) -> np.ndarray:
-    """Draw one of the colours that walls and streets have: mostly grey."""
+    """Draw a colour of walls and streets: mostly grey."""
     return np.clip(rng.integers(low, high) + rng.normal(0, 16, 3), 0, 255).astype(int)
 
 
@@ -128,7 +128,7 @@ def _background(camera: Camera, size: tuple[int, int], rng: np.random.Generator)
 
 
 def _draw_passer_by(image: np.ndarray, camera: Camera, person: SyntheticPerson, rng: np.random.Generator) -> None:
-    """Draw somebody at the edge, further away."""
+    """Draw another person at the edge, further away."""
     height, width = image.shape[:2]
     scale = height * rng.uniform(0.6, 0.85)
     centre = width * (rng.uniform(-0.05, 0.12) if rng.random() < 0.5 else rng.uniform(0.88, 1.05))
@@ -167,7 +167,7 @@ def _occlude(image: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def _expose(camera: Camera, image: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Turn the drawn scene into what the camera makes of it."""
+    """Apply the camera's colours, blur and noise to the drawn scene."""
     small = (max(8, round(size[1] * camera.detail)), max(16, round(size[0] * camera.detail)))
     light: np.ndarray = cv2.resize(image, small, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     blur = camera.blur * rng.uniform(0.6, 1.4)

@@ -1,4 +1,4 @@
-"""What people wear and carry: fabrics with their patterns, heads with their hair, bags."""
+"""Clothes of synthetic people: fabrics with patterns, hair, bags."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .identity import Colour, SyntheticPerson
 
 
 def fabric(sketch: Sketch, frame: Frame, person: SyntheticPerson, sleeve: bool = False) -> Paint:
-    """Return the paint of a person's top: a colour, or a picture of the pattern as it lies around the body."""
+    """Return the paint of a person's top: a colour, or a picture of the pattern around the body."""
     open_front = person.top in ("jacket", "coat")
     rows = (np.arange(sketch.mask.shape[0])[:, None] - sketch.top) / sketch.scale  # (H, 1) height on the body
     if person.pattern == "stripes":
@@ -34,7 +34,7 @@ def _angles(sketch: Sketch, frame: Frame) -> np.ndarray:
 
 
 def _figure(pattern: str, rows: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """Return where the second colour of a pattern lies, (H, W) or a shape that broadcasts to it."""
+    """Return the mask of a pattern's second colour, (H, W) or a shape that broadcasts to it."""
     if pattern == "bars":
         return angle * 2.6 % 1 < 0.45
     if pattern == "checks":
@@ -45,7 +45,7 @@ def _figure(pattern: str, rows: np.ndarray, angle: np.ndarray) -> np.ndarray:
 
 
 def draw_head(sketch: Sketch, frame: Frame, person: SyntheticPerson) -> None:
-    """Draw the face, and the hair as it covers the top and the back of the head."""
+    """Draw the face, and the hair on the top and the back of the head."""
     size, hair = person.head, person.hair
     facing = np.cos(frame.yaw)
     if person.haircut == "long" and facing > -0.2:
@@ -65,7 +65,7 @@ def draw_head(sketch: Sketch, frame: Frame, person: SyntheticPerson) -> None:
 
 
 def _hair(sketch: Sketch, frame: Frame, person: SyntheticPerson, colour: Colour) -> None:
-    """Cover the head's ellipse where it is not the face: above the forehead and behind the ears."""
+    """Draw hair on the head's ellipse outside the face: above the forehead and behind the ears."""
     (x, y), radius = sketch.pixel(0, 0.07), 0.063 * person.head * sketch.scale
     height, width = sketch.mask.shape
     v = (np.arange(height)[:, None] - y) / (0.076 * person.head * sketch.scale)

@@ -1,4 +1,4 @@
-"""Built-in synthetic people: a seeded data set in Market-1501's layout, so that everything runs without a download."""
+"""Synthetic data set: seeded drawings of people in Market-1501's layout, for runs without a download."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from .identity import make_people
 log = logging.getLogger(__name__)
 
 STAMP = "synthetic.json"
-_VERSION = 1  # of the drawing; raise it when pictures change, and they are drawn anew
+_VERSION = 1  # version of the drawing; raise it when pictures change, so that old ones are replaced
 _NUM_PASSERS_BY = 24  # people without an identity, in the background
 _SYNTHETIC = PublishedDataset("synthetic", ("synthetic",), "three folders of drawn people", "drawn by vitreid itself")
 
 
 @dataclass(frozen=True)
 class SyntheticPlan:
-    """What is drawn, and therefore every pixel of it.
+    """Size and seed of the data set; they determine every pixel.
 
     Args:
-        num_train_ids, num_test_ids: different people in training and test.
-        num_distractors: people only in the gallery, with pid 0, of whom every camera takes one picture.
-        images_per_camera: pictures that each camera takes of each person.
+        num_train_ids, num_test_ids: people in training and test.
+        num_distractors: people in the gallery only, with pid 0 and one picture per camera.
+        images_per_camera: pictures of each person per camera.
         size: (height, width) in pixels.
     """
 
@@ -50,13 +50,13 @@ class SyntheticPlan:
     seed: int = 0
 
     def stamp(self) -> str:
-        """Return the text by which a finished folder is recognised."""
+        """Return the text in a complete folder's stamp file."""
         return json.dumps({"version": _VERSION, **asdict(self)}, indent=1)
 
 
 @dataclass(frozen=True)
 class _Shot:
-    """One picture to take."""
+    """One picture to draw."""
 
     person: int
     pid: int
@@ -71,17 +71,17 @@ class _Shot:
 
 
 def load_synthetic(root: str | Path, plan: SyntheticPlan | None = None) -> ReidData:
-    """Read the synthetic people in `root`/synthetic; draw them first if they are not there as planned."""
+    """Read the synthetic people in `root`/synthetic; draw them first if they are missing or differ from `plan`."""
     folder = Path(root).expanduser() / "synthetic"
     generate(folder, plan or SyntheticPlan())
     return load_published(folder, _SYNTHETIC)
 
 
 def generate(folder: str | Path, plan: SyntheticPlan) -> None:
-    """Draw the data set into `folder`, unless it is there already. An interrupted call leaves nothing half done.
+    """Draw the data set into `folder`, unless it is complete. An interrupted call leaves no incomplete data set.
 
     Raises:
-        FileExistsError: the folder holds something that is not a synthetic data set.
+        FileExistsError: the folder holds other files.
     """
     folder = Path(folder)
     if _is_done(folder, plan):
@@ -104,7 +104,7 @@ def _is_done(folder: Path, plan: SyntheticPlan) -> bool:
 
 
 def _put(finished: Path, folder: Path, plan: SyntheticPlan) -> None:
-    """Move the finished folder to its place; a process that was faster wins."""
+    """Move the finished folder to its place; if another process was faster, keep its folder."""
     os.chmod(finished, 0o755)
     if folder.exists() and not _is_done(folder, plan):
         shutil.rmtree(folder)
@@ -137,7 +137,7 @@ def _draw_all(folder: Path, plan: SyntheticPlan) -> None:
 
 
 def _shots(plan: SyntheticPlan) -> Iterator[_Shot]:
-    """List the pictures: the first of each test person in each camera is a query."""
+    """Yield the pictures; the first one of each test person per camera is a query."""
     train, known = plan.num_train_ids, plan.num_train_ids + plan.num_test_ids
     for person in range(known + plan.num_distractors):
         for camera in range(plan.num_cameras):

@@ -1,4 +1,4 @@
-"""A drawing board for figures: rounded limbs and barrel-shaped bodies, seen from a side."""
+"""Drawing of figures: rounded limbs and barrel-shaped bodies, seen from any side."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Paint = Colour | np.ndarray  # one colour, or a picture of the board's size
 
 @dataclass(frozen=True)
 class Frame:
-    """The turn of a body: from its own axes to the picture's.
+    """Rotation of a body: from its axes to the picture's.
 
     Args:
         yaw: in radians; 0 faces the viewer.
@@ -27,7 +27,7 @@ class Frame:
     tilt: float
 
     def depth(self, x: float, z: float) -> float:
-        """Return how near a point is to the viewer; 0 is the body's axis."""
+        """Return the depth of a point, larger = nearer to the viewer; 0 = the body's axis."""
         return float(z * np.cos(self.yaw) - x * np.sin(self.yaw))
 
     def project(self, point: Point) -> tuple[float, float]:
@@ -41,7 +41,7 @@ class Frame:
 
 
 class Sketch:
-    """A picture with a figure's place in it.
+    """A picture and the position of a figure in it.
 
     Args:
         image: (H, W, 3) uint8 RGB, drawn upon.

@@ -1,4 +1,4 @@
-"""Who the synthetic people are: body, hair and clothes that one identity keeps in every picture."""
+"""Synthetic identities: body, hair and clothes of a person, equal in all pictures."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SyntheticPerson:
     """One identity. Lengths are fractions of the body height, colours are RGB.
 
     Args:
-        width: of the shoulders, relative to the average; belly: of the waist; legs: height of the hip, from the top.
+        width: shoulder width relative to the average; belly: the same of the waist; legs: height of the hip, from the top.
     """
 
     width: float
@@ -60,7 +60,7 @@ class SyntheticPerson:
 
 
 def make_people(number: int, seed: int) -> list[SyntheticPerson]:
-    """Draw `number` different people; every other one is dressed like an earlier one but for some things."""
+    """Draw `number` different people; every second one shares most clothes with an earlier one."""
     rng = np.random.default_rng([seed, 1])
     people: list[SyntheticPerson] = []
     for place in range(number):
@@ -84,7 +84,7 @@ _CHANGEABLE = (
 
 
 def _resemble(rng: np.random.Generator, model: SyntheticPerson, other: SyntheticPerson) -> SyntheticPerson:
-    """Return `model` with three or four of the clothes, and the body, of `other`."""
+    """Return `model` with the body and three or four clothes of `other`."""
     chosen = rng.permutation(len(_CHANGEABLE))[: rng.integers(3, 5)]
     names = {"width", "belly", "legs", "head", "skin"}.union(*(_CHANGEABLE[place] for place in chosen))
     return replace(model, **{item.name: getattr(other, item.name) for item in fields(other) if item.name in names})

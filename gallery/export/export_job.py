@@ -112,7 +112,7 @@ def _check_options(output: str, format: str, dtype: str, corrupt: str) -> None:
 
 @dataclass(frozen=True)
 class ExportOutput:
-    """The file or folder that an export writes, and what is there already."""
+    """The file or folder of an export's result, and its present contents."""
 
     path: Path
     format: str
@@ -213,7 +213,7 @@ class ExportJob:
         self._update_threshold()
         if count := self.output.num_skipped:
             logger.warning(
-                "%s holds this export without %d images that could not be read, and whose files are the same since (%s); "
+                "%s holds this export without %d images that could not be read; their files have not changed since (%s); "
                 "--overwrite tries again",
                 *(self.output.path, count, SKIPPED),
             )

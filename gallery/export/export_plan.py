@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ...common.errors import UserError
-from ...common.files import write_text_atomically
+from ...common.files import digest, write_text_atomically
 from ...processor.embedding.embedder import Embedder
 from .sources import Source, SourceRow
 
@@ -93,11 +93,11 @@ def make_plan(embedder: Embedder, source: Source, text: str, dtype: str) -> Expo
         ValueError: there is no row, or a file name is not UTF-8.
     """
     part_size = max(1, PART_ROWS // embedder.batch_size) * embedder.batch_size
-    digest, count, files, rows = hashlib.sha256(), 0, [], source.rows()
+    hashed, count, files, rows = hashlib.sha256(), 0, [], source.rows()
     while part := list(itertools.islice(rows, part_size)):
         for row in part:
             _check_name(row.path)
-            digest.update(json.dumps(row.to_dict()).encode())
+            hashed.update(json.dumps(row.to_dict()).encode())
         files.append(_digest_of_files(part))
         count += len(part)
     if not count:
@@ -105,7 +105,7 @@ def make_plan(embedder: Embedder, source: Source, text: str, dtype: str) -> Expo
     return ExportPlan(
         model=embedder.fingerprint,
         source=text,
-        rows=f"sha256:{digest.hexdigest()}",
+        rows=f"sha256:{hashed.hexdigest()}",
         count=count,
         dtype=dtype,
         batch_size=embedder.batch_size,
@@ -128,10 +128,7 @@ def _check_name(path: str) -> None:
 
 def _digest_of_files(rows: Iterable[SourceRow]) -> str:
     """Return a fingerprint that changes if an image is replaced, deleted or added."""
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(repr(_size_and_date(row.path)).encode())
-    return f"sha256:{digest.hexdigest()}"
+    return digest(repr(_size_and_date(row.path)).encode() for row in rows)
 
 
 def _size_and_date(path: str) -> tuple[int, int] | None:

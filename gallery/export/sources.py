@@ -253,7 +253,7 @@ def _check_columns(file: Path, columns: Sequence[str], known: Mapping[str, str])
         )
     if taken := sorted({"id", "path", ""} & (set(columns) - set(known))):
         raise UserError(
-            f"{file}:1: a gallery has a column {taken[0]!r} of its own, and none without a name; give it another name"
+            f"{file}:1: a gallery reserves the column {taken[0]!r}, and every column needs a name; give it another name"
         )
 
 

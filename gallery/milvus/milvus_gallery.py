@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from ...common.errors import UserError
-from ..search.engine import POOL, by_camera, rerank_options, reranked
+from ..search.engine import Finder, Searchable
 from ..search.exact_index import Hits
 from ..search.filters import Condition, Where
-from ..search.query_vectors import as_vectors, check_embedder, check_model, check_queries
-from ..search.search_result import SearchResult, Verdict, compare, limit_of, pair_distances
+from ..search.query_vectors import check_embedder, check_model, check_queries
+from ..search.search_result import SearchResult, pair_distances
 from ..storage import records_file
 from ..storage.metadata import GalleryInfo
 from . import milvus_collections
@@ -29,7 +30,7 @@ MOST = 16_384  # most results per query that Milvus returns
 SPARE = 8  # extra results per query: float32 may swap near-equal distances
 
 
-class MilvusGallery:
+class MilvusGallery(Searchable):
     """Embeddings and records in two Milvus collections: the rows, and one row of metadata that names the first collection.
 
     A filter or a search returns what the folder gallery returns: exactly, with the index "FLAT"; within its recall with another.
@@ -38,7 +39,7 @@ class MilvusGallery:
     """
 
     about: dict[str, Any]
-    info: GalleryInfo
+    _info: GalleryInfo
 
     def __init__(self, path: str, embedder: Callable[..., np.ndarray] | None = None) -> None:
         self.path, self.embedder = path, embedder
@@ -112,6 +113,11 @@ class MilvusGallery:
     def open(cls, path: str, embedder: Callable[..., np.ndarray] | None = None) -> MilvusGallery:
         """Open a gallery; `path` and `embedder` as for `Gallery.open`."""
         return cls(path, embedder)
+
+    @property
+    def info(self) -> GalleryInfo:
+        """Origin of the embeddings and how they are compared."""
+        return self._info
 
     @property
     def _about_name(self) -> str:
@@ -267,7 +273,7 @@ class MilvusGallery:
     def set_info(self, **values: Any) -> None:
         """Replace threshold, preprocess or embed of `info`; as `Gallery.set_info`."""
         self.refresh()
-        self.info = self.info.with_values(**values)
+        self._info = self.info.with_values(**values)
         self.save(info=self.info.to_dict())
 
     def refresh(self) -> None:
@@ -286,7 +292,7 @@ class MilvusGallery:
             raise FileNotFoundError(
                 f"{self.path}: there is no gallery called {self.name!r}; make one with MilvusGallery.create"
             )
-        self.about, self.info = about, GalleryInfo.from_dict(about["info"])
+        self.about, self._info = about, GalleryInfo.from_dict(about["info"])
 
     def drop_earlier(self) -> None:
         """Drop the rows of the gallery that this one replaced; objects that had it open must have refreshed."""
@@ -295,17 +301,8 @@ class MilvusGallery:
             milvus_collections.drop(self.client, earlier)  # first: collections not named in `about` are never dropped
             self.save(earlier=None)
 
-    def search(
-        self,
-        queries: Any,
-        topk: int = 20,
-        where: Any = None,
-        *,
-        rerank: bool | Mapping[str, Any] = False,
-        exclude_same_camera: str | Sequence[str | None] | None = None,
-        index: str | None = None,
-    ) -> list[SearchResult]:
-        """Return the rows closest to each query; arguments and result as `vitreid.gallery.search.engine.search`.
+    def _finder(self, topk: int, where: Any, index: str | None) -> Finder:
+        """As `Searchable`.
 
         Raises:
             ValueError: `index` is not the one chosen by `create`, or `topk` exceeds the most that Milvus returns.
@@ -314,37 +311,24 @@ class MilvusGallery:
             raise UserError(
                 f"index: {self.path} was made with {self.about['index']}; leave index out, or create it anew"
             )
-        vectors = check_queries(self.as_vectors(queries), self.info.dimension, topk)
-        options, limit = rerank_options(rerank), limit_of(self.info)
-        pool = topk if options is None else max(topk, POOL)
-        if pool > MOST:
+        if topk > MOST:
             raise UserError(f"topk: Milvus returns {MOST} results at most, got {topk}")
         conditions = Where.of(where).typed(self.schema).conditions
-        results: list[Any] = [None] * len(vectors)
-        for members, camera in by_camera(exclude_same_camera, len(vectors)):
+
+        def find(queries: np.ndarray, camera: str | None) -> Iterator[tuple[Hits, Callable[[], np.ndarray]]]:
             own = () if camera is None else (Condition("camera", "!=", (camera,)),)
-            expression = as_expression(Where((*conditions, *own)))
-            for member, (hits, found) in zip(members, self._nearest(vectors[members], pool, expression), strict=True):
-                scores = None
-                if options is not None:
-                    hits, scores = reranked(vectors[member], found, hits, topk, self.info.metric, options)
-                results[member] = self._result(hits, limit, scores)
-        return results
+            return self._nearest(queries, topk, as_expression(Where((*conditions, *own))))
 
-    def same_person(self, a: Any, b: Any) -> Verdict:
-        """Compare two embeddings or images by the gallery's threshold; "unknown" if it has none."""
-        return compare(self.as_vectors(a), self.as_vectors(b), self.info)
-
-    def as_vectors(self, queries: Any) -> np.ndarray:
-        """Return queries, embeddings or images, as (n, D) float32."""
-        return as_vectors(queries, self.embedder)
+        return find
 
     def close(self) -> None:
         """Close the connection."""
         self.client.close()
 
-    def _nearest(self, queries: np.ndarray, topk: int, expression: str) -> Iterator[tuple[Hits, np.ndarray]]:
-        """Yield the neighbours of each query, as ids and exact distances, and their vectors."""
+    def _nearest(
+        self, queries: np.ndarray, topk: int, expression: str
+    ) -> Iterator[tuple[Hits, Callable[[], np.ndarray]]]:
+        """Yield the neighbours of each query, as ids and exact distances, and a function that returns their vectors."""
         options = {"metric_type": METRICS[self.info.metric], "params": dict(INDEXES[self.about["index"]][1])}
         asked = min(topk + SPARE, MOST)
         for start in range(0, len(queries), QUERIES):
@@ -362,7 +346,7 @@ class MilvusGallery:
                 vectors = np.array([row["entity"]["vector"] for row in rows], np.float32).reshape(-1, queries.shape[1])
                 distances = pair_distances(np.broadcast_to(query, vectors.shape), vectors, self.info.metric)
                 order = np.lexsort((ids, distances))[:topk]
-                yield Hits(ids[order], distances[order]), vectors[order]
+                yield Hits(ids[order], distances[order]), partial(vectors.__getitem__, order)
 
     def _result(self, hits: Hits, limit: float | None, scores: np.ndarray | None) -> SearchResult:
         return SearchResult(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,12 +19,14 @@ from .exact_index import ExactIndex, Hits
 from .faiss_index import INDEXES, FaissIndex
 from .filter_hints import warn_of_absent
 from .filters import Where
-from .query_vectors import check_queries
-from .search_result import SearchResult, limit_of
+from .query_vectors import as_vectors, check_queries
+from .search_result import SearchResult, Verdict, compare, limit_of
 
 FILTERED_GROUPS = 32  # row groups, half a million records, that a filter reads at once
 POOL = 100  # least number of neighbours that are re-ranked
 RERANK = {"k1": 20, "k2": 6, "lam": 0.3}  # Zhong et al., CVPR 2017
+Finder = Callable[[np.ndarray, "str | None"], Iterator[tuple[Hits, Callable[[], np.ndarray]]]]
+# (queries (Q, D), their camera to leave out) -> hits of each query, and a function that returns their float32 rows (k, D)
 _engines: WeakKeyDictionary[Any, Engine] = WeakKeyDictionary()
 
 
@@ -64,44 +68,80 @@ def engine_of(gallery: GalleryReader) -> Engine:
     return engine
 
 
-def search(
-    gallery: GalleryReader,
-    queries: np.ndarray,
-    topk: int = 20,
-    where: Any = None,
-    *,
-    rerank: bool | Mapping[str, Any] = False,
-    exclude_same_camera: str | Sequence[str | None] | None = None,
-    index: str | None = None,
-) -> list[SearchResult]:
-    """Return the live rows closest to each query; equal distances are in gallery order.
+class Searchable(ABC):
+    """Search by embeddings or images, for galleries that find the nearest rows of embeddings."""
 
-    Args:
-        queries: (Q, D) embeddings by the gallery's model.
-        topk: results per query, 1 or more; fewer are returned if fewer rows pass the filters.
-        where: conditions as `Where.of` takes them, e.g. ["camera!=c1", "time>=2026-01-31T08:00"].
-        rerank: order the nearest rows (`topk`, at least POOL) by k-reciprocal re-ranking; a dictionary replaces values of RERANK.
-        exclude_same_camera: the queries' camera, or one per query (None = unknown): rows of that camera are left out.
-        index: None or "exact"; or a FAISS index, a name in `vitreid.gallery.search.faiss_index.INDEXES`.
-    Raises:
-        ValueError: an argument has another value; names the accepted ones.
-        ImportError: a FAISS index is named and FAISS is not installed.
-    """
-    queries = check_queries(queries, gallery.info.dimension, topk)
-    options = rerank_options(rerank)
+    embedder: Callable[..., np.ndarray] | None
+
+    @property
+    @abstractmethod
+    def info(self) -> GalleryInfo:
+        """Origin of the embeddings and how they are compared."""
+
+    def search(
+        self,
+        queries: Any,
+        topk: int = 20,
+        where: Any = None,
+        *,
+        rerank: bool | Mapping[str, Any] = False,
+        exclude_same_camera: str | Sequence[str | None] | None = None,
+        index: str | None = None,
+    ) -> list[SearchResult]:
+        """Return the live rows closest to each query; equal distances are in gallery order.
+
+        Args:
+            queries: (Q, D) or (D,) embeddings; or, if the gallery was opened with an embedder, an image or a list of images.
+            topk: results per query, 1 or more; fewer are returned if fewer rows pass the filters.
+            where: conditions as `Where.of` takes them, e.g. ["camera!=c1", "time>=2026-01-31T08:00"].
+            rerank: order the nearest rows (`topk`, at least POOL) by k-reciprocal re-ranking; a dictionary replaces values of RERANK.
+            exclude_same_camera: the queries' camera, or one per query (None = unknown): rows of that camera are left out.
+            index: None or "exact"; or a FAISS index, a name in `vitreid.gallery.search.faiss_index.INDEXES`; in Milvus None,
+                or the index that `create` chose.
+        Raises:
+            ValueError: an argument has another value; names the accepted ones.
+            ImportError: a FAISS index is named and FAISS is not installed.
+        """
+        vectors = check_queries(self.as_vectors(queries), self.info.dimension, topk)
+        options, limit = rerank_options(rerank), limit_of(self.info)
+        find = self._finder(topk if options is None else max(topk, POOL), where, index)
+        results: list[SearchResult | None] = [None] * len(vectors)
+        for members, camera in by_camera(exclude_same_camera, len(vectors)):
+            for member, (hits, rows) in zip(members, find(vectors[members], camera), strict=True):
+                scores = None
+                if options is not None:
+                    hits, scores = reranked(vectors[member], rows(), hits, topk, self.info.metric, options)
+                results[member] = self._result(hits, limit, scores)
+        return [result for result in results if result is not None]
+
+    def same_person(self, a: Any, b: Any) -> Verdict:
+        """Compare two embeddings or images by the gallery's threshold; "unknown" if it has none."""
+        return compare(self.as_vectors(a), self.as_vectors(b), self.info)
+
+    def as_vectors(self, queries: Any) -> np.ndarray:
+        """Return queries, embeddings or images, as (n, D) float32."""
+        return as_vectors(queries, self.embedder)
+
+    @abstractmethod
+    def _finder(self, topk: int, where: Any, index: str | None) -> Finder:
+        """Return a function that finds the `topk` nearest rows of queries; arguments as for `search`."""
+
+    @abstractmethod
+    def _result(self, hits: Hits, limit: float | None, scores: np.ndarray | None) -> SearchResult:
+        """Return hits as the result of a search; their records are read on first use."""
+
+
+def finder(gallery: GalleryReader, topk: int, where: Any, index: str | None) -> Finder:
+    """Return a function that finds the `topk` nearest live rows of a gallery folder; arguments as for `Searchable.search`."""
     engine, keep = engine_of(gallery), passing(gallery, where)
-    limit, found_by = limit_of(gallery.info), engine.index(index)
-    pool = topk if options is None else max(topk, POOL)
-    results: list[SearchResult | None] = [None] * len(queries)
-    for members, camera in by_camera(exclude_same_camera, len(queries)):
+    found_by = engine.index(index)
+
+    def find(queries: np.ndarray, camera: str | None) -> Iterator[tuple[Hits, Callable[[], np.ndarray]]]:
         mask = keep if camera is None else other_cameras(gallery, camera, keep)
-        for member, hits in zip(members, found_by.search(queries[members], pool, mask), strict=True):
-            scores = None
-            if options is not None:
-                vectors = engine.exact.decoded(hits.positions)
-                hits, scores = reranked(queries[member], vectors, hits, topk, gallery.info.metric, options)
-            results[member] = as_result(gallery, hits, limit, scores)
-    return [result for result in results if result is not None]
+        for hits in found_by.search(queries, topk, mask):
+            yield hits, partial(engine.exact.decoded, hits.positions)
+
+    return find
 
 
 def rerank_options(rerank: bool | Mapping[str, Any]) -> dict[str, Any] | None:
@@ -180,9 +220,3 @@ def reranked(
     scores = k_reciprocal(query[None], vectors, k1=k1, k2=k2, lam=options["lam"])[0].numpy()
     order = np.lexsort((hits.distances, scores))[:topk]
     return Hits(hits.positions[order], hits.distances[order], float(hits.distances.min())), scores[order]
-
-
-def as_result(gallery: GalleryReader, hits: Hits, limit: float | None, scores: np.ndarray | None) -> SearchResult:
-    """Return the hits with their ids; their records are read on first use."""
-    ids = gallery.ids[hits.positions]
-    return SearchResult(ids, hits.distances, limit, scores, lambda: gallery.rows_at(hits.positions), hits.nearest)

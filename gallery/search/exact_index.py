@@ -22,7 +22,7 @@ GROUP = 1024  # queries that share a pass over the gallery
 KEEP_BYTES = 3 * 2**27  # 384 MiB: pages of a larger gallery are released after reading
 SPARSE = 8  # if at most one row in SPARSE passes the filters, only those rows are read
 CROWDED = 8  # candidates per wanted neighbour above which a block's own k-th best score narrows them
-PAIR_ELEMENTS = 2**20  # values of the pairs whose distances are computed at once, 8 MiB of float64
+PAIR_ELEMENTS = 2**20  # values of the pairs measured at once, 8 MiB of float64
 CACHED_ELEMENTS = 2**18  # float16 values converted at once: 1 MiB of float32 fits the processor's cache
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from ...common.errors import UserError
 from ...common.locks import WriterLock
 from ...common.replace_folder import clear, recover, replacement
 from ..milvus.milvus_gallery import MilvusGallery
-from ..search.engine import search
-from ..search.query_vectors import as_vectors, check_embedder, check_model
-from ..search.search_result import SearchResult, Verdict, compare
+from ..search.engine import Finder, Searchable, finder
+from ..search.exact_index import Hits
+from ..search.query_vectors import check_embedder, check_model
+from ..search.search_result import SearchResult
 from . import embeddings_file, records_file
 from .file_names import EMBEDDINGS, EXPORT_FILES, METADATA, OWN_FILES, RECORDS
 from .gallery_reader import GalleryReader
@@ -30,7 +31,7 @@ from .projection import Projection
 Embed = Callable[..., np.ndarray]  # images -> (n, D); has a `fingerprint`
 
 
-class Gallery(GalleryReader):
+class Gallery(GalleryReader, Searchable):
     """Embeddings and records on disk; made by `create` or `open`.
 
     A write commits with gallery.json, its last file: after a crash at any point the gallery is as it was before the
@@ -119,31 +120,16 @@ class Gallery(GalleryReader):
         """Return folder, size and model."""
         return f"Gallery({str(self.path)!r}, {len(self)} rows x {self.info.dimension} {self.info.dtype}, {self.info.model})"
 
-    def search(
-        self,
-        queries: Any,
-        topk: int = 20,
-        where: Any = None,
-        *,
-        rerank: bool | Mapping[str, Any] = False,
-        exclude_same_camera: str | Sequence[str | None] | None = None,
-        index: str | None = None,
-    ) -> list[SearchResult]:
-        """Return the closest live rows of each query; arguments and errors as `vitreid.gallery.search.engine.search`.
-
-        Args:
-            queries: (n, D) or (D,) embeddings; or, if the gallery was opened with an embedder, an image or a list of images.
-        """
-        vectors = self.as_vectors(queries)
-        return search(self, vectors, topk, where, rerank=rerank, exclude_same_camera=exclude_same_camera, index=index)
-
-    def same_person(self, a: Any, b: Any) -> Verdict:
-        """Compare two embeddings or images by the gallery's threshold; "unknown" if it has none."""
-        return compare(self.as_vectors(a), self.as_vectors(b), self.info)
-
     def as_vectors(self, queries: Any) -> np.ndarray:
-        """Return queries, embeddings or images, as (n, D) float32."""
-        return self.project(as_vectors(queries, self.embedder))
+        """Return queries, embeddings or images, as (n, D) float32, projected if the gallery is."""
+        return self.project(super().as_vectors(queries))
+
+    def _finder(self, topk: int, where: Any, index: str | None) -> Finder:
+        return finder(self, topk, where, index)
+
+    def _result(self, hits: Hits, limit: float | None, scores: np.ndarray | None) -> SearchResult:
+        look_up = partial(self.rows_at, hits.positions)
+        return SearchResult(self.ids[hits.positions], hits.distances, limit, scores, look_up, hits.nearest)
 
     def add(self, embeddings: np.ndarray, records: records_file.Rows, model: str) -> np.ndarray:
         """Append rows: all of them or, after a crash, none.

@@ -28,6 +28,9 @@ class GalleryReader:
     Removed rows stay in the files until `compact`. A relative `path` of a record starts at the gallery's folder.
     """
 
+    _table: pa.Table | None
+    _ids: np.ndarray | None
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.reload()
@@ -172,8 +175,7 @@ class GalleryReader:
             if attempt:
                 time.sleep(LOAD_PAUSE)
             if self._try_load():
-                self._table: pa.Table | None = None
-                self._ids: np.ndarray | None = None
+                self._table = self._ids = None
                 return
         raise TimeoutError(
             f"{self.path} changed during each of {LOAD_TRIES} attempts to read it: another process writes to it without "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...common.errors import UserError
-from ...common.files import write_atomically
+from ...common.files import digest, write_atomically
 from .file_names import PROJECTION
 
 DAMAGE = (  # raised by zipfile, zlib and NumPy for files with changed or missing bytes, tried on 20,000 of them
@@ -44,7 +43,7 @@ class Projection:
     @property
     def fingerprint(self) -> str:
         """Text that identifies the projection."""
-        return "sha256:" + hashlib.sha256(self.mean.tobytes() + self.components.tobytes()).hexdigest()[:16]
+        return digest([self.mean.tobytes(), self.components.tobytes()])[: len("sha256:") + 16]
 
     def save(self, folder: Path) -> None:
         """Write projection.npz, atomically."""

@@ -24,7 +24,7 @@ def last_block_attention(
     The weights are those of the class token, or the mean over the patches where these are pooled.
 
     Args:
-        images, camids, viewids: as for the model, whose backbone `has_attention` and is in evaluation mode.
+        images, camids, viewids: as for the model, which is in evaluation mode and passes `has_attention`.
     """
     net = _net(model)
     weights = attention_weights(net.blocks[-1], _before_last(model, images, camids, viewids))

@@ -107,7 +107,7 @@ class PooledBackbone(nn.Module):
             )
         if any(isinstance(module, _BatchNorm) for module in self.modules()):
             raise UserError(
-                "MODEL.CHECKPOINT_BLOCKS: this backbone has batch norms, whose statistics would move twice per batch; set it "
+                "MODEL.CHECKPOINT_BLOCKS: this backbone has batch norms; their statistics would be updated twice per batch; set it "
                 "to False, and SOLVER.MICRO_BATCH to save memory"
             )
         try:

@@ -18,7 +18,7 @@ def semantic_swin(name: str, semantic_weight: float = 0.2, **options: Any) -> nn
     """Return timm's Swin `name` with a modulation behind each of its three downsamplings.
 
     Args:
-        semantic_weight: 0 = features of appearance, which tell identities apart; 1 = of semantics; 0.2 for re-ID [section 4].
+        semantic_weight: 0 = appearance, for identities; 1 = semantics; 0.2 for re-ID [section 4].
         options: of timm's SwinTransformer.
     """
     net: Any = timm.create_model(name, pretrained=False, always_partition=True, **options)

@@ -185,7 +185,7 @@ def t2t_vit(layer: Layer, **options: Any) -> VisionTransformer:
 def sinusoids(count: int, dim: int) -> Tensor:
     """Return the position embedding (1, count, dim): sines of falling frequency in the even, cosines in the odd features.
 
-    Positions count the class token, then the patches row by row, whatever the grid's shape.
+    Positions count the class token, then the patches row by row, for any shape of the grid.
     """
     even = torch.arange(dim, dtype=torch.float64) // 2 * 2  # 0, 0, 2, 2, ...
     angles = torch.arange(count, dtype=torch.float64).unsqueeze(1) / 10000 ** (even / dim)

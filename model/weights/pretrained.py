@@ -9,6 +9,7 @@ import timm
 from huggingface_hub.errors import HfHubHTTPError
 
 from ...common.errors import UserError
+from ...common.text import first_line
 from ..backbones.registry import OWN
 from ..reid_model import ReidModel
 from .load_report import LoadReport
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 # Errors of the file system and network (OSError), of timm (RuntimeError: it has no weights of that name), and of the HTTP library,
 # which depends on the version of huggingface_hub.
-FETCH_ERRORS = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
+FETCH_ERRORS: tuple[type[BaseException], ...] = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
 
 
 def load_initial(model: ReidModel, choice: str, path: str = "") -> LoadReport | None:
@@ -51,12 +52,12 @@ def fetch_timm(name: str) -> WeightsFile:
 
     Raises:
         ConnectionError: offline, or the hub does not have them.
-        ValueError: one of our own backbones, whose weights nobody hosts under that name.
+        ValueError: one of our backbones; nobody hosts weights under that name.
     """
     if name in OWN:
         raise UserError(
             f"MODEL.PRETRAIN_PATH: MODEL.PRETRAIN_CHOICE imagenet needs a weight file here, since timm has none for {name}; "
-            f"docs/backbones.md says whose files fit it, or set MODEL.PRETRAIN_CHOICE none to start from random weights"
+            f"docs/backbones.md lists files that fit it; or set MODEL.PRETRAIN_CHOICE none to start from random weights"
         )
     logger.info(
         "timm's weights of %s: from its cache, or downloaded; without a network it tries for a minute (HF_HUB_OFFLINE=1: the "
@@ -67,12 +68,8 @@ def fetch_timm(name: str) -> WeightsFile:
         net = timm.create_model(name, pretrained=True)
     except FETCH_ERRORS as error:
         raise ConnectionError(
-            f"MODEL.PRETRAIN_CHOICE imagenet: timm's weights of {name} cannot be fetched ({_first_line(error)}). Download "
+            f"MODEL.PRETRAIN_CHOICE imagenet: timm's weights of {name} cannot be fetched ({first_line(error)}). Download "
             f"them on a machine with access and set MODEL.PRETRAIN_PATH to the file, or set MODEL.PRETRAIN_CHOICE none to "
             f"start from random weights"
         ) from error
     return WeightsFile(f"timm's {name}", net.state_dict(), None)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -30,8 +30,8 @@ class Alarm:
 
     Args:
         store: key-value store that all ranks reach; nothing else uses it.
-        grace: seconds for a rank to end by itself after another has failed. Then the process is ended: a kernel of NCCL
-            raises no exception in the main thread.
+        grace: seconds between the failure of another rank and the end of this process. Its exception usually comes first, but a
+            kernel of NCCL raises none in the main thread.
     """
 
     def __init__(self, store: dist.Store, rank: int, size: int, grace: float = 20.0) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -18,13 +17,14 @@ import torch
 from torch import Tensor
 
 from ...common.errors import UserError
+from ...common.files import digest
 from ...common.pictures import from_pil
-from ...datasets import Batch, Preprocess, name_rows, read_image
+from ...datasets import Preprocess, name_rows, read_image
 from ...datasets.loading.decode import resize
 from ...model import ReidModel, attention_rollout, has_attention
 from ..device import PRECISIONS, pick_device, pick_precision, place
 from ..scoring.thresholds import stored_calibration
-from .extract import EmbedSettings, embed_batch
+from .extract import EmbedSettings, embed_images
 from .weight_file import Weights, read_own, weights_path
 
 logger = logging.getLogger(__name__)
@@ -144,14 +144,12 @@ class Embedder:
             planes: (B, 3, H, W) uint8 RGB at the model's size.
             cameras, views: B names; None and unknown names use the fallback row.
         """
-        where = torch.arange(len(planes))
-        camids = self._rows["cameras"](cameras)
-        viewids = self._rows["views"](views or [None] * len(planes))
-        batch = Batch(torch.from_numpy(planes), torch.full_like(where, -1), camids, viewids, where)
+        rows = self._rows["cameras"](cameras), self._rows["views"](views or [None] * len(planes))
         with self._lock:
-            batch = batch.to(self.device)
-            batch.images = self.preprocess.normalise(batch.images)
-            return embed_batch(self._model, batch, self.settings, self.device, self.precision).numpy()
+            images, camids, viewids = (part.to(self.device) for part in (torch.from_numpy(planes), *rows))
+            images = self.preprocess.normalise(images)
+            embeddings = embed_images(self._model, images, camids, viewids, self.settings, self.device, self.precision)
+            return embeddings.numpy()
 
 
 class _Rows:
@@ -185,13 +183,14 @@ def fingerprint_of(model: ReidModel, preprocess: Preprocess, settings: EmbedSett
 
     Device and precision are excluded: they change an embedding by less than the distance to its neighbours.
     """
-    digest = hashlib.sha256()
-    about = [model.spec.identity(), preprocess.to_dict(), settings.to_dict()]
-    digest.update(json.dumps(about, sort_keys=True).encode())
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return f"sha256:{digest.hexdigest()}"
+
+    def parts() -> Iterator[bytes | memoryview]:
+        yield json.dumps([model.spec.identity(), preprocess.to_dict(), settings.to_dict()], sort_keys=True).encode()
+        for name, value in sorted(model.state_dict().items()):
+            yield f"{name} {value.dtype} {tuple(value.shape)}".encode()
+            yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+    return digest(parts())
 
 
 def as_list(images: Any) -> list[Any]:

@@ -67,7 +67,7 @@ def extract(
     model.eval()
     try:
         blocks = [
-            embed_batch(model, batch, settings, device, precision)
+            embed_images(model, batch.images, batch.camids, batch.viewids, settings, device, precision)
             for batch in tqdm(loader, desc=title, unit="batch", disable=None if shows else True, leave=False)
         ]
     finally:
@@ -92,23 +92,27 @@ def join_shares(share: Tensor, count: int, ranks: Ranks) -> Tensor | None:
     return torch.stack(shares, 1).flatten(0, 1)[:count] if shares else None
 
 
-def embed_batch(
-    model: nn.Module, batch: Any, settings: EmbedSettings, device: torch.device, precision: torch.dtype
+def embed_images(
+    model: nn.Module,
+    images: Tensor,
+    camids: Tensor,
+    viewids: Tensor,
+    settings: EmbedSettings,
+    device: torch.device,
+    precision: torch.dtype,
 ) -> Tensor:
-    """Return the (B, D) float32 embeddings of a batch, on the CPU; the model is in evaluation mode."""
-    views = [batch.images, batch.images.flip(-1)] if settings.flip else [batch.images]
-    total = sum(_embed_images(model, images, batch, settings, device, precision) for images in views)
-    assert isinstance(total, Tensor)  # for the type checker: there is at least one view
+    """Return the (B, D) float32 embeddings of images, on the CPU; the model is in evaluation mode.
+
+    Args:
+        images: (B, 3, H, W) float32, normalised, on the model's device.
+        camids, viewids: (B,) rows of the model's camera and view tables; -1 = unknown.
+    """
+    views = [images, images.flip(-1)] if settings.flip else [images]
+    total = torch.zeros((), device=device)
+    for view in views:
+        with autocast(device, precision):
+            embedding = model.embed(view, camids, viewids, neck=settings.neck, global_only=settings.global_only)  # type: ignore[operator]
+        embedding = embedding.float()
+        total = total + (F.normalize(embedding, dim=1) if settings.normalize else embedding)
     total = total / len(views)
     return (F.normalize(total, dim=1) if settings.normalize else total).cpu()
-
-
-def _embed_images(
-    model: nn.Module, images: Tensor, batch: Any, settings: EmbedSettings, device: torch.device, precision: torch.dtype
-) -> Tensor:
-    with autocast(device, precision):
-        embedding = model.embed(
-            images, batch.camids, batch.viewids, neck=settings.neck, global_only=settings.global_only
-        )  # type: ignore[operator]
-    embedding = embedding.float()
-    return F.normalize(embedding, dim=1) if settings.normalize else embedding

@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 from ...common.errors import UserError
 from ...datasets import build_test_sets
 from ...model import ModelSpec, ReidModel, build_model, is_deploy, load_deploy, load_weights
-from ..runs.checkpoint import NotOurs, load_last
+from ..runs.checkpoint import NotACheckpointError, load_last
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def read_own(path: Path) -> Weights | None:
         return Weights(*load_deploy(path)) if is_deploy(path) else None
     try:
         state = load_last(path)
-    except NotOurs:
+    except NotACheckpointError:
         return None
     return Weights(model_of_last(state), state["about"])
 

@@ -1,4 +1,4 @@
-"""last.pth: everything a run needs to go on exactly where it was."""
+"""last.pth: everything that an exact resume of a run needs."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ import torch
 
 from ...common.errors import UserError
 from ...common.files import write_atomically
+from ...common.text import first_line
 
 logger = logging.getLogger(__name__)
 FORMAT = "vitreid-last-1"
-NOT_OURS = (
+NOT_A_CHECKPOINT = (
     "is not a last.pth of vitreid; to start from other weights set MODEL.PRETRAIN_CHOICE self and MODEL.PRETRAIN_PATH"
 )
 
 
-class NotOurs(UserError):
+class NotACheckpointError(UserError):
     """A sound file, but no last.pth of vitreid."""
 
 
-class Damaged(UserError):
+class DamagedCheckpointError(UserError):
     """A file that is cut short or has wrong bytes."""
 
 
@@ -45,7 +46,8 @@ def load_last(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: no such file.
-        Damaged: truncated, or its bytes are not those that were written; NotOurs: not a last.pth.
+        DamagedCheckpointError: the file is cut short, or its bytes have changed.
+        NotACheckpointError: the file is no last.pth.
     """
     path = Path(path)
     if not path.is_file():
@@ -54,22 +56,20 @@ def load_last(path: str | Path) -> dict[str, Any]:
         _check_sums(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # objects other than tensors and plain types
-        raise NotOurs(f"{path} {NOT_OURS} ({_first_line(error)})") from error
+        raise NotACheckpointError(f"{path} {NOT_A_CHECKPOINT} ({first_line(error)[:200]})") from error
     except (RuntimeError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise Damaged(
-            f"{path} is damaged or not a checkpoint ({_first_line(error)}); {_alternatives(path)}or start anew"
+        if "can't allocate memory" in str(error):  # how torch reports too little memory for a sound file
+            raise
+        raise DamagedCheckpointError(
+            f"{path} is damaged or not a checkpoint ({first_line(error)[:200]}); {_alternatives(path)}or start anew"
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise NotOurs(f"{path} {NOT_OURS}")
+        raise NotACheckpointError(f"{path} {NOT_A_CHECKPOINT}")
     return state
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
-
-
 def _check_sums(path: Path) -> None:
-    """Raise BadZipFile if a part of the file is not what was written; torch itself does not compare the sums."""
+    """Raise BadZipFile if the bytes of a part have changed since the write; torch itself does not compare the sums."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
@@ -88,10 +88,10 @@ def rotated(folder: Path) -> list[Path]:
 
 
 def rotate(last: Path, epoch: int, keep: int) -> None:
-    """Keep the `keep` newest checkpoints of epochs up to `epoch`, that of `epoch` being `last` as it is now; 0, 1 = only `last`.
+    """Keep `last` as the checkpoint of `epoch`, and the `keep` newest checkpoints of epochs in all; 0, 1 = only `last`.
 
-    Where the file system can, the newest is the same file under another name and takes no space. Those of later epochs are
-    of a course that was left, by resuming from an earlier one.
+    If the file system has hard links, the newest takes no space. Checkpoints of later epochs come from before the run was
+    resumed at an earlier epoch; they are deleted.
     """
     if keep > 1:
         name = _epoch_file(last, epoch)
@@ -115,15 +115,15 @@ def load_newest(last: Path) -> dict[str, Any]:
     """Return the state in `last`; if it is damaged or lost, with a warning, that in the newest sound checkpoint of an epoch.
 
     Raises:
-        Damaged, FileNotFoundError: none is sound.
+        DamagedCheckpointError, FileNotFoundError: no checkpoint is sound.
     """
     try:
         return load_last(last)
-    except (Damaged, FileNotFoundError) as error:
+    except (DamagedCheckpointError, FileNotFoundError) as error:
         for path in rotated(last.parent):
             try:
                 state = load_last(path)
-            except Damaged:
+            except DamagedCheckpointError:
                 continue
             logger.warning("%s does not load (%s); going on from %s instead", last, error, path)
             return state

@@ -1,9 +1,10 @@
-"""What a deploy checkpoint says about itself."""
+"""The metadata of a checkpoint: config, preprocessing, labels, metrics and versions."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import timm
 import torch
 from yacs.config import CfgNode
 
@@ -14,9 +15,7 @@ from ..embedding.extract import build_embed_settings
 
 
 def describe_model(cfg: CfgNode, data: ReidData, labels: dict[int, int], metrics: dict[str, float]) -> dict[str, Any]:
-    """Return what a checkpoint says about itself, in plain types."""
-    import timm
-
+    """Return the metadata of a checkpoint, in plain types."""
     versions = {"vitreid": __version__, "torch": str(torch.__version__), "timm": timm.__version__}
     return {
         "config": dump_config(cfg),

@@ -12,14 +12,14 @@ from .run_folder import LOGGER
 
 
 class _ProgressBarHandler(logging.StreamHandler):
-    """Prints above a running progress bar instead of through it; warnings to stderr, so that a tool's JSON stays whole."""
+    """Prints above a running progress bar; warnings go to stderr, so that they do not mix with a tool's JSON."""
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.tqdm.write(self.format(record), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout)
 
 
 def log_to_console() -> None:
-    """Send the package's log to the terminal; called once by the command-line tools. Of several processes the first logs."""
+    """Send the package's log to the terminal, on rank 0 only; called once by the command-line tools."""
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
     if os.environ.get("RANK", "0") != "0":

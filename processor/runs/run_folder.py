@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ...common.files import write_text_atomically
+from ...common.text import plain_values
 from .checkpoint import rotated
 from .run_lock import FolderLock
 
@@ -26,7 +26,7 @@ REPORT_PICTURES = frozenset(  # every PNG file that a report may write into repo
 
 
 class RunFolder:
-    """Names the files of a run and writes its logs; no other process may do the same until it is closed.
+    """Names the files of a run and writes its logs; locked for other processes until it is closed.
 
     Args:
         path: made if it does not exist.
@@ -39,18 +39,20 @@ class RunFolder:
     FILES = (*RESULTS, "metrics.json", "config.yml", "report.html")
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self._name_files(path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise NotADirectoryError(f"OUTPUT_DIR: {path} is, or lies under, a file; choose another folder") from None
         self._lock = FolderLock(self.path / ".lock")
         self._lock.acquire()
-        self.last = self.path / "last.pth"
-        self.best = self.path / "best.safetensors"
-        self.metrics = self.path / "metrics.jsonl"
         self._handler = _log_to_file(self.path / "log.txt")
         self._events: Any = None
+
+    def _name_files(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.last, self.best = self.path / "last.pth", self.path / "best.safetensors"
+        self.metrics = self.path / "metrics.jsonl"
 
     def refuse_another_run(self) -> None:
         """Raise FileExistsError if the folder already holds a run."""
@@ -62,7 +64,7 @@ class RunFolder:
             )
 
     def clear(self) -> None:
-        """Remove an earlier run's files, report and its pictures included; log.txt goes on, and other files stay."""
+        """Remove an earlier run's files, its report and pictures included; log.txt and other files stay."""
         found = [self.path / name for name in self.FILES]
         for path in (*found, *rotated(self.path), *self.path.glob("events.out.tfevents.*")):
             path.unlink(missing_ok=True)
@@ -82,13 +84,13 @@ class RunFolder:
         write_text_atomically(self.path / "config.yml", text)
 
     def keep_epochs(self, epochs: int) -> None:
-        """Drop the metrics of epochs after `epochs`: a resumed run computes them again."""
+        """Remove the metrics of epochs after `epochs`; a resumed run computes them again."""
         if self.metrics.exists():
             kept = [json.dumps(row) for row in self._rows() if row["epoch"] <= epochs]
             write_text_atomically(self.metrics, "".join(row + "\n" for row in kept))
 
     def has_epoch(self, epoch: int) -> bool:
-        """Tell whether the numbers of `epoch` are in metrics.jsonl."""
+        """Return whether metrics.jsonl has the numbers of `epoch`."""
         return any(row["epoch"] == epoch for row in self._rows())
 
     def _rows(self) -> list[dict[str, Any]]:
@@ -103,7 +105,7 @@ class RunFolder:
         Raises:
             OSError: metrics.jsonl cannot be written; names it.
         """
-        line = json.dumps({name: _json_number(value) for name, value in row.items()}) + "\n"
+        line = json.dumps(plain_values(row)) + "\n"
         try:
             with open(self.metrics, "a", encoding="utf-8") as file:
                 file.write(line)
@@ -121,7 +123,7 @@ class RunFolder:
         return self._events
 
     def close(self) -> None:
-        """Close the log and the events and let others in; the folder is complete without it."""
+        """Close the log and the events and release the lock; the folder is complete without it."""
         LOGGER.removeHandler(self._handler)
         self._handler.close()
         if self._events is not None:
@@ -130,39 +132,19 @@ class RunFolder:
 
 
 class ReadOnlyFolder(RunFolder):
-    """A run's folder for the processes that do not write to it, of several: it knows the files' names."""
+    """A run's folder for the ranks that do not write: it names the files."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.last = self.path / "last.pth"
-        self.best = self.path / "best.safetensors"
-        self.metrics = self.path / "metrics.jsonl"
+        self._name_files(path)
 
-    def refuse_another_run(self) -> None:
-        """The first process does it."""
+    def _leave_to_first_rank(self, *_: Any, **__: Any) -> None:
+        """Rank 0 does it."""
 
-    def clear(self) -> None:
-        """The first process does it."""
-
-    def write_config(self, text: str) -> None:
-        """The first process does it."""
-
-    def keep_epochs(self, epochs: int) -> None:
-        """The first process does it."""
-
-    def write_epoch(self, row: Mapping[str, float]) -> None:
-        """The first process does it."""
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-def _json_number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    refuse_another_run = clear = write_config = keep_epochs = write_epoch = close = _leave_to_first_rank  # type: ignore[assignment]
 
 
 def _log_to_file(path: Path) -> logging.Handler:
-    handler = logging.FileHandler(path, encoding="utf-8")  # appends: nothing that was logged is lost
+    handler = logging.FileHandler(path, encoding="utf-8")  # appends to the log of an earlier run
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     LOGGER.addHandler(handler)
     return handler

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM (pre-emptible machines, schedulers, torchrun): finish the step, save, leave."""
+"""Ctrl-C and SIGTERM (pre-emptible machines, schedulers, torchrun): finish the step, save, exit."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-SAME = 2.0  # seconds
+ECHO = 2.0  # seconds within which signals count as one
 
 
 class Stopped(KeyboardInterrupt):
-    """Training was stopped by a signal, and all that was done is saved.
+    """A signal stopped training; all finished steps are saved.
 
     Args:
-        number: of the signal.
+        number: the signal's number.
     """
 
     def __init__(self, number: int) -> None:
@@ -26,19 +26,18 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def status(self) -> int:
-        """The exit status, 128 + signal as a shell has it: 130 or 143.
+        """The exit status, 128 + signal as in a shell: 130 or 143.
 
-        Not 0: `train && test` in a job script must not go on with half a model, and torchrun must not take the run for
-        finished.
+        With 0, `train && test` in a job script would continue with half a model, and torchrun would take the run for finished.
         """
         return 128 + self.number
 
 
 class StopSignals:
-    """While active, the first signal only sets a flag; a later one stops at once, as without this.
+    """Context in which the first signal only sets a flag; a later one stops the process at once.
 
-    Signals within 2 seconds of the first are the same wish: torchrun passes a Ctrl-C on to processes that the terminal has
-    already told. Outside the main thread, where Python cannot handle signals, nothing is changed.
+    Signals within 2 seconds of the first count as one: at a Ctrl-C the terminal and torchrun both send a signal. Outside the
+    main thread, where Python cannot handle signals, the context changes nothing.
     """
 
     def __init__(self) -> None:
@@ -58,7 +57,7 @@ class StopSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self.number and now - self._since > SAME:
+        if self.number and now - self._since > ECHO:
             signal.signal(number, self._before[number])  # type: ignore[arg-type]
             signal.raise_signal(number)
         elif not self.number:
@@ -72,12 +71,12 @@ class StopSignals:
         return self.number != 0
 
     def stop(self) -> Stopped:
-        """Return the exception to raise once everything is saved."""
+        """Return the exception to raise after everything is saved."""
         return Stopped(self.number or signal.SIGTERM)
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within this context a signal raises Stopped where it finds the program: for work that can be done again."""
+        """Return a context in which a signal raises Stopped at once; for work that can be repeated."""
         if self.asked:
             raise self.stop()
         self._raises = True

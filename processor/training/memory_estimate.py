@@ -1,4 +1,4 @@
-"""How much memory a training step takes, told before the training starts."""
+"""Estimate of the memory of a training step, logged before training starts."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from ...common.memory_limits import available_memory
 from ...model.parts.class_token_block import ClassTokenBlock
 from ..device import autocast
 from .micro_batches import fixed_statistics
+from .trainer import Trainer
+from .training_module import TrainingModule
 
 logger = logging.getLogger(__name__)
 GB = 1e9
-FEW, MORE = 2, 4  # images whose activations are counted
+FEW, MORE = 2, 4  # two batch sizes; the difference of their activations gives the bytes per image
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,9 @@ class StepMemory:
     """Bytes of a training step.
 
     Args:
-        weights, gradients, optimizer, average: of the model and its loss; held from step to step, the gradients while they are made.
-        fixed, per_image: what the forward pass keeps for the backward pass: whatever the number of images (weights cast for
-            autocast), and for each of them.
+        weights, gradients, optimizer, average: tensors of model and loss; all but the gradients are held between steps.
+        fixed, per_image: tensors that the forward pass keeps for the backward pass: independent of the batch size (weights cast
+            by autocast), and per image.
     """
 
     weights: int
@@ -42,37 +44,37 @@ class StepMemory:
     per_image: int
 
     def held(self) -> int:
-        """Return what is there between steps."""
+        """Return the bytes held between steps."""
         return self.weights + self.optimizer + self.average
 
     def peak(self, num_images: int) -> int:
-        """Return about the most that is there at once, with so many images embedded at once.
+        """Return the approximate peak, with `num_images` embedded at once.
 
-        A backward pass frees activations while it makes gradients, but gradients of earlier passes may be there already, and
-        what is freed is seldom of the size that is needed next: the sum is nearest to what is measured.
+        A backward pass frees activations while it allocates gradients, but gradients of earlier passes may exist already, and
+        freed blocks seldom have the size that is needed next: the plain sum is closest to measurements.
         """
         return self.held() + self.gradients + self.fixed + num_images * self.per_image
 
     def largest_piece(self, available: int) -> int:
-        """Return how many images at once fit into `available` bytes, a power of two, or 0."""
+        """Return the largest power of two of images that fit into `available` bytes at once, or 0."""
         room = available - self.peak(0)
         number = room // max(self.per_image, 1)
         return 1 << (number.bit_length() - 1) if number > 0 else 0
 
 
 def measure_step(
-    module: Any,
+    module: TrainingModule,
     optimizers: Iterable[Optimizer],
     average: nn.Module | None,
     size: tuple[int, int],
     precision: torch.dtype,
 ) -> StepMemory:
-    """Count the memory of a step: tensors that are there, and what autograd keeps of a few images in their forward pass.
+    """Count the memory of a step: existing tensors, and what autograd keeps in forward passes of a few images.
 
-    Statistics of norms and random draws are left as they are.
+    Statistics of norms and random states stay as they are.
 
     Args:
-        module: a `TrainingModule` on its device.
+        module: on its device.
         average: the model with averaged weights, or None.
         size: (height, width) of an image in pixels.
     """
@@ -90,7 +92,7 @@ def measure_step(
 
 
 def measure_activations(backbone: nn.Module, size: tuple[int, int], precision: torch.dtype) -> tuple[int, int]:
-    """Return the bytes kept for the backward pass: whatever the number of images, and for each of them."""
+    """Return the bytes kept for the backward pass: independent of the batch size, and per image."""
     few, more = (kept_bytes(backbone, number, size, precision) for number in (FEW, MORE))
     per_image = max((more - few) // (MORE - FEW), 0)
     return max(few - FEW * per_image, 0), per_image
@@ -107,8 +109,8 @@ def measure_optimizer_state(optimizer: Optimizer) -> int:
     trial.__dict__.update(optimizer.__dict__)
     total = 0
     for group in optimizer.param_groups:
-        alike = Counter((tuple(p.shape), p.dtype, p.device) for p in group["params"])
-        for (shape, dtype, device), number in alike.items():
+        shapes = Counter((tuple(p.shape), p.dtype, p.device) for p in group["params"])
+        for (shape, dtype, device), number in shapes.items():
             parameter = nn.Parameter(torch.zeros(shape, dtype=dtype, device=device))
             parameter.grad = torch.zeros_like(parameter)
             trial.state, trial.param_groups = defaultdict(dict), [{**group, "params": [parameter]}]
@@ -130,9 +132,9 @@ def num_bytes(tensors: Iterable[Tensor]) -> int:
 
 
 def kept_bytes(backbone: nn.Module, num_images: int, size: tuple[int, int], precision: torch.dtype) -> int:
-    """Return the bytes that the forward pass of some images keeps for the backward pass, the weights not counted.
+    """Return the bytes that the forward pass of `num_images` keeps for the backward pass, without the weights.
 
-    Where blocks are computed again, that is the input of each and the inside of one.
+    Of recomputed blocks (MODEL.CHECKPOINT_BLOCKS) these are the input of each and the inside of one.
     """
     recomputed = recomputed_blocks(backbone)
     if not recomputed:
@@ -140,7 +142,9 @@ def kept_bytes(backbone: nn.Module, num_images: int, size: tuple[int, int], prec
     outside = _kept(backbone, num_images, size, precision, recomputed)
     with all_kept(backbone):
         everything = _kept(backbone, num_images, size, precision, [])
-    full = len(recomputed) - sum(isinstance(block, ClassTokenBlock) for block in recomputed)  # those are nearly empty
+    full = len(recomputed) - sum(
+        isinstance(block, ClassTokenBlock) for block in recomputed
+    )  # whose inside is nearly empty
     return outside + (everything - outside) // max(full, 1)
 
 
@@ -172,12 +176,12 @@ def _kept(
     finally:
         for handle in handles:
             handle.remove()
-    del features  # until here its graph kept what was counted
+    del features  # its graph kept the counted tensors alive
     return sum(seen.values())
 
 
 def recomputed_blocks(backbone: Any) -> list[nn.Module]:
-    """Return the blocks whose inside is computed again in the backward pass."""
+    """Return the blocks that are recomputed in the backward pass."""
     if not getattr(backbone, "recompute", False):
         return []
     return [*backbone.net.blocks, *([backbone.jigsaw.block] if backbone.jigsaw is not None else [])]
@@ -185,7 +189,7 @@ def recomputed_blocks(backbone: Any) -> list[nn.Module]:
 
 @contextmanager
 def all_kept(backbone: Any) -> Iterator[None]:
-    """Switch the recomputing of blocks off."""
+    """Do not recompute blocks within the context."""
     parts = [part for part in (backbone, backbone.jigsaw) if part is not None]
     for part in parts:
         part.recompute = False
@@ -222,8 +226,8 @@ def keep_random_state(device: torch.device) -> AbstractContextManager:
     return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
-def measure_peak(module: Any, num_images: int, size: tuple[int, int], precision: torch.dtype) -> int:
-    """Return the most bytes allocated on the GPU while the backbone embeds images and takes their gradients back.
+def measure_peak(module: TrainingModule, num_images: int, size: tuple[int, int], precision: torch.dtype) -> int:
+    """Return the peak of bytes allocated on the GPU in a forward and backward pass of the backbone.
 
     Raises:
         torch.OutOfMemoryError: the images do not fit.
@@ -250,12 +254,11 @@ def free_memory(device: torch.device) -> int:
     return available_memory() if device.type == "cpu" else 0
 
 
-def report_memory(trainer: Any, num_images: int, size: tuple[int, int]) -> None:
-    """Log what a step will take, and a SOLVER.MICRO_BATCH that fits where it does not.
+def report_memory(trainer: Trainer, num_images: int, size: tuple[int, int]) -> None:
+    """Log the estimate of a step; if it does not fit, warn and suggest a SOLVER.MICRO_BATCH that does.
 
     Args:
-        trainer: the `Trainer`, ready to start.
-        num_images: of a batch on this process.
+        num_images: images per batch on this rank.
         size: (height, width) of an image in pixels.
     """
     module, device, precision = trainer.module, trainer.options.device, trainer.options.precision
@@ -270,18 +273,17 @@ def report_memory(trainer: Any, num_images: int, size: tuple[int, int]) -> None:
         *(memory.fixed / GB, memory.per_image / GB),
         _measured(module, at_once, size, precision) if device.type == "cuda" else "",
     )
-    held = (
-        memory.weights + memory.average + sum(num_bytes(state_tensors(optimizer)) for optimizer in trainer.optimizers)
-    )
+    states = sum(num_bytes(state_tensors(optimizer)) for optimizer in trainer.optimizers)
+    held = memory.weights + memory.average + states
     _warn_if_short(module.model.backbone, memory, at_once, free_memory(device) + held if free_memory(device) else 0)
 
 
 def is_joint(backbone: nn.Module) -> bool:
-    """Return whether a pass waits for the other processes, which would wait on if this one ran out of memory."""
+    """Return whether a pass waits for other ranks: they would block if this one ran out of memory."""
     return any(isinstance(part, nn.SyncBatchNorm) for part in backbone.modules())
 
 
-def _measured(module: Any, num_images: int, size: tuple[int, int], precision: torch.dtype) -> str:
+def _measured(module: TrainingModule, num_images: int, size: tuple[int, int], precision: torch.dtype) -> str:
     if is_joint(module.model.backbone):
         return ""
     try:
@@ -291,7 +293,7 @@ def _measured(module: Any, num_images: int, size: tuple[int, int], precision: to
 
 
 def _warn_if_short(backbone: nn.Module, memory: StepMemory, at_once: int, available: int) -> None:
-    """Warn if the step does not fit into the `available` bytes, what it has already included (0 = unknown)."""
+    """Warn if the step does not fit into the `available` bytes, including those it holds already (0 = unknown)."""
     if not available or memory.peak(at_once) <= available:
         return
     logger.warning(

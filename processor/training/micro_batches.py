@@ -166,7 +166,7 @@ def batch_norm_shares(backbone: nn.Module) -> Iterator[Callable[[float, float], 
     """Make several passes move the running statistics as far as one; yield `set_share(share, later)`.
 
     `set_share` sets the momentum of a pass over `share` of the batch, with `later` of it still to come, so that all passes
-    together keep 1 - m of the old statistics and add m times the mean of their own, weighted by the shares.
+    together keep 1 - m of the old statistics and add m times the mean of the new, weighted by the shares.
     """
     norms = [norm for norm in batch_norms(backbone) if norm.track_running_stats]
     momenta = [norm.momentum for norm in norms]
@@ -188,7 +188,7 @@ def batch_norm_shares(backbone: nn.Module) -> Iterator[Callable[[float, float], 
 
 
 def _momentum(norm: _BatchNorm) -> float:
-    """Return the share of the next batch in the running statistics; None stands for the mean of all batches."""
+    """Return the weight of the next batch in the running statistics; `norm.momentum` None = the mean of all batches."""
     if norm.momentum is not None:
         return norm.momentum
     return 1 / (int(norm.num_batches_tracked) + 1) if norm.num_batches_tracked is not None else 1.0

@@ -23,15 +23,15 @@ PHASES = ("data", "forward", "backward", "optimizer")  # and the rest
 
 @dataclass(frozen=True)
 class StepProfile:
-    """Seconds of the average step, by phase, and the speed of undisturbed steps.
+    """Mean seconds of a step by phase, and the speed of undisturbed steps.
 
     Args:
         seconds: per phase: data = waiting for the next batch (augmentation included); forward = backbone, neck, losses;
             backward (with MICRO_BATCH also its repeated forward passes); optimizer = gradient clipping, update, EMA;
             rest = learning rates, running means, the loop.
-        images_per_second: of steps without the waits for the device that measuring the phases needs.
-        steps: how many were measured, in each of the two ways.
-        peak_memory: bytes allocated on a GPU at most; None elsewhere.
+        images_per_second: speed of steps without the waits for the device between phases.
+        steps: steps measured in each of the two ways.
+        peak_memory: peak of bytes allocated on a GPU; None elsewhere.
     """
 
     seconds: dict[str, float]
@@ -41,7 +41,7 @@ class StepProfile:
 
     @property
     def waiting(self) -> float:
-        """Share of the step spent waiting for data."""
+        """Fraction of the step spent waiting for data."""
         return self.seconds["data"] / sum(self.seconds.values())
 
     def table(self) -> str:

@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 
 from ...common.errors import UserError
 from ...configs import OPTIONS, dump_config, flatten_config, parse_config
-from ...datasets import build_data, build_train_loader, label_map, names_of_test_sets
+from ...datasets import build_data, build_test_set_names, build_train_loader, label_map
 from ...evaluation import RetrievalResult
 from ...loss import ReidLoss, build_loss
 from ...model import build_model, read_classifiers
@@ -168,7 +168,7 @@ def build_step_options(cfg: CfgNode, device: torch.device, precision: torch.dtyp
 
 def build_run_options(cfg: CfgNode) -> RunOptions:
     """Return how long a run trains, when it saves and evaluates, and what it writes."""
-    test_sets = names_of_test_sets(cfg)
+    test_sets = build_test_set_names(cfg)
     return RunOptions(
         num_epochs=cfg.SOLVER.MAX_EPOCHS,
         eval_period=cfg.SOLVER.EVAL_PERIOD,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from ...common.choices import choose
+from ...common.files import digest
 from ...configs import OPTIONS
 from ...datasets import Record, ReidData
 from ...loss import HEADS, METRICS
@@ -97,7 +97,5 @@ def image_digests(data: ReidData) -> dict[str, str]:
 
 
 def _digest(records: Sequence[Record]) -> str:
-    digest = hashlib.sha256()
-    for record in records:
-        digest.update(f"{Path(record.path).name}\n{record.pid} {record.camid} {record.viewid}\n".encode())
-    return digest.hexdigest()[:12]
+    rows = (f"{Path(record.path).name}\n{record.pid} {record.camid} {record.viewid}\n".encode() for record in records)
+    return digest(rows).removeprefix("sha256:")[:12]

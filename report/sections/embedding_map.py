@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
 from torch.nn.functional import normalize
 
 from ...common.text import short_names
@@ -78,8 +80,6 @@ def draw_people(test: EvaluatedSet, seed: int, most_people: int = MOST_PEOPLE, m
 
 def tsne(embeddings: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
     """Return places (N, 2) by t-SNE, which keeps neighbours together, and a sentence on the method."""
-    from sklearn.manifold import TSNE
-
     perplexity = min(30.0, (len(embeddings) - 1) / 3)
     places = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(embeddings)
     return places, f"Method: t-SNE, perplexity {perplexity:.0f}."
@@ -87,8 +87,6 @@ def tsne(embeddings: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
 
 def pca(embeddings: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
     """Return places (N, 2) on the two directions of largest variance, and a sentence on the method."""
-    from sklearn.decomposition import PCA
-
     found = PCA(2, random_state=seed).fit(embeddings)
     share = float(found.explained_variance_ratio_.sum())
     return found.transform(embeddings), f"Method: PCA; the two directions explain {100 * share:.0f}% of the variance."
@@ -115,7 +113,7 @@ def _map_chart(name: str, title: str, places: np.ndarray, labels: np.ndarray, na
         place: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.01)}
         add_legend(axes, drawn, ncols=min(4, len(kinds)), handletextpad=0.1, columnspacing=0.8, **place)
 
-    alt = f"Map of {len(labels)} crops coloured {title}; {nearest_share(places, labels):.0%} have a neighbour of their own kind"
+    alt = f"Map of {len(labels)} crops coloured {title}; {nearest_share(places, labels):.0%} have a nearest neighbour of the same kind"
     height = 3.4 + 0.2 * math.ceil(len(kinds) / 4)
     return Chart(name, f"Coloured {title}", alt, draw, (4.4, height))
 

@@ -134,4 +134,4 @@ def test_a_person_in_training_and_in_the_test_set_is_told(write, caplog):
     load_manifest(write(LINES))
     assert not caplog.records
     load_manifest(write([*LINES, "a.jpg,Bob,gate,train"]))
-    assert "people in training and in the test set: 1 (Bob); the figures will flatter" in caplog.text
+    assert "people in training and in the test set: 1 (Bob)" in caplog.text

@@ -64,7 +64,7 @@ def test_holding_out_everybody_is_an_error():
 
 
 def test_held_out_identities_without_a_query_are_an_error():
-    with pytest.raises(ValueError, match=r"DATASETS.VAL_IDS: none of the 1 identities .* makes a query"):
+    with pytest.raises(ValueError, match=r"DATASETS.VAL_IDS: none of the 1 identities"):
         hold_out(data([*shots(0, 0, 0), *shots(1, 0)]), 1, seed=0)
 
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from vitreid.datasets import read_image
-from vitreid.datasets.synthetic import dataset as synthetic
+from vitreid.datasets.synthetic import dataset
 from vitreid.datasets.synthetic.body import Pose, draw_person
 from vitreid.datasets.synthetic.camera import make_cameras, photograph
 from vitreid.datasets.synthetic.dataset import STAMP, SyntheticPlan, generate, load_synthetic
@@ -49,7 +49,7 @@ def test_the_same_seed_draws_the_same_files_and_another_others(tmp_path):
 def test_a_finished_folder_is_not_drawn_again(tmp_path, monkeypatch):
     generate(tmp_path / "a", SMALL)
     drawn = []
-    monkeypatch.setattr(synthetic, "_draw_all", lambda *args: drawn.append(args))
+    monkeypatch.setattr(dataset, "_draw_all", lambda *args: drawn.append(args))
     generate(tmp_path / "a", SMALL)
     assert not drawn
 
@@ -67,7 +67,7 @@ def test_an_interrupted_drawing_leaves_nothing(tmp_path, monkeypatch):
             raise OSError("disk full")
         path.write_bytes(b"")
 
-    monkeypatch.setattr(synthetic, "_write", fail)
+    monkeypatch.setattr(dataset, "_write", fail)
     with pytest.raises(OSError, match="disk full"):
         generate(tmp_path / "a", SMALL)
     assert list(tmp_path.iterdir()) == []
@@ -82,14 +82,14 @@ def test_somebody_elses_folder_is_never_replaced(tmp_path):
 
 
 def test_a_process_that_was_faster_wins(tmp_path, monkeypatch):
-    draw = synthetic._draw_all
+    draw = dataset._draw_all
 
     def draw_slowly(folder, plan):
         draw(folder, plan)
-        monkeypatch.setattr(synthetic, "_draw_all", draw)
+        monkeypatch.setattr(dataset, "_draw_all", draw)
         generate(tmp_path / "a", plan)  # the other process finishes in the meantime
 
-    monkeypatch.setattr(synthetic, "_draw_all", draw_slowly)
+    monkeypatch.setattr(dataset, "_draw_all", draw_slowly)
     generate(tmp_path / "a", SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert len(load_synthetic(tmp_path / "a" / "..", SMALL).train) == 8

@@ -74,7 +74,7 @@ def full(folder):
 
 @pytest.fixture(scope="module")
 def bare(folder):
-    """A checkpoint without cameras and parts, whose mean and std are the recipes' 0.5."""
+    """A checkpoint without cameras and parts; mean and std are 0.5, as in the recipes."""
     return save_weights(folder / "bare.safetensors")
 
 

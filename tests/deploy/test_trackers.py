@@ -23,7 +23,7 @@ BOXES = np.array([[10, 10, 60, 120], [100, 20, 160, 190], [50, 60, 90, 130]], np
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A checkpoint with cameras and JPM, whose mean and std are not ImageNet's."""
+    """A checkpoint with cameras and JPM; mean and std are not ImageNet's."""
     torch.manual_seed(0)
     options = {
         "sie_camera": True,

@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from vitreid.datasets import Record, ReidData
-from vitreid.datasets.build_data import DATASETS
+from vitreid.datasets import DATASETS, Record, ReidData
 from vitreid.evaluation import RetrievalData, RetrievalResult, evaluate_retrieval
 from vitreid.loss import HEADS, METRICS, SoftmaxHead
 from vitreid.model.backbones.registry import CNNS
@@ -124,7 +123,7 @@ def load_mine(root: str) -> ReidData:
 
 
 def add_data_set(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setitem(DATASETS, "mine", lambda cfg: load_mine(cfg.DATASETS.ROOT_DIR))
+    monkeypatch.setitem(DATASETS, "mine", lambda root, options: load_mine(root))
     return ["DATASETS.NAMES", "mine"]
 
 

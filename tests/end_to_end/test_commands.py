@@ -65,6 +65,7 @@ SMALLER = {  # what is shown: what is run instead
     r"torchrun (--nnodes=\d+ )?--nproc_per_node=\d+( --rdzv_\S+)*": "torchrun --standalone --nproc_per_node=2",  # on a free port
     r"\blast_epoch_\d+": "last_epoch_001",
     r"DATASETS.VAL_IDS \d+": "DATASETS.VAL_IDS 2",
+    r"--dim \d+": "--dim 8",
     r"\bFILE\b": "file.json",  # a placeholder
 }
 SMALL = {

@@ -1,6 +1,6 @@
-"""Faults put in on purpose: whatever happens to a run, what was saved stays sound, and going on gives the same result.
+"""Injected faults: checkpoints stay sound, and a resumed run gives the same result as an uninterrupted one.
 
-Many more kills: VITREID_KILLS=20 python -m pytest tests/end_to_end/test_faults.py -k killed_at_random
+More kills than the default of 20: VITREID_KILLS=200 python -m pytest tests/end_to_end/test_faults.py -k killed_at_random
 """
 
 import itertools
@@ -42,8 +42,8 @@ SMALL = ["SOLVER.IMS_PER_BATCH", "8", "SOLVER.MAX_EPOCHS", "4"]  # 8 iterations 
 WHEN = ["SOLVER.CHECKPOINT_STEPS", "1"]
 
 
-def run(words, resume=None, overwrite=False):
-    return train(load_config(None, words), resume, overwrite)
+def run(arguments, resume=None, overwrite=False):
+    return train(load_config(None, arguments), resume, overwrite)
 
 
 def at(folder: Path) -> list[str]:
@@ -55,7 +55,7 @@ def rows(folder: Path) -> list[dict]:
 
 
 def course(folder: Path) -> list[dict]:
-    """The numbers of every epoch, less those that depend on how fast the machine is."""
+    """The numbers of every epoch without those that depend on the speed of the machine."""
     clock = {"seconds", "images_per_second"}
     return [{name: value for name, value in row.items() if name not in clock} for row in rows(folder)]
 
@@ -84,26 +84,26 @@ def assert_same_end(folder: Path, whole: Path) -> None:
 
 @pytest.fixture(scope="module")
 def whole(people, tmp_path_factory):
-    """Runs that nothing happened to, by their options; each is trained once."""
+    """Uninterrupted runs, by their arguments; each is trained once."""
     finished = {}
 
-    def get(words: list[str]) -> Path:
-        key = tuple(words)
+    def get(arguments: list[str]) -> Path:
+        key = tuple(arguments)
         if key not in finished:
             finished[key] = tmp_path_factory.mktemp("whole") / "run"
-            run([*words, *at(finished[key])])
+            run([*arguments, *at(finished[key])])
         return finished[key]
 
     return get
 
 
-def words_of(tiny: list[str], *options: str) -> list[str]:
-    """The options of a run of 4 x 8 iterations, without its folder."""
+def arguments_of(tiny: list[str], *options: str) -> list[str]:
+    """The arguments of a run of 4 x 8 iterations, without its folder."""
     return [*tiny[:-2], *SMALL, *HARD, *options]
 
 
 class Cut(Exception):
-    """The end of a run in mid-step."""
+    """The end of a run within a step."""
 
 
 @contextmanager
@@ -111,13 +111,13 @@ def cut_after(monkeypatch, steps: int, action=None):
     """Do `action` (by default: raise) at the start of the step after `steps` steps of training."""
     real, seen = Trainer.step, []
 
-    def step(self, *args, **words):
+    def step(self, *args, **options):
         seen.append(None)
         if len(seen) == steps + 1:
             if action is None:
                 raise Cut
             action()
-        return real(self, *args, **words)
+        return real(self, *args, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", step)
@@ -144,18 +144,18 @@ def cut_after(monkeypatch, steps: int, action=None):
     ids=["cached", "streamed", "group", "short group", "SWA", "micro-batch", "memory", "heads", "after heads", "both"],
 )
 def test_a_run_cut_inside_an_epoch_resumes_to_the_same_bits(tiny, whole, tmp_path, monkeypatch, options, steps):
-    words = words_of(tiny, *options)
+    arguments = arguments_of(tiny, *options)
     with cut_after(monkeypatch, steps), pytest.raises(Cut):
-        run([*words, *WHEN, *at(tmp_path / "cut")])
+        run([*arguments, *WHEN, *at(tmp_path / "cut")])
     random.seed(99), torch.manual_seed(99)  # nothing may depend on what this process did before
     assert load_last(tmp_path / "cut" / "last.pth")["trainer"]["progress"]["counts"]["batches"] % 8, "inside an epoch"
-    run([*words, *at(tmp_path / "cut")], resume="auto")
-    assert_same_end(tmp_path / "cut", whole(words))
+    run([*arguments, *at(tmp_path / "cut")], resume="auto")
+    assert_same_end(tmp_path / "cut", whole(arguments))
 
 
 def test_the_steps_between_writes_are_kept(tiny, tmp_path, monkeypatch):
     with cut_after(monkeypatch, 14), pytest.raises(Cut):
-        run([*words_of(tiny), "SOLVER.CHECKPOINT_STEPS", "4", *at(tmp_path / "run")])
+        run([*arguments_of(tiny), "SOLVER.CHECKPOINT_STEPS", "4", *at(tmp_path / "run")])
     counts = load_last(tmp_path / "run" / "last.pth")["trainer"]["progress"]["counts"]
     assert (counts["epoch"], counts["batches"]) == (2, 4)
 
@@ -184,13 +184,13 @@ def test_the_random_generator_of_an_apple_gpu_is_restored(monkeypatch):
 
 
 def test_a_half_done_epoch_of_another_length_is_refused(tiny, tmp_path, monkeypatch):
-    words = words_of(tiny)
+    arguments = arguments_of(tiny)
     with cut_after(monkeypatch, 5), pytest.raises(Cut):
-        run([*words, *WHEN, *at(tmp_path / "run")])
+        run([*arguments, *WHEN, *at(tmp_path / "run")])
     with pytest.raises(
         ValueError, match=r"written after 5 batches of an epoch, which now has 3 .*SOLVER.IMS_PER_BATCH"
     ):
-        run([*words, *at(tmp_path / "run"), "SOLVER.IMS_PER_BATCH", "24"], resume="auto")
+        run([*arguments, *at(tmp_path / "run"), "SOLVER.IMS_PER_BATCH", "24"], resume="auto")
 
 
 # --- signals -----------------------------------------------------------------------------------------------------------
@@ -198,46 +198,46 @@ def test_a_half_done_epoch_of_another_length_is_refused(tiny, tmp_path, monkeypa
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_signal_saves_the_step_and_resume_goes_on_from_there(tiny, whole, tmp_path, monkeypatch, caplog, number):
-    words, folder = words_of(tiny), tmp_path / "run"
+    arguments, folder = arguments_of(tiny), tmp_path / "run"
     with cut_after(monkeypatch, 10, lambda: os.kill(os.getpid(), number)):
-        assert train_tool.main([*words, *at(folder)]) == 128 + number
+        assert train_tool.main([*arguments, *at(folder)]) == 128 + number
     assert (
         f"stopped by {number.name} in epoch 2, after 3 of 8 iterations; saved in {folder / 'last.pth'}" in caplog.text
     )
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, "and the handlers are as before"
-    run([*words, *at(folder)], resume="auto")
-    assert_same_end(folder, whole(words))
+    run([*arguments, *at(folder)], resume="auto")
+    assert_same_end(folder, whole(arguments))
 
 
 def test_a_signal_inside_a_group_of_batches_waits_for_its_step(tiny, whole, tmp_path, monkeypatch):
-    words, folder = words_of(tiny, "SOLVER.ACCUMULATE", "2"), tmp_path / "run"
+    arguments, folder = arguments_of(tiny, "SOLVER.ACCUMULATE", "2"), tmp_path / "run"
     with cut_after(monkeypatch, 10, lambda: os.kill(os.getpid(), signal.SIGTERM)), pytest.raises(Stopped):
-        run([*words, *at(folder)])
+        run([*arguments, *at(folder)])
     assert load_last(folder / "last.pth")["trainer"]["progress"]["counts"]["batches"] == 4
-    run([*words, *at(folder)], resume="auto")
-    assert_same_end(folder, whole(words))
+    run([*arguments, *at(folder)], resume="auto")
+    assert_same_end(folder, whole(arguments))
 
 
 @pytest.mark.parametrize("period", ["1", "4"])
 def test_a_signal_in_the_evaluation_loses_no_epoch(tiny, whole, tmp_path, monkeypatch, period):
     """Saved before the evaluation or not: the epoch is not trained again, only evaluated."""
-    words, folder = [*words_of(tiny), "SOLVER.CHECKPOINT_PERIOD", period], tmp_path / "run"
+    arguments, folder = [*arguments_of(tiny), "SOLVER.CHECKPOINT_PERIOD", period], tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(
             "vitreid.processor.scoring.evaluator.extract",
-            lambda *args, **words: os.kill(os.getpid(), signal.SIGTERM),
+            lambda *args, **options: os.kill(os.getpid(), signal.SIGTERM),
         )
         with pytest.raises(Stopped):
-            run([*words, *at(folder)])
+            run([*arguments, *at(folder)])
     assert (load_last(folder / "last.pth")["epoch"], len(rows(folder))) == (2, 1)
     with cut_after(monkeypatch, 16):  # 16 steps are all that is left
-        run([*words, *at(folder)], resume="auto")
-    assert_same_end(folder, whole(words_of(tiny)))
+        run([*arguments, *at(folder)], resume="auto")
+    assert_same_end(folder, whole(arguments_of(tiny)))
 
 
 def test_a_run_that_ends_in_its_last_evaluation_is_saved_again_as_it_was(tiny, whole, tmp_path, monkeypatch):
     """Nothing is left to train then, so that no step sets the learning rate that stands in the file."""
-    words, folder = words_of(tiny), tmp_path / "run"
+    arguments, folder = arguments_of(tiny), tmp_path / "run"
     real, evaluations = Run._evaluate, []
 
     def evaluate(self, *args):
@@ -249,13 +249,13 @@ def test_a_run_that_ends_in_its_last_evaluation_is_saved_again_as_it_was(tiny, w
     with monkeypatch.context() as patch:
         patch.setattr(Run, "_evaluate", evaluate)
         with pytest.raises(Cut):
-            run([*words, *at(folder)])
-    run([*words, *at(folder)], resume="auto")
-    assert_same_end(folder, whole(words))
+            run([*arguments, *at(folder)])
+    run([*arguments, *at(folder)], resume="auto")
+    assert_same_end(folder, whole(arguments))
 
 
 def test_a_second_signal_stops_at_once_but_an_echo_of_the_first_does_not(monkeypatch):
-    """torchrun sends a Ctrl-C on to processes that the terminal has told already."""
+    """At a Ctrl-C the terminal and torchrun both send a signal."""
     now = [100.0]
     monkeypatch.setattr("vitreid.processor.runs.signals.time.monotonic", lambda: now[0])
     with StopSignals() as signals:
@@ -298,7 +298,7 @@ def another_process(action):
         ended.append(os.waitpid(child, 0)[1])
 
 
-ended: list[int] = []  # how
+ended: list[int] = []  # exit statuses
 
 
 def wait_for(path: Path) -> None:
@@ -309,24 +309,24 @@ def wait_for(path: Path) -> None:
 
 
 def test_a_run_killed_at_random_again_and_again_ends_the_same(tiny, whole, tmp_path):
-    """SIGKILL at any moment of training, evaluating or saving, then --resume; whoever is left ends the run."""
-    words, folder, dice = words_of(tiny, "DATALOADER.CACHE", "off"), tmp_path / "run", random.Random(0)
-    words_of_run = [*words, *WHEN, "SOLVER.KEEP_LAST", "2", *at(folder)]
+    """SIGKILL at any moment of training, evaluating or saving, then --resume; the last process finishes the run."""
+    arguments, folder, dice = arguments_of(tiny, "DATALOADER.CACHE", "off"), tmp_path / "run", random.Random(0)
+    run_arguments = [*arguments, *WHEN, "SOLVER.KEEP_LAST", "2", *at(folder)]
     for _ in range(KILLS):
         (folder / "config.yml").unlink(missing_ok=True)  # written when everything is built
-        with another_process(lambda: run(words_of_run, resume="auto")):
+        with another_process(lambda: run(run_arguments, resume="auto")):
             wait_for(folder / "config.yml")
             time.sleep(dice.uniform(0, 0.15))
     ends = ended[-KILLS:]
     assert all(os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0 for status in ends), "none failed to start"
     assert os.WIFSIGNALED(ends[0]), "the first was killed while it worked"
-    run(words_of_run, resume="auto")
-    assert_same_end(folder, whole(words))
+    run(run_arguments, resume="auto")
+    assert_same_end(folder, whole(arguments))
 
 
 def test_a_checkpoint_killed_in_the_middle_of_its_write(tiny, whole, tmp_path):
     """A real SIGKILL while bytes of the new file are on disk: the earlier one is what loads."""
-    words, folder = words_of(tiny), tmp_path / "run"
+    arguments, folder = arguments_of(tiny), tmp_path / "run"
     child = os.fork()
     if child == 0:
         writes, real = [], os.fsync
@@ -340,14 +340,14 @@ def test_a_checkpoint_killed_in_the_middle_of_its_write(tiny, whole, tmp_path):
 
         os.fsync = die
         try:
-            run([*words, *WHEN, *at(folder)])
+            run([*arguments, *WHEN, *at(folder)])
         finally:
             os._exit(1)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     assert list(folder.glob(".*.tmp")), "half a file is there"
     load_last(folder / "last.pth")
-    run([*words, *at(folder)], resume="auto")
-    assert_same_end(folder, whole(words))
+    run([*arguments, *at(folder)], resume="auto")
+    assert_same_end(folder, whole(arguments))
     assert not list(folder.glob(".*.tmp"))
 
 
@@ -356,9 +356,9 @@ def test_a_checkpoint_killed_in_the_middle_of_its_write(tiny, whole, tmp_path):
 
 def test_a_full_disk_keeps_the_last_checkpoint(tiny, whole, tmp_path, request):
     """A real one, of a size that holds one checkpoint and a half."""
-    words, folder = words_of(tiny), tmp_path / "small"
+    arguments, folder = arguments_of(tiny), tmp_path / "small"
     folder.mkdir()
-    size = (whole(words) / "last.pth").stat().st_size
+    size = (whole(arguments) / "last.pth").stat().st_size
     if subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={int(1.9 * size)}", "tmpfs", str(folder)],
         capture_output=True,
@@ -367,12 +367,12 @@ def test_a_full_disk_keeps_the_last_checkpoint(tiny, whole, tmp_path, request):
         pytest.skip("mounting a file system is not allowed here")
     request.addfinalizer(lambda: subprocess.run(["umount", "-l", str(folder)], check=True))
     with pytest.raises(OSError, match="cannot write .*last.pth.*free some space.*Any earlier last.pth is intact"):
-        run([*words, *WHEN, *at(folder)])
+        run([*arguments, *WHEN, *at(folder)])
     assert load_last(folder / "last.pth")["trainer"]["progress"]["counts"]["batches"] == 1
     assert not list(folder.glob(".*.tmp"))
     shutil.copytree(folder, tmp_path / "larger")
-    run([*words, *at(tmp_path / "larger")], resume="auto")
-    assert_same_end(tmp_path / "larger", whole(words))
+    run([*arguments, *at(tmp_path / "larger")], resume="auto")
+    assert_same_end(tmp_path / "larger", whole(arguments))
 
 
 def test_a_file_size_limit_is_reported_like_a_full_disk(tiny, tmp_path):
@@ -386,7 +386,7 @@ def test_a_file_size_limit_is_reported_like_a_full_disk(tiny, tmp_path):
 
 
 def test_a_checkpoint_with_a_changed_byte_is_damaged(tiny, tmp_path):
-    """A disk that lies: torch itself loads it without a word."""
+    """A faulty disk: torch itself loads the file without an error."""
     run([*tiny, "SOLVER.MAX_EPOCHS", "1"])
     spoil(tmp_path / "run" / "last.pth")
     torch.load(tmp_path / "run" / "last.pth", weights_only=True)
@@ -401,7 +401,7 @@ def spoil(path: Path) -> None:
     content = bytearray(path.read_bytes())
     lengths = content[
         largest.header_offset + 26 : largest.header_offset + 30
-    ]  # of the name and the extra field before it
+    ]  # lengths of the name and the extra field before it
     start = largest.header_offset + 30 + sum(struct.unpack("<HH", lengths))
     content[start + largest.file_size // 2] ^= 0xFF
     path.write_bytes(content)
@@ -409,42 +409,42 @@ def spoil(path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["damaged", "lost"])
 def test_a_lost_last_pth_is_replaced_by_the_epoch_before(tiny, whole, tmp_path, monkeypatch, caplog, what):
-    words, folder = words_of(tiny), tmp_path / "run"
+    arguments, folder = arguments_of(tiny), tmp_path / "run"
     with cut_after(monkeypatch, 27), pytest.raises(Cut):
-        run([*words, "SOLVER.KEEP_LAST", "2", *at(folder)])
+        run([*arguments, "SOLVER.KEEP_LAST", "2", *at(folder)])
     assert [path.name for path in rotated(folder)] == ["last_epoch_003.pth", "last_epoch_002.pth"]
     if what == "damaged":
         spoil(folder / "last.pth")  # and last_epoch_003.pth, which is the same file
     else:
         (folder / "last.pth").unlink(), (folder / "last_epoch_003.pth").unlink()
-    run([*words, "SOLVER.KEEP_LAST", "2", *at(folder)], resume="auto")
+    run([*arguments, "SOLVER.KEEP_LAST", "2", *at(folder)], resume="auto")
     assert f"going on from {folder / 'last_epoch_002.pth'} instead" in caplog.text
-    assert_same_end(folder, whole(words))
+    assert_same_end(folder, whole(arguments))
     assert [path.name for path in rotated(folder)] == ["last_epoch_004.pth", "last_epoch_003.pth"]
 
 
 def test_a_kept_epoch_can_be_gone_on_from(tiny, whole, tmp_path):
     """Its folder is the run's own, so the later epochs are trained again."""
-    words, folder = words_of(tiny), tmp_path / "run"
-    run([*words, "SOLVER.KEEP_LAST", "3", *at(folder)])
-    run([*words, *at(folder)], resume=str(folder / "last_epoch_002.pth"))
-    assert_same_end(folder, whole(words))
+    arguments, folder = arguments_of(tiny), tmp_path / "run"
+    run([*arguments, "SOLVER.KEEP_LAST", "3", *at(folder)])
+    run([*arguments, *at(folder)], resume=str(folder / "last_epoch_002.pth"))
+    assert_same_end(folder, whole(arguments))
     assert rotated(folder) == [], "KEEP_LAST 1 keeps none"
 
 
 def test_the_newest_checkpoints_are_kept_however_many_epochs_lie_between(tiny, tmp_path):
-    run([*words_of(tiny), "SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.KEEP_LAST", "2", *at(tmp_path / "run")])
+    run([*arguments_of(tiny), "SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.KEEP_LAST", "2", *at(tmp_path / "run")])
     assert [path.name for path in rotated(tmp_path / "run")] == ["last_epoch_004.pth", "last_epoch_002.pth"]
 
 
 def test_the_best_so_far_of_another_folder_does_not_keep_this_one_empty(tiny, tmp_path, monkeypatch):
     """With validation people best.safetensors is written when it is better than the best, which may lie elsewhere."""
-    words = [*words_of(tiny), "DATASETS.VAL_IDS", "3"]
+    arguments = [*arguments_of(tiny), "DATASETS.VAL_IDS", "3"]
     with cut_after(monkeypatch, 9), pytest.raises(Cut):
-        run([*words, *at(tmp_path / "first")])
+        run([*arguments, *at(tmp_path / "first")])
     state = torch.load(tmp_path / "first" / "last.pth", weights_only=True)
     torch.save({**state, "best": 2.0}, tmp_path / "first" / "last.pth")  # nothing will be better
-    run([*words, *at(tmp_path / "second")], resume=str(tmp_path / "first" / "last.pth"))
+    run([*arguments, *at(tmp_path / "second")], resume=str(tmp_path / "first" / "last.pth"))
     assert (tmp_path / "second" / "best.safetensors").exists()
 
 
@@ -463,18 +463,18 @@ def test_an_image_lost_while_training_is_named_and_put_back(tiny, people, whole,
     root = shutil.copytree(people / "synthetic", tmp_path / "data")
     victim = sorted((root / "bounding_box_train").glob("*.jpg"))[3]
     content = victim.read_bytes()
-    words = words_of(tiny, "DATALOADER.CACHE", "off")
-    mine = [*words, "DATASETS.ROOT_DIR", str(root), *at(tmp_path / "run")]
+    arguments = arguments_of(tiny, "DATALOADER.CACHE", "off")
+    mine = [*arguments, "DATASETS.ROOT_DIR", str(root), *at(tmp_path / "run")]
     with cut_after(monkeypatch, 8, lambda: harm(victim)), pytest.raises((OSError, ValueError)) as error:
         run([*mine, *WHEN])
     error.match(rf"(?s)^{victim}: .*{message}")
     victim.write_bytes(content)
     run(mine, resume="auto")
-    assert_same_end(tmp_path / "run", whole(words))
+    assert_same_end(tmp_path / "run", whole(arguments))
 
 
 def test_a_thread_that_dies_ends_the_run_with_its_error(tiny, tmp_path, monkeypatch):
-    """A worker that cannot go on must neither hang the run nor pass unseen."""
+    """An error in a worker must neither hang the run nor be lost."""
 
     def no_memory(*args):
         raise MemoryError("4 GB for one image")
@@ -487,7 +487,17 @@ def test_a_thread_that_dies_ends_the_run_with_its_error(tiny, tmp_path, monkeypa
         ),
         pytest.raises(MemoryError, match="4 GB"),
     ):
-        run([*words_of(tiny), *WHEN, "DATALOADER.CACHE", "off", "DATALOADER.NUM_WORKERS", "2", *at(tmp_path / "run")])
+        run(
+            [
+                *arguments_of(tiny),
+                *WHEN,
+                "DATALOADER.CACHE",
+                "off",
+                "DATALOADER.NUM_WORKERS",
+                "2",
+                *at(tmp_path / "run"),
+            ]
+        )
     assert load_last(tmp_path / "run" / "last.pth")["trainer"]["progress"]["counts"]["batches"] >= 3
 
 
@@ -583,16 +593,16 @@ def bad_losses(monkeypatch, batches: set[int]):
 
 def test_batches_that_may_be_left_out_change_nothing(tiny, tmp_path, monkeypatch, caplog):
     """Not weights, not momentum, not the neck's statistics, not the average: only the counts and the random numbers."""
-    words = [*words_of(tiny), "SOLVER.SKIP_NONFINITE", "3", *at(tmp_path / "run")]
+    arguments = [*arguments_of(tiny), "SOLVER.SKIP_NONFINITE", "3", *at(tmp_path / "run")]
     with bad_losses(monkeypatch, {2, 3, 8}), cut_after(monkeypatch, 9), pytest.raises(Cut):
-        run([*words, *WHEN])
+        run([*arguments, *WHEN])
     assert "left out a batch (1 of 3 allowed), its loss is not a number: epoch 1, iteration 3: id nan" in caplog.text
     assert caplog.text.count(".jpg") >= 3 * 8, "all files of the three batches"
     state = load_last(tmp_path / "run" / "last.pth")["trainer"]
     assert state["ema"]["updates"] == 6
     numbers = [leaf for leaf in leaves(state).values() if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()]
     assert all(torch.isfinite(leaf).all() for leaf in numbers)
-    run(words, resume="auto")
+    run(arguments, resume="auto")
     assert [row["skipped"] for row in rows(tmp_path / "run")] == [2, 1, 0, 0]
     assert all(row["loss"] > 0 for row in rows(tmp_path / "run"))
 
@@ -614,21 +624,21 @@ def test_a_step_of_a_bad_batch_leaves_the_whole_state_alone(tiny, tmp_path, monk
 
     monkeypatch.setattr(Trainer, "step", step)
     with bad_losses(monkeypatch, {2}):
-        run([*words_of(tiny), "SOLVER.MAX_EPOCHS", "1", "SOLVER.SKIP_NONFINITE", "1", *at(tmp_path / "run")])
+        run([*arguments_of(tiny), "SOLVER.MAX_EPOCHS", "1", "SOLVER.SKIP_NONFINITE", "1", *at(tmp_path / "run")])
     same = [all(torch.equal(a, b) for a, b in zip(*pair, strict=True)) for pair in itertools.pairwise(states)]
     assert same == [False, False, True, False, False, False, False], "the third batch is the bad one"
 
 
 def test_a_bad_batch_costs_its_group_of_batches_the_step(tiny, tmp_path, monkeypatch):
-    words = [*words_of(tiny, "SOLVER.ACCUMULATE", "2"), "SOLVER.MAX_EPOCHS", "1", "SOLVER.SKIP_NONFINITE", "1"]
+    arguments = [*arguments_of(tiny, "SOLVER.ACCUMULATE", "2"), "SOLVER.MAX_EPOCHS", "1", "SOLVER.SKIP_NONFINITE", "1"]
     with bad_losses(monkeypatch, {2}):
-        run([*words, *at(tmp_path / "run")])
+        run([*arguments, *at(tmp_path / "run")])
     assert load_last(tmp_path / "run" / "last.pth")["trainer"]["ema"]["updates"] == 3, "of four groups"
 
 
 def test_a_bad_loss_is_seen_at_the_next_look_and_never_saved(tiny):
     """A GPU's values are looked at every LOG_PERIOD iterations only; the batch norm keeps what was not a number."""
-    cfg = load_config(None, words_of(tiny))
+    cfg = load_config(None, arguments_of(tiny))
     trainer = build_session(cfg).trainer
     trainer.check_weights()
     batch = TrainedBatch(1, 8, {"id": torch.tensor(1.0)}, torch.tensor([3]))
@@ -652,7 +662,7 @@ def test_one_bad_batch_too_many_stops(tiny, tmp_path, monkeypatch):
             NonFiniteLoss, match=r"2 batches .*SKIP_NONFINITE allows 1; the last at epoch 2, iteration 3.*\.jpg"
         ),
     ):
-        run([*words_of(tiny), "SOLVER.SKIP_NONFINITE", "1", *at(tmp_path / "run")])
+        run([*arguments_of(tiny), "SOLVER.SKIP_NONFINITE", "1", *at(tmp_path / "run")])
     assert load_last(tmp_path / "run" / "last.pth")["epoch"] == 1
 
 
@@ -660,7 +670,7 @@ def test_weights_that_are_no_numbers_are_never_saved(tiny, tmp_path, monkeypatch
     """On a GPU the loss is read now and then only; a save must not come before."""
     monkeypatch.setattr(FiniteWatch, "check", lambda *args: None)
     with bad_losses(monkeypatch, {2}), pytest.raises(NonFiniteLoss, match="epoch 1, iteration 3; nothing was saved"):
-        run([*words_of(tiny), *WHEN, *at(tmp_path / "run")])
+        run([*arguments_of(tiny), *WHEN, *at(tmp_path / "run")])
     assert load_last(tmp_path / "run" / "last.pth")["trainer"]["progress"]["counts"]["batches"] == 2
 
 
@@ -678,13 +688,13 @@ def test_a_compiled_model_has_the_same_checkpoint(tiny, whole, tmp_path, monkeyp
     monkeypatch.setattr(
         "vitreid.processor.training.session.compile_backbone", lambda model: compile_backbone(model, eager)
     )
-    words = words_of(tiny, "MODEL.DROP_OUT", "0.0", "SOLVER.MAX_EPOCHS", "1")
-    run([*words, "SOLVER.COMPILE", "True", *at(tmp_path / "run")])
+    arguments = arguments_of(tiny, "MODEL.DROP_OUT", "0.0", "SOLVER.MAX_EPOCHS", "1")
+    run([*arguments, "SOLVER.COMPILE", "True", *at(tmp_path / "run")])
     assert calls
-    ours, plain = (load_last(path / "last.pth")["trainer"]["module"] for path in (tmp_path / "run", whole(words)))
+    ours, plain = (load_last(path / "last.pth")["trainer"]["module"] for path in (tmp_path / "run", whole(arguments)))
     assert list(ours) == list(plain)
     assert all(torch.allclose(ours[name], plain[name], atol=1e-5) for name in plain)
-    run([*words, "SOLVER.MAX_EPOCHS", "2", *at(tmp_path / "run")], resume="auto")
+    run([*arguments, "SOLVER.MAX_EPOCHS", "2", *at(tmp_path / "run")], resume="auto")
 
 
 def test_a_model_that_cannot_be_compiled_says_so(tiny, monkeypatch):

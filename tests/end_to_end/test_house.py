@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from vitreid.configs import OPTIONS, load_config
-from vitreid.datasets.build_data import SHARES
+from vitreid.datasets.data_builders import SHARES
 from vitreid.datasets.loading.preprocess import INTERPOLATIONS
 from vitreid.loss import HEADS, METRICS
 from vitreid.model.backbones.stems import STEMS

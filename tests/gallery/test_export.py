@@ -147,7 +147,7 @@ def test_a_manifest_keeps_what_it_knows(weights, folder, tmp_path):
         ([("path",), ("a,b", "c")], "m.csv:2: more values"),
         ([("path", "pid"), ("", "1")], "m.csv:2: the path is empty"),
         ([("path", "camid", "camera"), ("1.png", "1", "1")], "m.csv:1: the column camera stands twice"),
-        ([("path", "id"), ("1.png", "1")], "'id' of its own"),
+        ([("path", "id"), ("1.png", "1")], "reserves the column 'id'"),
         ([("path", "pid")], "names no image"),
         (
             [("video", "frame", "x", "y", "width", "height"), ("v", "one", 0, 0, 1, 1)],

@@ -22,13 +22,13 @@ from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 from vitreid.model import ModelSpec, ReidModel, load_deploy, load_weights
 from vitreid.model.attention.rollout import attention_weights
-from vitreid.model.backbones import registry as own
+from vitreid.model.backbones import registry
 from vitreid.model.backbones.osnet import OSNet
 from vitreid.model.backbones.resnet import GeneralizedMean, NonLocal
 from vitreid.model.backbones.swin import Modulated, semantic_swin
 from vitreid.model.backbones.t2t import Performer, Softmax, sinusoids, t2t_vit
 from vitreid.model.weights.read import read_weights
-from vitreid.tools.convert import main as convert
+from vitreid.tools import convert
 
 SIZE = (64, 32)
 CLIP = ModelSpec("vit_base_patch16_clip_quickgelu_224", SIZE, embed_dim=16, depth=2, num_heads=2, projection=8)
@@ -96,7 +96,7 @@ def torchreid_osnet(width: float = 0.25) -> Shapes:
     ("name", "millions"), [("osnet_x1_0", 2.2), ("osnet_x0_75", 1.3), ("osnet_x0_5", 0.6), ("osnet_x0_25", 0.2)]
 )
 def test_osnet_has_the_published_number_of_parameters(name: str, millions: float):
-    count = sum(parameter.numel() for parameter in own.create_net(name).parameters())
+    count = sum(parameter.numel() for parameter in registry.create_net(name).parameters())
     assert round(count / 1e6, 1) == millions  # table 7 of the paper
 
 
@@ -151,7 +151,7 @@ def test_a_misspelt_own_backbone_is_suggested():
 @torch.no_grad()
 def test_own_backbones_behave_as_timms_models(name: str, options: dict):
     """Features, head, another classifier, none; the pooled feature is the same throughout."""
-    net, images = own.create_net(name, num_classes=7, **options).eval(), torch.rand(2, 3, *SIZE)
+    net, images = registry.create_net(name, num_classes=7, **options).eval(), torch.rand(2, 3, *SIZE)
     pooled = net.forward_head(net.forward_features(images), pre_logits=True)
     assert net(images).shape == (2, net.num_classes) == (2, 7)
     assert net.get_classifier().in_features == pooled.shape[1] == net.num_features
@@ -162,7 +162,7 @@ def test_own_backbones_behave_as_timms_models(name: str, options: dict):
     assert net(images).shape == (2, 5)
     net.reset_classifier(0)
     assert torch.equal(net(images), pooled)
-    assert torch.equal(own.create_net(name, num_classes=0, **options).eval()(images).isfinite(), pooled.isfinite())
+    assert torch.equal(registry.create_net(name, num_classes=0, **options).eval()(images).isfinite(), pooled.isfinite())
 
 
 def test_feature_maps_of_osnet_are_chosen_by_number():
@@ -212,7 +212,7 @@ def t2t_file(performer: bool, dim: int = 256, depth: int = 7, ratio: int = 2) ->
 def test_t2t_has_the_published_number_of_parameters(name: str, millions: float):
     """With its classifier, random features and position embedding, which the authors count too."""
     with torch.device("meta"):
-        net = own.create_net(name, num_classes=1000)
+        net = registry.create_net(name, num_classes=1000)
     assert sum(value.numel() for value in net.state_dict().values()) / 1e6 == pytest.approx(millions, abs=0.06)
 
 
@@ -422,7 +422,9 @@ def test_generalised_mean_is_the_mean_for_1_and_nearly_the_maximum_for_many():
 
 
 def test_the_last_stage_keeps_its_grid():
-    assert own.create_net("resnet50_stride1", num_classes=0).forward_features(torch.zeros(1, 3, *SIZE)).shape[2:] == (
+    assert registry.create_net("resnet50_stride1", num_classes=0).forward_features(torch.zeros(1, 3, *SIZE)).shape[
+        2:
+    ] == (
         4,
         2,
     )
@@ -798,15 +800,15 @@ WORDS = ["MODEL.NAME", "osnet_x0_25", "MODEL.DROP_PATH", "0.0", "MODEL.NECK", "n
 def test_converted_file_explains_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     source, target = saved(tmp_path / "in.pth", filled(torchreid_osnet())), tmp_path / "out.safetensors"
     words = [*WORDS, "INPUT.SIZE_TEST", "(64, 32)"]
-    assert convert([str(source), "--dry-run", *words]) == 0
+    assert convert.main([str(source), "--dry-run", *words]) == 0
     assert not target.exists()
     assert "torchreid's OSNet names" in capsys.readouterr().out
-    assert convert([str(source), str(tmp_path / "no" / "out.safetensors"), *words]) == 2
+    assert convert.main([str(source), str(tmp_path / "no" / "out.safetensors"), *words]) == 2
     assert "does not exist; make it first" in capsys.readouterr().err
-    assert convert([str(source), str(target), *words]) == 0
+    assert convert.main([str(source), str(target), *words]) == 0
     model, about = load_deploy(target)
     assert (model.spec.name, about["source"]) == ("osnet_x0_25", "in.pth (torchreid's OSNet)")
-    assert convert([str(source), str(target), *words]) == 2
+    assert convert.main([str(source), str(target), *words]) == 2
     assert "add --overwrite" in capsys.readouterr().err
 
 
@@ -815,7 +817,7 @@ def test_conversion_says_how_many_cameras_to_name(tmp_path: Path, capsys: pytest
     words = ["MODEL.NAME", CLIP.name, "MODEL.EMBED_DIM", "16", "MODEL.DEPTH", "2", "MODEL.NUM_HEADS", "2"]
     words += ["MODEL.PROJECTION", "8", "MODEL.SIE_CAMERA", "True", "MODEL.SIE_TOKENS", "class"]
     words += ["INPUT.SIZE_TRAIN", "(64, 32)", "INPUT.SIZE_TEST", "(64, 32)"]
-    assert convert([str(source), str(target), "--cameras", "a", *words]) == 2
+    assert convert.main([str(source), str(target), "--cameras", "a", *words]) == 2
     assert "the file has a row for each of 2 cameras" in capsys.readouterr().err
-    assert convert([str(source), str(target), "--cameras", "a,b", *words]) == 0
+    assert convert.main([str(source), str(target), "--cameras", "a,b", *words]) == 0
     assert load_deploy(target)[0].spec.cameras == ("a", "b")

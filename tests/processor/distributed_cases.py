@@ -21,7 +21,7 @@ from vitreid.processor.distributed.process_group import Ranks, joined_ranks
 from vitreid.processor.scoring.evaluator import build_evaluator
 from vitreid.processor.training.run import build_session
 
-WORDS = [
+ARGUMENTS = [
     *("MODEL.NAME", "vit_tiny_patch16_224", "MODEL.PRETRAIN_CHOICE", "none", "MODEL.DEVICE", "cpu"),
     *("MODEL.EMBED_DIM", "32", "MODEL.DEPTH", "2", "MODEL.NUM_HEADS", "2", "MODEL.DROP_PATH", "0.0"),
     *("INPUT.SIZE_TRAIN", "(64, 32)", "INPUT.SIZE_TEST", "(64, 32)", "INPUT.PADDING", "2"),
@@ -40,13 +40,13 @@ TRAININGS = {
 }
 
 
-def config(folder: Path, *words: str):
-    return load_config(None, [*WORDS, "DATASETS.ROOT_DIR", str(folder / "synthetic"), *words])
+def config(folder: Path, *arguments: str):
+    return load_config(None, [*ARGUMENTS, "DATASETS.ROOT_DIR", str(folder / "synthetic"), *arguments])
 
 
-def training(folder: Path, ranks: Ranks, words: list[str]) -> dict:
+def training(folder: Path, ranks: Ranks, arguments: list[str]) -> dict:
     """Train 20 steps; return every batch's loss and the sums of the last weights."""
-    session = build_session(config(folder, *words), ranks=ranks)
+    session = build_session(config(folder, *arguments), ranks=ranks)
     trainer, losses = session.trainer, []
     step = trainer.step
 

@@ -37,7 +37,7 @@ _spec.loader.exec_module(cases)
 TOGETHER = ["gathering", "extraction", "draws", "deciding", "sharing"]
 
 
-def start(words: list[str], num_ranks: int = 2, per_machine: int = 2) -> list[subprocess.Popen]:
+def start(arguments: list[str], num_ranks: int = 2, per_machine: int = 2) -> list[subprocess.Popen]:
     """Start the processes as torchrun does, without its seconds of overhead; several "machines" are this one."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -51,7 +51,7 @@ def start(words: list[str], num_ranks: int = 2, per_machine: int = 2) -> list[su
     }
     return [
         subprocess.Popen(
-            [sys.executable, *words],
+            [sys.executable, *arguments],
             env={**os.environ, **own, **place, "RANK": str(rank), "LOCAL_RANK": str(rank % per_machine)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -70,8 +70,8 @@ def finish(processes: list[subprocess.Popen]) -> list[str]:
             process.kill()
 
 
-def launch(words: list[str]) -> None:
-    processes = start(words)
+def launch(arguments: list[str]) -> None:
+    processes = start(arguments)
     outputs = finish(processes)
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)[-4000:]
 
@@ -96,7 +96,7 @@ def of_one(people, name):
 
 @pytest.mark.parametrize("name", cases.TRAININGS)
 def test_two_processes_learn_what_one_does(people, of_two, name):
-    """The same batch in halves: every loss of 20 steps and the last weights, whatever statistics and mining are in them."""
+    """The same batch in halves: every loss of 20 steps and the last weights, with all statistics and mining."""
     one = of_one(people, name)
     assert len(one["losses"]) == 20
     assert of_two[0][name]["losses"] == pytest.approx(one["losses"], abs=1e-4)
@@ -121,7 +121,7 @@ def test_a_gathered_batch_carries_the_gradient_of_the_whole(of_two):
 
 
 def test_each_image_is_embedded_once_and_keeps_its_place(people, of_two):
-    """7 images on two processes, and 1, of which the second gets none: bit for bit, in order."""
+    """7 images on two ranks, then 1 image, so that rank 1 gets none: bit for bit, in order."""
     one = of_one(people, "extraction")
     assert len(one["query"]) == 7 and len(one["gallery"]) == 1
     assert of_two[0]["extraction"] == one
@@ -185,7 +185,7 @@ def test_a_run_goes_on_only_where_all_machines_have_its_folder(tmp_path, monkeyp
 
 @pytest.mark.parametrize(("size", "expected"), [(1, ["evaluate"]), (2, ["save", "evaluate"])])
 def test_several_processes_save_before_they_evaluate(monkeypatch, size, expected):
-    """They evaluate to the end, whatever signal comes, and torchrun waits 30 s: an epoch that is not due is saved too."""
+    """Signals do not interrupt their evaluation, and torchrun waits 30 s: an epoch that is not due is saved too."""
     run, done = Run.__new__(Run), []
     cfg = load_config(None, ["SOLVER.MAX_EPOCHS", "10", "SOLVER.CHECKPOINT_PERIOD", "10", "SOLVER.EVAL_PERIOD", "1"])
     run.options, run.trainer = build_run_options(cfg), Mock()
@@ -247,17 +247,22 @@ def rows(folder: Path) -> list[dict]:
 
 def test_a_run_goes_on_with_another_number_of_processes(tiny, tmp_path):
     """2 -> 1 -> 2, in copies and in parts: the losses of a run on one process throughout; one folder, written once."""
-    words = [*tiny, "MODEL.DROP_PATH", "0.0", "SOLVER.EMA", "0.9", "SOLVER.MAX_EPOCHS", "4"]
-    words += ["SOLVER.SCHEDULE", "multistep", "SOLVER.STEPS", "(9,)"]  # whose rates do not ask for the number of epochs
-    script, whole = str(ROOT / "tools" / "train.py"), [*words, "OUTPUT_DIR", str(tmp_path / "whole")]
+    arguments = [*tiny, "MODEL.DROP_PATH", "0.0", "SOLVER.EMA", "0.9", "SOLVER.MAX_EPOCHS", "4"]
+    arguments += [
+        "SOLVER.SCHEDULE",
+        "multistep",
+        "SOLVER.STEPS",
+        "(9,)",
+    ]  # its rates do not depend on the number of epochs
+    script, whole = str(ROOT / "tools" / "train.py"), [*arguments, "OUTPUT_DIR", str(tmp_path / "whole")]
     stop = ["--traceback", "--resume"]
     assert train_tool.main([*whole, "--traceback", "--no-report"]) == 0
-    launch([script, *words, *stop, "SOLVER.MAX_EPOCHS", "2"])
+    launch([script, *arguments, *stop, "SOLVER.MAX_EPOCHS", "2"])
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names >= {"config.yml", "log.txt", "metrics.jsonl", "last.pth", "best.safetensors"}
     assert len([name for name in names if name.startswith("events")]) == 1
-    assert train_tool.main([*words, *stop, "SOLVER.MAX_EPOCHS", "3", "--no-report"]) == 0
-    launch([script, *words, *stop, "SOLVER.FSDP", "True"])
+    assert train_tool.main([*arguments, *stop, "SOLVER.MAX_EPOCHS", "3", "--no-report"]) == 0
+    launch([script, *arguments, *stop, "SOLVER.FSDP", "True"])
     assert (tmp_path / "run" / "log.txt").read_text().count("epoch 2/2") == 1
     found, expected = ([(row["epoch"], row["loss"]) for row in rows(tmp_path / name)] for name in ("run", "whole"))
     assert [epoch for epoch, _ in found] == [1, 2, 3, 4]
@@ -267,7 +272,7 @@ def test_a_run_goes_on_with_another_number_of_processes(tiny, tmp_path):
 def test_an_evaluation_on_two_processes_finds_the_same_numbers(tiny, checkpoint, tmp_path):
     numbers = []
     for name in ("one", "two"):
-        words = [
+        arguments = [
             "--weights",
             str(checkpoint),
             "--output",
@@ -276,8 +281,8 @@ def test_an_evaluation_on_two_processes_finds_the_same_numbers(tiny, checkpoint,
             str(tmp_path / f"{name}.safetensors"),
         ]
         if name == "one":
-            assert test_tool.main(words) == 0
+            assert test_tool.main(arguments) == 0
         else:
-            launch([str(ROOT / "tools" / "test.py"), *words])
+            launch([str(ROOT / "tools" / "test.py"), *arguments])
         numbers.append(json.loads((tmp_path / name).read_text()))
     assert numbers[0] == numbers[1]

@@ -12,6 +12,7 @@ from vitreid.tools.published import backbones
 from vitreid.tools.published.backbones import ENTRIES, INTRODUCTION, PARITY, Entry, row
 from vitreid.tools.summary import main
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "backbones.md"
 TINY = ModelSpec("vit_tiny_patch16_224", (64, 32), embed_dim=16, depth=2, num_heads=2)
 
 

@@ -1,8 +1,10 @@
 """What a run says of itself and leaves behind: its model's size, an interrupted report, an earlier run's pictures."""
 
 import pytest
+import torch
 from vitreid.model import ModelSpec
 from vitreid.processor import RunFolder
+from vitreid.processor.runs.checkpoint import DamagedCheckpointError, NotACheckpointError, load_newest, save_last
 from vitreid.tools import summary as summary_tool
 from vitreid.tools import train as train_tool
 
@@ -65,3 +67,26 @@ def test_a_run_that_is_replaced_takes_its_report_along_and_nothing_of_others(tmp
     folder.clear()
     assert not pictures.exists()
     folder.close()
+
+
+# --- last.pth -------------------------------------------------------------------------------------------------------------
+
+
+def test_too_little_memory_does_not_make_a_checkpoint_damaged(tmp_path, monkeypatch):
+    """Else an older checkpoint would be resumed instead."""
+
+    def no_memory(*_, **__):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: 9 bytes")
+
+    save_last(tmp_path / "last.pth", {})
+    monkeypatch.setattr(torch, "load", no_memory)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        load_newest(tmp_path / "last.pth")
+    monkeypatch.undo()
+    content = (tmp_path / "last.pth").read_bytes()
+    (tmp_path / "last.pth").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DamagedCheckpointError, match="last.pth is damaged"):
+        load_newest(tmp_path / "last.pth")
+    torch.save({"anything": 1}, tmp_path / "last.pth")
+    with pytest.raises(NotACheckpointError, match="last.pth is not a last.pth of vitreid"):
+        load_newest(tmp_path / "last.pth")

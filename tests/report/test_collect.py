@@ -207,7 +207,7 @@ def test_wrong_wishes_are_refused(run_folder, capsys):
 
 
 def write_manifest(people, folder):
-    """Write mine.csv: the test images of the synthetic people as a data set of their own."""
+    """Write mine.csv: the test images of the synthetic people as a separate data set."""
     rows = ["path,pid,camid,split"]
     for split, place in (("query", "query"), ("gallery", "bounding_box_test")):
         files = sorted((people / "synthetic" / place).glob("*.jpg"))

@@ -1,4 +1,8 @@
-"""List the shipped recipes: `vitreid recipes`."""
+"""List the recipes that --config_file accepts by name, one line each.
+
+Example:
+    vitreid recipes
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,12 @@ import argparse
 import sys
 
 from vitreid.configs.load import shipped_recipes
-from vitreid.tools.cli.parser import new_parser, run
+from vitreid.tools.cli.parser import command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    return new_parser("List the recipes that --config_file accepts by name, one line each.", "vitreid recipes")
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Parse, print the list, return the exit status."""
-    args = get_parser().parse_args(argv)
-    return run(lambda: print(listing()), args.traceback)
+    return new_parser(__doc__)
 
 
 def listing() -> str:
@@ -26,6 +24,8 @@ def listing() -> str:
     width = max(len(name) for name, _ in recipes)
     return "\n".join(f"{name:<{width}}  {description}" for name, description in recipes)
 
+
+main = command(get_parser, lambda args: listing())
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,9 @@
-"""The tested backbones: `vitreid backbones` lists them; with `--output FILE` their table is made from the models, in minutes."""
+"""Write the table of backbones from the models themselves.
+
+Examples:
+    vitreid backbones
+    vitreid backbones --output docs/backbones.md
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ from vitreid.model import ModelSpec, ReidModel, has_attention
 from vitreid.model.backbones.registry import has_own_stem
 from vitreid.model.backbones.vit import ViTBackbone
 from vitreid.processor.model_summary import count
-from vitreid.tools.cli.parser import new_parser, run
+from vitreid.tools.cli.parser import command, new_parser
 
 TIMM, OTHERS = "timm hub", "timm hub, timm / DeiT / MAE / DINO files"
 TRANSREID = f"{OTHERS}, Google's .npz, TransReID, TransReID-SSL, PersonViT"
@@ -109,16 +114,9 @@ def row(entry: Entry) -> str:
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    examples = "vitreid backbones", "vitreid backbones --output docs/backbones.md"
-    parser = new_parser("List the tested backbones, or write their table from the models themselves.", *examples)
+    parser = new_parser(__doc__)
     parser.add_argument("--output", metavar="FILE", type=Path, help="page for the table, e.g. docs/backbones.md")
     return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Parse, list the backbones or write their table, return the exit status."""
-    args = get_parser().parse_args(argv)
-    return run(lambda: _write(args.output) if args.output else print(listing()), args.traceback)
 
 
 def listing() -> str:
@@ -127,12 +125,20 @@ def listing() -> str:
     return "\n".join(f"{entry.name:<{width}}  {entry.weights}" for entry in ENTRIES)
 
 
-def _write(output: Path) -> None:
+def write_or_list(args: argparse.Namespace) -> str:
+    """Write the page if --output names one; otherwise return the list."""
+    return _write(args.output) if args.output else listing()
+
+
+def _write(output: Path) -> str:
     """Write the table; the chapter of benchmarks/parity.py, if the page has it, stays."""
     _, headline, text = (output.read_text(encoding="utf-8") if output.is_file() else "").partition(PARITY)
     table = INTRODUCTION + "".join(f"{row(entry)}\n" for entry in ENTRIES)
     output.write_text(table + (f"\n{headline}{text}" if headline else ""), encoding="utf-8")
+    return f"{output}: {len(ENTRIES)} backbones"
 
+
+main = command(get_parser, write_or_list)
 
 if __name__ == "__main__":
     sys.exit(main())

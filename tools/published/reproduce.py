@@ -1,4 +1,9 @@
-"""Run the commands of a published table again: `vitreid reproduce demo --seeds 1 2 3`, with mean and spread over the seeds."""
+"""Run the commands of a published table for several seeds, and print it with mean and spread. Run it again after an
+interruption: it resumes.
+
+Example:
+    vitreid reproduce demo --seeds 1 2 3
+"""
 
 from __future__ import annotations
 
@@ -9,18 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vitreid.common.errors import UserError
-from vitreid.tools.cli.parser import new_parser, run
+from vitreid.tools.cli.parser import command, new_parser
 from vitreid.tools.published.published_tables import PEERS, TABLES
 from vitreid.tools.published.repeat import fill, reproduce
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = new_parser(
-        "Run the commands of a published table for several seeds, and print it with mean and spread. Run it again "
-        "after an interruption: it resumes.",
-        "vitreid reproduce demo --seeds 1 2 3",
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("table", nargs="?", choices=TABLES, help="which one; --list shows what they run")
     parser.add_argument("--list", action="store_true", help="show the tables and their commands, and run nothing")
     parser.add_argument("--seeds", metavar="N", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
@@ -30,12 +31,6 @@ def get_parser() -> argparse.ArgumentParser:
     for name in PEERS:
         parser.add_argument(f"--{name}", metavar="DIR", type=Path, help=f"checkout of {name}, for the table evaluation")
     return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Parse, run, print, return the exit status."""
-    args = get_parser().parse_args(argv)
-    return run(lambda: print(show(args)), args.traceback)
 
 
 def show(args: argparse.Namespace) -> str:
@@ -61,6 +56,8 @@ def _commands(name: str, root: Path, output: Path, seed: int, checkouts: Mapping
         lines += [f"    {shlex.join(words)}" for words in fill(row, run_folder, seed, root, checkouts)]
     return lines
 
+
+main = command(get_parser, show)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Look at a data set before it is trained on: the findings, and what they rest on."""
+"""Check of one data set: reads every file once, and reports findings."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .tables import camera_table, count_table, label_range, size_tables
 
 @dataclass(frozen=True)
 class CheckReport:
-    """A data set that was looked at.
+    """Result of a check.
 
     Args:
-        exact: entries with the same pixels.
-        near: pairs that hardly differ.
-        findings: the worst first.
+        exact: groups of images with equal pixels.
+        near: pairs of nearly equal images.
+        findings: worst level first.
     """
 
     listing: Listing
@@ -39,7 +39,7 @@ class CheckReport:
 
     @cached_property
     def text(self) -> str:
-        """Tables, then findings, for people."""
+        """Tables and findings as text."""
         data = self.listing.data
         sizes = self.scan.sizes[self.scan.readable]
         blocks = [
@@ -74,10 +74,10 @@ class CheckReport:
 
 
 def check(data: ReidData, plan: BatchPlan, num_threads: int = 2, near_bits: int | None = NEAR_BITS) -> CheckReport:
-    """Read every file of a data set once, and say what is wrong with it.
+    """Read every file of a data set once, and report problems.
 
     Args:
-        plan: the batches it is to be trained in.
+        plan: the batches of the planned training.
         near_bits: see `near_copies`; None = do not look for near copies.
     """
     listing = Listing(data)

@@ -1,4 +1,4 @@
-"""The optional augmentations beside their per-image definitions in Pillow, torchvision and OpenCV."""
+"""The optional augmentations against their per-image definitions in Pillow, torchvision and OpenCV."""
 
 import math
 
@@ -10,7 +10,7 @@ import torchvision.transforms.functional as V
 from PIL import Image
 from vitreid.configs import load_config
 from vitreid.datasets import Preprocess
-from vitreid.datasets.augment import color_jitter as colour
+from vitreid.datasets.augment import color_jitter
 from vitreid.datasets.augment.augment import Augment
 from vitreid.datasets.augment.color_jitter import draw_jitter, jitter_colour, luma, make_grey, turn_hue
 from vitreid.datasets.augment.trivial_augment import (
@@ -22,7 +22,7 @@ from vitreid.datasets.augment.trivial_augment import (
     apply_policy,
     draw_policy,
 )
-from vitreid.datasets.build_data import _build_augment
+from vitreid.datasets.data_builders import _build_augment
 
 RAW = Preprocess((24, 12), mean=(0, 0, 0), std=(1 / 255,) * 3)
 OFF = {"flip": 0, "padding": 0, "erase": 0}
@@ -97,8 +97,8 @@ def test_jitter_is_torchvisions_in_the_order_drawn(strength, hue):
 
 def test_the_ways_of_processors_and_gpus_to_jitter_agree():
     images, draws = noise(40), draw_jitter(40, 0.5, 0.2, seeded())
-    alike = colour._jitter_alike(images, *draws.unbind(1))
-    assert farthest(colour._jitter_each(images, *draws.unbind(1)), alike) <= 1  # a rounding at most
+    alike = color_jitter._jitter_batch(images, *draws.unbind(1))
+    assert farthest(color_jitter._jitter_each(images, *draws.unbind(1)), alike) <= 1  # a rounding at most
     assert torch.equal(images, noise(40))
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from yacs.config import CfgNode
 
-from ..build_data import build_read_options, build_test_set_names
+from ..data_builders import build_read_options, build_test_set_names
 from ..readers.dataset_registry import read_dataset, resolve_names
-from .check import CheckReport, check
+from .check_report import CheckReport, check
 from .duplicates import NEAR_BITS
 from .label_findings import BatchPlan
 

@@ -49,7 +49,7 @@ def build_data(cfg: CfgNode, once: Once = in_each) -> ReidData:
 
 
 def build_test_sets(cfg: CfgNode, once: Once = in_each) -> list[ReidData]:
-    """Read only the data sets of DATASETS.TEST, whose query and gallery images are evaluated.
+    """Read only the data sets of DATASETS.TEST.
 
     Args:
         once: as for `build_data`.
