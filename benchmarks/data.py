@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vitreid.benchmarks.common.command import Report, check_numbers, command, new_parser
-from vitreid.benchmarks.common.comparison import Column, add_contest, compare, run_contest
+from vitreid.benchmarks.common.contest_runner import Column, add_contest, compare, run_contest
 from vitreid.benchmarks.common.measurement import OURS, Bar
 from vitreid.benchmarks.workers.data_worker import PEERS, TASKS, LoadingJob
 from vitreid.common.errors import UserError

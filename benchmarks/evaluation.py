@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vitreid.benchmarks.common.checkouts import Checkout, compile_ranks
 from vitreid.benchmarks.common.command import Report, command, new_parser
-from vitreid.benchmarks.common.comparison import Column, add_contest, compare, run_contest
+from vitreid.benchmarks.common.contest_runner import Column, add_contest, compare, run_contest
 from vitreid.benchmarks.contest.cases import CASES, FLOOR, K1, K2, LAM, QUICK_CASES, EvaluationCase, quick
 from vitreid.benchmarks.contest.contestants import CONTESTANTS, CYTHON, PEERS
 from vitreid.benchmarks.contest.evaluation_setting import EvaluationSetting

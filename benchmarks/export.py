@@ -105,7 +105,10 @@ def measure(embedder: Embedder, source: Source, output: Path, rounds: int) -> Re
     `cpu_share` is the ratio of their CPU times, on which other programs have little influence.
     """
     count = sum(1 for _ in source.rows())
-    works = {"bare": bare_model(embedder, count), "export": partial(export_to, output, embedder, source)}
+    works: dict[str, Callable[[int], None]] = {
+        "bare": bare_model(embedder, count),
+        "export": partial(export_to, output, embedder, source),
+    }
     output.mkdir()
     for work in works.values():
         work(-1)  # warm up

@@ -41,13 +41,13 @@ class SearchPlan:
 
     rows: int = 100_000
     width: int = 768
+    large: tuple[int, int] = (5_000_000, 256)
     singles: int = 50
     batches: int = 3
     rounds: int = 5
-    large: tuple[int, int] = (5_000_000, 256)
 
 
-QUICK = SearchPlan(10_000, 256, 20, 2, 2, (100_000, 64))
+QUICK = SearchPlan(10_000, 256, (100_000, 64), 20, 2, 2)
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from vitreid.benchmarks.common.command import Report, check_numbers, command, new_parser
-from vitreid.benchmarks.common.comparison import Column, add_contest, compare, run_contest
+from vitreid.benchmarks.common.contest_runner import Column, add_contest, compare, run_contest
 from vitreid.benchmarks.common.measurement import OURS, Bar
 from vitreid.benchmarks.workers.training_worker import TrainingJob
 

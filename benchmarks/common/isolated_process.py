@@ -39,7 +39,7 @@ def reply(
     job = job_class(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
     try:
         found = Measurement(measure(job))
-    except Exception as error:  # whatever another project's code raises
+    except Exception as error:  # another project's code may raise any kind
         found = Measurement(failure=failure_of(error))
     print(json.dumps(asdict(found)), flush=True)
     return 0

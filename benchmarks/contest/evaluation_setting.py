@@ -49,10 +49,9 @@ class EvaluationSetting:
         checkout = self.checkouts.get(CONTESTANTS[task][name].peer)
         available = available_memory()
         limit = int(RESERVE * available) if available and self.device == "cpu" else None
-        folders = (checkout.folder, checkout.compiled) if checkout else ()
-        return EvaluationJob(
-            task, name, folder, gallery, self.device, *(one and str(one) for one in folders), memory=limit
-        )
+        folder_of_peer = str(checkout.folder) if checkout else None
+        compiled = str(checkout.compiled) if checkout and checkout.compiled else None
+        return EvaluationJob(task, name, folder, gallery, self.device, folder_of_peer, compiled, limit)
 
 
 def reason_to_skip(contestant: Contestant, setting: EvaluationSetting, pairs: int, crops: int) -> str:

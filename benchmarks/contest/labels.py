@@ -39,7 +39,7 @@ class Labels:
     g_pids: np.ndarray
     q_camids: np.ndarray
     g_camids: np.ndarray
-    source: str = ""
+    source: str
 
     def describe(self) -> dict[str, object]:
         """Return the counts, for the headline and the JSON file."""
@@ -68,7 +68,8 @@ def labels_of(data: ReidData) -> Labels:
 
     sides = (data.query, data.gallery)
     columns = [[getattr(record, name) for record in side] for name in ("pid", "camid") for side in sides]
-    return Labels(*(np.array(column, np.int64) for column in columns), source=f"those of {data.name}")
+    q_pids, g_pids, q_camids, g_camids = (np.array(column, np.int64) for column in columns)
+    return Labels(q_pids, g_pids, q_camids, g_camids, f"those of {data.name}")
 
 
 def cut(labels: Labels, size: Size) -> Labels:

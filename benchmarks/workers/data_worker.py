@@ -74,7 +74,7 @@ def config_of(job: LoadingJob, *words: object) -> Any:
 
 def speed_of(batches: Iterable[Any], job: LoadingJob) -> Figures:
     """Return images per second after the first batches."""
-    iterator, counts = iter(batches), []
+    iterator, counts = iter(batches), list[int]()
     deque(itertools.islice(iterator, job.steps[0]), maxlen=0)
     timed_batches = map(len, itertools.islice(iterator, job.steps[1]))
     seconds, _ = timed(lambda: counts.extend(timed_batches), partial(wait, job.device))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from vitreid.benchmarks import budget, data, evaluation, serving
-from vitreid.benchmarks.common import comparison
+from vitreid.benchmarks.common import contest_runner
 from vitreid.benchmarks.common.checkouts import Checkout
-from vitreid.benchmarks.common.comparison import Column, as_table
+from vitreid.benchmarks.common.contest_runner import Column, as_table
 from vitreid.benchmarks.common.isolated_process import failure_of
 from vitreid.benchmarks.common.measurement import OURS, Bar, MeasuredRow, Measurement, turns, verdict
 from vitreid.benchmarks.contest import contestants, evaluation_setting
@@ -208,7 +208,7 @@ def test_bad_arguments_are_errors_before_anything_is_measured(benchmark, words, 
 def test_everything_is_printed_and_written(monkeypatch, tmp_path, capsys):
     case = EvaluationCase("market", TINY, bars=(Bar("seconds", most=1000, than=FLOOR),))
     monkeypatch.setitem(CASES, "market", [case])
-    monkeypatch.setattr(comparison, "ask", lambda worker, job, limit: Measurement(measure(job)))
+    monkeypatch.setattr(contest_runner, "ask", lambda worker, job, limit: Measurement(measure(job)))
     assert evaluation.main(["--cases", "market", "--rounds", "1", "--json", str(tmp_path / "figures.json")]) == 0
     report = json.loads((tmp_path / "figures.json").read_text())
     own = report["cases"][0]["contestants"][1]

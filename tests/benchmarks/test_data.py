@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 from vitreid.benchmarks import data
-from vitreid.benchmarks.common import comparison
-from vitreid.benchmarks.common.comparison import as_table
+from vitreid.benchmarks.common import contest_runner
+from vitreid.benchmarks.common.contest_runner import as_table
 from vitreid.benchmarks.common.isolated_process import reply
 from vitreid.benchmarks.common.measurement import OURS, MeasuredRow, Measurement
 from vitreid.benchmarks.data import CASES, job_of
@@ -48,7 +48,7 @@ def run(monkeypatch, tmp_path):
     """Run the benchmark with a stand-in for the fresh processes; return the report."""
 
     def run(words, answer):
-        monkeypatch.setattr(comparison, "ask", lambda worker, job, limit: answer(job))
+        monkeypatch.setattr(contest_runner, "ask", lambda worker, job, limit: answer(job))
         file = tmp_path / "figures.json"
         assert data.main([*words, "--json", str(file)]) == 0
         return json.loads(file.read_text())

@@ -16,9 +16,9 @@ class Row:
         label: what it is, in the table.
         folder: the name of its runs' folders; rows with the same one share what their commands have in common.
         commands: {run} is the folder for a seed, {seed} the seed, {root} the data's folder.
-        metrics: the JSON file in that folder that holds the figures, fractions 0-1; empty = the last command prints
-            a table of its own, which is shown.
-        peers: whose checkouts the last command takes, as options of these names.
+        metrics: the JSON file in that folder that holds the figures, fractions 0-1; empty = the table that
+            the last command prints is shown.
+        peers: projects with a checkout that the last command takes, as options of these names.
     """
 
     label: str

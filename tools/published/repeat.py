@@ -68,7 +68,7 @@ def spread(values: Sequence[float]) -> str:
 
 
 def fill(row: Row, run: Path, seed: int, data: Path, checkouts: Mapping[str, Path] | None = None) -> list[list[str]]:
-    """Return the words of the row's commands, for one seed; the last one gets the checkouts that it takes."""
+    """Return the row's commands for one seed, split; the last one gets the checkouts that it takes."""
     places = {"run": run, "seed": seed, "root": data}
     commands = [[word.format_map(places) for word in shlex.split(command)] for command in row.commands]
     for name, folder in (checkouts or {}).items():
