@@ -20,8 +20,7 @@ from vitreid.benchmarks.common.contest_runner import Column, add_contest, compar
 from vitreid.benchmarks.contest.cases import CASES, FLOOR, K1, K2, LAM, QUICK_CASES, EvaluationCase, quick
 from vitreid.benchmarks.contest.contestants import CONTESTANTS, CYTHON, PEERS
 from vitreid.benchmarks.contest.evaluation_setting import EvaluationSetting
-from vitreid.benchmarks.contest.problems import write_problem
-from vitreid.benchmarks.contest.random_features import DIM
+from vitreid.benchmarks.contest.problems import DIM, write_problem
 from vitreid.common.errors import UserError
 
 WORKER = Path(__file__).parent / "contest" / "evaluation_worker.py"

@@ -76,19 +76,15 @@ def cuda_cases(steps: int) -> dict[str, TrainingCase]:
 
     def case(batch: int) -> TrainingCase:
         jobs = training_jobs("market/vit_base", "Market/vit_base.yml", batch, steps)
-        jobs = {name: replace(job, device="cuda") for name, job in jobs.items() if name != AS_WRITTEN}
         ours = jobs[OURS]
+        del jobs[AS_WRITTEN]
         jobs["vitreid compiled"] = replace(ours, opts=("SOLVER.COMPILE", "True"))
         for size in (8, 16, 64):
             if size < batch:
                 jobs[f"vitreid, micro-batch {size}"] = replace(ours, opts=("SOLVER.MICRO_BATCH", str(size)))
         return TrainingCase(f"ViT-Base, batch {batch}", jobs, (_speed(3, PATCHED),))
 
-    return {"base-64": case(64), "base-256": case(256), "extract": _on_gpu(cpu_cases(steps)["extract"])}
-
-
-def _on_gpu(case: TrainingCase) -> TrainingCase:
-    return replace(case, jobs={name: replace(job, device="cuda") for name, job in case.jobs.items()})
+    return {"base-64": case(64), "base-256": case(256), "extract": cpu_cases(steps)["extract"]}
 
 
 def quick(case: TrainingCase) -> TrainingCase:
@@ -125,7 +121,9 @@ def run_cases(args: argparse.Namespace, names: list[str]) -> Iterator[Report]:
     cases = cases_of(args)
     for name in names:
         case = cases[name]
-        jobs = {who: replace(job, checkout=checkout, seed=args.seed) for who, job in case.jobs.items()}
+        jobs = {
+            who: replace(job, checkout=checkout, seed=args.seed, device=args.device) for who, job in case.jobs.items()
+        }
         absent = "" if checkout else "no checkout given (--transreid)"
         skipped = {who: absent if job.contestant == "original" else "" for who, job in jobs.items()}
         headline = f"{name}: {case.title}"

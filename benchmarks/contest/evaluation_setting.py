@@ -9,7 +9,7 @@ from vitreid.benchmarks.common.measurement import OURS
 from vitreid.benchmarks.contest.cases import FLOOR
 from vitreid.benchmarks.contest.contestants import CONTESTANTS, Contestant
 from vitreid.benchmarks.contest.evaluation_worker import EvaluationJob
-from vitreid.benchmarks.contest.random_features import DIM
+from vitreid.benchmarks.contest.problems import DIM
 from vitreid.common.memory_limits import available_memory
 
 RESERVE = 0.95  # share of the available memory that a contestant may take
