@@ -4,9 +4,9 @@ import logging
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 from vitreid.configs import OPTIONS, dump_config, get_defaults, load_config, make_config, parse_config, shipped_recipes
 
-ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted(ROOT.glob("configs/*/*.yml"))
 
 

@@ -15,6 +15,7 @@ from vitreid.datasets.checks.duplicates import count_bits, near_copies, near_pai
 from vitreid.datasets.checks.read_files import difference_hash, scan_file
 from vitreid.datasets.readers.manifest import load_manifest
 from vitreid.datasets.readers.published import PublishedDataset
+from vitreid.tools import check_data
 from vitreid.tools.check_data import main
 
 PLAN = BatchPlan(num_ids=2, num_instances=2)
@@ -289,7 +290,7 @@ def test_files_are_not_replaced_unless_asked(manifest, tmp_path, capsys):
 def test_what_cannot_be_done_is_refused_before_the_images_are_read(
     manifest, tmp_path, capsys, monkeypatch, options, message
 ):
-    monkeypatch.setattr("vitreid.tools.check_data.build_checks", None)  # nobody reads
+    monkeypatch.setattr(check_data, "build_checks", None)  # nobody reads
     assert main(words(manifest, *(word.format(tmp_path) for word in options))) == 2
     assert re.search(message, capsys.readouterr().err)
 

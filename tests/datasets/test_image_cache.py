@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from vitreid.datasets import CorruptImageError, Preprocess, Record, ReidData, read_image
+from vitreid.datasets.loading import unreadable
 from vitreid.datasets.loading.decode import PlaneReader, resize
 from vitreid.datasets.loading.image_cache import CachedImages, StreamedImages, decode_all, open_images
 from vitreid.datasets.loading.unreadable import drop_unreadable
@@ -193,6 +194,6 @@ def test_a_disk_that_fails_makes_no_image_unreadable(paths, monkeypatch):
     def fail(path):
         raise OSError(5, "Input/output error", path)
 
-    monkeypatch.setattr("vitreid.datasets.loading.unreadable.read_image", fail)
+    monkeypatch.setattr(unreadable, "read_image", fail)
     with pytest.raises(OSError, match="Input/output error"):
         drop_unreadable(ReidData("mine", [Record(paths[0], 0, 0)], [], [], ("a",)))

@@ -20,6 +20,7 @@ from itertools import cycle, pairwise
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 pytest.importorskip("fastapi", reason='needs the extra: pip install "vitreid[serve]"')
 pytest.importorskip("uvicorn", reason='needs the extra: pip install "vitreid[serve]"')
@@ -37,7 +38,6 @@ from vitreid.tools import train as train_tool
 from vitreid.tools.cli.main import COMMANDS
 from vitreid.tools.published import backbones
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGES = {page.name: page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 SHELLS = {"bash", "sh", "console"}

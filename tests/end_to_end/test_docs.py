@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import vitreid
 import yaml
+from helpers import ROOT
 from vitreid.configs import OPTIONS
 from vitreid.deploy import Order, ship
 from vitreid.gallery.export.export_job import export
 from vitreid.processor import Embedder
 
-ROOT = Path(__file__).resolve().parents[2]
 MADE_BY_USERS = {"market1501/", "dukemtmc-reid/", "MSMT17/"}  # folders of data sets
 PAGES = {page.name: page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 # A block is preceded by <!-- not run: reason --> if a test cannot run it; it is parsed all the same.

@@ -21,7 +21,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import at, rows, run
+from vitreid.common import locks
 from vitreid.configs import load_config
+from vitreid.datasets.loading.decode import PlaneReader
 from vitreid.processor import NonFiniteLoss, Stopped, profile
 from vitreid.processor.runs import run_lock as lock_module
 from vitreid.processor.runs.checkpoint import load_last, rotated
@@ -29,9 +32,11 @@ from vitreid.processor.runs.rng import random_state, restore_random_state
 from vitreid.processor.runs.run_folder import RunFolder
 from vitreid.processor.runs.run_lock import FolderLock
 from vitreid.processor.runs.signals import StopSignals
+from vitreid.processor.scoring import evaluator
+from vitreid.processor.training import session
 from vitreid.processor.training.epoch_loop import Run
 from vitreid.processor.training.nonfinite import FiniteWatch, TrainedBatch
-from vitreid.processor.training.run import build_session, train
+from vitreid.processor.training.run import build_session
 from vitreid.processor.training.session import compile_backbone
 from vitreid.processor.training.trainer import Trainer
 from vitreid.tools import train as train_tool
@@ -40,18 +45,6 @@ KILLS = int(os.environ.get("VITREID_KILLS", "20"))
 HARD = ["MODEL.DROP_OUT", "0.1", "SOLVER.EMA", "0.9", "LOSS.CENTER_WEIGHT", "0.0005", "SOLVER.EVAL_PERIOD", "2"]
 SMALL = ["SOLVER.IMS_PER_BATCH", "8", "SOLVER.MAX_EPOCHS", "4"]  # 8 iterations per epoch
 WHEN = ["SOLVER.CHECKPOINT_STEPS", "1"]
-
-
-def run(arguments, resume=None, overwrite=False):
-    return train(load_config(None, arguments), resume, overwrite)
-
-
-def at(folder: Path) -> list[str]:
-    return ["OUTPUT_DIR", str(folder)]
-
-
-def rows(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def course(folder: Path) -> list[dict]:
@@ -224,7 +217,8 @@ def test_a_signal_in_the_evaluation_loses_no_epoch(tiny, whole, tmp_path, monkey
     arguments, folder = [*arguments_of(tiny), "SOLVER.CHECKPOINT_PERIOD", period], tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(
-            "vitreid.processor.scoring.evaluator.extract",
+            evaluator,
+            "extract",
             lambda *args, **options: os.kill(os.getpid(), signal.SIGTERM),
         )
         with pytest.raises(Stopped):
@@ -257,7 +251,7 @@ def test_a_run_that_ends_in_its_last_evaluation_is_saved_again_as_it_was(tiny, w
 def test_a_second_signal_stops_at_once_but_an_echo_of_the_first_does_not(monkeypatch):
     """At a Ctrl-C the terminal and torchrun both send a signal."""
     now = [100.0]
-    monkeypatch.setattr("vitreid.processor.runs.signals.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with StopSignals() as signals:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
@@ -483,7 +477,7 @@ def test_a_thread_that_dies_ends_the_run_with_its_error(tiny, tmp_path, monkeypa
         cut_after(
             monkeypatch,
             3,
-            lambda: monkeypatch.setattr("vitreid.datasets.loading.image_cache.PlaneReader.read", no_memory),
+            lambda: monkeypatch.setattr(PlaneReader, "read", no_memory),
         ),
         pytest.raises(MemoryError, match="4 GB"),
     ):
@@ -561,7 +555,7 @@ def test_without_file_locks_the_heartbeat_decides(tmp_path, soon, monkeypatch):
     def no_locks(*_, **__):
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr("vitreid.common.locks.lock_descriptor", no_locks)
+    monkeypatch.setattr(locks, "lock_descriptor", no_locks)
     theirs, ours = FolderLock(tmp_path / ".lock"), FolderLock(tmp_path / ".lock")
     theirs.acquire()
     with pytest.raises(FileExistsError, match=f"in use by process {os.getpid()}"):
@@ -685,9 +679,7 @@ def test_a_compiled_model_has_the_same_checkpoint(tiny, whole, tmp_path, monkeyp
         calls.append(graph)
         return graph.forward
 
-    monkeypatch.setattr(
-        "vitreid.processor.training.session.compile_backbone", lambda model: compile_backbone(model, eager)
-    )
+    monkeypatch.setattr(session, "compile_backbone", lambda model: compile_backbone(model, eager))
     arguments = arguments_of(tiny, "MODEL.DROP_OUT", "0.0", "SOLVER.MAX_EPOCHS", "1")
     run([*arguments, "SOLVER.COMPILE", "True", *at(tmp_path / "run")])
     assert calls
@@ -701,9 +693,7 @@ def test_a_model_that_cannot_be_compiled_says_so(tiny, monkeypatch):
     def broken(graph, inputs):
         raise RuntimeError("no C++ compiler")
 
-    monkeypatch.setattr(
-        "vitreid.processor.training.session.compile_backbone", lambda model: compile_backbone(model, broken)
-    )
+    monkeypatch.setattr(session, "compile_backbone", lambda model: compile_backbone(model, broken))
     with pytest.raises(ValueError, match=r"SOLVER.COMPILE: .*no C\+\+ compiler.*set SOLVER.COMPILE False"):
         run([*tiny, "SOLVER.COMPILE", "True"])
 

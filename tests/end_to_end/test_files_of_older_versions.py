@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import ROOT, rows
 from vitreid import Embedder
 from vitreid.gallery import Gallery, verify
 from vitreid.model import load_deploy
@@ -19,7 +20,7 @@ from vitreid.tools import search as search_tool
 from vitreid.tools import test as test_tool
 from vitreid.tools import train as train_tool
 
-LEGACY = Path(__file__).resolve().parents[1] / "legacy"
+LEGACY = ROOT / "tests" / "legacy"
 EXPECTED = json.loads((LEGACY / "expected.json").read_text())
 IMAGE, CAMERA = EXPECTED["image"], EXPECTED["camera"]
 DATE = 1_700_000_000  # of every image: an export knows its images by size and date, and git keeps no dates
@@ -45,11 +46,6 @@ def numbers(*words: str) -> dict:
     """Return what tools/test.py finds."""
     assert test_tool.main([*words, "--output", "numbers.json", "--traceback"]) == 0
     return json.loads(Path("numbers.json").read_text())
-
-
-def rows(folder: str) -> list[dict]:
-    """Return the epochs of a run."""
-    return [json.loads(line) for line in Path(folder, "metrics.jsonl").read_text().splitlines()]
 
 
 def export(weights: str, source: str, output: str, *words: str) -> None:

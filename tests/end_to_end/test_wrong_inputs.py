@@ -10,17 +10,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import timm
 import torch
+from helpers import run
 from safetensors.torch import save_file
-from vitreid.configs import load_config
 from vitreid.processor import FeatureSet, NonFiniteLoss, Trainer, save_features
-from vitreid.processor.training.run import train
 from vitreid.tools import test as test_tool
 from vitreid.tools import train as train_tool
-
-
-def run(words, resume=None, overwrite=False):
-    return train(load_config(None, words), resume, overwrite)
 
 
 def error_of(tool, words, capsys) -> str:
@@ -210,7 +206,7 @@ def test_pretrained_weights_without_a_network(tiny, monkeypatch):
     def offline(*args, **kwargs):
         raise OSError("Name or service not known")
 
-    monkeypatch.setattr("timm.create_model", offline)
+    monkeypatch.setattr(timm, "create_model", offline)
     from vitreid.model.weights.pretrained import fetch_timm
 
     with pytest.raises(ConnectionError, match=r"cannot be fetched .*Download .* set MODEL.PRETRAIN_PATH"):
@@ -403,7 +399,7 @@ def test_a_full_disk_is_named_and_the_earlier_checkpoint_stays(tiny, tmp_path, m
             raise OSError(errno.ENOSPC, "No space left on device")
         real(source, target)
 
-    monkeypatch.setattr("os.replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match=f"cannot write .*{name}.*No space left on device.*free some space"):
         run([*tiny, "SOLVER.MAX_EPOCHS", "3"], resume="auto")
     assert (tmp_path / "run" / name).read_bytes() == before
@@ -418,7 +414,7 @@ def test_a_write_that_dies_halfway_leaves_the_earlier_checkpoint(tiny, tmp_path,
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("torch.save", die)
+    monkeypatch.setattr(torch, "save", die)
     with pytest.raises(KeyboardInterrupt):
         run([*tiny, "SOLVER.MAX_EPOCHS", "3"], resume="auto")
     assert torch.load(tmp_path / "run" / "last.pth", weights_only=True)["epoch"] == 2

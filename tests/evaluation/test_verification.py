@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers import GOLDEN_EVALUATION, golden_arrays, problems
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
@@ -29,9 +29,7 @@ from vitreid.evaluation.distances import pairwise
 from vitreid.evaluation.verification.roc import draw_wrong, share_out
 from vitreid.evaluation.verification.threshold import fmr_interval
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "evaluation.npz")
-PARTS = ("query_feat", "gallery_feat", "query_pid", "gallery_pid", "query_camid", "gallery_camid")
-SMALL = [GOLDEN[f"small.{part}"] for part in PARTS]
+SMALL = golden_arrays("small")
 
 
 def result_of(genuine, impostor):
@@ -60,20 +58,6 @@ def naive_pairs(query, gallery, q_pids, g_pids, q_camids, g_camids, protocol):
             elif protocol == "none" or q_camids[i] != g_camids[j]:
                 genuine.append(distance)
     return sorted(genuine), sorted(impostor)
-
-
-@st.composite
-def problems(draw):
-    """Few distinct integer features make ties, few pids and cameras make junk, strangers and missing matches."""
-    num_queries, num_gallery, dim = draw(st.integers(1, 6)), draw(st.integers(1, 12)), draw(st.integers(1, 3))
-
-    def integers(low, high, *shape):
-        size = int(np.prod(shape))
-        return np.array(draw(st.lists(st.integers(low, high), min_size=size, max_size=size))).reshape(shape)
-
-    query, gallery = integers(-2, 2, num_queries, dim), integers(-2, 2, num_gallery, dim)
-    pids, camids = (integers(0, 3, num_queries), integers(-1, 4, num_gallery)), integers(0, 2, num_queries)
-    return query.astype(np.float32), gallery.astype(np.float32), *pids, camids, integers(0, 2, num_gallery)
 
 
 distances = st.lists(st.integers(0, 12), min_size=1, max_size=30).map(lambda values: np.sort(np.float32(values) / 8))
@@ -509,7 +493,7 @@ def test_rank_one_is_the_detection_rate_without_a_threshold():
 
 
 def poisoned(name, row, value):
-    features = GOLDEN[f"small.{name}_feat"].copy()
+    features = GOLDEN_EVALUATION[f"small.{name}_feat"].copy()
     features[row, 3] = value
     return {name: features}
 

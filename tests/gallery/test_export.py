@@ -22,6 +22,7 @@ from vitreid.gallery.export import export_plan
 from vitreid.gallery.export.sources import FolderSource, open_source
 from vitreid.model import ModelSpec, ReidModel, save_deploy
 from vitreid.processor.distributed.process_group import Ranks
+from vitreid.processor.embedding import embedder as embedder_module
 from vitreid.processor.embedding.embedder import Embedder
 from vitreid.processor.runs.checkpoint_metadata import describe_model
 from vitreid.tools import export as export_tool
@@ -350,7 +351,7 @@ def test_several_processes_make_the_same_bytes_as_one(weights, folder, whole, tm
     def others():
         shares.append(job().work.folder.is_dir())
         if len(shares) == 1:
-            job()._help(Ranks(1, 2))
+            job().run(Ranks(1, 2))
 
     job().run(Ranks(0, 2, others))
     assert shares == [True, True] and same_files(tmp_path / "G", whole.path)
@@ -534,7 +535,7 @@ def test_a_finished_export_takes_over_a_threshold_calibrated_since(weights, fold
     output = export(weights, folder, tmp_path / "G")
     threshold = {"distance": 0.75, "metric": "euclidean", "fmr": 0.01}
     calibrated = SimpleNamespace(threshold=SimpleNamespace(to_dict=lambda: threshold))
-    monkeypatch.setattr("vitreid.processor.embedding.embedder.stored_calibration", lambda about: calibrated)
+    monkeypatch.setattr(embedder_module, "stored_calibration", lambda about: calibrated)
     export(weights, folder, output)
     assert (
         Gallery.open(output).info.threshold == threshold and "the threshold is now that of the weights" in caplog.text

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from vitreid.evaluation import Threshold
 from vitreid.gallery import Gallery, GalleryInfo, export_as
 from vitreid.gallery.search import engine, exact_index
 from vitreid.gallery.search.contact_sheets import contact_sheet
-from vitreid.gallery.search.exact_index import ExactIndex
+from vitreid.gallery.search.exact_index import ExactIndex, MappedPages, widen
 from vitreid.gallery.search.filters import Where
 from vitreid.gallery.search.search_result import SearchResult, compare, limit_of
 from vitreid.gallery.storage import records_file
@@ -198,11 +199,10 @@ def test_the_pages_of_a_large_gallery_are_given_back(tmp_path, monkeypatch):
     monkeypatch.setattr(exact_index, "KEEP_BYTES", 0)
     np.save(tmp_path / "rows.npy", unit(np.random.default_rng(0), 5000))
     rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
-    index, dropped = ExactIndex(rows), []
-    drop = index._pages.drop
-    monkeypatch.setattr(index._pages, "drop", lambda *rows: dropped.append(rows) or drop(*rows))
+    index, dropped, drop = ExactIndex(rows), [], MappedPages.drop
+    monkeypatch.setattr(MappedPages, "drop", lambda pages, *rows: dropped.append(rows) or drop(pages, *rows))
     monkeypatch.setattr(exact_index, "BLOCK_BYTES", 1)
-    assert index._pages.file is not None
+    assert MappedPages(rows).file is not None
     assert [index.search(rows[[4321]], 1)[0].positions.tolist() for _ in range(2)] == [[4321], [4321]]
     assert dropped[0] == (0, 256) and dropped[-1] == (4864, 5000)
 
@@ -210,7 +210,7 @@ def test_the_pages_of_a_large_gallery_are_given_back(tmp_path, monkeypatch):
 def test_rows_that_are_far_apart_are_read_one_window_of_the_map_at_a_time(monkeypatch):
     rows = unit(np.random.default_rng(0), 5000)
     index, dropped = ExactIndex(rows), []
-    monkeypatch.setattr(index._pages, "drop", lambda *rows: dropped.append(rows))
+    monkeypatch.setattr(MappedPages, "drop", lambda pages, *rows: dropped.append(rows))
     monkeypatch.setattr(exact_index, "BLOCK_BYTES", 1000 * rows.itemsize * rows.shape[1])
     hits = index.search(rows[[4300]], 2, np.arange(5000) % 100 == 0)[0]
     assert hits.positions[0] == 4300 and hits.distances[0] == 0
@@ -222,7 +222,7 @@ def test_float16_becomes_the_same_float32_as_numpy_makes_of_it():
     halves = np.arange(2**16).astype(np.uint16).view(np.float16)
     halves = halves[np.isfinite(halves)].reshape(-1, 64)
     floats = np.empty(halves.shape, np.float32)
-    exact_index._widen(halves, floats)
+    widen(halves, floats)
     np.testing.assert_array_equal(floats.view(np.uint32), halves.astype(np.float32).view(np.uint32))
 
 
@@ -456,7 +456,7 @@ def test_a_contact_sheet_shows_the_boxes_of_videos_without_reading_the_files_who
     gallery = Gallery.create(tmp_path / "g", GalleryInfo(MODEL, 3))
     box = {"path": str(tmp_path / "film.avi"), "frame": 0, "x": 8.0, "y": 4.0, "width": 10.0, "height": 20.0}
     gallery.add(np.eye(1, 3, dtype=np.float32), [box], MODEL)
-    monkeypatch.setattr("pathlib.Path.read_bytes", lambda path: pytest.fail(f"{path} was read"))
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} was read"))
     query = np.full((64, 32, 3), 90, np.uint8)
     contact_sheet(tmp_path / "sheet.png", [(query, gallery.search(np.eye(1, 3))[0])], gallery.image_path)
     sheet = cv2.imread(str(tmp_path / "sheet.png")).reshape(-1, 3).astype(int)

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from vitreid.common.locks import WriterLock
 from vitreid.gallery import Gallery, GalleryInfo
-from vitreid.gallery.storage import embeddings_file, records_file
+from vitreid.gallery.storage import embeddings_file, gallery_reader, records_file
 from vitreid.gallery.storage.metadata import State
 from vitreid.gallery.storage.records_file import to_seconds
 
@@ -215,7 +215,7 @@ def test_a_gallery_that_changes_all_the_time_ends_in_an_error_instead_of_an_endl
         assert len(reads) < 1000, "read again and again, without an end"
         return replace(State(INFO, 4, checksum=gallery.state.checksum), next_id=len(reads))
 
-    monkeypatch.setattr("vitreid.gallery.storage.gallery_reader.LOAD_PAUSE", 0.0, raising=False)
+    monkeypatch.setattr(gallery_reader, "LOAD_PAUSE", 0.0, raising=False)
     monkeypatch.setattr(State, "read", changed_since)
     with pytest.raises(OSError, match=rf"{gallery.path} changed .* try again"):
         gallery.reload()

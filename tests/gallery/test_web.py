@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from helpers import CAMERAS, COLOURS, THRESHOLD, MeanColour
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -27,6 +28,7 @@ from vitreid.gallery import Gallery, GalleryInfo, web
 from vitreid.gallery.search.search_result import SearchResult
 from vitreid.gallery.storage.record_images import BOX, box_of
 from vitreid.gallery.web import Limits, RequestError, create_app
+from vitreid.gallery.web import batcher as batcher_module
 from vitreid.gallery.web import service as service_module
 from vitreid.gallery.web.app import NUM_OVERLAYS, PAGES
 from vitreid.gallery.web.batcher import Batcher
@@ -35,41 +37,22 @@ from vitreid.gallery.web.models import SearchFields
 from vitreid.gallery.web.service import Service
 from vitreid.gallery.web.upload_decode import decode
 
-COLOURS = [(200, 30, 30), (190, 40, 30), (30, 200, 30), (30, 30, 200), (210, 20, 40), (40, 40, 210)]
-CAMERAS = ["c1", "c2", "c1", "c2", "c 3, left", None]
-THRESHOLD = {
-    "distance": 0.25,
-    "metric": "euclidean",
-    "fmr": 0.001,
-    "measured_fmr": 0.001,
-    "fmr_low": 0.0,
-    "fmr_high": 0.01,
-    "tar": 0.9,
-    "num_genuine": 10,
-    "num_impostor": 1000,
-    "level": 0.95,
-}
 PIDS = ["red", "red", "green", "blue", "red", "blue"]
 
 
-class FakeEmbedder:
-    """The mean colour, at unit length; the camera does not matter. Remembers how many images came at once."""
-
-    fingerprint = "sha256:fake"
+class FakeEmbedder(MeanColour):
+    """Remembers how many images came at once."""
 
     def __init__(self):
-        self.sizes, self.cameras, self.gate = [], [], None
+        self.sizes, self.cameras, self.gate, self.is_busy = [], [], None, threading.Event()
 
     def __call__(self, images, cameras):
+        self.is_busy.set()
         if self.gate:
             self.gate.wait(5)
         self.sizes.append(len(images))
         self.cameras += cameras
-        rows = np.array([image.reshape(-1, 3).mean(0) for image in images], np.float32) + 1
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-    def attention(self, image, camera):
-        return np.linspace(0, 1, 8).reshape(4, 2)
+        return super().__call__(images, cameras)
 
 
 def person(colour, size=(64, 32)):
@@ -734,8 +717,7 @@ def test_what_waits_goes_through_the_model_together():
     embedder.gate = threading.Event()
     batcher = Batcher(embedder, batch_size=8)
     first = batcher.submit(person(COLOURS[0]), "c1")
-    while batcher._jobs.qsize():  # until the model is busy with it
-        time.sleep(0.001)
+    assert embedder.is_busy.wait(5)
     others = [batcher.submit(person(colour)) for colour in COLOURS * 2]
     embedder.gate.set()
     expected = FakeEmbedder()([person(colour) for colour in COLOURS], [None] * 6)
@@ -766,7 +748,7 @@ def test_one_bad_image_does_not_fail_the_others():
 
 
 def test_a_queue_that_is_full_says_so(monkeypatch):
-    monkeypatch.setattr("vitreid.gallery.web.batcher.MAX_WAITING", 1)
+    monkeypatch.setattr(batcher_module, "MAX_WAITING", 1)
     embedder = FakeEmbedder()
     embedder.gate = threading.Event()
     batcher = Batcher(embedder)

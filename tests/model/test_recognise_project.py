@@ -235,7 +235,7 @@ def test_performer_stands_for_exp_of_products_on_average():
     layer = Performer(4, 4)
     layer.features = torch.randn(100_000, 4, generator=torch.Generator().manual_seed(0))
     x, y = torch.tensor([[[0.5, -0.3, 0.2, 0.1]]]), torch.tensor([[[0.1, 0.4, -0.2, 0.3]]])
-    assert (layer._kernel(x) * layer._kernel(y)).sum().item() == pytest.approx((x * y).sum().exp().item(), rel=0.01)
+    assert (layer.kernel(x) * layer.kernel(y)).sum().item() == pytest.approx((x * y).sum().exp().item(), rel=0.01)
 
 
 def test_tokens_come_row_by_row_from_where_they_are():

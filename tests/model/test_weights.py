@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from helpers import original_state, read_golden
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -18,7 +19,6 @@ from vitreid.model.weights.pretrained import fetch_timm, load_initial
 from vitreid.model.weights.read import read_weights
 
 TINY = ModelSpec("vit_tiny_patch16_224", img_size=(64, 32), embed_dim=16, depth=2, num_heads=2, cameras=("a", "b", "c"))
-GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def build(**changes: object) -> ReidModel:
@@ -35,8 +35,7 @@ def timm_file(path: Path, name: str = "vit_tiny_patch16_224", **changes: object)
 
 def original_file(path: Path, case: str) -> Path:
     """The state dict of the original TransReID in a golden file."""
-    tensors = load_file(GOLDEN / f"{case}.safetensors")
-    torch.save({key.removeprefix("state."): value for key, value in tensors.items() if key.startswith("state.")}, path)
+    torch.save(original_state(read_golden(case)[1]), path)
     return path
 
 

@@ -11,6 +11,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+from helpers import ROOT, rows, run_tool
 from torch import nn
 from vitreid.common.errors import UserError
 from vitreid.configs import load_config
@@ -26,10 +27,8 @@ from vitreid.processor.training.run import build_run_options, read_checkpoint
 from vitreid.processor.training.session import image_digests
 from vitreid.processor.training.training_module import TrainingModule
 from vitreid.tools import test as test_tool
-from vitreid.tools import train as train_tool
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
-ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("distributed_cases.py")
 _spec = importlib.util.spec_from_file_location("distributed_cases", SCRIPT)
 cases = importlib.util.module_from_spec(_spec)
@@ -241,10 +240,6 @@ def test_images_are_shared_by_the_ranks_of_one_machine(people, memory, of_two):
     assert not list(memory.iterdir())
 
 
-def rows(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
 def test_a_run_goes_on_with_another_number_of_processes(tiny, tmp_path):
     """2 -> 1 -> 2, in copies and in parts: the losses of a run on one process throughout; one folder, written once."""
     arguments = [*tiny, "MODEL.DROP_PATH", "0.0", "SOLVER.EMA", "0.9", "SOLVER.MAX_EPOCHS", "4"]
@@ -256,12 +251,12 @@ def test_a_run_goes_on_with_another_number_of_processes(tiny, tmp_path):
     ]  # its rates do not depend on the number of epochs
     script, whole = str(ROOT / "tools" / "train.py"), [*arguments, "OUTPUT_DIR", str(tmp_path / "whole")]
     stop = ["--traceback", "--resume"]
-    assert train_tool.main([*whole, "--traceback", "--no-report"]) == 0
+    run_tool(whole)
     launch([script, *arguments, *stop, "SOLVER.MAX_EPOCHS", "2"])
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names >= {"config.yml", "log.txt", "metrics.jsonl", "last.pth", "best.safetensors"}
     assert len([name for name in names if name.startswith("events")]) == 1
-    assert train_tool.main([*arguments, *stop, "SOLVER.MAX_EPOCHS", "3", "--no-report"]) == 0
+    run_tool([*arguments, "SOLVER.MAX_EPOCHS", "3"], "--resume")
     launch([script, *arguments, *stop, "SOLVER.FSDP", "True"])
     assert (tmp_path / "run" / "log.txt").read_text().count("epoch 2/2") == 1
     found, expected = ([(row["epoch"], row["loss"]) for row in rows(tmp_path / name)] for name in ("run", "whole"))

@@ -1,5 +1,6 @@
 """A failure reaches the other ranks with its cause; a stop of all ranks does not count as one."""
 
+import os
 import threading
 from datetime import timedelta
 
@@ -86,7 +87,7 @@ def test_ones_own_failure_stays_what_it_is_after_anothers():
 def test_a_failure_reaches_a_rank_that_waits_within_seconds(capfd, monkeypatch):
     """Its main thread waits where no exception arrives, so the process is ended with the message of the first."""
     store, ended = dist.HashStore(), threading.Event()
-    monkeypatch.setattr("vitreid.processor.distributed.failures.os._exit", lambda status: ended.set())
+    monkeypatch.setattr(os, "_exit", lambda status: ended.set())
 
     def rank(number):
         if number == 1:

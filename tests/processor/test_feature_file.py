@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers import write_test_manifest
 from vitreid.evaluation import RetrievalResult
 from vitreid.model import load_deploy, save_deploy
 from vitreid.processor import (
@@ -220,13 +221,7 @@ def test_several_test_sets_in_one_run(checkpoint, people, tmp_path, caplog):
 
 def test_another_domain_with_other_cameras(checkpoint, people, tmp_path):
     """Trained on A, tested on B: side information falls back for cameras that the model has never seen."""
-    files = [
-        (path, split)
-        for split, folder in (("query", "query"), ("gallery", "bounding_box_test"))
-        for path in sorted((people / "synthetic" / folder).glob("*.jpg"))
-    ]
-    lines = [f"{path},{path.name[:4]},door {path.name[6]},{split}" for path, split in files]
-    (tmp_path / "b.csv").write_text("\n".join(["path,pid,camid,split", *lines]))
-    assert run("--weights", checkpoint, "DATASETS.TEST", "manifest", "DATASETS.MANIFEST", tmp_path / "b.csv") == 0
+    manifest = write_test_manifest(people, tmp_path / "b.csv")
+    assert run("--weights", checkpoint, "DATASETS.TEST", "manifest", "DATASETS.MANIFEST", manifest) == 0
     numbers = json.loads((tmp_path / "metrics.json").read_text())
     assert numbers["dataset"] == "manifest" and 0 < numbers["mAP"] <= 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 from vitreid.model import ModelSpec, ReidModel, set_fused_attention
 from vitreid.model.backbones.registry import OWN
 from vitreid.processor.model_summary import summarise
@@ -12,7 +13,7 @@ from vitreid.tools.published import backbones
 from vitreid.tools.published.backbones import ENTRIES, INTRODUCTION, PARITY, Entry, row
 from vitreid.tools.summary import main
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "backbones.md"
+DOCUMENT = ROOT / "docs" / "backbones.md"
 TINY = ModelSpec("vit_tiny_patch16_224", (64, 32), embed_dim=16, depth=2, num_heads=2)
 
 

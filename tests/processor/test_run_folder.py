@@ -5,6 +5,7 @@ import torch
 from vitreid.model import ModelSpec
 from vitreid.processor import RunFolder
 from vitreid.processor.runs.checkpoint import DamagedCheckpointError, NotACheckpointError, load_newest, save_last
+from vitreid.report import write
 from vitreid.tools import summary as summary_tool
 from vitreid.tools import train as train_tool
 
@@ -45,7 +46,7 @@ def test_an_interrupted_report_says_that_training_is_finished(tiny, tmp_path, mo
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train_tool, "train", lambda *_: None)
-    monkeypatch.setattr("vitreid.report.write.write_report", interrupted)
+    monkeypatch.setattr(write, "write_report", interrupted)
     assert train_tool.main(tiny) == 130
     said = capsys.readouterr().err
     assert "training is finished and its weights are saved" in said

@@ -21,7 +21,9 @@ from vitreid.model.attention.maps import (
 from vitreid.processor import load_features
 from vitreid.processor.embedding.extract import build_embed_settings
 from vitreid.report import ReportOptions, try_to_report, write_report
-from vitreid.report.collect import _about_pictures, collect, read_epochs
+from vitreid.report import collect as collect_module
+from vitreid.report import write as write_module
+from vitreid.report.collect import collect, read_epochs
 from vitreid.report.inspect_model import between_cameras, cosines, kinds_of_pairs
 from vitreid.report.page.charts import Chart
 from vitreid.report.saved_features import difference_of, saved_features
@@ -238,7 +240,7 @@ def with_features(run_folder):
 
 
 def test_saved_features_are_used_again(with_features, monkeypatch):
-    monkeypatch.setattr("vitreid.report.collect.build_evaluator", None)  # nobody extracts
+    monkeypatch.setattr(collect_module, "build_evaluator", None)  # nobody extracts
     assert saved_features(with_features) == [with_features / "features.safetensors"]
     assert collect(with_features, "run", [], CHEAP).test is not None
 
@@ -307,7 +309,7 @@ def test_the_other_test_sets_are_named(run_folder, people, tmp_path):
 
 
 def test_an_output_that_cannot_be_a_page_is_refused_before_the_work(run_folder, capsys, monkeypatch):
-    monkeypatch.setattr("vitreid.report.write.collect", None)  # nobody works
+    monkeypatch.setattr(write_module, "collect", None)  # nobody works
     (run_folder / "x_pictures").write_text("mine")
     (run_folder / "folder.html").mkdir()
     for name, message in (("r.pdf", "ends in .html"), ("folder.html", "is a folder"), ("x.html", "x_pictures")):
@@ -329,19 +331,20 @@ def test_too_little_memory_for_the_report_does_not_end_a_training(run_folder, mo
     def look(*args):
         raise error
 
-    monkeypatch.setattr("vitreid.report.collect.make_model_pictures", look)
+    monkeypatch.setattr(collect_module, "make_model_pictures", look)
     try_to_report(run_folder, CHEAP)
     assert "there is no report:" in caplog.text
 
 
 def test_images_that_are_gone_are_counted(run_folder, people, tmp_path):
     moved = shutil.copytree(people / "synthetic", tmp_path / "moved")
-    test = collect(run_folder, "run", ["DATASETS.ROOT_DIR", str(moved)], CHEAP).test
-    names = [*test.features.g_names, *test.features.q_names]
+    more = ["DATASETS.ROOT_DIR", str(moved)]
+    features = collect(run_folder, "run", more, CHEAP).test.features
+    names = [*features.q_names, *features.g_names]
     Path(names[0]).unlink()
-    first, second = _about_pictures(test, CHEAP)
-    assert first == f"1 of {len(names)} images are not where they were, e.g. {names[0]}."
-    assert second.startswith("This page shows pictures")
+    sentences = collect(run_folder, "run", more, CHEAP, features).sentences
+    assert f"1 of {len(names)} images are not where they were, e.g. {names[0]}." in sentences
+    assert any(sentence.startswith("This page shows pictures") for sentence in sentences)
 
 
 # --- several runs -------------------------------------------------------------------------------------------------

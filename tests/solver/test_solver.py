@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from helpers import GOLDEN
 from torch import nn
 from vitreid.configs import get_defaults, load_config, make_config
 from vitreid.model import build_model
@@ -24,7 +24,7 @@ from vitreid.solver import (
     group_parameters,
 )
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "cosine_schedule.json").read_text())
+COSINE = json.loads((GOLDEN / "cosine_schedule.json").read_text())
 
 
 def make_cfg(**options):
@@ -62,9 +62,9 @@ def rates(cfg, parameters):
     return {name: found.get(id(named[name])) for name in parameters}
 
 
-@pytest.mark.parametrize("case", sorted(GOLDEN))
+@pytest.mark.parametrize("case", sorted(COSINE))
 def test_cosine_schedule_equals_the_original(case):
-    golden = GOLDEN[case]
+    golden = COSINE[case]
     cfg = make_cfg(MAX_EPOCHS=golden["max_epochs"], WARMUP_EPOCHS=golden["warmup_epochs"], BASE_LR=golden["base_lr"])
     cfg.SOLVER.update(WARMUP_FACTOR=golden["warmup_lr_factor"], MIN_LR_FACTOR=golden["lr_min_factor"])
     schedule = build_schedule(cfg, iters_per_epoch=100)
@@ -241,7 +241,7 @@ def test_centers_have_their_own_constant_rate():
     assert centers.param_groups[0]["params"] == [loss.center.centers]
     assert centers.param_groups[0]["lr"] == 0.5
     assert all(parameter is not loss.center.centers for group in main.param_groups for parameter in group["params"])
-    assert main.param_groups[0]["lr"] == pytest.approx(GOLDEN["transreid_120"]["lr_at_epoch"][59])
+    assert main.param_groups[0]["lr"] == pytest.approx(COSINE["transreid_120"]["lr_at_epoch"][59])
 
 
 def test_without_centers_there_is_one_optimizer():

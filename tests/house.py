@@ -1,27 +1,13 @@
-"""The source of vitreid as data: files, imports, classes and functions, read with `ast` for tests/end_to_end/test_house.py."""
+"""The source of vitreid as data: files, imports, classes and functions, read with `ast` for end_to_end/test_house.py."""
 
 import ast
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-ROOMS = (
-    *(
-        "common",
-        "configs",
-        "datasets",
-        "deploy",
-        "evaluation",
-        "gallery",
-        "loss",
-        "model",
-        "processor",
-        "report",
-        "solver",
-    ),
-    *("tools", "benchmarks"),
-)
+from helpers import ROOT
+
+ROOMS = tuple(sorted(file.parent.name for file in ROOT.glob("*/__init__.py")))
 
 
 @dataclass(frozen=True)
