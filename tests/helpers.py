@@ -150,34 +150,3 @@ def smooth(number: int = 6, height: int = 48, width: int = 24) -> Tensor:
 def farthest(one, other) -> float:
     """The largest difference of a pixel."""
     return (one.float() - torch.as_tensor(other).float()).abs().max().item()
-
-
-# --- a gallery of colours -----------------------------------------------------------------------------------------------
-
-COLOURS = [(200, 30, 30), (190, 40, 30), (30, 200, 30), (30, 30, 200), (210, 20, 40), (40, 40, 210)]
-CAMERAS = ["c1", "c2", "c1", "c2", "c 3, left", None]
-THRESHOLD = {
-    "distance": 0.25,
-    "metric": "euclidean",
-    "fmr": 0.001,
-    "measured_fmr": 0.001,
-    "fmr_low": 0.0,
-    "fmr_high": 0.01,
-    "tar": 0.9,
-    "num_genuine": 10,
-    "num_impostor": 1000,
-    "level": 0.95,
-}
-
-
-class MeanColour:
-    """The mean colour of an image, at unit length; the camera does not matter."""
-
-    fingerprint = "sha256:fake"
-
-    def __call__(self, images, cameras):
-        rows = np.array([image.reshape(-1, 3).mean(0) for image in images], np.float32) + 1
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-    def attention(self, image, camera):
-        return np.linspace(0, 1, 8).reshape(4, 2)

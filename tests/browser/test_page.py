@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 import pytest
-from helpers import CAMERAS, COLOURS, THRESHOLD, MeanColour
 from PIL import Image
+from web_gallery import CAMERAS, COLOURS, THRESHOLD, MeanColour
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 uvicorn = pytest.importorskip("uvicorn", reason='needs the extra: pip install "vitreid[serve]"')

@@ -271,20 +271,20 @@ def test_files_are_not_replaced_unless_asked(manifest, tmp_path, capsys):
     assert "--overwrite" in capsys.readouterr().err
     assert main(words(manifest, "--fix", str(cleaned), "--overwrite")) == 1
     assert main(words(manifest, "--fix", str(manifest), "--overwrite")) == 2
-    assert "is the manifest that is checked" in capsys.readouterr().err
+    assert "manifest" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--near-bits", "12"], "--near-bits: 0 to 11, or -1"),
-        (["--near-bits", "-2"], "--near-bits: 0 to 11, or -1"),
-        (["--montage", "{}/sheet.txt"], "--montage: cannot write a picture"),
-        (["--json", "{}/a.png", "--montage", "{}/a.png"], "--montage: .*a.png is written by --json too"),
-        (["--json", "{}/c_conflicts.csv", "--fix", "{}/c.csv"], "--fix: .*c_conflicts.csv is written by --json too"),
-        (["--json", "{}"], "--json: .* is a folder"),
-        (["--fix", "{}/c.csv", "DATASETS.TEST", "folder"], "--fix and --montage take one data set at a time"),
-        (["--json", "{}/people.csv", "--overwrite"], "--json: .*people.csv is the manifest that is checked"),
+        (["--near-bits", "12"], "--near-bits: 0 to 11"),
+        (["--near-bits", "-2"], "--near-bits: 0 to 11"),
+        (["--montage", "{}/sheet.txt"], r"--montage: .*sheet\.txt"),
+        (["--json", "{}/a.png", "--montage", "{}/a.png"], r"--montage: .*a\.png .*--json"),
+        (["--json", "{}/c_conflicts.csv", "--fix", "{}/c.csv"], r"--fix: .*c_conflicts\.csv .*--json"),
+        (["--json", "{}"], "--json: .*a folder"),
+        (["--fix", "{}/c.csv", "DATASETS.TEST", "folder"], "--fix and --montage .*one data set"),
+        (["--json", "{}/people.csv", "--overwrite"], r"--json: .*people\.csv .*manifest"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_the_images_are_read(
@@ -335,4 +335,4 @@ def test_several_sets_are_checked_one_by_one(people, tmp_path, capsys):
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path, capsys):
     assert main(["DATASETS.ROOT_DIR", str(tmp_path)]) == 2
-    assert "not found in" in capsys.readouterr().err
+    assert str(tmp_path) in capsys.readouterr().err

@@ -180,9 +180,7 @@ def test_a_half_done_epoch_of_another_length_is_refused(tiny, tmp_path, monkeypa
     arguments = arguments_of(tiny)
     with cut_after(monkeypatch, 5), pytest.raises(Cut):
         run([*arguments, *WHEN, *at(tmp_path / "run")])
-    with pytest.raises(
-        ValueError, match=r"written after 5 batches of an epoch, which now has 3 .*SOLVER.IMS_PER_BATCH"
-    ):
+    with pytest.raises(ValueError, match=r"\b5 batches.*\b3 .*SOLVER\.IMS_PER_BATCH"):
         run([*arguments, *at(tmp_path / "run"), "SOLVER.IMS_PER_BATCH", "24"], resume="auto")
 
 
@@ -360,7 +358,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tiny, whole, tmp_path, request):
     ).returncode:
         pytest.skip("mounting a file system is not allowed here")
     request.addfinalizer(lambda: subprocess.run(["umount", "-l", str(folder)], check=True))
-    with pytest.raises(OSError, match="cannot write .*last.pth.*free some space.*Any earlier last.pth is intact"):
+    with pytest.raises(OSError, match=r"last\.pth.*space.*last\.pth.*intact"):
         run([*arguments, *WHEN, *at(folder)])
     assert load_last(folder / "last.pth")["trainer"]["progress"]["counts"]["batches"] == 1
     assert not list(folder.glob(".*.tmp"))
@@ -373,7 +371,7 @@ def test_a_file_size_limit_is_reported_like_a_full_disk(tiny, tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
-        with pytest.raises(OSError, match="cannot write .*last.pth.*free some space"):
+        with pytest.raises(OSError, match=r"last\.pth.*space"):
             run(tiny)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -384,7 +382,7 @@ def test_a_checkpoint_with_a_changed_byte_is_damaged(tiny, tmp_path):
     run([*tiny, "SOLVER.MAX_EPOCHS", "1"])
     spoil(tmp_path / "run" / "last.pth")
     torch.load(tmp_path / "run" / "last.pth", weights_only=True)
-    with pytest.raises(ValueError, match=r"last.pth is damaged.*has changed since it was written.*SOLVER.KEEP_LAST"):
+    with pytest.raises(ValueError, match=r"last\.pth.*damaged.*changed.*SOLVER\.KEEP_LAST"):
         run(tiny, resume="auto")
 
 
@@ -503,7 +501,7 @@ def test_two_runs_cannot_share_a_folder(tiny, tmp_path):
     first = RunFolder(tmp_path / "run")
     before = (tmp_path / "run" / "last.pth").read_bytes()
     for flags in ({"resume": "auto"}, {"overwrite": True}, {}):
-        with pytest.raises(FileExistsError, match=rf"in use by process {os.getpid()} on .*, since 20.*\.lock"):
+        with pytest.raises(FileExistsError, match=rf"process {os.getpid()} .*since 20.*\.lock"):
             run(tiny, **flags)
     assert (tmp_path / "run" / "last.pth").read_bytes() == before
     first.close()
@@ -542,7 +540,7 @@ def test_the_lock_of_another_machine_is_watched_for_a_heartbeat(boot, tmp_path, 
     theirs, ours = FolderLock(tmp_path / ".lock"), FolderLock(tmp_path / ".lock")
     theirs.path.write_text(json.dumps({"pid": 7, "host": socket.gethostname(), "started": "2026-01-01", **boot}))
     theirs._thread.start()
-    with pytest.raises(FileExistsError, match=r"in use by process 7 on .*, since 2026-01-01.*delete .*\.lock"):
+    with pytest.raises(FileExistsError, match=r"process 7 .*2026-01-01.*\.lock"):
         ours.acquire()
     theirs._ended.set()  # it dies and leaves its file
     theirs._thread.join()
@@ -558,7 +556,7 @@ def test_without_file_locks_the_heartbeat_decides(tmp_path, soon, monkeypatch):
     monkeypatch.setattr(locks, "lock_descriptor", no_locks)
     theirs, ours = FolderLock(tmp_path / ".lock"), FolderLock(tmp_path / ".lock")
     theirs.acquire()
-    with pytest.raises(FileExistsError, match=f"in use by process {os.getpid()}"):
+    with pytest.raises(FileExistsError, match=f"process {os.getpid()}"):
         ours.acquire()
     theirs.release()
     ours.acquire()
@@ -640,9 +638,7 @@ def test_a_bad_loss_is_seen_at_the_next_look_and_never_saved(tiny):
     trainer.watch.check(trainer.progress.means)
     trainer.watch.remember(batch)
     trainer.progress.means.add({"loss": torch.tensor(torch.nan)})
-    with pytest.raises(
-        NonFiniteLoss, match=r"means of the epoch .* up to epoch 1, iteration 8: id 1; its images: .*\.jpg"
-    ):
+    with pytest.raises(NonFiniteLoss, match=r"means of the epoch .*epoch 1, iteration 8: id 1.*\.jpg"):
         trainer.watch.check(trainer.progress.means)
     trainer.module.model.neck.running_mean[0] = torch.nan
     with pytest.raises(NonFiniteLoss, match="nothing was saved"):
@@ -652,9 +648,7 @@ def test_a_bad_loss_is_seen_at_the_next_look_and_never_saved(tiny):
 def test_one_bad_batch_too_many_stops(tiny, tmp_path, monkeypatch):
     with (
         bad_losses(monkeypatch, {2, 10}),
-        pytest.raises(
-            NonFiniteLoss, match=r"2 batches .*SKIP_NONFINITE allows 1; the last at epoch 2, iteration 3.*\.jpg"
-        ),
+        pytest.raises(NonFiniteLoss, match=r"2 batches .*SKIP_NONFINITE.* 1.*epoch 2, iteration 3.*\.jpg"),
     ):
         run([*arguments_of(tiny), "SOLVER.SKIP_NONFINITE", "1", *at(tmp_path / "run")])
     assert load_last(tmp_path / "run" / "last.pth")["epoch"] == 1
@@ -663,7 +657,7 @@ def test_one_bad_batch_too_many_stops(tiny, tmp_path, monkeypatch):
 def test_weights_that_are_no_numbers_are_never_saved(tiny, tmp_path, monkeypatch):
     """On a GPU the loss is read now and then only; a save must not come before."""
     monkeypatch.setattr(FiniteWatch, "check", lambda *args: None)
-    with bad_losses(monkeypatch, {2}), pytest.raises(NonFiniteLoss, match="epoch 1, iteration 3; nothing was saved"):
+    with bad_losses(monkeypatch, {2}), pytest.raises(NonFiniteLoss, match="epoch 1, iteration 3.*nothing was saved"):
         run([*arguments_of(tiny), *WHEN, *at(tmp_path / "run")])
     assert load_last(tmp_path / "run" / "last.pth")["trainer"]["progress"]["counts"]["batches"] == 2
 
@@ -694,7 +688,7 @@ def test_a_model_that_cannot_be_compiled_says_so(tiny, monkeypatch):
         raise RuntimeError("no C++ compiler")
 
     monkeypatch.setattr(session, "compile_backbone", lambda model: compile_backbone(model, broken))
-    with pytest.raises(ValueError, match=r"SOLVER.COMPILE: .*no C\+\+ compiler.*set SOLVER.COMPILE False"):
+    with pytest.raises(ValueError, match=r"SOLVER\.COMPILE.*C\+\+ compiler.*SOLVER\.COMPILE False"):
         run([*tiny, "SOLVER.COMPILE", "True"])
 
 
@@ -711,7 +705,7 @@ def test_profile_shows_where_a_step_goes_and_leaves_nothing(tiny, tmp_path, caps
 def test_a_profile_is_of_one_process(tiny, monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert train_tool.main(["--profile", "3", *tiny]) == 2
-    assert "--profile: measures one process" in capsys.readouterr().err
+    assert "--profile: " in capsys.readouterr().err
 
 
 def test_the_phases_of_a_profile_add_up(tiny, monkeypatch):

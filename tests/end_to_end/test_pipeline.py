@@ -211,9 +211,7 @@ def test_classifiers_of_the_same_people_go_on_too(tiny, tmp_path, caplog):
         session = build_session(load_config(None, [*words, str(path)]))
         assert torch.equal(session.module.loss.heads[0].weight, state["loss.heads.0.weight"])
         assert f"{path}: the ID classifiers of 8 people too" in caplog.text
-    with pytest.raises(
-        ValueError, match=r"PRETRAIN_CLASSIFIERS: .*others.pth.* 0: \(3, 32\) in the file, 0: \(8, 32\) here"
-    ):
+    with pytest.raises(ValueError, match=r"MODEL\.PRETRAIN_CLASSIFIERS.*others\.pth.*\(3, 32\).*\(8, 32\)"):
         build_session(load_config(None, [*words, str(tmp_path / "others.pth")]))
-    with pytest.raises(ValueError, match="MODEL.PRETRAIN_CLASSIFIERS: goes with MODEL.PRETRAIN_CHOICE self"):
+    with pytest.raises(ValueError, match=r"MODEL\.PRETRAIN_CLASSIFIERS.*MODEL\.PRETRAIN_CHOICE self"):
         load_config(None, [*words, "x.pth", "MODEL.PRETRAIN_CHOICE", "none"])

@@ -30,7 +30,7 @@ def test_camera_pairs_equal_the_naive_twin(seed, protocol):
     cameras = np.unique(args[4]), np.unique(args[5])
     expected = np.array([[naive_pair(i, j, args, protocol) for j in cameras[1]] for i in cameras[0]])
     if not expected[..., 2].any():
-        with pytest.raises(ValueError, match="none of the 8 queries has a match"):
+        with pytest.raises(ValueError, match="none of the 8 queries"):
             camera_pairs(*args, protocol=protocol)
         return
     table = camera_pairs(*args, protocol=protocol)
@@ -56,5 +56,5 @@ def test_camera_pairs_take_tensors_and_the_cosine():
 
 @pytest.mark.parametrize("option", ["metric", "protocol"])
 def test_unknown_option_of_camera_pairs_is_an_error(option):
-    with pytest.raises(ValueError, match=f"{option}: unknown value 'market'; choose from"):
+    with pytest.raises(ValueError, match=f"{option}.*'market'"):
         camera_pairs(*make_problem(0), **{option: "market"})

@@ -112,16 +112,16 @@ POISONED = np.array([[1.0, 2.0], [np.nan, 0.0]])
 @pytest.mark.parametrize(
     ("work", "message"),
     [
-        (lambda: expand_queries(SMALL, SMALL, k=5), "k: takes 0 to 4 neighbours with 4 gallery items, got 5"),
-        (lambda: expand_queries(SMALL, SMALL, k=-1), "k: takes 0 to 4 .* got -1"),
-        (lambda: augment_database(SMALL, k=4), "k: takes 0 to 3 neighbours with 4 gallery items, got 4"),
-        (lambda: expand_queries(SMALL, SMALL, k=1, alpha=-1), "alpha: an exponent of 0 or more, got -1"),
-        (lambda: augment_database(SMALL, k=1, alpha=float("nan")), "alpha: .* got nan"),
-        (lambda: expand_queries(POISONED, SMALL, k=1), "query: row 1 holds NaN"),
-        (lambda: expand_queries(SMALL, POISONED, k=1), "gallery: row 1 holds NaN"),
-        (lambda: augment_database(POISONED, k=1), "gallery: row 1 holds NaN"),
-        (lambda: expand_queries(np.ones((2, 3)), SMALL), "query has 3 features per row and gallery 2"),
-        (lambda: augment_database(np.empty((0, 2))), r"gallery: expected a non-empty matrix.*\(0, 2\)"),
+        (lambda: expand_queries(SMALL, SMALL, k=5), "k: .*0 to 4 .*got 5"),
+        (lambda: expand_queries(SMALL, SMALL, k=-1), "k: .*0 to 4 .*got -1"),
+        (lambda: augment_database(SMALL, k=4), "k: .*0 to 3 .*got 4"),
+        (lambda: expand_queries(SMALL, SMALL, k=1, alpha=-1), "alpha: .*-1"),
+        (lambda: augment_database(SMALL, k=1, alpha=float("nan")), "alpha: .*nan"),
+        (lambda: expand_queries(POISONED, SMALL, k=1), "query.*row 1 "),
+        (lambda: expand_queries(SMALL, POISONED, k=1), "gallery.*row 1 "),
+        (lambda: augment_database(POISONED, k=1), "gallery.*row 1 "),
+        (lambda: expand_queries(np.ones((2, 3)), SMALL), r"query.*\b3 .*gallery 2"),
+        (lambda: augment_database(np.empty((0, 2))), r"gallery.*\(0, 2\)"),
     ],
 )
 def test_bad_input_is_an_error_that_says_which_and_where(work, message):

@@ -134,7 +134,7 @@ def test_streamed_evaluation_equals_that_of_the_whole_matrix(monkeypatch, rerank
 def test_streamed_evaluation_checks_labels_before_it_works(monkeypatch):
     query, gallery, _, labels = golden("small.rerank.20.6.0.3")
     monkeypatch.setattr(neighbours, "distance_blocks", lambda *_: pytest.fail("started"))
-    with pytest.raises(ValueError, match="g_pids: expected 300 labels"):
+    with pytest.raises(ValueError, match=r"g_pids.*\b300 "):
         evaluate_reranked(query, gallery, labels[0], labels[1][:-1], *labels[2:])
 
 
@@ -152,10 +152,10 @@ def test_copies_of_one_crop_give_finite_distances():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((0, 6, 0.3), r"k1: takes 1 to 339 neighbours with 340 crops of query and gallery, got 0"),
-        ((340, 6, 0.3), r"k1: takes 1 to 339 .* got 340"),
-        ((20, -1, 0.3), r"k2: takes 1 to 339 .* got -1"),
-        ((20, 6, 1.5), r"lam: a share between 0 and 1, got 1.5"),
+        ((0, 6, 0.3), "k1: .*1 to 339 .*340 .*got 0"),
+        ((340, 6, 0.3), "k1: .*1 to 339 .*got 340"),
+        ((20, -1, 0.3), "k2: .*1 to 339 .*got -1"),
+        ((20, 6, 1.5), r"lam: .*1\.5"),
     ],
 )
 def test_options_out_of_range_are_errors(options, message):
@@ -167,5 +167,5 @@ def test_options_out_of_range_are_errors(options, message):
 def test_nan_is_an_error_with_its_row():
     query, gallery = torch.zeros(2, 3), torch.zeros(5, 3)
     gallery[4, 0] = torch.nan
-    with pytest.raises(ValueError, match="gallery: row 4 holds NaN"):
+    with pytest.raises(ValueError, match="gallery.*row 4 "):
         k_reciprocal(query, gallery, 2, 1, 0.3)

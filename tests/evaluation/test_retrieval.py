@@ -241,20 +241,20 @@ def poisoned(name, row, value):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (poisoned("query", 4, np.nan), r"query: row 4 holds NaN"),
-        (poisoned("gallery", 17, np.inf), r"gallery: row 17 holds NaN, infinite"),
-        (poisoned("gallery", 5, 1e30), r"gallery: row 5 .*overflowing"),
-        ({"gallery": np.empty((0, 12))}, r"gallery: expected a non-empty matrix.*\(0, 12\)"),
-        ({"query": np.zeros(12)}, r"query: expected a non-empty matrix.*\(12,\)"),
-        ({"query": np.zeros((40, 8))}, r"query has 8 features per row and gallery 12"),
-        ({"g_pids": np.zeros(299, int)}, r"g_pids: expected 300 labels, one per row of gallery, got shape \(299,\)"),
-        ({"q_camids": np.zeros(41, int)}, r"q_camids: expected 40 labels, one per row of query"),
-        ({"q_pids": np.full(40, "ann")}, r"q_pids: expected integers"),
-        ({"q_pids": np.full(40, 12345)}, r"none of the 40 queries has a match"),
-        ({"metric": "manhattan"}, r"metric: unknown value 'manhattan'; choose from cosine, euclidean"),
-        ({"protocol": "market"}, r"protocol: unknown value 'market'; choose from none, same-camera"),
-        ({"max_rank": 0}, r"max_rank: .*1 or more"),
-        ({"block": -1}, r"block: 1 or more"),
+        (poisoned("query", 4, np.nan), "query.*row 4 "),
+        (poisoned("gallery", 17, np.inf), "gallery.*row 17 .*infinite"),
+        (poisoned("gallery", 5, 1e30), "gallery.*row 5 .*overflow"),
+        ({"gallery": np.empty((0, 12))}, r"gallery.*\(0, 12\)"),
+        ({"query": np.zeros(12)}, r"query.*\(12,\)"),
+        ({"query": np.zeros((40, 8))}, r"query.*\b8 .*gallery 12"),
+        ({"g_pids": np.zeros(299, int)}, r"g_pids.*\b300 .*\(299,\)"),
+        ({"q_camids": np.zeros(41, int)}, r"q_camids.*\b40 .*query"),
+        ({"q_pids": np.full(40, "ann")}, "q_pids.*integers"),
+        ({"q_pids": np.full(40, 12345)}, "none of the 40 queries"),
+        ({"metric": "manhattan"}, "metric.*'manhattan'.*cosine, euclidean"),
+        ({"protocol": "market"}, "protocol.*'market'.*none, same-camera"),
+        ({"max_rank": 0}, "max_rank: .*0"),
+        ({"block": -1}, "block: .*-1"),
     ],
 )
 def test_bad_input_is_an_error_that_says_which_and_where(changes, message):
@@ -266,12 +266,12 @@ def test_bad_input_is_an_error_that_says_which_and_where(changes, message):
 def test_nan_distance_is_an_error_with_its_row():
     distances = np.zeros((3, 2))
     distances[2, 1] = np.nan
-    with pytest.raises(ValueError, match=r"distances: row 2 holds NaN"):
+    with pytest.raises(ValueError, match=r"distances.*row 2 "):
         evaluate_distances(distances, [1, 1, 1], [1, 2], [0, 0, 0], [1, 1], block=2)
 
 
 def test_rank_below_one_is_an_error():
-    with pytest.raises(ValueError, match="k: ranks start at 1, got -1"):
+    with pytest.raises(ValueError, match="k: .*-1"):
         evaluate_row([0.1], [7], [1]).rank(-1)
 
 

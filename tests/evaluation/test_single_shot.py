@@ -77,7 +77,7 @@ def test_ranks_are_those_of_some_drawn_gallery(seed):
     distances = squared_distances(query, gallery)
     possible = [every_rank(*row, g_pids, g_camids) for row in zip(distances, q_pids, q_camids, strict=True)]
     if not any(possible):
-        with pytest.raises(ValueError, match="none of the 5 queries has a match"):
+        with pytest.raises(ValueError, match="none of the 5 queries"):
             evaluate_single_shot(*make_problem(seed))
         return
     result = evaluate_single_shot(*make_problem(seed), repeats=7)
@@ -143,10 +143,10 @@ def test_draws_depend_on_the_seed_and_not_on_the_blocks(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"repeats": 0}, "repeats: 1 or more, got 0"),
-        ({"max_rank": 0}, "max_rank: 1 or more, got 0"),
-        ({"seed": -1}, "seed: 0 or more, got -1"),
-        ({"metric": "manhattan"}, "metric: unknown value 'manhattan'; choose from cosine, euclidean"),
+        ({"repeats": 0}, "repeats: .*got 0"),
+        ({"max_rank": 0}, "max_rank: .*got 0"),
+        ({"seed": -1}, "seed: .*-1"),
+        ({"metric": "manhattan"}, "metric.*'manhattan'.*cosine, euclidean"),
     ],
 )
 def test_wrong_option_of_the_single_shot_is_an_error(options, message):

@@ -111,13 +111,13 @@ def update(**changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"embeddings": torch.ones(3)}, r"embeddings: expected a non-empty matrix.*\(3,\)"),
-        ({"embeddings": torch.tensor([[1.0, 1, 1], [1, 1, 1], [1, float("nan"), 1]])}, "embeddings: row 2 holds NaN"),
-        ({"embeddings": torch.ones(3, 5)}, "embeddings: 5 features per row, but 3 in the batches before"),
-        ({"pids": [1, 2]}, r"pids: expected 3 labels, one per row of embeddings, got shape \(2,\)"),
-        ({"camids": [0.5, 1, 1]}, "camids: expected integers, got float64"),
-        ({"is_query": [True, False]}, r"is_query: expected True, False or 3 booleans.*got bool of shape \(2,\)"),
-        ({"is_query": torch.tensor([0, 1, 1])}, r"is_query: expected True, False or 3 booleans.*got int64"),
+        ({"embeddings": torch.ones(3)}, r"embeddings.*\(3,\)"),
+        ({"embeddings": torch.tensor([[1.0, 1, 1], [1, 1, 1], [1, float("nan"), 1]])}, "embeddings.*row 2 "),
+        ({"embeddings": torch.ones(3, 5)}, r"embeddings.*\b5 .*\b3 "),
+        ({"pids": [1, 2]}, r"^pids.*\b3 .*\(2,\)"),
+        ({"camids": [0.5, 1, 1]}, "camids.*integers.*float64"),
+        ({"is_query": [True, False]}, r"is_query.*\b3 .*bool of shape \(2,\)"),
+        ({"is_query": torch.tensor([0, 1, 1])}, r"is_query.*\b3 .*int64"),
     ],
 )
 def test_bad_batch_is_an_error_that_says_which_and_where(changes, message):
@@ -135,9 +135,9 @@ def test_a_bad_batch_leaves_the_metric_as_it_was():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"metric": "manhattan"}, "metric: unknown value 'manhattan'; choose from cosine, euclidean"),
-        ({"protocol": "market"}, "protocol: unknown value 'market'; choose from none, same-camera"),
-        ({"max_rank": 0}, "max_rank: .*1 or more"),
+        ({"metric": "manhattan"}, "metric.*'manhattan'.*cosine, euclidean"),
+        ({"protocol": "market"}, "protocol.*'market'.*none, same-camera"),
+        ({"max_rank": 0}, "max_rank: .*0"),
     ],
 )
 def test_wrong_option_is_an_error_at_once(options, message):
@@ -148,17 +148,15 @@ def test_wrong_option_is_an_error_at_once(options, message):
 def test_missing_gallery_is_an_error_that_says_what_to_do():
     metric = RetrievalMetric()
     metric.update(torch.eye(2), [1, 2], [0, 0], True)
-    with pytest.raises(
-        ValueError, match=r"gallery: nothing accumulated; call update\(..., is_query=False\) before compute"
-    ):
+    with pytest.raises(ValueError, match=r"gallery.*is_query=False"):
         metric.compute()
 
 
 def test_unlike_metrics_do_not_merge():
-    with pytest.raises(ValueError, match="other: metric is 'cosine', here 'euclidean'"):
+    with pytest.raises(ValueError, match="metric.*'cosine'.*'euclidean'"):
         RetrievalMetric().merge(RetrievalMetric("cosine"))
     narrow, wide = RetrievalMetric(), RetrievalMetric()
     narrow.update(torch.ones(1, 3), [1], [1], False)
     wide.update(torch.ones(1, 5), [1], [1], True)
-    with pytest.raises(ValueError, match="embeddings: 5 features per row, but 3 in the batches before"):
+    with pytest.raises(ValueError, match=r"embeddings.*\b5 .*\b3 "):
         narrow.merge(wide)

@@ -95,7 +95,7 @@ def test_accuracy_is_that_of_the_global_branch_without_the_margin():
 
 @pytest.mark.parametrize("option", ["ID", "METRIC"])
 def test_unknown_loss_is_an_error_with_the_choices(option):
-    with pytest.raises(ValueError, match=rf"LOSS.{option}: unknown value 'tripplet'; choose from .*none"):
+    with pytest.raises(ValueError, match=rf"LOSS\.{option}.*'tripplet'.*none"):
         make_loss(**{option: "tripplet"})
 
 

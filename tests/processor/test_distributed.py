@@ -141,9 +141,7 @@ def test_different_first_weights_are_noticed_on_all_processes(of_two):
 def test_batch_norms_on_several_cpu_processes_are_refused():
     """Before the ranks meet: torch synchronises batch norms on GPUs only."""
     model = ReidModel(ModelSpec("test_resnet", (64, 32)))
-    with pytest.raises(
-        UserError, match=r"MODEL.NAME: .*batch norms \(.*, \d+ in all\).* cpu; start one process, or use GPUs"
-    ):
+    with pytest.raises(UserError, match=r"MODEL\.NAME.*batch norms.*\b\d+ in all.*cpu"):
         distribute_training(
             TrainingModule(model, nn.Identity()), None, Ranks(0, 2), torch.device("cpu"), torch.float32, False
         )
@@ -163,9 +161,9 @@ class Two(Ranks):
     [
         (
             {"SOLVER.SEED": "8"},
-            r"processes 0 and 1 begin with other settings \(SOLVER.SEED, 1 in all\): 7 and 8; give all",
+            r"processes 0 and 1 .*settings \(SOLVER\.SEED, 1 in all\): 7 and 8",
         ),
-        ({"MORE": "1", "LESS": "2"}, r"begin with other settings \(MORE, 2 in all\): None and 1; give all"),
+        ({"MORE": "1", "LESS": "2"}, r"settings \(MORE, 2 in all\): None and 1"),
     ],
 )
 def test_what_processes_do_not_agree_on_is_named(monkeypatch, other, message):
@@ -176,9 +174,7 @@ def test_what_processes_do_not_agree_on_is_named(monkeypatch, other, message):
 
 def test_a_run_goes_on_only_where_all_machines_have_its_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(Two, "gather_objects", lambda self, value: [value, True])
-    with pytest.raises(
-        FileNotFoundError, match=r"process 1 finds a run .* 0 does not \(here it is .*\); to go on with a run"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"process 1 finds a run.*\b0 does not"):
         read_checkpoint(ReadOnlyFolder(str(tmp_path)), "auto", Two(0, 2))
 
 

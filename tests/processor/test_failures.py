@@ -63,7 +63,7 @@ def test_only_a_failure_rings(error, rings):
 def test_a_lost_connection_is_reported_with_its_symptom(error, noticed):
     """A third rank may wait where it notices no broken connection, so it gets the message too."""
     store = dist.HashStore()
-    with pytest.raises(RankFailed, match=rf"^another process .*killed.*{noticed}"), Alarm(store, 1, 1).armed():
+    with pytest.raises(RankFailed, match=rf"^another process .*{noticed}"), Alarm(store, 1, 1).armed():
         raise error
     assert store.get("failed").decode().startswith("process 1 of 1 failed: another process of this run is gone")
 
@@ -131,7 +131,7 @@ def test_ranks_agree_on_a_token_that_is_new_every_time():
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_does_not_start_is_not_waited_for_forever(rank):
-    with pytest.raises(RankFailed, match="not all of the 2 processes started within 0:00:00"):
+    with pytest.raises(RankFailed, match=r"\b2 processes.*0:00:00"):
         agree_on_token(dist.HashStore(), rank, 2, timedelta(0))
 
 

@@ -83,9 +83,9 @@ def test_database_augmentation_comes_before_query_expansion(features):
 @pytest.mark.parametrize(
     ("rerank", "message"),
     [
-        (Rerank("k-reciprocal"), "TEST.RERANK_K1: 20 neighbours are asked for, query and gallery have 11"),
-        (Rerank("aqe", qe_k=7), "TEST.QE_K: 7 neighbours are asked for, the gallery has 6"),
-        (Rerank("dba", qe_k=6), "TEST.QE_K: 6 neighbours are asked for, each gallery image has 5"),
+        (Rerank("k-reciprocal"), r"TEST\.RERANK_K1.*\b20 .*\b11\b"),
+        (Rerank("aqe", qe_k=7), r"TEST\.QE_K.*\b7 .*gallery has 6\b"),
+        (Rerank("dba", qe_k=6), r"TEST\.QE_K.*\b6 .*\b5\b"),
     ],
 )
 def test_more_neighbours_than_images(rerank, message):

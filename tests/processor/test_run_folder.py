@@ -86,8 +86,8 @@ def test_too_little_memory_does_not_make_a_checkpoint_damaged(tmp_path, monkeypa
     monkeypatch.undo()
     content = (tmp_path / "last.pth").read_bytes()
     (tmp_path / "last.pth").write_bytes(content[: len(content) // 2])
-    with pytest.raises(DamagedCheckpointError, match="last.pth is damaged"):
+    with pytest.raises(DamagedCheckpointError, match=r"last\.pth.*damaged"):
         load_newest(tmp_path / "last.pth")
     torch.save({"anything": 1}, tmp_path / "last.pth")
-    with pytest.raises(NotACheckpointError, match="last.pth is not a last.pth of vitreid"):
+    with pytest.raises(NotACheckpointError, match=r"last\.pth is not a last\.pth"):
         load_newest(tmp_path / "last.pth")

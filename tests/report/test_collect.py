@@ -128,9 +128,9 @@ def test_a_failed_report_leaves_its_traceback_in_the_debug_log(run_folder, undra
 
 def test_no_folder_and_no_run(tmp_path, capsys):
     assert report_tool.main([str(tmp_path / "nowhere")]) == 2
-    assert "nowhere is no folder; give the folder of a run" in capsys.readouterr().err
+    assert str(tmp_path / "nowhere") in capsys.readouterr().err
     assert report_tool.main([str(tmp_path)]) == 2
-    assert "holds no run: none of config.yml, metrics.jsonl" in capsys.readouterr().err
+    assert f"{tmp_path} holds no run" in capsys.readouterr().err
 
 
 def test_without_weights_the_curves_are_shown(run_folder, undrawn):
@@ -199,12 +199,12 @@ def test_a_model_without_attention_says_so(run_folder, untrained):
 
 def test_wrong_wishes_are_refused(run_folder, capsys):
     assert report_tool.main([str(run_folder), "--queries", "-1"]) == 2
-    assert "--queries: 0 or more" in capsys.readouterr().err
+    assert "--queries: " in capsys.readouterr().err
     assert report_tool.main([str(run_folder), "--output", str(run_folder / "no" / "r.html")]) == 2
-    assert "--output: the folder" in capsys.readouterr().err
+    assert "--output: " in capsys.readouterr().err
     assert report_tool.main(["SOLVER.SEED", "1"]) == 2
     assert "no run to report on" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="--map: unknown value 'umap'"):
+    with pytest.raises(ValueError, match="--map.*'umap'"):
         ReportOptions(map_method="umap")
 
 
@@ -221,7 +221,7 @@ def write_manifest(people, folder):
 def test_a_truncated_config_names_its_file_and_line(run_folder, capsys):
     (run_folder / "config.yml").write_text("MODEL:\n  NAME: [1, ")
     assert report_tool.main([str(run_folder)]) == 2
-    assert f"{run_folder / 'config.yml'} is not readable YAML: line 2" in capsys.readouterr().err
+    assert re.search(rf"{run_folder / 'config.yml'} .*line 2", capsys.readouterr().err)
 
 
 # --- saved features -----------------------------------------------------------------------------------------------
@@ -415,7 +415,7 @@ def test_part_attention_is_what_the_parts_use_and_empty_elsewhere():
 
 
 def test_a_model_without_parts_has_none_to_show():
-    with pytest.raises(ValueError, match="MODEL.JPM: vit_tiny_patch16_224 was built without"):
+    with pytest.raises(ValueError, match=r"MODEL\.JPM.*vit_tiny_patch16_224"):
         part_attention(build(), IMAGES)
 
 

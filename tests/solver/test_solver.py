@@ -230,7 +230,7 @@ def test_adams_count_of_steps_lies_where_the_kernel_of_now_looks_for_it(saved, o
 @pytest.mark.parametrize(("saved", "own"), [(1, 2), (2, 1)])
 def test_a_state_of_other_groups_is_refused(saved, own):
     optimizers = [torch.optim.Adam([{"params": [nn.Parameter(torch.ones(1))]} for _ in range(n)]) for n in (saved, own)]
-    with pytest.raises(ValueError, match="different number of parameter groups"):
+    with pytest.raises(ValueError, match="parameter groups"):
         load_optimizer(optimizers[1], optimizers[0].state_dict())
 
 
@@ -273,7 +273,7 @@ def test_every_optimizer_takes_a_step_and_resumes_with_its_groups(name):
     ],
 )
 def test_unknown_names_are_errors_with_the_choices(key, build):
-    with pytest.raises(ValueError, match=rf"SOLVER.{key}: unknown value 'sdg'; choose from "):
+    with pytest.raises(ValueError, match=rf"SOLVER\.{key}.*'sdg'"):
         build(make_cfg(**{key: "sdg"}))
 
 
@@ -447,7 +447,7 @@ def test_frozen_weights_get_no_update_and_no_decay():
 
 
 def test_more_blocks_than_there_are_is_an_error():
-    with pytest.raises(ValueError, match=r"MODEL.FREEZE_BLOCKS: 4 blocks to freeze, the model has 3"):
+    with pytest.raises(ValueError, match=r"MODEL\.FREEZE_BLOCKS.*\b4 .*\b3\b"):
         tiny_model(FREEZE_BLOCKS=4)
 
 
@@ -481,7 +481,7 @@ def test_head_epochs_leave_the_backbone_out_of_the_backward_pass():
 
 @pytest.mark.parametrize(("key", "value"), [("SWA_START", 121), ("HEAD_EPOCHS", 120)])
 def test_epochs_beyond_the_end_are_errors(key, value):
-    with pytest.raises(ValueError, match=rf"SOLVER.{key}: {value} leaves nothing of SOLVER.MAX_EPOCHS 120"):
+    with pytest.raises(ValueError, match=rf"SOLVER\.{key}.*{value}.*SOLVER\.MAX_EPOCHS 120"):
         load_config(None, [f"SOLVER.{key}", str(value)])
 
 
@@ -558,5 +558,5 @@ def test_config_chooses_the_average(options, kind):
 
 
 def test_two_ways_to_average_are_an_error():
-    with pytest.raises(ValueError, match=r"SOLVER.SWA_START: 80 and SOLVER.EMA 0.999 are two ways"):
+    with pytest.raises(ValueError, match=r"SOLVER\.SWA_START.*\b80 .*SOLVER\.EMA 0\.999"):
         load_config(None, ["SOLVER.SWA_START", "80", "SOLVER.EMA", "0.999"])
