@@ -85,6 +85,7 @@ class Source:
 SOURCES = [
     Source(path) for room in ROOMS for path in sorted((ROOT / room).rglob("*.py")) if "__pycache__" not in path.parts
 ]
+TESTS = [Source(path) for path in sorted((ROOT / "tests").rglob("*.py"))]
 MODULES = {source.module: source for source in SOURCES}
 
 

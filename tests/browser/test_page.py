@@ -71,7 +71,7 @@ def browser():
 
 @pytest.fixture
 def page(browser):
-    """A page that must not fail by itself."""
+    """A page; a script error on it fails the test."""
     page = browser.new_page(viewport={"width": 1200, "height": 800})
     page.set_default_timeout(30_000)
     errors = []

@@ -169,7 +169,7 @@ def test_nearly_the_same_picture_under_two_names_is_a_probable_label_error(good,
 
 
 def test_alike_hashes_of_unlike_pictures_are_no_near_copies(good, picture):
-    """A darker copy has the same gradients, and so the same hash; its colours tell it apart."""
+    """A darker copy has the same gradients, and so the same hash; its colours differ."""
     dark = picture(0, "dark.png")
     cv2.imwrite(dark, cv2.imread(dark) // 2)
     checked = check(changed(good, train=[Record(dark, 1, 0)]), PLAN)

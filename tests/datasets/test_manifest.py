@@ -13,7 +13,7 @@ LINES = [
 
 @pytest.fixture
 def write(tmp_path):
-    """Write a manifest beside two images; return its path."""
+    """Write a manifest next to two images; return its path."""
     (tmp_path / "sub").mkdir()
     for name in ("a.jpg", "sub/b.jpg"):
         (tmp_path / name).touch()

@@ -1,4 +1,4 @@
-"""Market-1501, DukeMTMC-reID and MSMT17: file names, folders, and what a wrong folder is told."""
+"""Market-1501, DukeMTMC-reID and MSMT17: file names, folders, and the error for a wrong folder."""
 
 import logging
 

@@ -166,6 +166,7 @@ def onnx_file(full, folder):
 
 @needs(*ONNX)
 @pytest.mark.parametrize("size", BATCHES)
+@pytest.mark.slow
 def test_onnx_runs_with_every_size_of_batch(onnx_file, full, size):
     embedder = Embedder(full, "cpu", "fp32")
     crops = synthetic_crops(size, seed=2)
@@ -176,6 +177,7 @@ def test_onnx_runs_with_every_size_of_batch(onnx_file, full, size):
 
 
 @needs(*ONNX)
+@pytest.mark.slow
 def test_onnx_names_its_inputs_and_explains_itself(onnx_file, full):
     import onnxruntime
 
@@ -195,6 +197,7 @@ def test_onnx_names_its_inputs_and_explains_itself(onnx_file, full):
 
 
 @needs(*ONNX)
+@pytest.mark.slow
 def test_half_precision_onnx_is_smaller_and_keeps_its_interface(full, onnx_file, folder):
     exported = export_model(ExportRequest(full, str(folder / "half.onnx"), half=True, camera="b", **FEW))
     inputs = np.zeros((2, 3, 32, 16), np.float32)
@@ -204,6 +207,7 @@ def test_half_precision_onnx_is_smaller_and_keeps_its_interface(full, onnx_file,
 
 
 @pytest.mark.parametrize(("name", "half"), [("full.torchscript", False), ("full.pt2", True)])
+@pytest.mark.slow
 def test_torch_formats_keep_rankings_and_notes(full, folder, name, half):
     path = folder / f"{half}-{name}"
     exported = export_model(ExportRequest(full, str(path), half=half, camera_input=True, **FEW))
@@ -217,6 +221,7 @@ def test_torch_formats_keep_rankings_and_notes(full, folder, name, half):
 
 
 @needs("onnx", "onnxscript", "openvino")
+@pytest.mark.slow
 def test_openvino_is_two_files_with_the_notes(full, folder):
     import openvino
 
@@ -230,6 +235,7 @@ def test_openvino_is_two_files_with_the_notes(full, folder):
 
 
 @pytest.mark.parametrize("stem", ["conv", "resnet"])
+@pytest.mark.slow
 def test_other_backbones_can_be_exported(tmp_path, stem):
     """A convolutional stem, and a network without attention."""
     torch.manual_seed(0)
@@ -521,6 +527,7 @@ def test_earlier_names_stay():
         _ = earlier.nothing
 
 
+@pytest.mark.slow
 def test_the_engine_does_not_import_deployment():
     """The earlier name `vitreid.processor.ship` looks it up only when asked for a name."""
     code = "import sys, vitreid.processor, vitreid.processor.ship; sys.exit('vitreid.deploy' in sys.modules)"

@@ -16,6 +16,8 @@ from vitreid.model import ModelSpec, ReidModel, save_deploy
 from vitreid.processor.embedding.embedder import Embedder
 from vitreid.processor.runs.checkpoint_metadata import describe_model
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = ROOT / "examples"
 WORDS = ["INPUT.SIZE_TEST", "(32,16)", "INPUT.SIZE_TRAIN", "(32,16)", "MODEL.DEVICE", "cpu"]
 BOXES = np.array([[10, 10, 60, 120], [100, 20, 160, 190], [50, 60, 90, 130]], np.float32)

@@ -41,6 +41,8 @@ from vitreid.processor.training.session import compile_backbone
 from vitreid.processor.training.trainer import Trainer
 from vitreid.tools import train as train_tool
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("VITREID_KILLS", "20"))
 HARD = ["MODEL.DROP_OUT", "0.1", "SOLVER.EMA", "0.9", "LOSS.CENTER_WEIGHT", "0.0005", "SOLVER.EVAL_PERIOD", "2"]
 SMALL = ["SOLVER.IMS_PER_BATCH", "8", "SOLVER.MAX_EPOCHS", "4"]  # 8 iterations per epoch

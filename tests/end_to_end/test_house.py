@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT
-from house import MODULES, ROOMS, SOURCES, circles
+from house import MODULES, ROOMS, SOURCES, TESTS, circles
 from vitreid.configs import OPTIONS, load_config
 from vitreid.datasets.data_builders import SHARES
 from vitreid.datasets.loading.preprocess import INTERPOLATIONS
@@ -245,7 +245,7 @@ def prose(source) -> list[tuple[int, str]]:
 def test_docstrings_and_comments_use_plain_words(pattern):
     found = [
         f"{source.name}:{line}"
-        for source in SOURCES
+        for source in [*SOURCES, *TESTS]
         for line, text in prose(source)
         if re.search(pattern, text, re.IGNORECASE)
     ]

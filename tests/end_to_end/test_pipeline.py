@@ -74,6 +74,7 @@ def test_a_checkpoint_says_what_it_is(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("cache", ["on", "off"])
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_weights(tiny, tmp_path, cache):
     """kill -9 after an epoch, then --resume: bit for bit the uninterrupted run (CPU, float32, with dropout and EMA)."""
     options = (

@@ -1,4 +1,4 @@
-"""What people really get wrong, each with the message it gets. (Options: test_configs.py; data files: test_datasets_*.py.)"""
+"""Users' mistakes, each with the message it gets (options: configs/test_configs.py; data files: datasets/)."""
 
 import errno
 import logging

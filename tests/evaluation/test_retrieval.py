@@ -42,7 +42,7 @@ def test_another_person_from_the_same_camera_is_not_junk():
 
 
 def test_distractor_counts_as_wrong():
-    """pid 0 is nobody's, but stands before the match."""
+    """pid 0 belongs to no query, but ranks before the match."""
     assert evaluate_row([0.1, 0.2], [0, 7], [1, 1]).mAP == pytest.approx(1 / 2)
 
 

@@ -325,7 +325,7 @@ def threshold_of(distance, metric="euclidean"):
     shift=st.integers(-1, 1),
 )
 def test_judged_rates_equal_the_naive_twin(problem, protocol, squared, shift):
-    """Thresholds at, just below and just above distances that occur, by less than float32 can tell."""
+    """Thresholds at, just below and just above distances that occur, by less than a step of float32."""
     genuine, impostor = naive_pairs(*problem, protocol)
     assume(genuine and impostor)
     limit = float(np.float32(squared) ** np.float32(0.5)) * (1 + shift * 1e-12)

@@ -301,6 +301,7 @@ print(ends.count(-signal.SIGKILL), child(0))
 
 
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs os.fork, which Windows lacks")
+@pytest.mark.slow
 def test_kill_9_at_any_step_changes_no_byte(weights, folder, whole, tmp_path):
     """Attempts are killed before a write, a rename, a deletion or a batch, drawn at random; the last is left alone."""
     command = [sys.executable, "-c", KILLER, weights, str(folder), str(tmp_path / "G")]
@@ -392,6 +393,7 @@ def export_on_two_processes(weights, folder, output):
     return [process.returncode for process in processes], said
 
 
+@pytest.mark.slow
 def test_two_real_processes_make_the_same_bytes_as_one(weights, folder, whole, tmp_path):
     status, said = export_on_two_processes(weights, folder, tmp_path / "G")
     assert status == [0, 0], "\n".join(said)[-4000:]
@@ -486,7 +488,7 @@ def test_a_second_export_into_the_same_place_waits_its_turn(weights, folder, tmp
 
 
 def copies(folder, place, count=3):
-    """Copy images into a folder of their own, where they may be changed."""
+    """Copy images into a new folder, where they may be changed."""
     place.mkdir()
     for number, path in enumerate(sorted(folder.glob("[!.]*.png"))[:count]):
         (place / f"{number}.png").write_bytes(path.read_bytes())
@@ -585,7 +587,7 @@ def test_no_resume_begins_anew_even_if_finished(weights, folder, tmp_path):
 
 @pytest.mark.parametrize("is_running", [True, False])
 def test_a_finished_export_leaves_the_work_of_another_alone(weights, folder, tmp_path, is_running):
-    """The other one, in float16, is running; or it was killed, and can go on later."""
+    """The other one, in float16, is running; or it was killed, and can resume later."""
     export(weights, folder, tmp_path / "G")
     embedder, source = Embedder(weights, "cpu", "fp32", 4), open_source(str(folder))
     plan = export_plan.make_plan(embedder, source, str(folder), "float16")

@@ -11,6 +11,8 @@ from vitreid.gallery.milvus.milvus_gallery import MilvusGallery
 from vitreid.gallery.milvus.transfer import from_folder, to_folder
 from vitreid.gallery.search.filters import Where
 
+pytestmark = pytest.mark.slow
+
 MODEL = "sha256:a"
 CONDITIONS = [
     None,

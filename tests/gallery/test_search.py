@@ -250,6 +250,7 @@ print(sorted({"torch", "scipy", "sklearn", "cv2", "vitreid.processor"} & set(sys
 
 
 @pytest.mark.parametrize("index", ["exact", "faiss-flat"])
+@pytest.mark.slow
 def test_searching_by_embedding_loads_no_torch(make, index):
     """It would take several times the memory of the search."""
     if index != "exact":

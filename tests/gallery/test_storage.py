@@ -289,6 +289,7 @@ def crash_everywhere(
     raise AssertionError("the action never finished")
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_step_of_an_add_leaves_the_first_rows_and_the_next_add_repairs(tmp_path):
     def check(gallery: Gallery, crashed: bool) -> None:
         count = gallery.state.count
@@ -304,6 +305,7 @@ def test_a_crash_at_any_step_of_an_add_leaves_the_first_rows_and_the_next_add_re
     assert steps >= 8
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_step_of_a_removal_or_update_is_all_or_nothing(tmp_path):
     def check(gallery: Gallery, crashed: bool) -> None:
         assert gallery.is_live.tolist() in ([True] * 4, [True, False, True, True])
@@ -314,6 +316,7 @@ def test_a_crash_at_any_step_of_a_removal_or_update_is_all_or_nothing(tmp_path):
     crash_everywhere(tmp_path, lambda g: (g.remove([1]), g.update([0], {"pid": "9"})), check)
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_step_of_compact_leaves_one_of_the_two(tmp_path):
     from vitreid.gallery import compact
 
@@ -374,6 +377,7 @@ def test_a_file_that_is_there_twice_after_an_interruption_is_named_not_deleted(t
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(["add", "remove", "update", "compact", "reopen", "crash"]), max_size=8), st.randoms())
+@pytest.mark.slow
 def test_any_history_keeps_every_live_row_with_its_record(tmp_path_factory, actions, random):
     from vitreid.gallery import compact, verify
 

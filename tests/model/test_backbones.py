@@ -77,6 +77,7 @@ class Embedder(nn.Module):
 
 @pytest.mark.parametrize("spec", FAMILIES, ids=lambda spec: f"{spec.name}{'-ics' * (spec.stem == 'ics')}")
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_every_family_builds_trains_a_step_and_exports(spec: ModelSpec):
     """In float32 and bf16 each trained parameter gets a gradient; the traced model embeds other people as the model does."""
     torch.manual_seed(0)

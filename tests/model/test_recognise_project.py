@@ -318,7 +318,7 @@ def jax_vit(dim: int = 16, heads: int = 2, depth: int = 2) -> Shapes:
 
 
 def jax_hybrid() -> Shapes:
-    """R50+ViT-B_16.npz's root and the like of its units, for the tower that timm's small one has not."""
+    """The root of R50+ViT-B_16.npz and small units, for a tower that timm's small model lacks."""
     net = timm.create_model("vit_base_r50_s16_224", num_classes=0, depth=1, embed_dim=16, num_heads=2, img_size=64)
     shapes = {**jax_vit(depth=1), "embedding/kernel": (1, 1, 1024, 16)}
     for name, value in net.patch_embed.backbone.state_dict().items():

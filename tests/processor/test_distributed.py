@@ -1,14 +1,13 @@
 """Two processes compute what one does: losses, weights, embeddings; and where one fails, all end."""
 
-import importlib.util
 import json
 import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 from unittest.mock import Mock
 
+import distributed_cases as cases
 import pytest
 import torch
 from helpers import ROOT, rows, run_tool
@@ -28,11 +27,11 @@ from vitreid.processor.training.session import image_digests
 from vitreid.processor.training.training_module import TrainingModule
 from vitreid.tools import test as test_tool
 
-pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
-SCRIPT = Path(__file__).with_name("distributed_cases.py")
-_spec = importlib.util.spec_from_file_location("distributed_cases", SCRIPT)
-cases = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cases)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed"),
+]
+SCRIPT = cases.__file__
 TOGETHER = ["gathering", "extraction", "draws", "deciding", "sharing"]
 
 
@@ -85,7 +84,7 @@ def memory(people):
 @pytest.fixture(scope="module")
 def of_two(people, memory):
     """The results of all cases on two processes, [rank][case]; one start for all, as starting is what takes time."""
-    launch([str(SCRIPT), str(people), *cases.TRAININGS, *TOGETHER])
+    launch([SCRIPT, str(people), *cases.TRAININGS, *TOGETHER])
     return json.loads((people / "results.json").read_text())
 
 
@@ -218,7 +217,7 @@ def test_decisions_are_made_together(of_two):
     ],
 )
 def test_a_process_that_fails_ends_all(people, memory, case, message):
-    processes = start([str(SCRIPT), str(people), case])
+    processes = start([SCRIPT, str(people), case])
     outputs = finish(processes)  # within minutes; the group's timeout is an hour
     assert all(process.returncode != 0 for process in processes)
     assert f"RankFailed: {message}" in outputs[0]
@@ -227,7 +226,7 @@ def test_a_process_that_fails_ends_all(people, memory, case, message):
 
 def test_images_are_shared_by_the_ranks_of_one_machine(people, memory, of_two):
     assert [result["sharing"] for result in of_two] == [{"array": [0, 1, 0, 1], "place": [k, 2]} for k in (0, 1)]
-    processes = start([str(SCRIPT), str(people), "sharing"], num_ranks=4)
+    processes = start([SCRIPT, str(people), "sharing"], num_ranks=4)
     outputs = finish(processes)
     assert [process.returncode for process in processes] == [0] * 4, "\n".join(outputs)[-4000:]
     found = [result["sharing"] for result in json.loads((people / "results.json").read_text())]

@@ -209,6 +209,7 @@ def test_wrong_arguments_are_refused(weights, tmp_path):
         Embedder(bare)
 
 
+@pytest.mark.slow
 def test_the_package_is_light_until_it_is_used():
     assert vitreid.Embedder is Embedder and "Gallery" in dir(vitreid)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

@@ -69,6 +69,7 @@ def test_a_lost_connection_is_reported_with_its_symptom(error, noticed):
 
 
 @pytest.mark.parametrize("error", [PEER_OF_GLOO, NO_INTERFACE])
+@pytest.mark.slow
 def test_what_follows_from_anothers_failure_ends_with_its_message(error):
     store = dist.HashStore()
     store.set("failed", OTHER)
@@ -84,6 +85,7 @@ def test_ones_own_failure_stays_what_it_is_after_anothers():
         raise ValueError("another reason")
 
 
+@pytest.mark.slow
 def test_a_failure_reaches_a_rank_that_waits_within_seconds(capfd, monkeypatch):
     """Its main thread waits where no exception arrives, so the process is ended with the message of the first."""
     store, ended = dist.HashStore(), threading.Event()

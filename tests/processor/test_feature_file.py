@@ -1,4 +1,4 @@
-"""Evaluation without images: saved features, the figures beside mAP, thresholds, and the tables people read."""
+"""Evaluation without images: saved features, the figures next to mAP, thresholds, and the printed tables."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The memory that a training step takes, told beforehand."""
+"""The memory of a training step, estimated before the first one."""
 
 from __future__ import annotations
 

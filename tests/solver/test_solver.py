@@ -211,7 +211,7 @@ def test_scaled_sgd_takes_torchs_plain_steps_in_one_kernel(losses, resumed):
 
 @pytest.mark.parametrize(("saved", "own", "device"), [(True, None, "cpu"), (None, True, "meta")])
 def test_adams_count_of_steps_lies_where_the_kernel_of_now_looks_for_it(saved, own, device):
-    """A run in parts, which has no fused kernel, goes on in copies, or the other way round; `meta` stands for a GPU."""
+    """A sharded run, which has no fused kernel, resumes with replicas, or the other way round; `meta` stands for a GPU."""
     parameter = nn.Parameter(torch.ones(2))
     optimizer = torch.optim.Adam([{"params": [parameter], "tag": 1}], lr=0.5)
     parameter.grad = torch.ones(2)

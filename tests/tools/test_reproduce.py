@@ -49,6 +49,7 @@ def test_what_is_done_is_not_done_again(started, tmp_path):
     assert started == []
 
 
+@pytest.mark.slow
 def test_a_command_that_fails_is_named_and_can_be_run_again(tmp_path):
     row = Row("wrong", "wrong", ("tools/train.py --no-such-option",))
     with pytest.raises(OSError, match=r"no-such-option.*\b2\b.*train\.txt"):
