@@ -103,6 +103,26 @@ def write_test_manifest(people: Path, path: Path) -> Path:
 # --- small evaluations ------------------------------------------------------------------------------------------------
 
 
+def poisoned(name: str, row: int, value: float) -> dict[str, np.ndarray]:
+    """Return one array of the small golden evaluation with a wrong value in `row`, by its name."""
+    features = GOLDEN_EVALUATION[f"small.{name}_feat"].copy()
+    features[row, 3] = value
+    return {name: features}
+
+
+WRONG_EVALUATIONS = [  # what replaces a part of the small golden evaluation, and what the error names
+    (poisoned("query", 4, np.nan), "query.*row 4 "),
+    (poisoned("gallery", 17, np.inf), "gallery.*row 17 .*infinite"),
+    (poisoned("gallery", 5, 1e30), "gallery.*row 5 .*overflow"),
+    ({"gallery": np.empty((0, 12))}, r"gallery.*\(0, 12\)"),
+    ({"query": np.zeros((40, 8))}, r"query.*\b8 .*gallery 12"),
+    ({"g_pids": np.zeros(299, int)}, r"g_pids.*\b300 .*gallery.*\(299,\)"),
+    ({"q_pids": np.full(40, 12345)}, "none of the 40 queries"),
+    ({"metric": "manhattan"}, "metric.*'manhattan'.*cosine, euclidean"),
+    ({"protocol": "market"}, "protocol.*'market'.*none, same-camera"),
+]
+
+
 @st.composite
 def problems(draw):
     """Few distinct integer features make ties, few pids and cameras make junk, distractors and missing matches."""

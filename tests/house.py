@@ -4,14 +4,14 @@ import ast
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from helpers import ROOT
 
 ROOMS = tuple(sorted(file.parent.name for file in ROOT.glob("*/__init__.py")))
 
 
-@dataclass(frozen=True)
-class Import:
+class Import(NamedTuple):
     """An import of ours: the module below `vitreid`, the names taken, and whether a function makes it."""
 
     module: str

@@ -94,39 +94,24 @@ def test_numbers_that_yaml_reads_as_text_are_numbers(tmp_path):
 
 WRONG = {
     "typo in a key": (["SOLVER.BASE_LRR", "1"], r"SOLVER\.BASE_LRR: .*SOLVER\.BASE_LR\b"),
-    "key in the wrong section": (
-        ["MODEL.BASE_LR", "1"],
-        r"MODEL\.BASE_LR: .*SOLVER\.BASE_LR",
-    ),
+    "key in the wrong section": (["MODEL.BASE_LR", "1"], r"MODEL\.BASE_LR: .*SOLVER\.BASE_LR"),
     "text for a number": (["SOLVER.BASE_LR", "fast"], r"SOLVER\.BASE_LR: .*float.*'fast'"),
     "number for a switch": (["MODEL.JPM", "1"], r"MODEL\.JPM: .*bool.*int 1"),
     "fraction for a count": (["SOLVER.MAX_EPOCHS", "1.5"], r"SOLVER\.MAX_EPOCHS: .*int.*1\.5"),
     "frozen parts": (["SOLVER.HEAD_EPOCHS", "2", "SOLVER.FSDP", "True"], r"SOLVER\.HEAD_EPOCHS: 2 .*SOLVER\.FSDP"),
-    "a head with nothing to learn": (
-        ["SOLVER.HEAD_EPOCHS", "2", "LOSS.ID", "none"],
-        r"SOLVER\.HEAD_EPOCHS: .*\b0\b",
-    ),
+    "a head with nothing to learn": (["SOLVER.HEAD_EPOCHS", "2", "LOSS.ID", "none"], r"SOLVER\.HEAD_EPOCHS: .*\b0\b"),
     "one image": (
         ["SOLVER.IMS_PER_BATCH", "1", "DATALOADER.SAMPLER", "shuffle", "LOSS.METRIC", "none"],
         r"SOLVER\.IMS_PER_BATCH: .*\b2 .*\b1\b",
     ),
-    "unknown choice": (
-        ["DATALOADER.SAMPLER", "pkk"],
-        r"DATALOADER\.SAMPLER: .*'pkk'.*pk, shuffle",
-    ),
+    "unknown choice": (["DATALOADER.SAMPLER", "pkk"], r"DATALOADER\.SAMPLER: .*'pkk'.*pk, shuffle"),
     "probability above 1": (["INPUT.RE_PROB", "50"], r"INPUT\.RE_PROB: 50.*\b1\b"),
     "negative rate": (["SOLVER.BASE_LR", "-0.1"], r"SOLVER\.BASE_LR: -0\.1 .*\b0\b"),
     "one number for a size": (["INPUT.SIZE_TRAIN", "256"], r"INPUT\.SIZE_TRAIN: .*\b2 values.*\b1\b"),
-    "batch not divisible by K": (
-        ["SOLVER.IMS_PER_BATCH", "30"],
-        r"SOLVER\.IMS_PER_BATCH: 30 .*28 or 32",
-    ),
+    "batch not divisible by K": (["SOLVER.IMS_PER_BATCH", "30"], r"SOLVER\.IMS_PER_BATCH: 30 .*28 or 32"),
     "stride larger than the patch": (["MODEL.STRIDE_SIZE", "(20, 20)"], r"MODEL\.STRIDE_SIZE: .*the patch"),
     "two sizes for a ViT": (["INPUT.SIZE_TEST", "(384, 128)"], r"INPUT\.SIZE_TEST: .*INPUT\.SIZE_TRAIN"),
-    "warm-up longer than the run": (
-        ["SOLVER.MAX_EPOCHS", "3"],
-        r"SOLVER\.WARMUP_EPOCHS: 5 .*SOLVER\.MAX_EPOCHS",
-    ),
+    "warm-up longer than the run": (["SOLVER.MAX_EPOCHS", "3"], r"SOLVER\.WARMUP_EPOCHS: 5 .*SOLVER\.MAX_EPOCHS"),
     "one identity per batch": (["SOLVER.IMS_PER_BATCH", "4"], r"SOLVER\.IMS_PER_BATCH: 4 .*one identity"),
     "a rate that is no number": (["SOLVER.BASE_LR", "nan"], r"SOLVER\.BASE_LR: nan "),
     "nothing to train on": (["LOSS.ID", "none", "LOSS.METRIC", "none"], "nothing to train on"),
@@ -134,10 +119,7 @@ WRONG = {
         ["MODEL.EMBED_DIM", "100", "MODEL.NUM_HEADS", "3"],
         r"MODEL\.EMBED_DIM: 100 .*MODEL\.NUM_HEADS 3",
     ),
-    "own weights without a path": (
-        ["MODEL.PRETRAIN_CHOICE", "self"],
-        r"MODEL\.PRETRAIN_PATH: .*\bself\b",
-    ),
+    "own weights without a path": (["MODEL.PRETRAIN_CHOICE", "self"], r"MODEL\.PRETRAIN_PATH: .*\bself\b"),
     "manifest without its file": (["DATASETS.NAMES", "manifest"], r"DATASETS\.MANIFEST: .*CSV file"),
     "key without a value": (["SOLVER.BASE_LR"], r"'SOLVER\.BASE_LR'"),
     "triplet on single images": (["DATALOADER.NUM_INSTANCE", "1"], r"DATALOADER\.NUM_INSTANCE: .*triplet.*\b2\b"),
