@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from ..datasets import Preprocess
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
 INPUTS = {
     "normalised": "float32 RGB, (pixel / 255 - mean) / std with the checkpoint's own mean and std",
     "pixels": "uint8 RGB, 0-255; normalised inside",
@@ -28,7 +29,7 @@ def as_input(planes: np.ndarray, kind: str, preprocess: Preprocess) -> np.ndarra
 
 def outer_preprocess(kind: str, preprocess: Preprocess) -> Preprocess:
     """Return the normalisation done by the caller of the model: the checkpoint's, or ImageNet's."""
-    return replace(preprocess, mean=IMAGENET_MEAN, std=IMAGENET_STD) if kind == "imagenet" else preprocess
+    return replace(preprocess, **IMAGENET) if kind == "imagenet" else preprocess
 
 
 def conversion(kind: str, preprocess: Preprocess) -> tuple[Tensor, Tensor] | None:

@@ -1,7 +1,7 @@
 """Embeddings and labels -> numbers: CMC, mAP, mINP, verification, open set, re-ranking."""
 
-from .bootstrap import bootstrap, paired_bootstrap
-from .camera_pairs import CameraPairs, camera_pairs
+from .confidence_intervals import bootstrap, paired_bootstrap
+from .cross_camera import CameraPairs, camera_pairs
 from .matches import PROTOCOLS
 from .reranking.expansion import augment_database, expand_queries
 from .reranking.rerank import k_reciprocal

@@ -1,8 +1,8 @@
 """A run, or several, as one HTML page and PNG files: what was learned and how well."""
 
 from ..processor.runs.run_folder import REPORT_PICTURES as PICTURES
-from .build_report import HtmlReport, build_comparison, build_report
 from .collect import ReportOptions
+from .report_builder import HtmlReport, build_comparison, build_report
 from .run_contents import CropAttention, EvaluatedSet, ModelPictures, OptionValue, RunContents, SieEffect
 from .write import try_to_report, write_report
 

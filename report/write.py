@@ -13,8 +13,8 @@ from ..common.files import write_atomically, write_text_atomically
 from ..common.outputs import check_output_file
 from ..processor.runs.run_folder import REPORT_PICTURES
 from ..processor.scoring.feature_file import FeatureSet
-from .build_report import HtmlReport, build_comparison, build_report
 from .collect import ReportOptions, collect
+from .report_builder import HtmlReport, build_comparison, build_report
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,9 @@
-"""Look at a data set before training: `python tools/check_data.py --config_file configs/market/vit_base.yml DATASETS.ROOT_DIR /data`.
+"""Look at the data sets of a config before training.
 
 Exit status: 0 = no problem (there may be warnings), 1 = a problem was found, 2 = the check could not be made.
+
+Example:
+    vitreid check-data --config_file market/vit_base DATASETS.ROOT_DIR /data --montage people.png
 """
 
 from __future__ import annotations
@@ -10,35 +13,28 @@ import json
 import sys
 from pathlib import Path
 
-from yacs.config import CfgNode
-
 from vitreid.common.errors import UserError
 from vitreid.common.files import write_text_atomically
 from vitreid.common.outputs import check_output_file
-from vitreid.configs import load_config
+from vitreid.configs import flatten_config, load_config
 from vitreid.datasets.checks import (
     MOST_BITS,
     NEAR_BITS,
-    Checked,
+    CheckReport,
+    build_check_names,
     build_checks,
     check_name,
     conflicts_file,
     draw_montage,
-    names_of_checks,
     write_manifest,
     write_montage,
 )
-from vitreid.tools.cli.parser import add_config, command, new_parser
+from vitreid.tools.cli.parser import command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = add_config(
-        new_parser(
-            "Look at the data sets of a config before training. Exit status 1: a problem was found; 2: they could not be checked.",
-            "vitreid check-data --config_file market/vit_base DATASETS.ROOT_DIR /data --montage people.png",
-        )
-    )
+    parser = new_parser(__doc__, config=True)
     parser.add_argument(
         "--montage", metavar="FILE", help="picture to make: random images, a row per person, a column per camera"
     )
@@ -59,10 +55,10 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def check_data(args: argparse.Namespace) -> list[Checked]:
-    """Do what the arguments say."""
+def check_data(args: argparse.Namespace) -> list[CheckReport]:
+    """Print the findings of each data set, write the files asked for, and return the reports."""
     cfg = load_config(args.config_file, args.opts)
-    _check_outputs(args, cfg)
+    _check_outputs(args, len(build_check_names(cfg)), flatten_config(cfg)["DATASETS.MANIFEST"])
     checked = build_checks(cfg, args.near_bits if args.near_bits >= 0 else None)
     for one in checked:
         print(one.text + "\n")
@@ -75,20 +71,20 @@ def check_data(args: argparse.Namespace) -> list[Checked]:
     return checked
 
 
-def _check_outputs(args: argparse.Namespace, cfg: CfgNode) -> None:
-    """Refuse before the long reading what would be refused after it."""
+def _check_outputs(args: argparse.Namespace, num_sets: int, manifest: str) -> None:
+    """Refuse wrong arguments before the images are read, which takes minutes."""
     if not -1 <= args.near_bits <= MOST_BITS:
         raise UserError(f"--near-bits: 0 to {MOST_BITS}, or -1 to look for none, got {args.near_bits}")
-    if (args.fix or args.montage) and len(names_of_checks(cfg)) > 1:
+    if (args.fix or args.montage) and num_sets > 1:
         raise UserError("--fix and --montage take one data set at a time; name one in DATASETS.NAMES and DATASETS.TEST")
     if args.montage:
         check_name(Path(args.montage))
     taken: dict[Path, str] = {}
     for option, file in _outputs(args):
-        if cfg.DATASETS.MANIFEST and file.resolve() == Path(cfg.DATASETS.MANIFEST).expanduser().resolve():
+        if manifest and file.resolve() == Path(manifest).expanduser().resolve():
             raise UserError(f"{option}: {file} is the manifest that is checked; choose another name")
         if (other := taken.setdefault(file.resolve(), option)) != option:
-            raise UserError(f"{option}: {file} is written by {other} too; give each a name of its own")
+            raise UserError(f"{option}: {file} is written by {other} too; give each another name")
         check_output_file(option, file, args.overwrite)
 
 

@@ -1,4 +1,9 @@
-"""Another project's weights -> ours: `python tools/convert.py IN.pth OUT.safetensors --config_file configs/market/vit_sie.yml`."""
+"""Read a weight file of timm, TransReID, CLIP-ReID, SOLIDER, fast-reid, torchreid, T2T-ViT or Google's JAX into the
+model of a config, say what became of every tensor, and write a checkpoint that explains itself.
+
+Example:
+    vitreid convert transreid.pth vit_sie.safetensors --config_file market/vit_sie --cameras c1,c2,c3,c4,c5,c6
+"""
 
 from __future__ import annotations
 
@@ -14,11 +19,7 @@ from vitreid.tools.cli.parser import command, new_parser
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = new_parser(
-        "Read a weight file of timm, TransReID, CLIP-ReID, SOLIDER, fast-reid, torchreid, T2T-ViT or Google's JAX into "
-        "the model of a config, say what became of every tensor, and write a checkpoint that explains itself.",
-        "vitreid convert transreid.pth vit_sie.safetensors --config_file market/vit_sie --cameras c1,c2,c3,c4,c5,c6",
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("source", metavar="IN", help="the file: .pth, .safetensors, .npz")
     parser.add_argument(
         "words", nargs="*", metavar="OUT.safetensors KEY VALUE", help="the file to write, then options to change"

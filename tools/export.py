@@ -1,4 +1,8 @@
-"""Embed images into a gallery: `python tools/export.py --weights RUN/best.safetensors --input FOLDER --output GALLERY`."""
+"""Embed images into a gallery. After an interruption run it again: it resumes, with the same result.
+
+Example:
+    vitreid export --weights logs/market/best.safetensors --input crops --output galleries/crops
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,7 @@ from vitreid.tools.cli.parser import command, new_parser
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = new_parser(
-        "Embed images into a gallery. After an interruption run it again: it resumes, with the same result.",
-        "vitreid export --weights logs/market/best.safetensors --input crops --output galleries/crops",
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--weights", metavar="FILE", required=True, help="best.safetensors or last.pth of a run")
     parser.add_argument(
         "--input",

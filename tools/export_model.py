@@ -1,4 +1,9 @@
-"""Export a model: `python tools/export_model.py --weights RUN/best.safetensors --output model.onnx`."""
+"""Export a model for another runtime. The file is compared with the checkpoint and kept only if embeddings and rankings
+agree within the printed tolerance.
+
+Example:
+    vitreid export-model --weights logs/market/best.safetensors --output model.onnx
+"""
 
 from __future__ import annotations
 
@@ -11,11 +16,7 @@ from vitreid.tools.cli.parser import command, new_parser
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = new_parser(
-        "Export a model for another runtime. The file is compared with the checkpoint and kept only if embeddings and "
-        "rankings agree within the printed tolerance.",
-        "vitreid export-model --weights logs/market/best.safetensors --output model.onnx",
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--weights", metavar="FILE", required=True, help="best.safetensors or last.pth of a run")
     parser.add_argument(
         "--output", metavar="FILE", required=True, help="model.onnx, model.torchscript, model.pt2, model.xml (and .bin)"

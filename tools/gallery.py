@@ -1,4 +1,4 @@
-"""Maintain a gallery: `vitreid gallery verify GALLERY`, or another of COMMANDS in the place of verify.
+"""Maintain a gallery. `vitreid gallery COMMAND --help` shows the arguments of a command.
 
 Exit status: 0 = done, 1 = `verify` found a problem, 2 = an error.
 """
@@ -199,13 +199,11 @@ COMMANDS = {
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments: one subcommand each."""
-    parser = new_parser(
-        "Maintain a gallery. `vitreid gallery COMMAND --help` shows the arguments of a command.",
-        *(f"vitreid gallery {name} {one.example}" for name, one in COMMANDS.items()),
-    )
+    examples = "\n".join(f"    vitreid gallery {name} {one.example}" for name, one in COMMANDS.items())
+    parser = new_parser(f"{__doc__}\nExamples:\n{examples}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, one in COMMANDS.items():
-        text = layout(f"{one.summary.capitalize()}.", f"vitreid gallery {name} {one.example}")
+        text = layout(f"{one.summary.capitalize()}.\n\nExample:\n    vitreid gallery {name} {one.example}")
         below = commands.add_parser(name, help=one.summary, **text)
         for argument in one.arguments:
             below.add_argument(argument, **ARGUMENTS[argument])

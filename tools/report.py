@@ -1,4 +1,9 @@
-"""Report: `python tools/report.py logs/run` writes logs/run/report.html; several runs are compared."""
+"""Write one HTML page about a run, or about the differences of several, and its pictures as PNG files.
+
+Examples:
+    vitreid report logs/market
+    vitreid report logs/first logs/second --output comparison.html
+"""
 
 from __future__ import annotations
 
@@ -13,11 +18,7 @@ from vitreid.tools.cli.parser import command, new_parser
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = new_parser(
-        "Write one HTML page about a run, or about the differences of several, and its pictures as PNG files.",
-        "vitreid report logs/market",
-        "vitreid report logs/first logs/second --output comparison.html",
-    )
+    parser = new_parser(__doc__)
     parser.add_argument(
         "runs",
         nargs="+",

@@ -1,4 +1,8 @@
-"""Find people in a gallery: `python tools/search.py --gallery GALLERY --weights RUN/best.safetensors --query IMAGE`."""
+"""Find the crops of a gallery that are most like an image.
+
+Example:
+    vitreid search --gallery galleries/crops --weights logs/market/best.safetensors --query person.jpg
+"""
 
 from __future__ import annotations
 
@@ -27,10 +31,7 @@ SAID = {"match": "found", "unknown": "unknown: nothing within the threshold", No
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = new_parser(
-        "Find the crops of a gallery that are most like an image.",
-        "vitreid search --gallery galleries/crops --weights logs/market/best.safetensors --query person.jpg",
-    )
+    parser = new_parser(__doc__)
     parser.add_argument(
         "--gallery", metavar="GALLERY", required=True, help="folder, milvus:FILE.db or milvus:http://HOST:PORT"
     )

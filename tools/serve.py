@@ -1,4 +1,8 @@
-"""Serve a gallery as a web page and a JSON API: `python tools/serve.py --gallery G --weights RUN/best.safetensors`."""
+"""Search a gallery in a web browser, or by its JSON API.
+
+Example:
+    vitreid serve --gallery galleries/crops --weights logs/market/best.safetensors
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,7 @@ LOOPBACK = {"localhost": "localhost", "127.0.0.1": "127.0.0.1", "::1": "[::1]"} 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = new_parser(
-        "Search a gallery in a web browser, or by its JSON API.",
-        "vitreid serve --gallery galleries/crops --weights logs/market/best.safetensors",
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--gallery", metavar="G", required=True, help="folder that tools/export.py made, or milvus:…")
     parser.add_argument("--weights", metavar="FILE", required=True, help="weights of the model that made the gallery")
     parser.add_argument(

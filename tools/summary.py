@@ -1,4 +1,8 @@
-"""What a config's model is made of: `python tools/summary.py --config_file configs/market/vit_base.yml`; no data is read."""
+"""Show a model's stages: output shapes, parameters, multiply-adds, and the memory of a training step. No data is read.
+
+Example:
+    vitreid summary --config_file market/vit_transreid
+"""
 
 from __future__ import annotations
 
@@ -10,17 +14,12 @@ from vitreid.model import build_model
 from vitreid.processor import pick_device, pick_precision
 from vitreid.processor.device import place
 from vitreid.processor.model_summary import summarise, table
-from vitreid.tools.cli.parser import add_config, command, new_parser
+from vitreid.tools.cli.parser import command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = add_config(
-        new_parser(
-            "Show a model's stages: output shapes, parameters, multiply-adds, and the memory of a training step. No data is read.",
-            "vitreid summary --config_file market/vit_transreid",
-        )
-    )
+    parser = new_parser(__doc__, config=True)
     parser.add_argument(
         "--batch", metavar="N", type=int, default=0, help="images of the step; default: SOLVER.IMS_PER_BATCH"
     )

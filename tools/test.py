@@ -1,4 +1,8 @@
-"""Evaluate: `python tools/test.py --weights RUN/best.safetensors`, `--config_file FILE TEST.WEIGHT FILE`, or `--features FILE`."""
+"""Evaluate weights, or saved features, on one or several test sets: CMC, mAP, mINP and more.
+
+Example:
+    vitreid test --weights logs/market/best.safetensors DATASETS.ROOT_DIR /data
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,12 @@ import sys
 
 from vitreid.processor import ScoreOptions
 from vitreid.processor.scoring.evaluation_run import test
-from vitreid.tools.cli.parser import add_config, command, new_parser
+from vitreid.tools.cli.parser import command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = add_config(
-        new_parser(
-            "Evaluate weights, or saved features, on one or several test sets: CMC, mAP, mINP and more.",
-            "vitreid test --weights logs/market/best.safetensors DATASETS.ROOT_DIR /data",
-        )
-    )
+    parser = new_parser(__doc__, config=True)
     parser.add_argument(
         "--weights", metavar="FILE", help="best.safetensors or last.pth of a run, or a file of the original TransReID"
     )

@@ -1,4 +1,8 @@
-"""Train: `python tools/train.py --config_file configs/market/vit_base.yml [KEY VALUE …]`."""
+"""Train a re-identification model; the results are in the folder OUTPUT_DIR.
+
+Example:
+    vitreid train --config_file market/vit_base DATASETS.ROOT_DIR /data OUTPUT_DIR logs/market
+"""
 
 from __future__ import annotations
 
@@ -12,17 +16,12 @@ from vitreid.configs import load_config
 from vitreid.processor import profile
 from vitreid.processor.training.run import train
 from vitreid.report import try_to_report
-from vitreid.tools.cli.parser import add_config, new_parser, run
+from vitreid.tools.cli.parser import new_parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = add_config(
-        new_parser(
-            "Train a re-identification model; the results are in the folder OUTPUT_DIR.",
-            "vitreid train --config_file market/vit_base DATASETS.ROOT_DIR /data OUTPUT_DIR logs/market",
-        )
-    )
+    parser = new_parser(__doc__, config=True)
     parser.add_argument(
         "--resume",
         nargs="?",

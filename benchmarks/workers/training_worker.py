@@ -204,7 +204,7 @@ def original_parts(job: TrainingJob) -> tuple[Any, Any]:
     from model.make_model import make_model  # type: ignore[import-not-found]
     from solver.make_optimizer import make_optimizer  # type: ignore[import-not-found]
 
-    from loss import make_loss  # type: ignore[import-not-found]
+    from loss import make_loss  # type: ignore
 
     sys.modules["loss.make_loss"].CenterLoss = lambda **_: nn.Linear(1, 1)  # type: ignore[attr-defined]
     cfg.merge_from_file(str(Path(job.checkout) / "configs" / job.original))

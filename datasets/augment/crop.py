@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..loading.buffer_pool import BATCHES
 from ..loading.preprocess import Preprocess
 
 
@@ -35,7 +36,7 @@ def normalise(images: Tensor, preprocess: Preprocess) -> Tensor:
 
 def cut_on_cpu(images: Tensor, flipped: Tensor, shifts: Tensor, preprocess: Preprocess) -> Tensor:
     """Process image by image: one image fits the CPU's cache."""
-    crops = torch.from_numpy(np.empty(images.shape, np.float32))  # NumPy asks for huge pages, torch does not
+    crops = torch.from_numpy(BATCHES.empty(images.shape, np.float32))
     scale, shift = (values.numpy().reshape(3, 1) for values in preprocess.scale_and_shift())
     pixels = images.contiguous().numpy()
     window = np.empty_like(pixels[0])

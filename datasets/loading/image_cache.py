@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...common.memory_limits import available_memory
+from .buffer_pool import BATCHES
 from .decode import PlaneReader
 from .preprocess import Preprocess
 from .shared_memory import LocalRanks, share_array
@@ -37,7 +38,7 @@ def _room_for(shape: tuple[int, ...], pinned: bool) -> Tensor:
     """Return uninitialised uint8."""
     if pinned:
         return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
-    return torch.from_numpy(np.empty(shape, np.uint8))  # NumPy asks for huge pages, torch does not
+    return torch.from_numpy(BATCHES.empty(shape, np.uint8))
 
 
 _kept: WeakSet[CachedImages] = WeakSet()

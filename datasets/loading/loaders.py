@@ -51,7 +51,9 @@ def _translate(ids: list[int], rows: Tensor | None) -> Tensor:
 
 
 def _read_to(device: torch.device, images: Images, positions: np.ndarray) -> Tensor:
-    pinned = device.type == "cuda"  # an asynchronous copy from other memory could read it after it was freed
+    pinned = (
+        device.type == "cuda"
+    )  # other memory returns to the pool once it is free, so its copy must be complete by then
     return images.read(positions, pinned).to(device, non_blocking=pinned)
 
 

@@ -113,5 +113,5 @@ def _reserve(handle: int, size: int) -> str:
         else:
             os.ftruncate(handle, size)
     except OSError as error:
-        return error.strerror
+        return error.strerror or str(error)
     return ""

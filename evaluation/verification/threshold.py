@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...common.errors import UserError
-from ..bootstrap import resampled_means
+from ..confidence_intervals import resampled_means
 from ..retrieval_data import METRICS, RetrievalData, takes_arrays
 from .pairs import Pairs, look_up
 from .roc import check_share, round_down, verify_pairs

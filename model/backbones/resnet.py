@@ -31,7 +31,7 @@ def resnet50(
         pool: `avg`, or `gem` with a learned exponent.
         options: of timm's ResNet.
     """
-    net: Any = ReidResNet(Bottleneck, (3, 4, 6, 3), **options)
+    net: Any = ReidResNet(Bottleneck, (3, 4, 6, 3), **options)  # type: ignore[arg-type]  # timm's annotation lacks `type[…]`
     first = net.layer4[0]
     first.conv2.stride = first.downsample[0].stride = (1, 1)
     net.feature_info[-1]["reduction"] = 16  # pixels per step of the grid

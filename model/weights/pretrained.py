@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 # Errors of the file system and network (OSError), of timm (RuntimeError: it has no weights of that name), and of the HTTP library,
 # which depends on the version of huggingface_hub.
-FETCH_ERRORS = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
+FETCH_ERRORS: tuple[type[BaseException], ...] = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
 
 
 def load_initial(model: ReidModel, choice: str, path: str = "") -> LoadReport | None:

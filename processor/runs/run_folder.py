@@ -137,10 +137,10 @@ class ReadOnlyFolder(RunFolder):
     def __init__(self, path: str | Path) -> None:
         self._name_files(path)
 
-    def _leave_to_first_rank(self, *_: object) -> None:
+    def _leave_to_first_rank(self, *_: Any, **__: Any) -> None:
         """Rank 0 does it."""
 
-    refuse_another_run = clear = write_config = keep_epochs = write_epoch = close = _leave_to_first_rank
+    refuse_another_run = clear = write_config = keep_epochs = write_epoch = close = _leave_to_first_rank  # type: ignore[assignment]
 
 
 def _log_to_file(path: Path) -> logging.Handler:

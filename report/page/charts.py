@@ -94,6 +94,7 @@ def inline_svg(text: str, name: str, alt: str) -> str:
     text = text.replace(INK, "currentColor")
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", text)
     text = re.sub(r">\s+<", "><", text)
+    text = re.sub(r"\s*\n\s*", " ", text)  # one line per chart: a page that can be compared line by line
     box, rest = re.search(r'<svg\b[^>]*?viewBox="([^"]*)"[^>]*>(.*)', text, re.DOTALL).groups()  # type: ignore[union-attr]
     return f'<svg viewBox="{box}" role="img" aria-label="{escape(alt)}">{rest}'  # no width: the page decides
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from vitreid.common.errors import MissingPackageError, UserError
 from vitreid.common.text import first_line
@@ -26,43 +26,54 @@ MEMORY_REMEDY = (
 )
 
 
-def new_parser(description: str, *examples: str) -> argparse.ArgumentParser:
-    """Return a parser with --traceback; the examples, commands of one line, stand at the end of its --help."""
-    parser = argparse.ArgumentParser(**layout(description, *examples))
+def new_parser(text: str | None, config: bool = False) -> argparse.ArgumentParser:
+    """Return a command's parser, with --traceback.
+
+    Args:
+        text: the docstring of the command's module: description, then a paragraph `Example:` with one command per line.
+        config: add --config_file and the KEY VALUE overrides.
+    """
+    parser = argparse.ArgumentParser(**layout(text or ""))
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
+    if config:
+        parser.add_argument(
+            "--config_file",
+            "--config-file",
+            metavar="FILE",
+            help="recipe: a YAML file, or the name of a shipped one, e.g. market/vit_base (`vitreid recipes` lists them)",
+        )
+        parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="options to change, e.g. SOLVER.MAX_EPOCHS 20")
     return parser
 
 
-def layout(description: str, *examples: str) -> dict[str, Any]:
-    """Return the arguments of a parser, or of a subcommand's, with examples at the end of its --help."""
-    epilog = "\n".join(["example:" if len(examples) == 1 else "examples:", *(f"  {one}" for one in examples)])
-    return {"description": description, "epilog": epilog, "formatter_class": _ExamplesAsWritten}
+def layout(text: str) -> dict[str, Any]:
+    """Return the arguments of a parser, or of a subcommand's: `text` as in `new_parser`, its examples at the end of --help."""
+    description, mark, examples = text.partition("Example")
+    return {
+        "description": description,
+        "epilog": mark.lower() + examples.rstrip(),
+        "formatter_class": _ExamplesAsWritten,
+    }
 
 
 class _ExamplesAsWritten(argparse.HelpFormatter):
-    """Wraps descriptions, but leaves the lines of the examples as they are."""
+    """Wraps descriptions; leaves the lines of the examples as they are."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return text if text.startswith("example") else super()._fill_text(text, width, indent)
 
 
-def add_config(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add --config_file and the KEY VALUE overrides; return the parser."""
-    parser.add_argument(
-        "--config_file",
-        "--config-file",
-        metavar="FILE",
-        help="recipe: a YAML file, or the name of a shipped one, e.g. market/vit_base (`vitreid recipes` lists them)",
-    )
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="options to change, e.g. SOLVER.MAX_EPOCHS 20")
-    return parser
+class Main(Protocol):
+    """The `main` of a command: arguments (None = those of the process) -> exit status."""
+
+    def __call__(self, argv: list[str] | None = None) -> int: ...
 
 
 def command(
     get_parser: Callable[[], argparse.ArgumentParser],
     action: Callable[[argparse.Namespace], object],
     intermixed: bool = True,
-) -> Callable[[list[str] | None], int]:
+) -> Main:
     """Return the `main` of a command: it parses its arguments, runs `action` on them and returns the exit status.
 
     Text that `action` returns is printed; False becomes status 1.

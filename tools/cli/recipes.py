@@ -1,4 +1,8 @@
-"""List the shipped recipes: `vitreid recipes`."""
+"""List the recipes that --config_file accepts by name, one line each.
+
+Example:
+    vitreid recipes
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from vitreid.tools.cli.parser import command, new_parser
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    return new_parser("List the recipes that --config_file accepts by name, one line each.", "vitreid recipes")
+    return new_parser(__doc__)
 
 
 def listing() -> str:

@@ -1,4 +1,9 @@
-"""The tested backbones: `vitreid backbones` lists them; with `--output FILE` their table is made from the models, in minutes."""
+"""Write the table of backbones from the models themselves.
+
+Examples:
+    vitreid backbones
+    vitreid backbones --output docs/backbones.md
+"""
 
 from __future__ import annotations
 
@@ -113,11 +118,7 @@ def row(entry: Entry) -> str:
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = new_parser(
-        "Write the table of backbones from the models themselves.",
-        "vitreid backbones",
-        "vitreid backbones --output docs/backbones.md",
-    )
+    parser = new_parser(__doc__)
     parser.add_argument(
         "--output", metavar="FILE", type=Path, help="write the table with sizes to this page, e.g. docs/backbones.md"
     )
@@ -130,16 +131,19 @@ def listing() -> str:
     return "\n".join(f"{entry.name:<{width}}  {entry.weights}" for entry in ENTRIES)
 
 
-def write_or_list(args: argparse.Namespace) -> str | None:
+def write_or_list(args: argparse.Namespace) -> str:
     """Write the page if --output names one; otherwise return the list."""
-    return _write(args.output) if args.output else listing()
+    if not args.output:
+        return listing()
+    return _write(args.output)
 
 
-def _write(output: Path) -> None:
+def _write(output: Path) -> str:
     """Write the table; the chapter of benchmarks/parity.py, if the page has it, stays."""
     _, headline, text = (output.read_text(encoding="utf-8") if output.is_file() else "").partition(PARITY)
     table = INTRODUCTION + "".join(f"{row(entry)}\n" for entry in ENTRIES)
     output.write_text(table + (f"\n{headline}{text}" if headline else ""), encoding="utf-8")
+    return f"{output}: {len(ENTRIES)} backbones"
 
 
 main = command(get_parser, write_or_list)

@@ -1,4 +1,9 @@
-"""Make a published table again: `python tools/published/reproduce.py demo --seeds 1 2 3`, with mean and spread over the seeds."""
+"""Run the commands of a published table for several seeds, and print it with mean and spread. Run it again after an
+interruption: it goes on.
+
+Example:
+    vitreid reproduce demo --seeds 1 2 3
+"""
 
 from __future__ import annotations
 
@@ -16,11 +21,7 @@ from vitreid.tools.published.repeat import fill, reproduce
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    parser = new_parser(
-        "Run the commands of a published table for several seeds, and print it with mean and spread. Run it again "
-        "after an interruption: it goes on.",
-        "vitreid reproduce demo --seeds 1 2 3",
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("table", nargs="?", choices=TABLES, help="which one; --list shows what they run")
     parser.add_argument("--list", action="store_true", help="show the tables and their commands, and run nothing")
     parser.add_argument("--seeds", metavar="N", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
