@@ -12,12 +12,11 @@ ROOMS = tuple(sorted(file.parent.name for file in ROOT.glob("*/__init__.py")))
 
 
 class Import(NamedTuple):
-    """An import of ours: the module below `vitreid`, the names taken, and whether a function makes it."""
+    """An import of ours, and whether a function makes it."""
 
-    module: str
+    module: str  # below `vitreid`
     names: tuple[str, ...]
     in_function: bool
-    line: int
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Source:
             else:
                 continue
             names = tuple(alias.name for alias in node.names)
-            found.append(Import(".".join(base), names, id(node) in inside, node.lineno))
+            found.append(Import(".".join(base), names, id(node) in inside))
         return found
 
     def imported_modules(self, modules: dict[str, "Source"], deferred: bool = True) -> set[str]:
