@@ -11,6 +11,8 @@ pytest.importorskip("uvicorn", reason='needs the extra: pip install "vitreid[ser
 
 from vitreid.benchmarks import serving
 
+pytestmark = pytest.mark.slow
+
 
 def test_clients_of_a_real_server_are_answered(tmp_path, capsys):
     figures = tmp_path / "serving.json"

@@ -11,6 +11,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
+from house import MODULES, ROOMS, SOURCES, TESTS, circles
 from vitreid.configs import OPTIONS, load_config
 from vitreid.datasets.data_builders import SHARES
 from vitreid.datasets.loading.preprocess import INTERPOLATIONS
@@ -18,9 +20,6 @@ from vitreid.loss import HEADS, METRICS
 from vitreid.model.backbones.stems import STEMS
 from vitreid.solver import OPTIMIZERS, SCHEDULES
 from vitreid.tools.cli.main import COMMANDS
-
-sys.path.insert(0, str(Path(__file__).parent))
-from house import MODULES, ROOMS, ROOT, SOURCES, circles
 
 GROUND_FLOOR = {"configs", "datasets", "evaluation", "loss", "model", "solver"}
 ENGINE = {"common", *GROUND_FLOOR, "processor"}
@@ -246,7 +245,7 @@ def prose(source) -> list[tuple[int, str]]:
 def test_docstrings_and_comments_use_plain_words(pattern):
     found = [
         f"{source.name}:{line}"
-        for source in SOURCES
+        for source in [*SOURCES, *TESTS]
         for line, text in prose(source)
         if re.search(pattern, text, re.IGNORECASE)
     ]

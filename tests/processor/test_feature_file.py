@@ -1,4 +1,4 @@
-"""Evaluation without images: saved features, the figures beside mAP, thresholds, and the tables people read."""
+"""Evaluation without images: saved features, the figures next to mAP, thresholds, and the printed tables."""
 
 import json
 from dataclasses import replace
@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers import write_test_manifest
 from vitreid.evaluation import RetrievalResult
 from vitreid.model import load_deploy, save_deploy
 from vitreid.processor import (
@@ -82,9 +83,9 @@ def test_database_augmentation_comes_before_query_expansion(features):
 @pytest.mark.parametrize(
     ("rerank", "message"),
     [
-        (Rerank("k-reciprocal"), "TEST.RERANK_K1: 20 neighbours are asked for, query and gallery have 11"),
-        (Rerank("aqe", qe_k=7), "TEST.QE_K: 7 neighbours are asked for, the gallery has 6"),
-        (Rerank("dba", qe_k=6), "TEST.QE_K: 6 neighbours are asked for, each gallery image has 5"),
+        (Rerank("k-reciprocal"), r"TEST\.RERANK_K1.*\b20 .*\b11\b"),
+        (Rerank("aqe", qe_k=7), r"TEST\.QE_K.*\b7 .*gallery has 6\b"),
+        (Rerank("dba", qe_k=6), r"TEST\.QE_K.*\b6 .*\b5\b"),
     ],
 )
 def test_more_neighbours_than_images(rerank, message):
@@ -220,13 +221,7 @@ def test_several_test_sets_in_one_run(checkpoint, people, tmp_path, caplog):
 
 def test_another_domain_with_other_cameras(checkpoint, people, tmp_path):
     """Trained on A, tested on B: side information falls back for cameras that the model has never seen."""
-    files = [
-        (path, split)
-        for split, folder in (("query", "query"), ("gallery", "bounding_box_test"))
-        for path in sorted((people / "synthetic" / folder).glob("*.jpg"))
-    ]
-    lines = [f"{path},{path.name[:4]},door {path.name[6]},{split}" for path, split in files]
-    (tmp_path / "b.csv").write_text("\n".join(["path,pid,camid,split", *lines]))
-    assert run("--weights", checkpoint, "DATASETS.TEST", "manifest", "DATASETS.MANIFEST", tmp_path / "b.csv") == 0
+    manifest = write_test_manifest(people, tmp_path / "b.csv")
+    assert run("--weights", checkpoint, "DATASETS.TEST", "manifest", "DATASETS.MANIFEST", manifest) == 0
     numbers = json.loads((tmp_path / "metrics.json").read_text())
     assert numbers["dataset"] == "manifest" and 0 < numbers["mAP"] <= 1

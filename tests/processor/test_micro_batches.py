@@ -108,7 +108,7 @@ def test_both_passes_draw_the_same_dropout_stochastic_depth_and_hidden_cameras()
     first, second = seen[: len(seen) // 2], seen[len(seen) // 2 :]
     assert len(first) == 3 * 3
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    assert not torch.equal(first[0], first[3])  # each micro-batch has draws of its own
+    assert not torch.equal(first[0], first[3])  # each micro-batch has its own draws
     assert any(mask.any() for mask in first)
 
 

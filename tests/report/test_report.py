@@ -276,7 +276,7 @@ def test_options_that_differ_are_named(undrawn):
 
 
 def test_a_comparison_needs_two_names():
-    with pytest.raises(ValueError, match="two or more runs of different names, got a, a"):
+    with pytest.raises(ValueError, match=r"different names.*\ba, a"):
         build_comparison([run_of(name="a"), run_of(name="a")])
 
 

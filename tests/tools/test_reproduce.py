@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 
 import pytest
 from vitreid.benchmarks.contest import contestants
@@ -50,9 +51,10 @@ def test_what_is_done_is_not_done_again(started, tmp_path):
     assert started == []
 
 
+@pytest.mark.slow
 def test_a_command_that_fails_is_named_and_can_be_run_again(tmp_path):
     row = Row("wrong", "wrong", ("vitreid train --no-such-option",))
-    with pytest.raises(OSError, match=r"no-such-option ended with status 2.*train\.txt"):
+    with pytest.raises(OSError, match=r"no-such-option.*2.*train\.txt"):
         repeat.reproduce([row], [1], tmp_path, tmp_path)
     assert "unrecognized arguments" in (tmp_path / "wrong-1" / "train.txt").read_text()
     assert not (tmp_path / "wrong-1" / repeat.DONE).exists()
@@ -79,7 +81,7 @@ def test_checkouts_of_peers_are_passed_on_where_they_are_measured(started, tmp_p
     assert main(["evaluation", "--list", *words]) == 0
     assert f"--transreid {tmp_path / 'peer'}" in capsys.readouterr().out
     assert main(["demo", *words]) == 2
-    assert "--transreid: the table demo measures no other project" in capsys.readouterr().err
+    assert re.search(r"--transreid: .*\bdemo\b", capsys.readouterr().err)
     assert started == []
     (row,) = TABLES["evaluation"]
     repeat.reproduce([row], [1], tmp_path, tmp_path, {"transreid": tmp_path / "peer"})
