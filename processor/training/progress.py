@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -42,8 +42,8 @@ class RunningMeans:
 
 
 @dataclass
-class ProgressCounts:
-    """What has been done of one epoch.
+class Progress:
+    """What has been done of one epoch, and the running means of its terms and stats.
 
     Args:
         epoch: counted from 1; 0 = no epoch has started.
@@ -60,12 +60,6 @@ class ProgressCounts:
     seconds: float = 0.0
     skipped: int = 0
     skipped_before: int = 0
-
-
-@dataclass
-class Progress(ProgressCounts):
-    """The counts of an epoch and the running means of its terms and stats."""
-
     means: RunningMeans = field(default_factory=RunningMeans)
 
     @property
@@ -84,7 +78,7 @@ class Progress(ProgressCounts):
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain types."""
-        counts = {name: getattr(self, name) for name in asdict(ProgressCounts())}
+        counts = {name: value for name, value in vars(self).items() if name != "means"}
         return {"counts": counts, "means": self.means.state_dict()}
 
     @classmethod

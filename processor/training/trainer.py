@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ...common.errors import UserError
 from ...datasets import Batch
-from ...solver import Average
+from ...solver import Average, Schedule
 from ..device import autocast
 from ..distributed.consistency import fingerprint
 from ..distributed.ddp import seed_rank
@@ -40,13 +40,6 @@ class EpochLoader(Protocol):
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[Batch]: ...
-
-
-class RateSchedule(Protocol):
-    """Learning rates of every iteration."""
-
-    def apply(self, optimizers: Iterable[Optimizer], epoch: int, iteration: int) -> None:
-        """Set the rates for `iteration` (from 0) of `epoch` (from 1)."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +93,7 @@ class Trainer:
         self,
         module: TrainingModule,
         optimizers: Sequence[Optimizer],
-        schedule: RateSchedule,
+        schedule: Schedule,
         loader: EpochLoader,
         options: StepOptions,
         log: LogOptions = LogOptions(),
@@ -165,9 +158,8 @@ class Trainer:
         with nullcontext() if is_last else self.module.no_sync():  # ranks exchange gradients once per group
             with self.phase("forward"):
                 self.watch.begin()
-                embeddings, carry_on = self.passes.embed(
-                    self.module, batch, self._autocast
-                )  # (B, K, D), before the neck
+                # (B, K, D), before the neck
+                embeddings, carry_on = self.passes.embed(self.module, batch, self._autocast)
                 with self._autocast():
                     terms, stats = self.module.score(embeddings, batch.labels)
                 loss = self.watch.see(torch.stack(list(terms.values())).sum())  # ()

@@ -29,10 +29,9 @@ from vitreid.processor.runs.rng import random_state, restore_random_state
 from vitreid.processor.runs.run_folder import RunFolder
 from vitreid.processor.runs.run_lock import FolderLock
 from vitreid.processor.runs.signals import StopSignals
-from vitreid.processor.training.epoch_loop import Run
+from vitreid.processor.training.epoch_loop import Run, compile_backbone
 from vitreid.processor.training.nonfinite import FiniteWatch, TrainedBatch
 from vitreid.processor.training.run import build_session, train
-from vitreid.processor.training.session import compile_backbone
 from vitreid.processor.training.trainer import Trainer
 from vitreid.tools import train as train_tool
 
@@ -686,7 +685,7 @@ def test_a_compiled_model_has_the_same_checkpoint(tiny, whole, tmp_path, monkeyp
         return graph.forward
 
     monkeypatch.setattr(
-        "vitreid.processor.training.session.compile_backbone", lambda model: compile_backbone(model, eager)
+        "vitreid.processor.training.epoch_loop.compile_backbone", lambda model: compile_backbone(model, eager)
     )
     arguments = arguments_of(tiny, "MODEL.DROP_OUT", "0.0", "SOLVER.MAX_EPOCHS", "1")
     run([*arguments, "SOLVER.COMPILE", "True", *at(tmp_path / "run")])
@@ -702,7 +701,7 @@ def test_a_model_that_cannot_be_compiled_says_so(tiny, monkeypatch):
         raise RuntimeError("no C++ compiler")
 
     monkeypatch.setattr(
-        "vitreid.processor.training.session.compile_backbone", lambda model: compile_backbone(model, broken)
+        "vitreid.processor.training.epoch_loop.compile_backbone", lambda model: compile_backbone(model, broken)
     )
     with pytest.raises(ValueError, match=r"SOLVER.COMPILE: .*no C\+\+ compiler.*set SOLVER.COMPILE False"):
         run([*tiny, "SOLVER.COMPILE", "True"])
