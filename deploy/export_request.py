@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import UserError
-from ..common.outputs import check_output_file
+from ..common.files import check_output_file
 from .formats import FORMATS, OLDEST_OPSET
 from .input_names import INPUTS
 from .parity import FLOAT16, FLOAT32, Tolerance

@@ -18,9 +18,8 @@ from ..processor.embedding.embedder import Embedder
 from .export_request import ExportRequest
 from .formats import FORMATS, ExportTask, Format
 from .input_names import as_input, describe
-from .latency import Latency
 from .parity import Agreement, Tolerance
-from .parity_check import BATCHES, Disagreement, ParityCheck, named
+from .parity_check import BATCHES, Disagreement, Latency, ParityCheck, named
 from .wrapper import ExportedNetwork
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import nn
 from yacs.config import CfgNode
 
-from ..common.choices import choose
+from ..common.errors import choose
 from .center import CenterLoss
 from .circle import CircleLoss
 from .cross_batch_memory import CrossBatchMemory

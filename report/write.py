@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ..common.errors import UserError
-from ..common.files import write_atomically, write_text_atomically
-from ..common.outputs import check_output_file
+from ..common.files import check_output_file, write_atomically, write_text_atomically
 from ..processor.runs.run_folder import REPORT_PICTURES
 from ..processor.scoring.feature_file import FeatureSet
 from .collect import ReportOptions, collect

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from yacs.config import CfgNode
 
-from ..common.choices import choose
+from ..common.errors import choose
 from .ema import EMA, SWA, Average
 from .optimizers import GroupRules, group_parameters
 from .schedule import Schedule, cosine, multistep

@@ -9,7 +9,7 @@ from yacs.config import CfgNode
 
 from ... import __version__
 from ...common.errors import UserError
-from ...common.outputs import check_output_file
+from ...common.files import check_output_file
 from ...configs import dump_config
 from ...datasets import build_preprocess
 from ...model import LoadReport, ReidModel, build_spec, save_deploy

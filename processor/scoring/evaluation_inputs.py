@@ -17,9 +17,8 @@ from ...model import ModelSpec, ReidModel, build_spec
 from ..device import pick_device, pick_precision, place
 from ..distributed.ddp import device_of
 from ..distributed.process_group import ALONE, Ranks
-from ..embedding.embedder import fingerprint_of
+from ..embedding.embedder import Weights, build_foreign, fingerprint_of, read_own, weights_path
 from ..embedding.extract import build_embed_settings
-from ..embedding.weight_file import Weights, build_foreign, read_own, weights_path
 from .evaluator import build_evaluator, check_answerable
 from .feature_file import FeatureSet, load_features, read_facts
 from .reranking import Rerank, build_rerank

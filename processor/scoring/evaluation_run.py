@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
-from ...common.files import write_text_atomically
-from ...common.outputs import check_output_file
+from ...common.files import check_output_file, write_text_atomically
 from ...configs import load_config
 from ...model import is_deploy, save_deploy
 from ..distributed.process_group import joined_ranks

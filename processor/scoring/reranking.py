@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 from yacs.config import CfgNode
 
-from ...common.choices import choose
-from ...common.errors import UserError
+from ...common.errors import UserError, choose
 from ...evaluation import (
     RetrievalData,
     RetrievalResult,

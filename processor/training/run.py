@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
-from ...common.choices import choose
-from ...common.errors import UserError
+from ...common.errors import UserError, choose
 from ...common.files import digest
 from ...configs import OPTIONS, dump_config, flatten_config, parse_config
 from ...datasets import Record, ReidData, build_data, build_test_set_names, build_train_loader, label_map
@@ -25,9 +24,7 @@ from ..distributed.consistency import check_agreed
 from ..distributed.ddp import device_of, seed_rank
 from ..distributed.fsdp import distribute_training
 from ..distributed.process_group import ALONE, Ranks, joined_ranks
-from ..runs.checkpoint import load_last, load_newest, rotated
-from ..runs.checkpoint_metadata import describe_model
-from ..runs.rng import seed_everything
+from ..runs.checkpoint import describe_model, load_last, load_newest, rotated, seed_everything
 from ..runs.run_folder import ReadOnlyFolder, RunFolder
 from ..runs.signals import Stopped
 from ..scoring.evaluator import build_evaluator

@@ -22,7 +22,7 @@ from ..device import autocast
 from ..distributed.consistency import fingerprint
 from ..distributed.ddp import seed_rank
 from ..distributed.fsdp import gather_state, shard_optimizer, shard_state
-from ..runs.rng import random_state, restore_random_state
+from ..runs.checkpoint import random_state, restore_random_state
 from .micro_batches import MicroBatches, WholeBatch
 from .nonfinite import FiniteWatch, TrainedBatch, check_weights
 from .progress import Progress

@@ -24,8 +24,7 @@ import torch
 from vitreid.configs import load_config
 from vitreid.processor import NonFiniteLoss, Stopped, profile
 from vitreid.processor.runs import run_lock as lock_module
-from vitreid.processor.runs.checkpoint import load_last, rotated
-from vitreid.processor.runs.rng import random_state, restore_random_state
+from vitreid.processor.runs.checkpoint import load_last, random_state, restore_random_state, rotated
 from vitreid.processor.runs.run_folder import RunFolder
 from vitreid.processor.runs.run_lock import FolderLock
 from vitreid.processor.runs.signals import StopSignals
