@@ -68,12 +68,8 @@ class ParityCheck:
         self.planes = np.stack([embedder.planes(image) for image in images])
         self.inputs = [as_input(self.planes, request.input, embedder.preprocess)]
         self.cameras = self._cameras(len(images))
-        self.expected = np.concatenate(
-            [
-                embedder.embed(self.planes[start : start + max(BATCHES)], self.cameras[start : start + max(BATCHES)])
-                for start in range(0, len(images), max(BATCHES))
-            ]
-        )
+        parts = [slice(start, start + max(BATCHES)) for start in range(0, len(images), max(BATCHES))]
+        self.expected = np.concatenate([embedder.embed(self.planes[part], self.cameras[part]) for part in parts])
 
     def _cameras(self, count: int) -> list[str | None]:
         """Return the camera of each crop; with a camera input, all cameras in turn and an unknown one."""
@@ -86,11 +82,7 @@ class ParityCheck:
         return [names[row] if row < len(names) else None for row in rows]
 
     def agreement(self, run: Run) -> Agreement:
-        """Return the worst agreement of the exported model with the checkpoint over all batch sizes.
-
-        Raises:
-            Disagreement: it does not run with a batch size, or its output has another shape or type.
-        """
+        """Return the worst agreement of the exported model with the checkpoint over all batch sizes."""
         return worst([compare(self.expected, self._embed(run, size), self.request.tolerance.tie) for size in BATCHES])
 
     def _embed(self, run: Run, size: int) -> np.ndarray:

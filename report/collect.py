@@ -70,7 +70,9 @@ def collect(
         missing["Configuration"] = "there is neither config.yml nor a weight file with the options of the run."
         return run
     options = [OptionValue(k, v, OPTIONS[k].default, OPTIONS[k].help) for k, v in flatten_config(own).items()]
-    sentences += _about_overrides(overrides)
+    if overrides:
+        pairs = ", ".join(f"{key} {value}" for key, value in zip(overrides[::2], overrides[1::2], strict=True))
+        sentences.append(f"This report was made with other options than the run: {pairs}.")
     if features is None:
         features = _find_or_extract(folder, cfg, embedder, shown.model, missing)
     test = _evaluate(features, build_rerank(cfg), embedder, shown) if features is not None else None
@@ -98,10 +100,8 @@ def read_epochs(file: Path) -> tuple[list[dict[str, float]], list[str]]:
             rows[row["epoch"]] = {key: value for key, value in row.items() if isinstance(value, (int, float))}
         except (ValueError, TypeError, KeyError, AttributeError):
             broken += 1
-    sentences = (
-        [f"{broken} unreadable line(s) of {file} are left out: writing was interrupted there."] if broken else []
-    )
-    return [rows[epoch] for epoch in sorted(rows)], sentences
+    sentence = f"{broken} unreadable line(s) of {file} are left out: writing was interrupted there."
+    return [rows[epoch] for epoch in sorted(rows)], [sentence] if broken else []
 
 
 def _open_model(folder: Path, missing: dict[str, str]) -> Embedder | None:
@@ -210,13 +210,9 @@ def _evaluate(features: FeatureSet, rerank: Rerank, embedder: Embedder | None, s
     if embedder is not None:
         features = replace(features, about={**features.about, "threshold": embedder.about.get("threshold")})
     calibration = stored_calibration(features.about)
-    return EvaluatedSet(
-        features,
-        rank(features, rerank),
-        rerank.method,
-        calibration.threshold if calibration else None,
-        _read if shown.pictures else None,
-    )
+    threshold = calibration.threshold if calibration else None
+    read = _read if shown.pictures else None
+    return EvaluatedSet(features, rank(features, rerank), rerank.method, threshold, read)
 
 
 def _read(name: str) -> np.ndarray | None:
@@ -225,14 +221,6 @@ def _read(name: str) -> np.ndarray | None:
         return read_image(name)
     except (OSError, ValueError):
         return None
-
-
-def _about_overrides(overrides: Sequence[str]) -> list[str]:
-    """Return a sentence about options of the report that differ from the run's."""
-    if not overrides:
-        return []
-    pairs = ", ".join(f"{key} {value}" for key, value in zip(overrides[::2], overrides[1::2], strict=True))
-    return [f"This report was made with other options than the run: {pairs}."]
 
 
 def _about_pictures(test: EvaluatedSet | None, shown: ReportOptions) -> list[str]:

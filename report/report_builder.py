@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,9 +58,7 @@ def _test_sections(test: EvaluatedSet, num_queries: int, map_method: str) -> lis
 
 
 def _model_sections(pictures: ModelPictures) -> list[Section | None]:
-    makers: tuple[Callable[[ModelPictures], Section | None], ...]
-    makers = (attention_section, parts_section, side_section, position_section)
-    return [make(pictures) for make in makers]
+    return [make(pictures) for make in (attention_section, parts_section, side_section, position_section)]
 
 
 def build_comparison(runs: Sequence[RunContents], num_queries: int = NUM_QUERIES) -> HtmlReport:

@@ -65,13 +65,7 @@ def try_to_report(folder: str | Path, shown: ReportOptions | None = None) -> Non
     """Write the report after training. Errors are logged, not raised: the run is complete without it."""
     try:
         write_report([folder], shown=shown)
-    except (
-        ValueError,
-        OSError,
-        ImportError,
-        RuntimeError,
-        MemoryError,
-    ) as error:  # torch's OutOfMemoryError is a RuntimeError
+    except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:  # OutOfMemoryError is a RuntimeError
         logger.warning("there is no report: %s; tools/report.py %s tries again", error, folder)
         logger.debug("where the report failed:", exc_info=True)
 
@@ -122,9 +116,5 @@ def _write(report: HtmlReport, file: Path) -> None:
     for name in REPORT_PICTURES - report.pictures.keys():
         (folder / name).unlink(missing_ok=True)
     for name, content in report.pictures.items():
-        write_atomically(folder / name, partial(_write_bytes, content))
+        write_atomically(folder / name, partial(Path.write_bytes, data=content))
     write_text_atomically(file, report.html)
-
-
-def _write_bytes(content: bytes, path: Path) -> None:
-    path.write_bytes(content)

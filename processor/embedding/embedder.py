@@ -57,8 +57,10 @@ class Embedder:
     def __init__(
         self, weights: str | Path, device: str = "auto", precision: str = "auto", batch_size: int = 256
     ) -> None:
-        _check("device", device, ("auto", "cuda", "mps", "cpu"))
-        _check("precision", precision, ("auto", *PRECISIONS))
+        accepted = {"device": (device, ("auto", "cuda", "mps", "cpu")), "precision": (precision, ("auto", *PRECISIONS))}
+        for what, (value, values) in accepted.items():
+            if value not in values:
+                raise UserError(f"{what}: unknown value {value!r}; choose from {', '.join(values)}")
         if batch_size < 1:
             raise UserError(f"batch_size: 1 or more images, got {batch_size}")
         self.weights, self.batch_size = weights_path(str(weights)), batch_size
@@ -72,7 +74,6 @@ class Embedder:
         calibration = stored_calibration(own.about)
         self.threshold = calibration.threshold.to_dict() if calibration else None
         self._model: ReidModel = place(own.model, self.device, self.precision).eval()
-        self._rows = {side: _Rows(getattr(own.model.spec, side)) for side in ("cameras", "views")}
         self._lock = threading.Lock()
 
     @property
@@ -113,7 +114,7 @@ class Embedder:
 
     def _attention(self, image: Any, camera: str | None = None) -> np.ndarray:
         planes = torch.from_numpy(self.planes(image)[None]).to(self.device)
-        camids = self._rows["cameras"]([camera]).to(self.device)
+        camids = _rows([camera], self._model.spec.cameras).to(self.device)
         with self._lock:
             return attention_rollout(self._model, self.preprocess.normalise(planes), camids)[0].cpu().numpy()
 
@@ -155,7 +156,8 @@ class Embedder:
             planes: (B, 3, H, W) uint8 RGB at the model's size.
             cameras, views: B names; None and unknown names use the fallback row.
         """
-        rows = self._rows["cameras"](cameras), self._rows["views"](views or [None] * len(planes))
+        spec = self._model.spec
+        rows = _rows(cameras, spec.cameras), _rows(views or [None] * len(planes), spec.views)
         with self._lock:
             images, camids, viewids = (part.to(self.device) for part in (torch.from_numpy(planes), *rows))
             images = self.preprocess.normalise(images)
@@ -163,19 +165,9 @@ class Embedder:
             return embeddings.numpy()
 
 
-class _Rows:
-    """Maps names to rows of a side-information table; -1 = unknown."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = tuple(names)
-
-    def __call__(self, names: Sequence[str | None]) -> Tensor:
-        return name_rows([name or "" for name in names], self._names)[:-1]
-
-
-def _check(what: str, value: str, accepted: Sequence[str]) -> None:
-    if value not in accepted:
-        raise UserError(f"{what}: unknown value {value!r}; choose from {', '.join(accepted)}")
+def _rows(names: Sequence[str | None], known: tuple[str, ...]) -> Tensor:
+    """Return the row of each name in a side-information table; -1 = unknown."""
+    return name_rows([name or "" for name in names], known)[:-1]
 
 
 def _read(path: Path) -> Weights:
@@ -261,37 +253,27 @@ def weights_path(weights: str) -> Path:
         )
     path = Path(weights)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"weights file {path} does not exist"
-            + (f"; the folder holds {_listing(path.parent)}" if path.parent.is_dir() else "")
-        )
+        hint = ""
+        if path.parent.is_dir():
+            names = sorted(p.name for p in path.parent.iterdir() if p.suffix in (".safetensors", ".pth"))
+            hint = f"; the folder holds {', '.join(names) or 'no .safetensors or .pth file'}"
+        raise FileNotFoundError(f"weights file {path} does not exist{hint}")
     return path
 
 
-def _listing(folder: Path) -> str:
-    names = sorted(p.name for p in folder.iterdir() if p.suffix in (".safetensors", ".pth"))
-    return ", ".join(names) or "no .safetensors or .pth file"
-
-
 def read_own(path: Path) -> Weights | None:
-    """Return the weights in a file of vitreid, None for a file of another project."""
+    """Return the weights in a file of vitreid, of last.pth the averaged ones if there are any; None for another project's file."""
     if path.suffix == ".safetensors":
         return Weights(*load_deploy(path)) if is_deploy(path) else None
     try:
         state = load_last(path)
     except NotACheckpointError:
         return None
-    return Weights(model_of_last(state), state["about"])
-
-
-def model_of_last(state: dict[str, Any]) -> ReidModel:
-    """Return the model in the state of a last.pth, with the averaged weights if it has them."""
     model = ReidModel(ModelSpec.from_dict(state["spec"]))
-    module = state["trainer"]["module"]
-    own = {name.removeprefix("model."): value for name, value in module.items() if name.startswith("model.")}
-    averaged = state["trainer"]["ema"]
-    model.load_state_dict(averaged["model"] if averaged else own)
-    return model
+    module, averaged = state["trainer"]["module"], state["trainer"]["ema"]
+    trained = {name.removeprefix("model."): value for name, value in module.items() if name.startswith("model.")}
+    model.load_state_dict(averaged["model"] if averaged else trained)
+    return Weights(model, state["about"])
 
 
 def build_foreign(path: Path, cfg: CfgNode) -> Weights:
@@ -302,13 +284,11 @@ def build_foreign(path: Path, cfg: CfgNode) -> Weights:
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.PRETRAIN_CHOICE, cfg.DATASETS.TEST, cfg.DATASETS.DISTRACTORS = "none", (), ""
-    cameras, views = build_names(cfg) if cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW else ((), ())
+    cameras: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+    if cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW:
+        data = build_test_sets(cfg)[0]
+        cameras, views = data.train_cameras or data.camera_names, data.train_views or data.view_names
     model = build_model(cfg, cameras, views)
     logger.info("%s", load_weights(model, path))
     return Weights(model, {})
-
-
-def build_names(cfg: CfgNode) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of the training cameras and views."""
-    data = build_test_sets(cfg)[0]
-    return data.train_cameras or data.camera_names, data.train_views or data.view_names

@@ -40,9 +40,7 @@ class EmbedSettings:
 
 def build_embed_settings(cfg: CfgNode) -> EmbedSettings:
     """Build the settings of the test embedding."""
-    return EmbedSettings(
-        neck=cfg.TEST.NECK_FEAT, normalize=cfg.TEST.FEAT_NORM, flip=cfg.TEST.FLIP, global_only=cfg.TEST.GLOBAL_ONLY
-    )
+    return EmbedSettings(cfg.TEST.NECK_FEAT, cfg.TEST.FEAT_NORM, cfg.TEST.FLIP, cfg.TEST.GLOBAL_ONLY)
 
 
 @torch.inference_mode()

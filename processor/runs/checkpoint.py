@@ -41,11 +41,7 @@ class DamagedCheckpointError(UserError):
 
 
 def save_last(path: Path, state: Mapping[str, Any]) -> None:
-    """Write `state` (tensors and plain types only) atomically.
-
-    Raises:
-        OSError: it cannot be written; the earlier file is intact.
-    """
+    """Write `state` (tensors and plain types only) atomically."""
     write_atomically(path, lambda temporary: torch.save({"format": FORMAT, **state}, temporary))
 
 
@@ -68,8 +64,10 @@ def load_last(path: str | Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, OSError, zipfile.BadZipFile) as error:
         if "can't allocate memory" in str(error):  # how torch reports too little memory for a sound file
             raise
+        others = ", ".join(str(other) for other in rotated(path.parent) if other != path)
         raise DamagedCheckpointError(
-            f"{path} is damaged or not a checkpoint ({first_line(error)[:200]}); {_alternatives(path)}or start anew"
+            f"{path} is damaged or not a checkpoint ({first_line(error)[:200]}); resume from another file "
+            f"({others or 'last_epoch_*.pth of SOLVER.KEEP_LAST'}) or start anew"
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise NotACheckpointError(f"{path} {NOT_A_CHECKPOINT}")
@@ -85,11 +83,6 @@ def _check_sums(path: Path) -> None:
             raise zipfile.BadZipFile(f"{bad} has changed since it was written")
 
 
-def _alternatives(path: Path) -> str:
-    others = [str(other) for other in rotated(path.parent) if other != path]
-    return f"resume from another file ({', '.join(others) or 'last_epoch_*.pth of SOLVER.KEEP_LAST'}) "
-
-
 def rotated(folder: Path) -> list[Path]:
     """Return the folder's checkpoints of single epochs, newest first."""
     return sorted(folder.glob("last_epoch_*.pth"), key=lambda path: (len(path.name), path.name), reverse=True)
@@ -102,7 +95,7 @@ def rotate(last: Path, epoch: int, keep: int) -> None:
     resumed at an earlier epoch; they are deleted.
     """
     if keep > 1:
-        name = _epoch_file(last, epoch)
+        name = last.with_name(f"last_epoch_{epoch:03d}.pth")
         name.unlink(missing_ok=True)
         try:
             os.link(last, name)
@@ -113,10 +106,6 @@ def rotate(last: Path, epoch: int, keep: int) -> None:
     for path in rotated(last.parent):
         if path not in kept:
             path.unlink()
-
-
-def _epoch_file(last: Path, epoch: int) -> Path:
-    return last.with_name(f"last_epoch_{epoch:03d}.pth")
 
 
 def load_newest(last: Path) -> dict[str, Any]:
@@ -183,10 +172,8 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
     if len(state.get("cuda", ())) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
     else:
-        logger.info(
-            "saved with %d GPUs, now there are others: dropout and stochastic depth draw anew",
-            len(state.get("cuda", ())),
-        )
+        saved = len(state.get("cuda", ()))
+        logger.info("saved with %d GPUs, now there are others: dropout and stochastic depth draw anew", saved)
 
 
 def seed_everything(seed: int) -> None:

@@ -35,7 +35,8 @@ class EvaluationInputs:
         num_sets: number of test sets.
         rerank: the ranking.
         weights: the model; None for feature files.
-        features: makes the features of the test sets, None on all ranks but the first; read through `for_each`.
+        features: embeds the test sets one after another, on all ranks together; yields the features of each, None on all ranks
+            but the first. Every rank must read them all: a rank that leaves earlier would block the others.
     """
 
     sources: tuple[Path, ...]
@@ -43,15 +44,6 @@ class EvaluationInputs:
     rerank: Rerank
     weights: Weights | None
     features: Callable[[], Iterator[FeatureSet | None]]
-
-    def for_each(self, use: Callable[[FeatureSet], None]) -> None:
-        """Embed the test sets one after another, on all ranks together; rank 0 calls `use` with the features of each.
-
-        Every rank must call it: a rank that leaves earlier would block the others.
-        """
-        for found in self.features():
-            if found is not None:
-                use(found)
 
 
 def build_file_inputs(
@@ -82,9 +74,6 @@ def build_weights_inputs(
     weights: str | None, cfg: CfgNode | None, overrides: Sequence[str], ranks: Ranks = ALONE
 ) -> EvaluationInputs:
     """Return the inputs of an evaluation of a model on the test sets of the config; None = the config in its file.
-
-    Args:
-        ranks: the processes that share the images.
 
     Raises:
         ValueError, FileNotFoundError: no weights, no config for them, or a test set that cannot be read or evaluated.

@@ -105,11 +105,7 @@ class ScoreReport:
 
 
 def score(features: FeatureSet, rerank: Rerank, asked: ScoreOptions) -> ScoreReport:
-    """Return the figures of the features.
-
-    Raises:
-        ValueError: no query has a match, the features have NaN, or they do not suffice for a figure.
-    """
+    """Return the figures of the features; raise ValueError if they do not suffice for one of them."""
     retrieval = rank(features, rerank)
     judgeable = None if asked.calibrate else stored_calibration(features.about)
     return ScoreReport(

@@ -118,7 +118,8 @@ def build_session(cfg: CfgNode, resumed: bool = False, ranks: Ranks = ALONE) -> 
     device, is_shared = pick_device(cfg.MODEL.DEVICE), ranks.size > 1
     if is_shared:
         device = device_of(ranks, device)
-        check_agreed(lambda: shared_settings(flatten_config(cfg)), ranks, "settings")
+        options = flatten_config(cfg).items()
+        check_agreed(lambda: {key: value for key, value in options if not OPTIONS[key].per_machine}, ranks, "settings")
     precision = pick_precision(cfg.SOLVER.PRECISION, device)
     seed_everything(cfg.SOLVER.SEED)
 
@@ -241,11 +242,6 @@ def check_names(options: Mapping[str, Any]) -> None:
     for key, registry in REGISTRIES.items():
         is_optional = "none" in (OPTIONS[key].choices or ())
         choose(key, options[key], {"none": None, **registry} if is_optional else registry)
-
-
-def shared_settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that all machines of a run must have in common."""
-    return {key: value for key, value in options.items() if not OPTIONS[key].per_machine}
 
 
 def image_digests(data: ReidData) -> dict[str, str]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,30 +16,19 @@ from torch.profiler import record_function
 from tqdm import tqdm
 
 from ...common.errors import UserError
-from ...datasets import Batch
+from ...datasets import Batch, TrainLoader
 from ...solver import Average, Schedule
 from ..device import autocast
 from ..distributed.consistency import fingerprint
 from ..distributed.ddp import seed_rank
 from ..distributed.fsdp import gather_state, shard_optimizer, shard_state
 from ..runs.checkpoint import random_state, restore_random_state
-from .micro_batches import MicroBatches, WholeBatch
+from .micro_batches import MicroBatches
 from .nonfinite import FiniteWatch, TrainedBatch, check_weights
 from .progress import Progress
 from .training_module import Losses, TrainingModule
 
 logger = logging.getLogger(__name__)
-
-
-class EpochLoader(Protocol):
-    """Batches on the device, epoch by epoch."""
-
-    def set_epoch(self, epoch: int, first_batch: int) -> None:
-        """Choose the epoch (from 1) of the next iteration, and the number of batches of it to leave out."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Batch]: ...
 
 
 @dataclass(frozen=True)
@@ -94,7 +83,7 @@ class Trainer:
         module: TrainingModule,
         optimizers: Sequence[Optimizer],
         schedule: Schedule,
-        loader: EpochLoader,
+        loader: TrainLoader,
         options: StepOptions,
         log: LogOptions = LogOptions(),
         average: Average | None = None,
@@ -106,7 +95,7 @@ class Trainer:
         self.options = options
         self.log = log
         self.average = average
-        self.passes = MicroBatches(options.micro_batch) if options.micro_batch else WholeBatch()
+        self.passes = MicroBatches(options.micro_batch)
         self.watch = FiniteWatch(module, options.skip_nonfinite, log.paths, self.ranks)
         self.progress = Progress()
         self.phase: Callable[[str], AbstractContextManager] = record_function
