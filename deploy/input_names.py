@@ -65,7 +65,6 @@ def describe(kind: str, preprocess: Preprocess, cameras: tuple[str, ...] | None)
     if kind != "pixels":
         facts |= {"mean": list(outer.mean), "std": list(outer.std)}
     if cameras is not None:
-        facts["cameras"] = (
-            f"int64, 0 to {len(cameras) - 1}: position in the list of cameras; any other number = unknown"
-        )
+        last = len(cameras) - 1
+        facts["cameras"] = f"int64, 0 to {last}: position in the list of cameras; any other number = unknown"
     return facts

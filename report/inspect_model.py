@@ -158,7 +158,6 @@ def between_cameras(similarity: np.ndarray, pids: np.ndarray, cameras: np.ndarra
     """Return the mean similarity (count, count) of different people from camera to camera; NaN where there is no pair."""
     different = pids[:, None] != pids
     member = np.eye(count)[cameras]  # (N, count)
-    sums, pairs = (
-        member.T @ values @ member for values in (np.where(different, similarity, 0), different.astype(float))
-    )
+    sums = member.T @ np.where(different, similarity, 0) @ member
+    pairs = member.T @ different.astype(float) @ member
     return np.divide(sums, pairs, out=np.full_like(sums, np.nan), where=pairs > 0)

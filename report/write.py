@@ -91,9 +91,8 @@ def check_run(folder: Path) -> None:
         raise FileNotFoundError(f"{folder} is no folder; give the folder of a run, the OUTPUT_DIR of tools/train.py")
     wanted = ("config.yml", "metrics.jsonl", "best.safetensors", "last.pth")
     if not any((folder / name).is_file() for name in wanted):
-        raise FileNotFoundError(
-            f"{folder} holds no run: none of {', '.join(wanted)} exists; give the OUTPUT_DIR of a run"
-        )
+        none = f"none of {', '.join(wanted)} exists"
+        raise FileNotFoundError(f"{folder} holds no run: {none}; give the OUTPUT_DIR of a run")
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:

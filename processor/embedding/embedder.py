@@ -262,7 +262,7 @@ def weights_path(weights: str) -> Path:
 
 
 def read_own(path: Path) -> Weights | None:
-    """Return the weights in a file of vitreid, of last.pth the averaged ones if there are any; None for another project's file."""
+    """Return the weights in a file of vitreid, averaged if last.pth has such; None for a file of another project."""
     if path.suffix == ".safetensors":
         return Weights(*load_deploy(path)) if is_deploy(path) else None
     try:

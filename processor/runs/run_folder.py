@@ -1,4 +1,4 @@
-"""The folder of one run: config.yml, log.txt, metrics.jsonl, TensorBoard events, last.pth, best.safetensors; and the log on the terminal."""
+"""The folder of one run (config.yml, log.txt, metrics.jsonl, events, last.pth, best.safetensors), and the terminal's log."""
 
 from __future__ import annotations
 

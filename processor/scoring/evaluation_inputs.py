@@ -13,7 +13,7 @@ from yacs.config import CfgNode
 from ...common.errors import UserError
 from ...configs import dump_config, parse_config
 from ...datasets import Preprocess, ReidData, build_preprocess, build_test_sets
-from ...model import ModelSpec, ReidModel, build_spec
+from ...model import ReidModel, build_spec
 from ..device import pick_device, pick_precision, place
 from ..distributed.ddp import device_of
 from ..distributed.process_group import ALONE, Ranks
@@ -102,7 +102,9 @@ def build_features(
     precision = pick_precision(cfg.SOLVER.PRECISION, device)
     model: ReidModel = place(weights.model, device, precision).eval()
     preprocess = Preprocess.from_dict(weights.about["preprocess"]) if weights.about else build_preprocess(cfg)
-    _warn_of_ignored(cfg, model.spec, preprocess)
+    spec = model.spec
+    asked = {**build_spec(cfg, spec.cameras, spec.views).to_dict(), **build_preprocess(cfg).to_dict()}
+    _warn_of_differences("the checkpoint's", {**spec.to_dict(), **preprocess.to_dict()}, asked)
     about = {
         "config": dump_config(cfg),
         "weights": str(path),
@@ -114,13 +116,8 @@ def build_features(
         yield replace(features, about={**features.about, **about}) if features else None
 
 
-def _warn_of_ignored(cfg: CfgNode, spec: ModelSpec, preprocess: Preprocess) -> None:
-    """Log each setting of model and preprocessing that the checkpoint overrides in the config."""
-    asked = {**build_spec(cfg, spec.cameras, spec.views).to_dict(), **build_preprocess(cfg).to_dict()}
-    _warn_of_differences("the checkpoint's", {**spec.to_dict(), **preprocess.to_dict()}, asked)
-
-
 def _warn_of_differences(whose: str, used: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Log each setting of checkpoint or features that overrides the config's."""
     for name, value in used.items():
         if asked.get(name) != value:
             logger.warning("%s %s is %s; the config's %s is left aside", whose, name, value, asked.get(name))

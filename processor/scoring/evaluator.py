@@ -106,7 +106,6 @@ def build_evaluator(
 
     Args:
         preprocess: overrides the config's.
-        ranks: the processes that share the images.
     """
     check_answerable(data, build_rerank(cfg))
     preprocess = preprocess or build_preprocess(cfg)

@@ -74,7 +74,7 @@ def _file_names(features: FeatureSet) -> list[str]:
 
 
 def save_features(path: str | Path, features: FeatureSet) -> None:
-    """Write a safetensors file: float32 query, gallery; int64 pids and camids; names as JSON in bytes; the rest as metadata."""
+    """Write a safetensors file: float32 embeddings; int64 pids and camids; names as JSON in bytes; the rest as metadata."""
     query = features.query.float().clone(memory_format=torch.contiguous_format)  # no memory shared with the gallery
     tensors = {"query": query, "gallery": features.gallery.float().contiguous()}
     for side in SIDES:

@@ -138,10 +138,8 @@ class Run:
         if progress.epoch == self.first_epoch:
             self.trainer.check_place()
             inside = f" and {progress.batches} of {len(self.trainer.loader)} iterations"
-        weights, done = state["trainer"]["module"], {"epochs": state["epoch"], "iterations": progress.batches}
-        check_agreed(
-            lambda: done | {name: fingerprint(value) for name, value in weights.items()}, self.ranks, "checkpoints"
-        )
+        weights, done = state["trainer"]["module"].items(), {"epochs": state["epoch"], "iterations": progress.batches}
+        check_agreed(lambda: done | {name: fingerprint(v) for name, v in weights}, self.ranks, "checkpoints")
         logger.info("resumed after epoch %d of %d%s", state["epoch"], self.options.num_epochs, inside)
 
     def _check_people(self, state: dict[str, Any]) -> None:
@@ -181,9 +179,8 @@ class Run:
         logger.info("%s", result_table({self.session.data.evaluated: result}))
         logger.info("run folder: %s", self.folder.path)
         if self.options.other_tests:
-            logger.info(
-                "tools/test.py --weights %s evaluates on %s", self.folder.best, ", ".join(self.options.other_tests)
-            )
+            names = ", ".join(self.options.other_tests)
+            logger.info("tools/test.py --weights %s evaluates on %s", self.folder.best, names)
         return result
 
     def _finish_epoch(self) -> RetrievalResult | None:

@@ -106,9 +106,6 @@ def split(batch: Batch, size: int) -> list[Batch]:
     return [type(batch)(*piece) for piece in zip(*columns, strict=True)]
 
 
-# --- random draws -----------------------------------------------------------------------------------------------------
-
-
 def random_draws(device: torch.device) -> dict[str, Tensor]:
     """Return the state of the generators that a forward pass on `device` draws from."""
     states = {"cpu": torch.get_rng_state()}
@@ -126,9 +123,6 @@ def restore_draws(device: torch.device, states: dict[str, Tensor]) -> None:
         torch.cuda.set_rng_state(states["cuda"], device)
     if "mps" in states:
         torch.mps.set_rng_state(states["mps"])
-
-
-# --- batch norms inside the backbone ----------------------------------------------------------------------------------
 
 
 def batch_norms(backbone: nn.Module) -> list[_BatchNorm]:

@@ -246,9 +246,8 @@ class Trainer:
                 weights = shard_state(state["ema"]["model"], self.average.model)
                 self.average.load_state_dict({**state["ema"], "model": weights})
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"--resume: the checkpoint does not fit this config's model, loss or optimizer: {error}"
-            ) from error
+            what = "the checkpoint does not fit this config's model, loss or optimizer"
+            raise UserError(f"--resume: {what}: {error}") from error
         if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         if "progress" in state:  # older checkpoints have none

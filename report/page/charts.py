@@ -61,9 +61,8 @@ class Chart:
         """Return an <svg> element in the page's colours; its ids begin with the chart's name."""
         with matplotlib.rc_context({**STYLE, **dict.fromkeys(INKED, INK), "svg.hashsalt": self.name}):
             buffer = io.StringIO()
-            self._figure().savefig(
-                buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-            )
+            metadata: Any = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+            self._figure().savefig(buffer, format="svg", metadata=metadata)
         return inline_svg(buffer.getvalue(), self.name, self.alt)
 
     def png(self) -> bytes:

@@ -136,6 +136,5 @@ def difference_section(first: EvaluatedSet, second: EvaluatedSet, names: tuple[s
         f"{names[1]} ranks {better} of {len(gains)} queries better than {names[0]} and {worse} worse. Below: those with the "
         "largest difference in average precision, as both runs rank them."
     )
-    return Section(
-        "differences", "Queries that the runs judge differently", reading, strips, {"queries-differences": strips}
-    )
+    title, sheets = "Queries that the runs judge differently", {"queries-differences": strips}
+    return Section("differences", title, reading, strips, sheets)
