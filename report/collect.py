@@ -165,7 +165,6 @@ def find_features(
     """Return the first saved features that are the embeddings of `data` by this model; None if there are none.
 
     Args:
-        settings: the test embedding.
         embedder, data: None if unknown; then saved features are not compared with them.
     """
     for path in saved_features(folder):

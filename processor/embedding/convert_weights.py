@@ -25,13 +25,11 @@ class Conversion:
     """Files and options of a conversion.
 
     Args:
-        source, target: the files.
         cameras, views: names in the order of the rows of the file's side-information table, if the model has one.
         dry_run: only report; write nothing.
         backbone_only: the file has no neck and no side information (pretraining); they keep their initial values.
         plain: see `read_weights`.
         min_coverage: see `load_weights`.
-        overwrite: replace an existing target.
     """
 
     source: Path

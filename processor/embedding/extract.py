@@ -58,8 +58,7 @@ def extract(
     The model is set to evaluation mode, and to its earlier mode afterwards.
 
     Args:
-        title: title of the progress bar.
-        shows: False = no progress bar.
+        title, shows: of the progress bar: its title, and whether there is one.
     """
     was_training = model.training
     model.eval()

@@ -32,8 +32,6 @@ class EvaluationInputs:
 
     Args:
         sources: the feature files, one per test set, or the weights file alone.
-        num_sets: number of test sets.
-        rerank: the ranking.
         weights: the model; None for feature files.
         features: embeds the test sets one after another, on all ranks together; yields the features of each, None on all ranks
             but the first. Every rank must read them all: a rank that leaves earlier would block the others.

@@ -56,12 +56,10 @@ class ScoreReport:
     Args:
         dataset, protocol: name of the test set, and its protocol.
         embed: the test embedding (`EmbedSettings` as plain types).
-        num_gallery: number of gallery images.
         retrieval: CMC, mAP, mINP, re-ranked if asked for. All other figures use the plain distances.
         camera_names: name of each camid.
         confidence: (low, high) of each figure of `retrieval`.
         cameras: figures of every pair of cameras.
-        verification: figures of single comparisons.
         open_set: DIR@FAR by name.
         calibration: the checkpoint's threshold, or the new one; None if there is neither.
         judged: the rates of the checkpoint's threshold on this test set.

@@ -19,8 +19,6 @@ class Calibration:
     """A threshold, the data it was calibrated on, and the embedding it holds for.
 
     Args:
-        threshold: the distance and its rates.
-        dataset: name of the data set.
         embed: the test embedding (`EmbedSettings` as plain types); empty = not known.
     """
 

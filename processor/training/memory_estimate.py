@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from ...common.memory_limits import available_memory
-from ...model.parts.class_token_block import ClassTokenBlock
+from ...model.parts.blocks import ClassTokenBlock
 from ..device import autocast
 from .micro_batches import fixed_statistics
 from .trainer import Trainer

@@ -47,9 +47,7 @@ class Progress:
 
     Args:
         epoch: counted from 1; 0 = no epoch has started.
-        batches: batches done.
-        images: images in those batches, of all ranks.
-        seconds: time spent on them.
+        batches, images, seconds: done: batches, their images of all ranks, time spent on them.
         skipped: batches of this epoch with a loss that is NaN or infinite.
         skipped_before: the same, in earlier epochs of the run.
     """

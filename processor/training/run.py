@@ -111,8 +111,6 @@ def build_session(cfg: CfgNode, resumed: bool = False, ranks: Ranks = ALONE) -> 
     Args:
         resumed: the weights will come from a checkpoint; the pretrained file may be gone.
         ranks: the processes that share every batch.
-    Raises:
-        UserError: config and data do not fit together.
     """
     check_names(flatten_config(cfg))
     device, is_shared = pick_device(cfg.MODEL.DEVICE), ranks.size > 1

@@ -47,7 +47,6 @@ class Chart:
         name: of the PNG file, and unique on a page.
         caption: below the chart.
         alt: what the chart shows as text, with its main figures.
-        draw: draws into axes.
         size: inches.
     """
 
