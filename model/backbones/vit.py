@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from ...common.errors import UserError
 from ..model_spec import ModelSpec
-from ..parts.checkpointing import run_block
-from ..parts.class_token_block import ClassTokenBlock, can_stop_at_first
+from ..parts.blocks import ClassTokenBlock, can_stop_at_first, run_block
 from ..parts.jigsaw import Jigsaw
 from ..parts.sie import build_side_information
 from .registry import create_net, has_own_stem

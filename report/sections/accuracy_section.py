@@ -80,11 +80,8 @@ def distance_section(test: EvaluatedSet) -> Section:
     charts = Charts([distance_chart(found, test.threshold)])
     parts: list[Component] = [Group([charts, Table("One comparison at a time", numbers)])]
     drawn = "" if found.impostor_share == 1 else f", {percent(found.impostor_share)} of all, at random with seed 0"
-    parts.append(
-        Text(
-            f"The histograms show {found.num_genuine:,} pairs of the same person and {found.num_impostor:,} pairs of different people{drawn}."
-        )
-    )
+    genuine = f"{found.num_genuine:,} pairs of the same person"
+    parts.append(Text(f"The histograms show {genuine} and {found.num_impostor:,} pairs of different people{drawn}."))
     return Section("distances", "Distances of same and different people", reading, parts)
 
 
@@ -102,9 +99,8 @@ def distance_chart(found: VerificationResult, threshold: Threshold | None) -> Ch
             axes.stairs(heights, edges, fill=True, label=label, **look)
         if threshold is not None:
             axes.axvline(threshold.distance, color=COLOURS[2], label=f"threshold {threshold.distance:.3f}")
-        axes.axvline(
-            found.eer_threshold, color=COLOURS[3], linestyle=":", label=f"equal errors {found.eer_threshold:.3f}"
-        )
+        label = f"equal errors {found.eer_threshold:.3f}"
+        axes.axvline(found.eer_threshold, color=COLOURS[3], linestyle=":", label=label)
         axes.set_xlabel("distance of two crops")
         axes.set_ylabel("density of pairs")
         axes.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.17))
@@ -134,10 +130,8 @@ def camera_section(test: EvaluatedSet) -> Section | None:
 
 def _camera_table(title: str, values: np.ndarray, pairs: CameraPairs, names: Sequence[str]) -> Table:
     head = ["from \\ to", *(names[camera] for camera in pairs.gallery_cameras)]
-    body = [
-        [names[camera], *(percent(value) for value in row)]
-        for camera, row in zip(pairs.query_cameras, values, strict=True)
-    ]
+    rows = zip(pairs.query_cameras, values, strict=True)
+    body = [[names[camera], *(percent(value) for value in row)] for camera, row in rows]
     return Table(f"{title}: queries of a camera (row) among the gallery images of a camera (column)", [head, *body])
 
 

@@ -25,8 +25,8 @@ from vitreid.report import (
 )
 from vitreid.report.page.charts import Chart, inline_svg
 from vitreid.report.page.components import Section, Strip, Table, Tile
-from vitreid.report.page.html_page import page
 from vitreid.report.page.images import fitted, sheet
+from vitreid.report.report_builder import page
 from vitreid.report.sections import accuracy_section as accuracy_module
 from vitreid.report.sections.accuracy_section import camera_section, cmc_chart, distance_section, headline_section
 from vitreid.report.sections.embedding_map import draw_people, map_section
