@@ -13,9 +13,11 @@ from ..common.pictures import encode
 from .page.components import Section
 from .page.images import data_uri, sheet
 from .run_contents import EvaluatedSet, ModelPictures, RunContents
-from .sections.accuracy_section import camera_section, distance_section, headline_section
+from .sections.camera_grid import camera_section
+from .sections.cmc_curve import headline_section
 from .sections.comparison import comparison_section
 from .sections.configuration_section import about_section, option_differences
+from .sections.distance_histograms import distance_section
 from .sections.embedding_map import map_section
 from .sections.model_section import attention_section, parts_section, position_section, side_section
 from .sections.ranked_lists import difference_section, ranking_section

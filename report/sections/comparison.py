@@ -8,7 +8,7 @@ from ...common.text import percent, points
 from ...evaluation import paired_bootstrap
 from ..page.components import Charts, Component, Group, Section, Table, Text
 from ..run_contents import EvaluatedSet, RunContents
-from .accuracy_section import cmc_chart
+from .cmc_curve import cmc_chart
 
 FIGURES = ("mAP", "mINP", "Rank-1", "Rank-5", "Rank-10")
 

@@ -11,7 +11,7 @@ from ..page.charts import Chart
 from ..page.components import Charts, Component, Group, Section, Strip, Table, Tile
 from ..page.images import fitted
 from ..run_contents import CropAttention, ModelPictures, SieEffect
-from .accuracy_section import grid_chart
+from .camera_grid import grid_chart
 
 UNKNOWN, OWN = "with the row of an unknown camera", "with the camera's own row"
 MOST_POSITIONS = (8, 5)  # patches drawn: rows, columns
