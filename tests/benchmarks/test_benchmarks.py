@@ -85,6 +85,7 @@ def test_the_floor_multiplies_everything(monkeypatch):
 
 
 @pytest.mark.parametrize("task", CONTESTANTS)
+@pytest.mark.slow
 def test_floor_and_ours_are_measured_and_the_others_say_why_not(task, alone, tmp_path):
     write_problem(tmp_path, replace(TINY, distractors=0), None, 0)
     rows = {row.contestant: row for row in compare(alone, EvaluationJob(task, FLOOR, str(tmp_path)), (12, 60))}
@@ -184,6 +185,7 @@ def test_bad_arguments_are_errors(words, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_everything_is_printed_and_written(monkeypatch, tmp_path, capsys):
     case = EvaluationCase("market", TINY, bar=EvaluationBar(1000))
     monkeypatch.setitem(CASES, "market", [case])
