@@ -52,6 +52,7 @@ def run_folder(untrained, tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_the_tool_writes_the_page_and_its_pictures(run_folder, caplog):
     assert report_tool.main([str(run_folder), "--queries", "1", "--traceback"]) == 0
     html = (run_folder / "report.html").read_text()

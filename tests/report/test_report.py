@@ -337,6 +337,7 @@ def test_changed_options_stand_first_and_the_others_are_folded(full):
     assert full.html.index("SOLVER.MAX_EPOCHS") < full.html.index("<details>") < full.html.index("SOLVER.SEED")
 
 
+@pytest.mark.slow
 def test_two_reports_of_one_run_are_the_same_page():
     first, second = (build_report(run_of(model_pictures=model_pictures())) for _ in range(2))
     assert first.html == second.html
