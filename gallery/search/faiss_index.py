@@ -34,7 +34,7 @@ class FaissIndex:
         count, width = exact.embeddings.shape
         self.index = INDEXES[name](self.faiss, width, count)
         if not self.index.is_trained:
-            self.index.train(self._vectors(_sample(count, TRAIN_PER_LIST * self.index.nlist)))
+            self.index.train(self._vectors(drawn_positions(count, TRAIN_PER_LIST * self.index.nlist)))
         for start in range(0, count, ADD_ROWS):
             self.index.add(self._vectors(np.arange(start, min(start + ADD_ROWS, count))))
 
@@ -97,13 +97,11 @@ def import_faiss(what: str = "a FAISS index", instead: str = 'index="exact" need
     return faiss
 
 
-def _sample(count: int, most: int) -> np.ndarray:
-    """Return up to `most` of `count` positions, ascending, drawn with a fixed seed."""
-    return np.arange(count) if count <= most else np.sort(np.random.default_rng(0).choice(count, most, replace=False))
-
-
-def _flat(faiss: Any, width: int, count: int) -> Any:
-    return faiss.IndexFlatL2(width)
+def drawn_positions(count: int, most: int, seed: int = 0) -> np.ndarray:
+    """Return up to `most` of `count` positions, ascending, drawn with `seed`."""
+    return (
+        np.arange(count) if count <= most else np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+    )
 
 
 def _ivf(faiss: Any, width: int, count: int) -> Any:
@@ -118,4 +116,8 @@ def _hnsw(faiss: Any, width: int, count: int) -> Any:
     return index
 
 
-INDEXES: dict[str, Callable[[Any, int, int], Any]] = {"faiss-flat": _flat, "faiss-ivf": _ivf, "faiss-hnsw": _hnsw}
+INDEXES: dict[str, Callable[[Any, int, int], Any]] = {
+    "faiss-flat": lambda faiss, width, count: faiss.IndexFlatL2(width),
+    "faiss-ivf": _ivf,
+    "faiss-hnsw": _hnsw,
+}
