@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 
 from vitreid.configs import OPTIONS
 from vitreid.report import ReportOptions, write_report
@@ -44,9 +45,8 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     >>> split(["logs/a", "logs/b", "MODEL.DEVICE", "cpu"])
     (['logs/a', 'logs/b'], ['MODEL.DEVICE', 'cpu'])
     """
-    keys = [place for place, argument in enumerate(arguments) if argument in OPTIONS]
-    first = keys[0] if keys else len(arguments)
-    return list(arguments[:first]), list(arguments[first:])
+    folders = list(takewhile(lambda argument: argument not in OPTIONS, arguments))
+    return folders, list(arguments[len(folders) :])
 
 
 def make_report(args: argparse.Namespace) -> None:

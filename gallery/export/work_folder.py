@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,12 +49,10 @@ class WorkFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Make the folder and lock it against other exports; the lock of a killed process is free."""
+    def locked(self) -> WriterLock:
+        """Make the folder and return its lock against other exports; the lock of a killed process is free."""
         self.folder.mkdir(exist_ok=True)
-        with WriterLock(self.folder):
-            yield
+        return WriterLock(self.folder)
 
     @property
     def plan(self) -> ExportPlan | None:

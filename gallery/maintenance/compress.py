@@ -32,7 +32,6 @@ def fit_pca(
         sample: number of rows for the fit, drawn with `seed`.
     Raises:
         ValueError: `dim` does not fit the gallery, it is projected or int8 already, or `output` is the gallery itself.
-        FileExistsError: the output is not empty and `overwrite` is false.
     """
     gallery.check_output(output)
     _check_dim(gallery, dim)
@@ -73,7 +72,6 @@ def to_int8(gallery: Gallery, output: str | Path, *, overwrite: bool = False) ->
 
     Raises:
         ValueError: it is int8 already, or empty, or `output` is the gallery itself.
-        FileExistsError: the output is not empty and `overwrite` is false.
     """
     gallery.check_output(output)
     if gallery.info.dtype == "int8" or not len(gallery):

@@ -256,11 +256,7 @@ def by_camera(cameras: str | Sequence[str | None] | None, count: int) -> Iterato
         ValueError: neither one camera nor one per query.
     """
     names = [cameras] * count if cameras is None or isinstance(cameras, str) else cameras
-    if (
-        isinstance(names, bool)
-        or len(names) != count
-        or not all(name is None or isinstance(name, str) for name in names)
-    ):
+    if isinstance(names, bool) or len(names) != count or not all(isinstance(name, str | None) for name in names):
         raise UserError(
             f"exclude_same_camera: give the camera of the queries, or {count} of them (None = unknown), got {cameras!r}"
         )

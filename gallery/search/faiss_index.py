@@ -72,14 +72,12 @@ class FaissIndex:
 
     def _params(self, mask: np.ndarray | None) -> Any:
         """Return FAISS's search parameters: the permitted rows and the search effort."""
-        options: dict[str, Any] = {}
-        if mask is not None:
-            options["sel"] = self.faiss.IDSelectorBatch(np.flatnonzero(mask))
-        kind = {"faiss-ivf": "SearchParametersIVF", "faiss-hnsw": "SearchParametersHNSW"}.get(
-            self.name, "SearchParameters"
-        )
-        options |= {"faiss-ivf": {"nprobe": PROBED}, "faiss-hnsw": {"efSearch": EF_SEARCH}}.get(self.name, {})
-        return getattr(self.faiss, kind)(**options)
+        options: dict[str, Any] = {} if mask is None else {"sel": self.faiss.IDSelectorBatch(np.flatnonzero(mask))}
+        if self.name == "faiss-ivf":
+            return self.faiss.SearchParametersIVF(nprobe=PROBED, **options)
+        if self.name == "faiss-hnsw":
+            return self.faiss.SearchParametersHNSW(efSearch=EF_SEARCH, **options)
+        return self.faiss.SearchParameters(**options)
 
 
 def import_faiss(what: str = "a FAISS index", instead: str = 'index="exact" needs nothing') -> Any:

@@ -180,12 +180,8 @@ def _from_item(key: str, value: Any) -> list[Condition]:
     column, operator = parts[1], parts[2] or "="
     if isinstance(value, tuple) and operator == "=":
         return _range(column, value)
-    values = (
-        tuple(value)
-        if isinstance(value, Sequence | set | frozenset | np.ndarray) and not isinstance(value, str)
-        else (value,)
-    )
-    return [Condition(column, "=" if operator == "==" else operator, values)]
+    is_list = isinstance(value, Sequence | set | frozenset | np.ndarray) and not isinstance(value, str)
+    return [Condition(column, "=" if operator == "==" else operator, tuple(value) if is_list else (value,))]
 
 
 def _range(column: str, ends: tuple[Any, ...]) -> list[Condition]:

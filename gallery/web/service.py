@@ -75,11 +75,7 @@ class Service:
         return gallery.info, len(gallery), self._clock() // FACETS_SECONDS
 
     def record(self, id: int) -> dict[str, Any]:
-        """Return a live row's record.
-
-        Raises:
-            RequestError: 404, there is no such row.
-        """
+        """Return a live row's record; a `RequestError` 404 if there is none."""
         with self._open() as gallery, _known(id):
             return gallery.rows_of([id])[0]
 

@@ -1,19 +1,34 @@
-"""The last ViT block when only the class token is read: the other tokens contribute keys and values only."""
+"""Ways to run a ViT block: the class token only, and with its activations computed again in the backward pass."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+import torch
 from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+
+def run_block(block: nn.Module, tokens: Tensor, recompute: bool, **options: bool) -> Tensor:
+    """Return `block(tokens, **options)`.
+
+    Args:
+        recompute: store only the input; compute the block again in the backward pass, with the same random draws: less memory,
+            more arithmetic (activation checkpointing, Chen et al., 2016, arXiv:1604.06174).
+    """
+    if recompute and torch.is_grad_enabled():
+        return checkpoint(partial(block, **options), tokens, use_reentrant=False)
+    return block(tokens, **options)
 
 
 class ClassTokenBlock(nn.Module):
     """timm's `Block` with the same parts and names, and an option to compute the first token only.
 
-    The first token is the same up to rounding. With twelve blocks this saves about 7 % of the arithmetic, and with the jigsaw
+    The other tokens contribute keys and values only. The first token is the same up to rounding. With twelve blocks this saves about 7 % of the arithmetic, and with the jigsaw
     nearly all of the local branches' cost.
 
     Args:
@@ -52,9 +67,8 @@ def attend_from_first(attention: Any, tokens: Tensor) -> Tensor:
     (of_query, of_others) = ((weight[part], bias[part] if bias is not None else None) for part in parts)
     query = F.linear(tokens[:, :1], *of_query).unflatten(2, (1, heads, -1))
     others = F.linear(tokens, *of_others).unflatten(2, (2, heads, -1))
-    query, key, value = (
-        x.transpose(1, 2) for x in (*query.unbind(2), *others.unbind(2))
-    )  # (B, heads, 1 or N, D / heads)
+    # (B, heads, 1 or N, D / heads) each
+    query, key, value = (x.transpose(1, 2) for x in (*query.unbind(2), *others.unbind(2)))
     query, key = attention.q_norm(query), attention.k_norm(key)
     if attention.fused_attn:
         rate = dropout.p if attention.training else 0.0
