@@ -80,9 +80,7 @@ class ViTBackbone(nn.Module):
     def embed_tokens(self, images: Tensor, camids: Tensor | None, viewids: Tensor | None) -> Tensor:
         """Return the input of the first block, (B, prefix + N, D)."""
         net = self.net
-        tokens = net._pos_embed(
-            net.patch_embed(images)
-        )  # adds class token and position embedding; private: timm is pinned
+        tokens = net._pos_embed(net.patch_embed(images))  # adds class token and position; private: timm is pinned
         if self.sie is not None:
             offset = self.sie(images.shape[0], camids, viewids)  # len() would fix the batch size in an export
             first, rest = (tokens[:, :1], tokens[:, 1:]) if self.sie_on_class else (tokens, tokens[:, :0])

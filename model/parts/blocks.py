@@ -16,8 +16,8 @@ from torch.utils.checkpoint import checkpoint
 class ClassTokenBlock(nn.Module):
     """timm's `Block` with the same parts and names, and an option to compute the first token only.
 
-    The other tokens contribute keys and values only; the first token is the same up to rounding. With twelve blocks this saves about 7 % of the arithmetic, and with the jigsaw
-    nearly all of the local branches' cost.
+    The other tokens contribute keys and values only; the first token is the same up to rounding. With twelve blocks this
+    saves about 7 % of the arithmetic, and with the jigsaw nearly all of the local branches' cost.
 
     Args:
         block: timm's block; its parts are used.
@@ -55,9 +55,8 @@ def attend_from_first(attention: Any, tokens: Tensor) -> Tensor:
     (of_query, of_others) = ((weight[part], bias[part] if bias is not None else None) for part in parts)
     query = F.linear(tokens[:, :1], *of_query).unflatten(2, (1, heads, -1))
     others = F.linear(tokens, *of_others).unflatten(2, (2, heads, -1))
-    query, key, value = (
-        x.transpose(1, 2) for x in (*query.unbind(2), *others.unbind(2))
-    )  # (B, heads, 1 or N, D / heads)
+    # (B, heads, 1 or N, D / heads) each
+    query, key, value = (x.transpose(1, 2) for x in (*query.unbind(2), *others.unbind(2)))
     query, key = attention.q_norm(query), attention.k_norm(key)
     if attention.fused_attn:
         rate = dropout.p if attention.training else 0.0
