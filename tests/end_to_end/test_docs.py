@@ -144,3 +144,16 @@ def test_the_citation_is_of_this_version():
 def test_the_docker_image_runs_the_test_command():
     assert 'CMD ["make", "test"]' in (ROOT / "Dockerfile").read_text()
     assert ".git\n" in (ROOT / ".dockerignore").read_text()
+
+
+def test_the_new_paths_of_moved_modules_exist():
+    """Each path in the last column of the CHANGELOG's table imports."""
+    section = (ROOT / "CHANGELOG.md").read_text().partition("### Moved modules")[2].partition("###")[0]
+    rows = re.findall(r"^\| `([\w.]+)` \| (.*) \|$", section, re.MULTILINE)
+    missing = [
+        path
+        for _, now in rows
+        for path in re.findall(r"`([a-z_]+(?:\.[a-z_0-9]+)+)`", now)
+        if importlib.util.find_spec(f"vitreid.{path}") is None
+    ]
+    assert len(rows) > 50 and not missing
