@@ -29,8 +29,8 @@ from vitreid.configs import load_config
 from vitreid.model import ReidModel
 from vitreid.processor.device import pick_device
 from vitreid.processor.scoring.evaluator import build_evaluator
+from vitreid.processor.training.epoch_loop import TrainingSession
 from vitreid.processor.training.run import build_session
-from vitreid.processor.training.session import TrainingSession
 from vitreid.solver import Schedule
 
 RECIPES = (

@@ -24,7 +24,7 @@ from vitreid.datasets import ReidData
 from vitreid.deploy import FORMATS, ExportRequest, export_model
 from vitreid.deploy.parity_check import TIMED
 from vitreid.model import ModelSpec, ReidModel, save_deploy
-from vitreid.processor.runs.checkpoint_metadata import describe_model
+from vitreid.processor.runs.checkpoint import describe_model
 
 CAMERAS = tuple("abcdef")
 SIE, JPM = {"sie_camera": True}, {"jpm": True}

@@ -69,6 +69,15 @@ class Source:
             found.append(Import(".".join(base), names, id(node) in inside))
         return found
 
+    @cached_property
+    def prose(self) -> list[tuple[int, str]]:
+        """Docstrings and comments, as (line, text)."""
+        documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        nodes = [node for node in ast.walk(self.tree) if isinstance(node, documented)]
+        found = [(node.body[0].lineno, ast.get_docstring(node, clean=False)) for node in nodes]
+        comments = [(number, line.partition("# ")[2]) for number, line in enumerate(self.text.splitlines(), 1)]
+        return [(line, text) for line, text in [*found, *comments] if text]
+
     def imported_modules(self, modules: dict[str, "Source"], deferred: bool = True) -> set[str]:
         """The files of ours that this one imports, by module name."""
         found = set()

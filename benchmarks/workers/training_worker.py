@@ -29,8 +29,8 @@ from vitreid.model import build_model
 from vitreid.processor import Trainer, TrainingModule, autocast, pick_precision
 from vitreid.processor.device import place
 from vitreid.processor.embedding.extract import build_embed_settings, extract
+from vitreid.processor.training.epoch_loop import compile_backbone
 from vitreid.processor.training.run import build_step_options
-from vitreid.processor.training.session import compile_backbone
 from vitreid.solver import build_optimizers, build_schedule
 
 ROOT = Path(__file__).resolve().parents[2]

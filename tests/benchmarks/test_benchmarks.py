@@ -82,6 +82,7 @@ def test_the_floor_multiplies_everything(monkeypatch):
 
 
 @pytest.mark.parametrize("task", CONTESTANTS)
+@pytest.mark.slow
 def test_floor_and_ours_are_measured_and_the_others_say_why_not(task, tmp_path):
     write_problem(tmp_path, replace(TINY, distractors=0), None, 0)
     skipped = ALONE.contestants(task, (12, 60))
@@ -205,6 +206,7 @@ def test_bad_arguments_are_errors_before_anything_is_measured(benchmark, words, 
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_everything_is_printed_and_written(monkeypatch, tmp_path, capsys):
     case = EvaluationCase("market", TINY, bars=(Bar("seconds", most=1000, than=FLOOR),))
     monkeypatch.setitem(CASES, "market", [case])

@@ -20,6 +20,7 @@ def test_the_rate_is_that_of_the_epoch_on_the_clock(monkeypatch):
     assert schedule(100, 130, monkeypatch).lr(60) == pytest.approx(0.004)
 
 
+@pytest.mark.slow
 def test_recipes_learn_for_the_time_and_are_judged_on_people_held_out(tiny, tmp_path, capsys):
     recipe = "market/vit_base.yml " + " ".join(word.replace(" ", "") for word in tiny)
     words = ["--minutes", "0.01", "--val-ids", "3", "--data", tiny[tiny.index("DATASETS.ROOT_DIR") + 1]]

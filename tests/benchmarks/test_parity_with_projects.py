@@ -112,6 +112,7 @@ def test_only_what_the_project_itself_cannot_do_is_skipped(tmp_path: Path, monke
     assert "failed: ours: UserError: " in capsys.readouterr().out and page.read_text() == "# Backbones\n"
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_is_a_failure(tmp_path: Path):
     args = argparse.Namespace(transreid=tmp_path, quick=True, crops=2, data=tmp_path)
     (row,) = run_apart("TransReID", "--transreid", args)

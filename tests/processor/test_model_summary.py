@@ -65,6 +65,7 @@ def words_of(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
     return capsys.readouterr().out.replace(",", "").split()
 
 
+@pytest.mark.slow
 def test_summary_counts_what_training_keeps(capsys: pytest.CaptureFixture[str]):
     """Frozen and recomputed blocks keep less, and fused attention no (N, N) weights: 64 crops, 3 whole blocks, 3 heads, 129 tokens."""
     usual, frozen, recomputed = (

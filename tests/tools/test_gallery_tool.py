@@ -108,6 +108,7 @@ def test_convert_takes_the_format_from_the_suffix_and_replaces_only_if_asked(gal
     )
 
 
+@pytest.mark.slow
 def test_a_gallery_goes_to_milvus_and_back(gallery, tmp_path, capsys):
     pytest.importorskip("pymilvus")
     pytest.importorskip("milvus_lite")
