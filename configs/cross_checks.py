@@ -68,16 +68,15 @@ def _check_loss(cfg: CfgNode) -> None:
         raise UserError(
             f"LOSS.MEMORY: {cfg.LOSS.MEMORY} past embeddings are for the metric loss, and LOSS.METRIC is none; set one or the other"
         )
-    if metric != "none" and cfg.DATALOADER.SAMPLER == "pk" and cfg.DATALOADER.NUM_INSTANCE < 2:
+    if metric == "none" or cfg.DATALOADER.SAMPLER != "pk":
+        return
+    batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    if instances < 2:
         raise UserError(f"DATALOADER.NUM_INSTANCE: the {metric} loss needs at least 2 images per identity, got 1")
-    if (
-        metric != "none"
-        and cfg.SOLVER.IMS_PER_BATCH < 2 * cfg.DATALOADER.NUM_INSTANCE
-        and cfg.DATALOADER.SAMPLER == "pk"
-    ):
+    if batch < 2 * instances:
         raise UserError(
-            f"SOLVER.IMS_PER_BATCH: {cfg.SOLVER.IMS_PER_BATCH} images are one identity of DATALOADER.NUM_INSTANCE "
-            f"{cfg.DATALOADER.NUM_INSTANCE}; the {metric} loss needs two, take {2 * cfg.DATALOADER.NUM_INSTANCE} or more"
+            f"SOLVER.IMS_PER_BATCH: {batch} images are one identity of DATALOADER.NUM_INSTANCE {instances}; the {metric} loss "
+            f"needs two, take {2 * instances} or more"
         )
 
 

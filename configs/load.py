@@ -40,7 +40,10 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
 def shipped_recipes() -> list[tuple[str, str]]:
     """Return name and first line of comment of each recipe of the package, e.g. ("market/vit_base", "TransReID's baseline")."""
     files = sorted(SHIPPED.glob("*/*.yml"))
-    return [(_name_of(file), file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")) for file in files]
+    names = [file.relative_to(SHIPPED).with_suffix("").as_posix() for file in files]
+    return [
+        (name, file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")) for name, file in zip(names, files)
+    ]
 
 
 def find_recipe(name: str | Path, folder: str | Path = "", needed_by: str = "") -> Path:
@@ -66,10 +69,6 @@ def find_recipe(name: str | Path, folder: str | Path = "", needed_by: str = "") 
     where = f" ({BASE_KEY} of {needed_by})" if needed_by else ""
     hint = f"did you mean {', '.join(near)}?" if near else f"the shipped recipes are {', '.join(names)}"
     raise FileNotFoundError(f"config file {path}{where} does not exist; {hint}")
-
-
-def _name_of(file: Path) -> str:
-    return file.relative_to(SHIPPED).with_suffix("").as_posix()
 
 
 def make_config(*layers: Mapping[str, Any]) -> CfgNode:

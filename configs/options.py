@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +75,6 @@ class Option:
 
 
 _ACCEPTED: dict[type, tuple[type, ...]] = {float: (int, float), int: (int,), bool: (bool,), str: (str,)}
-_CONVERT: dict[type, Callable[[Value], Value]] = {float: float, int: int, bool: bool, str: str}
 
 
 def _coerce(key: str, value: Value, kind: type) -> Value:
@@ -90,4 +89,4 @@ def _coerce(key: str, value: Value, kind: type) -> Value:
     numeric_bool = isinstance(value, bool) and kind is not bool  # bool is a subclass of int
     if numeric_bool or not isinstance(value, _ACCEPTED[kind]):
         raise UserError(f"{key}: expected {kind.__name__}, got {type(value).__name__} {value!r}")
-    return _CONVERT[kind](value)
+    return kind(value)

@@ -39,10 +39,6 @@ def _backbone(value: str) -> Values:
     return BACKBONES[value]
 
 
-def _metric(value: str) -> Values:
-    return METRICS.get(value, {"LOSS.METRIC": value})
-
-
 METRICS: dict[str, Values] = {
     "triplet": {"LOSS.METRIC": "triplet"},
     "triplet_center": {"LOSS.METRIC": "triplet", "LOSS.CENTER_WEIGHT": 0.0005},
@@ -64,7 +60,7 @@ LEGACY: dict[str, Rule] = {
     "MODEL.COS_LAYER": _ignored,  # without effect in the original
     "MODEL.ID_LOSS_TYPE": _renamed("LOSS.ID"),
     "MODEL.ID_LOSS_WEIGHT": _renamed("LOSS.ID_WEIGHT"),
-    "MODEL.METRIC_LOSS_TYPE": _metric,
+    "MODEL.METRIC_LOSS_TYPE": lambda value: METRICS.get(value, {"LOSS.METRIC": value}),
     "MODEL.TRIPLET_LOSS_WEIGHT": _renamed("LOSS.METRIC_WEIGHT"),
     "MODEL.NO_MARGIN": _switch("LOSS.SOFT_MARGIN"),
     "MODEL.IF_LABELSMOOTH": _switch("LOSS.LABEL_SMOOTH", 0.1, 0.0),
@@ -82,10 +78,8 @@ LEGACY: dict[str, Rule] = {
     "TEST.EVAL": _ignored,
     "TEST.DIST_MAT": _ignored,
 }
-SHARED = {
-    "DATALOADER.SAMPLER": SAMPLERS,
-    "TEST.FEAT_NORM": ("yes", "no"),
-}  # keys of both configs: the original's only with these values
+# keys of both configs: the original's only with these values
+SHARED = {"DATALOADER.SAMPLER": SAMPLERS, "TEST.FEAT_NORM": ("yes", "no")}
 
 # Defaults of the original that differ from ours; they hold for keys that its file leaves out.
 ORIGINAL_DEFAULTS: Values = {
@@ -118,9 +112,8 @@ def translate(values: Values, is_file: bool = True) -> tuple[Values, list[str]]:
     Raises:
         ValueError: a value unknown to the original; names its key.
     """
-    values = {
-        key.replace("tMODEL.", "MODEL."): value for key, value in values.items()
-    }  # a typing error in one file of the original
+    # one file of the original has a typing error, tMODEL
+    values = {key.replace("tMODEL.", "MODEL."): value for key, value in values.items()}
     is_original = is_file and "MODEL.TRANSFORMER_TYPE" in values
     result: Values = dict(ORIGINAL_DEFAULTS) if is_original else {}
     if values.get("MODEL.NAME") == "transformer":

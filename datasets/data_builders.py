@@ -53,8 +53,6 @@ def build_test_sets(cfg: CfgNode, once: Once = in_each) -> list[ReidData]:
 
     Args:
         once: as for `build_data`.
-    Raises:
-        ValueError, FileNotFoundError: an unknown name, or an error of the data set's reader.
     """
     read = _build_reader(cfg, once)
     return _build_galleries(cfg, [read(name) for name in build_test_set_names(cfg)], once)
@@ -118,17 +116,10 @@ def build_train_loader(
         ValueError: too few identities for a batch, or a batch that does not divide among the ranks.
     """
     preprocess = build_preprocess(cfg, train=True)
-    loader = cfg.DATALOADER
+    loader, paths = cfg.DATALOADER, [record.path for record in data.train]
     return TrainLoader(
         data.train,
-        open_images(
-            [record.path for record in data.train],
-            preprocess,
-            loader.CACHE,
-            loader.CACHE_SHARE,
-            loader.NUM_WORKERS,
-            local=local,
-        ),
+        open_images(paths, preprocess, loader.CACHE, loader.CACHE_SHARE, loader.NUM_WORKERS, local),
         _build_sampler(cfg, data),
         build_augment(cfg, preprocess),
         camera_rows=name_rows(data.camera_names, cameras),
@@ -152,11 +143,8 @@ def _build_sampler(cfg: CfgNode, data: ReidData) -> Sampler:
     )
 
 
-SHARES: dict[str, float | None] = {
-    "none": None,
-    "equal": 0.0,
-    "sqrt": 0.5,
-}  # exponents of a data set's number of images
+# exponents of a data set's number of images
+SHARES: dict[str, float | None] = {"none": None, "equal": 0.0, "sqrt": 0.5}
 
 
 def _balance(data: ReidData, power: float | None) -> tuple[np.ndarray, np.ndarray] | None:

@@ -33,14 +33,9 @@ def _table(section: str, options: dict[str, Option]) -> str:
 def _limits(option: Option) -> str:
     """Return the accepted values; names can be added to the dict of an open option."""
     if option.choices:
-        return (
-            f". {'Built in:' if option.is_open else 'One of'} {', '.join(_code(choice) for choice in option.choices)}"
-        )
-    bounds = [
-        f"{name} {bound:g}"
-        for name, bound in (("at least", option.at_least), ("at most", option.at_most))
-        if bound is not None
-    ]
+        return f". {'Built in:' if option.is_open else 'One of'} {', '.join(map(_code, option.choices))}"
+    limits = (("at least", option.at_least), ("at most", option.at_most))
+    bounds = [f"{name} {bound:g}" for name, bound in limits if bound is not None]
     return f" ({', '.join(bounds)})" if bounds else ""
 
 

@@ -41,7 +41,10 @@ def camera_pairs(data: RetrievalData) -> CameraPairs:
     Raises:
         ValueError: `RetrievalData` refuses the input, or no query has a match in any camera.
     """
-    table = _empty_table(np.unique(data.q_camids), np.unique(data.g_camids))
+    query_cameras, gallery_cameras = np.unique(data.q_camids), np.unique(data.g_camids)
+    shape = len(query_cameras), len(gallery_cameras)
+    empty = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.int64)
+    table = CameraPairs(query_cameras, gallery_cameras, *empty)
     for j, to in enumerate(table.gallery_cameras):
         part = data.select(gallery=np.flatnonzero(data.g_camids == to))
         is_valid = part.matches.is_valid()
@@ -52,10 +55,3 @@ def camera_pairs(data: RetrievalData) -> CameraPairs:
                 table.mAP[i, j], table.rank1[i, j], table.num_valid[i, j] = result.mAP, result.rank(1), len(rows)
     check_any_valid(table.num_valid.sum(), len(data.query))
     return table
-
-
-def _empty_table(query_cameras: np.ndarray, gallery_cameras: np.ndarray) -> CameraPairs:
-    shape = len(query_cameras), len(gallery_cameras)
-    return CameraPairs(
-        query_cameras, gallery_cameras, np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.int64)
-    )

@@ -71,9 +71,8 @@ CHUNK_ELEMENTS = 2**18  # 1 MiB of float32: intermediate results stay in the pro
 def squared_norms(features: Tensor, origin: Tensor | None = None) -> Tensor:
     """Return the squared length (N,) of each row of (N, D) relative to `origin` (D,), None = 0; makes no (N, D) copy."""
     rows = features.shape[0] if features.is_cuda else max(1, CHUNK_ELEMENTS // features.shape[1])
-    norms = features.new_empty(
-        len(features)
-    )  # allocated first: results between the intermediate arrays would fragment the heap
+    # allocated first: results between the intermediate arrays would fragment the heap
+    norms = features.new_empty(len(features))
     for chunk, norm in zip(features.split(rows), norms.split(rows), strict=True):
         torch.sum(chunk.square() if origin is None else chunk.sub(origin).square_(), 1, out=norm)
     return norms

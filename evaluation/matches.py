@@ -20,11 +20,7 @@ LabelArrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 def as_label_arrays(
     q_pids: Labels, g_pids: Labels, q_camids: Labels, g_camids: Labels, num_queries: int, num_gallery: int
 ) -> LabelArrays:
-    """Return q_pids (Q,), g_pids (G,), q_camids (Q,), g_camids (G,) as int64 arrays.
-
-    Raises:
-        ValueError: one of them, which is named, does not have one integer per row.
-    """
+    """Return q_pids (Q,), g_pids (G,), q_camids (Q,), g_camids (G,) as int64 arrays; errors as `as_labels`."""
     return (
         as_labels("q_pids", q_pids, num_queries, "query"),
         as_labels("g_pids", g_pids, num_gallery, "gallery"),

@@ -18,9 +18,8 @@ from .reranking.rerank import check_options, reranked_blocks
 from .retrieval_data import RetrievalData, takes_arrays
 from .retrieval_result import RetrievalResult, result_of_ranks
 
-Scores = Callable[
-    [int, int], Tensor
-]  # start, stop of a block of queries -> its scores (B, G), which may be overwritten
+# start, stop of a block of queries -> its scores (B, G), which may be overwritten
+Scores = Callable[[int, int], Tensor]
 Score = Callable[[Tensor, Tensor], Tensor]  # block of queries (B, D), output buffer -> its scores (B, G)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..common.errors import UserError
@@ -37,20 +36,16 @@ def evaluate_single_shot(
             raise UserError(f"{name}: {least} or more, got {value}")
     people = _People(data.g_pids)
     ranks: dict[int, np.ndarray] = {}
-    for start, distances in distance_blocks(*_comparable(data)):
+    query, gallery = data.query, data.gallery
+    if data.metric == "cosine":  # euclidean distances of rows of unit length order as the cosine
+        query, gallery = normalize(query), normalize(gallery)
+    for start, distances in distance_blocks(query, gallery):
         for i, row in enumerate(distances.cpu().numpy(), start):
             relevant, _ = data.matches.of(i)
             if len(relevant):
                 drawn, own = people.draw(data.q_pids[i], relevant, repeats, np.random.default_rng((seed, i)))
                 ranks[i] = _rank_of(own, drawn, row)
     return _result(ranks, len(data.query), max_rank)
-
-
-def _comparable(data: RetrievalData) -> tuple[Tensor, Tensor]:
-    """Return the embeddings (Q, D) and (G, D), scaled so that euclidean distances order as the metric does."""
-    if data.metric == "euclidean":
-        return data.query, data.gallery
-    return normalize(data.query), normalize(data.gallery)
 
 
 class _People:

@@ -27,11 +27,7 @@ class Embeddings(NamedTuple):
 
 
 class ReidModel(nn.Module):
-    """Backbone and BN-neck.
-
-    Raises:
-        ValueError: the named backbone does not support an option of the spec; names the config key.
-    """
+    """Backbone and BN-neck; a ValueError names the config key of an option that the backbone does not support."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -93,11 +89,7 @@ class ReidModel(nn.Module):
 
 
 def build_backbone(spec: ModelSpec) -> ViTBackbone | PooledBackbone:
-    """Return the backbone of that name.
-
-    Raises:
-        ValueError: neither ours nor timm's, or timm has no such weights for it.
-    """
+    """Return the backbone of that name; errors as `check_name`."""
     if spec.name not in OWN:
         check_name(spec.name)
     return ViTBackbone(spec) if is_vit(spec.name) else PooledBackbone(spec)

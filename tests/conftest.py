@@ -12,7 +12,7 @@ from vitreid.configs import load_config
 from vitreid.datasets import build_data, label_map
 from vitreid.datasets.synthetic.dataset import SyntheticPlan, generate
 from vitreid.model import build_model, save_deploy
-from vitreid.processor.runs.checkpoint_metadata import describe_model
+from vitreid.processor.runs.checkpoint import describe_model
 
 
 @pytest.fixture(scope="session")

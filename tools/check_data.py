@@ -14,8 +14,7 @@ import sys
 from pathlib import Path
 
 from vitreid.common.errors import UserError
-from vitreid.common.files import write_text_atomically
-from vitreid.common.outputs import check_output_file
+from vitreid.common.files import check_output_file, write_text_atomically
 from vitreid.configs import flatten_config, load_config
 from vitreid.datasets.checks import (
     MOST_BITS,
@@ -35,17 +34,16 @@ from vitreid.tools.cli.parser import command, new_parser
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = new_parser(__doc__, config=True)
-    parser.add_argument(
-        "--montage", metavar="FILE", help="picture to make: random images, a row per person, a column per camera"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--montage", metavar="FILE", help="picture to make: random images, a row per person, a column per camera")
+    add(
         "--fix",
         metavar="FILE",
         help="CSV file to write, for DATASETS.NAMES manifest: without unreadable files and superfluous copies; images stay as they are",
     )
-    parser.add_argument("--json", metavar="FILE", help="write counts and findings for programs")
-    parser.add_argument("--overwrite", action="store_true", help="replace such files if they exist")
-    parser.add_argument(
+    add("--json", metavar="FILE", help="write counts and findings for programs")
+    add("--overwrite", action="store_true", help="replace such files if they exist")
+    add(
         "--near-bits",
         metavar="N",
         type=int,

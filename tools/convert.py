@@ -20,40 +20,37 @@ from vitreid.tools.cli.parser import command, new_parser
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = new_parser(__doc__)
-    parser.add_argument("source", metavar="IN", help="the file: .pth, .safetensors, .npz")
-    parser.add_argument(
-        "words", nargs="*", metavar="OUT.safetensors KEY VALUE", help="the file to write, then options to change"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("source", metavar="IN", help="the file: .pth, .safetensors, .npz")
+    add("words", nargs="*", metavar="OUT.safetensors KEY VALUE", help="the file to write, then options to change")
+    add(
         "--config_file",
         "--config-file",
         metavar="FILE",
         help="recipe that describes the model: a file, or a shipped one's name",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only say what would become of every tensor")
-    parser.add_argument(
+    add("--dry-run", action="store_true", help="only say what would become of every tensor")
+    add(
         "--cameras",
         metavar="NAMES",
         default="",
         help="cameras of the side-information table, in its order, with commas",
     )
-    parser.add_argument("--views", metavar="NAMES", default="", help="the same for viewpoints")
-    parser.add_argument(
-        "--backbone-only", action="store_true", help="the file comes from pretraining: no neck, no side information"
-    )
-    parser.add_argument(
+    add("--views", metavar="NAMES", default="", help="the same for viewpoints")
+    add("--backbone-only", action="store_true", help="the file comes from pretraining: no neck, no side information")
+    add(
         "--plain",
         action="store_true",
         help="take the tensors out of an old torch file that holds other objects too; those are dropped, nothing is executed",
     )
-    parser.add_argument(
+    add(
         "--min-coverage",
         metavar="SHARE",
         type=float,
         default=1.0,
         help="least share of the backbone's numbers that the file must give; default 1",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier file")
+    add("--overwrite", action="store_true", help="replace an earlier file")
     return parser
 
 

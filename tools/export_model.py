@@ -17,11 +17,12 @@ from vitreid.tools.cli.parser import command, new_parser
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = new_parser(__doc__)
-    parser.add_argument("--weights", metavar="FILE", required=True, help="best.safetensors or last.pth of a run")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--weights", metavar="FILE", required=True, help="best.safetensors or last.pth of a run")
+    add(
         "--output", metavar="FILE", required=True, help="model.onnx, model.torchscript, model.pt2, model.xml (and .bin)"
     )
-    parser.add_argument("--format", default="", help=f"{', '.join(FORMATS)}; default: by the name of --output")
+    add("--format", default="", help=f"{', '.join(FORMATS)}; default: by the name of --output")
     taken = parser.add_mutually_exclusive_group()
     taken.add_argument(
         "--input",
@@ -29,42 +30,29 @@ def get_parser() -> argparse.ArgumentParser:
         help="; ".join(f"{name}: {text}" for name, text in INPUTS.items()) + "; default: normalised",
     )
     taken.add_argument("--preprocess", action="store_true", help="the same as --input pixels")
-    parser.add_argument(
-        "--for", dest="tracker", default="", choices=TRACKERS, help="export in the form that this tracker takes"
-    )
-    parser.add_argument("--half", action="store_true", help="compute in float16; input and output keep their types")
-    parser.add_argument(
+    add("--for", dest="tracker", default="", choices=TRACKERS, help="export in the form that this tracker takes")
+    add("--half", action="store_true", help="compute in float16; input and output keep their types")
+    add(
         "--camera",
         metavar="NAME",
         default="",
         help="the camera of all images, e.g. market1501/c1 or c1; default: an unknown one",
     )
-    parser.add_argument("--camera-input", action="store_true", help="take camera numbers as a second input")
-    parser.add_argument("--opset", metavar="N", type=int, default=18, help="ONNX opset, 18 or more")
-    parser.add_argument(
-        "--crops", metavar="DIR", default="", help="images for the comparison; default: synthetic people"
-    )
-    parser.add_argument(
-        "--num-crops", metavar="N", type=int, default=64, help="largest number of images compared, 16 or more"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the synthetic people")
-    parser.add_argument(
+    add("--camera-input", action="store_true", help="take camera numbers as a second input")
+    add("--opset", metavar="N", type=int, default=18, help="ONNX opset, 18 or more")
+    add("--crops", metavar="DIR", default="", help="images for the comparison; default: synthetic people")
+    add("--num-crops", metavar="N", type=int, default=64, help="largest number of images compared, 16 or more")
+    add("--seed", type=int, default=0, help="of the synthetic people")
+    add(
         "--min-agreement",
         metavar="SHARE",
         type=float,
         help="smallest share of ranks, and of first ranks, that agree; default: 1, with --half 0.95 and 1",
     )
-    parser.add_argument(
-        "--threads", metavar="N", type=int, default=0, help="threads of both runtimes; default: torch's"
-    )
-    parser.add_argument("--rounds", metavar="N", type=int, default=10, help="number of timed batches; 0 = none")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier file")
+    add("--threads", metavar="N", type=int, default=0, help="threads of both runtimes; default: torch's")
+    add("--rounds", metavar="N", type=int, default=10, help="number of timed batches; 0 = none")
+    add("--overwrite", action="store_true", help="replace an earlier file")
     return parser
-
-
-def export_file(args: argparse.Namespace) -> str:
-    """Export the model; return what was written and how it compares with the checkpoint."""
-    return summary(export_model(build_request(args)))
 
 
 def build_request(args: argparse.Namespace) -> ExportRequest:
@@ -94,7 +82,7 @@ def summary(exported: ExportedModel) -> str:
     return "\n".join(lines)
 
 
-main = command(get_parser, export_file)
+main = command(get_parser, lambda args: summary(export_model(build_request(args))))
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 
 from vitreid.configs import OPTIONS
 from vitreid.report import ReportOptions, write_report
@@ -19,29 +20,22 @@ from vitreid.tools.cli.parser import command, new_parser
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = new_parser(__doc__)
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "runs",
         nargs="+",
         metavar="RUN [KEY VALUE]",
         help="run folders; options after them apply to the report only, e.g. DATASETS.ROOT_DIR /new/place if the images have moved",
     )
-    parser.add_argument(
+    add(
         "--output",
         metavar="FILE",
         help="the page; default: report.html (several runs: comparison.html) in the first folder",
     )
-    parser.add_argument(
-        "--queries", type=int, default=6, metavar="N", help="number of the hardest queries, and of the best; default 6"
-    )
-    parser.add_argument(
-        "--map", choices=("tsne", "pca", "none"), default="tsne", help="method of the map of embeddings; default tsne"
-    )
-    parser.add_argument(
-        "--no-model", action="store_true", help="do not run the model: show curves, options and saved features only"
-    )
-    parser.add_argument(
-        "--no-pictures", action="store_true", help="leave out all pictures of people: a page that can be shared"
-    )
+    add("--queries", type=int, default=6, metavar="N", help="number of the hardest queries, and of the best; default 6")
+    add("--map", choices=("tsne", "pca", "none"), default="tsne", help="method of the map of embeddings; default tsne")
+    add("--no-model", action="store_true", help="do not run the model: show curves, options and saved features only")
+    add("--no-pictures", action="store_true", help="leave out all pictures of people: a page that can be shared")
     return parser
 
 
@@ -51,9 +45,8 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     >>> split(["logs/a", "logs/b", "MODEL.DEVICE", "cpu"])
     (['logs/a', 'logs/b'], ['MODEL.DEVICE', 'cpu'])
     """
-    keys = [place for place, argument in enumerate(arguments) if argument in OPTIONS]
-    first = keys[0] if keys else len(arguments)
-    return list(arguments[:first]), list(arguments[first:])
+    folders = list(takewhile(lambda argument: argument not in OPTIONS, arguments))
+    return folders, list(arguments[len(folders) :])
 
 
 def make_report(args: argparse.Namespace) -> None:

@@ -19,7 +19,6 @@ from vitreid.common.text import table
 from vitreid.gallery import Gallery
 from vitreid.gallery.search.contact_sheets import contact_sheet
 from vitreid.gallery.search.faiss_index import INDEXES
-from vitreid.gallery.search.query_vectors import check_embedder
 from vitreid.gallery.search.search_result import SearchResult
 from vitreid.processor.embedding.embedder import Embedder
 from vitreid.tools.cli.parser import command, new_parser
@@ -32,29 +31,26 @@ SAID = {"match": "found", "unknown": "unknown: nothing within the threshold", No
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = new_parser(__doc__)
-    parser.add_argument(
-        "--gallery", metavar="GALLERY", required=True, help="folder, milvus:FILE.db or milvus:http://HOST:PORT"
-    )
-    parser.add_argument("--query", metavar="IMAGE", nargs="+", required=True, help="crops of people to look for")
-    parser.add_argument("--weights", metavar="FILE", required=True, help="the weights that the gallery was made with")
-    parser.add_argument("--topk", metavar="K", type=int, default=20, help="results per query")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--gallery", metavar="GALLERY", required=True, help="folder, milvus:FILE.db or milvus:http://HOST:PORT")
+    add("--query", metavar="IMAGE", nargs="+", required=True, help="crops of people to look for")
+    add("--weights", metavar="FILE", required=True, help="the weights that the gallery was made with")
+    add("--topk", metavar="K", type=int, default=20, help="results per query")
+    add(
         "--where",
         metavar="CONDITION",
         action="append",
         default=[],
         help="search only records with camera=c1,c2 or camera!=c1 or 'time>=2026-01-31T08:00', any column; repeatable, all must hold",
     )
-    parser.add_argument("--camera", metavar="NAME", help="the queries' camera, for a model that knows cameras")
-    parser.add_argument("--other-cameras", action="store_true", help="leave out records of the queries' own --camera")
-    parser.add_argument("--rerank", action="store_true", help="order the nearest by k-reciprocal re-ranking")
-    parser.add_argument(
-        "--index", choices=("exact", *INDEXES), default=None, help="default: exact; the others need FAISS"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON rather than tables")
-    parser.add_argument("--sheet", metavar="FILE.png", help="write a picture of the queries and their results")
-    parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
-    parser.add_argument("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto")
+    add("--camera", metavar="NAME", help="the queries' camera, for a model that knows cameras")
+    add("--other-cameras", action="store_true", help="leave out records of the queries' own --camera")
+    add("--rerank", action="store_true", help="order the nearest by k-reciprocal re-ranking")
+    add("--index", choices=("exact", *INDEXES), default=None, help="default: exact; the others need FAISS")
+    add("--json", action="store_true", help="print JSON rather than tables")
+    add("--sheet", metavar="FILE.png", help="write a picture of the queries and their results")
+    add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
+    add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto")
     return parser
 
 
@@ -66,7 +62,7 @@ def search(args: argparse.Namespace) -> None:
         raise FileNotFoundError(f"--query: no file {missing[0]!r} (from {Path.cwd()})")
     gallery = Gallery.open(args.gallery)
     embedder = Embedder(args.weights, device=args.device, precision=args.precision)
-    check_embedder(gallery.info, gallery.path, embedder)
+    gallery.info.check_embedder(gallery.path, embedder)
     vectors, own = embedder(args.query, args.camera), args.camera if args.other_cameras else None
     results = gallery.search(
         vectors, args.topk, args.where or None, rerank=args.rerank, exclude_same_camera=own, index=args.index
@@ -78,11 +74,8 @@ def search(args: argparse.Namespace) -> None:
 
 def as_json(queries: Sequence[str], results: Sequence[SearchResult]) -> str:
     """Return a JSON list with an object per query."""
-    return json.dumps(
-        [{"query": query, **result.to_dict()} for query, result in zip(queries, results, strict=True)],
-        indent=1,
-        allow_nan=False,
-    )
+    found = [{"query": query, **result.to_dict()} for query, result in zip(queries, results, strict=True)]
+    return json.dumps(found, indent=1, allow_nan=False)
 
 
 def as_text(queries: Sequence[str], results: Sequence[SearchResult]) -> str:
@@ -93,15 +86,8 @@ def as_text(queries: Sequence[str], results: Sequence[SearchResult]) -> str:
 def _table(query: str, result: SearchResult) -> str:
     limit = "" if result.threshold is None else f" (threshold {result.threshold:.4f})"
     shown = [name for name in COLUMNS if any(row.get(name) not in (None, "") for row in result.rows)]
-    head = [
-        "",
-        "id",
-        "distance",
-        *(["score"] if result.scores is not None else []),
-        *(["match"] if limit else []),
-        *shown,
-    ]
-    lines = [head]
+    optional = ["score"] * (result.scores is not None) + ["match"] * bool(limit)
+    lines = [["", "id", "distance", *optional, *shown]]
     for rank, row in enumerate(result.rows):
         figures = [f"{result.distances[rank]:.4f}"]
         figures += [f"{result.scores[rank]:.4f}"] if result.scores is not None else []

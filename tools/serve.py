@@ -20,40 +20,37 @@ LOOPBACK = {"localhost": "localhost", "127.0.0.1": "127.0.0.1", "::1": "[::1]"} 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = new_parser(__doc__)
-    parser.add_argument("--gallery", metavar="G", required=True, help="folder that tools/export.py made, or milvus:…")
-    parser.add_argument("--weights", metavar="FILE", required=True, help="weights of the model that made the gallery")
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on: 127.0.0.1 this machine only, 0.0.0.0 all networks"
-    )
-    parser.add_argument("--port", type=int, default=8000, help="default: 8000")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--gallery", metavar="G", required=True, help="folder that tools/export.py made, or milvus:…")
+    add("--weights", metavar="FILE", required=True, help="weights of the model that made the gallery")
+    add("--host", default="127.0.0.1", help="address to listen on: 127.0.0.1 this machine only, 0.0.0.0 all networks")
+    add("--port", type=int, default=8000, help="default: 8000")
+    add(
         "--name",
         metavar="HOST",
         action="append",
         default=[],
         help="additional host name of the server, e.g. behind a proxy",
     )
-    parser.add_argument(
-        "--token", help="token that visitors must enter; default: the environment variable VITREID_TOKEN"
-    )
-    parser.add_argument(
+    add("--token", help="token that visitors must enter; default: the environment variable VITREID_TOKEN")
+    add(
         "--max-mb",
         type=float,
         default=Limits.max_bytes / 1e6,
         help="size limit of a request in MB; default: %(default)g",
     )
-    parser.add_argument(
+    add(
         "--max-megapixels",
         type=float,
         default=Limits.max_pixels / 1e6,
         help="size limit of an image in million pixels; default: %(default)g",
     )
-    parser.add_argument(
+    add(
         "--rate",
         type=float,
         help="searches per second and visitor; default: 10, no limit if only this machine can connect",
     )
-    parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
+    add("--device", default="auto", help="auto, cuda, mps or cpu")
     return parser
 
 

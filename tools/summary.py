@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from yacs.config import CfgNode
+
 from vitreid.configs import load_config
 from vitreid.model import build_model
 from vitreid.processor import pick_device, pick_precision
@@ -20,17 +22,16 @@ from vitreid.tools.cli.parser import command, new_parser
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = new_parser(__doc__, config=True)
-    parser.add_argument(
-        "--batch", metavar="N", type=int, default=0, help="images of the step; default: SOLVER.IMS_PER_BATCH"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--batch", metavar="N", type=int, default=0, help="images of the step; default: SOLVER.IMS_PER_BATCH")
+    add(
         "--cameras",
         metavar="N",
         type=int,
         default=6,
         help="cameras of the side-information table, which depend on the data; default: 6",
     )
-    parser.add_argument(
+    add(
         "--views",
         metavar="N",
         type=int,
@@ -43,10 +44,15 @@ def get_parser() -> argparse.ArgumentParser:
 def show_summary(args: argparse.Namespace) -> str:
     """Return the table of the model of the config."""
     cfg = load_config(args.config_file, [*args.opts, "MODEL.PRETRAIN_CHOICE", "none"])
+    return build_summary(cfg, args.batch, _names(args.cameras), _names(args.views))
+
+
+def build_summary(cfg: CfgNode, batch: int, cameras: list[str], views: list[str]) -> str:
+    """Return the table of the model of the config; `batch` 0 = SOLVER.IMS_PER_BATCH."""
     device = pick_device(cfg.MODEL.DEVICE)
     precision = pick_precision(cfg.SOLVER.PRECISION, device)
-    model = place(build_model(cfg, _names(args.cameras), _names(args.views)), device, precision)
-    return f"{model.spec.title}\n" + table(summarise(model, args.batch or cfg.SOLVER.IMS_PER_BATCH, precision))
+    model = place(build_model(cfg, cameras, views), device, precision)
+    return f"{model.spec.title}\n" + table(summarise(model, batch or cfg.SOLVER.IMS_PER_BATCH, precision))
 
 
 def _names(count: int) -> list[str]:

@@ -17,24 +17,17 @@ from vitreid.tools.cli.parser import command, new_parser
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = new_parser(__doc__, config=True)
-    parser.add_argument(
-        "--weights", metavar="FILE", help="best.safetensors or last.pth of a run, or a file of the original TransReID"
-    )
-    parser.add_argument(
-        "--output", metavar="FILE", help="JSON file for the numbers; metrics.json beside the weights if not given"
-    )
-    parser.add_argument(
-        "--save-features", metavar="FILE", help="keep the embeddings and their labels in a .safetensors file"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--weights", metavar="FILE", help="best.safetensors or last.pth of a run, or a file of the original TransReID")
+    add("--output", metavar="FILE", help="JSON file for the numbers; metrics.json beside the weights if not given")
+    add("--save-features", metavar="FILE", help="keep the embeddings and their labels in a .safetensors file")
+    add(
         "--features", metavar="FILE", action="append", help="evaluate such a file, without model and images; repeatable"
     )
-    parser.add_argument("--cameras", action="store_true", help="mAP and Rank-1 from each camera to each camera")
-    parser.add_argument("--confidence", action="store_true", help="95%% intervals, by drawing the people again")
-    parser.add_argument(
-        "--verification", action="store_true", help="ROC figures of single comparisons, and of searches in vain"
-    )
-    parser.add_argument(
+    add("--cameras", action="store_true", help="mAP and Rank-1 from each camera to each camera")
+    add("--confidence", action="store_true", help="95%% intervals, by drawing the people again")
+    add("--verification", action="store_true", help="ROC figures of single comparisons, and of searches in vain")
+    add(
         "--calibrate",
         metavar="FMR",
         type=float,

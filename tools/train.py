@@ -12,7 +12,7 @@ import shlex
 import sys
 
 from vitreid.common.errors import UserError
-from vitreid.configs import load_config
+from vitreid.configs import flatten_config, load_config
 from vitreid.processor import profile
 from vitreid.processor.training.run import train
 from vitreid.report import try_to_report
@@ -22,21 +22,22 @@ from vitreid.tools.cli.parser import new_parser, run
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = new_parser(__doc__, config=True)
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "--resume",
         nargs="?",
         const="auto",
         metavar="LAST.PTH",
         help="go on from OUTPUT_DIR/last.pth if it is there, or from this file",
     )
-    parser.add_argument(
+    add(
         "--profile",
         type=int,
         metavar="N",
         help="measure N steps, print where their time goes and leave; no run is made or changed",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier run in OUTPUT_DIR")
-    parser.add_argument("--no-report", action="store_true", help="leave out report.html at the end")
+    add("--overwrite", action="store_true", help="replace an earlier run in OUTPUT_DIR")
+    add("--no-report", action="store_true", help="leave out report.html at the end")
     return parser
 
 
@@ -52,7 +53,7 @@ def act(args: argparse.Namespace) -> None:
     if args.profile is None:
         train(cfg, args.resume, args.overwrite)
         if not args.no_report and os.environ.get("RANK", "0") == "0":
-            _report(cfg.OUTPUT_DIR)
+            _report(flatten_config(cfg)["OUTPUT_DIR"])
     elif args.resume or args.overwrite:
         raise UserError("--profile leaves no run: leave out --resume and --overwrite")
     else:

@@ -54,14 +54,11 @@ class Augment:
 
     def draw(self, number: int, generator: torch.Generator) -> Draws:
         """Draw all random numbers of a batch of `number` images; slice the rows for a part of the batch."""
+        size = self.preprocess.size
         draws = {"flip": torch.rand(number, generator=generator) < self.flip}
         draws["corner"] = torch.randint(2 * self.padding + 1, (number, 2), generator=generator)
         if self.erase:
-            draws["erase"] = draw_erasures(number, self.preprocess.size, self.erase, generator)
-        return draws | self._draw_more(number, generator)
-
-    def _draw_more(self, number: int, generator: torch.Generator) -> Draws:
-        size, draws = self.preprocess.size, {}
+            draws["erase"] = draw_erasures(number, size, self.erase, generator)
         if self.jitter or self.hue:
             draws["jitter"] = draw_jitter(number, self.jitter, self.hue, generator)
         if self.gray:

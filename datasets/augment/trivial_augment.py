@@ -40,8 +40,14 @@ def apply_policy(images: Tensor, drawn: Tensor) -> Tensor:
     return images
 
 
-def _warp(images: Tensor, matrices: Tensor) -> Tensor:
-    """Warp each image by its (b, 2, 3) matrix from new to old pixel positions, relative to the centre; black outside."""
+def _warp(images: Tensor, strength: Tensor, rows: list[list[Tensor | float]]) -> Tensor:
+    """Warp each image by its 2 x 3 matrix from new to old pixel positions, relative to the centre; black outside.
+
+    Args:
+        rows: of the matrices; an entry is a number, the same for all images, or (b,).
+    """
+    ones = torch.ones_like(strength)
+    matrices = torch.stack([torch.stack([ones * entry for entry in row], -1) for row in rows], 1)  # (b, 2, 3)
     height, width = images.shape[-2:]
     to_unit = torch.tensor([[1, height / width, 2 / width], [width / height, 1, 2 / height]], device=images.device)
     grid = F.affine_grid(matrices * to_unit, list(images.shape), align_corners=False)
@@ -49,33 +55,9 @@ def _warp(images: Tensor, matrices: Tensor) -> Tensor:
     return sampled.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def _matrices(strength: Tensor, rows: list[list[Tensor | float]]) -> Tensor:
-    """Return (b, 2, 3) matrices; an entry is a number or (b,)."""
-    ones = torch.ones_like(strength)
-    return torch.stack([torch.stack([ones * entry for entry in row], -1) for row in rows], 1)
-
-
 def _rotate(images: Tensor, strength: Tensor) -> Tensor:
     angle = math.radians(ROTATION) * strength
-    return _warp(images, _matrices(strength, [[angle.cos(), -angle.sin(), 0], [angle.sin(), angle.cos(), 0]]))
-
-
-def _shear_x(images: Tensor, strength: Tensor) -> Tensor:
-    return _warp(images, _matrices(strength, [[1, SHEAR * strength, 0], [0, 1, 0]]))
-
-
-def _shear_y(images: Tensor, strength: Tensor) -> Tensor:
-    return _warp(images, _matrices(strength, [[1, 0, 0], [SHEAR * strength, 1, 0]]))
-
-
-def _translate_x(images: Tensor, strength: Tensor) -> Tensor:
-    shift = TRANSLATION * images.shape[-1] * strength
-    return _warp(images, _matrices(strength, [[1, 0, shift], [0, 1, 0]]))
-
-
-def _translate_y(images: Tensor, strength: Tensor) -> Tensor:
-    shift = TRANSLATION * images.shape[-2] * strength
-    return _warp(images, _matrices(strength, [[1, 0, 0], [0, 1, shift]]))
+    return _warp(images, strength, [[angle.cos(), -angle.sin(), 0], [angle.sin(), angle.cos(), 0]])
 
 
 def _scaled(scale: Change) -> Change:
@@ -119,10 +101,14 @@ def _autocontrast(images: Tensor, strength: Tensor) -> Tensor:
 
 POLICY: dict[str, Change] = {
     "rotate": _rotate,
-    "shear x": _shear_x,
-    "shear y": _shear_y,
-    "translate x": _translate_x,
-    "translate y": _translate_y,
+    "shear x": lambda images, strength: _warp(images, strength, [[1, SHEAR * strength, 0], [0, 1, 0]]),
+    "shear y": lambda images, strength: _warp(images, strength, [[1, 0, 0], [SHEAR * strength, 1, 0]]),
+    "translate x": lambda images, strength: _warp(
+        images, strength, [[1, 0, TRANSLATION * images.shape[-1] * strength], [0, 1, 0]]
+    ),
+    "translate y": lambda images, strength: _warp(
+        images, strength, [[1, 0, 0], [0, 1, TRANSLATION * images.shape[-2] * strength]]
+    ),
     "brightness": _scaled(scale_brightness),
     "contrast": _scaled(scale_contrast),
     "saturation": _scaled(scale_saturation),

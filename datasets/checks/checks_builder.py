@@ -16,8 +16,6 @@ def build_checks(cfg: CfgNode, near_bits: int | None = NEAR_BITS) -> list[CheckR
 
     Args:
         near_bits: bits of 64 by which near copies may differ; None = do not look for them.
-    Raises:
-        ValueError, FileNotFoundError: an unknown name, or an error of the data set's reader.
     """
     root, options, plan = cfg.DATASETS.ROOT_DIR, build_read_options(cfg), _build_batch_plan(cfg)
     sets = (read_dataset(name, root, options) for name in build_check_names(cfg))

@@ -93,7 +93,8 @@ def near_copies(
         most_bits: largest number of different bits, 0 to 11.
         most_pixels: root mean square difference of the thumbnails, in grey levels.
     """
-    first = _first_of_each(scan)
+    position_of = {pixels: place for place, pixels in reversed(list(enumerate(scan.pixels))) if pixels}
+    first = np.array(sorted(position_of.values()), np.int64)  # the first readable file of each group with equal pixels
     pairs = first[near_pairs(scan.appearances[first], most_bits)]
     difference = _difference(scan.thumbnails, pairs)
     entry_of = {entry.record.path: entry for entry in reversed(listing.entries)}
@@ -103,12 +104,6 @@ def near_copies(
         for place in order[: int((difference <= most_pixels).sum())]
         for a, b in (pairs[place],)
     ]
-
-
-def _first_of_each(scan: FileScan) -> np.ndarray:
-    """Return the positions of the first readable file of each group with equal pixels."""
-    position_of = {pixels: place for place, pixels in reversed(list(enumerate(scan.pixels))) if pixels}
-    return np.array(sorted(position_of.values()), np.int64)
 
 
 def _difference(thumbnails: np.ndarray, pairs: np.ndarray, at_once: int = 1 << 15) -> np.ndarray:
@@ -136,9 +131,10 @@ def near_pairs(hashes: np.ndarray, most_bits: int) -> np.ndarray:
     """
     if not 0 <= most_bits <= MOST_BITS:
         raise UserError(f"bits that may differ: {most_bits} is not possible; choose from 0 to {MOST_BITS}")
+    bands = np.ascontiguousarray(np.ascontiguousarray(hashes).view(np.uint16).reshape(-1, _BANDS).T)  # (4, N)
     found = [
         _close(hashes, first, second, most_bits)
-        for band in _bands(hashes)
+        for band in bands
         for first, second in _matches(band, _turns(most_bits // _BANDS))
     ]
     return np.unique(np.concatenate([np.empty((0, 2), np.int64), *found]), axis=0)
@@ -157,11 +153,6 @@ def _turns(most_bits: int) -> list[np.uint16]:
         for number in range(most_bits + 1)
         for chosen in combinations(places, number)
     ]
-
-
-def _bands(hashes: np.ndarray) -> np.ndarray:
-    """Return (4, N) uint16: the quarters of each hash."""
-    return np.ascontiguousarray(np.ascontiguousarray(hashes).view(np.uint16).reshape(-1, _BANDS).T)
 
 
 def _matches(band: np.ndarray, turns: list[np.uint16]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

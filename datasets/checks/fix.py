@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ...common.files import write_atomically
 from .duplicates import DuplicateGroup
 from .entries import CheckedImage, Listing
 from .read_files import FileScan
@@ -36,15 +37,9 @@ def write_manifest(file: Path, listing: Listing, scan: FileScan, copies: Sequenc
     if not conflicts:
         return [file]
     conflicts_csv = conflicts_file(file)
-    _write(
-        conflicts_csv,
-        ("group", *_COLUMNS[:-1]),
-        [
-            {"group": str(number), **_row(file.parent, listing, entry)}
-            for number, group in enumerate(conflicts, 1)
-            for entry in group.entries
-        ],
-    )
+    numbered = ((number, entry) for number, group in enumerate(conflicts, 1) for entry in group.entries)
+    rows = [{"group": str(number), **_row(file.parent, listing, entry)} for number, entry in numbered]
+    _write(conflicts_csv, ("group", *_COLUMNS[:-1]), rows)
     log.warning(
         "%s: %d groups of copies with contradicting labels, to be decided by hand", conflicts_csv, len(conflicts)
     )
@@ -73,10 +68,10 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def _write(file: Path, columns: Sequence[str], rows: Iterable[dict[str, str]]) -> None:
-    """Write to a temporary file first, so that an interruption leaves no incomplete file."""
-    started = file.with_name(f".{file.name}.partial")
-    with started.open("w", newline="", encoding="utf-8") as lines:
-        writer = csv.DictWriter(lines, columns, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
-    started.replace(file)
+    def write(temporary: Path) -> None:
+        with temporary.open("w", newline="", encoding="utf-8") as lines:
+            writer = csv.DictWriter(lines, columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    write_atomically(file, write)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from .duplicates import DuplicateGroup, num_files_saved_again
 from .entries import Listing
@@ -32,13 +32,14 @@ def _unreadable(scan: FileScan) -> Iterable[Finding]:
         )
 
 
+def _sized(scan: FileScan, is_odd: Callable[[int, int], bool]) -> list[str]:
+    """Return path and size of the readable files with such a height and width."""
+    sized = zip(scan.paths, scan.sizes.tolist())
+    return [f"{path}: {width} x {height}" for path, (height, width) in sized if height and is_odd(height, width)]
+
+
 def _tiny(scan: FileScan) -> Iterable[Finding]:
-    tiny = [
-        f"{path}: {width} x {height}"
-        for path, (height, width) in zip(scan.paths, scan.sizes)
-        if height and (height < SMALLEST[0] or width < SMALLEST[1])
-    ]
-    if tiny:
+    if tiny := _sized(scan, lambda height, width: height < SMALLEST[0] or width < SMALLEST[1]):
         yield Finding(
             "warning",
             "tiny",
@@ -51,12 +52,7 @@ def _tiny(scan: FileScan) -> Iterable[Finding]:
 
 def _wide(scan: FileScan) -> Iterable[Finding]:
     """Images wider than high, which rarely show one standing or walking person."""
-    wide = [
-        f"{path}: {width} x {height}"
-        for path, (height, width) in zip(scan.paths, scan.sizes)
-        if height and width > height
-    ]
-    if wide:
+    if wide := _sized(scan, lambda height, width: width > height):
         yield Finding(
             "warning" if 20 * len(wide) > len(scan.paths) else "note",
             "wide",

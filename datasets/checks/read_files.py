@@ -19,16 +19,7 @@ THUMBNAIL = (16, 8)  # (height, width)
 
 @dataclass(frozen=True)
 class ScannedFile:
-    """Contents of one file.
-
-    Args:
-        size: (height, width) in pixels; (0, 0) = unreadable.
-        problem: reason why the file cannot be read; empty = readable.
-        content: hash of the file's bytes.
-        pixels: hash of the decoded image; equal for a losslessly re-encoded copy.
-        appearance: 64-bit difference hash, see `difference_hash`.
-        thumbnail: (16, 8, 3) uint8 RGB.
-    """
+    """Contents of one file: its entries of a `FileScan`. `problem` is empty if the file can be read."""
 
     size: tuple[int, int]
     problem: str
@@ -46,8 +37,9 @@ class FileScan:
         paths: N files, each once.
         sizes: (N, 2) int64 height and width in pixels; 0 = unreadable.
         problems: file -> reason, for unreadable files.
-        contents, pixels: N hashes of bytes and of decoded images.
-        appearances: (N,) uint64 difference hashes.
+        contents: N hashes of the files' bytes.
+        pixels: N hashes of the decoded images; equal for a losslessly re-encoded copy.
+        appearances: (N,) uint64, see `difference_hash`.
         thumbnails: (N, 16, 8, 3) uint8 RGB.
     """
 

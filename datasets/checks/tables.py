@@ -50,12 +50,7 @@ def size_tables(sizes: np.ndarray) -> list[str]:
     if not len(sizes):
         return []
     heights, aspects = sizes[:, 0], sizes[:, 0] / sizes[:, 1]
-    return [
-        "height in pixels",
-        *_histogram(heights, _HEIGHTS),
-        "height / width",
-        *_histogram(aspects, _ASPECTS),
-    ]
+    return ["height in pixels", *_histogram(heights, _HEIGHTS), "height / width", *_histogram(aspects, _ASPECTS)]
 
 
 def _histogram(values: np.ndarray, edges: Sequence[float]) -> list[str]:

@@ -31,9 +31,7 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on `device`; copies to a GPU are asynchronous, in the order of its current stream."""
-        to_gpu = (
-            torch.device(device).type == "cuda"
-        )  # on other devices the copy could read memory that is already freed
+        to_gpu = torch.device(device).type == "cuda"  # elsewhere the copy could read memory that is already freed
         moved = (getattr(self, item.name).to(device, non_blocking=to_gpu) for item in fields(self))
         return Batch(*moved)
 

@@ -74,10 +74,8 @@ def resize(
         return image
     if interpolation != "auto":
         return _resize(image, size, _FILTERS[interpolation], out)
-    shrunk = (
-        min(image.shape[0], size[0]),
-        min(image.shape[1], size[1]),
-    )  # area to shrink, then bicubic to enlarge, per direction
+    # area to shrink, then bicubic to enlarge, per direction
+    shrunk = (min(image.shape[0], size[0]), min(image.shape[1], size[1]))
     return _resize(_resize(image, shrunk, cv2.INTER_AREA), size, cv2.INTER_CUBIC, out)
 
 
@@ -96,10 +94,6 @@ class PlaneReader:
         self._resized = np.empty((*preprocess.size, 3), np.uint8)
 
     def read(self, path: str | Path, planes: np.ndarray) -> None:
-        """Fill `planes`.
-
-        Raises:
-            FileNotFoundError, CorruptImageError, MemoryError: as `read_image`.
-        """
+        """Fill `planes`; errors as `read_image`."""
         image = resize(_read_bgr(path), self._preprocess.size, self._preprocess.interpolation, self._resized)
         cv2.split(image, [planes[2], planes[1], planes[0]])  # five times as fast as NumPy's transpose

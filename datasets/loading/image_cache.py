@@ -151,7 +151,8 @@ def open_images(
         log.info("%d images decoded as needed (DATALOADER.CACHE off)", len(paths))
         return StreamedImages(paths, preprocess)
     if local is None or local.size == 1 or os.name == "nt":  # Windows cannot remove the name of a mapped file
-        copies = _processes_here()
+        # an upper bound of this job's processes on the machine; not every launcher reports the number
+        copies = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
         if why := _why_not(needed * copies, cache, cache_share):
             return _stream(paths, preprocess, why)
         log.info("%d images decoded into memory (%.0f MB)", len(paths), needed / 1e6)
@@ -173,11 +174,6 @@ def open_images(
 def _stream(paths: Sequence[str], preprocess: Preprocess, why: str) -> StreamedImages:
     log.info("%d images decoded as needed: %s", len(paths), why)
     return StreamedImages(paths, preprocess)
-
-
-def _processes_here() -> int:
-    """Return an upper bound of this job's processes on the machine; not every launcher reports the number."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
 
 
 def _why_not(needed: int, cache: str, cache_share: float) -> str:

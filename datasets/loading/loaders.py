@@ -53,7 +53,7 @@ def _translate(ids: list[int], rows: Tensor | None) -> Tensor:
 def _read_to(device: torch.device, images: Images, positions: np.ndarray) -> Tensor:
     pinned = (
         device.type == "cuda"
-    )  # other memory returns to the pool once it is free, so its copy must be complete by then
+    )  # other memory returns to the pool once it is free: its copy must be complete by then
     return images.read(positions, pinned).to(device, non_blocking=pinned)
 
 
@@ -105,7 +105,8 @@ class TrainLoader:
         plan = self.sampler.batches(epoch)
 
         def make(number: int) -> Batch:
-            return self._make(plan[number], _generator(self._seed, epoch, number))
+            state = np.random.SeedSequence((self._seed, epoch, number)).generate_state(1, np.uint64)[0]
+            return self._make(plan[number], torch.Generator().manual_seed(int(state)))
 
         return _batches_on(self._device, make, range(first, len(plan)), self._num_workers)
 
@@ -127,11 +128,6 @@ def _part(sampler: Sampler, rank: int, num_ranks: int) -> slice:
         )
     share = sampler.batch_size // num_ranks
     return slice(rank * share, (rank + 1) * share)
-
-
-def _generator(*seeds: int) -> torch.Generator:
-    state = int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0])
-    return torch.Generator().manual_seed(state)
 
 
 class EvalLoader:

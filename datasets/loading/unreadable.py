@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from ..records import Record, ReidData
+from ..records import ReidData
 from .decode import CorruptImageError, read_image
 
 log = logging.getLogger(__name__)
@@ -32,12 +32,9 @@ def drop_unreadable(data: ReidData, num_threads: int = 2, once: Once = in_each) 
     if not bad:
         return data
     log.warning("%s: %d unreadable images left out: %s", data.name, len(bad), ", ".join(sorted(bad)[:5]))
-    train, query, gallery = (_without(records, bad) for records in (data.train, data.query, data.gallery))
+    splits = (data.train, data.query, data.gallery)
+    train, query, gallery = ([record for record in records if record.path not in bad] for records in splits)
     return replace(data, train=train, query=query, gallery=gallery)
-
-
-def _without(records: list[Record], bad: set[str]) -> list[Record]:
-    return [record for record in records if record.path not in bad]
 
 
 def _unreadable(paths: Iterable[str], num_threads: int) -> set[str]:

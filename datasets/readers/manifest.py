@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...common.errors import UserError
@@ -16,17 +15,6 @@ logger = logging.getLogger(__name__)
 COLUMNS = ("path", "pid", "camid", "split")
 SPLITS = ("train", "query", "gallery")
 NAMED = 5  # wrong lines listed in an error; further ones are counted
-
-
-@dataclass(frozen=True)
-class _ManifestRow:
-    """One line, as text; `view` may be empty."""
-
-    path: str
-    person: str
-    camera: str
-    split: str
-    view: str
 
 
 def load_manifest(file: str | Path) -> ReidData:
@@ -42,13 +30,16 @@ def load_manifest(file: str | Path) -> ReidData:
     if not file.is_file():
         raise FileNotFoundError(f"DATASETS.MANIFEST: no file {str(file)!r}; expected a CSV with {', '.join(COLUMNS)}")
     rows = _read(file)
-    persons, cameras, views = (_names(getattr(row, what) for row in rows) for what in ("person", "camera", "view"))
+    persons, cameras, views = (_names(row[column] for row in rows) for column in ("pid", "camid", "viewid"))
     records: dict[str, list[Record]] = {split: [] for split in SPLITS}
     for row in rows:
-        record = Record(row.path, persons[row.person], cameras[row.camera], views.get(row.view, -1))
-        records[row.split].append(record)
-    _check_splits(file, records)
-    _warn_of_overlap(file, records, {pid: person for person, pid in persons.items()})
+        record = Record(row["path"], persons[row["pid"]], cameras[row["camid"]], views.get(row["viewid"], -1))
+        records[row["split"]].append(record)
+    if bool(records["query"]) != bool(records["gallery"]):
+        empty = "gallery" if records["query"] else "query"
+        raise UserError(f"{file}: no line has the split {empty}; query and gallery are needed together")
+    person_names = {pid: person for person, pid in persons.items()}
+    _warn_of_overlap(file, records, person_names)
     return ReidData(
         "manifest",
         train=records["train"],
@@ -56,7 +47,7 @@ def load_manifest(file: str | Path) -> ReidData:
         gallery=records["gallery"],
         camera_names=tuple(cameras),
         view_names=tuple(views),
-        person_names={pid: person for person, pid in persons.items()},
+        person_names=person_names,
         protocol="same-camera" if len(cameras) > 1 else "none",
     )
 
@@ -75,7 +66,7 @@ def _names(values: Iterable[str]) -> dict[str, int]:
     return {name: number for number, name in enumerate(sorted(set(values) - {""}))}
 
 
-def _read(file: Path) -> list[_ManifestRow]:
+def _read(file: Path) -> list[dict[str, str]]:
     try:
         return _read_rows(file)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -84,7 +75,7 @@ def _read(file: Path) -> list[_ManifestRow]:
         ) from error
 
 
-def _read_rows(file: Path) -> list[_ManifestRow]:
+def _read_rows(file: Path) -> list[dict[str, str]]:
     with file.open(newline="", encoding="utf-8-sig") as lines:
         reader = csv.DictReader(lines)
         columns = reader.fieldnames or []
@@ -114,12 +105,8 @@ def _summary(wrong: Sequence[str], count: int) -> str:
     return "\n  ".join([f"{len(wrong)} of {count} lines are wrong; correct or remove them:", *wrong[:NAMED], *others])
 
 
-def _parse(where: str, folder: Path, values: dict[str, str | None]) -> _ManifestRow:
-    """Check one line.
-
-    Raises:
-        ValueError: the line is wrong; names file and line.
-    """
+def _parse(where: str, folder: Path, values: dict[str, str | None]) -> dict[str, str]:
+    """Return a checked line, with the path from the working directory; `viewid` may be empty."""
     texts = {column: (values.get(column) or "").strip() for column in (*COLUMNS, "viewid")}
     if empty := [column for column in COLUMNS if not texts[column]]:
         raise UserError(f"{where}: {', '.join(empty)} is empty; write unknown for an unknown camera")
@@ -130,10 +117,4 @@ def _parse(where: str, folder: Path, values: dict[str, str | None]) -> _Manifest
     path = folder / texts["path"]
     if not path.is_file():
         raise UserError(f"{where}: no image {path}; paths start at the CSV file's folder")
-    return _ManifestRow(str(path), texts["pid"], texts["camid"], texts["split"], texts["viewid"])
-
-
-def _check_splits(file: Path, records: dict[str, list[Record]]) -> None:
-    if bool(records["query"]) != bool(records["gallery"]):
-        empty = "gallery" if records["query"] else "query"
-        raise UserError(f"{file}: no line has the split {empty}; query and gallery are needed together")
+    return {**texts, "path": str(path)}

@@ -16,7 +16,8 @@ def join(parts: Mapping[str, ReidData], train: Sequence[str], test: str) -> Reid
     for name, part in parts.items():
         moved[name] = _move(part, offset, cameras, views)
         first_pids.append(offset)
-        offset = _next_pid(moved[name], offset)
+        records = (*moved[name].train, *moved[name].query, *moved[name].gallery)
+        offset = max((record.pid + 1 for record in records), default=offset)
     return ReidData(
         name="+".join(train),
         train=[record for name in dict.fromkeys(train) for record in moved[name].train],
@@ -51,7 +52,3 @@ def _move(part: ReidData, offset: int, cameras: tuple[str, ...], views: tuple[st
         view_names=views,
         person_names={pid + offset: person for pid, person in part.person_names.items()},
     )
-
-
-def _next_pid(part: ReidData, offset: int) -> int:
-    return max((record.pid + 1 for record in (*part.train, *part.query, *part.gallery)), default=offset)

@@ -83,11 +83,7 @@ def check_counts(data: ReidData, published: PublishedDataset) -> ReidData:
         "people": (len({r.pid for r in data.train}), len({r.pid for r in data.query})),
         "cameras": len(data.camera_names),
     }
-    meaning = {
-        "counts": "train / query / gallery images",
-        "people": "train / query people",
-        "cameras": "cameras",
-    }
+    meaning = {"counts": "train / query / gallery images", "people": "train / query people", "cameras": "cameras"}
     for what, value in found.items():
         expected = getattr(published, what)
         if isinstance(expected, tuple) and not data.train:  # the training images are absent
@@ -95,10 +91,7 @@ def check_counts(data: ReidData, published: PublishedDataset) -> ReidData:
         if expected and value != expected:
             log.warning(
                 "%s: found %s %s, published are %s; results do not compare with others'",
-                data.name,
-                _slashed(value),
-                meaning[what],
-                _slashed(expected),
+                *(data.name, _slashed(value), meaning[what], _slashed(expected)),
             )
     return data
 

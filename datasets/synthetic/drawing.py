@@ -83,10 +83,7 @@ class Sketch:
             self.fill([np.array(left + right[::-1])], _shade(paint, shade))
 
     def fill(
-        self,
-        polygons: Sequence[np.ndarray],
-        paint: Paint,
-        circles: Sequence[tuple[np.ndarray, float]] = (),
+        self, polygons: Sequence[np.ndarray], paint: Paint, circles: Sequence[tuple[np.ndarray, float]] = ()
     ) -> None:
         """Fill polygons (N, 2) and circles (centre, radius), all in pixels."""
         if isinstance(paint, np.ndarray):

@@ -42,21 +42,18 @@ class Pairs:
     def __init__(self, data: RetrievalData) -> None:
         self.data, self.matches = data, data.matches
         self.num_genuine, self.num_impostor = self._count()
-        self._check_counts()
+        check_any_valid(int(np.count_nonzero(self.num_genuine)), len(data.query))
+        if not self.num_impostor.any():
+            raise UserError(
+                f"g_pids: each of the {len(data.gallery)} gallery items has the pid of each query, so there is no impostor "
+                "pair; add other people to the gallery"
+            )
 
     def _count(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the number of genuine and of impostor pairs of each query, (Q,) each."""
         num_queries = len(self.data.query)
         sizes = np.array([[len(items) for items in self.matches.of(i)] for i in range(num_queries)], np.int64)
         return sizes[:, 0], len(self.data.gallery) - sizes.sum(1)
-
-    def _check_counts(self) -> None:
-        check_any_valid(int(np.count_nonzero(self.num_genuine)), len(self.data.query))
-        if not self.num_impostor.any():
-            raise UserError(
-                f"g_pids: each of the {len(self.data.gallery)} gallery items has the pid of each query, so there is no impostor "
-                "pair; add other people to the gallery"
-            )
 
     def blocks(self) -> Iterator[tuple[int, Tensor]]:
         """Yield (first query, distances (b, G)) in one buffer: use each before the next; it may be overwritten."""

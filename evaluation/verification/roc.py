@@ -77,13 +77,13 @@ class VerificationResult:
     @cached_property
     def eer_threshold(self) -> float:
         """The smallest observed distance at which FAR is at least 1 - TAR."""
-        return min(self._first_excess(values) for values in (self.genuine, self.impostor))
 
-    def _first_excess(self, values: np.ndarray) -> float:
-        found = bisect_left(
-            range(len(values)), True, key=lambda i: self._errors(np.float32(values[i]), "right")[1] >= 0
-        )
-        return float(values[found]) if found < len(values) else math.inf
+        def is_beyond(distance: np.float32) -> bool:
+            return self._errors(distance, "right")[1] >= 0
+
+        both = (self.genuine, self.impostor)
+        found = [values[bisect_left(values, True, key=is_beyond) :] for values in both]  # type: ignore[call-overload]
+        return min((float(values[0]) for values in found if len(values)), default=math.inf)
 
     def _errors(self, threshold: np.float32, side: Literal["left", "right"]) -> tuple[float, float]:
         """Return FAR, and FAR - (1 - TAR); pairs exactly at the threshold match for side "right", not for "left"."""
@@ -98,9 +98,6 @@ class VerificationResult:
         """Return the largest observed distance with a FAR of at most `far`; NaN where `far` is below 1 / num_impostor.
 
         It is a number below all distances if ties at the smallest distance exceed `far`.
-
-        Raises:
-            ValueError: far is not above 0 and up to 1.
         """
         return largest_threshold(self.impostor, self.genuine, far)
 
@@ -147,9 +144,7 @@ def collect(pairs: Pairs, quotas: np.ndarray, rng: np.random.Generator) -> tuple
         found = look_up(distances, rows[is_genuine], columns[is_genuine])
         stop = genuine_stops[start + len(distances) - 1]
         genuine[stop - len(found) : stop] = found
-        for i, row in enumerate(
-            distances, start
-        ):  # row by row: column numbers of a whole block take more memory than the block
+        for i, row in enumerate(distances, start):  # column numbers of a whole block take more memory than the block
             drawn = torch.from_numpy(draw_wrong(pairs.own(i), pairs.num_impostor[i], quotas[i], rng))
             impostor[impostor_stops[i] - quotas[i] : impostor_stops[i]] = row[drawn.to(row.device)].cpu().numpy()
     genuine.sort()
@@ -180,10 +175,8 @@ def roc_samples(genuine: np.ndarray, impostor: np.ndarray) -> tuple[np.ndarray, 
     """
     distances, counts = np.unique(genuine, return_counts=True)
     starts, stops = (np.searchsorted(impostor, distances, side) for side in ("left", "right"))
-    first, last = (
-        np.append(0, stops),
-        np.append(starts, len(impostor)),
-    )  # range of the impostor pairs between two genuine distances
+    # range of the impostor pairs between two genuine distances
+    first, last = np.append(0, stops), np.append(starts, len(impostor))
     between = last > first
     kinds = np.repeat([1, 0], [len(distances), len(distances) + between.sum()])
     weights = np.concatenate([counts, stops - starts, (last - first)[between]])

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...common.errors import UserError
-from ..confidence_intervals import resampled_means
+from ..confidence_intervals import check_draws, resampled_means
 from ..retrieval_data import METRICS, RetrievalData, takes_arrays
 from .pairs import Pairs, look_up
 from .roc import check_share, round_down, verify_pairs
@@ -74,11 +74,8 @@ class Threshold:
         return cls(**{name: kinds[0](values[name]) for name, kinds in types.items()})
 
 
-KINDS: dict[str, tuple[type, ...]] = {
-    "float": (float, int),
-    "int": (int,),
-    "str": (str,),
-}  # accepted types; the value becomes the first
+# accepted types of a field; the value becomes the first
+KINDS: dict[str, tuple[type, ...]] = {"float": (float, int), "int": (int,), "str": (str,)}
 
 
 @dataclass(frozen=True)
@@ -131,10 +128,7 @@ def calibrate(
         ValueError: there are fewer than 1 / fmr impostor pairs, an option is out of range, or `verify` refuses the input.
     """
     check_share("fmr", fmr)
-    if not 0 < level < 1:
-        raise UserError(f"level: a confidence level between 0 and 1, got {level}")
-    if samples < 1:
-        raise UserError(f"samples: 1 or more bootstrap samples, got {samples}")
+    check_draws(level, samples, seed)
     pairs = Pairs(data)
     result = verify_pairs(pairs, max_impostors, seed)
     distance = result.threshold_at(fmr)

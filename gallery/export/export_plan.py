@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from ...common.errors import UserError
 from ...common.files import digest, write_text_atomically
 from ...processor.embedding.embedder import Embedder
-from .sources import Source, SourceRow
+from .sources import Source
 
 PART_ROWS = 4096  # rows per part, the most that a killed export has to embed again
 
@@ -98,7 +97,7 @@ def make_plan(embedder: Embedder, source: Source, text: str, dtype: str) -> Expo
         for row in part:
             _check_name(row.path)
             hashed.update(json.dumps(row.to_dict()).encode())
-        files.append(_digest_of_files(part))
+        files.append(digest(repr(_size_and_date(row.path)).encode() for row in part))
         count += len(part)
     if not count:
         raise UserError(f"--input: {text} names no image; give a folder with images below it, or a CSV with lines")
@@ -124,11 +123,6 @@ def _check_name(path: str) -> None:
         raise UserError(
             f"--input: the name {os.fsencode(path)!r} is not UTF-8, as a gallery's paths are; rename the file or folder"
         ) from error
-
-
-def _digest_of_files(rows: Iterable[SourceRow]) -> str:
-    """Return a fingerprint that changes if an image is replaced, deleted or added."""
-    return digest(repr(_size_and_date(row.path)).encode() for row in rows)
 
 
 def _size_and_date(path: str) -> tuple[int, int] | None:

@@ -23,16 +23,8 @@ from .video import Box, VideoReader
 
 SPLITS = ("train", "query", "gallery")
 LAYOUTS = ("market1501", "dukemtmc", "synthetic")  # their file names are PID_cCAMERA…
-PATH_COLUMNS = {
-    "path": "path",
-    "pid": "pid",
-    "camera": "camera",
-    "camid": "camera",
-    "view": "view",
-    "viewid": "view",
-    "time": "time",
-    "tracklet": "tracklet",
-}
+FIELDS = ("path", "pid", "camera", "view", "time", "tracklet")  # of a SourceRow
+PATH_COLUMNS = {**{name: name for name in FIELDS}, "camid": "camera", "viewid": "view"}
 TRACK_COLUMNS = {"video": "path", **{key: value for key, value in PATH_COLUMNS.items() if key != "path"}}
 BOX = {"frame": int, "x": float, "y": float, "width": float, "height": float}
 _NAME = re.compile(r"(-?\d+)_c(\d+)")
@@ -59,7 +51,7 @@ class SourceRow:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as a record of a gallery."""
-        own = {key: getattr(self, key) for key in ("path", "pid", "camera", "view", "time", "tracklet")}
+        own = {key: getattr(self, key) for key in FIELDS}
         return {**own, **self.extra}
 
 
@@ -129,21 +121,28 @@ def _open_csv(path: Path) -> Source:
     )
 
 
-class FolderSource:
+class _ImageFiles:
+    """A source of image files, by default without further columns; several threads read it."""
+
+    extra: dict[str, type] = {}  # noqa: RUF012
+    num_readers = min(16, os.cpu_count() or 1)
+
+    def read(self, row: SourceRow) -> np.ndarray:
+        """Return the pixels of the file."""
+        return read_image(row.path)
+
+
+class FolderSource(_ImageFiles):
     """All images below a folder, sorted by name within each folder; hidden files and folders are left out.
 
     Args:
         names: naming scheme of the files; None = read nothing from their names.
-    Raises:
-        ValueError: unknown `names`.
     """
 
     def __init__(self, folder: Path, names: str | None = None) -> None:
         if names is not None and names not in LAYOUTS:
             raise UserError(f"--names: unknown value {names!r}; choose from {', '.join(LAYOUTS)}")
         self.folder, self.names = Path(os.path.abspath(folder)), names
-        self.extra: dict[str, type] = {}
-        self.num_readers = num_threads()
 
     def rows(self) -> Iterator[SourceRow]:
         """Yield one row per image file."""
@@ -157,18 +156,9 @@ class FolderSource:
         pid = int(match[1])
         return (str(pid) if pid >= 0 else None), f"{self.names}/c{int(match[2])}"  # -1 is junk, not a person
 
-    def read(self, row: SourceRow) -> np.ndarray:
-        """Return the pixels of the file."""
-        return read_image(row.path)
 
-
-class DatasetSource:
-    """The images of one split of a data set.
-
-    Raises:
-        ValueError: unknown split, or "manifest": give its CSV file instead.
-        FileNotFoundError: the data set is not below `root`.
-    """
+class DatasetSource(_ImageFiles):
+    """The images of one split of a data set below `root`."""
 
     def __init__(self, name: str, split: str, root: str | None) -> None:
         if split not in SPLITS:
@@ -177,8 +167,6 @@ class DatasetSource:
             raise UserError("--input: give the manifest's CSV file itself")
         self._data = read_dataset(name, root or OPTIONS["DATASETS.ROOT_DIR"].default)
         self._records = getattr(self._data, split)
-        self.extra: dict[str, type] = {}
-        self.num_readers = num_threads()
 
     def rows(self) -> Iterator[SourceRow]:
         """Yield one row per record."""
@@ -189,10 +177,6 @@ class DatasetSource:
             tracklet = str(record.tracklet) if record.tracklet >= 0 else None
             path = os.path.abspath(record.path)
             yield SourceRow(path, pid, data.camera_names[record.camid], view, None, tracklet)
-
-    def read(self, row: SourceRow) -> np.ndarray:
-        """Return the pixels of the file."""
-        return read_image(row.path)
 
 
 class _CsvSource:
@@ -257,7 +241,7 @@ def _check_columns(file: Path, columns: Sequence[str], known: Mapping[str, str])
         )
 
 
-class ManifestSource(_CsvSource):
+class ManifestSource(_ImageFiles, _CsvSource):
     """A CSV file with one image per line.
 
     Columns: path; optionally pid, camera (or camid), view (or viewid), time (seconds or ISO 8601) and tracklet; other
@@ -265,14 +249,6 @@ class ManifestSource(_CsvSource):
     """
 
     known = PATH_COLUMNS
-
-    def __init__(self, file: Path, columns: Sequence[str]) -> None:
-        super().__init__(file, columns)
-        self.num_readers = num_threads()
-
-    def read(self, row: SourceRow) -> np.ndarray:
-        """Return the pixels of the file."""
-        return read_image(row.path)
 
 
 class TracksSource(_CsvSource):
@@ -284,10 +260,10 @@ class TracksSource(_CsvSource):
 
     known = TRACK_COLUMNS
     numbers = BOX
+    num_readers = 1  # frames are read in order
 
     def __init__(self, file: Path, columns: Sequence[str]) -> None:
         super().__init__(file, columns)
-        self.num_readers = 1  # frames are read in order
         self._reader = VideoReader()
 
     def rows(self) -> Iterator[SourceRow]:
@@ -336,8 +312,3 @@ def _seconds(text: str | None, where: str) -> float | None:
     if seconds is not None and not math.isfinite(seconds):
         raise UserError(f"{where}: the time is a finite number of seconds, got {text!r}")
     return seconds
-
-
-def num_threads() -> int:
-    """Return the number of files read at once."""
-    return min(16, os.cpu_count() or 1)

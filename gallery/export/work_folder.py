@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,16 +49,10 @@ class WorkFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Make the folder and lock it against other exports; the lock of a killed process is free.
-
-        Raises:
-            BlockingIOError: another export uses the folder; names its process.
-        """
+    def locked(self) -> WriterLock:
+        """Make the folder and return its lock against other exports; the lock of a killed process is free."""
         self.folder.mkdir(exist_ok=True)
-        with WriterLock(self.folder):
-            yield
+        return WriterLock(self.folder)
 
     @property
     def plan(self) -> ExportPlan | None:
@@ -87,7 +80,8 @@ class WorkFolder:
                 "start anew with --overwrite"
             )
         if old is None or differences or not resume:
-            self._clear()
+            (self.folder / PLAN).unlink(missing_ok=True)  # first, since parts without a plan are never reused
+            self._delete_parts()
         plan.write(self.folder / PLAN)
 
     def foreign(self) -> str:
@@ -95,23 +89,18 @@ class WorkFolder:
         names = sorted(os.listdir(self.folder)) if self.folder.is_dir() else []
         return next((name for name in names if not _OWN.fullmatch(name)), "")
 
-    def _clear(self) -> None:
-        """Delete all files except the lock; the plan first, since parts without a plan are never reused."""
-        (self.folder / PLAN).unlink(missing_ok=True)
+    def _delete_parts(self) -> None:
+        """Delete all files except the plan and the lock."""
         for path in sorted(self.folder.iterdir()):
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.name != LOCK:
+            elif path.name not in (PLAN, LOCK):
                 path.unlink()
 
     def remove(self) -> None:
         """Remove the folder if it exists and holds only files of an export; the plan last, since it identifies the parts."""
         if self.folder.is_dir() and not self.foreign():
-            for path in sorted(self.folder.iterdir()):
-                if path.is_dir():
-                    shutil.rmtree(path)
-                elif path.name not in (PLAN, LOCK):
-                    path.unlink()
+            self._delete_parts()
             shutil.rmtree(self.folder)
 
     def remove_rest(self, plan: ExportPlan) -> None:
@@ -145,15 +134,6 @@ class WorkFolder:
         about = {"files": plan.files[number], "skipped": str(len(part.skipped))}
         write_atomically(self._file(number), lambda temporary: save_file(tensors, temporary, about))
 
-    def load_embeddings(self, number: int) -> np.ndarray:
-        """Return the (N, D) embeddings of a part; raise ValueError if it is missing or damaged."""
-        return self._load(number, "embeddings")
-
-    def load_records(self, number: int) -> tuple[list[dict[str, Any]], list[str]]:
-        """Return the records and the skipped lines of a part; raise ValueError if it is missing or damaged."""
-        records, skipped = json.loads(self._load(number, "rows").tobytes())
-        return records, skipped
-
     def fill(self, gallery: Gallery, plan: ExportPlan, schema: pa.Schema) -> list[str]:
         """Append all parts to a new gallery, with the embeddings of one part in memory at a time; return the skipped lines.
 
@@ -166,14 +146,15 @@ class WorkFolder:
             numbers, tables = range(start, min(start + step, plan.num_parts)), []
             first = len(gallery)
             for number in numbers:
-                records, unread = self.load_records(number)
+                records, unread = json.loads(self._load(number, "rows").tobytes())
                 rows = [{"id": first + place, **record} for place, record in enumerate(records)]
                 tables.append(pa.Table.from_pylist(rows, schema))
                 first, skipped = first + len(rows), skipped + unread
-            gallery.append((self.load_embeddings(number) for number in numbers), tables)
+            gallery.append((self._load(number, "embeddings") for number in numbers), tables)
         return skipped
 
     def _load(self, number: int, name: str) -> np.ndarray:
+        """Return the embeddings (N, D) of a part, or its rows as `save` writes them; an error names the part's file."""
         file = self._file(number)
         try:
             with safe_open(file, "np") as opened:

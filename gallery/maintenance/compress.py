@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...common.errors import UserError
+from ..search.faiss_index import drawn_positions
 from ..storage.gallery import Gallery
 from ..storage.projection import Projection
 from .merge_compact import live_records, live_rows, placed
@@ -31,14 +32,11 @@ def fit_pca(
         sample: number of rows for the fit, drawn with `seed`.
     Raises:
         ValueError: `dim` does not fit the gallery, it is projected or int8 already, or `output` is the gallery itself.
-        FileExistsError: the output is not empty and `overwrite` is false.
     """
     gallery.check_output(output)
     _check_dim(gallery, dim)
-    rng = np.random.default_rng(seed)
     positions = np.flatnonzero(gallery.is_live)
-    if len(positions) > sample:
-        positions = np.sort(rng.choice(positions, sample, replace=False))
+    positions = positions[drawn_positions(len(positions), sample, seed)]
     projection = _fit(gallery.vectors(positions), dim, gallery.info.metric, seed)
     if gallery.info.threshold is not None:
         log.warning("%s: the threshold is invalid for projected embeddings and is left out; calibrate again", output)
@@ -74,7 +72,6 @@ def to_int8(gallery: Gallery, output: str | Path, *, overwrite: bool = False) ->
 
     Raises:
         ValueError: it is int8 already, or empty, or `output` is the gallery itself.
-        FileExistsError: the output is not empty and `overwrite` is false.
     """
     gallery.check_output(output)
     if gallery.info.dtype == "int8" or not len(gallery):
@@ -134,7 +131,7 @@ def cost(original: Gallery, smaller: Gallery, max_queries: int = 2000, seed: int
     labels = _labels(original)
     if not np.array_equal(original.ids[original.is_live], smaller.ids[smaller.is_live]):
         raise UserError(f"{smaller.path} does not hold the rows of {original.path}; compress it again")
-    queries = _drawn(len(labels), max_queries, seed)
+    queries = drawn_positions(len(labels), max_queries, seed)
     pids, camids = labels[:, 1], labels[:, 2]
     rows = original.vectors(labels[:, 0])
     asked = rows[queries]
@@ -144,22 +141,12 @@ def cost(original: Gallery, smaller: Gallery, max_queries: int = 2000, seed: int
         )
         for query, gallery in (
             (asked, rows),
-            (smaller.project(asked), _vectors_of(smaller, original.ids[labels[:, 0]])),
+            (smaller.project(asked), smaller.vectors_of(original.ids[labels[:, 0]])),
         )
     ]
     before, after = results
     sizes = [len(item) * item.embeddings.itemsize * item.info.dimension for item in (original, smaller)]
     return Cost((before.mAP, after.mAP), (before.rank(1), after.rank(1)), (sizes[0], sizes[1]), before.num_valid)
-
-
-def _vectors_of(gallery: Gallery, ids: np.ndarray) -> np.ndarray:
-    return gallery.vectors(gallery.positions(ids))
-
-
-def _drawn(count: int, most: int, seed: int) -> np.ndarray:
-    if count <= most:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
 
 
 def _labels(gallery: Gallery) -> np.ndarray:

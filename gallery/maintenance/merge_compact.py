@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from ...common.errors import UserError
 from ...common.replace_folder import replacement
-from ..search.query_vectors import check_model
 from ..storage.embeddings_file import blocks
 from ..storage.file_names import OWN_FILES
 from ..storage.gallery import Gallery
@@ -45,7 +44,7 @@ def merge(target: Gallery, sources: Sequence[Gallery | str | Path]) -> int:
 def _check_mergeable(target: Gallery, source: Gallery) -> None:
     if source.path == target.path:
         raise UserError(f"merge: {source.path} is the target itself; name other galleries")
-    check_model(target.info, target.path, source.info.model, f"those of {source.path}", source.info.model_name)
+    target.info.check_model(target.path, source.info.model, f"those of {source.path}", source.info.model_name)
     for name in ("dimension", "projection", "metric"):
         ours, theirs = getattr(target.info, name), getattr(source.info, name)
         if ours != theirs:

@@ -28,7 +28,6 @@ def pool_tracklets(gallery: Gallery, output: str | Path, how: str = "mean", over
             cosine between a crop and the mean of its tracklet, so that outliers count less.
     Raises:
         ValueError: `how` is unknown, there is no row, a quality is negative or missing, or `output` is the gallery itself.
-        FileExistsError: the output is not empty and `overwrite` is false.
     """
     if how not in ("mean", "quality"):
         raise UserError(f"how: unknown pooling {how!r}; choose from mean, quality")

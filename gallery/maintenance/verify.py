@@ -111,13 +111,8 @@ def _check_records(path: Path, state: State, images: bool) -> Iterator[GalleryPr
         )
     if unknown := sorted(set(state.removed) - set(ids.tolist())):
         yield GalleryProblem(METADATA, f"{len(unknown)} of the removed ids are not in {RECORDS}: {_some(unknown)}")
-    if images:
-        yield from _check_images(path, table.filter(~np.isin(ids, state.removed))["path"].to_pylist())
-
-
-def _check_images(path: Path, names: list[str]) -> Iterator[GalleryProblem]:
-    missing = [name for name in dict.fromkeys(names) if not _is_there(path / name)]
-    if missing:
+    names = dict.fromkeys(table.filter(~np.isin(ids, state.removed))["path"].to_pylist()) if images else ()
+    if missing := [name for name in names if not _is_there(path / name)]:
         yield GalleryProblem(RECORDS, f"{len(missing)} images are missing: {_some(missing)}")
 
 

@@ -60,16 +60,18 @@ def connect(path: str, create: bool = False) -> tuple[Any, str]:
 
 def check_types(schema: pa.Schema) -> None:
     """Raise ValueError, naming the column, if Milvus cannot store it or filter by it."""
+    types = pa.types
+    plain = (
+        types.is_integer,
+        types.is_floating,
+        types.is_boolean,
+        types.is_string,
+        types.is_large_string,
+        types.is_null,
+    )
     for item in schema:
         kind = item.type
-        plain = (
-            pa.types.is_integer,
-            pa.types.is_floating,
-            pa.types.is_boolean,
-            pa.types.is_string,
-            pa.types.is_large_string,
-        )
-        if not any(is_it(kind) for is_it in plain) and not pa.types.is_null(kind):
+        if not any(is_it(kind) for is_it in plain):
             raise UserError(f"Milvus: column {item.name!r} holds {kind}; make it text or numbers, or leave it out")
         if not item.name.isidentifier() or item.name == "vector":
             raise UserError(

@@ -13,10 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from ...common.errors import UserError
-from ..search.engine import Finder, Searchable
+from ..search.engine import Finder, Searchable, check_queries
 from ..search.exact_index import Hits
 from ..search.filters import Condition, Where
-from ..search.query_vectors import check_embedder, check_model, check_queries
 from ..search.search_result import SearchResult, pair_distances
 from ..storage import records_file
 from ..storage.metadata import GalleryInfo
@@ -47,7 +46,7 @@ class MilvusGallery(Searchable):
         try:
             self.refresh()
             if embedder is not None:
-                check_embedder(self.info, path, embedder)
+                self.info.check_embedder(path, embedder)
         except BaseException:
             self.client.close()
             raise
@@ -144,7 +143,7 @@ class MilvusGallery(Searchable):
     @property
     def ids(self) -> np.ndarray:
         """(N,) int64 ids, ascending."""
-        return np.sort(np.array([row["id"] for rows in self.batches(["id"]) for row in rows], np.int64))
+        return np.array([row["id"] for row in self._rows(["id"])], np.int64)
 
     @property
     def is_live(self) -> np.ndarray:
@@ -163,21 +162,21 @@ class MilvusGallery(Searchable):
 
     def all_rows(self, fields: list[str]) -> tuple[pa.Table, np.ndarray]:
         """Return some fields of the records ("*" = all) and the float32 embeddings (N, D), in the order of the ids."""
-        rows = sorted((row for rows in self.batches(fields) for row in rows), key=lambda row: row["id"])
+        rows = self._rows(fields)
         vectors = np.array([row.pop("vector") for row in rows], np.float32).reshape(-1, self.info.dimension)
         return pa.Table.from_pylist(rows, self.schema), vectors
 
-    def batches(self, fields: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
-        """Yield all rows, in batches, as dictionaries of some fields ("*" = all, including `vector`)."""
-        rows = self.client.query_iterator(self._rows_name, filter="", batch_size=BATCH, output_fields=list(fields))
-        while batch := rows.next():
-            yield [dict(row) for row in batch]
-        rows.close()
+    def _rows(self, fields: list[str]) -> list[dict[str, Any]]:
+        """Return some fields of all rows ("*" = all, including `vector`), in the order of the ids."""
+        found, rows = self.client.query_iterator(self._rows_name, filter="", batch_size=BATCH, output_fields=fields), []
+        while batch := found.next():
+            rows += [dict(row) for row in batch]
+        found.close()
+        return sorted(rows, key=lambda row: row["id"])
 
     def select(self, columns: Sequence[str]) -> pa.Table:
         """Return some columns of the records, in the order of the ids; fetches no others."""
-        fields = list(dict.fromkeys(["id", *columns]))
-        rows = sorted((row for rows in self.batches(fields) for row in rows), key=lambda row: row["id"])
+        rows = self._rows(list(dict.fromkeys(["id", *columns])))
         schema = pa.schema([self.schema.field(name) for name in columns])
         return pa.Table.from_pylist([{name: row.get(name) for name in columns} for row in rows], schema)
 
@@ -215,7 +214,7 @@ class MilvusGallery(Searchable):
             ValueError: another program is adding rows at the same time; nothing is added.
         """
         self.refresh()
-        check_model(self.info, self.path, model, "those to be added")
+        self.info.check_model(self.path, model, "those to be added")
         vectors = check_queries(embeddings, self.info.dimension, 1)
         rows = records_file.as_records(records, len(vectors))
         ids = np.arange(self.about["next_id"], self.about["next_id"] + len(vectors))

@@ -1,4 +1,4 @@
-"""Search a gallery: filters, exact or FAISS neighbours, re-ranking."""
+"""Search a gallery: query embeddings, filters, exact or FAISS neighbours, re-ranking."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ import pyarrow.compute as pc
 from ...common.errors import UserError
 from ..storage.gallery_reader import GalleryReader
 from ..storage.metadata import GalleryInfo
-from .exact_index import ExactIndex, Hits
+from .exact_index import LARGEST, ExactIndex, Hits
 from .faiss_index import INDEXES, FaissIndex
 from .filter_hints import warn_of_absent
 from .filters import Where
-from .query_vectors import as_vectors, check_queries
 from .search_result import SearchResult, Verdict, compare, limit_of
 
 FILTERED_GROUPS = 32  # row groups, half a million records, that a filter reads at once
@@ -131,6 +130,77 @@ class Searchable(ABC):
         """Return hits as the result of a search; their records are read on first use."""
 
 
+def as_vectors(queries: Any, embedder: Callable[..., np.ndarray] | None) -> np.ndarray:
+    """Return queries as a float32 array (n, D); images are embedded.
+
+    Args:
+        queries: (n, D) or (D,) floats as array, tensor or lists; else an image or a list of images, as the embedder takes them.
+    Raises:
+        ValueError: images without an embedder, or no queries.
+    """
+    rows = _as_floats(queries)
+    if rows is not None:
+        return rows
+    if embedder is None:
+        raise UserError(
+            f"queries: expected embeddings (n, D) of floats, got {_describe(queries)}; to search by image open the "
+            "gallery with an embedder: Gallery.open(path, embedder=Embedder(weights))"
+        )
+    return np.asarray(embedder(queries if isinstance(queries, list | tuple) else [queries]), np.float32)
+
+
+def _as_floats(queries: Any) -> np.ndarray | None:
+    """Return (n, D) float32, or None if the queries are no embeddings."""
+    if hasattr(queries, "detach"):
+        queries = queries.detach().cpu().numpy()
+    if isinstance(queries, list | tuple):
+        if not queries:
+            raise UserError("queries: there is none; give at least one embedding or image")
+        if not all(
+            isinstance(item, float | list | np.ndarray | np.floating) or hasattr(item, "detach") for item in queries
+        ):
+            return None
+        parts = [item.detach().cpu().numpy() if hasattr(item, "detach") else np.asarray(item) for item in queries]
+        if any(part.dtype.kind != "f" or part.ndim != parts[0].ndim or part.ndim > 1 for part in parts):
+            return None
+        if len({part.shape for part in parts}) > 1:
+            raise UserError(f"queries: embeddings of different sizes, {sorted({len(part) for part in parts})}")
+        queries = np.stack(parts)
+    if not isinstance(queries, np.ndarray) or queries.dtype.kind != "f" or queries.ndim not in (1, 2):
+        return None
+    rows = np.atleast_2d(queries).astype(np.float32)
+    if not len(rows):
+        raise UserError("queries: there is none; give at least one embedding or image")
+    return rows
+
+
+def _describe(queries: Any) -> str:
+    if isinstance(queries, np.ndarray):
+        return f"an array of {queries.dtype} {queries.shape}"
+    return repr(queries)[:80]
+
+
+def check_queries(queries: np.ndarray, dimension: int, topk: int) -> np.ndarray:
+    """Return the queries (Q, D) as float32.
+
+    Raises:
+        ValueError: another shape, NaN, infinite or too large values, or `topk` below 1.
+    """
+    queries = np.asarray(queries, np.float32)
+    if queries.ndim != 2 or queries.shape[1] != dimension:
+        raise UserError(f"queries: expected (n, {dimension}), the gallery's dimension, got shape {queries.shape}")
+    if not np.isfinite(queries).all():
+        raise UserError("queries: an embedding holds NaN or infinite values")
+    if (largest := np.abs(queries).max(initial=0)) > LARGEST:
+        raise UserError(
+            f"queries: an embedding holds the value {largest:g}, accepted are values up to {LARGEST:g}; "
+            "search with embeddings of the gallery's model, or scale them to unit length"
+        )
+    if isinstance(topk, bool) or not isinstance(topk, int | np.integer) or topk < 1:
+        raise UserError(f"topk: 1 or more results, got {topk!r}")
+    return queries
+
+
 def finder(gallery: GalleryReader, topk: int, where: Any, index: str | None) -> Finder:
     """Return a function that finds the `topk` nearest live rows of a gallery folder; arguments as for `Searchable.search`."""
     engine, keep = engine_of(gallery), passing(gallery, where)
@@ -166,12 +236,12 @@ def passing(gallery: GalleryReader, where: Any) -> np.ndarray | None:
 
 def other_cameras(gallery: GalleryReader, camera: str, keep: np.ndarray | None) -> np.ndarray:
     """Return (N,) bool, the rows of `keep` (None = all) from another or an unknown camera."""
-    others = _mask(gallery, ["camera"], lambda records: ~_is_from(camera, records))
+
+    def is_other(records: pa.Table) -> np.ndarray:
+        return pc.fill_null(pc.not_equal(records["camera"], pa.scalar(camera)), True).to_numpy()
+
+    others = _mask(gallery, ["camera"], is_other)
     return others if keep is None else others & keep
-
-
-def _is_from(camera: str, records: pa.Table) -> np.ndarray:
-    return pc.fill_null(pc.equal(records["camera"], pa.scalar(camera)), False).to_numpy()
 
 
 def _mask(gallery: GalleryReader, columns: Sequence[str], passes: Callable[[pa.Table], np.ndarray]) -> np.ndarray:
@@ -186,11 +256,7 @@ def by_camera(cameras: str | Sequence[str | None] | None, count: int) -> Iterato
         ValueError: neither one camera nor one per query.
     """
     names = [cameras] * count if cameras is None or isinstance(cameras, str) else cameras
-    if (
-        isinstance(names, bool)
-        or len(names) != count
-        or not all(name is None or isinstance(name, str) for name in names)
-    ):
+    if isinstance(names, bool) or len(names) != count or not all(isinstance(name, str | None) for name in names):
         raise UserError(
             f"exclude_same_camera: give the camera of the queries, or {count} of them (None = unknown), got {cameras!r}"
         )

@@ -34,7 +34,7 @@ class FaissIndex:
         count, width = exact.embeddings.shape
         self.index = INDEXES[name](self.faiss, width, count)
         if not self.index.is_trained:
-            self.index.train(self._vectors(_sample(count, TRAIN_PER_LIST * self.index.nlist)))
+            self.index.train(self._vectors(drawn_positions(count, TRAIN_PER_LIST * self.index.nlist)))
         for start in range(0, count, ADD_ROWS):
             self.index.add(self._vectors(np.arange(start, min(start + ADD_ROWS, count))))
 
@@ -72,14 +72,12 @@ class FaissIndex:
 
     def _params(self, mask: np.ndarray | None) -> Any:
         """Return FAISS's search parameters: the permitted rows and the search effort."""
-        options: dict[str, Any] = {}
-        if mask is not None:
-            options["sel"] = self.faiss.IDSelectorBatch(np.flatnonzero(mask))
-        kind = {"faiss-ivf": "SearchParametersIVF", "faiss-hnsw": "SearchParametersHNSW"}.get(
-            self.name, "SearchParameters"
-        )
-        options |= {"faiss-ivf": {"nprobe": PROBED}, "faiss-hnsw": {"efSearch": EF_SEARCH}}.get(self.name, {})
-        return getattr(self.faiss, kind)(**options)
+        options: dict[str, Any] = {} if mask is None else {"sel": self.faiss.IDSelectorBatch(np.flatnonzero(mask))}
+        if self.name == "faiss-ivf":
+            return self.faiss.SearchParametersIVF(nprobe=PROBED, **options)
+        if self.name == "faiss-hnsw":
+            return self.faiss.SearchParametersHNSW(efSearch=EF_SEARCH, **options)
+        return self.faiss.SearchParameters(**options)
 
 
 def import_faiss(what: str = "a FAISS index", instead: str = 'index="exact" needs nothing') -> Any:
@@ -97,13 +95,11 @@ def import_faiss(what: str = "a FAISS index", instead: str = 'index="exact" need
     return faiss
 
 
-def _sample(count: int, most: int) -> np.ndarray:
-    """Return up to `most` of `count` positions, ascending, drawn with a fixed seed."""
-    return np.arange(count) if count <= most else np.sort(np.random.default_rng(0).choice(count, most, replace=False))
-
-
-def _flat(faiss: Any, width: int, count: int) -> Any:
-    return faiss.IndexFlatL2(width)
+def drawn_positions(count: int, most: int, seed: int = 0) -> np.ndarray:
+    """Return up to `most` of `count` positions, ascending, drawn with `seed`."""
+    return (
+        np.arange(count) if count <= most else np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+    )
 
 
 def _ivf(faiss: Any, width: int, count: int) -> Any:
@@ -118,4 +114,8 @@ def _hnsw(faiss: Any, width: int, count: int) -> Any:
     return index
 
 
-INDEXES: dict[str, Callable[[Any, int, int], Any]] = {"faiss-flat": _flat, "faiss-ivf": _ivf, "faiss-hnsw": _hnsw}
+INDEXES: dict[str, Callable[[Any, int, int], Any]] = {
+    "faiss-flat": lambda faiss, width, count: faiss.IndexFlatL2(width),
+    "faiss-ivf": _ivf,
+    "faiss-hnsw": _hnsw,
+}

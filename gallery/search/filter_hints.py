@@ -33,7 +33,8 @@ def warn_of_absent(
         column = condition.column
         values = [value for value in condition.texts(gallery.schema) if (column, value) not in looked_for]
         if absent := _absent(_live(gallery, column, keep), values):
-            logger.warning("%s", _message(column, absent, _distinct(_live(gallery, column, keep))))
+            present = {text for part in _live(gallery, column, keep) for text in pc.unique(part).to_pylist() if text}
+            logger.warning("%s", _message(column, absent, sorted(present)))
         if len(looked_for) > KEPT:
             looked_for.clear()
         looked_for.update((column, value) for value in values)
@@ -59,10 +60,6 @@ def _absent(parts: Iterable[pa.ChunkedArray], values: Sequence[str]) -> list[str
         if not left:
             break
     return sorted(left)
-
-
-def _distinct(parts: Iterable[pa.ChunkedArray]) -> list[str]:
-    return sorted({value for part in parts for value in pc.unique(part).to_pylist() if value})
 
 
 def _message(column: str, absent: Sequence[str], present: Sequence[str]) -> str:

@@ -52,7 +52,7 @@ class Condition:
         kind = schema.field(self.column).type
         if pa.types.is_nested(kind):
             raise _not_comparable(self.column, kind)
-        if self.operator in RANGES and not _has_order(kind):
+        if self.operator in RANGES and (_is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)):
             raise UserError(f"where: {self.column} holds {kind}, which has no order for {self.operator}; use = or !=")
         return Condition(self.column, self.operator, tuple(_cast(value, self.column, kind) for value in self.values))
 
@@ -180,12 +180,8 @@ def _from_item(key: str, value: Any) -> list[Condition]:
     column, operator = parts[1], parts[2] or "="
     if isinstance(value, tuple) and operator == "=":
         return _range(column, value)
-    values = (
-        tuple(value)
-        if isinstance(value, Sequence | set | frozenset | np.ndarray) and not isinstance(value, str)
-        else (value,)
-    )
-    return [Condition(column, "=" if operator == "==" else operator, values)]
+    is_list = isinstance(value, Sequence | set | frozenset | np.ndarray) and not isinstance(value, str)
+    return [Condition(column, "=" if operator == "==" else operator, tuple(value) if is_list else (value,))]
 
 
 def _range(column: str, ends: tuple[Any, ...]) -> list[Condition]:
@@ -218,10 +214,6 @@ def _not_comparable(column: str, kind: pa.DataType) -> UserError:
         f"where: {column} holds {kind}, which cannot be compared; use a column of text, numbers or times, "
         "or choose the rows yourself and give their ids, {'id': [...]}"
     )
-
-
-def _has_order(kind: pa.DataType) -> bool:
-    return not (_is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind))
 
 
 def _is_text(kind: pa.DataType) -> bool:

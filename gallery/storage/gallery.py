@@ -20,7 +20,6 @@ from ...common.replace_folder import clear, recover, replacement
 from ..milvus.milvus_gallery import MilvusGallery
 from ..search.engine import Finder, Searchable, finder
 from ..search.exact_index import Hits
-from ..search.query_vectors import check_embedder, check_model
 from ..search.search_result import SearchResult
 from . import embeddings_file, records_file
 from .file_names import EMBEDDINGS, EXPORT_FILES, METADATA, OWN_FILES, RECORDS
@@ -44,7 +43,7 @@ class Gallery(GalleryReader, Searchable):
         self.embedder = embedder
         self.lock = WriterLock(path)
         if embedder is not None:
-            check_embedder(self.info, path, embedder)
+            self.info.check_embedder(path, embedder)
 
     @classmethod
     def create(
@@ -149,7 +148,7 @@ class Gallery(GalleryReader, Searchable):
             OSError: the disk is full; the gallery is unchanged.
         """
         with self._writing():
-            check_model(self.info, self.path, model, "those to be added")
+            self.info.check_model(self.path, model, "those to be added")
             rows = self._encoded(embeddings)
             ids = np.arange(self.state.next_id, self.state.next_id + len(rows))
             self.append(rows, [records_file.with_ids(records_file.as_records(records, len(rows)), ids)])
@@ -215,11 +214,7 @@ class Gallery(GalleryReader, Searchable):
         return int(rows.sum())
 
     def set_info(self, **values: Any) -> None:
-        """Replace values of `info` that do not change the meaning of the rows: threshold, preprocess, embed.
-
-        Raises:
-            ValueError: any other value is named.
-        """
+        """Replace values of `info` as `GalleryInfo.with_values`: threshold, preprocess, embed."""
         with self._writing():
             self.commit(replace(self.state, info=self.info.with_values(**values)))
 

@@ -92,11 +92,7 @@ class GalleryReader:
         return self._ids
 
     def select(self, columns: Sequence[str]) -> pa.Table:
-        """Return some columns of the records (count rows) without reading the others.
-
-        Raises:
-            ValueError: there is no such column; lists them.
-        """
+        """Return some columns of the records (count rows) without reading the others; errors as `RecordsFile.check`."""
         self._records.check(columns)
         return self._records.read(columns) if self._table is None else self._table.select(list(columns))
 
@@ -191,15 +187,12 @@ class GalleryReader:
                 self.path / EMBEDDINGS, self.state.count, self.info.dimension, self.info.dtype
             )
             self._projection = Projection.load(self.path) if self.info.projection else None
-            self._check_pair()
+            if not self._records.belongs_to(self.state.count, self.state.checksum):
+                raise UserError(
+                    f"{self.path / RECORDS} was written for other embeddings than {EMBEDDINGS}; restore the folder as a whole"
+                )
         except (OSError, ValueError):
             if State.read(self.path) == self.state:
                 raise
             return False
         return State.read(self.path) == self.state
-
-    def _check_pair(self) -> None:
-        if not self._records.belongs_to(self.state.count, self.state.checksum):
-            raise UserError(
-                f"{self.path / RECORDS} was written for other embeddings than {EMBEDDINGS}; restore the folder as a whole"
-            )

@@ -71,7 +71,12 @@ class GalleryInfo:
             raise UserError(f"gallery: unknown dtype {self.dtype!r}; choose from {', '.join(DTYPES)}")
         if self.metric not in METRICS:
             raise UserError(f"gallery: unknown metric {self.metric!r}; choose from {', '.join(METRICS)}")
-        self._check_scale()
+        if self.dtype != "int8" and self.scale is not None:
+            raise UserError(f"gallery: scale is for int8, the dtype is {self.dtype}; leave it out")
+        if self.dtype == "int8" and len(self.scale or ()) != self.dimension:
+            raise UserError(
+                f"gallery: int8 needs a scale of {self.dimension} values, got {len(self.scale or ())}; see to_int8"
+            )
 
     @classmethod
     def of(cls, embedder: Any) -> GalleryInfo:
@@ -85,14 +90,6 @@ class GalleryInfo:
             threshold=embedder.threshold,
             model_name=embedder.name,
         )
-
-    def _check_scale(self) -> None:
-        if self.dtype != "int8" and self.scale is not None:
-            raise UserError(f"gallery: scale is for int8, the dtype is {self.dtype}; leave it out")
-        if self.dtype == "int8" and len(self.scale or ()) != self.dimension:
-            raise UserError(
-                f"gallery: int8 needs a scale of {self.dimension} values, got {len(self.scale or ())}; see to_int8"
-            )
 
     def encode(self, vectors: np.ndarray) -> np.ndarray:
         """Return floats (n, D) in the stored type; int8 values are rounded and clipped to -127 … 127."""
@@ -134,6 +131,30 @@ class GalleryInfo:
         if unknown := sorted(set(values) - set(CHANGEABLE)):
             raise UserError(f"set_info: cannot change {', '.join(unknown)}; choose from {', '.join(CHANGEABLE)}")
         return replace(self, **values)
+
+    def check_embedder(self, path: object, embedder: Any) -> None:
+        """Raise ValueError, naming the weight file if it is known, unless the embedder made these embeddings.
+
+        Args:
+            path: location of the gallery.
+        """
+        weights = getattr(embedder, "weights", None)
+        what = "those of the embedder" if weights is None else f"those of the weights {weights}"
+        self.check_model(path, embedder.fingerprint, what, getattr(embedder, "name", ""))
+
+    def check_model(self, path: object, found: str, what: str, name: str = "") -> None:
+        """Raise ValueError, naming both models, unless `found` is the model of the gallery at `path`.
+
+        Args:
+            found, name: fingerprint and, if known, name of the model that made other embeddings.
+            what: description of these embeddings, for the message.
+        """
+        if found != self.model:
+            ours, theirs = (", ".join(filter(None, pair)) for pair in ((self.model_name, self.model), (name, found)))
+            raise UserError(
+                f"the embeddings of the gallery {path} are by {ours}; {what} are by {theirs}: another model or preprocessing, "
+                "so distances between them have no meaning; use the weights that made the gallery, or export it again"
+            )
 
 
 @dataclass(frozen=True)

@@ -216,11 +216,7 @@ class RecordsFile:
         return not text.startswith(f"{count} ") or text == f"{count} {checksum}"
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return all rows, all columns or some.
-
-        Raises:
-            ValueError: there is no such column; lists them.
-        """
+        """Return all rows, all columns or some; errors as `check`."""
         if columns is not None:
             self.check(columns)
         with self._reading:

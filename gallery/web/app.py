@@ -223,25 +223,9 @@ def _sentence(status: int, sentence: str, headers: Any = None) -> JSONResponse:
     return JSONResponse({"detail": sentence.encode("utf-8", "replace").decode()}, status, headers)
 
 
-def _refused(_: Request, error: Any) -> JSONResponse:
-    return _sentence(error.status, error.sentence, error.headers)
-
-
 def _not_valid(_: Request, error: Any) -> JSONResponse:
     found = error.errors()[0]
     return _sentence(400 if found["type"] == "json_invalid" else 422, explain(found))
-
-
-def _no_image(_: Request, error: Any) -> JSONResponse:
-    return _sentence(404, str(error))
-
-
-def _http(_: Request, error: Any) -> JSONResponse:
-    return _sentence(error.status_code, str(error.detail), error.headers)
-
-
-def _gone(_: Request, __: Any) -> JSONResponse:
-    return _sentence(400, "the connection closed before the request was complete")
 
 
 def _failed(request: Request, error: Any) -> JSONResponse:
@@ -251,10 +235,10 @@ def _failed(request: Request, error: Any) -> JSONResponse:
 
 
 HANDLERS: dict[Any, Any] = {
-    RequestError: _refused,
+    RequestError: lambda _, error: _sentence(error.status, error.sentence, error.headers),
     RequestValidationError: _not_valid,
-    RecordImageError: _no_image,
-    HTTPException: _http,
-    ClientDisconnect: _gone,
+    RecordImageError: lambda _, error: _sentence(404, str(error)),
+    HTTPException: lambda _, error: _sentence(error.status_code, str(error.detail), error.headers),
+    ClientDisconnect: lambda _, __: _sentence(400, "the connection closed before the request was complete"),
     Exception: _failed,
 }

@@ -30,15 +30,11 @@ class Limits:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UserError(f"{name}: expected a number above 0, got {value}")
-        if self.token is not None and not _is_token(self.token):
+        token = self.token  # is sent as a header's value, unchanged
+        if token is not None and not (token and token.isascii() and token.isprintable() and token == token.strip()):
             raise UserError(
                 "token: expected printable ASCII characters without a space at either end; leave it out for no token"
             )
-
-
-def _is_token(text: str) -> bool:
-    """Return whether the text can be a header's value unchanged."""
-    return bool(text) and text.isascii() and text.isprintable() and text == text.strip()
 
 
 class RateLimit:

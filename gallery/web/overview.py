@@ -15,11 +15,7 @@ NUM_EXAMPLES, MAX_CAMERAS = 12, 500
 
 
 def describe(gallery: Any) -> dict[str, Any]:
-    """Return the number of live rows, their cameras and range of times, the threshold, and ids of a few rows.
-
-    Raises:
-        ValueError: the gallery's threshold is damaged or belongs to another metric.
-    """
+    """Return the number of live rows, their cameras and range of times, the threshold, and ids of a few rows."""
     table = gallery.select(["id", "camera", "time"])
     if getattr(gallery, "state", None) is not None:  # a folder, where removed rows keep their positions
         table = table.filter(pa.array(gallery.is_live))

@@ -13,7 +13,6 @@ import numpy as np
 
 from ...common.pictures import encode, heat_map
 from ..search.filters import Condition, Where
-from ..search.query_vectors import check_embedder
 from ..search.search_result import GalleryChangedError
 from ..storage.record_images import ImageFile, load_image
 from .batcher import Batcher, Embed
@@ -33,14 +32,12 @@ class Service:
     Args:
         gallery, embedder, batch_size: as for `create_app`.
         clock: the time in seconds; changes by other processes are seen within REFRESH_SECONDS.
-    Raises:
-        ValueError: the embedder does not match the gallery, or the gallery's threshold is damaged.
     """
 
     def __init__(
         self, gallery: Any, embedder: Embed, batch_size: int = 32, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        check_embedder(gallery.info, gallery.path, embedder)
+        gallery.info.check_embedder(gallery.path, embedder)
         self.gallery, self.batcher = gallery, Batcher(embedder, batch_size)
         self.attention: Callable[..., np.ndarray] | None = getattr(embedder, "attention", None)
         self._clock, self._refreshed = clock, clock()
@@ -78,21 +75,12 @@ class Service:
         return gallery.info, len(gallery), self._clock() // FACETS_SECONDS
 
     def record(self, id: int) -> dict[str, Any]:
-        """Return a live row's record.
-
-        Raises:
-            RequestError: 404, there is no such row.
-        """
+        """Return a live row's record; a `RequestError` 404 if there is none."""
         with self._open() as gallery, _known(id):
             return gallery.rows_of([id])[0]
 
     def image(self, id: int) -> ImageFile:
-        """Return the image of a live row.
-
-        Raises:
-            RequestError: 404, there is no such row.
-            RecordImageError: its file is gone or not an image.
-        """
+        """Return the image of a live row; errors as `record` and `load_image`."""
         record = self.record(id)
         return load_image(self.gallery.image_path(record["path"]), record)
 

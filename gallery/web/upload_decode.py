@@ -27,7 +27,10 @@ def decode(content: bytes, max_pixels: int) -> np.ndarray:
     """
     if not content:
         raise RequestError(400, "the image is empty; choose the file again")
-    _refuse_heic(content)
+    if content[4:8] == b"ftyp":  # the container of HEIC, AVIF and MP4
+        raise RequestError(
+            415, f"HEIC, AVIF and videos are not supported; {REMEDY} (on a phone: camera format 'most compatible')"
+        )
     try:
         image = Image.open(BytesIO(content), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -43,13 +46,6 @@ def decode(content: bytes, max_pixels: int) -> np.ndarray:
             return from_pil(image)
         except Exception as error:
             raise RequestError(400, f"the {image.format} image is damaged or cut short; {REMEDY} again") from error
-
-
-def _refuse_heic(content: bytes) -> None:
-    if content[4:8] == b"ftyp":  # the container of HEIC, AVIF and MP4
-        raise RequestError(
-            415, f"HEIC, AVIF and videos are not supported; {REMEDY} (on a phone: camera format 'most compatible')"
-        )
 
 
 def _too_large(max_pixels: int) -> RequestError:

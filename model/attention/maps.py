@@ -12,7 +12,7 @@ from ...common.errors import UserError
 from ..backbones.vit import ViTBackbone
 from ..parts.jigsaw import Jigsaw
 from ..reid_model import ReidModel
-from .rollout import attention_weights
+from .rollout import attention_weights, patch_shares
 
 
 @torch.inference_mode()
@@ -28,7 +28,7 @@ def last_block_attention(
     """
     net = _net(model)
     weights = attention_weights(net.blocks[-1], _before_last(model, images, camids, viewids))
-    return _of_patches(weights, model, net).unflatten(1, _grid(net))
+    return patch_shares(weights.float().mean(1), model).unflatten(1, _grid(net))
 
 
 @torch.inference_mode()
@@ -48,7 +48,7 @@ def part_attention(
     maps = tokens.new_full((len(tokens), len(jigsaw.parts), patches.shape[1]), torch.nan)
     for number, part in enumerate(jigsaw.parts):
         weights = attention_weights(jigsaw.block, torch.cat([prefix, patches[:, part]], dim=1))
-        maps[:, number, part] = _of_patches(weights, model, net)
+        maps[:, number, part] = patch_shares(weights.float().mean(1), model)
     return maps.unflatten(2, _grid(net))
 
 
@@ -107,11 +107,3 @@ def _before_last(model: ReidModel, images: Tensor, camids: Tensor | None, viewid
     for block in list(_net(model).blocks)[:-1]:
         tokens = block(tokens)
     return tokens
-
-
-def _of_patches(weights: Tensor, model: ReidModel, net: Any) -> Tensor:
-    """Return each patch's share (B, N) of the pooled feature, from attention (B, heads, prefix + N, prefix + N)."""
-    first = net.num_prefix_tokens
-    mean = weights.float().mean(1)
-    patches = (mean[:, 0] if model.spec.pool == "token" else mean[:, first:].mean(1))[:, first:]
-    return patches / patches.sum(1, keepdim=True)

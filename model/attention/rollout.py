@@ -40,10 +40,14 @@ def attention_rollout(
     for block in net.blocks:
         total = (attention_weights(block, tokens).float().mean(1) + identity) / 2 @ total
         tokens = block(tokens)
-    first = net.num_prefix_tokens
-    rows = total[:, 0] if model.spec.pool == "token" else total[:, first:].mean(1)
-    patches = rows[:, first:]
-    return (patches / patches.sum(1, keepdim=True)).unflatten(1, tuple(net.patch_embed.grid_size))
+    return patch_shares(total, model).unflatten(1, tuple(net.patch_embed.grid_size))
+
+
+def patch_shares(matrices: Tensor, model: ReidModel) -> Tensor:
+    """Return each patch's share (B, N) of the pooled feature, from attention (B, prefix + N, prefix + N); sums to 1."""
+    first: int = cast(Any, model.backbone.net).num_prefix_tokens
+    rows = matrices[:, 0] if model.spec.pool == "token" else matrices[:, first:].mean(1)
+    return rows[:, first:] / rows[:, first:].sum(1, keepdim=True)
 
 
 def has_attention(model: ReidModel) -> bool:

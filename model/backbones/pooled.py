@@ -129,11 +129,7 @@ class PooledBackbone(nn.Module):
 
 
 def first_stage(net: nn.Module, name: str) -> nn.Module:
-    """Return the first stage of the network, behind its stem.
-
-    Raises:
-        ValueError: no part has a usual name.
-    """
+    """Return the first stage of the network, behind its stem; a ValueError if no part has a usual name."""
     for part, child in net.named_children():
         if part in FIRST_STAGES:
             return child[0] if isinstance(child, nn.ModuleList) else child
@@ -152,12 +148,8 @@ def _check(spec: ModelSpec) -> None:
 
 
 def _create(spec: ModelSpec) -> nn.Module:
-    options: dict[str, Any] = {
-        "drop_path_rate": spec.drop_path,
-        "drop_rate": spec.drop_out,
-        "attn_drop_rate": spec.att_drop_rate,
-    }
-    options = {key: value for key, value in options.items() if value}
+    rates = zip(RATES, (spec.drop_path, spec.drop_out, spec.att_drop_rate), strict=True)
+    options: dict[str, Any] = {name: rate for name, rate in rates if rate}
     if spec.pool == "gem":
         options["pool"] = "gem"
     if spec.name.startswith("solider_"):

@@ -43,7 +43,7 @@ def resnet50(
     for stage, count in NON_LOCAL.items() if non_local else ():
         for block in getattr(net, stage)[-count:]:
             block.non_local = NonLocal(block.conv3.out_channels)
-            block.register_forward_hook(_apply_non_local)
+            block.register_forward_hook(lambda block, _, output: block.non_local(output))
     if pool == "gem":
         net.global_pool = GeneralizedMean()
     if fc:
@@ -92,10 +92,6 @@ class NonLocal(nn.Module):
         """(B, C, h, w) -> the same."""
         shared = (self.key(x) * self.value(x)).mean((2, 3), keepdim=True)  # (B, 1, 1, 1)
         return x + self.expand(self.query(x) * shared)
-
-
-def _apply_non_local(block: Any, args: Any, output: Tensor) -> Tensor:
-    return block.non_local(output)
 
 
 class InstanceBatchNorm(nn.Module):

@@ -28,8 +28,6 @@ class Stem(nn.Module, ABC):
         embed_dim: D.
         bias: whether the last convolution has one.
         unused: timm's options for images of varying size.
-    Raises:
-        ValueError: see `grid`.
     """
 
     def __init__(
@@ -64,16 +62,17 @@ class Stem(nn.Module, ABC):
         """Return the layers before the projection, and the projection to `embed_dim`."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the tokens (B, N, D) of images (B, C, H, W), row by row.
-
-        Raises:
-            ValueError: the images have another size than the model was built for.
-        """
-        if tuple(images.shape[-2:]) != tuple(self.img_size):
-            raise UserError(
-                f"the model takes images of {self.img_size} pixels (height, width), got {tuple(images.shape[-2:])}"
-            )
+        """Return the tokens (B, N, D) of images (B, C, H, W), row by row."""
+        check_size(images, self.img_size)
         return self.proj(self.body(images)).flatten(2).transpose(1, 2)  # (B, D, h, w) -> (B, h * w, D)
+
+
+def check_size(images: Tensor, img_size: Size) -> None:
+    """Raise ValueError if images (B, C, H, W) have another size than the model was built for."""
+    if tuple(images.shape[-2:]) != tuple(img_size):
+        raise UserError(
+            f"the model takes images of {tuple(img_size)} pixels (height, width), got {tuple(images.shape[-2:])}"
+        )
 
 
 class PatchStem(Stem):

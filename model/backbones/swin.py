@@ -24,9 +24,7 @@ def semantic_swin(name: str, semantic_weight: float = 0.2, **options: Any) -> nn
     net: Any = timm.create_model(name, pretrained=False, always_partition=True, **options)
     for layer in net.layers:
         for block in layer.blocks:
-            block.__class__ = (
-                PaddedBlock  # timm's stage has no option for it; pyproject.toml pins the tested timm versions
-            )
+            block.__class__ = PaddedBlock  # timm's stage has no option for it; pyproject.toml pins the tested versions
     for layer in net.layers[1:]:
         layer.downsample = Modulated(layer.downsample, semantic_weight)
     return net

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...common.errors import UserError
+from .stems import Size, check_size
 
-Size = tuple[int, int]
 Layer = Callable[[int, int], "TokenLayer"]  # input width, output width -> layer
 SPLITS = ((7, 4, 2), (3, 2, 1), (3, 2, 1))  # kernel, stride, padding of the three soft splits, in pixels or tokens
 TOKEN_DIM = 64  # width between the splits
@@ -53,15 +53,8 @@ class TokensToToken(nn.Module):
         return grid(img_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the tokens (B, N, D) of images (B, C, H, W), row by row.
-
-        Raises:
-            ValueError: the images have another size than the model was built for.
-        """
-        if tuple(images.shape[-2:]) != tuple(self.img_size):
-            raise UserError(
-                f"the model takes images of {tuple(self.img_size)} pixels (height, width), got {tuple(images.shape[-2:])}"
-            )
+        """Return the tokens (B, N, D) of images (B, C, H, W), row by row."""
+        check_size(images, self.img_size)
         x = images
         for layer, split in zip((self.first, self.second), SPLITS):
             size = split_size((x.shape[2], x.shape[3]), split)

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from ...common.errors import UserError
 from ..model_spec import ModelSpec
-from ..parts.checkpointing import run_block
-from ..parts.class_token_block import ClassTokenBlock, can_stop_at_first
+from ..parts.blocks import ClassTokenBlock, can_stop_at_first, run_block
 from ..parts.jigsaw import Jigsaw
 from ..parts.sie import build_side_information
 from .registry import create_net, has_own_stem
@@ -81,9 +80,7 @@ class ViTBackbone(nn.Module):
     def embed_tokens(self, images: Tensor, camids: Tensor | None, viewids: Tensor | None) -> Tensor:
         """Return the input of the first block, (B, prefix + N, D)."""
         net = self.net
-        tokens = net._pos_embed(
-            net.patch_embed(images)
-        )  # adds class token and position embedding; private: timm is pinned
+        tokens = net._pos_embed(net.patch_embed(images))  # adds class token and position; private: timm is pinned
         if self.sie is not None:
             offset = self.sie(images.shape[0], camids, viewids)  # len() would fix the batch size in an export
             first, rest = (tokens[:, :1], tokens[:, 1:]) if self.sie_on_class else (tokens, tokens[:, :0])

@@ -38,10 +38,8 @@ class SideInformation(nn.Module):
         views = self._known(viewids, self.num_views, batch_size)
         if self.training and self.dropout > 0:
             hidden = torch.rand(batch_size, device=self.table.device) < self.dropout
-            cameras, views = (
-                cameras.masked_fill(hidden, self.num_cameras or 1),
-                views.masked_fill(hidden, self.num_views or 1),
-            )
+            cameras = cameras.masked_fill(hidden, self.num_cameras or 1)
+            views = views.masked_fill(hidden, self.num_views or 1)
         return self.coe * self.rows()[cameras, views].unsqueeze(1)
 
     def rows(self) -> Tensor:

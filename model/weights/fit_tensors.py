@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from ..backbones.stems import STEMS
 from ..backbones.vit import create_vit
 from ..model_spec import ModelSpec
 from ..parts.pos_embed import Grid, resize_pos_embed
-from ..parts.sie import SideInformation
+from ..parts.sie import build_side_information
 from ..reid_model import ReidModel, is_vit
 from .key_names import NET, SIE_TABLE, State
 
@@ -86,12 +87,7 @@ def _fit_side_information(
 
 def _rows(table: Tensor, source: ModelSpec) -> Tensor:
     """Return (C + 1, V + 1, D): the table with mean rows for unknown cameras and views."""
-    sie = SideInformation(
-        len(source.cameras) if source.sie_camera else 0,
-        len(source.views) if source.sie_view else 0,
-        table.shape[1],
-        1.0,
-    )
+    sie = build_side_information(replace(source, sie_fallback="mean"), table.shape[1])
     sie.table.data = table
     return sie.rows().detach()
 

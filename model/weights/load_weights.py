@@ -62,11 +62,7 @@ def load_weights(model: ReidModel, path: str | Path, strict: bool = True, min_co
 
 
 def read_classifiers(path: str | Path) -> State:
-    """Return the ID classifiers (C, D) in a file of ours or of another project, by branch: "0" is the global one.
-
-    Raises:
-        FileNotFoundError: no such file; ValueError: damaged file.
-    """
+    """Return the ID classifiers (C, D) in a file of ours or of another project, by branch: "0" is the global one."""
     return {str(branch): weight for branch, weight in sorted(translate(read_weights(path).tensors).classifiers.items())}
 
 
@@ -91,7 +87,8 @@ def load_state(model: ReidModel, file: WeightsFile, strict: bool = True, min_cov
         for name in target
         if name not in accepted and name not in report.mismatched and not name.endswith("num_batches_tracked")
     ]
-    report.coverage = _coverage(target, {*accepted})
+    sizes = {name: value.numel() for name, value in target.items() if name.startswith(NET)}
+    report.coverage = sum(size for name, size in sizes.items() if name in accepted) / max(sum(sizes.values()), 1)
     _check(model, found, report, strict, min_coverage)
     model.load_state_dict({**target, **accepted})
     logger.info("%s", report)
@@ -125,12 +122,6 @@ def _is_head(model: ReidModel, name: str) -> bool:
     return name.startswith(tuple(NET + head for head in (*HEADS, *(f"{layer}." for layer in own))))
 
 
-def _coverage(target: State, accepted: set[str]) -> float:
-    """Return the share of the backbone's numbers that come from the file."""
-    sizes = {name: value.numel() for name, value in target.items() if name.startswith(NET)}
-    return sum(size for name, size in sizes.items() if name in accepted) / max(sum(sizes.values()), 1)
-
-
 def _check(model: ReidModel, found: State, report: LoadReport, strict: bool, min_coverage: float) -> None:
     part = "" if strict else NET
     is_enough = min_coverage < 1 and report.coverage >= min_coverage
@@ -139,11 +130,9 @@ def _check(model: ReidModel, found: State, report: LoadReport, strict: bool, min
     if not wrong:
         return
     remedies = [key for area, key in REMEDIES.items() if any(name.startswith(area) for name in wrong)]
-    asked = (
-        f"It gives {report.coverage:.2%} of the backbone, {min_coverage:.2%} are asked for. "
-        if report.coverage < min_coverage
-        else ""
-    )
+    asked = ""
+    if report.coverage < min_coverage:
+        asked = f"It gives {report.coverage:.2%} of the backbone, {min_coverage:.2%} are asked for. "
     raise UserError(
         f"{report.source} does not fit the model {model.spec.name}: {report.problems(part)}. {asked}The file has {_shape(found)}, the "
         f"model {_shape(model.state_dict())}. Set {', '.join(remedies) or 'MODEL.NAME'} as the file needs it, or choose another file"
@@ -152,13 +141,7 @@ def _check(model: ReidModel, found: State, report: LoadReport, strict: bool, min
 
 def _shape(state: State) -> str:
     """Return e.g. "12 blocks of width 768"."""
-    blocks = {name.split(".")[3] for name in state if name.startswith(f"{NET}blocks.")}
-    width = next(
-        (
-            len(value)
-            for name, value in state.items()
-            if name.startswith(f"{NET}blocks.") and name.endswith("norm1.weight")
-        ),
-        0,
-    )
-    return f"{len(blocks)} blocks of width {width}" if blocks else "no transformer blocks"
+    blocks = {name: value for name, value in state.items() if name.startswith(f"{NET}blocks.")}
+    count = len({name.split(".")[3] for name in blocks})
+    width = next((len(value) for name, value in blocks.items() if name.endswith("norm1.weight")), 0)
+    return f"{count} blocks of width {width}" if blocks else "no transformer blocks"

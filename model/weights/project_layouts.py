@@ -110,10 +110,8 @@ JAX = (
 
 def torchreid_osnet(state: State) -> RenamedWeights:
     """torchreid's OSNet; its ResNets have torchvision's names."""
-    found = {name: value for name, value in state.items() if not BRANCH.fullmatch(name)}
-    return RenamedWeights(
-        {NET + rewrite(name, OSNET): value for name, value in found.items()}, classifiers(state), biases(state)
-    )
+    ours = {NET + rewrite(name, OSNET): value for name, value in state.items() if not BRANCH.fullmatch(name)}
+    return RenamedWeights(ours, classifiers(state), biases(state))
 
 
 def torchreid_resnet(state: State) -> RenamedWeights:

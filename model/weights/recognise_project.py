@@ -48,10 +48,6 @@ def translate(state: State) -> TranslatedWeights:
     return TranslatedWeights(ours.state, ours.classifiers, name, [*left_out, *ours.left_out])
 
 
-def _own(state: State) -> RenamedWeights:
-    return RenamedWeights(dict(state), {})
-
-
 def _training_run(state: State) -> RenamedWeights:
     """Our last.pth: the model and the loss with its classifiers."""
     heads = {
@@ -118,7 +114,7 @@ def _bare(state: State) -> RenamedWeights:
 
 
 PROJECTS: dict[str, Project] = {  # the first match counts
-    "vitreid": Project(r"backbone\.net\.", _own),
+    "vitreid": Project(r"backbone\.net\.", lambda state: RenamedWeights(state, {})),
     "vitreid training run": Project(r"model\.backbone\.net\.", _training_run, r"(?!model\.|loss\.heads\.)"),
     "SOLIDER": Project(
         r"(backbone|base)\.patch_embed\.projection\.",

@@ -78,9 +78,7 @@ def load_plain(path: str | Path) -> Any:
     refuse_programs(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", SourceChangeWarning
-            )  # the source of a stand-in always differs from the file's
+            warnings.simplefilter("ignore", SourceChangeWarning)  # a stand-in's source always differs from the file's
             return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_PickleModule)
     except MemoryError:
         raise

@@ -47,7 +47,6 @@ class Chart:
         name: of the PNG file, and unique on a page.
         caption: below the chart.
         alt: what the chart shows as text, with its main figures.
-        draw: draws into axes.
         size: inches.
     """
 
@@ -61,9 +60,8 @@ class Chart:
         """Return an <svg> element in the page's colours; its ids begin with the chart's name."""
         with matplotlib.rc_context({**STYLE, **dict.fromkeys(INKED, INK), "svg.hashsalt": self.name}):
             buffer = io.StringIO()
-            self._figure().savefig(
-                buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-            )
+            metadata: Any = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+            self._figure().savefig(buffer, format="svg", metadata=metadata)
         return inline_svg(buffer.getvalue(), self.name, self.alt)
 
     def png(self) -> bytes:

@@ -15,15 +15,13 @@ from vitreid.datasets import Preprocess, ReidData
 from vitreid.deploy import FORMATS, INPUTS, ExportRequest, export_model, exporter, parity_check
 from vitreid.deploy.formats import load_onnx
 from vitreid.deploy.input_names import as_input
-from vitreid.deploy.latency import measure
 from vitreid.deploy.parity import FLOAT16, FLOAT32, compare, worst
-from vitreid.deploy.parity_check import Disagreement, ParityCheck
-from vitreid.deploy.sample_images import folder_crops, synthetic_crops
+from vitreid.deploy.parity_check import Disagreement, ParityCheck, folder_crops, measure, synthetic_crops
 from vitreid.deploy.wrapper import ExportedNetwork
 from vitreid.model import ModelSpec, ReidModel, save_deploy
 from vitreid.processor.embedding.embedder import Embedder
 from vitreid.processor.embedding.extract import EmbedSettings
-from vitreid.processor.runs.checkpoint_metadata import describe_model
+from vitreid.processor.runs.checkpoint import describe_model
 from vitreid.tools import export_model as tool
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")

@@ -14,7 +14,7 @@ from vitreid.datasets import ReidData
 from vitreid.deploy import ExportRequest, export_model
 from vitreid.model import ModelSpec, ReidModel, save_deploy
 from vitreid.processor.embedding.embedder import Embedder
-from vitreid.processor.runs.checkpoint_metadata import describe_model
+from vitreid.processor.runs.checkpoint import describe_model
 
 pytestmark = pytest.mark.slow
 

@@ -27,17 +27,15 @@ from vitreid.configs import load_config
 from vitreid.datasets.loading.decode import PlaneReader
 from vitreid.processor import NonFiniteLoss, Stopped, profile
 from vitreid.processor.runs import run_lock as lock_module
-from vitreid.processor.runs.checkpoint import load_last, rotated
-from vitreid.processor.runs.rng import random_state, restore_random_state
+from vitreid.processor.runs.checkpoint import load_last, random_state, restore_random_state, rotated
 from vitreid.processor.runs.run_folder import RunFolder
 from vitreid.processor.runs.run_lock import FolderLock
 from vitreid.processor.runs.signals import StopSignals
 from vitreid.processor.scoring import evaluator
-from vitreid.processor.training import session
-from vitreid.processor.training.epoch_loop import Run
+from vitreid.processor.training import epoch_loop
+from vitreid.processor.training.epoch_loop import Run, compile_backbone
 from vitreid.processor.training.nonfinite import FiniteWatch, TrainedBatch
 from vitreid.processor.training.run import build_session
-from vitreid.processor.training.session import compile_backbone
 from vitreid.processor.training.trainer import Trainer
 from vitreid.tools import train as train_tool
 
@@ -675,7 +673,7 @@ def test_a_compiled_model_has_the_same_checkpoint(tiny, whole, tmp_path, monkeyp
         calls.append(graph)
         return graph.forward
 
-    monkeypatch.setattr(session, "compile_backbone", lambda model: compile_backbone(model, eager))
+    monkeypatch.setattr(epoch_loop, "compile_backbone", lambda model: compile_backbone(model, eager))
     arguments = arguments_of(tiny, "MODEL.DROP_OUT", "0.0", "SOLVER.MAX_EPOCHS", "1")
     run([*arguments, "SOLVER.COMPILE", "True", *at(tmp_path / "run")])
     assert calls
@@ -689,7 +687,7 @@ def test_a_model_that_cannot_be_compiled_says_so(tiny, monkeypatch):
     def broken(graph, inputs):
         raise RuntimeError("no C++ compiler")
 
-    monkeypatch.setattr(session, "compile_backbone", lambda model: compile_backbone(model, broken))
+    monkeypatch.setattr(epoch_loop, "compile_backbone", lambda model: compile_backbone(model, broken))
     with pytest.raises(ValueError, match=r"SOLVER\.COMPILE.*C\+\+ compiler.*SOLVER\.COMPILE False"):
         run([*tiny, "SOLVER.COMPILE", "True"])
 

@@ -24,7 +24,7 @@ from vitreid.model import ModelSpec, ReidModel, save_deploy
 from vitreid.processor.distributed.process_group import Ranks
 from vitreid.processor.embedding import embedder as embedder_module
 from vitreid.processor.embedding.embedder import Embedder
-from vitreid.processor.runs.checkpoint_metadata import describe_model
+from vitreid.processor.runs.checkpoint import describe_model
 from vitreid.tools import export as export_tool
 
 module = import_module("vitreid.gallery.export.export_job")  # the room exports a function of that name

@@ -197,7 +197,7 @@ def test_a_folder_goes_once_its_replacement_is_complete(small, tmp_path, monkeyp
 
 
 def test_rows_are_looked_up_by_their_key_not_by_listing_all(small, monkeypatch):
-    monkeypatch.setattr(MilvusGallery, "batches", None)
+    monkeypatch.setattr(MilvusGallery, "_rows", None)
     assert [row["path"] for row in small.rows_of([1, 0])] == ["1.png", "0.png"]
     assert small.vectors_of([1]).tolist() == [[0, 1, 0]]
     found = small.search(small.vectors_of([0]), 1, ["id!=0"])[0]

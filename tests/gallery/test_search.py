@@ -542,7 +542,7 @@ def test_the_benchmark_measures_and_judges(tmp_path, capsys):
     args = benchmark.get_parser().parse_args(
         ["--skip-large", "--json", str(tmp_path / "g.json"), "--folder", str(tmp_path)]
     )
-    report = benchmark.run(args, benchmark.SearchPlan(50, 8, 2, 1, 1, 50, 8))
+    report = benchmark.run(args, benchmark.SearchPlan(50, 8, (50, 8), 2, 1, 1))
     assert report["speed"]["filtered out but found"] == 0 and report["speed"]["one query"]["vitreid"]["median"] > 0
     assert any("seconds to open" in line for line in report["bars"]) and "--skip-large" in capsys.readouterr().out
     assert json.loads((tmp_path / "g.json").read_text())["speed"]["rows"] == 50

@@ -10,7 +10,7 @@ from torch import nn
 from vitreid.configs import load_config, make_config
 from vitreid.model import ModelSpec, ReidModel, build_model, set_fused_attention
 from vitreid.model.backbones.stems import STEMS
-from vitreid.model.parts.class_token_block import can_stop_at_first
+from vitreid.model.parts.blocks import can_stop_at_first
 from vitreid.model.parts.jigsaw import Jigsaw, patch_order
 from vitreid.model.parts.sie import SideInformation
 from vitreid.processor.training.memory_estimate import kept_bytes

@@ -17,7 +17,7 @@ from vitreid.model import ModelSpec, ReidModel, load_deploy, save_deploy
 from vitreid.processor.device import place
 from vitreid.processor.embedding.embedder import Embedder, fingerprint_of
 from vitreid.processor.embedding.extract import EmbedSettings, extract
-from vitreid.processor.runs.checkpoint_metadata import describe_model
+from vitreid.processor.runs.checkpoint import describe_model
 
 THRESHOLD = {
     "distance": 0.8,

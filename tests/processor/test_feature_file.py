@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from vitreid.processor import (
 )
 from vitreid.processor.embedding.embedder import Embedder
 from vitreid.processor.scoring.evaluation_inputs import EvaluationInputs
+from vitreid.processor.scoring.evaluation_run import _score_all
 from vitreid.processor.scoring.result_tables import report_table
 from vitreid.processor.scoring.thresholds import calibrate_on, stored_calibration, try_to_calibrate
 from vitreid.tools import test as test_tool
@@ -144,7 +146,7 @@ def test_a_threshold_without_an_embedding_counts_in_scores_as_in_a_gallery(check
 
 def test_every_rank_embeds_all_test_sets(features):
     """A rank that stopped after the first would leave the others waiting in the next gather."""
-    embedded, used = [], []
+    embedded = []
 
     def inputs(found):
         def make():
@@ -152,12 +154,11 @@ def test_every_rank_embeds_all_test_sets(features):
                 embedded.append(number)
                 yield found
 
-        return EvaluationInputs((), 3, Rerank(), None, make)
+        return EvaluationInputs((Path("a"), Path("b"), Path("c")), 3, Rerank(), None, make)
 
-    inputs(None).for_each(used.append)
-    assert embedded == [0, 1, 2] and not used, "ranks but the first: nothing to use, everything embedded"
-    inputs(features).for_each(used.append)
-    assert used == [features] * 3
+    reports = _score_all(inputs(None), ScoreOptions(), None)
+    assert embedded == [0, 1, 2] and not reports, "ranks but the first: nothing to use, everything embedded"
+    assert len(_score_all(inputs(features), ScoreOptions(), None)) == 3
 
 
 def test_the_same_images_in_another_folder(features):

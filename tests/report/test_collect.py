@@ -23,10 +23,9 @@ from vitreid.processor.embedding.extract import build_embed_settings
 from vitreid.report import ReportOptions, try_to_report, write_report
 from vitreid.report import collect as collect_module
 from vitreid.report import write as write_module
-from vitreid.report.collect import collect, read_epochs
+from vitreid.report.collect import collect, difference_of, read_epochs, saved_features
 from vitreid.report.inspect_model import between_cameras, cosines, kinds_of_pairs
 from vitreid.report.page.charts import Chart
-from vitreid.report.saved_features import difference_of, saved_features
 from vitreid.report.write import run_names
 from vitreid.tools import report as report_tool
 from vitreid.tools import test as test_tool

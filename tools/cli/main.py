@@ -59,18 +59,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def usage() -> str:
     """Return the list of subcommands."""
-    lines = [f"  {name:<13} {command.summary}" for name, command in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: vitreid COMMAND [ARGUMENTS]",
-            "",
-            "Person re-identification with vision transformers.",
-            "",
-            *lines,
-            "",
-            "vitreid COMMAND --help shows the arguments and an example; vitreid --version shows the version.",
-        ]
-    )
+    lines = "\n".join(f"  {name:<13} {command.summary}" for name, command in COMMANDS.items())
+    return f"""usage: vitreid COMMAND [ARGUMENTS]
+
+Person re-identification with vision transformers.
+
+{lines}
+
+vitreid COMMAND --help shows the arguments and an example; vitreid --version shows the version."""
 
 
 def _unknown(name: str) -> str:

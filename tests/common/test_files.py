@@ -2,7 +2,7 @@
 
 import pytest
 from vitreid.common.errors import UserError
-from vitreid.common.outputs import check_output_file
+from vitreid.common.files import check_output_file
 
 
 @pytest.mark.parametrize(
