@@ -51,7 +51,7 @@ def test_normalise_is_per_channel():
 
 
 @pytest.mark.parametrize(("probability", "expected"), [(0.0, 0), (1.0, 200)])
-def test_certain_flips(probability, expected):
+def test_a_flip_of_probability_0_or_1_is_certain(probability, expected):
     images = noise(200)
     flipped = augmented(images, flip=probability)
     assert sum(torch.equal(a, b.flip(-1).float()) for a, b in zip(flipped, images, strict=True)) == expected
@@ -103,7 +103,7 @@ def test_boxes_have_the_area_and_aspect_of_the_paper():
     assert area.mean() == pytest.approx(0.15, abs=0.03)
 
 
-def test_erasing_probability():
+def test_erasing_has_the_probability_asked_for():
     boxes = draw_boxes(2000, (64, 32), 0.3, seeded())
     assert (boxes[:, 2] > 0).double().mean() == pytest.approx(0.3, abs=0.04)
     assert (draw_boxes(50, (64, 32), 0.0, seeded()) == 0).all()
@@ -179,7 +179,7 @@ OFF = {"flip": 0, "padding": 0, "erase": 0}
 ALL = {"jitter": 0.3, "hue": 0.2, "gray": 0.3, "local_gray": 0.5, "auto": 0.7}
 
 
-def test_everything_together_by_parts_is_the_whole_and_spares_its_input():
+def test_everything_together_by_parts_is_the_whole_and_leaves_its_input_alone():
     augment, images = Augment(Preprocess((24, 12)), padding=3, **ALL), noise(24)
     before, draws = images.clone(), augment.draw(24, seeded(2))
     whole = augment.apply(images, draws)

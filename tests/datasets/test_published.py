@@ -99,7 +99,7 @@ def test_a_half_unpacked_data_set_is_described_from_the_inside(tmp_path):
 
 
 def test_missing_root_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
         load_market1501(tmp_path / "nowhere")
 
 

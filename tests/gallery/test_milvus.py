@@ -115,7 +115,7 @@ def test_a_milvus_gallery_gives_the_folders_answers(both):
     assert mine.to_dict() == other.to_dict()
     with pytest.raises(ValueError, match="'kamera'"):
         copy.search(queries, 5, ["kamera=c1"])
-    with pytest.raises(ValueError, match="FLAT"):
+    with pytest.raises(ValueError, match="made with FLAT"):
         copy.search(queries, 5, index="HNSW")
 
 
@@ -248,7 +248,7 @@ def test_a_killed_replacement_is_cleared_away_by_the_next(small, tmp_path, monke
 
 def test_galleries_beside_it_are_not_in_the_way_of_a_replacement(small, tmp_path):
     beside = [MilvusGallery.create(f"{small.path}#gallery{end}", small.info) for end in ("_rows", "_draft", "2")]
-    with pytest.raises(FileExistsError, match="'gallery_rows'"):
+    with pytest.raises(FileExistsError, match="'gallery_rows'.*needed"):
         from_folder(Gallery.open(tmp_path / "g"), small.path, overwrite=True)
     assert small.ids.tolist() == [0, 1] and [len(other) for other in beside] == [0, 0, 0]
 
@@ -279,9 +279,9 @@ def test_a_collection_that_is_no_gallery_is_never_dropped(small, tmp_path):
 
 def test_a_name_that_ends_like_another_gallerys_about_is_kept_apart(small):
     beside = MilvusGallery.create(f"{small.path}#other_about", small.info)
-    with pytest.raises(FileExistsError, match="'other_about'"):
+    with pytest.raises(FileExistsError, match="'other_about'.*needed"):
         MilvusGallery.create(f"{small.path}#other", small.info)
-    with pytest.raises(FileNotFoundError, match="'other'"):
+    with pytest.raises(FileNotFoundError, match="no gallery.*'other'"):
         MilvusGallery.open(f"{small.path}#other")
     assert len(beside) == 0
 
@@ -296,7 +296,7 @@ def test_a_killed_first_import_is_begun_again_without_overwrite(small, tmp_path,
         patch.setattr(milvus_collections, "drop", lambda *_: None)  # a killed process clears nothing away
         patch.setattr(MilvusGallery if step == "insert" else milvus_collections, step, killed)
         from_folder(folder, path)
-    with pytest.raises(FileNotFoundError, match="'fresh'"):
+    with pytest.raises(FileNotFoundError, match="no gallery.*'fresh'"):
         MilvusGallery.open(path)
     assert from_folder(folder, path).ids.tolist() == [0, 1]
 

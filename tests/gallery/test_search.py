@@ -505,7 +505,7 @@ def test_the_tool_reports_a_misspelt_gallery_before_it_loads_the_model(tmp_path,
     (tmp_path / "q.png").touch()
     words = ["--gallery", str(tmp_path / "nowhere"), "--weights", "w", "--query", str(tmp_path / "q.png")]
     assert tool.main(words) == 2
-    assert str(tmp_path / "nowhere" / "gallery.json") in capsys.readouterr().err
+    assert f"{tmp_path / 'nowhere' / 'gallery.json'}: no such file" in capsys.readouterr().err
 
 
 def test_the_tool_refuses_the_weights_of_another_model_before_it_embeds(make, tmp_path, monkeypatch, capsys):

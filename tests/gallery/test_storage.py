@@ -101,7 +101,7 @@ def test_rows_that_do_not_fit_are_refused(tmp_path, rows, records, message):
 
 def test_values_too_large_for_float16_are_refused(tmp_path):
     gallery = Gallery.create(tmp_path / "G", GalleryInfo("m", 1, "float16"))
-    with pytest.raises(ValueError, match="float16"):
+    with pytest.raises(ValueError, match="float16 cannot hold"):
         gallery.add(np.array([[1e6]]), [{"path": "a"}], "m")
 
 

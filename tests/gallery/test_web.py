@@ -121,22 +121,22 @@ class ById:
     """A gallery like that of Milvus: no state, no removed rows, and positions cost a listing of all ids."""
 
     def __init__(self, gallery):
-        self.path, self.info, self.columns, self._gallery = gallery.path, gallery.info, gallery.columns, gallery
+        self.path, self.info, self.columns, self.inner = gallery.path, gallery.info, gallery.columns, gallery
         self.asked = []
 
     def __len__(self):
-        return len(self._gallery)
+        return len(self.inner)
 
     def refresh(self):
-        self._gallery.refresh()
+        self.inner.refresh()
 
     def select(self, columns):
         self.asked.append(columns)
-        return self._gallery.select(columns)
+        return self.inner.select(columns)
 
     def rows_of(self, ids):
         try:
-            return self._gallery.rows_at(self._gallery.positions(ids))
+            return self.inner.rows_at(self.inner.positions(ids))
         except ValueError as error:
             raise KeyError(str(error)) from error
 
@@ -146,7 +146,7 @@ def test_a_gallery_that_looks_up_by_id_is_not_read_whole(served):
     gallery = ById(Gallery.open(served))
     service = Service(gallery, FakeEmbedder(), clock=lambda: now[0])
     facets = service.facets()
-    assert facets == Service(gallery._gallery, FakeEmbedder()).facets()
+    assert facets == Service(gallery.inner, FakeEmbedder()).facets()
     assert service.record(4)["pid"] == "red"
     with pytest.raises(RequestError, match="id 9 is not in the gallery"):
         service.record(9)

@@ -90,7 +90,7 @@ def test_database_augmentation_comes_before_query_expansion(features):
         (Rerank("dba", qe_k=6), r"TEST\.QE_K.*\b6 .*\b5\b"),
     ],
 )
-def test_more_neighbours_than_images(rerank, message):
+def test_more_neighbours_than_images_are_an_error(rerank, message):
     with pytest.raises(ValueError, match=message):
         rerank.check(6, 6)
 
@@ -220,7 +220,7 @@ def test_several_test_sets_in_one_run(checkpoint, people, tmp_path, caplog):
     assert len(headlines) == 1 and len(headlines[0].splitlines()) == 3
 
 
-def test_another_domain_with_other_cameras(checkpoint, people, tmp_path):
+def test_a_model_is_evaluated_on_another_domain_with_other_cameras(checkpoint, people, tmp_path):
     """Trained on A, tested on B: side information falls back for cameras that the model has never seen."""
     manifest = write_test_manifest(people, tmp_path / "b.csv")
     assert run("--weights", checkpoint, "DATASETS.TEST", "manifest", "DATASETS.MANIFEST", manifest) == 0

@@ -128,7 +128,7 @@ def test_a_failed_report_leaves_its_traceback_in_the_debug_log(run_folder, undra
 
 def test_no_folder_and_no_run(tmp_path, capsys):
     assert report_tool.main([str(tmp_path / "nowhere")]) == 2
-    assert str(tmp_path / "nowhere") in capsys.readouterr().err
+    assert f"{tmp_path / 'nowhere'} is no folder" in capsys.readouterr().err
     assert report_tool.main([str(tmp_path)]) == 2
     assert f"{tmp_path} holds no run" in capsys.readouterr().err
 
