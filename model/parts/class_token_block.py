@@ -17,8 +17,8 @@ def run_block(block: nn.Module, tokens: Tensor, recompute: bool, **options: bool
     """Return `block(tokens, **options)`.
 
     Args:
-        recompute: store only the input; compute the block again in the backward pass, with the same random draws: less memory,
-            more arithmetic (activation checkpointing, Chen et al., 2016, arXiv:1604.06174).
+        recompute: store only the input; compute the block again in the backward pass, with the same random draws: less
+            memory, more arithmetic (activation checkpointing, Chen et al., 2016, arXiv:1604.06174).
     """
     if recompute and torch.is_grad_enabled():
         return checkpoint(partial(block, **options), tokens, use_reentrant=False)
@@ -28,8 +28,8 @@ def run_block(block: nn.Module, tokens: Tensor, recompute: bool, **options: bool
 class ClassTokenBlock(nn.Module):
     """timm's `Block` with the same parts and names, and an option to compute the first token only.
 
-    The other tokens contribute keys and values only. The first token is the same up to rounding. With twelve blocks this saves about 7 % of the arithmetic, and with the jigsaw
-    nearly all of the local branches' cost.
+    The other tokens contribute keys and values only. The first token is the same up to rounding. With twelve blocks this
+    saves about 7 % of the arithmetic, and with the jigsaw nearly all of the local branches' cost.
 
     Args:
         block: timm's block; its parts are used.
