@@ -9,27 +9,28 @@ is common, and ours for training without pretrained weights.
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
+import itertools
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 from yacs.config import CfgNode
 
-from vitreid.benchmarks.common.command import command
-from vitreid.benchmarks.common.hardware import describe_hardware
-from vitreid.common.files import write_text_atomically
+from vitreid.benchmarks.common.command import Report, check_numbers, collect, command, new_parser, start_report
+from vitreid.common.errors import UserError
 from vitreid.configs import load_config
-from vitreid.evaluation import RetrievalResult
 from vitreid.model import ReidModel
 from vitreid.processor.device import pick_device
 from vitreid.processor.scoring.evaluator import build_evaluator
+from vitreid.processor.training.epoch_loop import TrainingSession
 from vitreid.processor.training.run import build_session
-from vitreid.processor.training.session import TrainingSession
 from vitreid.solver import Schedule
 
 RECIPES = (
@@ -71,44 +72,35 @@ def train_for(cfg: CfgNode, seconds: float) -> tuple[TrainingSession, int, float
     session = build_session(cfg)
     session.compile()
     trainer = session.trainer
-    fields = {**vars(trainer.schedule), "epochs": cfg.SOLVER.MAX_EPOCHS, "seconds": seconds}
-    schedule = TimedSchedule(**{**fields, "start": time.perf_counter()})
-    trainer.schedule = schedule
-    images, epoch = 0, 0
+    clock = {"epochs": cfg.SOLVER.MAX_EPOCHS, "seconds": seconds, "start": time.perf_counter()}
+    trainer.schedule = schedule = TimedSchedule(**{**vars(trainer.schedule), **clock})
+    images = 0
 
     def check_clock() -> None:
         if schedule.used >= 1:
             raise TimeIsOver
 
-    with tqdm(desc="train", unit="it", disable=None) as bar:
-        try:
-            while True:
-                epoch += 1
+    with tqdm(desc="train", unit="it", disable=None) as bar, contextlib.suppress(TimeIsOver):
+        for epoch in itertools.count(1):
+            try:
                 trainer.train_epoch(epoch, bar, check_clock)
+            finally:
                 images += trainer.progress.images
-        except TimeIsOver:
-            images += trainer.progress.images
     return session, images, time.perf_counter() - schedule.start
 
 
-def evaluate(cfg: CfgNode, session: TrainingSession) -> RetrievalResult:
-    """Return the figures on the people held out."""
+def measure(recipe: str, args: argparse.Namespace) -> Report:
+    """Train one recipe, and evaluate it on the people held out."""
+    cfg = config_of(recipe, args)
+    session, images, seconds = train_for(cfg, 60 * args.minutes)
     average = session.trainer.average
     model: Any = average.model if average else session.module.model
     assert isinstance(model, ReidModel)
-    return build_evaluator(cfg, session.data, model, session.device, session.precision)(model)
-
-
-def measure(recipe: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Train and evaluate one recipe."""
-    cfg = config_of(recipe, args)
-    session, images, seconds = train_for(cfg, 60 * args.minutes)
-    result = evaluate(cfg, session)
-    parameters = sum(p.numel() for p in session.module.model.parameters())
+    result = build_evaluator(cfg, session.data, model, session.device, session.precision)(model)
     return {
         "recipe": recipe,
         "precision": str(session.precision).removeprefix("torch."),
-        "parameters": parameters,
+        "parameters": sum(p.numel() for p in session.module.model.parameters()),
         "images": images,
         "epochs": images / len(session.data.train),
         "seconds": seconds,
@@ -144,10 +136,10 @@ QUICK = {  # options with which any recipe runs in seconds
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
-    parser = argparse.ArgumentParser(description="What recipes learn in the same time, without pretrained weights.")
+    parser = new_parser(__doc__, "synthetic people, 5 seconds each", "of all recipes")
     parser.add_argument("--data", metavar="DIR", type=Path, help="folder that holds market1501/ (DATASETS.ROOT_DIR)")
     parser.add_argument(
-        "--minutes", type=float, help="of training, for each recipe: 10 if not given (5 seconds if quick)"
+        "--minutes", type=float, help="training time of each recipe, 10 if not given (quick: 5 seconds)"
     )
     parser.add_argument(
         "--recipe",
@@ -156,49 +148,36 @@ def get_parser() -> argparse.ArgumentParser:
         help="instead of the three built in; may be given again. FILE as it lies, or below configs/",
     )
     parser.add_argument("--val-ids", type=int, default=100, help="training people held out to evaluate on")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="synthetic people, 5 seconds each")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to this file, after each recipe")
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; return the exit status: 0, 2 for a mistake in the arguments, 130 for Ctrl-C."""
-    return command(get_parser(), run, argv)
-
-
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> Report:
     """Measure the recipes, print a line for each, and return what goes into the JSON file."""
     args.minutes = args.minutes if args.minutes is not None else 5 / 60 if args.quick else 10
-    if args.minutes <= 0:
-        raise ValueError(f"--minutes: more than 0, got {args.minutes:g}")
+    check_numbers(args, "minutes")
     if not args.data and not args.quick:
-        raise ValueError("--data: give the folder that holds market1501/, or --quick for synthetic people")
+        raise UserError("--data: give the folder that holds market1501/, or --quick for synthetic people")
     recipes = args.recipe or list(RECIPES)
     for recipe in recipes:
         config_of(recipe, args)  # a mistake shows before the first is trained
-    hardware = describe_hardware(pick_device(config_of(recipes[0], args).MODEL.DEVICE).type)
-    print(f"seed {args.seed}", *(f"{key} {value}" for key, value in hardware.items()), sep=" | ", flush=True)
-    rows: list[dict[str, Any]] = []
+    report = start_report(args, pick_device(config_of(recipes[0], args).MODEL.DEVICE).type)
+    report |= {"minutes": args.minutes, "val_ids": args.val_ids}
+    return collect(args, report, rows_of(recipes, args), "rows")
+
+
+def rows_of(recipes: list[str], args: argparse.Namespace) -> Iterator[Report]:
+    """Measure and print the recipes; yield the figures of each."""
     for recipe in recipes:
         row = measure(recipe, args)
-        rows.append(row)
         print(
             f"{100 * row['mAP']:5.1f} mAP {100 * row['Rank-1']:5.1f} Rank-1 | {row['epochs']:6.2f} epochs, "
             f"{row['images'] / row['seconds']:6.1f} img/s, {row['parameters'] / 1e6:.1f} M parameters, {row['precision']} | {recipe}",
             flush=True,
         )
-        if args.json:
-            report = {
-                "seed": args.seed,
-                "minutes": args.minutes,
-                "val_ids": args.val_ids,
-                "hardware": hardware,
-                "rows": rows,
-            }
-            write_text_atomically(args.json, json.dumps(report, indent=1))
-    return {"rows": rows}
+        yield row
 
+
+main = partial(command, get_parser, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -13,17 +13,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vitreid.benchmarks.common.checkouts import Checkout
-from vitreid.benchmarks.common.command import command
-from vitreid.benchmarks.common.isolated_process import failure_of
+from vitreid.benchmarks.common.command import command, new_parser
+from vitreid.benchmarks.common.isolated_process import failure_of, last_line
 from vitreid.benchmarks.common.project_models import CAMERAS, CASES, PROJECTS, ProjectCase, ProjectModel
+from vitreid.common.errors import UserError
 from vitreid.common.files import write_text_atomically
+from vitreid.common.text import table
 from vitreid.configs import load_config
 from vitreid.datasets.loading.image_cache import decode_all
 from vitreid.datasets.loading.preprocess import Preprocess
@@ -55,58 +59,38 @@ class ParityResult:
     """Result of a case; `skipped` and `failed` give the reason for absent figures.
 
     Args:
-        case, importer, backbone: names; the importer is the one that recognised the file.
-        coverage: share of our backbone's numbers that the file gave, 0-1.
-        loaded, resized, left_out: numbers of tensors.
-        difference: largest difference between the two embeddings of a crop, in units of the largest number in the original's.
-        variety: the same between two consecutive crops, by the original, for comparison.
-        num_crops, embed_dim: number of compared embeddings, and their width.
-        seconds: of the whole case.
+        figures: `importer` and `backbone`, names; `coverage`, share of our backbone's numbers that the file gave, 0-1;
+            `loaded`, `resized`, `left_out`, numbers of tensors; `difference`, largest difference between the two
+            embeddings of a crop, in units of the largest number in the original's; `variety`, the same between two
+            consecutive crops, by the original, for comparison; `num_crops` and `embed_dim` of the compared embeddings;
+            `seconds` of the whole case.
         skipped: the project's model could not be built here.
         failed: error in our import or comparison.
     """
 
     case: str
-    importer: str = ""
-    backbone: str = ""
-    coverage: float = 0.0
-    loaded: int = 0
-    resized: int = 0
-    left_out: int = 0
-    difference: float = 0.0
-    variety: float = 0.0
-    num_crops: int = 0
-    embed_dim: int = 0
-    seconds: float = 0.0
+    figures: dict[str, Any] = field(default_factory=dict)
     skipped: str = ""
     failed: str = ""
 
-    @property
-    def has_figures(self) -> bool:
-        """Whether the embeddings were compared."""
-        return not self.skipped and not self.failed
+    def cells(self) -> list[str]:
+        """Return the figures of the table that is printed."""
+        found = self.figures
+        numbers = f"{found['coverage']:.2%}", f"{found['difference']:.1e}", f"{found['variety']:.1e}"
+        return [self.case, found["importer"], found["backbone"], *numbers]
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
-    parser = argparse.ArgumentParser(description="Embeddings of other projects' models, by their code and by ours.")
+    parser = new_parser(__doc__, "one model of each project, few crops")
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder that holds market1501")
     for project, option in PROJECTS.items():
         if option:
             parser.add_argument(option, metavar="DIR", type=Path, help=f"checkout of {project}")
-    parser.add_argument("--quick", action="store_true", help="one model of each project, few crops")
     parser.add_argument("--crops", metavar="N", type=int, default=16, help="crops that are embedded; default: 16")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to this file")
-    parser.add_argument(
-        "--document", metavar="FILE", type=Path, help="put the table into this page, behind its headline"
-    )
+    parser.add_argument("--document", metavar="FILE", type=Path, help="put the table at the end of this page")
     parser.add_argument("--only", metavar="PROJECT", choices=PROJECTS, help="one project, in this process; prints JSON")
     return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; return the exit status: 0, 1 if embeddings differ or ours failed, 2 for a mistake in the arguments, 130 for Ctrl-C."""
-    return command(get_parser(), run, argv)
 
 
 def crop_paths(data: Path, count: int) -> list[Path]:
@@ -114,10 +98,10 @@ def crop_paths(data: Path, count: int) -> list[Path]:
 
     Raises:
         FileNotFoundError: there are none.
-        ValueError: `count` is below 2; with one crop there is nothing to hold a difference against.
+        UserError: `count` is below 2; with one crop there is nothing to compare a difference with.
     """
     if count < 2:
-        raise ValueError(f"--crops: {count}; give 2 or more")
+        raise UserError(f"--crops: {count}; give 2 or more")
     folder = next((place for place in sorted(data.rglob("query")) if place.is_dir()), data / "market1501" / "query")
     found = sorted(folder.glob("*.jpg"))
     if not found:
@@ -126,7 +110,7 @@ def crop_paths(data: Path, count: int) -> list[Path]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run one project in this process, or each in a separate one; return the exit status."""
+    """Run one project in this process, or each in a separate one; return the exit status: 1 if embeddings differ or ours failed."""
     paths = crop_paths(args.data, 4 if args.quick else args.crops)
     if args.only:
         print(json.dumps([asdict(result) for result in run_project(args.only, args, paths)]))
@@ -136,12 +120,12 @@ def run(args: argparse.Namespace) -> int:
 
 def run_all(args: argparse.Namespace) -> int:
     """Print the table as it grows, write the files asked for, and return the exit status."""
-    print("  ".join(f"{title:<{width}}" for title, width in zip(HEAD, WIDTHS)))
+    print(table([HEAD], left=None, widths=WIDTHS))
     results: list[ParityResult] = []
     for project, option in PROJECTS.items():
         results += run_apart(project, option, args)
     for result in results:
-        if not result.has_figures:
+        if not result.figures:
             print(f"{'failed' if result.failed else 'skipped'}: {result.case}: {result.failed or result.skipped}")
     broken = [result.case for result in results if result.failed]
     failures: list[str] = []
@@ -153,15 +137,20 @@ def run_all(args: argparse.Namespace) -> int:
         write_text_atomically(args.json, json.dumps([asdict(result) for result in results], indent=1) + "\n")
     if args.document and not broken:
         put_into(args.document, results)
-    different = [result.case for result in results if result.has_figures and not result.difference <= TOLERANCE]
+    different = [result.case for result in results if result.figures and not result.figures["difference"] <= TOLERANCE]
     if different:
         print(f"above {TOLERANCE:.0e}: {', '.join(different)}")
     return 1 if different or failures or broken else 0
 
 
+def cases_of(project: str, is_quick: bool) -> dict[str, ProjectCase]:
+    """Return the cases of a project, in the short run or all."""
+    return {name: case for name, case in CASES.items() if case.project == project and (case.quick or not is_quick)}
+
+
 def run_apart(project: str, option: str, args: argparse.Namespace) -> list[ParityResult]:
     """Return the results of a project's cases, and print them."""
-    names = [name for name, case in CASES.items() if case.project == project and (case.quick or not args.quick)]
+    names = cases_of(project, args.quick)
     folder = getattr(args, option.removeprefix("--"), None)
     if option and folder is None:
         return [ParityResult(name, skipped=f"no checkout; give {option} DIR") for name in names]
@@ -172,35 +161,19 @@ def run_apart(project: str, option: str, args: argparse.Namespace) -> list[Parit
     words += ["--quick"] if args.quick else []
     done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True)
     if done.returncode:
-        last = (done.stderr.strip() or "no message").splitlines()[-1]
-        return [ParityResult(name, failed=f"its process failed: {last}") for name in names]
+        return [ParityResult(name, failed=f"its process failed: {last_line(done.stderr)}") for name in names]
     results = [ParityResult(**values) for values in json.loads(done.stdout.splitlines()[-1])]
     for result in results:
-        if result.has_figures:
-            print("  ".join(f"{cell:<{width}}" for cell, width in zip(_cells(result), WIDTHS)), flush=True)
+        if result.figures:
+            print(table([result.cells()], left=None, widths=WIDTHS), flush=True)
     return results
-
-
-def _cells(result: ParityResult) -> tuple[str, ...]:
-    return (
-        result.case,
-        result.importer,
-        result.backbone,
-        f"{result.coverage:.2%}",
-        f"{result.difference:.1e}",
-        f"{result.variety:.1e}",
-    )
 
 
 def run_project(project: str, args: argparse.Namespace, paths: list[Path]) -> list[ParityResult]:
     """Return the results of one project, in this process."""
     option = PROJECTS[project].removeprefix("--")
     checkout = Checkout(getattr(args, option) if option else Path())
-    results = []
-    for name, case in CASES.items():
-        if case.project == project and (case.quick or not args.quick):
-            results.append(result_of(name, case, checkout, paths))
-    return results
+    return [result_of(name, case, checkout, paths) for name, case in cases_of(project, args.quick).items()]
 
 
 def result_of(name: str, case: ProjectCase, checkout: Checkout, paths: list[Path]) -> ParityResult:
@@ -211,10 +184,10 @@ def result_of(name: str, case: ProjectCase, checkout: Checkout, paths: list[Path
     except Exception as error:  # another project's code may raise any kind
         return ParityResult(name, skipped=failure_of(error))
     try:
-        result = compare(name, original, case.strict, paths)
+        figures = compare(original, case.strict, paths)
     except Exception as error:  # any kind is a result
         return ParityResult(name, failed=failure_of(error))
-    return replace(result, seconds=round(time.perf_counter() - start, 1))
+    return ParityResult(name, {**figures, "seconds": round(time.perf_counter() - start, 1)})
 
 
 def check_recipes(checkout: Path) -> tuple[int, list[str]]:
@@ -237,28 +210,23 @@ def check_recipes(checkout: Path) -> tuple[int, list[str]]:
 
 
 @torch.inference_mode()
-def compare(name: str, original: ProjectModel, strict: bool, paths: list[Path]) -> ParityResult:
-    """Save the original, import it, and embed the same crops with both."""
+def compare(original: ProjectModel, strict: bool, paths: list[Path]) -> dict[str, Any]:
+    """Save the original, import it, embed the same crops with both, and return the figures."""
     images, camids = read_crops(paths, original.spec.img_size)
     theirs = original.embed(images, camids)
     model, report = import_weights(original, strict)
     ours = model.embed(images, camids, neck="after")
-    difference = float("inf")
-    if ours.shape == theirs.shape:
-        difference = _relative(ours - theirs, theirs)
-    return ParityResult(
-        name,
-        report.project,
-        original.spec.name,
-        report.coverage,
-        len(report.loaded),
-        len(report.resized),
-        len(report.left_out),
-        difference,
-        _relative(theirs.roll(1, 0) - theirs, theirs),
-        len(ours),
-        ours.shape[1],
-    )
+    tensors = {name: len(getattr(report, name)) for name in ("loaded", "resized", "left_out")}
+    return {
+        "importer": report.project,
+        "backbone": original.spec.name,
+        "coverage": report.coverage,
+        **tensors,
+        "difference": _relative(ours - theirs, theirs) if ours.shape == theirs.shape else float("inf"),
+        "variety": _relative(theirs.roll(1, 0) - theirs, theirs),
+        "num_crops": len(ours),
+        "embed_dim": ours.shape[1],
+    }
 
 
 def _relative(difference: Tensor, to: Tensor) -> float:
@@ -291,16 +259,15 @@ def put_into(document: Path, results: list[ParityResult]) -> None:
 
 def chapter(results: list[ParityResult]) -> str:
     """Return the figures as Markdown."""
-    lines = [
-        f"| {row.case} | {row.importer} | `{row.backbone}` | {row.coverage:.2%} | {row.loaded} / {row.resized} / {row.left_out} "
-        f"| {row.difference:.1e} | {row.variety:.1e} |"
-        for row in results
-        if row.has_figures
-    ]
+    cells = "| {case} | {importer} | `{backbone}` | {coverage:.2%} | {loaded} / {resized} / {left_out} "
+    cells += "| {difference:.1e} | {variety:.1e} |"
+    lines = [cells.format(case=row.case, **row.figures) for row in results if row.figures]
     skipped = [f"\nNot run: {row.case} ({row.skipped})." for row in results if row.skipped]
-    count = max((row.num_crops for row in results), default=0)
+    count = max((row.figures.get("num_crops", 0) for row in results), default=0)
     return "\n".join([PARITY + INTRODUCTION.format(count=count).rstrip("\n"), *lines, *skipped, ""])
 
+
+main = partial(command, get_parser, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,27 +14,26 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
-from vitreid.benchmarks.common.command import command
-from vitreid.benchmarks.common.hardware import describe_hardware, status_bytes
+from vitreid.benchmarks.common.command import Report, check_numbers, command, new_parser, save, start_report
+from vitreid.benchmarks.common.hardware import status_bytes
 from vitreid.benchmarks.export import draw
 from vitreid.benchmarks.shipping import MODELS, make_weights
-from vitreid.common.files import write_text_atomically
 from vitreid.gallery.export.export_job import export
 
 SERVE = Path(__file__).resolve().parents[1] / "tools" / "serve.py"
 START, BOUNDARY = 120, "crop-of-a-person"  # START: seconds allowed until the server answers
-Report = dict[str, Any]
 
 
 @dataclass
@@ -47,20 +46,12 @@ class Answers:
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
-    parser = argparse.ArgumentParser(description="Response times of tools/serve.py under many clients.")
-    parser.add_argument("--quick", action="store_true", help="4 clients, 3 seconds, vit_tiny: under a minute")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to this file")
+    parser = new_parser(__doc__, "4 clients, 3 seconds, vit_tiny: under a minute", "of the weights and the drawn crops")
     parser.add_argument("--clients", metavar="N", type=int, default=32, help="concurrent clients")
     parser.add_argument("--seconds", metavar="S", type=float, default=60, help="duration of the measurement")
     parser.add_argument("--model", choices=MODELS, default="vit_tiny", help="backbone of the server")
     parser.add_argument("--rows", metavar="N", type=int, default=1000, help="drawn images in the gallery")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the weights and the drawn crops")
     return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; return the exit status: 0, 2 for a mistake in the arguments, 130 for Ctrl-C."""
-    return command(get_parser(), run, argv)
 
 
 def run(args: argparse.Namespace) -> Report:
@@ -71,11 +62,8 @@ def run(args: argparse.Namespace) -> Report:
     """
     if args.quick:
         args.clients, args.seconds, args.rows = min(args.clients, 4), min(args.seconds, 3), min(args.rows, 32)
-    for name in ("clients", "seconds", "rows"):
-        if (value := getattr(args, name)) <= 0:
-            raise ValueError(f"--{name}: above 0, got {value}")
-    hardware = describe_hardware("cpu")
-    print(f"seed {args.seed}", *(f"{key} {value}" for key, value in hardware.items()), sep=" | ", flush=True)
+    check_numbers(args, "clients", "seconds", "rows")
+    report = start_report(args, "cpu") | {"model": args.model, "clients": args.clients, "rows": args.rows}
     with tempfile.TemporaryDirectory(prefix="vitreid-benchmark-") as name:
         folder = Path(name)
         weights = make_weights(folder, args.model, "plain", (256, 128), args.seed)
@@ -87,13 +75,10 @@ def run(args: argparse.Namespace) -> Report:
             before = status_bytes("VmRSS", server)
             start = time.perf_counter()
             answers = ask(port, bodies, args.clients, args.seconds)
-            report = summarise(answers, time.perf_counter() - start)
+            report |= summarise(answers, time.perf_counter() - start)
             report["server MB"] = [count and round(count / 1e6) for count in (before, status_bytes("VmRSS", server))]
-    report |= {"seed": args.seed, "model": args.model, "clients": args.clients, "rows": args.rows, "hardware": hardware}
     print(f"{args.model}, {args.rows:,} images, {args.clients} clients for {args.seconds:g} s:", describe(report))
-    if args.json:
-        write_text_atomically(args.json, json.dumps(report, indent=1))
-    return report
+    return save(args, report)
 
 
 def upload(image: bytes) -> bytes:
@@ -141,26 +126,16 @@ def wait_for(server: subprocess.Popen[bytes], port: int, errors: IO[str]) -> Non
 
 def ask(port: int, bodies: list[bytes], num_clients: int, seconds: float) -> Answers:
     """Run clients for some seconds, each with one request at a time; return their responses."""
-    answers, end, lock = Answers(), time.perf_counter() + seconds, threading.Lock()
-
-    def visit(first: int) -> None:
-        found, failures = visit_until(end, port, itertools.islice(itertools.cycle(bodies), first, None))
-        with lock:
-            answers.seconds += found
-            answers.failures += failures
-
-    threads = [threading.Thread(target=visit, args=(number,)) for number in range(num_clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return answers
+    end = time.perf_counter() + seconds
+    queues = [itertools.islice(itertools.cycle(bodies), first, None) for first in range(num_clients)]
+    with ThreadPoolExecutor(num_clients) as pool:
+        found = list(pool.map(partial(visit_until, end, port), queues))
+    return Answers([second for one in found for second in one.seconds], sum((one.failures for one in found), Counter()))
 
 
-def visit_until(end: float, port: int, bodies: Iterator[bytes]) -> tuple[list[float], Counter[str]]:
-    """Run one client until `end`; return the seconds of its responses and its failures."""
-    seconds: list[float] = []
-    failures: Counter[str] = Counter()
+def visit_until(end: float, port: int, bodies: Iterator[bytes]) -> Answers:
+    """Run one client until `end`; return its responses."""
+    answers = Answers()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
     while (start := time.perf_counter()) < end:
@@ -169,31 +144,25 @@ def visit_until(end: float, port: int, bodies: Iterator[bytes]) -> tuple[list[fl
             response = connection.getresponse()
             found = json.loads(response.read()) if response.status == 200 else {}
         except (OSError, http.client.HTTPException) as error:
-            failures[type(error).__name__] += 1
+            answers.failures[type(error).__name__] += 1
             connection.close()
             continue
         if response.status != 200:
-            failures[f"status {response.status}"] += 1
+            answers.failures[f"status {response.status}"] += 1
         elif not found["results"]:
-            failures["no results"] += 1
-        seconds.append(time.perf_counter() - start)
+            answers.failures["no results"] += 1
+        answers.seconds.append(time.perf_counter() - start)
     connection.close()
-    return seconds, failures
+    return answers
 
 
 def summarise(answers: Answers, seconds: float) -> Report:
     """Return the rate, the percentiles of the response times, and the failures."""
     if not answers.seconds:
         return {"answers": 0, "failures": dict(answers.failures)}
-    p50, p99, longest = (float(value) for value in np.percentile(answers.seconds, (50, 99, 100)))
-    return {
-        "answers": len(answers.seconds),
-        "per second": len(answers.seconds) / seconds,
-        "p50": p50,
-        "p99": p99,
-        "longest": longest,
-        "failures": dict(answers.failures),
-    }
+    rate = {"answers": len(answers.seconds), "per second": len(answers.seconds) / seconds}
+    waits = zip(("p50", "p99", "longest"), np.percentile(answers.seconds, (50, 99, 100)).tolist())
+    return {**rate, **dict(waits), "failures": dict(answers.failures)}
 
 
 def describe(report: Report) -> str:
@@ -206,6 +175,8 @@ def describe(report: Report) -> str:
     memory = f"server {before} MB, {after} MB at the end" if before else "server memory not known here"
     return f"{report['answers']:,} answers, {report['per second']:.1f}/s  {waits}  failures: {failures}  {memory}"
 
+
+main = partial(command, get_parser, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
+Maker = TypeVar("Maker")
+
 
 class UserError(ValueError):
     """A mistake in what the user gave: an option, a file, an argument. The commands print its message without a traceback.
@@ -12,3 +17,16 @@ class UserError(ValueError):
 
 class MissingPackageError(ModuleNotFoundError):
     """An optional package is not installed; the message has the command that installs it."""
+
+
+def choose(key: str, name: str, registry: Mapping[str, Maker]) -> Maker:
+    """Return the entry of a room's dict (`LOSSES`, `OPTIMIZERS` …).
+
+    Args:
+        key: option that holds the name, for the message.
+    Raises:
+        UserError: no such name; lists the names accepted.
+    """
+    if name not in registry:
+        raise UserError(f"{key}: unknown value {name!r}; choose from {', '.join(sorted(registry))}")
+    return registry[name]

@@ -1,4 +1,4 @@
-"""Atomic writes, and the fingerprint of bytes."""
+"""Atomic writes, the check of an output before the work, and the fingerprint of bytes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from safetensors import SafetensorError
+
+from .errors import UserError
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
@@ -37,6 +39,28 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
 def write_text_atomically(path: str | Path, text: str) -> None:
     """Write `text` to `path`, atomically."""
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def check_output_file(option: str, path: str | Path, overwrite: bool = True) -> Path:
+    """Return the path if a file can be written there; called before the work.
+
+    Args:
+        option: option that names the file, for the message.
+        overwrite: whether an existing file may be replaced.
+    Raises:
+        FileNotFoundError: the folder of the file does not exist.
+        UserError: the path is a folder.
+        FileExistsError: the file exists and `overwrite` is false.
+    """
+    path = Path(path).expanduser()
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{option}: the folder {folder} does not exist; make it first")
+    if path.is_dir():
+        raise UserError(f"{option}: {path} is a folder; give the name of a file in it")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{option}: {path} exists; choose another name, or add --overwrite")
+    return path
 
 
 def digest(parts: Iterable[bytes | memoryview]) -> str:

@@ -75,10 +75,8 @@ def labelled(image: np.ndarray | None, lines: Sequence[str], box: tuple[int, int
 
 
 def _blank(box: tuple[int, int]) -> np.ndarray:
-    text = np.minimum(text_picture(["no picture"], box[1]), EMPTY)
-    return np.vstack(
-        [np.full((box[0] // 2, box[1], 3), EMPTY, np.uint8), pad(text, (box[0] - box[0] // 2, box[1]), EMPTY)]
-    )
+    text, half = np.minimum(text_picture(["no picture"], box[1]), EMPTY), box[0] // 2
+    return np.vstack([np.full((half, box[1], 3), EMPTY, np.uint8), pad(text, (box[0] - half, box[1]), EMPTY)])
 
 
 def grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:

@@ -22,8 +22,6 @@ def replacement(path: Path, lock: WriterLock, own: Collection[str]) -> Iterator[
     Args:
         lock: of `path`, held.
         own: names of the folder's own files.
-    Raises:
-        FileExistsError: see `clear`.
     """
     clear(path, own)
     folder = _next_to(path, "new")
@@ -61,9 +59,8 @@ def clear(path: Path, own: Collection[str]) -> None:
         _bring_along(old, path, own)
     if old.exists():
         name = min(item.name for item in old.iterdir())
-        raise FileExistsError(
-            f"{name} is both in {path} and, from before an interruption, in {old}; move the latter away"
-        )
+        both = f"{name} is both in {path} and, from before an interruption, in {old}"
+        raise FileExistsError(f"{both}; move the latter away")
     for kind in ("new", "ready"):
         shutil.rmtree(_next_to(path, kind), ignore_errors=True)
 

@@ -121,7 +121,7 @@ def build_train_loader(
         data.train,
         open_images(paths, preprocess, loader.CACHE, loader.CACHE_SHARE, loader.NUM_WORKERS, local),
         _build_sampler(cfg, data),
-        _build_augment(cfg, preprocess),
+        build_augment(cfg, preprocess),
         camera_rows=name_rows(data.camera_names, cameras),
         view_rows=name_rows(data.view_names, views),
         seed=cfg.SOLVER.SEED,
@@ -156,7 +156,7 @@ def _balance(data: ReidData, power: float | None) -> tuple[np.ndarray, np.ndarra
     return sources, np.where(counts > 0, counts.astype(np.float64) ** power, 0.0)
 
 
-def _build_augment(cfg: CfgNode, preprocess: Preprocess) -> Augment:
+def build_augment(cfg: CfgNode, preprocess: Preprocess) -> Augment:
     options = cfg.INPUT
     return Augment(
         preprocess,

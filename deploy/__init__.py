@@ -4,8 +4,8 @@ from .export_request import TRACKERS, ExportRequest
 from .exporter import ExportedModel, export_model
 from .formats import FORMATS
 from .input_names import INPUTS
-from .latency import Latency
 from .parity import Agreement, Tolerance
+from .parity_check import Latency
 
 # earlier names, kept for existing imports
 Order = ExportRequest

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import UserError
-from ..common.outputs import check_output_file
+from ..common.files import check_output_file
 from .formats import FORMATS, OLDEST_OPSET
 from .input_names import INPUTS
 from .parity import FLOAT16, FLOAT32, Tolerance
@@ -103,14 +103,11 @@ class ExportRequest:
         if self.format and self.format not in FORMATS:
             raise UserError(f"--format: unknown format {self.format!r}; choose from {', '.join(FORMATS)}")
         suffix = Path(self.output).suffix
-        fitting = [name for name, item in FORMATS.items() if suffix in item.suffixes]
-        if not self.format and fitting:
-            return fitting[0]
-        if self.format and self.format in fitting:
-            return self.format
-        accepted = ", ".join(
-            f"{' or '.join(item.suffixes)} for {name}" for name, item in FORMATS.items() if self.format in ("", name)
-        )
+        possible = {name: item.suffixes for name, item in FORMATS.items() if self.format in ("", name)}
+        for name, suffixes in possible.items():
+            if suffix in suffixes:
+                return name
+        accepted = ", ".join(f"{' or '.join(suffixes)} for {name}" for name, suffixes in possible.items())
         ending = f"ends in {suffix!r}" if suffix else "has no suffix"
         raise UserError(f"--output: {self.output} {ending}; choose a name that ends in {accepted}")
 

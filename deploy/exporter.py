@@ -18,9 +18,8 @@ from ..processor.embedding.embedder import Embedder
 from .export_request import ExportRequest
 from .formats import FORMATS, ExportTask, Format
 from .input_names import as_input, describe
-from .latency import Latency
 from .parity import Agreement, Tolerance
-from .parity_check import BATCHES, Disagreement, ParityCheck, named
+from .parity_check import BATCHES, Disagreement, Latency, ParityCheck, named
 from .wrapper import ExportedNetwork
 
 logger = logging.getLogger(__name__)
@@ -125,14 +124,9 @@ def make_task(request: ExportRequest, form: Format, embedder: Embedder) -> Expor
     """Return the network to write, an example of its inputs, and the metadata."""
     cameras = embedder.model.spec.cameras if embedder.model.spec.sie_camera else ()
     row = request.camera_row(cameras)
+    half = request.half and not form.halves
     network = ExportedNetwork(
-        embedder.model,
-        embedder.preprocess,
-        embedder.settings,
-        request.input,
-        camera=row,
-        camera_input=request.camera_input,
-        half=request.half and not form.halves,
+        embedder.model, embedder.preprocess, embedder.settings, request.input, row, request.camera_input, half
     )
     planes = np.zeros((2, 3, *embedder.preprocess.size), np.uint8)
     example: tuple[torch.Tensor, ...] = (torch.from_numpy(as_input(planes, request.input, embedder.preprocess)),)

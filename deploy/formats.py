@@ -119,10 +119,9 @@ def load_torchscript(path: Path, threads: int) -> Run:
 def write_torch_export(task: ExportTask, path: Path) -> None:
     """Write a torch.export package with the metadata in its extra file vitreid.json."""
     with quiet():
-        program = torch.export.export(
-            task.network, task.example, dynamic_shapes=dynamic_batch(task)
-        ).run_decompositions({})
-        torch.export.save(program, str(path), extra_files={f"{NOTES}.json": json.dumps(task.notes)})
+        program = torch.export.export(task.network, task.example, dynamic_shapes=dynamic_batch(task))
+        notes = {f"{NOTES}.json": json.dumps(task.notes)}
+        torch.export.save(program.run_decompositions({}), str(path), extra_files=notes)
 
 
 def load_torch_export(path: Path, threads: int) -> Run:

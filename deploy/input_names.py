@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ..datasets import Preprocess
 
-IMAGENET = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
 INPUTS = {
     "normalised": "float32 RGB, (pixel / 255 - mean) / std with the checkpoint's own mean and std",
     "pixels": "uint8 RGB, 0-255; normalised inside",
@@ -29,7 +28,9 @@ def as_input(planes: np.ndarray, kind: str, preprocess: Preprocess) -> np.ndarra
 
 def outer_preprocess(kind: str, preprocess: Preprocess) -> Preprocess:
     """Return the normalisation done by the caller of the model: the checkpoint's, or ImageNet's."""
-    return replace(preprocess, **IMAGENET) if kind == "imagenet" else preprocess
+    return (
+        replace(preprocess, mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD) if kind == "imagenet" else preprocess
+    )
 
 
 def conversion(kind: str, preprocess: Preprocess) -> tuple[Tensor, Tensor] | None:
@@ -64,7 +65,6 @@ def describe(kind: str, preprocess: Preprocess, cameras: tuple[str, ...] | None)
     if kind != "pixels":
         facts |= {"mean": list(outer.mean), "std": list(outer.std)}
     if cameras is not None:
-        facts["cameras"] = (
-            f"int64, 0 to {len(cameras) - 1}: position in the list of cameras; any other number = unknown"
-        )
+        last = len(cameras) - 1
+        facts["cameras"] = f"int64, 0 to {last}: position in the list of cameras; any other number = unknown"
     return facts

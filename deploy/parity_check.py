@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ..common.errors import UserError
+from ..datasets import CorruptImageError, read_image
+from ..datasets.readers.image_files import EXTENSIONS, walk_images
+from ..datasets.synthetic.camera import make_cameras, photograph
+from ..datasets.synthetic.identity import make_people
 from ..processor.embedding.embedder import Embedder
 from .export_request import ExportRequest
 from .formats import Run
 from .input_names import as_input
-from .latency import Latency, measure
 from .parity import Agreement, compare, worst
-from .sample_images import folder_crops, synthetic_crops
 
 BATCHES = (1, 2, 7, 32)  # compared batch sizes
 TIMED = (1, 32)  # timed batch sizes
+PAUSE = 0.05  # seconds before each call: threads of the other runtime spin for a while and would take processor time
+NUM_CAMERAS = 4  # of the synthetic crops
+
+
+class Latency(NamedTuple):
+    """Seconds per batch: median, smallest and largest over the rounds."""
+
+    median: float
+    least: float
+    most: float
+
+    def __str__(self) -> str:
+        return f"{1000 * self.median:.1f} ms ({1000 * self.least:.1f} - {1000 * self.most:.1f})"
 
 
 class Disagreement(UserError):
@@ -49,12 +68,8 @@ class ParityCheck:
         self.planes = np.stack([embedder.planes(image) for image in images])
         self.inputs = [as_input(self.planes, request.input, embedder.preprocess)]
         self.cameras = self._cameras(len(images))
-        self.expected = np.concatenate(
-            [
-                embedder.embed(self.planes[start : start + max(BATCHES)], self.cameras[start : start + max(BATCHES)])
-                for start in range(0, len(images), max(BATCHES))
-            ]
-        )
+        parts = [slice(start, start + max(BATCHES)) for start in range(0, len(images), max(BATCHES))]
+        self.expected = np.concatenate([embedder.embed(self.planes[part], self.cameras[part]) for part in parts])
 
     def _cameras(self, count: int) -> list[str | None]:
         """Return the camera of each crop; with a camera input, all cameras in turn and an unknown one."""
@@ -67,11 +82,7 @@ class ParityCheck:
         return [names[row] if row < len(names) else None for row in rows]
 
     def agreement(self, run: Run) -> Agreement:
-        """Return the worst agreement of the exported model with the checkpoint over all batch sizes.
-
-        Raises:
-            Disagreement: it does not run with a batch size, or its output has another shape or type.
-        """
+        """Return the worst agreement of the exported model with the checkpoint over all batch sizes."""
         return worst([compare(self.expected, self._embed(run, size), self.request.tolerance.tie) for size in BATCHES])
 
     def _embed(self, run: Run, size: int) -> np.ndarray:
@@ -97,3 +108,53 @@ class ParityCheck:
             return run(as_input(planes, self.request.input, self.embedder.preprocess), *rows)
 
         return measure({"torch": lambda: self.embedder.embed(planes, names), "exported": exported}, rounds)
+
+
+def measure(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Latency]:
+    """Return the latency of each call over `rounds` rounds, after a warm-up round.
+
+    The calls alternate, round after round, because the speed of a machine drifts.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(rounds + 1):
+        for name, call in calls.items():
+            time.sleep(PAUSE)
+            start = time.perf_counter()
+            call()
+            if number:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: Latency(statistics.median(times), min(times), max(times)) for name, times in seconds.items()}
+
+
+def synthetic_crops(count: int, seed: int) -> list[np.ndarray]:
+    """Draw `count` images (128, 64, 3) uint8 RGB: each person seen once by each of four cameras."""
+    people = make_people(count // NUM_CAMERAS + 4, seed)
+    cameras = make_cameras(NUM_CAMERAS, seed)
+    rng = np.random.default_rng([seed, 3])
+    return [
+        photograph(cameras[number % NUM_CAMERAS], people[number // NUM_CAMERAS], people[-2:], (128, 64), rng)
+        for number in range(count)
+    ]
+
+
+def folder_crops(folder: str, count: int) -> list[np.ndarray]:
+    """Read up to `count` images of a folder and its subfolders, spread evenly over the sorted names.
+
+    Raises:
+        FileNotFoundError: no such folder, or no image in it.
+        ValueError: one of them cannot be read; names it.
+    """
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"--crops: there is no folder {folder}")
+    paths = list(walk_images(folder))
+    if not paths:
+        raise FileNotFoundError(f"--crops: no image ({', '.join(EXTENSIONS)}) in {folder} or below")
+    chosen = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
+    return [_read(paths[place]) for place in chosen]
+
+
+def _read(path: str) -> np.ndarray:
+    try:
+        return read_image(path)
+    except CorruptImageError as error:
+        raise UserError(f"--crops: {path} cannot be read as an image; replace it, or move it elsewhere") from error

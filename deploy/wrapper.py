@@ -66,10 +66,8 @@ class ExportedNetwork(nn.Module):
         return self._scaled(mirrored.unflatten(0, (2, -1)).mean(0))  # (2 * B, D) -> (B, D)
 
     def _embed(self, images: Tensor, cameras: Tensor | None) -> Tensor:
-        settings = self.settings
-        return self._scaled(
-            self.model.embed(images, cameras, neck=settings.neck, global_only=settings.global_only).float()
-        )
+        neck, global_only = self.settings.neck, self.settings.global_only
+        return self._scaled(self.model.embed(images, cameras, neck=neck, global_only=global_only).float())
 
     def _scaled(self, embeddings: Tensor) -> Tensor:
         return F.normalize(embeddings, dim=1) if self.settings.normalize else embeddings

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import nn
 from yacs.config import CfgNode
 
-from ..common.choices import choose
+from ..common.errors import choose
 from .center import CenterLoss
 from .circle import CircleLoss
 from .cross_batch_memory import CrossBatchMemory
@@ -47,20 +47,15 @@ METRICS: dict[str, Callable[[CfgNode], nn.Module]] = {
 
 
 def build_loss(cfg: CfgNode, num_classes: int, embed_dim: int, num_branches: int = 1) -> ReidLoss:
-    """Return the loss of a model with `num_branches` embeddings of `embed_dim` features.
-
-    Raises:
-        UserError: LOSS.ID or LOSS.METRIC names an unknown loss.
-    """
+    """Return the loss of a model with `num_branches` embeddings of `embed_dim` features."""
     make_head = choose("LOSS.ID", cfg.LOSS.ID, {**HEADS, "none": None})
     make_metric = choose("LOSS.METRIC", cfg.LOSS.METRIC, {**METRICS, "none": None})
+    memory_size, center_weight = cfg.LOSS.MEMORY, cfg.LOSS.CENTER_WEIGHT
     return ReidLoss(
         heads=[make_head(cfg, embed_dim, num_classes) for _ in range(num_branches)] if make_head else [],
         metric=make_metric(cfg) if make_metric else None,
-        memory=CrossBatchMemory(cfg.LOSS.MEMORY, num_branches, embed_dim, cfg.LOSS.MEMORY_START)
-        if cfg.LOSS.MEMORY
-        else None,
-        center=CenterLoss(num_classes, embed_dim, cfg.LOSS.CENTER_WEIGHT) if cfg.LOSS.CENTER_WEIGHT else None,
+        memory=CrossBatchMemory(memory_size, num_branches, embed_dim, cfg.LOSS.MEMORY_START) if memory_size else None,
+        center=CenterLoss(num_classes, embed_dim, center_weight) if center_weight else None,
         label_smooth=cfg.LOSS.LABEL_SMOOTH,
         id_weight=cfg.LOSS.ID_WEIGHT,
         metric_weight=cfg.LOSS.METRIC_WEIGHT,

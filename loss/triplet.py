@@ -63,15 +63,10 @@ def mine_hardest(distances: Tensor, labels: Tensor, past_labels: Tensor | None =
         distances: (..., B, B + M), to the batch with labels (B,) and to past embeddings with labels (M,).
     """
     same, other = same_and_other(labels, past_labels)
-    farthest_positive = (
-        distances.masked_fill(~same, -torch.inf).max(-1).values
-    )  # an image without a positive finds itself
+    farthest_positive = distances.masked_fill(~same, -torch.inf).max(-1).values  # the image itself if it has none
     nearest_negative = distances.masked_fill(~other, torch.inf).min(-1).values
-    return (
-        farthest_positive,
-        nearest_negative,
-        (same.sum(-1) > 1) & other.any(-1),
-    )  # the count of positives includes the image itself
+    is_anchor = (same.sum(-1) > 1) & other.any(-1)  # the count of positives includes the image itself
+    return farthest_positive, nearest_negative, is_anchor
 
 
 def same_and_other(labels: Tensor, past_labels: Tensor | None, itself: bool = True) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,7 @@ from .device import autocast, pick_device, pick_precision
 from .distributed.failures import RankFailed
 from .embedding.embedder import Embedder
 from .embedding.extract import EmbedSettings, extract
-from .runs.console import log_to_console
-from .runs.run_folder import RunFolder
+from .runs.run_folder import RunFolder, log_to_console
 from .runs.signals import Stopped
 from .scoring.evaluation_run import test
 from .scoring.evaluator import Evaluator

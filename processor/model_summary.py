@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -66,7 +67,7 @@ def count(model: ReidModel) -> tuple[list[Stage], Stage]:
     parts = dict(_parts(model))
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(parts, ())
     counter = FlopCounterMode(display=False)
-    handles = [part.register_forward_hook(_noter(shapes, name)) for name, part in parts.items()]
+    handles = [part.register_forward_hook(partial(_note, shapes, name)) for name, part in parts.items()]
     with evaluated_plainly(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         embedding = model.embed(torch.zeros(1, 3, *model.spec.img_size, device=next(model.parameters()).device))
     for handle in handles:
@@ -108,11 +109,8 @@ def _parts(model: ReidModel) -> Iterator[tuple[str, nn.Module]]:
     yield "neck", model.neck
 
 
-def _noter(shapes: dict[str, tuple[int, ...]], name: str) -> Any:
-    def note(module: nn.Module, args: Any, output: Any) -> None:
-        shapes[name] = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
-
-    return note
+def _note(shapes: dict[str, tuple[int, ...]], name: str, module: nn.Module, args: Any, output: Any) -> None:
+    shapes[name] = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
 
 
 def _parameters(module: nn.Module) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,15 +16,16 @@ from yacs.config import CfgNode
 from ..common.errors import UserError
 from ..configs import OPTIONS, flatten_config, parse_config
 from ..datasets import ReidData, build_data, build_test_sets, read_image
-from ..processor.embedding.embedder import Embedder
-from ..processor.embedding.extract import build_embed_settings
+from ..processor.embedding.embedder import Embedder, fingerprint_of
+from ..processor.embedding.extract import EmbedSettings, build_embed_settings
 from ..processor.scoring.evaluator import build_evaluator
-from ..processor.scoring.feature_file import FeatureSet
+from ..processor.scoring.feature_file import FeatureSet, load_features, read_facts
 from ..processor.scoring.reranking import Rerank, build_rerank, rank
 from ..processor.scoring.thresholds import stored_calibration
 from .inspect_model import make_model_pictures
 from .run_contents import EvaluatedSet, OptionValue, RunContents
-from .saved_features import find_features
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,9 @@ def collect(
         missing["Configuration"] = "there is neither config.yml nor a weight file with the options of the run."
         return run
     options = [OptionValue(k, v, OPTIONS[k].default, OPTIONS[k].help) for k, v in flatten_config(own).items()]
-    sentences += _about_overrides(overrides)
+    if overrides:
+        pairs = ", ".join(f"{key} {value}" for key, value in zip(overrides[::2], overrides[1::2], strict=True))
+        sentences.append(f"This report was made with other options than the run: {pairs}.")
     if features is None:
         features = _find_or_extract(folder, cfg, embedder, shown.model, missing)
     test = _evaluate(features, build_rerank(cfg), embedder, shown) if features is not None else None
@@ -96,10 +100,8 @@ def read_epochs(file: Path) -> tuple[list[dict[str, float]], list[str]]:
             rows[row["epoch"]] = {key: value for key, value in row.items() if isinstance(value, (int, float))}
         except (ValueError, TypeError, KeyError, AttributeError):
             broken += 1
-    sentences = (
-        [f"{broken} unreadable line(s) of {file} are left out: writing was interrupted there."] if broken else []
-    )
-    return [rows[epoch] for epoch in sorted(rows)], sentences
+    sentence = f"{broken} unreadable line(s) of {file} are left out: writing was interrupted there."
+    return [rows[epoch] for epoch in sorted(rows)], [sentence] if broken else []
 
 
 def _open_model(folder: Path, missing: dict[str, str]) -> Embedder | None:
@@ -157,17 +159,59 @@ def _find_or_extract(
     return evaluator.extract(embedder.model)
 
 
+def find_features(
+    folder: Path, settings: EmbedSettings, embedder: Embedder | None, data: ReidData | None
+) -> FeatureSet | None:
+    """Return the first saved features that are the embeddings of `data` by this model; None if there are none.
+
+    Args:
+        embedder, data: None if unknown; then saved features are not compared with them.
+    """
+    for path in saved_features(folder):
+        features = load_features(path)
+        if reason := difference_of(features, settings, embedder, data):
+            logger.warning("report: %s is not used: %s", path, reason)
+        else:
+            logger.info("report: the embeddings come from %s", path)
+            return features
+    return None
+
+
+def saved_features(folder: Path) -> list[Path]:
+    """Return the feature files in the run folder that were made with its own weights."""
+    found = []
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            source = read_facts(path)["about"].get("weights", "")
+        except ValueError:  # a model
+            continue
+        if Path(source).parent.resolve() == folder.resolve():
+            found.append(path)
+    return found
+
+
+def difference_of(
+    features: FeatureSet, settings: EmbedSettings, embedder: Embedder | None, data: ReidData | None
+) -> str:
+    """Return why the features differ from what the model would compute, "" if nothing is known to differ."""
+    if data is not None and features.dataset != data.evaluated:
+        return f"it is about {features.dataset}, asked for is {data.evaluated}"
+    for side, names in (("query", features.q_names), ("gallery", features.g_names)):
+        if data is not None and names != [record.path for record in getattr(data, side)]:
+            return f"its {side} images are not those of {data.evaluated} as it is now"
+    if embedder is None:
+        return ""
+    asked = fingerprint_of(embedder.model, embedder.preprocess, settings)
+    return "" if features.about.get("fingerprint") == asked else "its embeddings are of another model or other settings"
+
+
 def _evaluate(features: FeatureSet, rerank: Rerank, embedder: Embedder | None, shown: ReportOptions) -> EvaluatedSet:
     if embedder is not None:
         features = replace(features, about={**features.about, "threshold": embedder.about.get("threshold")})
     calibration = stored_calibration(features.about)
-    return EvaluatedSet(
-        features,
-        rank(features, rerank),
-        rerank.method,
-        calibration.threshold if calibration else None,
-        _read if shown.pictures else None,
-    )
+    threshold = calibration.threshold if calibration else None
+    read = _read if shown.pictures else None
+    return EvaluatedSet(features, rank(features, rerank), rerank.method, threshold, read)
 
 
 def _read(name: str) -> np.ndarray | None:
@@ -176,14 +220,6 @@ def _read(name: str) -> np.ndarray | None:
         return read_image(name)
     except (OSError, ValueError):
         return None
-
-
-def _about_overrides(overrides: Sequence[str]) -> list[str]:
-    """Return a sentence about options of the report that differ from the run's."""
-    if not overrides:
-        return []
-    pairs = ", ".join(f"{key} {value}" for key, value in zip(overrides[::2], overrides[1::2], strict=True))
-    return [f"This report was made with other options than the run: {pairs}."]
 
 
 def _about_pictures(test: EvaluatedSet | None, shown: ReportOptions) -> list[str]:

@@ -131,17 +131,10 @@ def _effect(embedder: Embedder, features: FeatureSet, crops: list[int], side: Si
     cameras = [features.camera_names[camid] for camid in features.g_camids[crops]]
     rows = name_rows(cameras, side.cameras)[:-1].numpy()
     old, new = (cosines(embedder(names, known)) for known in (None, cameras))
-    return SieEffect(
-        side.cameras,
-        side.rows,
-        between_cameras(old, pids, rows, len(side.cameras)),
-        between_cameras(new, pids, rows, len(side.cameras)),
-        {
-            kind: (float(old[chosen].mean()), float(new[chosen].mean()))
-            for kind, chosen in kinds_of_pairs(pids, rows).items()
-        },
-        len(crops),
-    )
+    before, after = (between_cameras(values, pids, rows, len(side.cameras)) for values in (old, new))
+    pairs = kinds_of_pairs(pids, rows).items()
+    summary = {kind: (float(old[chosen].mean()), float(new[chosen].mean())) for kind, chosen in pairs}
+    return SieEffect(side.cameras, side.rows, before, after, summary, len(crops))
 
 
 def cosines(embeddings: np.ndarray) -> np.ndarray:
@@ -165,7 +158,6 @@ def between_cameras(similarity: np.ndarray, pids: np.ndarray, cameras: np.ndarra
     """Return the mean similarity (count, count) of different people from camera to camera; NaN where there is no pair."""
     different = pids[:, None] != pids
     member = np.eye(count)[cameras]  # (N, count)
-    sums, pairs = (
-        member.T @ values @ member for values in (np.where(different, similarity, 0), different.astype(float))
-    )
+    sums = member.T @ np.where(different, similarity, 0) @ member
+    pairs = member.T @ different.astype(float) @ member
     return np.divide(sums, pairs, out=np.full_like(sums, np.nan), where=pairs > 0)

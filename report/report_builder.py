@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..common.errors import UserError
 from ..common.pictures import encode
 from .page.components import Section
-from .page.html_page import page
-from .page.images import sheet
+from .page.images import data_uri, sheet
 from .run_contents import EvaluatedSet, ModelPictures, RunContents
-from .sections.accuracy_section import camera_section, distance_section, headline_section
+from .sections.camera_grid import camera_section
+from .sections.cmc_curve import headline_section
 from .sections.comparison import comparison_section
 from .sections.configuration_section import about_section, option_differences
+from .sections.distance_histograms import distance_section
 from .sections.embedding_map import map_section
 from .sections.model_section import attention_section, parts_section, position_section, side_section
 from .sections.ranked_lists import difference_section, ranking_section
 from .sections.training_curves import training_section
 
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "page"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    keep_trailing_newline=True,
+)
+_TEMPLATES.filters["data_uri"] = data_uri
 NUM_QUERIES = 6  # shown of the hardest queries, and as many of the best
 
 
@@ -49,9 +60,7 @@ def _test_sections(test: EvaluatedSet, num_queries: int, map_method: str) -> lis
 
 
 def _model_sections(pictures: ModelPictures) -> list[Section | None]:
-    makers: tuple[Callable[[ModelPictures], Section | None], ...]
-    makers = (attention_section, parts_section, side_section, position_section)
-    return [make(pictures) for make in makers]
+    return [make(pictures) for make in (attention_section, parts_section, side_section, position_section)]
 
 
 def build_comparison(runs: Sequence[RunContents], num_queries: int = NUM_QUERIES) -> HtmlReport:
@@ -81,3 +90,14 @@ def _assemble(
     for section in sections:
         pictures |= {f"{name}.png": encode(sheet(strips)) for name, strips in section.sheets.items()}
     return HtmlReport(page(title, sentences, sections, missing), pictures)
+
+
+def page(title: str, sentences: Sequence[str], sections: Sequence[Section], missing: Mapping[str, str]) -> str:
+    """Return the HTML file, which needs no network and no script.
+
+    Args:
+        sentences: what the reader should know first.
+        missing: what is left out, with the reason.
+    """
+    template = _TEMPLATES.get_template("page.html.j2")
+    return template.render(title=title, sentences=sentences, sections=sections, missing=missing)

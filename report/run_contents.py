@@ -23,7 +23,6 @@ class EvaluatedSet:
         result: the evaluation, re-ranked as the run is configured.
         ranking: name of the re-ranking; "none" = by distance alone.
         threshold: the model's own for these embeddings, or None.
-        read: from a file name to its image.
     """
 
     features: FeatureSet
@@ -106,12 +105,8 @@ class RunContents:
     """Everything that a report shows of one run. What is None or empty is left out; `missing` gives the reason.
 
     Args:
-        name: of the run.
         epochs: one row of numbers per epoch, as in metrics.jsonl.
-        options: every option of the run.
         environment: versions, device etc., by name.
-        test: the evaluation.
-        model_pictures: pictures of the model.
         missing: part -> one sentence with the reason.
         sentences: what the reader should know first.
     """

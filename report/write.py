@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ..common.errors import UserError
-from ..common.files import write_atomically, write_text_atomically
-from ..common.outputs import check_output_file
+from ..common.files import check_output_file, write_atomically, write_text_atomically
 from ..processor.runs.run_folder import REPORT_PICTURES
 from ..processor.scoring.feature_file import FeatureSet
 from .collect import ReportOptions, collect
@@ -66,13 +65,7 @@ def try_to_report(folder: str | Path, shown: ReportOptions | None = None) -> Non
     """Write the report after training. Errors are logged, not raised: the run is complete without it."""
     try:
         write_report([folder], shown=shown)
-    except (
-        ValueError,
-        OSError,
-        ImportError,
-        RuntimeError,
-        MemoryError,
-    ) as error:  # torch's OutOfMemoryError is a RuntimeError
+    except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:  # OutOfMemoryError is a RuntimeError
         logger.warning("there is no report: %s; tools/report.py %s tries again", error, folder)
         logger.debug("where the report failed:", exc_info=True)
 
@@ -98,9 +91,8 @@ def check_run(folder: Path) -> None:
         raise FileNotFoundError(f"{folder} is no folder; give the folder of a run, the OUTPUT_DIR of tools/train.py")
     wanted = ("config.yml", "metrics.jsonl", "best.safetensors", "last.pth")
     if not any((folder / name).is_file() for name in wanted):
-        raise FileNotFoundError(
-            f"{folder} holds no run: none of {', '.join(wanted)} exists; give the OUTPUT_DIR of a run"
-        )
+        none = f"none of {', '.join(wanted)} exists"
+        raise FileNotFoundError(f"{folder} holds no run: {none}; give the OUTPUT_DIR of a run")
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:
@@ -123,9 +115,5 @@ def _write(report: HtmlReport, file: Path) -> None:
     for name in REPORT_PICTURES - report.pictures.keys():
         (folder / name).unlink(missing_ok=True)
     for name, content in report.pictures.items():
-        write_atomically(folder / name, partial(_write_bytes, content))
+        write_atomically(folder / name, partial(Path.write_bytes, data=content))
     write_text_atomically(file, report.html)
-
-
-def _write_bytes(content: bytes, path: Path) -> None:
-    path.write_bytes(content)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from yacs.config import CfgNode
 
-from ..common.choices import choose
+from ..common.errors import choose
 from .ema import EMA, SWA, Average
 from .optimizers import GroupRules, group_parameters
 from .schedule import Schedule, cosine, multistep
@@ -32,9 +32,7 @@ __all__ = [
 ]
 
 OPTIMIZERS: dict[str, Callable[[CfgNode, list, bool | None], Optimizer]] = {
-    "SGD": lambda cfg, groups, fused: torch.optim.SGD(
-        groups, lr=cfg.SOLVER.BASE_LR, momentum=cfg.SOLVER.MOMENTUM, fused=fused
-    ),
+    "SGD": lambda cfg, groups, fused: torch.optim.SGD(groups, cfg.SOLVER.BASE_LR, cfg.SOLVER.MOMENTUM, fused=fused),
     "Adam": lambda cfg, groups, fused: torch.optim.Adam(groups, lr=cfg.SOLVER.BASE_LR, fused=fused),
     "AdamW": lambda cfg, groups, fused: torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR, fused=fused),
 }
@@ -51,8 +49,6 @@ def build_optimizers(cfg: CfgNode, model: nn.Module, loss: nn.Module, scaled: bo
 
     Args:
         scaled: a gradient scaler may skip steps (float16).
-    Raises:
-        UserError: SOLVER.OPTIMIZER_NAME is unknown.
     """
     make = choose("SOLVER.OPTIMIZER_NAME", cfg.SOLVER.OPTIMIZER_NAME, OPTIMIZERS)
     of_loss = dict(loss.named_parameters())
@@ -104,16 +100,9 @@ def layer_scales(model: Any, decay: float) -> dict[str, float]:
 
 def build_group_rules(cfg: CfgNode, lr_scales: dict[str, float]) -> GroupRules:
     """Return the rules for learning rates and weight decays."""
-    return GroupRules(
-        base_lr=cfg.SOLVER.BASE_LR,
-        weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-        bias_weight_decay=cfg.SOLVER.WEIGHT_DECAY_BIAS,
-        bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
-        head_lr_factor=cfg.SOLVER.HEAD_LR_FACTOR,
-        no_decay=cfg.SOLVER.NO_DECAY,
-        lr_scales=lr_scales,
-        head_epochs=cfg.SOLVER.HEAD_EPOCHS,
-    )
+    solver = cfg.SOLVER
+    decays, factors = (solver.WEIGHT_DECAY, solver.WEIGHT_DECAY_BIAS), (solver.BIAS_LR_FACTOR, solver.HEAD_LR_FACTOR)
+    return GroupRules(solver.BASE_LR, *decays, *factors, solver.NO_DECAY, lr_scales, solver.HEAD_EPOCHS)
 
 
 def build_average(cfg: CfgNode, model: nn.Module) -> Average | None:
@@ -124,11 +113,7 @@ def build_average(cfg: CfgNode, model: nn.Module) -> Average | None:
 
 
 def build_schedule(cfg: CfgNode, iters_per_epoch: int) -> Schedule:
-    """Return the learning-rate schedule.
-
-    Raises:
-        UserError: SOLVER.SCHEDULE is unknown.
-    """
+    """Return the learning-rate schedule."""
     make_decay = choose("SOLVER.SCHEDULE", cfg.SOLVER.SCHEDULE, SCHEDULES)
     return Schedule(
         base_lr=cfg.SOLVER.BASE_LR,

@@ -35,7 +35,7 @@ class GroupRules:
 
     def lr_factor(self, name: str) -> float:
         """Return the rate of the parameter `name` over the base rate."""
-        if is_head(name):
+        if name.startswith("heads."):  # the ID classifiers
             return self.head_lr_factor
         return self.bias_lr_factor if is_bias(name) else 1.0
 
@@ -50,7 +50,7 @@ class GroupRules:
         if self.lr_scales:
             options["lr_scale"] = scale
         if self.head_epochs:
-            options["frozen_epochs"] = self.head_epochs if is_backbone(name) else 0
+            options["frozen_epochs"] = self.head_epochs if name.startswith("backbone.") else 0
         return options
 
     def decay(self, name: str, parameter: Tensor) -> float:
@@ -63,16 +63,6 @@ class GroupRules:
 def is_bias(name: str) -> bool:
     """Return whether `name` is the bias of a layer; Swin's `relative_position_bias_table` is not."""
     return name.rsplit(".", 1)[-1] == "bias"
-
-
-def is_head(name: str) -> bool:
-    """Return whether `name` is part of an ID classifier."""
-    return name.startswith("heads.")
-
-
-def is_backbone(name: str) -> bool:
-    """Return whether `name` is part of the backbone."""
-    return name.startswith("backbone.")
 
 
 def is_embedding(name: str) -> bool:

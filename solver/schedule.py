@@ -7,7 +7,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from torch import nn
 from torch.optim import Optimizer
 
 
@@ -55,14 +54,8 @@ class Schedule:
                 if "lr_factor" in group:
                     group["lr"] = group.get("lr_scale", 1.0) * self.lr(progress, group["lr_factor"])
                 if "frozen_epochs" in group:
-                    require_gradients(group["params"], epoch > group["frozen_epochs"])
-
-
-def require_gradients(parameters: Iterable[nn.Parameter], wanted: bool) -> None:
-    """Switch the gradients of parameters on or off; optimizers skip parameters without a gradient."""
-    for parameter in parameters:
-        if parameter.requires_grad is not wanted:
-            parameter.requires_grad_(wanted)
+                    for parameter in group["params"]:  # optimizers skip parameters without a gradient
+                        parameter.requires_grad_(epoch > group["frozen_epochs"])
 
 
 def cosine(max_epochs: int) -> Callable[[float], float]:

@@ -12,7 +12,7 @@ from vitreid.configs import load_config
 from vitreid.datasets import build_data, label_map
 from vitreid.datasets.synthetic.dataset import SyntheticPlan, generate
 from vitreid.model import build_model, save_deploy
-from vitreid.processor.runs.checkpoint_metadata import describe_model
+from vitreid.processor.runs.checkpoint import describe_model
 
 
 @pytest.fixture(scope="session")
@@ -39,13 +39,13 @@ TINY = [
 
 @pytest.fixture
 def tiny(people, tmp_path):
-    """Command-line words of a run that takes about a second; its folder is `tmp_path / "run"`."""
+    """Command-line options of a run that takes about a second; its folder is `tmp_path / "run"`."""
     return [*TINY, "DATASETS.ROOT_DIR", str(people / "synthetic"), "OUTPUT_DIR", str(tmp_path / "run")]
 
 
 @pytest.fixture(scope="session")
 def untrained(people, tmp_path_factory):
-    """The best.safetensors of a run on the synthetic people that has yet to learn something; knows their cameras."""
+    """The best.safetensors of a run on the synthetic people before its first step; it knows their cameras."""
     words = [*TINY, "DATASETS.ROOT_DIR", str(people / "synthetic"), "MODEL.SIE_CAMERA", "True"]
     cfg = load_config(None, words)
     data = build_data(cfg)

@@ -14,8 +14,7 @@ import sys
 from pathlib import Path
 
 from vitreid.common.errors import UserError
-from vitreid.common.files import write_text_atomically
-from vitreid.common.outputs import check_output_file
+from vitreid.common.files import check_output_file, write_text_atomically
 from vitreid.configs import flatten_config, load_config
 from vitreid.datasets.checks import (
     MOST_BITS,

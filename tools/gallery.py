@@ -13,7 +13,7 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 from vitreid.common.errors import UserError
-from vitreid.common.outputs import check_output_file
+from vitreid.common.files import check_output_file
 from vitreid.common.text import table
 from vitreid.gallery import FORMATS, Gallery, compact, cost, export_as, fit_pca, merge, pool_tracklets, to_int8, verify
 from vitreid.gallery.milvus.milvus_collections import INDEXES, PREFIX

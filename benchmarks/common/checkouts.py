@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from vitreid.benchmarks.common.isolated_process import last_line
+
 _SETUP = """
 import numpy
 from Cython.Build import cythonize
@@ -80,6 +82,5 @@ def compile_ranks(source: Path, folder: Path) -> Path:
     shutil.copy(source, folder / "rank_cy.pyx")
     done = subprocess.run([sys.executable, "-c", _SETUP], cwd=folder, capture_output=True, text=True)
     if done.returncode or not list(folder.glob("rank_cy*.so")) + list(folder.glob("rank_cy*.pyd")):
-        last = (done.stderr.strip() or "no message").splitlines()[-1]
-        raise RuntimeError(f"could not compile {source.name}: {last}")
+        raise RuntimeError(f"could not compile {source.name}: {last_line(done.stderr)}")
     return folder

@@ -8,15 +8,22 @@ from pathlib import Path
 
 import numpy as np
 
+from vitreid.common.errors import UserError
+from vitreid.common.memory_limits import available_memory
+
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8", "asimd")
 
 
 def describe_hardware(device: str) -> dict[str, object]:
-    """Return processor, cores, instruction sets, memory, threads, versions and, for "cuda", the GPU."""
+    """Return processor, cores, instruction sets, memory, threads, versions and, for "cuda", the GPU.
+
+    Raises:
+        UserError: there is no GPU.
+    """
     import torch  # here, so that a process whose memory is measured can do without
 
-    from vitreid.common.memory_limits import available_memory
-
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device: cuda, but torch finds no GPU here; choose cpu")
     processor = _fields("/proc/cpuinfo")
     flags = (processor.get("flags") or processor.get("Features") or "").split()
     found: dict[str, object] = {

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, cast
 
 import timm
 import torch
+import yaml
 from torch import Tensor, nn
 
 from vitreid.benchmarks.common.checkouts import Checkout
@@ -34,6 +35,13 @@ REPLACED = {  # modules that torch no longer has, or that CLIP needs for text on
     "torch._six": SimpleNamespace(container_abcs=collections.abc),
     "model.clip.simple_tokenizer": SimpleNamespace(SimpleTokenizer=object),
 }
+VIT_B_RECIPE = yaml.safe_load("""{
+    NAME: transformer, TRANSFORMER_TYPE: vit_base_patch16_224_TransReID, STRIDE_SIZE: [16, 16], FEAT_DIM: 512,
+    PRETRAIN_PATH: '', PRETRAIN_CHOICE: none, LAST_STRIDE: 1, COS_LAYER: false, NECK: bnneck, ID_LOSS_TYPE: softmax,
+    SIE_CAMERA: false, SIE_VIEW: false, SIE_COE: 3.0, REDUCE_FEAT_DIM: false,
+    JPM: false, SHUFFLE_GROUP: 2, SHIFT_NUM: 5, DEVIDE_LENGTH: 4, RE_ARRANGE: true,
+    DROP_PATH: 0.1, DROP_OUT: 0.0, ATT_DROP_RATE: 0.0, DROPOUT_RATE: 0.0,
+}""")  # the section MODEL that the original reads
 Embed = Callable[[Tensor, Tensor], Tensor]
 State = dict[str, Any]
 
@@ -109,34 +117,8 @@ def _quietly(build: Callable[..., nn.Module], *args: Any, **options: Any) -> nn.
 
 def _settings(**model: Any) -> SimpleNamespace:
     """Return what the original reads of its config, with the values of its ViT-B recipe."""
-    given = {
-        "LAST_STRIDE": 1,
-        "PRETRAIN_PATH": "",
-        "PRETRAIN_CHOICE": "none",
-        "COS_LAYER": False,
-        "NECK": "bnneck",
-        "NAME": "transformer",
-        "TRANSFORMER_TYPE": "vit_base_patch16_224_TransReID",
-        "SIE_CAMERA": False,
-        "SIE_VIEW": False,
-        "SIE_COE": 3.0,
-        "STRIDE_SIZE": [16, 16],
-        "DROP_PATH": 0.1,
-        "DROP_OUT": 0.0,
-        "ATT_DROP_RATE": 0.0,
-        "ID_LOSS_TYPE": "softmax",
-        "JPM": False,
-        "SHUFFLE_GROUP": 2,
-        "SHIFT_NUM": 5,
-        "DEVIDE_LENGTH": 4,
-        "RE_ARRANGE": True,
-        "REDUCE_FEAT_DIM": False,
-        "FEAT_DIM": 512,
-        "DROPOUT_RATE": 0.0,
-        **model,
-    }
     return SimpleNamespace(
-        MODEL=SimpleNamespace(**given),
+        MODEL=SimpleNamespace(**{**VIT_B_RECIPE, **model}),
         INPUT=SimpleNamespace(SIZE_TRAIN=[256, 128]),
         TEST=SimpleNamespace(NECK_FEAT="after"),
         SOLVER=SimpleNamespace(COSINE_SCALE=30, COSINE_MARGIN=0.5),
@@ -214,9 +196,7 @@ def t2t(checkout: Checkout, name: str) -> ProjectModel:
     module = _with_shims(checkout, "models.t2t_vit")
     model: Any = _quietly(getattr(module, name))
     spec = ModelSpec(name, SQUARE, neck="no")
-    return ProjectModel(
-        model, lambda images, camids: model.forward_features(images), spec, lambda state: {"state_dict_ema": state}
-    )
+    return ProjectModel(model, lambda images, _: model.forward_features(images), spec, lambda s: {"state_dict_ema": s})
 
 
 def solider(checkout: Checkout, size: str) -> ProjectModel:
@@ -233,13 +213,12 @@ def solider(checkout: Checkout, size: str) -> ProjectModel:
     return ProjectModel(model, embed, ModelSpec(f"solider_swin_{size}", (256, 128)))
 
 
-def torchreid(checkout: Checkout, file: str, name: str, ours: str) -> ProjectModel:
+def torchreid(checkout: Checkout, file: str, name: str) -> ProjectModel:
     """A model of torchreid, as its model zoo keeps it."""
     module = _with_shims(checkout, f"torchreid.models.{file}")
     model = _quietly(getattr(module, name), NUM_PEOPLE, pretrained=False)
-    return ProjectModel(
-        model, lambda images, camids: model(images), ModelSpec(ours, neck="no"), lambda state: {"state_dict": state}
-    )
+    spec = ModelSpec(name, neck="no")
+    return ProjectModel(model, lambda images, camids: model(images), spec, lambda state: {"state_dict": state})
 
 
 def fast_reid(checkout: Checkout, ibn: bool, sbs: bool) -> ProjectModel:
@@ -309,15 +288,19 @@ PROJECTS = {  # project -> option for its checkout
     "PASS": "--pass",
     "timm": "",
 }
-VIT_B, DEIT_S = "vit_base_patch16_224", "deit_small_patch16_224"
+VIT_B, VIT_S, DEIT_S = "vit_base_patch16_224", "vit_small_patch16_224", "deit_small_patch16_224"
 
 
-def _transreid(name: str, quick: bool = False, **options: Any) -> ProjectCase:
-    return ProjectCase("TransReID", partial(transreid, kind=f"{name}_TransReID", name=name, **options), quick)
+def _case(project: str, build: Callable[..., ProjectModel], quick: bool = False, **options: Any) -> ProjectCase:
+    return ProjectCase(project, partial(build, **options), quick, strict=build not in (pass_reid, from_timm))
+
+
+def _transreid(kind: str, quick: bool = False, name: str = "", **options: Any) -> ProjectCase:
+    return _case("TransReID", transreid, quick, kind=f"{kind}_TransReID", name=name or kind, **options)
 
 
 def _timm(name: str, size: tuple[int, int] = SQUARE, **options: Any) -> ProjectCase:
-    return ProjectCase("timm", partial(from_timm, name=name, size=size, **options), strict=False)
+    return _case("timm", from_timm, name=name, size=size, **options)
 
 
 CASES: dict[str, ProjectCase] = {
@@ -325,45 +308,29 @@ CASES: dict[str, ProjectCase] = {
     "TransReID ViT-B, SIE": _transreid(VIT_B, SIE_CAMERA=True),
     "TransReID ViT-B, JPM": _transreid(VIT_B, JPM=True),
     "TransReID ViT-B, SIE, JPM, stride 12": _transreid(VIT_B, True, stride=12, SIE_CAMERA=True, JPM=True),
-    "TransReID ViT-S": ProjectCase(
-        "TransReID", partial(transreid, kind="vit_small_patch16_224_TransReID", name="transreid_vit_small")
-    ),
-    "TransReID DeiT-S, SIE": _transreid(
-        DEIT_S, SIE_CAMERA=True
-    ),  # with JPM its own code fails: it assumes a width of 768
-    "CLIP-ReID ViT-B/16, SIE": ProjectCase("CLIP-ReID", clip_reid, True),
-    "CLIP-ReID ViT-B/16, SIE, stride 12": ProjectCase("CLIP-ReID", partial(clip_reid, stride=12)),
-    "T2T-ViT-7": ProjectCase("T2T-ViT", partial(t2t, name="t2t_vit_7")),
-    "T2T-ViT-14": ProjectCase("T2T-ViT", partial(t2t, name="t2t_vit_14"), True),
-    "T2T-ViT-t-14": ProjectCase("T2T-ViT", partial(t2t, name="t2t_vit_t_14")),
-    "SOLIDER Swin-T": ProjectCase("SOLIDER", partial(solider, size="tiny"), True),
-    "SOLIDER Swin-S": ProjectCase("SOLIDER", partial(solider, size="small")),
-    "SOLIDER Swin-B": ProjectCase("SOLIDER", partial(solider, size="base")),
-    "torchreid OSNet x1.0": ProjectCase(
-        "torchreid", partial(torchreid, file="osnet", name="osnet_x1_0", ours="osnet_x1_0"), True
-    ),
-    "torchreid OSNet x0.25": ProjectCase(
-        "torchreid", partial(torchreid, file="osnet", name="osnet_x0_25", ours="osnet_x0_25")
-    ),
-    "torchreid ResNet-50": ProjectCase(
-        "torchreid", partial(torchreid, file="resnet", name="resnet50", ours="resnet50")
-    ),
-    "torchreid ResNet-50 fc512": ProjectCase(
-        "torchreid", partial(torchreid, file="resnet", name="resnet50_fc512", ours="resnet50_fc512")
-    ),
-    "fast-reid BoT R50": ProjectCase("fast-reid", partial(fast_reid, ibn=False, sbs=False), True),
-    "fast-reid BoT R50-ibn": ProjectCase("fast-reid", partial(fast_reid, ibn=True, sbs=False)),
-    "fast-reid SBS R50": ProjectCase("fast-reid", partial(fast_reid, ibn=False, sbs=True)),
-    "fast-reid SBS R50-ibn": ProjectCase("fast-reid", partial(fast_reid, ibn=True, sbs=True)),
-    "TransReID-SSL ViT-S": ProjectCase(
-        "TransReID-SSL", partial(transreid_ssl, name="vit_small_patch16_224", ics=False)
-    ),
-    "TransReID-SSL ViT-S, ICS": ProjectCase(
-        "TransReID-SSL", partial(transreid_ssl, name="vit_small_patch16_224", ics=True), True
-    ),
-    "TransReID-SSL ViT-B, ICS": ProjectCase("TransReID-SSL", partial(transreid_ssl, name=VIT_B, ics=True)),
-    "PASS ViT-S, backbone": ProjectCase("PASS", partial(pass_reid, size="small"), True, strict=False),
-    "PASS ViT-B, backbone": ProjectCase("PASS", partial(pass_reid, size="base"), strict=False),
+    "TransReID ViT-S": _transreid(VIT_S, name="transreid_vit_small"),
+    "TransReID DeiT-S, SIE": _transreid(DEIT_S, SIE_CAMERA=True),  # its JPM assumes a width of 768 and fails
+    "CLIP-ReID ViT-B/16, SIE": _case("CLIP-ReID", clip_reid, True),
+    "CLIP-ReID ViT-B/16, SIE, stride 12": _case("CLIP-ReID", clip_reid, stride=12),
+    "T2T-ViT-7": _case("T2T-ViT", t2t, name="t2t_vit_7"),
+    "T2T-ViT-14": _case("T2T-ViT", t2t, True, name="t2t_vit_14"),
+    "T2T-ViT-t-14": _case("T2T-ViT", t2t, name="t2t_vit_t_14"),
+    "SOLIDER Swin-T": _case("SOLIDER", solider, True, size="tiny"),
+    "SOLIDER Swin-S": _case("SOLIDER", solider, size="small"),
+    "SOLIDER Swin-B": _case("SOLIDER", solider, size="base"),
+    "torchreid OSNet x1.0": _case("torchreid", torchreid, True, file="osnet", name="osnet_x1_0"),
+    "torchreid OSNet x0.25": _case("torchreid", torchreid, file="osnet", name="osnet_x0_25"),
+    "torchreid ResNet-50": _case("torchreid", torchreid, file="resnet", name="resnet50"),
+    "torchreid ResNet-50 fc512": _case("torchreid", torchreid, file="resnet", name="resnet50_fc512"),
+    "fast-reid BoT R50": _case("fast-reid", fast_reid, True, ibn=False, sbs=False),
+    "fast-reid BoT R50-ibn": _case("fast-reid", fast_reid, ibn=True, sbs=False),
+    "fast-reid SBS R50": _case("fast-reid", fast_reid, ibn=False, sbs=True),
+    "fast-reid SBS R50-ibn": _case("fast-reid", fast_reid, ibn=True, sbs=True),
+    "TransReID-SSL ViT-S": _case("TransReID-SSL", transreid_ssl, name=VIT_S, ics=False),
+    "TransReID-SSL ViT-S, ICS": _case("TransReID-SSL", transreid_ssl, True, name=VIT_S, ics=True),
+    "TransReID-SSL ViT-B, ICS": _case("TransReID-SSL", transreid_ssl, name=VIT_B, ics=True),
+    "PASS ViT-S, backbone": _case("PASS", pass_reid, True, size="small"),
+    "PASS ViT-B, backbone": _case("PASS", pass_reid, size="base"),
     "timm ViT-B/16": _timm(VIT_B),
     "timm DeiT-T distilled": _timm("deit_tiny_distilled_patch16_224"),
     "timm DeiT-III-S": _timm("deit3_small_patch16_224"),
@@ -376,6 +343,6 @@ CASES: dict[str, ProjectCase] = {
     "timm SwinV2-T": _timm("swinv2_tiny_window8_256", size=(256, 256)),
     "timm ConvNeXt-T": _timm("convnext_tiny", size=(256, 128)),
     "timm ResNet-50": _timm("resnet50", size=(256, 128)),
-    "DINO, TransReID-SSL ViT-S": _timm("vit_small_patch16_224", container="teacher"),
+    "DINO, TransReID-SSL ViT-S": _timm(VIT_S, container="teacher"),
     "MAE ViT-B": _timm(VIT_B, container="model"),
 }

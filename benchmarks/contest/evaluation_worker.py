@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import gc
-import json
 import sys
-import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import torch
 
 from vitreid.benchmarks.common.checkouts import Checkout
 from vitreid.benchmarks.common.hardware import status_bytes
 from vitreid.benchmarks.common.isolated_process import reply
+from vitreid.benchmarks.common.measurement import timed
+from vitreid.benchmarks.common.peak_memory import peaks, start_memory, wait
 from vitreid.benchmarks.contest.contestants import CONTESTANTS
 from vitreid.benchmarks.contest.problems import read_problem, small_problem
 
@@ -41,56 +40,16 @@ class EvaluationJob:
     memory: int | None = None
 
 
-@dataclass(frozen=True)
-class EvaluationMeasurement:
-    """The figures, or the reason of a `failure`. Memory is counted above the inputs; None = not measured."""
-
-    seconds: float | None = None
-    peak_mb: float | None = None
-    gpu_mb: float | None = None
-    mAP: float | None = None
-    failure: str = ""
-
-
-def measure(job: EvaluationJob) -> EvaluationMeasurement:
-    """Warm up on a small problem, then time the job's contestant once."""
+def measure(job: EvaluationJob) -> dict[str, float | None]:
+    """Warm up on a small problem, then time the job's contestant once; return seconds, memory above the inputs and mAP."""
     contestant = CONTESTANTS[job.task][job.contestant]
     checkout = Checkout(Path(job.checkout), Path(job.compiled) if job.compiled else None) if job.checkout else None
     contestant.run(small_problem(job.device), checkout)
-    arrays = read_problem(Path(job.folder), job.gallery, job.device)
+    arrays, found = read_problem(Path(job.folder), job.gallery, job.device), []
     gc.collect()
     before = start_memory(job.device)
-    start = time.perf_counter()
-    mAP = contestant.run(arrays, checkout)
-    wait(job.device)
-    seconds = time.perf_counter() - start
-    return EvaluationMeasurement(seconds, *peaks(before, job.device), None if mAP is None else float(mAP))
-
-
-def wait(device: str) -> None:
-    """Wait until the GPU has finished its queued work."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def start_memory(device: str) -> tuple[int | None, int]:
-    """Reset the peak counters; return the bytes of process and GPU now, None where the system cannot reset its counter."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-    on_gpu = torch.cuda.memory_allocated() if device == "cuda" else 0
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM starts again from VmRSS
-    except OSError:
-        return None, on_gpu
-    return status_bytes("VmRSS"), on_gpu
-
-
-def peaks(before: tuple[int | None, int], device: str) -> tuple[float | None, float | None]:
-    """Return the megabytes (10^6 bytes) above `before` at the peaks of process and GPU."""
-    peak = status_bytes("VmHWM")
-    host = None if before[0] is None or peak is None else max(0, peak - before[0]) / 1e6
-    return host, (torch.cuda.max_memory_allocated() - before[1]) / 1e6 if device == "cuda" else None
+    seconds, _ = timed(lambda: found.append(contestant.run(arrays, checkout)), partial(wait, job.device))
+    return {"seconds": seconds, **peaks(before, job.device), "mAP": None if found[0] is None else float(found[0])}
 
 
 def limit_memory(extra: int | None) -> None:
@@ -102,12 +61,11 @@ def limit_memory(extra: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (held + extra, resource.RLIM_INFINITY))
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Measure the job given as JSON; a failure is a result too."""
-    job = EvaluationJob(**json.loads((sys.argv[1:] if argv is None else argv)[0]))
+def measure_within_limit(job: EvaluationJob) -> dict[str, float | None]:
+    """Limit this process's memory, then measure."""
     limit_memory(job.memory)
-    return reply(lambda: measure(job), EvaluationMeasurement)
+    return measure(job)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(reply(EvaluationJob, measure_within_limit))

@@ -10,7 +10,7 @@ import numpy as np
 
 from vitreid.datasets.readers.market1501 import load_market1501
 from vitreid.datasets.readers.msmt17 import load_msmt17
-from vitreid.datasets.records import Record, ReidData
+from vitreid.datasets.records import ReidData
 
 LOADERS: dict[str, Callable[[Path], ReidData]] = {"market1501": load_market1501, "msmt17": load_msmt17}
 DISTRACTOR = 0  # synthetic people count from 1
@@ -66,16 +66,10 @@ def find_labels(base: str, size: Size, root: Path | None, rng: np.random.Generat
 def labels_of(data: ReidData) -> Labels:
     """Return the labels of a data set's query and gallery records."""
 
-    def column(records: list[Record], name: str) -> np.ndarray:
-        return np.array([getattr(record, name) for record in records], np.int64)
-
-    return Labels(
-        column(data.query, "pid"),
-        column(data.gallery, "pid"),
-        column(data.query, "camid"),
-        column(data.gallery, "camid"),
-        f"those of {data.name}",
-    )
+    sides = (data.query, data.gallery)
+    columns = [[getattr(record, name) for record in side] for name in ("pid", "camid") for side in sides]
+    q_pids, g_pids, q_camids, g_camids = (np.array(column, np.int64) for column in columns)
+    return Labels(q_pids, g_pids, q_camids, g_camids, f"those of {data.name}")
 
 
 def cut(labels: Labels, size: Size) -> Labels:
@@ -86,13 +80,8 @@ def cut(labels: Labels, size: Size) -> Labels:
     is_kept[np.flatnonzero(np.isin(labels.g_pids, queried, invert=True))[: size.num_distractors]] = True
     is_query = np.isin(labels.q_pids, people)
     part = "" if is_kept.all() and is_query.all() else ", in part"
-    return Labels(
-        labels.q_pids[is_query],
-        labels.g_pids[is_kept],
-        labels.q_camids[is_query],
-        labels.g_camids[is_kept],
-        labels.source + part,
-    )
+    queries = labels.q_pids[is_query], labels.q_camids[is_query]
+    return Labels(queries[0], labels.g_pids[is_kept], queries[1], labels.g_camids[is_kept], labels.source + part)
 
 
 def synthetic_labels(size: Size, rng: np.random.Generator, why: str = "") -> Labels:

@@ -7,7 +7,8 @@ between the two. The time covers every step of one evaluation, for them as for o
 from __future__ import annotations
 
 import warnings
-from types import ModuleType
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from vitreid.benchmarks.contest.cases import K1, K2, LAM
 from vitreid.evaluation import RetrievalData
 
 MAX_RANK = 50
+Distance = Callable[[Tensor, Tensor], np.ndarray]
 
 
 def transreid_rank(data: RetrievalData, checkout: Checkout) -> float:
@@ -31,13 +33,12 @@ def transreid_rerank(data: RetrievalData, checkout: Checkout) -> float:
 
 
 def fastreid_rank(data: RetrievalData, checkout: Checkout, use_cython: bool) -> float:
-    distances = _fastreid_distances(checkout).compute_euclidean_distance(data.query, data.gallery)
-    return _fastreid_map(distances, data, checkout, use_cython)
+    return _fastreid_map(_fastreid_distance(checkout)(data.query, data.gallery), data, checkout, use_cython)
 
 
 def fastreid_rerank(data: RetrievalData, checkout: Checkout) -> float:
-    distance = _fastreid_distances(checkout).compute_euclidean_distance
-    distances = checkout.load("fastreid.evaluation.rerank").re_ranking(*_three(distance, data), K1, K2, LAM)
+    distances = _three(_fastreid_distance(checkout), data)
+    distances = checkout.load("fastreid.evaluation.rerank").re_ranking(*distances, K1, K2, LAM)
     return _fastreid_map(distances, data, checkout, checkout.compiled is not None)
 
 
@@ -52,53 +53,48 @@ def fastreid_jaccard(data: RetrievalData, checkout: Checkout) -> float:
     return _fastreid_map(distances, data, checkout, checkout.compiled is not None)
 
 
-def _fastreid_distances(checkout: Checkout) -> ModuleType:
-    return checkout.load("fastreid.utils.compute_dist", stubs=("faiss",))
+def _fastreid_distance(checkout: Checkout) -> Distance:
+    return checkout.load("fastreid.utils.compute_dist", stubs=("faiss",)).compute_euclidean_distance
 
 
 def _fastreid_map(distances: np.ndarray, data: RetrievalData, checkout: Checkout, use_cython: bool) -> float:
-    with warnings.catch_warnings():  # its import warns without the compiled part
-        warnings.simplefilter("ignore")
-        module = checkout.load("fastreid.evaluation.rank", compiled="fastreid.evaluation.rank_cylib")
-    _check_compiled(module, use_cython)
-    _, average_precisions, _ = module.evaluate_rank(distances, *data.labels, MAX_RANK, use_cython=use_cython)
-    return float(np.mean(average_precisions))
+    return float(np.mean(_evaluate("fastreid.evaluation", distances, data, checkout, use_cython)))
 
 
 def torchreid_rank(data: RetrievalData, checkout: Checkout, use_cython: bool) -> float:
     distances = _torchreid_distance(checkout)(data.query, data.gallery)
-    return _torchreid_map(distances, data, checkout, use_cython)
+    return float(_evaluate("torchreid.metrics", distances, data, checkout, use_cython))
 
 
 def torchreid_rerank(data: RetrievalData, checkout: Checkout) -> float:
     distances = _three(_torchreid_distance(checkout), data)
     distances = checkout.load("torchreid.utils.rerank").re_ranking(*distances, K1, K2, LAM)
-    return _torchreid_map(distances, data, checkout, checkout.compiled is not None)
+    return float(_evaluate("torchreid.metrics", distances, data, checkout, checkout.compiled is not None))
 
 
-def _torchreid_distance(checkout: Checkout):
+def _torchreid_distance(checkout: Checkout) -> Distance:
     module = checkout.load("torchreid.metrics.distance")
     return lambda left, right: module.compute_distance_matrix(left, right).cpu().numpy()
 
 
-def _torchreid_map(distances: np.ndarray, data: RetrievalData, checkout: Checkout, use_cython: bool) -> float:
-    with warnings.catch_warnings():
+def _evaluate(package: str, distances: np.ndarray, data: RetrievalData, checkout: Checkout, use_cython: bool) -> Any:
+    """Return the second result of the `evaluate_rank` of fast-reid (an AP per query) or torchreid (the mAP).
+
+    Raises:
+        RuntimeError: the project fell back to Python without a message; the figure would have the wrong name.
+    """
+    with warnings.catch_warnings():  # its import warns without the compiled part
         warnings.simplefilter("ignore")
-        module = checkout.load("torchreid.metrics.rank", compiled="torchreid.metrics.rank_cylib")
-    _check_compiled(module, use_cython)
-    return float(module.evaluate_rank(distances, *data.labels, MAX_RANK, use_cython=use_cython)[1])
+        module = checkout.load(f"{package}.rank", compiled=f"{package}.rank_cylib")
+    if use_cython and not module.IS_CYTHON_AVAI:
+        raise RuntimeError("its compiled part does not load")
+    return module.evaluate_rank(distances, *data.labels, MAX_RANK, use_cython=use_cython)[1]
 
 
-def _three(distance, data: RetrievalData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _three(distance: Distance, data: RetrievalData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the distances (Q, G), (Q, Q) and (G, G) that two of the re-rankings take."""
     query, gallery = data.query, data.gallery
     return distance(query, gallery), distance(query, query), distance(gallery, gallery)
-
-
-def _check_compiled(module: ModuleType, use_cython: bool) -> None:
-    """Raise RuntimeError if the project fell back to Python without a message: the figure would have the wrong name."""
-    if use_cython and not module.IS_CYTHON_AVAI:
-        raise RuntimeError("its compiled part does not load")
 
 
 def oml_rank(data: RetrievalData, checkout: Checkout) -> float:

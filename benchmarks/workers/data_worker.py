@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,17 +19,18 @@ import torch
 
 from vitreid.benchmarks.common.checkouts import Checkout
 from vitreid.benchmarks.common.isolated_process import reply
+from vitreid.benchmarks.common.measurement import OURS, timed
+from vitreid.benchmarks.common.peak_memory import wait
+from vitreid.benchmarks.workers.training_worker import our_trainer
 from vitreid.configs import load_config
 from vitreid.datasets import build_data, build_eval_loader, build_train_loader, label_map
 from vitreid.datasets.loading.image_cache import decode_all
 from vitreid.datasets.loading.samplers import PKSampler
-from vitreid.loss import build_loss
-from vitreid.model import build_model
-from vitreid.processor import Trainer, TrainingModule, autocast, pick_precision
-from vitreid.processor.device import place
+from vitreid.processor import Trainer, pick_precision
 from vitreid.tools import train as train_tool
 
 Figures = dict[str, float]
+EPOCHS = 3  # of training batches
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,11 @@ class LoadingJob:
         checkout: the peer's folder; empty = ours.
         device: device of the batches, "cpu" or "cuda".
         batch, instances, workers: images per batch, K, and workers of the loader.
-        warmup, steps: batches before the clock starts, and at most afterwards.
-        images, ids: size of the sampler's training set.
+        steps: batches before the clock starts, and at most afterwards.
+        crowd: images and identities of the sampler's training set.
         model: timm model to train.
         started: `time.time()` at the start of the command.
         options: further KEY VALUE overrides of the config.
-        epochs: epochs of training batches.
     """
 
     task: str
@@ -57,22 +58,11 @@ class LoadingJob:
     batch: int = 64
     instances: int = 4
     workers: int = 2
-    warmup: int = 4
-    steps: int = 100_000
-    images: int = 1_000_000
-    ids: int = 100_000
+    steps: tuple[int, int] = (4, 100_000)
+    crowd: tuple[int, int] = (1_000_000, 100_000)
     model: str = "vit_base_patch16_224"
     started: float = 0.0
     options: tuple[str, ...] = ()
-    epochs: int = 3
-
-
-@dataclass(frozen=True)
-class LoadingOutcome:
-    """Figures of a measurement, or the reason of its failure."""
-
-    figures: Figures = field(default_factory=dict)
-    failure: str = ""
 
 
 def config_of(job: LoadingJob, *words: object) -> Any:
@@ -82,50 +72,38 @@ def config_of(job: LoadingJob, *words: object) -> Any:
     return load_config(None, [*map(str, (*common, *instances, *words)), *job.options])
 
 
-def speed_of(batches: Iterable[Any], job: LoadingJob, count: Callable[[Any], int]) -> Figures:
+def speed_of(batches: Iterable[Any], job: LoadingJob) -> Figures:
     """Return images per second after the first batches."""
-    iterator = iter(batches)
-    for _ in itertools.islice(iterator, job.warmup):
-        pass
-    start, number = time.perf_counter(), 0
-    for batch in itertools.islice(iterator, job.steps):
-        number += count(batch)
-    if job.device == "cuda":
-        torch.cuda.synchronize()
-    return {"img/s": number / (time.perf_counter() - start)}
+    iterator, counts = iter(batches), list[int]()
+    deque(itertools.islice(iterator, job.steps[0]), maxlen=0)
+    timed_batches = map(len, itertools.islice(iterator, job.steps[1]))
+    seconds, _ = timed(lambda: counts.extend(timed_batches), partial(wait, job.device))
+    return {"img/s": sum(counts) / seconds}
 
 
-def our_training(job: LoadingJob) -> Figures:
-    """Our augmented batches from cached images."""
-    cfg = config_of(job)
-    loader = build_train_loader(cfg, build_data(cfg), device=job.device)
-    return speed_of(epochs_of(loader, job), job, len)
-
-
-def epochs_of(loader: Any, job: LoadingJob) -> Iterator[Any]:
+def epochs_of(loader: Any) -> Iterator[Any]:
     """Yield the batches of some epochs, each with other draws."""
-    for epoch in range(job.epochs):
+    for epoch in range(EPOCHS):
         if hasattr(loader, "set_epoch"):  # other projects' loaders count epochs themselves
             loader.set_epoch(epoch)
         yield from loader
 
 
-def our_test(job: LoadingJob) -> Figures:
-    """Our test batches, each file decoded when it is needed."""
-    cfg = config_of(job, "DATALOADER.CACHE", "off")
+def our_training(job: LoadingJob) -> Figures:
+    """Our augmented batches from cached images."""
+    cfg = config_of(job)
+    return speed_of(epochs_of(build_train_loader(cfg, build_data(cfg), device=job.device)), job)
+
+
+def our_test(job: LoadingJob, cache: str) -> Figures:
+    """Our test batches, each file decoded when it is needed, or cached as in all but the first evaluation of a run."""
+    cfg = config_of(job, "DATALOADER.CACHE", cache)
     data = build_data(cfg)
-    return speed_of(build_eval_loader(cfg, data, [*data.query, *data.gallery], device=job.device), job, len)
+    return speed_of(build_eval_loader(cfg, data, [*data.query, *data.gallery], device=job.device), job)
 
 
-def our_cached_test(job: LoadingJob) -> Figures:
-    """Our test batches from cached images, as in every evaluation of a training run but the first."""
-    cfg = config_of(job, "DATALOADER.CACHE", "on")
-    data = build_data(cfg)
-    return speed_of(build_eval_loader(cfg, data, [*data.query, *data.gallery], device=job.device), job, len)
-
-
-def transreid_loaders(job: LoadingJob) -> tuple[Any, Any]:
-    """Return the training and the test loader that its make_dataloader builds."""
+def transreid_batches(job: LoadingJob, is_training: bool) -> Figures:
+    """The batches of the original's training or test loader, as its make_dataloader builds them."""
     size, half = (256, 128), (0.5, 0.5, 0.5)
     cfg = SimpleNamespace(
         INPUT=SimpleNamespace(
@@ -142,22 +120,8 @@ def transreid_loaders(job: LoadingJob) -> tuple[Any, Any]:
     module = checkout.load("datasets.make_dataloader")
     with redirect_stdout(sys.stderr):  # it prints statistics
         training, _, test, *_ = module.make_dataloader(cfg)
-    return training, test
-
-
-def transreid_training(job: LoadingJob) -> Figures:
-    """The original's training loader."""
-    return speed_of(moved(epochs_of(transreid_loaders(job)[0], job), job.device), job, len)
-
-
-def transreid_test(job: LoadingJob) -> Figures:
-    """The original's test loader."""
-    return speed_of(moved(transreid_loaders(job)[1], job.device), job, len)
-
-
-def moved(loader: Iterable[Any], device: str) -> Iterator[torch.Tensor]:
-    """Yield the images of each batch on the device."""
-    return (batch[0].to(device) for batch in loader)
+    loader = epochs_of(training) if is_training else test
+    return speed_of((batch[0].to(job.device) for batch in loader), job)
 
 
 def our_decoding(job: LoadingJob) -> Figures:
@@ -165,72 +129,52 @@ def our_decoding(job: LoadingJob) -> Figures:
     cfg = config_of(job)
     data = build_data(cfg)
     loader = build_train_loader(config_of(job, "DATALOADER.CACHE", "off"), data)
-    paths, start = [record.path for record in data.train], time.perf_counter()
-    pixels = decode_all(paths, loader.augment.preprocess, job.workers)
-    return {"seconds": time.perf_counter() - start, "MB": pixels.nbytes / 1e6}
+    paths, found = [record.path for record in data.train], []
+    seconds, _ = timed(lambda: found.append(decode_all(paths, loader.augment.preprocess, job.workers)))
+    return {"seconds": seconds, "MB": found[0].nbytes / 1e6}
 
 
 def crowd(job: LoadingJob) -> np.ndarray:
     """Return the identity of each image of the sampler's training set."""
-    return np.random.default_rng(0).integers(0, job.ids, job.images)
+    return np.random.default_rng(0).integers(0, job.crowd[1], job.crowd[0])
 
 
 def our_sampling(job: LoadingJob) -> Figures:
     """Seconds of an epoch of our PK sampler, without the setup per run, as for the others."""
     sampler = PKSampler(crowd(job), job.batch // job.instances, job.instances)
-    start = time.perf_counter()
-    sampler.batches(0)
-    return {"seconds": time.perf_counter() - start}
+    return {"seconds": timed(lambda: sampler.batches(0))[0]}
 
 
 def transreid_sampling(job: LoadingJob) -> Figures:
     """Seconds of an epoch of its RandomIdentitySampler."""
     module = Checkout(Path(job.checkout)).load("datasets.sampler")
     sampler = module.RandomIdentitySampler([("", pid, 0, 0) for pid in crowd(job).tolist()], job.batch, job.instances)
-    start = time.perf_counter()
-    list(sampler)
-    return {"seconds": time.perf_counter() - start}
+    return {"seconds": timed(lambda: list(sampler))[0]}
 
 
-def fastreid_sampling(name: str) -> Callable[[LoadingJob], Figures]:
-    """Return the measurement of one of its endless samplers, for as many images as the training set has."""
-
-    def measure(job: LoadingJob) -> Figures:
-        module = Checkout(Path(job.checkout)).load("fastreid.data.samplers.triplet_sampler")
-        records = [("", pid, image % 6) for image, pid in enumerate(crowd(job).tolist())]
-        sampler = getattr(module, name)(records, job.batch, job.instances, seed=0)
-        start = time.perf_counter()
-        for _ in itertools.islice(sampler, job.images):
-            pass
-        return {"seconds": time.perf_counter() - start}
-
-    return measure
+def fastreid_sampling(job: LoadingJob, name: str) -> Figures:
+    """Seconds of one of its endless samplers, for as many images as the training set has."""
+    module = Checkout(Path(job.checkout)).load("fastreid.data.samplers.triplet_sampler")
+    records = [("", pid, image % 6) for image, pid in enumerate(crowd(job).tolist())]
+    sampler = getattr(module, name)(records, job.batch, job.instances, seed=0)
+    return {"seconds": timed(lambda: deque(itertools.islice(sampler, job.crowd[0]), maxlen=0))[0]}
 
 
 def our_waiting(job: LoadingJob) -> Figures:
     """Share of a training step spent waiting for its batch, and increase of the step time over steps with a ready batch."""
     cfg = config_of(job, "MODEL.NAME", job.model, "MODEL.PRETRAIN_CHOICE", "none", "MODEL.DEVICE", job.device)
     data, device = build_data(cfg), torch.device(job.device)
-    precision = pick_precision("auto", device)
-    model = place(build_model(cfg, data.train_cameras), device, precision)
-    loss = build_loss(cfg, len(label_map(data.train)), model.embed_dim, model.num_branches)
-    module = TrainingModule(model, loss).to(device).train()
-    optimizer = torch.optim.SGD(module.parameters(), 1e-3)
+    trainer = our_trainer(cfg, data.train_cameras, len(label_map(data.train)), device, pick_precision("auto", device))
 
     def step(batch: Any) -> None:
-        with autocast(device, precision):
-            terms, _ = module(batch)
-        sum(terms.values(), torch.zeros((), device=device)).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        if job.device == "cuda":
-            torch.cuda.synchronize()
+        trainer.step(batch)
+        wait(job.device)
 
-    batches = iter(build_train_loader(cfg, data, model.spec.cameras, device=device))
-    for batch in itertools.islice(batches, job.warmup):
+    batches = iter(build_train_loader(cfg, data, trainer.module.model.spec.cameras, device=device))
+    for batch in itertools.islice(batches, job.steps[0]):
         step(batch)
     waited, whole, number = 0.0, 0.0, 0
-    while number < job.steps:
+    while number < job.steps[1]:
         start = time.perf_counter()
         if (following := next(batches, None)) is None:
             break
@@ -239,10 +183,7 @@ def our_waiting(job: LoadingJob) -> Figures:
         step(batch)
         whole += time.perf_counter() - start
         number += 1
-    start = time.perf_counter()
-    for _ in range(number):
-        step(batch)
-    alone = time.perf_counter() - start
+    alone, _ = timed(*[partial(step, batch)] * number)
     return {"waiting": waited / whole, "longer": whole / alone - 1, "img/s": number * job.batch / whole}
 
 
@@ -272,34 +213,31 @@ def our_first_step(job: LoadingJob) -> Figures:
     raise RuntimeError("tools/train.py ended before its first step")
 
 
-OURS = "vitreid"
-TASKS: dict[
-    str, dict[str, tuple[Callable[[LoadingJob], Figures], str]]
-] = {  # task -> contestant -> measurement, its peer
-    "train batches": {OURS: (our_training, ""), "TransReID": (transreid_training, "transreid")},
+# contestant -> option of its checkout
+PEERS = {"TransReID": "transreid", "fast-reid balanced": "fastreid", "fast-reid naive": "fastreid"}
+TASKS: dict[str, dict[str, Callable[[LoadingJob], Figures]]] = {  # task -> contestant -> measurement
+    "train batches": {OURS: our_training, "TransReID": partial(transreid_batches, is_training=True)},
     "test batches": {
-        OURS: (our_test, ""),
-        "vitreid, images in memory": (our_cached_test, ""),
-        "TransReID": (transreid_test, "transreid"),
+        OURS: partial(our_test, cache="off"),
+        "vitreid, images in memory": partial(our_test, cache="on"),
+        "TransReID": partial(transreid_batches, is_training=False),
     },
-    "decoding": {OURS: (our_decoding, "")},
+    "decoding": {OURS: our_decoding},
     "sampler": {
-        OURS: (our_sampling, ""),
-        "TransReID": (transreid_sampling, "transreid"),
-        "fast-reid balanced": (fastreid_sampling("BalancedIdentitySampler"), "fastreid"),
-        "fast-reid naive": (fastreid_sampling("NaiveIdentitySampler"), "fastreid"),
+        OURS: our_sampling,
+        "TransReID": transreid_sampling,
+        "fast-reid balanced": partial(fastreid_sampling, name="BalancedIdentitySampler"),
+        "fast-reid naive": partial(fastreid_sampling, name="NaiveIdentitySampler"),
     },
-    "waiting": {OURS: (our_waiting, "")},
-    "first step": {OURS: (our_first_step, "")},
+    "waiting": {OURS: our_waiting},
+    "first step": {OURS: our_first_step},
 }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Measure the job given as JSON; a failure is a result too."""
-    values = json.loads((sys.argv[1:] if argv is None else argv)[0])
-    job = LoadingJob(**{**values, "options": tuple(values["options"])})
-    return reply(lambda: LoadingOutcome(TASKS[job.task][job.contestant][0](job)), LoadingOutcome)
+def measure(job: LoadingJob) -> Figures:
+    """Measure the job's contestant."""
+    return TASKS[job.task][job.contestant](job)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(reply(LoadingJob, measure))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import collections.abc
 import copy
-import json
 import statistics
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
@@ -20,7 +19,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitreid.benchmarks.common.isolated_process import reply
-from vitreid.benchmarks.contest.evaluation_worker import peaks, start_memory, wait
+from vitreid.benchmarks.common.measurement import timed
+from vitreid.benchmarks.common.peak_memory import peaks, start_memory, wait
 from vitreid.configs import load_config
 from vitreid.datasets import Batch, EvalLoader, Record, build_preprocess
 from vitreid.datasets.synthetic.dataset import SyntheticPlan, load_synthetic
@@ -29,18 +29,18 @@ from vitreid.model import build_model
 from vitreid.processor import Trainer, TrainingModule, autocast, pick_precision
 from vitreid.processor.device import place
 from vitreid.processor.embedding.extract import build_embed_settings, extract
+from vitreid.processor.training.epoch_loop import compile_backbone
 from vitreid.processor.training.run import build_step_options
-from vitreid.processor.training.session import compile_backbone
 from vitreid.solver import build_optimizers, build_schedule
 
 ROOT = Path(__file__).resolve().parents[2]
-NUM_IDS, NUM_CAMERAS = 751, 6  # Market-1501's training set
+NUM_IDS, CAMERAS = 751, [f"c{camera}" for camera in range(6)]  # Market-1501's training set
 BATCHES = 4  # per timed pass of an extraction
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What to measure, in plain values.
+    """Settings of one measurement.
 
     Args:
         contestant: a name in CONTESTANTS.
@@ -77,53 +77,34 @@ class Ready(NamedTuple):
     flops: float = 0.0
 
 
-@dataclass(frozen=True)
-class TrainingMeasurement:
-    """Images per second (median, slowest and fastest step), the memory at the peak above the inputs, share of the peak speed."""
+def measure(job: TrainingJob) -> dict[str, Any]:
+    """Build the contestant, call it once, time the other calls.
 
-    speed: float | None = None
-    slowest: float | None = None
-    fastest: float | None = None
-    peak_mb: float | None = None
-    gpu_mb: float | None = None
-    precision: str = ""
-    utilisation: float | None = None
-    failure: str = ""
-
-
-def measure(job: TrainingJob) -> TrainingMeasurement:
-    """Build the contestant, call it once, time the other calls."""
+    Returns:
+        images per second (median, slowest and fastest step), memory at the peak above the inputs, share of the peak speed.
+    """
     torch.manual_seed(job.seed)
     ready = CONTESTANTS[job.contestant](job)
     before = start_memory(job.device)
-    seconds = [_time(ready.step, job.device) for _ in range(job.steps + 1)][1:]
+    seconds = [timed(ready.step, partial(wait, job.device))[0] for _ in range(job.steps + 1)][1:]
     speeds = sorted(ready.images / value for value in seconds)
-    host, gpu = peaks(before, job.device)
-    speed = statistics.median(speeds)
+    memory, speed = peaks(before, job.device), statistics.median(speeds)
     used = ready.flops * speed / matrix_speed(job.device, ready.precision) if ready.flops else None
-    return TrainingMeasurement(
-        speed, speeds[0], speeds[-1], host, gpu, str(ready.precision).removeprefix("torch."), used
-    )
-
-
-def _time(step: Callable[[], object], device: str) -> float:
-    start = time.perf_counter()
-    step()
-    wait(device)
-    return time.perf_counter() - start
+    steps = {"speed": speed, "slowest": speeds[0], "fastest": speeds[-1]}
+    return {**steps, **memory, "precision": str(ready.precision).removeprefix("torch."), "utilisation": used}
 
 
 def matrix_speed(device: str, precision: torch.dtype) -> float:
     """Return the measured floating-point operations per second of a large matrix product in that precision."""
     size = 4096 if device == "cuda" else 1536
     left, right = (torch.randn(size, size, device=device, dtype=precision) for _ in range(2))
-    seconds = [_time(lambda: left @ right, device) for _ in range(10)]
+    seconds = [timed(lambda: left @ right, partial(wait, device))[0] for _ in range(10)]
     return 2 * size**3 / statistics.median(seconds[2:])
 
 
 def make_batch(job: TrainingJob) -> Batch:
     """Return random images of batch / 4 people, 4 of each."""
-    people, cameras = torch.arange(job.batch) // 4, torch.arange(job.batch) % NUM_CAMERAS
+    people, cameras = torch.arange(job.batch) // 4, torch.arange(job.batch) % len(CAMERAS)
     images = torch.randn(job.batch, 3, *job.size)
     return Batch(images, people, cameras, torch.zeros_like(people), torch.arange(job.batch)).to(job.device)
 
@@ -135,19 +116,22 @@ def our_config(job: TrainingJob) -> Any:
     return load_config(ROOT / f"configs/{job.recipe}.yml", words)
 
 
+def our_trainer(
+    cfg: Any, cameras: Sequence[str], num_ids: int, device: torch.device, precision: torch.dtype
+) -> Trainer:
+    """Return the trainer of a new model; batches are given to its `step`."""
+    model = place(build_model(cfg, cameras, ()), device, precision)
+    module = TrainingModule(model, build_loss(cfg, num_ids, model.embed_dim, model.num_branches)).to(device).train()
+    optimizers, options = build_optimizers(cfg, model, module.loss), build_step_options(cfg, device, precision)
+    return Trainer(module, optimizers, build_schedule(cfg, 1), loader=(), options=options)  # type: ignore[arg-type]
+
+
 def our_training(job: TrainingJob) -> Ready:
     """Return a step of our trainer: forward, losses, backward, update."""
     cfg, device = our_config(job), torch.device(job.device)
     precision = pick_precision(job.precision, device)
-    model = place(build_model(cfg, [f"c{camera}" for camera in range(NUM_CAMERAS)], ()), device, precision)
-    module = TrainingModule(model, build_loss(cfg, NUM_IDS, model.embed_dim, model.num_branches)).to(device).train()
-    trainer = Trainer(
-        module,
-        build_optimizers(cfg, model, module.loss),
-        build_schedule(cfg, 1),
-        loader=(),  # type: ignore[arg-type]  # batches are given to `step`
-        options=build_step_options(cfg, device, precision),
-    )
+    trainer = our_trainer(cfg, CAMERAS, NUM_IDS, device, precision)
+    model = trainer.module.model
     batch = make_batch(job)
     flops = 3 * forward_flops(model, batch) if job.device == "cuda" else 0.0  # the backward pass is two forward passes
     if cfg.SOLVER.COMPILE:
@@ -171,7 +155,7 @@ def original_training(job: TrainingJob) -> Ready:
     """
     cfg, parts = original_parts(job)
     device = torch.device(job.device)
-    model = parts.make_model(cfg, NUM_IDS, NUM_CAMERAS, 1).to(device).train()
+    model = parts.make_model(cfg, NUM_IDS, len(CAMERAS), 1).to(device).train()
     loss, centres = parts.make_loss(cfg, NUM_IDS)
     optimizer = parts.make_optimizer(cfg, model, centres)[0]
     precision = pick_precision(job.precision, device)
@@ -253,7 +237,7 @@ def bare_forward(job: TrainingJob) -> Ready:
 def _our_embedder(job: TrainingJob) -> tuple[Any, Any, torch.dtype]:
     cfg, device = our_config(job), torch.device(job.device)
     precision = pick_precision(job.precision, device)
-    model = place(build_model(cfg, [f"c{camera}" for camera in range(NUM_CAMERAS)], ()), device, precision).eval()
+    model = place(build_model(cfg, CAMERAS, ()), device, precision).eval()
     return cfg, model, precision
 
 
@@ -265,12 +249,5 @@ CONTESTANTS: dict[str, Callable[[TrainingJob], Ready]] = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Measure the job given as JSON; a failure is a result too."""
-    values = json.loads((sys.argv[1:] if argv is None else argv)[0])
-    job = TrainingJob(**{**values, "size": tuple(values["size"]), "opts": tuple(values["opts"])})
-    return reply(lambda: measure(job), TrainingMeasurement)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(reply(TrainingJob, measure))

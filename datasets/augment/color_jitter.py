@@ -39,11 +39,11 @@ def jitter_colour(images: Tensor, draws: Tensor) -> Tensor:
     Returns:
         (B, 3, H, W) uint8.
     """
-    jitter = _jitter_each if images.device.type == "cpu" else _jitter_batch
+    jitter = jitter_each if images.device.type == "cpu" else jitter_batch
     return jitter(images, *draws.unbind(1))
 
 
-def _jitter_each(images: Tensor, amounts: Tensor, order: Tensor) -> Tensor:
+def jitter_each(images: Tensor, amounts: Tensor, order: Tensor) -> Tensor:
     """Process image by image: one image fits the CPU's cache."""
     changed = torch.empty_like(images)
     for image, target, own, turns in zip(images, changed, amounts.tolist(), order.long().tolist(), strict=True):
@@ -55,7 +55,7 @@ def _jitter_each(images: Tensor, amounts: Tensor, order: Tensor) -> Tensor:
     return changed
 
 
-def _jitter_batch(images: Tensor, amounts: Tensor, order: Tensor) -> Tensor:
+def jitter_batch(images: Tensor, amounts: Tensor, order: Tensor) -> Tensor:
     """Process all images with the same change at the same position in their order together, for GPUs."""
     pixels = images.float()
     for turn in range(4):

@@ -22,7 +22,7 @@ def cut_windows(images: Tensor, flipped: Tensor, corners: Tensor, padding: int, 
     Returns:
         (B, 3, H, W) float32 on the images' device, the same numbers on each.
     """
-    cut = _cut_on_cpu if images.device.type == "cpu" else _cut_on_device
+    cut = cut_on_cpu if images.device.type == "cpu" else cut_on_device
     return cut(images, flipped, corners - padding, preprocess)
 
 
@@ -31,10 +31,10 @@ def normalise(images: Tensor, preprocess: Preprocess) -> Tensor:
     if images.device.type != "cpu":
         return preprocess.normalise(images)
     none = torch.zeros(len(images), 2, dtype=torch.int64)
-    return _cut_on_cpu(images, none[:, 0].bool(), none, preprocess)
+    return cut_on_cpu(images, none[:, 0].bool(), none, preprocess)
 
 
-def _cut_on_cpu(images: Tensor, flipped: Tensor, shifts: Tensor, preprocess: Preprocess) -> Tensor:
+def cut_on_cpu(images: Tensor, flipped: Tensor, shifts: Tensor, preprocess: Preprocess) -> Tensor:
     """Process image by image: one image fits the CPU's cache."""
     crops = torch.from_numpy(BATCHES.empty(images.shape, np.float32))
     scale, shift = (values.numpy().reshape(3, 1) for values in preprocess.scale_and_shift())
@@ -68,7 +68,7 @@ def _overlap(shift: int, size: int) -> tuple[int, int]:
     return first, max(first, min(size, size - shift))
 
 
-def _cut_on_device(images: Tensor, flipped: Tensor, shifts: Tensor, preprocess: Preprocess) -> Tensor:
+def cut_on_device(images: Tensor, flipped: Tensor, shifts: Tensor, preprocess: Preprocess) -> Tensor:
     """Gather all images with one index, for GPUs."""
     number, height, width = len(images), images.shape[-2], images.shape[-1]
     on_gpu = images.device.type == "cuda"  # on other devices the copy could read memory that is already freed

@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...common.errors import UserError
-from ...common.files import write_atomically
-from ...common.outputs import check_output_file
+from ...common.files import check_output_file, write_atomically
 from ..search.faiss_index import import_faiss
 from ..storage.gallery import Gallery
 from .merge_compact import live_records, live_rows

@@ -59,7 +59,7 @@ class ExactIndex:
         self.embeddings, self.metric = np.asarray(embeddings), metric
         self._scale = None if scale is None else np.asarray(scale, np.float32)
         self._norms = np.full(len(embeddings), np.nan, np.float32)  # filled by the first search
-        self._pages = _Pages(embeddings)
+        self._pages = MappedPages(embeddings)
 
     def search(self, queries: np.ndarray, topk: int, mask: np.ndarray | None = None) -> list[Hits]:
         """Return the `topk` nearest rows of each query, fewer if fewer pass; equal distances are in gallery order.
@@ -120,7 +120,7 @@ class ExactIndex:
             return rows
         floats = np.empty(rows.shape, np.float32) if buffer is None else buffer
         if rows.dtype == np.float16:
-            _widen(rows, floats)
+            widen(rows, floats)
         else:
             np.copyto(floats, rows)
         return floats if self._scale is None else np.multiply(floats, self._scale, out=floats)
@@ -210,7 +210,7 @@ class _Kept:
         ]
 
 
-class _Pages:
+class MappedPages:
     """The memory-mapped pages of an array (N, D); those of a large array are released after reading."""
 
     def __init__(self, array: np.ndarray) -> None:
@@ -240,7 +240,7 @@ def _squares(rows: np.ndarray) -> np.ndarray:
     return np.einsum("nd,nd->n", rows, rows)
 
 
-def _widen(halves: np.ndarray, floats: np.ndarray) -> None:
+def widen(halves: np.ndarray, floats: np.ndarray) -> None:
     """Write finite float16 values (B, D) as float32 (B, D), exactly; four times as fast as numpy's own conversion.
 
     Sign, exponent and mantissa move to their places in a float32; its exponent bias is 127 instead of 15.

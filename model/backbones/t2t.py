@@ -145,11 +145,11 @@ class Performer(TokenLayer):
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         with torch.autocast(query.device.type, enabled=False):  # exponentials of squares overflow 16 bits
             query, key, value = query.float(), key.float(), value.float()
-            query, key = self._kernel(query), self._kernel(key)  # (B, N, m)
+            query, key = self.kernel(query), self.kernel(key)  # (B, N, m)
             total = query @ key.sum(1).unsqueeze(2)  # (B, N, 1)
             return query @ (key.transpose(1, 2) @ value) / (total + 1e-8)
 
-    def _kernel(self, x: Tensor) -> Tensor:
+    def kernel(self, x: Tensor) -> Tensor:
         """Return features (B, N, m); their inner products approximate exp(x . y)."""
         features = self.features.float()
         return torch.exp(x @ features.t() - x.square().sum(-1, keepdim=True) / 2) / math.sqrt(len(features))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...common.errors import UserError
 from ..model_spec import ModelSpec
-from ..parts.class_token_block import ClassTokenBlock, can_stop_at_first, run_block
+from ..parts.blocks import ClassTokenBlock, can_stop_at_first, run_block
 from ..parts.jigsaw import Jigsaw
 from ..parts.sie import build_side_information
 from .registry import create_net, has_own_stem

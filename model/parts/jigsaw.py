@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...common.errors import UserError
-from .class_token_block import run_block
+from .blocks import run_block
 
 
 class Jigsaw(nn.Module):

@@ -25,7 +25,10 @@ from .process_group import Ranks, local_rank
 
 # The buffers of all ranks are equal without a broadcast. Newer versions of torch renamed the argument.
 _NEW = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
-KEEP_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _NEW else "broadcast_buffers": False}
+OPTIONS: dict[str, Any] = {
+    "forward_sync_buffers" if _NEW else "broadcast_buffers": False,
+    "gradient_as_bucket_view": True,
+}
 
 
 class ReplicatedBackbone(SingleProcess):
@@ -42,12 +45,9 @@ class ReplicatedBackbone(SingleProcess):
     def callable(self, backbone: nn.Module) -> nn.Module:
         trainable = [parameter.requires_grad for parameter in backbone.parameters()]
         if trainable != self._trainable:
-            self._wrapped = self._wrap(backbone) if any(trainable) else None
+            self._wrapped = DistributedDataParallel(backbone, **OPTIONS) if any(trainable) else None
             self._trainable = trainable
         return backbone if self._wrapped is None else self._wrapped
-
-    def _wrap(self, backbone: nn.Module) -> DistributedDataParallel:
-        return DistributedDataParallel(backbone, gradient_as_bucket_view=True, **KEEP_BUFFERS)
 
     def gather(self, tensor: Tensor) -> Tensor:
         return gather(tensor, self.ranks)

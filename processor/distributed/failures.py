@@ -118,12 +118,10 @@ def exits_within(seconds: float) -> Iterator[None]:
 
 def without_message(error: BaseException) -> str:
     """Return the message for a rank that ended without one; `error` is the lost connection, with torch's C++ frames cut off."""
-    cause = " ".join(str(error).partition("Exception raised from")[0].split())[
-        :500
-    ]  # NCCL: the cause is in the last line
+    cause = " ".join(str(error).partition("Exception raised from")[0].split())  # NCCL: the cause is in the last line
     return (
-        f"another process of this run is gone without a message (killed, or its machine is): {cause}; see its own log. Earlier "
-        "checkpoints are intact; continue with --resume"
+        f"another process of this run is gone without a message (killed, or its machine is): {cause[:500]}; see its own log. "
+        "Earlier checkpoints are intact; continue with --resume"
     )
 
 

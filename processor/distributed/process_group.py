@@ -98,8 +98,6 @@ def joined_ranks(timeout: timedelta = TIMEOUT) -> Iterator[Ranks]:
     Tensors on a GPU travel through NCCL, others through gloo. The ranks leave together; if one fails, the others fail
     within seconds.
 
-    Args:
-        timeout: longest wait of one rank for the others.
     Raises:
         RankFailed: another rank failed, was killed, or did not start.
     """

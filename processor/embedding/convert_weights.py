@@ -9,7 +9,7 @@ from yacs.config import CfgNode
 
 from ... import __version__
 from ...common.errors import UserError
-from ...common.outputs import check_output_file
+from ...common.files import check_output_file
 from ...configs import dump_config
 from ...datasets import build_preprocess
 from ...model import LoadReport, ReidModel, build_spec, save_deploy
@@ -25,13 +25,11 @@ class Conversion:
     """Files and options of a conversion.
 
     Args:
-        source, target: the files.
         cameras, views: names in the order of the rows of the file's side-information table, if the model has one.
         dry_run: only report; write nothing.
         backbone_only: the file has no neck and no side information (pretraining); they keep their initial values.
         plain: see `read_weights`.
         min_coverage: see `load_weights`.
-        overwrite: replace an existing target.
     """
 
     source: Path

@@ -1,4 +1,4 @@
-"""A checkpoint as a function from images to embeddings, and the fingerprint of everything that its embeddings depend on."""
+"""A weight file as a function from images to embeddings, and the fingerprint of all that its embeddings depend on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,27 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from yacs.config import CfgNode
 
 from ...common.errors import UserError
 from ...common.files import digest
 from ...common.pictures import from_pil
-from ...datasets import Preprocess, name_rows, read_image
+from ...datasets import Preprocess, build_test_sets, name_rows, read_image
 from ...datasets.loading.decode import resize
-from ...model import ReidModel, attention_rollout, has_attention
+from ...model import (
+    ModelSpec,
+    ReidModel,
+    attention_rollout,
+    build_model,
+    has_attention,
+    is_deploy,
+    load_deploy,
+    load_weights,
+)
 from ..device import PRECISIONS, pick_device, pick_precision, place
+from ..runs.checkpoint import NotACheckpointError, load_last
 from ..scoring.thresholds import stored_calibration
 from .extract import EmbedSettings, embed_images
-from .weight_file import Weights, read_own, weights_path
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +57,10 @@ class Embedder:
     def __init__(
         self, weights: str | Path, device: str = "auto", precision: str = "auto", batch_size: int = 256
     ) -> None:
-        _check("device", device, ("auto", "cuda", "mps", "cpu"))
-        _check("precision", precision, ("auto", *PRECISIONS))
+        accepted = {"device": (device, ("auto", "cuda", "mps", "cpu")), "precision": (precision, ("auto", *PRECISIONS))}
+        for what, (value, values) in accepted.items():
+            if value not in values:
+                raise UserError(f"{what}: unknown value {value!r}; choose from {', '.join(values)}")
         if batch_size < 1:
             raise UserError(f"batch_size: 1 or more images, got {batch_size}")
         self.weights, self.batch_size = weights_path(str(weights)), batch_size
@@ -61,7 +74,6 @@ class Embedder:
         calibration = stored_calibration(own.about)
         self.threshold = calibration.threshold.to_dict() if calibration else None
         self._model: ReidModel = place(own.model, self.device, self.precision).eval()
-        self._rows = {side: _Rows(getattr(own.model.spec, side)) for side in ("cameras", "views")}
         self._lock = threading.Lock()
 
     @property
@@ -102,7 +114,7 @@ class Embedder:
 
     def _attention(self, image: Any, camera: str | None = None) -> np.ndarray:
         planes = torch.from_numpy(self.planes(image)[None]).to(self.device)
-        camids = self._rows["cameras"]([camera]).to(self.device)
+        camids = _rows([camera], self._model.spec.cameras).to(self.device)
         with self._lock:
             return attention_rollout(self._model, self.preprocess.normalise(planes), camids)[0].cpu().numpy()
 
@@ -144,7 +156,8 @@ class Embedder:
             planes: (B, 3, H, W) uint8 RGB at the model's size.
             cameras, views: B names; None and unknown names use the fallback row.
         """
-        rows = self._rows["cameras"](cameras), self._rows["views"](views or [None] * len(planes))
+        spec = self._model.spec
+        rows = _rows(cameras, spec.cameras), _rows(views or [None] * len(planes), spec.views)
         with self._lock:
             images, camids, viewids = (part.to(self.device) for part in (torch.from_numpy(planes), *rows))
             images = self.preprocess.normalise(images)
@@ -152,19 +165,9 @@ class Embedder:
             return embeddings.numpy()
 
 
-class _Rows:
-    """Maps names to rows of a side-information table; -1 = unknown."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = tuple(names)
-
-    def __call__(self, names: Sequence[str | None]) -> Tensor:
-        return name_rows([name or "" for name in names], self._names)[:-1]
-
-
-def _check(what: str, value: str, accepted: Sequence[str]) -> None:
-    if value not in accepted:
-        raise UserError(f"{what}: unknown value {value!r}; choose from {', '.join(accepted)}")
+def _rows(names: Sequence[str | None], known: tuple[str, ...]) -> Tensor:
+    """Return the row of each name in a side-information table; -1 = unknown."""
+    return name_rows([name or "" for name in names], known)[:-1]
 
 
 def _read(path: Path) -> Weights:
@@ -228,3 +231,64 @@ def as_pixels(image: Any) -> np.ndarray:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise UserError(f"an array of an image is (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
     return image
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model and the metadata in its file; `about` is empty for a file of the original TransReID."""
+
+    model: ReidModel
+    about: dict[str, Any]
+
+
+def weights_path(weights: str) -> Path:
+    """Return the path of a weight file.
+
+    Raises:
+        ValueError: `weights` is empty; FileNotFoundError: the file does not exist.
+    """
+    if not weights:
+        raise UserError(
+            "no weights to test: give --weights RUN/best.safetensors, or --config_file and TEST.WEIGHT FILE"
+        )
+    path = Path(weights)
+    if not path.is_file():
+        hint = ""
+        if path.parent.is_dir():
+            names = sorted(p.name for p in path.parent.iterdir() if p.suffix in (".safetensors", ".pth"))
+            hint = f"; the folder holds {', '.join(names) or 'no .safetensors or .pth file'}"
+        raise FileNotFoundError(f"weights file {path} does not exist{hint}")
+    return path
+
+
+def read_own(path: Path) -> Weights | None:
+    """Return the weights in a file of vitreid, averaged if last.pth has such; None for a file of another project."""
+    if path.suffix == ".safetensors":
+        return Weights(*load_deploy(path)) if is_deploy(path) else None
+    try:
+        state = load_last(path)
+    except NotACheckpointError:
+        return None
+    model = ReidModel(ModelSpec.from_dict(state["spec"]))
+    module, averaged = state["trainer"]["module"], state["trainer"]["ema"]
+    trained = {name.removeprefix("model."): value for name, value in module.items() if name.startswith("model.")}
+    model.load_state_dict(averaged["model"] if averaged else trained)
+    return Weights(model, state["about"])
+
+
+def build_foreign(path: Path, cfg: CfgNode) -> Weights:
+    """Load the weights of the original TransReID into the model of the config.
+
+    The file lacks the names of its cameras and views: side information takes those of the first of DATASETS.NAMES.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.PRETRAIN_CHOICE, cfg.DATASETS.TEST, cfg.DATASETS.DISTRACTORS = "none", (), ""
+    cameras: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+    if cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW:
+        data = build_test_sets(cfg)[0]
+        cameras, views = data.train_cameras or data.camera_names, data.train_views or data.view_names
+    model = build_model(cfg, cameras, views)
+    logger.info("%s", load_weights(model, path))
+    return Weights(model, {})

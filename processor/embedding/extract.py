@@ -40,9 +40,7 @@ class EmbedSettings:
 
 def build_embed_settings(cfg: CfgNode) -> EmbedSettings:
     """Build the settings of the test embedding."""
-    return EmbedSettings(
-        neck=cfg.TEST.NECK_FEAT, normalize=cfg.TEST.FEAT_NORM, flip=cfg.TEST.FLIP, global_only=cfg.TEST.GLOBAL_ONLY
-    )
+    return EmbedSettings(cfg.TEST.NECK_FEAT, cfg.TEST.FEAT_NORM, cfg.TEST.FLIP, cfg.TEST.GLOBAL_ONLY)
 
 
 @torch.inference_mode()
@@ -60,8 +58,7 @@ def extract(
     The model is set to evaluation mode, and to its earlier mode afterwards.
 
     Args:
-        title: title of the progress bar.
-        shows: False = no progress bar.
+        title, shows: of the progress bar: its title, and whether there is one.
     """
     was_training = model.training
     model.eval()

@@ -1,1 +1,1 @@
-"""Run folders: files, lock, checkpoints, random states, signals, console."""
+"""Run folders: files, log, lock, checkpoints, random states, signals."""

@@ -1,21 +1,29 @@
-"""last.pth: everything that an exact resume of a run needs."""
+"""last.pth: everything that an exact resume of a run needs; the random states and the metadata in it."""
 
 from __future__ import annotations
 
 import logging
 import os
 import pickle
+import random
 import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
+import timm
 import torch
+from yacs.config import CfgNode
 
+from ... import __version__
 from ...common.errors import UserError
 from ...common.files import write_atomically
 from ...common.text import first_line
+from ...configs import dump_config
+from ...datasets import ReidData, build_preprocess
+from ..embedding.extract import build_embed_settings
 
 logger = logging.getLogger(__name__)
 FORMAT = "vitreid-last-1"
@@ -33,11 +41,7 @@ class DamagedCheckpointError(UserError):
 
 
 def save_last(path: Path, state: Mapping[str, Any]) -> None:
-    """Write `state` (tensors and plain types only) atomically.
-
-    Raises:
-        OSError: it cannot be written; the earlier file is intact.
-    """
+    """Write `state` (tensors and plain types only) atomically."""
     write_atomically(path, lambda temporary: torch.save({"format": FORMAT, **state}, temporary))
 
 
@@ -60,8 +64,10 @@ def load_last(path: str | Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, OSError, zipfile.BadZipFile) as error:
         if "can't allocate memory" in str(error):  # how torch reports too little memory for a sound file
             raise
+        others = ", ".join(str(other) for other in rotated(path.parent) if other != path)
         raise DamagedCheckpointError(
-            f"{path} is damaged or not a checkpoint ({first_line(error)[:200]}); {_alternatives(path)}or start anew"
+            f"{path} is damaged or not a checkpoint ({first_line(error)[:200]}); resume from another file "
+            f"({others or 'last_epoch_*.pth of SOLVER.KEEP_LAST'}) or start anew"
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise NotACheckpointError(f"{path} {NOT_A_CHECKPOINT}")
@@ -77,11 +83,6 @@ def _check_sums(path: Path) -> None:
             raise zipfile.BadZipFile(f"{bad} has changed since it was written")
 
 
-def _alternatives(path: Path) -> str:
-    others = [str(other) for other in rotated(path.parent) if other != path]
-    return f"resume from another file ({', '.join(others) or 'last_epoch_*.pth of SOLVER.KEEP_LAST'}) "
-
-
 def rotated(folder: Path) -> list[Path]:
     """Return the folder's checkpoints of single epochs, newest first."""
     return sorted(folder.glob("last_epoch_*.pth"), key=lambda path: (len(path.name), path.name), reverse=True)
@@ -94,7 +95,7 @@ def rotate(last: Path, epoch: int, keep: int) -> None:
     resumed at an earlier epoch; they are deleted.
     """
     if keep > 1:
-        name = _epoch_file(last, epoch)
+        name = last.with_name(f"last_epoch_{epoch:03d}.pth")
         name.unlink(missing_ok=True)
         try:
             os.link(last, name)
@@ -105,10 +106,6 @@ def rotate(last: Path, epoch: int, keep: int) -> None:
     for path in rotated(last.parent):
         if path not in kept:
             path.unlink()
-
-
-def _epoch_file(last: Path, epoch: int) -> Path:
-    return last.with_name(f"last_epoch_{epoch:03d}.pth")
 
 
 def load_newest(last: Path) -> dict[str, Any]:
@@ -128,3 +125,59 @@ def load_newest(last: Path) -> dict[str, Any]:
             logger.warning("%s does not load (%s); going on from %s instead", last, error, path)
             return state
         raise
+
+
+def describe_model(cfg: CfgNode, data: ReidData, labels: dict[int, int], metrics: dict[str, float]) -> dict[str, Any]:
+    """Return the metadata of a checkpoint, in plain types."""
+    versions = {"vitreid": __version__, "torch": str(torch.__version__), "timm": timm.__version__}
+    return {
+        "config": dump_config(cfg),
+        "preprocess": build_preprocess(cfg).to_dict(),
+        "embed": build_embed_settings(cfg).to_dict(),
+        "dataset": data.name,
+        "evaluated": data.evaluated,
+        "labels": {str(pid): label for pid, label in labels.items()},
+        "people": {str(pid): name for pid, name in data.person_names.items() if pid in labels},
+        "metrics": metrics,
+        "versions": versions,
+    }
+
+
+def random_state() -> dict[str, Any]:
+    """Return the state of the global random generators, as tensors and plain types."""
+    kind, keys, *rest = cast(tuple, np.random.get_state())  # noqa: NPY002 - other libraries use the global generator
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), *rest),
+        "python": random.getstate(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    if torch.backends.mps.is_available():
+        state["mps"] = torch.mps.get_rng_state()
+    return state
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Restore the random generators from `state`."""
+    torch.set_rng_state(state["torch"])
+    if "numpy" in state:  # missing in checkpoints of older versions
+        kind, keys, *rest = state["numpy"]
+        np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+        random.setstate(state["python"])
+    if torch.backends.mps.is_available() and "mps" in state:  # missing in checkpoints of older versions
+        torch.mps.set_rng_state(state["mps"])
+    if not torch.cuda.is_available():
+        return
+    if len(state.get("cuda", ())) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    else:
+        saved = len(state.get("cuda", ()))
+        logger.info("saved with %d GPUs, now there are others: dropout and stochastic depth draw anew", saved)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every global random generator."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - other libraries use the global generator
+    torch.manual_seed(seed)

@@ -1,12 +1,16 @@
-"""The folder of one run: config.yml, log.txt, metrics.jsonl, TensorBoard events, last.pth, best.safetensors."""
+"""The folder of one run (config.yml, log.txt, metrics.jsonl, events, last.pth, best.safetensors), and the terminal's log."""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import tqdm
 
 from ...common.files import write_text_atomically
 from ...common.text import plain_values
@@ -46,7 +50,11 @@ class RunFolder:
             raise NotADirectoryError(f"OUTPUT_DIR: {path} is, or lies under, a file; choose another folder") from None
         self._lock = FolderLock(self.path / ".lock")
         self._lock.acquire()
-        self._handler = _log_to_file(self.path / "log.txt")
+        self._handler = logging.FileHandler(
+            self.path / "log.txt", encoding="utf-8"
+        )  # appends to that of an earlier run
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        LOGGER.addHandler(self._handler)
         self._events: Any = None
 
     def _name_files(self, path: str | Path) -> None:
@@ -143,8 +151,21 @@ class ReadOnlyFolder(RunFolder):
     refuse_another_run = clear = write_config = keep_epochs = write_epoch = close = _leave_to_first_rank  # type: ignore[assignment]
 
 
-def _log_to_file(path: Path) -> logging.Handler:
-    handler = logging.FileHandler(path, encoding="utf-8")  # appends to the log of an earlier run
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    LOGGER.addHandler(handler)
-    return handler
+class _ProgressBarHandler(logging.StreamHandler):
+    """Prints above a running progress bar; warnings go to stderr, so that they do not mix with a tool's JSON."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.tqdm.write(self.format(record), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout)
+
+
+def log_to_console() -> None:
+    """Send the package's log to the terminal, on rank 0 only; called once by the command-line tools."""
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+    if os.environ.get("RANK", "0") != "0":
+        LOGGER.addHandler(logging.NullHandler())  # without any handler Python would print warnings
+        return
+    if not any(isinstance(handler, _ProgressBarHandler) for handler in LOGGER.handlers):
+        handler = _ProgressBarHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        LOGGER.addHandler(handler)

@@ -14,11 +14,7 @@ ECHO = 2.0  # seconds within which signals count as one
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal stopped training; all finished steps are saved.
-
-    Args:
-        number: the signal's number.
-    """
+    """The signal `number` stopped training; all finished steps are saved."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)

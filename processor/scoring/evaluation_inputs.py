@@ -13,13 +13,12 @@ from yacs.config import CfgNode
 from ...common.errors import UserError
 from ...configs import dump_config, parse_config
 from ...datasets import Preprocess, ReidData, build_preprocess, build_test_sets
-from ...model import ModelSpec, ReidModel, build_spec
+from ...model import ReidModel, build_spec
 from ..device import pick_device, pick_precision, place
 from ..distributed.ddp import device_of
 from ..distributed.process_group import ALONE, Ranks
-from ..embedding.embedder import fingerprint_of
+from ..embedding.embedder import Weights, build_foreign, fingerprint_of, read_own, weights_path
 from ..embedding.extract import build_embed_settings
-from ..embedding.weight_file import Weights, build_foreign, read_own, weights_path
 from .evaluator import build_evaluator, check_answerable
 from .feature_file import FeatureSet, load_features, read_facts
 from .reranking import Rerank, build_rerank
@@ -33,10 +32,9 @@ class EvaluationInputs:
 
     Args:
         sources: the feature files, one per test set, or the weights file alone.
-        num_sets: number of test sets.
-        rerank: the ranking.
         weights: the model; None for feature files.
-        features: makes the features of the test sets, None on all ranks but the first; read through `for_each`.
+        features: embeds the test sets one after another, on all ranks together; yields the features of each, None on all ranks
+            but the first. Every rank must read them all: a rank that leaves earlier would block the others.
     """
 
     sources: tuple[Path, ...]
@@ -44,15 +42,6 @@ class EvaluationInputs:
     rerank: Rerank
     weights: Weights | None
     features: Callable[[], Iterator[FeatureSet | None]]
-
-    def for_each(self, use: Callable[[FeatureSet], None]) -> None:
-        """Embed the test sets one after another, on all ranks together; rank 0 calls `use` with the features of each.
-
-        Every rank must call it: a rank that leaves earlier would block the others.
-        """
-        for found in self.features():
-            if found is not None:
-                use(found)
 
 
 def build_file_inputs(
@@ -84,9 +73,6 @@ def build_weights_inputs(
 ) -> EvaluationInputs:
     """Return the inputs of an evaluation of a model on the test sets of the config; None = the config in its file.
 
-    Args:
-        ranks: the processes that share the images.
-
     Raises:
         ValueError, FileNotFoundError: no weights, no config for them, or a test set that cannot be read or evaluated.
     """
@@ -114,7 +100,9 @@ def build_features(
     precision = pick_precision(cfg.SOLVER.PRECISION, device)
     model: ReidModel = place(weights.model, device, precision).eval()
     preprocess = Preprocess.from_dict(weights.about["preprocess"]) if weights.about else build_preprocess(cfg)
-    _warn_of_ignored(cfg, model.spec, preprocess)
+    spec = model.spec
+    asked = {**build_spec(cfg, spec.cameras, spec.views).to_dict(), **build_preprocess(cfg).to_dict()}
+    _warn_of_differences("the checkpoint's", {**spec.to_dict(), **preprocess.to_dict()}, asked)
     about = {
         "config": dump_config(cfg),
         "weights": str(path),
@@ -126,13 +114,8 @@ def build_features(
         yield replace(features, about={**features.about, **about}) if features else None
 
 
-def _warn_of_ignored(cfg: CfgNode, spec: ModelSpec, preprocess: Preprocess) -> None:
-    """Log each setting of model and preprocessing that the checkpoint overrides in the config."""
-    asked = {**build_spec(cfg, spec.cameras, spec.views).to_dict(), **build_preprocess(cfg).to_dict()}
-    _warn_of_differences("the checkpoint's", {**spec.to_dict(), **preprocess.to_dict()}, asked)
-
-
 def _warn_of_differences(whose: str, used: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Log each setting of checkpoint or features that overrides the config's."""
     for name, value in used.items():
         if asked.get(name) != value:
             logger.warning("%s %s is %s; the config's %s is left aside", whose, name, value, asked.get(name))

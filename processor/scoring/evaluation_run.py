@@ -7,16 +7,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ...common.errors import UserError
-from ...common.files import write_text_atomically
-from ...common.outputs import check_output_file
+from ...common.files import check_output_file, write_text_atomically
 from ...configs import load_config
 from ...model import is_deploy, save_deploy
 from ..distributed.process_group import joined_ranks
 from .evaluation_inputs import EvaluationInputs, build_file_inputs, build_weights_inputs
-from .feature_file import FeatureSet, save_features
+from .feature_file import save_features
 from .figures import ScoreOptions, ScoreReport, score
 from .result_tables import report_table
 
@@ -74,15 +72,19 @@ def test(
 def _score_all(inputs: EvaluationInputs, asked: ScoreOptions, save_to: str | None) -> dict[str, ScoreReport]:
     """Save and evaluate the features of each data set; return the reports by name, none on ranks but the first."""
     reports: dict[str, ScoreReport] = {}
-
-    def use(found: FeatureSet) -> None:
+    for found in inputs.features():
+        if found is None:
+            continue
         if save_to:
-            _save(_numbered(Path(save_to), found.dataset, inputs.num_sets), found)
+            path = Path(save_to)
+            file = path if inputs.num_sets == 1 else path.with_name(f"{path.stem}.{found.dataset}{path.suffix}")
+            save_features(file, found)
+            logger.info("features saved to %s; evaluate them again with --features %s", file, file)
         name = found.dataset if found.dataset not in reports else f"{found.dataset} ({inputs.sources[len(reports)]})"
         reports[name] = score(replace(found, dataset=name), inputs.rerank, asked)
-        _log_headline(name, reports[name], inputs.num_sets)
-
-    inputs.for_each(use)
+        if inputs.num_sets > 1:  # so that an error in the next set does not lose the figures
+            result = reports[name].retrieval
+            logger.info("%s: mAP %.2f%%  Rank-1 %.2f%%", name, 100 * result.mAP, 100 * result.rank(1))
     return reports
 
 
@@ -93,31 +95,9 @@ def _check_asked(asked: ScoreOptions, inputs: EvaluationInputs, save_to: str | N
         raise UserError(
             f"--calibrate: a threshold is set on one data set, DATASETS.TEST has {inputs.num_sets}; name one of them"
         )
-    if asked.calibrate and inputs.weights is not None and not _is_best(inputs.sources[0]):
-        raise UserError(
-            f"--calibrate: the threshold is written into a best.safetensors; {inputs.sources[0].name} cannot hold it"
-        )
-
-
-def _is_best(path: Path) -> bool:
-    return path.suffix == ".safetensors" and is_deploy(path)
-
-
-def _numbered(path: Path, name: str, num_sets: int) -> Path:
-    """Return the file of one data set among several."""
-    return path if num_sets == 1 else path.with_name(f"{path.stem}.{name}{path.suffix}")
-
-
-def _save(path: Path, features: FeatureSet) -> None:
-    save_features(path, features)
-    logger.info("features saved to %s; evaluate them again with --features %s", path, path)
-
-
-def _log_headline(name: str, report: ScoreReport, num_sets: int) -> None:
-    """Log mAP and Rank-1 of one of several data sets, so that an error in the next one does not lose them."""
-    if num_sets > 1:
-        result = report.retrieval
-        logger.info("%s: mAP %.2f%%  Rank-1 %.2f%%", name, 100 * result.mAP, 100 * result.rank(1))
+    path = inputs.sources[0]
+    if asked.calibrate and inputs.weights is not None and not (path.suffix == ".safetensors" and is_deploy(path)):
+        raise UserError(f"--calibrate: the threshold is written into a best.safetensors; {path.name} cannot hold it")
 
 
 def _store_threshold(inputs: EvaluationInputs, reports: dict[str, ScoreReport], asked: ScoreOptions) -> None:
@@ -135,12 +115,12 @@ def _store_threshold(inputs: EvaluationInputs, reports: dict[str, ScoreReport], 
 
 def _write_numbers(inputs: EvaluationInputs, reports: dict[str, ScoreReport], output: Path) -> None:
     """Write metrics.json: the figures of the only data set, or those of each under its name."""
-    numbers = {name: _numbers(inputs, report, place) for place, (name, report) in enumerate(reports.items())}
+    kind = "features" if inputs.weights is None else "weights"
+    sources = inputs.sources if inputs.weights is None else inputs.sources * len(reports)
+    numbers = {
+        name: {kind: str(source), **report.numbers(), "rerank": inputs.rerank.method}
+        for source, (name, report) in zip(sources, reports.items(), strict=True)
+    }
     content = numbers if len(numbers) > 1 else next(iter(numbers.values()))
     write_text_atomically(output, json.dumps(content, indent=2) + "\n")
     logger.info("saved to %s", output)
-
-
-def _numbers(inputs: EvaluationInputs, report: ScoreReport, place: int) -> dict[str, Any]:
-    source = {"features": str(inputs.sources[place])} if inputs.weights is None else {"weights": str(inputs.sources[0])}
-    return {**source, **report.numbers(), "rerank": inputs.rerank.method}

@@ -27,7 +27,6 @@ class Evaluator:
         query, gallery: loaders in the order of the records of `data`; of several ranks, each loads the records rank,
             rank + size, rank + 2 * size, ...
         data: the records, with their protocol and camera names.
-        settings: the test embedding.
         rerank: the ranking; None = by distance alone.
         about: metadata for the features, in JSON types.
         ranks: the processes that share the images.
@@ -106,7 +105,6 @@ def build_evaluator(
 
     Args:
         preprocess: overrides the config's.
-        ranks: the processes that share the images.
     """
     check_answerable(data, build_rerank(cfg))
     preprocess = preprocess or build_preprocess(cfg)

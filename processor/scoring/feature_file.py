@@ -57,11 +57,7 @@ class FeatureSet:
 
     @cached_property
     def data(self) -> RetrievalData:
-        """The checked input of every function of `evaluation`, made once.
-
-        Raises:
-            ValueError: as for `RetrievalData`.
-        """
+        """The checked input of every function of `evaluation`, made once; raises as `RetrievalData`."""
         return RetrievalData(*self.arrays, protocol=self.protocol)
 
     def same_images(self, other: FeatureSet) -> bool:
@@ -78,11 +74,7 @@ def _file_names(features: FeatureSet) -> list[str]:
 
 
 def save_features(path: str | Path, features: FeatureSet) -> None:
-    """Write a safetensors file: float32 query, gallery; int64 pids and camids; names as JSON in bytes; the rest as metadata.
-
-    Raises:
-        OSError: it cannot be written; an earlier file is intact.
-    """
+    """Write a safetensors file: float32 embeddings; int64 pids and camids; names as JSON in bytes; the rest as metadata."""
     query = features.query.float().clone(memory_format=torch.contiguous_format)  # no memory shared with the gallery
     tensors = {"query": query, "gallery": features.gallery.float().contiguous()}
     for side in SIDES:
@@ -141,7 +133,7 @@ def _features_of(tensors: dict[str, Tensor], facts: dict[str, Any]) -> FeatureSe
         count = len(values[name])
         for labels in (f"{side}_pids", f"{side}_camids"):
             values[labels] = as_labels(labels, tensors[labels], count, name)
-        values[f"{side}_names"] = _as_names(tensors[f"{side}_names"])
+        values[f"{side}_names"] = list(json.loads(tensors[f"{side}_names"].numpy().tobytes()))
         camids = values[f"{side}_camids"]
         if camids.min() < 0 or camids.max() >= len(facts["camera_names"]):
             raise UserError(f"{side}_camids: 0 to {len(facts['camera_names']) - 1} expected, got {camids.max()}")
@@ -151,7 +143,3 @@ def _features_of(tensors: dict[str, Tensor], facts: dict[str, Any]) -> FeatureSe
 def _as_bytes(names: list[str]) -> Tensor:
     """Return the names as a tensor of bytes: half a million would not fit into the metadata."""
     return torch.frombuffer(bytearray(json.dumps(names), "ascii"), dtype=torch.uint8)
-
-
-def _as_names(values: Tensor) -> list[str]:
-    return list(json.loads(values.numpy().tobytes()))

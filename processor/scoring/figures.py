@@ -56,12 +56,10 @@ class ScoreReport:
     Args:
         dataset, protocol: name of the test set, and its protocol.
         embed: the test embedding (`EmbedSettings` as plain types).
-        num_gallery: number of gallery images.
         retrieval: CMC, mAP, mINP, re-ranked if asked for. All other figures use the plain distances.
         camera_names: name of each camid.
         confidence: (low, high) of each figure of `retrieval`.
         cameras: figures of every pair of cameras.
-        verification: figures of single comparisons.
         open_set: DIR@FAR by name.
         calibration: the checkpoint's threshold, or the new one; None if there is neither.
         judged: the rates of the checkpoint's threshold on this test set.
@@ -105,11 +103,7 @@ class ScoreReport:
 
 
 def score(features: FeatureSet, rerank: Rerank, asked: ScoreOptions) -> ScoreReport:
-    """Return the figures of the features.
-
-    Raises:
-        ValueError: no query has a match, the features have NaN, or they do not suffice for a figure.
-    """
+    """Return the figures of the features; raise ValueError if they do not suffice for one of them."""
     retrieval = rank(features, rerank)
     judgeable = None if asked.calibrate else stored_calibration(features.about)
     return ScoreReport(

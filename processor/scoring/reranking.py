@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 from yacs.config import CfgNode
 
-from ...common.choices import choose
-from ...common.errors import UserError
+from ...common.errors import UserError, choose
 from ...evaluation import (
     RetrievalData,
     RetrievalResult,
@@ -76,10 +75,6 @@ def rank(features: FeatureSet, rerank: Rerank) -> RetrievalResult:
     return RANKINGS[rerank.method].evaluate(features.data, rerank)
 
 
-def _plain(data: RetrievalData, rerank: Rerank) -> RetrievalResult:
-    return evaluate_retrieval(data)
-
-
 def _k_reciprocal(data: RetrievalData, rerank: Rerank) -> RetrievalResult:
     return evaluate_reranked(data, k1=rerank.k1, k2=rerank.k2, lam=rerank.lam)
 
@@ -111,7 +106,7 @@ def _check_neighbours(key: str, k: int, most: int, who: str) -> None:
 
 
 RANKINGS: dict[str, Ranking] = {
-    "none": Ranking(_plain),
+    "none": Ranking(lambda data, rerank: evaluate_retrieval(data)),
     "k-reciprocal": Ranking(_k_reciprocal, _check_crops),
     "aqe": Ranking(_expanded, _check_gallery),
     "dba": Ranking(lambda data, rerank: evaluate_retrieval(_augmented(data, rerank)), _check_other_items),

@@ -30,18 +30,15 @@ def result_table(
                 rows.append([title, *(percent(intervals[column][end], 2) for column in COLUMNS)])
         if skipped := result.num_queries - result.num_valid:
             who = f"{name}: " if len(results) > 1 else ""
-            notes.append(
-                f"{who}{skipped} of {result.num_queries} queries have no match in the gallery and are left out"
-            )
+            share = f"{skipped} of {result.num_queries} queries"
+            notes.append(f"{who}{share} have no match in the gallery and are left out")
     return "\n".join([table(rows), *notes])
 
 
 def report_table(reports: Mapping[str, ScoreReport]) -> str:
     """Return the table of all data sets, followed by the further tables of each."""
-    headline = result_table(
-        {name: report.retrieval for name, report in reports.items()},
-        {name: report.confidence for name, report in reports.items()},
-    )
+    results = {name: report.retrieval for name, report in reports.items()}
+    headline = result_table(results, {name: report.confidence for name, report in reports.items()})
     return "\n\n".join([headline, *(part for name, report in reports.items() for part in details(name, report))])
 
 
@@ -94,9 +91,8 @@ def open_set_table(name: str, numbers: Mapping[str, float]) -> str:
     rates = [key for key in numbers if not key.startswith("num_")]
     head = ["open set", *rates, "searches", "in vain"]
     counts = [f"{numbers['num_mated']:,}", f"{numbers['num_non_mated']:,}"]
-    return table([head, [name, *(percent(numbers[key], 2) for key in rates), *counts]]) + _unmeasured(
-        numbers, "searches"
-    )
+    text = table([head, [name, *(percent(numbers[key], 2) for key in rates), *counts]])
+    return text + _unmeasured(numbers, "searches")
 
 
 def _unmeasured(numbers: Mapping[str, float], what: str) -> str:

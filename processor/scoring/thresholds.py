@@ -19,8 +19,6 @@ class Calibration:
     """A threshold, the data it was calibrated on, and the embedding it holds for.
 
     Args:
-        threshold: the distance and its rates.
-        dataset: name of the data set.
         embed: the test embedding (`EmbedSettings` as plain types); empty = not known.
     """
 
@@ -34,23 +32,14 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
-        """Rebuild what `to_dict` wrote.
-
-        Raises:
-            ValueError: a field of the threshold is missing, unknown or of another type.
-        """
+        """Rebuild what `to_dict` wrote; raise as `Threshold.from_dict`."""
         own = {key: value for key, value in values.items() if key not in ("dataset", "embed")}
         return cls(Threshold.from_dict(own), str(values.get("dataset", "unknown data")), dict(values.get("embed", {})))
 
 
 def calibrate_on(features: FeatureSet, fmr: float) -> Calibration:
-    """Return the threshold with a false match rate of `fmr` on the features; re-ranking does not apply.
-
-    Raises:
-        ValueError: there are too few pairs of different people to measure the rate.
-    """
-    threshold = calibrate(features.data, fmr=fmr)
-    return Calibration(threshold, features.dataset, features.about.get("embed", {}))
+    """Return the threshold with a false match rate of `fmr` on the features; re-ranking does not apply."""
+    return Calibration(calibrate(features.data, fmr=fmr), features.dataset, features.about.get("embed", {}))
 
 
 def try_to_calibrate(features: FeatureSet, fmr: float) -> Calibration | None:
@@ -80,8 +69,7 @@ def stored_calibration(about: Mapping[str, Any]) -> Calibration | None:
     if calibration.embed and calibration.embed != about.get("embed"):
         logger.warning(
             "the checkpoint's threshold is left aside: it is for the embeddings %s, these are %s",
-            calibration.embed,
-            about.get("embed"),
+            *(calibration.embed, about.get("embed")),
         )
         return None
     return calibration

@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
+import torch
 from tqdm import tqdm
 
 from ...common.errors import UserError
+from ...datasets import ReidData
 from ...evaluation import RetrievalResult
 from ...model import ReidModel, save_deploy
 from ..device import prefers_fused_attention
 from ..distributed.consistency import check_agreed, fingerprint
 from ..distributed.fsdp import whole_model
+from ..distributed.process_group import ALONE, Ranks
 from ..runs.checkpoint import rotate, save_last
 from ..runs.run_folder import RunFolder
 from ..runs.signals import Stopped, StopSignals
@@ -24,9 +27,47 @@ from ..scoring.result_tables import result_table
 from ..scoring.thresholds import try_to_calibrate
 from .memory_estimate import report_memory
 from .progress import epoch_line
-from .session import TrainingSession
+from .trainer import Trainer
+from .training_module import TrainingModule
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingSession:
+    """Data, model, loss, optimizers and trainer of one training; `build_session` makes it from a config.
+
+    Args:
+        labels: pid -> training class.
+        module: model and loss.
+        batch_size: images per batch on this rank.
+        is_sharded: each rank keeps a part of the weights (FSDP).
+        compiles: whether `compile` compiles the backbone.
+    """
+
+    data: ReidData
+    labels: dict[int, int]
+    module: TrainingModule
+    trainer: Trainer
+    device: torch.device
+    precision: torch.dtype
+    batch_size: int
+    is_sharded: bool = False
+    compiles: bool = False
+    ranks: Ranks = ALONE
+
+    def compile(self) -> None:
+        """Compile the backbone if SOLVER.COMPILE is on. Call it after all other work with the model, before the first step."""
+        if self.compiles:
+            compile_backbone(self.module.model)
+
+
+def compile_backbone(model: ReidModel, backend: str = "inductor") -> None:
+    """Let torch compile the backbone at its first call.
+
+    In place: names in its state dict stay as they are, and copies of it (EMA) are not compiled.
+    """
+    model.backbone.compile(backend=backend)
 
 
 @dataclass(frozen=True)
@@ -97,10 +138,8 @@ class Run:
         if progress.epoch == self.first_epoch:
             self.trainer.check_place()
             inside = f" and {progress.batches} of {len(self.trainer.loader)} iterations"
-        weights, done = state["trainer"]["module"], {"epochs": state["epoch"], "iterations": progress.batches}
-        check_agreed(
-            lambda: done | {name: fingerprint(value) for name, value in weights.items()}, self.ranks, "checkpoints"
-        )
+        weights, done = state["trainer"]["module"].items(), {"epochs": state["epoch"], "iterations": progress.batches}
+        check_agreed(lambda: done | {name: fingerprint(v) for name, v in weights}, self.ranks, "checkpoints")
         logger.info("resumed after epoch %d of %d%s", state["epoch"], self.options.num_epochs, inside)
 
     def _check_people(self, state: dict[str, Any]) -> None:
@@ -140,9 +179,8 @@ class Run:
         logger.info("%s", result_table({self.session.data.evaluated: result}))
         logger.info("run folder: %s", self.folder.path)
         if self.options.other_tests:
-            logger.info(
-                "tools/test.py --weights %s evaluates on %s", self.folder.best, ", ".join(self.options.other_tests)
-            )
+            names = ", ".join(self.options.other_tests)
+            logger.info("tools/test.py --weights %s evaluates on %s", self.folder.best, names)
         return result
 
     def _finish_epoch(self) -> RetrievalResult | None:
@@ -155,9 +193,8 @@ class Run:
     def _train_epochs(self) -> RetrievalResult | None:
         epochs, length, result = self.options.num_epochs, len(self.trainer.loader), None
         done = (self.first_epoch - 1) * length + self.trainer.progress.of_epoch(self.first_epoch).batches
-        with tqdm(
-            total=epochs * length, initial=done, desc="train", unit="it", disable=self._is_mute, smoothing=0.05
-        ) as bar:
+        mute = None if self.ranks.is_first else True  # None = hide the bar where there is no terminal
+        with tqdm(total=epochs * length, initial=done, desc="train", unit="it", disable=mute, smoothing=0.05) as bar:
             for epoch in range(self.first_epoch, epochs + 1):
                 result = self._epoch(epoch, bar)
         return result
@@ -170,11 +207,6 @@ class Run:
         if self.options.counts_skipped:
             row["skipped"] = self.trainer.progress.skipped
         return self._close_epoch(row)
-
-    @property
-    def _is_mute(self) -> bool | None:
-        """Whether to hide the progress bar; None = hide it where there is no terminal."""
-        return None if self.ranks.is_first else True
 
     def should_stop(self) -> bool:
         """Return whether to stop before the next step. Collective: the same on all ranks."""
@@ -284,21 +316,15 @@ class Run:
 
     def _announce(self) -> None:
         data = self.session.data
-        parameters = sum(p.numel() for p in self.model.parameters())
         logger.info(
             "%s: %d training images of %d people, %d queries, %d gallery",
-            data.name,
-            len(data.train),
-            len(self.session.labels),
-            len(data.query),
-            len(data.gallery),
+            *(data.name, len(data.train), len(self.session.labels), len(data.query), len(data.gallery)),
         )
+        device, precision = self.session.device, self.session.precision
+        attention = "fused" if prefers_fused_attention(device, precision) else "plain"
+        processes = f", {self.ranks.size} processes" if self.ranks.size > 1 else ""
+        millions = sum(p.numel() for p in self.model.parameters()) / 1e6
         logger.info(
             "%s: %.1f M parameters, %s on %s, %s attention%s",
-            self.model.spec.title,
-            parameters / 1e6,
-            str(self.session.precision).removeprefix("torch."),
-            self.session.device,
-            "fused" if prefers_fused_attention(self.session.device, self.session.precision) else "plain",
-            f", {self.ranks.size} processes" if self.ranks.size > 1 else "",
+            *(self.model.spec.title, millions, str(precision).removeprefix("torch."), device, attention, processes),
         )

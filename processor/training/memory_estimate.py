@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from ...common.memory_limits import available_memory
-from ...model.parts.class_token_block import ClassTokenBlock
+from ...model.parts.blocks import ClassTokenBlock
 from ..device import autocast
 from .micro_batches import fixed_statistics
 from .trainer import Trainer
@@ -78,12 +78,10 @@ def measure_step(
         average: the model with averaged weights, or None.
         size: (height, width) of an image in pixels.
     """
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    backbone = module.model.backbone
-    fixed, per_image = measure_activations(backbone, size, precision)
+    fixed, per_image = measure_activations(module.model.backbone, size, precision)
     return StepMemory(
         weights=num_bytes([*module.parameters(), *module.buffers()]),
-        gradients=num_bytes(trained),
+        gradients=num_bytes(parameter for parameter in module.parameters() if parameter.requires_grad),
         optimizer=sum(map(measure_optimizer_state, optimizers)),
         average=num_bytes([*average.parameters(), *average.buffers()]) if average is not None else 0,
         fixed=fixed,
@@ -142,9 +140,9 @@ def kept_bytes(backbone: nn.Module, num_images: int, size: tuple[int, int], prec
     outside = _kept(backbone, num_images, size, precision, recomputed)
     with all_kept(backbone):
         everything = _kept(backbone, num_images, size, precision, [])
-    full = len(recomputed) - sum(
-        isinstance(block, ClassTokenBlock) for block in recomputed
-    )  # whose inside is nearly empty
+    full = sum(
+        not isinstance(block, ClassTokenBlock) for block in recomputed
+    )  # the inside of the others is nearly empty
     return outside + (everything - outside) // max(full, 1)
 
 
@@ -275,41 +273,28 @@ def report_memory(trainer: Trainer, num_images: int, size: tuple[int, int]) -> N
     )
     states = sum(num_bytes(state_tensors(optimizer)) for optimizer in trainer.optimizers)
     held = memory.weights + memory.average + states
-    _warn_if_short(module.model.backbone, memory, at_once, free_memory(device) + held if free_memory(device) else 0)
-
-
-def is_joint(backbone: nn.Module) -> bool:
-    """Return whether a pass waits for other ranks: they would block if this one ran out of memory."""
-    return any(isinstance(part, nn.SyncBatchNorm) for part in backbone.modules())
+    free = free_memory(device)
+    if free and memory.peak(at_once) > free + held:
+        remedy = _remedy(module.model.backbone, memory.largest_piece(free + held))
+        logger.warning(
+            "SOLVER.MICRO_BATCH: a step of %d images at once takes about %.2g GB, %.2g GB are there; %s",
+            *(at_once, memory.peak(at_once) / GB, (free + held) / GB, remedy),
+        )
 
 
 def _measured(module: TrainingModule, num_images: int, size: tuple[int, int], precision: torch.dtype) -> str:
-    if is_joint(module.model.backbone):
-        return ""
+    if any(isinstance(part, nn.SyncBatchNorm) for part in module.model.backbone.modules()):
+        return ""  # the pass waits for other ranks, which would block if this one ran out of memory
     try:
         return f"; measured, without optimizer state: {measure_peak(module, num_images, size, precision) / GB:.2f}"
     except torch.OutOfMemoryError:
         return "; measured: does not fit"
 
 
-def _warn_if_short(backbone: nn.Module, memory: StepMemory, at_once: int, available: int) -> None:
-    """Warn if the step does not fit into the `available` bytes, including those it holds already (0 = unknown)."""
-    if not available or memory.peak(at_once) <= available:
-        return
-    logger.warning(
-        "SOLVER.MICRO_BATCH: a step of %d images at once takes about %.2g GB, %.2g GB are there; %s",
-        *(at_once, memory.peak(at_once) / GB, available / GB, _remedy(backbone, memory.largest_piece(available))),
-    )
-
-
 def _remedy(backbone: nn.Module, piece: int) -> str:
     if piece:
-        exact = (
-            ""
-            if any(isinstance(module, _BatchNorm) for module in backbone.modules())
-            else ", which gives the same gradients"
-        )
-        return f"set SOLVER.MICRO_BATCH {piece}{exact}"
+        has_batch_norms = any(isinstance(module, _BatchNorm) for module in backbone.modules())
+        return f"set SOLVER.MICRO_BATCH {piece}{'' if has_batch_norms else ', which gives the same gradients'}"
     if recomputed_blocks(backbone):
         return "not even one image fits: take a smaller MODEL.NAME or INPUT.SIZE_TRAIN"
     return "not even one image fits: set MODEL.CHECKPOINT_BLOCKS True or take a smaller MODEL.NAME"

@@ -20,23 +20,6 @@ Autocast = Callable[[], AbstractContextManager]
 Embedded = tuple[Tensor, Callable[[], None]]
 
 
-class WholeBatch:
-    """All images are embedded together."""
-
-    def embed(self, module: TrainingModule, batch: Batch, autocast: Autocast) -> Embedded:
-        """Return the embeddings before the neck (B, K, D), and a function to call after the backward pass of the loss.
-
-        Args:
-            autocast: makes the context of the forward passes.
-        """
-        with autocast():
-            return module.embed(batch), do_nothing
-
-
-def do_nothing() -> None:
-    """The backward pass of the loss has reached the weights already."""
-
-
 class MicroBatches:
     """The gradients of the whole batch in the memory of `size` images (gradient caching, Gao et al., RepL4NLP 2021).
 
@@ -45,12 +28,12 @@ class MicroBatches:
     same random draws (dropout, stochastic depth, hidden cameras), and back-propagates the gradient at its embeddings into
     the weights. That costs one more forward pass.
 
-    With `size` images or fewer it is a `WholeBatch`. Batch norms *inside the backbone* (convolutional stems, CNNs) are
+    A batch of `size` images or fewer is embedded at once. Batch norms *inside the backbone* (convolutional stems, CNNs) are
     the exception: each micro-batch is normalised by its own statistics, so the gradients are not those of the whole batch. Their
     running statistics move once per batch, by the mean of the micro-batches' statistics.
 
     Args:
-        size: images embedded at once.
+        size: images embedded at once; 0 = the whole batch.
     """
 
     def __init__(self, size: int) -> None:
@@ -58,9 +41,14 @@ class MicroBatches:
         self._has_warned = False
 
     def embed(self, module: TrainingModule, batch: Batch, autocast: Autocast) -> Embedded:
-        """Return the embeddings before the neck (B, K, D), and a function to call after the backward pass of the loss."""
-        if len(batch) <= self.size:
-            return WholeBatch().embed(module, batch, autocast)
+        """Return the embeddings before the neck (B, K, D), and a function to call after the backward pass of the loss.
+
+        Args:
+            autocast: makes the context of the forward passes.
+        """
+        if not self.size or len(batch) <= self.size:
+            with autocast():
+                return module.embed(batch), lambda: None  # the backward pass of the loss reaches the weights
         pieces = split(batch, self.size)
         self._warn_of_batch_norms(module.model.backbone)
         embeddings, draws = embed_without_graph(module, pieces, autocast)
@@ -118,9 +106,6 @@ def split(batch: Batch, size: int) -> list[Batch]:
     return [type(batch)(*piece) for piece in zip(*columns, strict=True)]
 
 
-# --- random draws -----------------------------------------------------------------------------------------------------
-
-
 def random_draws(device: torch.device) -> dict[str, Tensor]:
     """Return the state of the generators that a forward pass on `device` draws from."""
     states = {"cpu": torch.get_rng_state()}
@@ -138,9 +123,6 @@ def restore_draws(device: torch.device, states: dict[str, Tensor]) -> None:
         torch.cuda.set_rng_state(states["cuda"], device)
     if "mps" in states:
         torch.mps.set_rng_state(states["mps"])
-
-
-# --- batch norms inside the backbone ----------------------------------------------------------------------------------
 
 
 def batch_norms(backbone: nn.Module) -> list[_BatchNorm]:

@@ -49,9 +49,8 @@ class StepProfile:
         total = sum(self.seconds.values())
         rows = [f"{'phase':<10}{'ms':>10}{'share':>9}"]
         rows += [f"{name:<10}{1e3 * time_:>10.1f}{time_ / total:>9.1%}" for name, time_ in self.seconds.items()]
-        rows += [
-            f"{'step':<10}{1e3 * total:>10.1f}   mean of {self.steps} steps, the device waited for after each phase"
-        ]
+        about = f"mean of {self.steps} steps, the device waited for after each phase"
+        rows += [f"{'step':<10}{1e3 * total:>10.1f}   {about}"]
         rows += [f"waiting for data: {self.waiting:.1%} of the step; {self.images_per_second:.1f} images/s undisturbed"]
         if self.peak_memory is not None:
             rows += [f"peak memory: {self.peak_memory / 2**30:.2f} GiB"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -42,14 +42,12 @@ class RunningMeans:
 
 
 @dataclass
-class ProgressCounts:
-    """What has been done of one epoch.
+class Progress:
+    """What has been done of one epoch, and the running means of its terms and stats.
 
     Args:
         epoch: counted from 1; 0 = no epoch has started.
-        batches: batches done.
-        images: images in those batches, of all ranks.
-        seconds: time spent on them.
+        batches, images, seconds: done: batches, their images of all ranks, time spent on them.
         skipped: batches of this epoch with a loss that is NaN or infinite.
         skipped_before: the same, in earlier epochs of the run.
     """
@@ -60,12 +58,6 @@ class ProgressCounts:
     seconds: float = 0.0
     skipped: int = 0
     skipped_before: int = 0
-
-
-@dataclass
-class Progress(ProgressCounts):
-    """The counts of an epoch and the running means of its terms and stats."""
-
     means: RunningMeans = field(default_factory=RunningMeans)
 
     @property
@@ -84,7 +76,7 @@ class Progress(ProgressCounts):
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain types."""
-        counts = {name: getattr(self, name) for name in asdict(ProgressCounts())}
+        counts = {name: value for name, value in vars(self).items() if name != "means"}
         return {"counts": counts, "means": self.means.state_dict()}
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,30 +11,36 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
-from ...common.errors import UserError
+from ...common.errors import UserError, choose
+from ...common.files import digest
 from ...configs import OPTIONS, dump_config, flatten_config, parse_config
-from ...datasets import build_data, build_test_set_names, build_train_loader, label_map
+from ...datasets import Record, ReidData, build_data, build_test_set_names, build_train_loader, label_map
 from ...evaluation import RetrievalResult
-from ...loss import ReidLoss, build_loss
+from ...loss import HEADS, METRICS, ReidLoss, build_loss
 from ...model import build_model, read_classifiers
-from ...solver import build_average, build_optimizers, build_schedule
+from ...solver import OPTIMIZERS, SCHEDULES, build_average, build_optimizers, build_schedule
 from ..device import pick_device, pick_precision, place
 from ..distributed.consistency import check_agreed
 from ..distributed.ddp import device_of, seed_rank
 from ..distributed.fsdp import distribute_training
 from ..distributed.process_group import ALONE, Ranks, joined_ranks
-from ..runs.checkpoint import load_last, load_newest, rotated
-from ..runs.checkpoint_metadata import describe_model
-from ..runs.rng import seed_everything
+from ..runs.checkpoint import describe_model, load_last, load_newest, rotated, seed_everything
 from ..runs.run_folder import ReadOnlyFolder, RunFolder
 from ..runs.signals import Stopped
 from ..scoring.evaluator import build_evaluator
-from .epoch_loop import Run, RunOptions
-from .session import TrainingSession, check_names, compile_failure, image_digests, shared_settings
+from ..scoring.reranking import RANKINGS
+from .epoch_loop import Run, RunOptions, TrainingSession
 from .trainer import LogOptions, StepOptions, Trainer
 from .training_module import TrainingModule
 
 logger = logging.getLogger(__name__)
+REGISTRIES: dict[str, Mapping[str, Any]] = {
+    "LOSS.ID": HEADS,
+    "LOSS.METRIC": METRICS,
+    "SOLVER.OPTIMIZER_NAME": OPTIMIZERS,
+    "SOLVER.SCHEDULE": SCHEDULES,
+    "TEST.RERANK": RANKINGS,
+}
 
 
 def train(cfg: CfgNode, resume: str | None = None, overwrite: bool = False) -> RetrievalResult:
@@ -104,14 +111,13 @@ def build_session(cfg: CfgNode, resumed: bool = False, ranks: Ranks = ALONE) -> 
     Args:
         resumed: the weights will come from a checkpoint; the pretrained file may be gone.
         ranks: the processes that share every batch.
-    Raises:
-        UserError: config and data do not fit together.
     """
     check_names(flatten_config(cfg))
     device, is_shared = pick_device(cfg.MODEL.DEVICE), ranks.size > 1
     if is_shared:
         device = device_of(ranks, device)
-        check_agreed(lambda: shared_settings(flatten_config(cfg)), ranks, "settings")
+        options = flatten_config(cfg).items()
+        check_agreed(lambda: {key: value for key, value in options if not OPTIONS[key].per_machine}, ranks, "settings")
     precision = pick_precision(cfg.SOLVER.PRECISION, device)
     seed_everything(cfg.SOLVER.SEED)
 
@@ -120,9 +126,8 @@ def build_session(cfg: CfgNode, resumed: bool = False, ranks: Ranks = ALONE) -> 
     if is_shared:
         check_agreed(lambda: image_digests(data), ranks, "images")
 
-    model = place(
-        build_model(_without_weights(cfg) if resumed else cfg, data.train_cameras, data.train_views), device, precision
-    )
+    model = build_model(_without_weights(cfg) if resumed else cfg, data.train_cameras, data.train_views)
+    model = place(model, device, precision)
     loss = build_loss(cfg, len(labels), model.embed_dim, model.num_branches)
     if cfg.MODEL.PRETRAIN_CLASSIFIERS and not resumed:
         _load_classifiers(loss, cfg.MODEL.PRETRAIN_PATH, len(labels))
@@ -140,29 +145,15 @@ def build_session(cfg: CfgNode, resumed: bool = False, ranks: Ranks = ALONE) -> 
     trainer = Trainer(module, optimizers, schedule, loader, build_step_options(cfg, device, precision), log, average)
     if is_shared:
         seed_rank(cfg.SOLVER.SEED, ranks)
-    return TrainingSession(
-        data,
-        labels,
-        module,
-        trainer,
-        device,
-        precision,
-        batch_size=cfg.SOLVER.IMS_PER_BATCH // ranks.size,
-        is_sharded=cfg.SOLVER.FSDP,
-        compiles=cfg.SOLVER.COMPILE,
-        ranks=ranks,
-    )
+    batch_size, is_sharded, compiles = cfg.SOLVER.IMS_PER_BATCH // ranks.size, cfg.SOLVER.FSDP, cfg.SOLVER.COMPILE
+    return TrainingSession(data, labels, module, trainer, device, precision, batch_size, is_sharded, compiles, ranks)
 
 
 def build_step_options(cfg: CfgNode, device: torch.device, precision: torch.dtype) -> StepOptions:
     """Return how a step is computed."""
+    solver = cfg.SOLVER
     return StepOptions(
-        device,
-        precision,
-        micro_batch=cfg.SOLVER.MICRO_BATCH,
-        accumulate=cfg.SOLVER.ACCUMULATE,
-        grad_clip=cfg.SOLVER.GRAD_CLIP,
-        skip_nonfinite=cfg.SOLVER.SKIP_NONFINITE,
+        device, precision, solver.MICRO_BATCH, solver.ACCUMULATE, solver.GRAD_CLIP, solver.SKIP_NONFINITE
     )
 
 
@@ -231,3 +222,32 @@ def _warn_of_changes(old: CfgNode, new: CfgNode) -> None:
     for key, value in after.items():
         if before[key] != value and not OPTIONS[key].resumable:
             logger.warning("--resume: %s was %s, is now %s", key, before[key], value)
+
+
+def compile_failure(error: Exception) -> str:
+    """Return a message with the remedy if `error` comes from torch.compile, else an empty text."""
+    if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        return ""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return (
+        f"SOLVER.COMPILE: torch.compile cannot compile this model here ({reason[:300]}); set SOLVER.COMPILE False to train "
+        "without it"
+    )
+
+
+def check_names(options: Mapping[str, Any]) -> None:
+    """Raise UserError if an option names no entry of its room's dict; before data are read."""
+    for key, registry in REGISTRIES.items():
+        is_optional = "none" in (OPTIONS[key].choices or ())
+        choose(key, options[key], {"none": None, **registry} if is_optional else registry)
+
+
+def image_digests(data: ReidData) -> dict[str, str]:
+    """Return number and digest of the images of each side, the same in whichever folder they lie."""
+    sides = {"training images": data.train, "queries": data.query, "gallery images": data.gallery}
+    return {name: f"{len(records)} ({_digest(records)})" for name, records in sides.items()}
+
+
+def _digest(records: Sequence[Record]) -> str:
+    rows = (f"{Path(record.path).name}\n{record.pid} {record.camid} {record.viewid}\n".encode() for record in records)
+    return digest(rows).removeprefix("sha256:")[:12]

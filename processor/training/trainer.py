@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,37 +16,19 @@ from torch.profiler import record_function
 from tqdm import tqdm
 
 from ...common.errors import UserError
-from ...datasets import Batch
-from ...solver import Average
+from ...datasets import Batch, TrainLoader
+from ...solver import Average, Schedule
 from ..device import autocast
 from ..distributed.consistency import fingerprint
 from ..distributed.ddp import seed_rank
 from ..distributed.fsdp import gather_state, shard_optimizer, shard_state
-from ..runs.rng import random_state, restore_random_state
-from .micro_batches import MicroBatches, WholeBatch
+from ..runs.checkpoint import random_state, restore_random_state
+from .micro_batches import MicroBatches
 from .nonfinite import FiniteWatch, TrainedBatch, check_weights
 from .progress import Progress
 from .training_module import Losses, TrainingModule
 
 logger = logging.getLogger(__name__)
-
-
-class EpochLoader(Protocol):
-    """Batches on the device, epoch by epoch."""
-
-    def set_epoch(self, epoch: int, first_batch: int) -> None:
-        """Choose the epoch (from 1) of the next iteration, and the number of batches of it to leave out."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Batch]: ...
-
-
-class RateSchedule(Protocol):
-    """Learning rates of every iteration."""
-
-    def apply(self, optimizers: Iterable[Optimizer], epoch: int, iteration: int) -> None:
-        """Set the rates for `iteration` (from 0) of `epoch` (from 1)."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +82,8 @@ class Trainer:
         self,
         module: TrainingModule,
         optimizers: Sequence[Optimizer],
-        schedule: RateSchedule,
-        loader: EpochLoader,
+        schedule: Schedule,
+        loader: TrainLoader,
         options: StepOptions,
         log: LogOptions = LogOptions(),
         average: Average | None = None,
@@ -113,7 +95,7 @@ class Trainer:
         self.options = options
         self.log = log
         self.average = average
-        self.passes = MicroBatches(options.micro_batch) if options.micro_batch else WholeBatch()
+        self.passes = MicroBatches(options.micro_batch)
         self.watch = FiniteWatch(module, options.skip_nonfinite, log.paths, self.ranks)
         self.progress = Progress()
         self.phase: Callable[[str], AbstractContextManager] = record_function
@@ -165,9 +147,8 @@ class Trainer:
         with nullcontext() if is_last else self.module.no_sync():  # ranks exchange gradients once per group
             with self.phase("forward"):
                 self.watch.begin()
-                embeddings, carry_on = self.passes.embed(
-                    self.module, batch, self._autocast
-                )  # (B, K, D), before the neck
+                # (B, K, D), before the neck
+                embeddings, carry_on = self.passes.embed(self.module, batch, self._autocast)
                 with self._autocast():
                     terms, stats = self.module.score(embeddings, batch.labels)
                 loss = self.watch.see(torch.stack(list(terms.values())).sum())  # ()
@@ -265,9 +246,8 @@ class Trainer:
                 weights = shard_state(state["ema"]["model"], self.average.model)
                 self.average.load_state_dict({**state["ema"], "model": weights})
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"--resume: the checkpoint does not fit this config's model, loss or optimizer: {error}"
-            ) from error
+            what = "the checkpoint does not fit this config's model, loss or optimizer"
+            raise UserError(f"--resume: {what}: {error}") from error
         if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         if "progress" in state:  # older checkpoints have none

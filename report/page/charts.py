@@ -47,7 +47,6 @@ class Chart:
         name: of the PNG file, and unique on a page.
         caption: below the chart.
         alt: what the chart shows as text, with its main figures.
-        draw: draws into axes.
         size: inches.
     """
 
@@ -61,9 +60,8 @@ class Chart:
         """Return an <svg> element in the page's colours; its ids begin with the chart's name."""
         with matplotlib.rc_context({**STYLE, **dict.fromkeys(INKED, INK), "svg.hashsalt": self.name}):
             buffer = io.StringIO()
-            self._figure().savefig(
-                buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-            )
+            metadata: Any = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+            self._figure().savefig(buffer, format="svg", metadata=metadata)
         return inline_svg(buffer.getvalue(), self.name, self.alt)
 
     def png(self) -> bytes:
@@ -94,6 +92,7 @@ def inline_svg(text: str, name: str, alt: str) -> str:
     text = text.replace(INK, "currentColor")
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", text)
     text = re.sub(r">\s+<", "><", text)
+    text = re.sub(r"\s*\n\s*", " ", text)  # one line per chart: a page that can be compared line by line
     box, rest = re.search(r'<svg\b[^>]*?viewBox="([^"]*)"[^>]*>(.*)', text, re.DOTALL).groups()  # type: ignore[union-attr]
     return f'<svg viewBox="{box}" role="img" aria-label="{escape(alt)}">{rest}'  # no width: the page decides
 

@@ -8,7 +8,7 @@ from ...common.text import percent, points
 from ...evaluation import paired_bootstrap
 from ..page.components import Charts, Component, Group, Section, Table, Text
 from ..run_contents import EvaluatedSet, RunContents
-from .accuracy_section import cmc_chart
+from .cmc_curve import cmc_chart
 
 FIGURES = ("mAP", "mINP", "Rank-1", "Rank-5", "Rank-10")
 
@@ -19,10 +19,8 @@ def comparison_section(runs: Sequence[RunContents]) -> Section | None:
     if not tests:
         return None
     rows = [["run", "test set", *FIGURES]]
-    rows += [
-        [name, test.features.dataset, *(percent(test.result.summary()[f]) for f in FIGURES)]
-        for name, test in tests.items()
-    ]
+    for name, test in tests.items():
+        rows.append([name, test.features.dataset, *(percent(test.result.summary()[f]) for f in FIGURES)])
     names = list(tests)
     tables: list[Component] = [Table("Figures of each run", rows)]
     tables += [_difference(tests[names[0]], tests[name], (names[0], name)) for name in names[1:]]
@@ -37,9 +35,8 @@ def comparison_section(runs: Sequence[RunContents]) -> Section | None:
 def _difference(first: EvaluatedSet, second: EvaluatedSet, names: tuple[str, str]) -> Component:
     """Return the table of `second` minus `first` with intervals, or a sentence with the reason why there is none."""
     if not first.features.same_images(second.features):
-        return Text(
-            f"{names[1]} was evaluated on other images than {names[0]}, so the two cannot be compared query by query."
-        )
+        reason = f"{names[1]} was evaluated on other images than {names[0]}"
+        return Text(f"{reason}, so the two cannot be compared query by query.")
     intervals = paired_bootstrap(first.result, second.result, groups=first.features.q_pids)
     old, new = first.result.summary(), second.result.summary()
     rows = [["figure", "difference", "95% interval", "verdict"]]

@@ -19,10 +19,8 @@ def about_section(run: RunContents) -> Section | None:
         body = [[o.key, show(o.value), show(o.default), o.help] for o in changed]
         parts.append(Table("Options that differ from the defaults", [head, *body]))
     if others:
-        rows = [[option.key, show(option.value)] for option in others]
-        parts.append(
-            Table(f"The other {len(others)} options, at their defaults", [["option", "value"], *rows], folded=True)
-        )
+        rows = [["option", "value"], *([option.key, show(option.value)] for option in others)]
+        parts.append(Table(f"The other {len(others)} options, at their defaults", rows, folded=True))
     if run.environment:
         parts.append(Table("Environment", [["", ""], *([name, value] for name, value in run.environment.items())]))
     if not parts:

@@ -62,19 +62,15 @@ def draw_people(test: EvaluatedSet, seed: int, most_people: int = MOST_PEOPLE, m
     features = test.features
     known = np.unique(features.q_pids[test.result.query_index])
     people = rng.choice(known, min(most_people, len(known)), replace=False)
-    pids, camids = (
-        np.concatenate(both) for both in ((features.q_pids, features.g_pids), (features.q_camids, features.g_camids))
-    )
+    pids = np.concatenate([features.q_pids, features.g_pids])
+    camids = np.concatenate([features.q_camids, features.g_camids])
     chosen = np.flatnonzero(np.isin(pids, people))
     if len(chosen) > most_crops:
         chosen = np.sort(rng.choice(chosen, most_crops, replace=False))
     num_queries = len(features.q_pids)
-    embeddings = np.concatenate(
-        [
-            normalize(features.query[chosen[chosen < num_queries]].float()).cpu().numpy(),
-            normalize(features.gallery[chosen[chosen >= num_queries] - num_queries].float()).cpu().numpy(),
-        ]
-    )
+    queries, others = chosen[chosen < num_queries], chosen[chosen >= num_queries] - num_queries
+    parts = (features.query[queries], features.gallery[others])
+    embeddings = np.concatenate([normalize(part.float()).cpu().numpy() for part in parts])
     return Sample(embeddings, pids[chosen], camids[chosen])
 
 
@@ -103,9 +99,8 @@ def _map_chart(name: str, title: str, places: np.ndarray, labels: np.ndarray, na
         for number, kind in enumerate(kinds):
             own = places[labels == kind]
             colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-            drawn[name_of(kind)] = axes.scatter(
-                own[:, 0], own[:, 1], s=16, color=colour, marker=marker, linewidths=0, alpha=0.85
-            )
+            look: Any = {"s": 16, "color": colour, "marker": marker, "linewidths": 0, "alpha": 0.85}
+            drawn[name_of(kind)] = axes.scatter(own[:, 0], own[:, 1], **look)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.grid(False)

@@ -11,7 +11,7 @@ from ..page.charts import Chart
 from ..page.components import Charts, Component, Group, Section, Strip, Table, Tile
 from ..page.images import fitted
 from ..run_contents import CropAttention, ModelPictures, SieEffect
-from .accuracy_section import grid_chart
+from .camera_grid import grid_chart
 
 UNKNOWN, OWN = "with the row of an unknown camera", "with the camera's own row"
 MOST_POSITIONS = (8, 5)  # patches drawn: rows, columns
@@ -124,7 +124,8 @@ def side_section(pictures: ModelPictures) -> Section | None:
     if pictures.side is None:
         return None
     side, names = pictures.side, short_names(pictures.side.cameras)
-    charts = [_rows_chart(side, names)]
+    caption = "Cosine between the learned rows of the cameras, their mean subtracted"
+    charts = [grid_chart("side-rows", caption, f"{caption}.", side.rows, names, names, "{:.2f}", (-1, 1))]
     parts: list[Component] = []
     if side.before is not None and side.after is not None:
         limits = float(np.nanmin([side.before, side.after])), float(np.nanmax([side.before, side.after]))
@@ -141,14 +142,8 @@ def side_section(pictures: ModelPictures) -> Section | None:
     return Section("side", "What the side information does", reading, [Charts(charts), *parts])
 
 
-def _rows_chart(side: SieEffect, names: list[str]) -> Chart:
-    caption = "Cosine between the learned rows of the cameras, their mean subtracted"
-    return grid_chart("side-rows", caption, f"{caption}.", side.rows, names, names, "{:.2f}", (-1, 1))
-
-
 def _side_table(side: SieEffect) -> Table:
     rows = [["pairs", UNKNOWN, OWN, "change"]]
     rows += [[kind, f"{old:.3f}", f"{new:.3f}", f"{new - old:+.3f}"] for kind, (old, new) in side.summary.items()]
-    return Table(
-        f"Mean cosine of embeddings, their mean subtracted; {side.num_images} images embedded {UNKNOWN} and {OWN}", rows
-    )
+    caption = f"Mean cosine of embeddings, their mean subtracted; {side.num_images} images embedded {UNKNOWN} and {OWN}"
+    return Table(caption, rows)

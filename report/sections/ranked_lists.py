@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -44,9 +45,8 @@ def ranked(test: EvaluatedSet, query: int, shown: int = SHOWN) -> list[RankedIte
 
 def euclidean(query: Tensor, gallery: Tensor) -> np.ndarray:
     """Return the distances (G,) of one query (D,) to the gallery (G, D)."""
-    return (
-        torch.cdist(query[None].float(), gallery.float(), compute_mode="donot_use_mm_for_euclid_dist")[0].cpu().numpy()
-    )
+    exact = "donot_use_mm_for_euclid_dist"
+    return torch.cdist(query[None].float(), gallery.float(), compute_mode=exact)[0].cpu().numpy()
 
 
 def ranking_section(test: EvaluatedSet, count: int) -> Section | None:
@@ -97,15 +97,8 @@ def strip(test: EvaluatedSet, query: int, title: str) -> Strip:
     features = test.features
     cameras = short_names(features.camera_names)
     camera, pid = cameras[features.q_camids[query]], features.q_pids[query]
-    tiles = [
-        Tile(
-            _image(test, features.q_names[query]),
-            "query",
-            [camera, f"pid {pid}"],
-            f"query: person {pid} in camera {camera}",
-        )
-    ]
-    rank = 0
+    image, alt = _image(test, features.q_names[query]), f"query: person {pid} in camera {camera}"
+    tiles, rank = [Tile(image, "query", [camera, f"pid {pid}"], alt)], 0
     for found in ranked(test, query):
         rank += found.kind != "junk"
         tiles.append(_tile(test, found, rank, cameras))
@@ -133,20 +126,15 @@ def difference_section(first: EvaluatedSet, second: EvaluatedSet, names: tuple[s
     rows = [int(row) for row in order if gains[row]]
     if not rows:
         return None
-    strips = [
-        strip(
-            test,
-            int(test.result.query_index[row]),
-            f"pid {test.features.q_pids[test.result.query_index[row]]}, {name}: AP {percent(float(test.result.ap[row]))}{order_of(test)}",
-        )
-        for row in rows
-        for test, name in ((first, names[0]), (second, names[1]))
-    ]
+    strips = []
+    for row, (test, name) in product(rows, zip((first, second), names)):
+        query, precision = int(test.result.query_index[row]), percent(float(test.result.ap[row]))
+        title = f"pid {test.features.q_pids[query]}, {name}: AP {precision}{order_of(test)}"
+        strips.append(strip(test, query, title))
     better, worse = int((gains > 0).sum()), int((gains < 0).sum())
     reading = (
         f"{names[1]} ranks {better} of {len(gains)} queries better than {names[0]} and {worse} worse. Below: those with the "
         "largest difference in average precision, as both runs rank them."
     )
-    return Section(
-        "differences", "Queries that the runs judge differently", reading, strips, {"queries-differences": strips}
-    )
+    title, sheets = "Queries that the runs judge differently", {"queries-differences": strips}
+    return Section("differences", title, reading, strips, sheets)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 from matplotlib.artist import Artist
@@ -16,7 +16,6 @@ from ..run_contents import RunContents
 
 Rows = Sequence[Mapping[str, float]]
 NOT_LOSSES = ("epoch", "accuracy", "images_per_second", "lr", "seconds")  # columns that are neither terms nor metrics
-TITLE = "Training"
 READING = (
     "The loss should fall and level out. If the accuracy on the training identities still rises while the mAP on the test "
     "people falls, the model overfits."
@@ -30,7 +29,7 @@ def training_section(runs: Sequence[RunContents]) -> Section | None:
         return None
     charts = [make(shown) for make in (loss_chart, metric_chart, accuracy_chart, rate_chart)]
     parts: list[Component] = [Charts([chart for chart in charts if chart is not None])]
-    return Section("training", TITLE, READING, [*parts, *(Text(sentence) for sentence in _totals(shown))])
+    return Section("training", "Training", READING, [*parts, *(Text(sentence) for sentence in _totals(shown))])
 
 
 def loss_terms(rows: Rows) -> list[str]:
@@ -93,13 +92,10 @@ def line_chart(
     is_share: bool = False,
 ) -> Chart | None:
     """Return a chart of lines over epochs, by label; None if no line has a point."""
-    drawn = {label: line for label, line in lines.items() if line[0]}
-    return Chart(name, caption, f"{caption}. {alt}", _drawing(unit, drawn, is_share)) if drawn else None
+    lines = {label: line for label, line in lines.items() if line[0]}
+    if not lines:
+        return None
 
-
-def _drawing(
-    unit: str, lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], is_share: bool
-) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
         drawn: dict[str, Artist] = {}
         for number, (label, (epochs, values)) in enumerate(lines.items()):
@@ -113,7 +109,7 @@ def _drawing(
         if len(lines) > 1:
             add_legend(axes, drawn)
 
-    return draw
+    return Chart(name, caption, f"{caption}. {alt}", draw)
 
 
 def _totals(runs: Sequence[RunContents]) -> list[str]:

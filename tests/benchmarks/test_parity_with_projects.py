@@ -65,13 +65,15 @@ def test_crops_are_spread_over_the_sorted_names(tmp_path: Path):
 
 def test_equal_models_have_no_difference_and_crops_have_one(tmp_path: Path):
     result = result_of("small", small_case(), Checkout(tmp_path), crop_paths(crops(tmp_path), 3))
-    assert (result.importer, result.coverage, result.num_crops, result.embed_dim) == ("timm", 1.0, 3, 16)
-    assert result.difference < 1e-5 < 1e-3 < result.variety
+    found = result.figures
+    assert (found["importer"], found["coverage"], found["num_crops"], found["embed_dim"]) == ("timm", 1.0, 3, 16)
+    assert found["difference"] < 1e-5 < 1e-3 < found["variety"]
 
 
 def test_a_difference_is_relative_to_the_originals_largest_number(tmp_path: Path):
     paths = crop_paths(crops(tmp_path), 3)
-    assert result_of("small", small_case(0.5), Checkout(tmp_path), paths).difference == pytest.approx(1.0, rel=1e-4)
+    result = result_of("small", small_case(0.5), Checkout(tmp_path), paths)
+    assert result.figures["difference"] == pytest.approx(1.0, rel=1e-4)
 
 
 def test_every_weight_is_drawn_and_the_same_each_time():
@@ -110,6 +112,7 @@ def test_only_what_the_project_itself_cannot_do_is_skipped(tmp_path: Path, monke
     assert "failed: ours: UserError: " in capsys.readouterr().out and page.read_text() == "# Backbones\n"
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_is_a_failure(tmp_path: Path):
     args = argparse.Namespace(transreid=tmp_path, quick=True, crops=2, data=tmp_path)
     (row,) = run_apart("TransReID", "--transreid", args)
@@ -125,11 +128,8 @@ def test_a_project_without_a_checkout_is_named():
 
 
 def test_what_differs_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    rows = [
-        ParityResult("far", difference=1e-3),
-        ParityResult("near", difference=1e-7),
-        ParityResult("not a number", difference=float("nan")),
-    ]
+    differences = {"far": 1e-3, "near": 1e-7, "not a number": float("nan")}
+    rows = [ParityResult(name, {"difference": value}) for name, value in differences.items()]
     monkeypatch.setattr(parity, "run_apart", lambda project, *args: rows if project == "timm" else [])
     assert parity.main(["--data", str(crops(tmp_path))]) == 1
     assert "above 1e-05: far, not a number" in capsys.readouterr().out
@@ -146,7 +146,9 @@ def test_recipes_that_fail_are_named(tmp_path: Path):
 
 
 def test_the_chapter_replaces_its_earlier_text(tmp_path: Path):
-    page, row = tmp_path / "page.md", ParityResult("a", "timm", "osnet_x0_25", 1.0, 3, 2, 1, 4e-7, 0.5, 8, 16, 1.0)
+    figures = {"importer": "timm", "backbone": "osnet_x0_25", "coverage": 1.0, "loaded": 3, "resized": 2, "left_out": 1}
+    figures |= {"difference": 4e-7, "variety": 0.5, "num_crops": 8}
+    page, row = tmp_path / "page.md", ParityResult("a", figures)
     page.write_text(f"# Backbones\n\n{PARITY}old\n")
     put_into(page, [row, ParityResult("b", skipped="no checkout")])
     text = page.read_text()

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from web_gallery import CAMERAS, COLOURS, THRESHOLD, MeanColour
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 uvicorn = pytest.importorskip("uvicorn", reason='needs the extra: pip install "vitreid[serve]"')
@@ -16,32 +17,6 @@ from vitreid.gallery import Gallery, GalleryInfo  # noqa: E402
 from vitreid.gallery.web import create_app  # noqa: E402
 
 pytestmark = pytest.mark.browser
-
-COLOURS = [(200, 30, 30), (190, 40, 30), (30, 200, 30), (30, 30, 200), (210, 20, 40), (40, 40, 210)]
-CAMERAS = ["c1", "c2", "c1", "c2", "c 3, left", None]
-THRESHOLD = {
-    "distance": 0.25,
-    "metric": "euclidean",
-    "fmr": 0.001,
-    "measured_fmr": 0.001,
-    "fmr_low": 0.0,
-    "fmr_high": 0.01,
-    "tar": 0.9,
-    "num_genuine": 10,
-    "num_impostor": 1000,
-    "level": 0.95,
-}
-
-
-class MeanColour:
-    fingerprint = "sha256:fake"
-
-    def __call__(self, images, cameras):
-        rows = np.array([image.reshape(-1, 3).mean(0) for image in images], np.float32) + 1
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-    def attention(self, image, camera):
-        return np.linspace(0, 1, 8).reshape(4, 2)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +71,7 @@ def browser():
 
 @pytest.fixture
 def page(browser):
-    """A page that must not fail by itself."""
+    """A page; a script error on it fails the test."""
     page = browser.new_page(viewport={"width": 1200, "height": 800})
     page.set_default_timeout(30_000)
     errors = []

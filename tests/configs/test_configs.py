@@ -4,9 +4,9 @@ import logging
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 from vitreid.configs import OPTIONS, dump_config, get_defaults, load_config, make_config, parse_config, shipped_recipes
 
-ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted(ROOT.glob("configs/*/*.yml"))
 
 
@@ -77,7 +77,7 @@ def test_base_recipe_is_read_first_and_overrides_win(tmp_path):
 def test_a_base_that_leads_back_to_itself_is_an_error(tmp_path):
     write(tmp_path / "a.yml", "_BASE_: b.yml")
     write(tmp_path / "b.yml", "_BASE_: a.yml")
-    with pytest.raises(ValueError, match=r"_BASE_ leads back .* a.yml -> b.yml"):
+    with pytest.raises(ValueError, match=r"_BASE_.*a\.yml -> b\.yml"):
         load_config(tmp_path / "a.yml")
 
 
@@ -93,54 +93,36 @@ def test_numbers_that_yaml_reads_as_text_are_numbers(tmp_path):
 
 
 WRONG = {
-    "typo in a key": (["SOLVER.BASE_LRR", "1"], "SOLVER.BASE_LRR: unknown config key; did you mean SOLVER.BASE_LR"),
-    "key in the wrong section": (
-        ["MODEL.BASE_LR", "1"],
-        "MODEL.BASE_LR: unknown config key; did you mean .*SOLVER.BASE_LR",
-    ),
-    "text for a number": (["SOLVER.BASE_LR", "fast"], "SOLVER.BASE_LR: expected float, got str 'fast'"),
-    "number for a switch": (["MODEL.JPM", "1"], "MODEL.JPM: expected bool, got int 1"),
-    "fraction for a count": (["SOLVER.MAX_EPOCHS", "1.5"], "SOLVER.MAX_EPOCHS: expected int, got float 1.5"),
-    "frozen parts": (["SOLVER.HEAD_EPOCHS", "2", "SOLVER.FSDP", "True"], "SOLVER.HEAD_EPOCHS: 2 epochs .* SOLVER.FSDP"),
-    "a head with nothing to learn": (
-        ["SOLVER.HEAD_EPOCHS", "2", "LOSS.ID", "none"],
-        "SOLVER.HEAD_EPOCHS: .* set it to 0",
-    ),
+    "typo in a key": (["SOLVER.BASE_LRR", "1"], r"SOLVER\.BASE_LRR: .*SOLVER\.BASE_LR\b"),
+    "key in the wrong section": (["MODEL.BASE_LR", "1"], r"MODEL\.BASE_LR: .*SOLVER\.BASE_LR"),
+    "text for a number": (["SOLVER.BASE_LR", "fast"], r"SOLVER\.BASE_LR: .*float.*'fast'"),
+    "number for a switch": (["MODEL.JPM", "1"], r"MODEL\.JPM: .*bool.*int 1"),
+    "fraction for a count": (["SOLVER.MAX_EPOCHS", "1.5"], r"SOLVER\.MAX_EPOCHS: .*int.*1\.5"),
+    "frozen parts": (["SOLVER.HEAD_EPOCHS", "2", "SOLVER.FSDP", "True"], r"SOLVER\.HEAD_EPOCHS: 2 .*SOLVER\.FSDP"),
+    "a head with nothing to learn": (["SOLVER.HEAD_EPOCHS", "2", "LOSS.ID", "none"], r"SOLVER\.HEAD_EPOCHS: .*\b0\b"),
     "one image": (
         ["SOLVER.IMS_PER_BATCH", "1", "DATALOADER.SAMPLER", "shuffle", "LOSS.METRIC", "none"],
-        "SOLVER.IMS_PER_BATCH: .* at least 2 images, got 1",
+        r"SOLVER\.IMS_PER_BATCH: .*\b2 .*\b1\b",
     ),
-    "unknown choice": (
-        ["DATALOADER.SAMPLER", "pkk"],
-        "DATALOADER.SAMPLER: unknown value 'pkk'; choose from pk, shuffle",
-    ),
-    "probability above 1": (["INPUT.RE_PROB", "50"], "INPUT.RE_PROB: 50.* too large; it must be at most 1"),
-    "negative rate": (["SOLVER.BASE_LR", "-0.1"], "SOLVER.BASE_LR: -0.1 is too small; it must be at least 0"),
-    "one number for a size": (["INPUT.SIZE_TRAIN", "256"], r"INPUT.SIZE_TRAIN: expected 2 values, got 1"),
-    "batch not divisible by K": (
-        ["SOLVER.IMS_PER_BATCH", "30"],
-        "SOLVER.IMS_PER_BATCH: 30 images do not divide .*; take 28 or 32",
-    ),
-    "stride larger than the patch": (["MODEL.STRIDE_SIZE", "(20, 20)"], "MODEL.STRIDE_SIZE: .* larger than the patch"),
-    "two sizes for a ViT": (["INPUT.SIZE_TEST", "(384, 128)"], "INPUT.SIZE_TEST: .* differs from INPUT.SIZE_TRAIN"),
-    "warm-up longer than the run": (
-        ["SOLVER.MAX_EPOCHS", "3"],
-        "SOLVER.WARMUP_EPOCHS: 5 must be smaller than SOLVER.MAX_EPOCHS",
-    ),
-    "one identity per batch": (["SOLVER.IMS_PER_BATCH", "4"], "SOLVER.IMS_PER_BATCH: 4 images are one identity"),
-    "a rate that is no number": (["SOLVER.BASE_LR", "nan"], "SOLVER.BASE_LR: nan is not a number that can be used"),
+    "unknown choice": (["DATALOADER.SAMPLER", "pkk"], r"DATALOADER\.SAMPLER: .*'pkk'.*pk, shuffle"),
+    "probability above 1": (["INPUT.RE_PROB", "50"], r"INPUT\.RE_PROB: 50.*\b1\b"),
+    "negative rate": (["SOLVER.BASE_LR", "-0.1"], r"SOLVER\.BASE_LR: -0\.1 .*\b0\b"),
+    "one number for a size": (["INPUT.SIZE_TRAIN", "256"], r"INPUT\.SIZE_TRAIN: .*\b2 values.*\b1\b"),
+    "batch not divisible by K": (["SOLVER.IMS_PER_BATCH", "30"], r"SOLVER\.IMS_PER_BATCH: 30 .*28 or 32"),
+    "stride larger than the patch": (["MODEL.STRIDE_SIZE", "(20, 20)"], r"MODEL\.STRIDE_SIZE: .*the patch"),
+    "two sizes for a ViT": (["INPUT.SIZE_TEST", "(384, 128)"], r"INPUT\.SIZE_TEST: .*INPUT\.SIZE_TRAIN"),
+    "warm-up longer than the run": (["SOLVER.MAX_EPOCHS", "3"], r"SOLVER\.WARMUP_EPOCHS: 5 .*SOLVER\.MAX_EPOCHS"),
+    "one identity per batch": (["SOLVER.IMS_PER_BATCH", "4"], r"SOLVER\.IMS_PER_BATCH: 4 .*one identity"),
+    "a rate that is no number": (["SOLVER.BASE_LR", "nan"], r"SOLVER\.BASE_LR: nan "),
     "nothing to train on": (["LOSS.ID", "none", "LOSS.METRIC", "none"], "nothing to train on"),
     "heads that do not divide": (
         ["MODEL.EMBED_DIM", "100", "MODEL.NUM_HEADS", "3"],
-        "MODEL.EMBED_DIM: 100 features do not divide into MODEL.NUM_HEADS 3",
+        r"MODEL\.EMBED_DIM: 100 .*MODEL\.NUM_HEADS 3",
     ),
-    "own weights without a path": (
-        ["MODEL.PRETRAIN_CHOICE", "self"],
-        "MODEL.PRETRAIN_PATH: .* needs the checkpoint's path",
-    ),
-    "manifest without its file": (["DATASETS.NAMES", "manifest"], "DATASETS.MANIFEST: .* needs its CSV file"),
-    "key without a value": (["SOLVER.BASE_LR"], "'SOLVER.BASE_LR' has no value"),
-    "triplet on single images": (["DATALOADER.NUM_INSTANCE", "1"], "NUM_INSTANCE: the triplet loss needs at least 2"),
+    "own weights without a path": (["MODEL.PRETRAIN_CHOICE", "self"], r"MODEL\.PRETRAIN_PATH: .*\bself\b"),
+    "manifest without its file": (["DATASETS.NAMES", "manifest"], r"DATASETS\.MANIFEST: .*CSV file"),
+    "key without a value": (["SOLVER.BASE_LR"], r"'SOLVER\.BASE_LR'"),
+    "triplet on single images": (["DATALOADER.NUM_INSTANCE", "1"], r"DATALOADER\.NUM_INSTANCE: .*triplet.*\b2\b"),
 }
 
 
@@ -176,18 +158,18 @@ def test_every_shipped_recipe_has_a_description_and_loads_by_its_name():
 
 def test_unknown_recipes_list_the_closest_ones(tmp_path):
     for name in ("market/vit_bass", "configs/market/vit_bass.yml"):
-        with pytest.raises(FileNotFoundError, match=r"vit_bass.* does not exist; did you mean .*market/vit_base"):
+        with pytest.raises(FileNotFoundError, match=r"vit_bass.*market/vit_base"):
             load_config(name)
-    with pytest.raises(FileNotFoundError, match=r"does not exist; the shipped recipes are .*market/vit_base"):
+    with pytest.raises(FileNotFoundError, match=r"zzz.*market/vit_base"):
         load_config("zzz")
-    with pytest.raises(FileNotFoundError, match=r"_BASE_ of .*mine.yml.* does not exist; did you mean .*duke/vit_sie"):
+    with pytest.raises(FileNotFoundError, match=r"_BASE_.*mine\.yml.*duke/vit_sie"):
         load_config(write(tmp_path / "mine.yml", "_BASE_: duke/vit_sieh"))
-    with pytest.raises(ValueError, match="is a folder"):
+    with pytest.raises(ValueError, match=rf"{tmp_path}.* a folder"):
         load_config(tmp_path)
 
 
 def test_broken_yaml_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"broken.yml is not readable YAML"):
+    with pytest.raises(ValueError, match=r"broken\.yml.*YAML"):
         load_config(write(tmp_path / "broken.yml", "MODEL: [1"))
 
 
@@ -197,10 +179,10 @@ def test_broken_yaml_is_one_line_that_names_file_and_line(tmp_path):
         lambda: load_config(write(tmp_path / "broken.yml", text)),
         lambda: parse_config(text, (), "broken.yml"),
     ):
-        with pytest.raises(ValueError, match=r"broken.yml is not readable YAML: line 3, column 2: expected") as caught:
+        with pytest.raises(ValueError, match=r"broken\.yml.*line 3, column 2") as caught:
             read()
         assert "\n" not in str(caught.value)
-    with pytest.raises(ValueError, match="the stored config: expected sections such as 'MODEL:', found list"):
+    with pytest.raises(ValueError, match=r"stored config.*'MODEL:'.*list"):
         parse_config("- a")
 
 
@@ -264,9 +246,7 @@ def test_the_originals_plain_sampler_means_the_id_loss_alone():
 
 
 def test_a_slip_in_the_originals_switch_is_an_error():
-    with pytest.raises(
-        ValueError, match="^MODEL.IF_LABELSMOOTH: unknown value 'onn' of the original's switch; choose from on, yes"
-    ):
+    with pytest.raises(ValueError, match=r"^MODEL\.IF_LABELSMOOTH.*'onn'.*on, yes"):
         make_config({"MODEL.IF_LABELSMOOTH": "onn"})
 
 

@@ -1,15 +1,17 @@
 """Augmentation: each image draws its own numbers; the batched operations do what the per-image ones would."""
 
+from functools import partial
+
+import helpers
 import pytest
 import torch
+from helpers import seeded
+from vitreid.configs import load_config
 from vitreid.datasets import Preprocess
 from vitreid.datasets.augment.augment import Augment
-from vitreid.datasets.augment.crop import _cut_on_cpu, _cut_on_device, cut_windows
+from vitreid.datasets.augment.crop import cut_on_cpu, cut_on_device, cut_windows
 from vitreid.datasets.augment.random_erasing import draw_boxes, draw_erasures, erase
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+from vitreid.datasets.data_builders import build_augment
 
 
 def augmented(images, seed=0, **options):
@@ -22,8 +24,7 @@ def erased(images, mode):
     erase(images, draw_erasures(len(images), tuple(images.shape[-2:]), 1.0, seeded()), mode)
 
 
-def noise(number=8, height=24, width=12):
-    return torch.randint(1, 256, (number, 3, height, width), dtype=torch.uint8, generator=seeded(9))
+noise = partial(helpers.noise, low=1)  # black is left to what was erased
 
 
 def test_normalise_maps_black_and_white_as_the_paper():
@@ -154,7 +155,7 @@ def test_the_ways_of_processors_and_gpus_to_cut_windows_agree_to_the_bit(padding
     images, preprocess = noise(40), Preprocess((24, 12), (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
     flipped = torch.rand(40, generator=seeded()) < 0.5
     shifts = torch.randint(-padding, padding + 1, (40, 2), generator=seeded())
-    one, other = (cut(images, flipped, shifts, preprocess) for cut in (_cut_on_cpu, _cut_on_device))
+    one, other = (cut(images, flipped, shifts, preprocess) for cut in (cut_on_cpu, cut_on_device))
     assert torch.equal(one, other)
     assert torch.equal(cut_windows(images, flipped, shifts + padding, padding, preprocess), one)
 
@@ -167,3 +168,56 @@ def test_a_part_of_a_batch_needs_only_its_own_draws(mode):
     whole = augment.apply(images, draws)
     for part in (slice(0, 4), slice(4, 16), slice(7, 8)):
         assert torch.equal(augment.apply(images[part], {name: d[part] for name, d in draws.items()}), whole[part])
+
+
+# --- the optional augmentations ---------------------------------------------------------------------------------------
+
+RAW = Preprocess((24, 12), mean=(0, 0, 0), std=(1 / 255,) * 3)
+OFF = {"flip": 0, "padding": 0, "erase": 0}
+
+
+ALL = {"jitter": 0.3, "hue": 0.2, "gray": 0.3, "local_gray": 0.5, "auto": 0.7}
+
+
+def test_everything_together_by_parts_is_the_whole_and_spares_its_input():
+    augment, images = Augment(Preprocess((24, 12)), padding=3, **ALL), noise(24)
+    before, draws = images.clone(), augment.draw(24, seeded(2))
+    whole = augment.apply(images, draws)
+    assert torch.equal(images, before)
+    assert torch.equal(whole, augment(images, seeded(2)))
+    for part in (slice(0, 8), slice(8, 24)):
+        torch.testing.assert_close(
+            augment.apply(images[part], {name: drawn[part] for name, drawn in draws.items()}),
+            whole[part],
+            rtol=0,
+            atol=0,
+        )
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_option_does_something_alone(name):
+    images = noise(30)
+    assert not torch.equal(Augment(RAW, **OFF, **{name: 0.5})(images, seeded()), images.float())
+    assert torch.equal(Augment(RAW, **OFF)(images, seeded()), images.float())
+
+
+def test_new_options_leave_the_draws_of_the_others_alone():
+    plain, more = Augment(RAW).draw(8, seeded()), Augment(RAW, **{**ALL, "jitter": 0}).draw(8, seeded())
+    assert all(torch.equal(plain[name], more[name]) for name in plain)
+
+
+def test_the_options_are_those_of_the_config():
+    words = [
+        "INPUT.HUE_JITTER",
+        "0.1",
+        "INPUT.GRAY_PROB",
+        "0.2",
+        "INPUT.LOCAL_GRAY_PROB",
+        "0.3",
+        "INPUT.AUTO_AUGMENT_PROB",
+        "0.4",
+    ]
+    augment = build_augment(load_config(None, words), RAW)
+    assert (augment.hue, augment.gray, augment.local_gray, augment.auto) == (0.1, 0.2, 0.3, 0.4)
+    default = build_augment(load_config(None, []), RAW)
+    assert (default.hue, default.gray, default.local_gray, default.auto) == (0, 0, 0, 0)

@@ -15,6 +15,7 @@ from vitreid.datasets.checks.duplicates import count_bits, near_copies, near_pai
 from vitreid.datasets.checks.read_files import difference_hash, scan_file
 from vitreid.datasets.readers.manifest import load_manifest
 from vitreid.datasets.readers.published import PublishedDataset
+from vitreid.tools import check_data
 from vitreid.tools.check_data import main
 
 PLAN = BatchPlan(num_ids=2, num_instances=2)
@@ -168,7 +169,7 @@ def test_nearly_the_same_picture_under_two_names_is_a_probable_label_error(good,
 
 
 def test_alike_hashes_of_unlike_pictures_are_no_near_copies(good, picture):
-    """A darker copy has the same gradients, and so the same hash; its colours tell it apart."""
+    """A darker copy has the same gradients, and so the same hash; its colours differ."""
     dark = picture(0, "dark.png")
     cv2.imwrite(dark, cv2.imread(dark) // 2)
     checked = check(changed(good, train=[Record(dark, 1, 0)]), PLAN)
@@ -270,26 +271,26 @@ def test_files_are_not_replaced_unless_asked(manifest, tmp_path, capsys):
     assert "--overwrite" in capsys.readouterr().err
     assert main(words(manifest, "--fix", str(cleaned), "--overwrite")) == 1
     assert main(words(manifest, "--fix", str(manifest), "--overwrite")) == 2
-    assert "is the manifest that is checked" in capsys.readouterr().err
+    assert "manifest" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--near-bits", "12"], "--near-bits: 0 to 11, or -1"),
-        (["--near-bits", "-2"], "--near-bits: 0 to 11, or -1"),
-        (["--montage", "{}/sheet.txt"], "--montage: cannot write a picture"),
-        (["--json", "{}/a.png", "--montage", "{}/a.png"], "--montage: .*a.png is written by --json too"),
-        (["--json", "{}/c_conflicts.csv", "--fix", "{}/c.csv"], "--fix: .*c_conflicts.csv is written by --json too"),
-        (["--json", "{}"], "--json: .* is a folder"),
-        (["--fix", "{}/c.csv", "DATASETS.TEST", "folder"], "--fix and --montage take one data set at a time"),
-        (["--json", "{}/people.csv", "--overwrite"], "--json: .*people.csv is the manifest that is checked"),
+        (["--near-bits", "12"], "--near-bits: 0 to 11"),
+        (["--near-bits", "-2"], "--near-bits: 0 to 11"),
+        (["--montage", "{}/sheet.txt"], r"--montage: .*sheet\.txt"),
+        (["--json", "{}/a.png", "--montage", "{}/a.png"], r"--montage: .*a\.png .*--json"),
+        (["--json", "{}/c_conflicts.csv", "--fix", "{}/c.csv"], r"--fix: .*c_conflicts\.csv .*--json"),
+        (["--json", "{}"], "--json: .*a folder"),
+        (["--fix", "{}/c.csv", "DATASETS.TEST", "folder"], "--fix and --montage .*one data set"),
+        (["--json", "{}/people.csv", "--overwrite"], r"--json: .*people\.csv .*manifest"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_the_images_are_read(
     manifest, tmp_path, capsys, monkeypatch, options, message
 ):
-    monkeypatch.setattr("vitreid.tools.check_data.build_checks", None)  # nobody reads
+    monkeypatch.setattr(check_data, "build_checks", None)  # nobody reads
     assert main(words(manifest, *(word.format(tmp_path) for word in options))) == 2
     assert re.search(message, capsys.readouterr().err)
 
@@ -334,4 +335,4 @@ def test_several_sets_are_checked_one_by_one(people, tmp_path, capsys):
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path, capsys):
     assert main(["DATASETS.ROOT_DIR", str(tmp_path)]) == 2
-    assert "not found in" in capsys.readouterr().err
+    assert str(tmp_path) in capsys.readouterr().err

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from vitreid.datasets import CorruptImageError, Preprocess, Record, ReidData, read_image
+from vitreid.datasets.loading import unreadable
 from vitreid.datasets.loading.decode import PlaneReader, resize
 from vitreid.datasets.loading.image_cache import CachedImages, StreamedImages, decode_all, open_images
 from vitreid.datasets.loading.unreadable import drop_unreadable
@@ -43,7 +44,7 @@ def test_lossless_files_come_back_exactly(tmp_path, ending):
 def test_a_truncated_file_is_named(tmp_path, ending, share):
     path = save(tmp_path / f"cut{ending}", picture())
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(CorruptImageError, match=rf"cut\{ending}: the image .*DATASETS.CORRUPT skip"):
+    with pytest.raises(CorruptImageError, match=rf"cut\{ending}.*DATASETS\.CORRUPT skip"):
         read_image(path)
 
 
@@ -51,7 +52,7 @@ def test_a_jpeg_without_its_end_is_told_so(tmp_path):
     """Some versions of OpenCV would fill the rest with grey."""
     path = save(tmp_path / "cut.jpg", picture())
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(CorruptImageError, match="the image is cut short"):
+    with pytest.raises(CorruptImageError, match=r"cut\.jpg.*cut short"):
         read_image(path)
 
 
@@ -70,7 +71,7 @@ def test_a_png_with_something_behind_its_end_is_whole(tmp_path):
 
 def test_a_text_file_is_no_image(tmp_path):
     (tmp_path / "a.jpg").write_text("hello")
-    with pytest.raises(CorruptImageError, match="is not an image that OpenCV can decode"):
+    with pytest.raises(CorruptImageError, match=r"a\.jpg.*OpenCV"):
         read_image(tmp_path / "a.jpg")
 
 
@@ -82,7 +83,7 @@ def test_too_little_memory_is_told_from_a_corrupt_file(tmp_path, monkeypatch):
 
     path = save(tmp_path / "a.jpg", picture())
     monkeypatch.setattr(cv2, "imdecode", fail)
-    with pytest.raises(MemoryError, match=r"a\.jpg: not enough memory .* lower DATALOADER.NUM_WORKERS"):
+    with pytest.raises(MemoryError, match=r"a\.jpg.*memory.*DATALOADER\.NUM_WORKERS"):
         read_image(path)
 
 
@@ -111,9 +112,7 @@ def test_planes_are_the_resized_image_whatever_was_read_before(tmp_path):
 
 
 def test_unknown_interpolation_names_the_choices():
-    with pytest.raises(
-        ValueError, match="interpolation: unknown value 'cubic'; choose from auto, bilinear, bicubic, area"
-    ):
+    with pytest.raises(ValueError, match=r"interpolation.*'cubic'.*auto, bilinear, bicubic, area"):
         Preprocess((4, 2), interpolation="cubic")
 
 
@@ -138,7 +137,7 @@ def test_a_file_deleted_in_mid_run_is_named_with_a_way_out(paths):
     images = StreamedImages(paths, Preprocess((20, 10)))
     images.read(np.array([4]))
     os.unlink(paths[4])
-    with pytest.raises(FileNotFoundError, match=r"4\.png: the image was there .* is gone now; put it back"):
+    with pytest.raises(FileNotFoundError, match=r"4\.png.*is gone"):
         images.read(np.array([4]))
 
 
@@ -193,6 +192,6 @@ def test_a_disk_that_fails_makes_no_image_unreadable(paths, monkeypatch):
     def fail(path):
         raise OSError(5, "Input/output error", path)
 
-    monkeypatch.setattr("vitreid.datasets.loading.unreadable.read_image", fail)
+    monkeypatch.setattr(unreadable, "read_image", fail)
     with pytest.raises(OSError, match="Input/output error"):
         drop_unreadable(ReidData("mine", [Record(paths[0], 0, 0)], [], [], ("a",)))

@@ -132,7 +132,7 @@ def test_the_number_of_threads_changes_nothing(config):
 @pytest.mark.parametrize(("batch", "ranks"), [("24", 4), ("16", 3), ("16", 8)])
 def test_a_batch_that_does_not_divide_among_the_processes_is_an_error(config, batch, ranks):
     cfg = config("SOLVER.IMS_PER_BATCH", batch)
-    with pytest.raises(ValueError, match=rf"SOLVER.IMS_PER_BATCH: {batch} images .* divide among {ranks} processes"):
+    with pytest.raises(ValueError, match=rf"SOLVER\.IMS_PER_BATCH.*\b{batch} .*\b{ranks} processes"):
         build_train_loader(cfg, build_data(cfg), rank=1, num_ranks=ranks)
 
 
@@ -147,7 +147,7 @@ def test_a_bad_file_stops_the_batch_it_is_in_and_threads_end(config, people, tmp
     open(victim, "wb").close()
     batches, before = iter(loader), threading.active_count()
     next(batches)
-    with pytest.raises(CorruptImageError, match=f"{os.path.basename(victim)}: the image is empty"):
+    with pytest.raises(CorruptImageError, match=f"{os.path.basename(victim)}.*empty"):
         list(batches)
     assert threading.active_count() == before
 
@@ -243,7 +243,7 @@ def test_joined_training_sets_are_balanced(config, people, tmp_path, balance, ex
 
 
 def test_balance_needs_identities_in_groups(config):
-    with pytest.raises(ValueError, match=r"DATASETS.BALANCE: equal needs DATALOADER.SAMPLER pk, got shuffle"):
+    with pytest.raises(ValueError, match=r"DATASETS\.BALANCE.*equal.*DATALOADER\.SAMPLER pk.*shuffle"):
         config("DATASETS.BALANCE", "equal", "DATALOADER.SAMPLER", "shuffle")
 
 
@@ -257,14 +257,14 @@ def test_no_training_images_is_an_error(config, tmp_path):
     (tmp_path / "a.jpg").touch()
     (tmp_path / "people.csv").write_text("path,pid,camid,split\na.jpg,1,1,query\na.jpg,1,2,gallery\n")
     cfg = config("DATASETS.NAMES", "manifest", "DATASETS.MANIFEST", str(tmp_path / "people.csv"))
-    with pytest.raises(FileNotFoundError, match=r"DATASETS.NAMES: manifest has no training images"):
+    with pytest.raises(FileNotFoundError, match=r"DATASETS\.NAMES.*manifest.*training"):
         build_data(cfg)
 
 
 def test_unknown_data_set_names_the_choices(config):
-    with pytest.raises(ValueError, match=r"DATASETS.NAMES: unknown data set 'markt'; choose from dukemtmc, folder"):
+    with pytest.raises(ValueError, match=r"DATASETS\.NAMES.*'markt'.*dukemtmc, folder"):
         build_data(config("DATASETS.NAMES", "markt"))
-    with pytest.raises(ValueError, match=r"DATASETS.TEST: unknown data set 'markt'"):
+    with pytest.raises(ValueError, match=r"DATASETS\.TEST.*'markt'"):
         build_data(config("DATASETS.TEST", "markt"))
 
 

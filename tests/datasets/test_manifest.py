@@ -13,7 +13,7 @@ LINES = [
 
 @pytest.fixture
 def write(tmp_path):
-    """Write a manifest beside two images; return its path."""
+    """Write a manifest next to two images; return its path."""
     (tmp_path / "sub").mkdir()
     for name in ("a.jpg", "sub/b.jpg"):
         (tmp_path / name).touch()
@@ -70,11 +70,11 @@ def test_a_spreadsheets_byte_order_mark_is_no_part_of_the_column(write):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("a.jpg,Ann,lobby,test", r"people.csv:3: unknown split 'test'; choose from train, query, gallery"),
-        ("a.jpg,,lobby,train", r"people.csv:3: pid is empty"),
-        ("a.jpg,Ann", r"people.csv:3: camid, split is empty"),
-        ("a.jpg,Ann,lobby,train,more", r"people.csv:3: more values than columns"),
-        ("no.jpg,Ann,lobby,train", r"people.csv:3: no image .*no.jpg; paths start at the CSV file's folder"),
+        ("a.jpg,Ann,lobby,test", r"people\.csv:3.*'test'.*train, query, gallery"),
+        ("a.jpg,,lobby,train", r"people\.csv:3.*pid .*empty"),
+        ("a.jpg,Ann", r"people\.csv:3.*camid, split .*empty"),
+        ("a.jpg,Ann,lobby,train,more", r"people\.csv:3.*more values"),
+        ("no.jpg,Ann,lobby,train", r"people\.csv:3.*no\.jpg.*CSV file's folder"),
     ],
 )
 def test_a_bad_line_is_named(write, line, message):
@@ -92,28 +92,26 @@ def test_several_bad_lines_are_counted_and_the_first_are_named(write):
 
 
 def test_a_few_bad_lines_are_all_named(write):
-    with pytest.raises(
-        ValueError, match=r"2 of 5 .*\n  .*csv:5: no image .*no.jpg; .*\n  .*csv:6: unknown split 'x'[^\n]*$"
-    ):
+    with pytest.raises(ValueError, match=r"2 of 5 .*\n.*csv:5.*no\.jpg.*\n.*csv:6.*'x'[^\n]*$"):
         load_manifest(write([*LINES, "no.jpg,Ann,lobby,train", "a.jpg,Ann,lobby,x"]))
 
 
 def test_missing_column_is_named(write):
-    with pytest.raises(ValueError, match=r"people.csv:1: missing column camid, split; found path, pid"):
+    with pytest.raises(ValueError, match=r"people\.csv:1.*camid, split.*path, pid"):
         load_manifest(write(["path,pid", "a.jpg,1"]))
 
 
 def test_query_without_gallery_is_an_error(write):
-    with pytest.raises(ValueError, match="no line has the split gallery"):
+    with pytest.raises(ValueError, match=r"people\.csv.*split gallery"):
         load_manifest(write(LINES[:3]))
 
 
 def test_empty_and_missing_files_are_errors(write, tmp_path):
-    with pytest.raises(ValueError, match="no line below the column names"):
+    with pytest.raises(ValueError, match=r"people\.csv.*below the column names"):
         load_manifest(write(LINES[:1]))
-    with pytest.raises(ValueError, match="found nothing"):
+    with pytest.raises(ValueError, match=r"people\.csv.*found nothing"):
         load_manifest(write([]))
-    with pytest.raises(FileNotFoundError, match=r"DATASETS.MANIFEST: no file"):
+    with pytest.raises(FileNotFoundError, match=r"DATASETS\.MANIFEST.*nowhere\.csv"):
         load_manifest(tmp_path / "nowhere.csv")
 
 
@@ -126,7 +124,7 @@ def test_empty_and_missing_files_are_errors(write, tmp_path):
 )
 def test_a_file_that_is_no_csv_in_utf8_is_named(tmp_path, content, word):
     (tmp_path / "people.csv").write_bytes(content)
-    with pytest.raises(ValueError, match=rf"people\.csv: not a CSV file in UTF-8 \(.*{word}.*save it as such"):
+    with pytest.raises(ValueError, match=rf"people\.csv.*UTF-8.*{word}"):
         load_manifest(tmp_path / "people.csv")
 
 

@@ -1,4 +1,4 @@
-"""Market-1501, DukeMTMC-reID and MSMT17: file names, folders, and what a wrong folder is told."""
+"""Market-1501, DukeMTMC-reID and MSMT17: file names, folders, and the error for a wrong folder."""
 
 import logging
 
@@ -94,17 +94,17 @@ def test_wrong_folder_says_what_is_expected_found_and_where_to_get_it(tmp_path):
 
 def test_a_half_unpacked_data_set_is_described_from_the_inside(tmp_path):
     (tmp_path / "Market-1501" / "query").mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match=r"Found: in .*Market-1501: query/"):
+    with pytest.raises(FileNotFoundError, match=r"Found: .*Market-1501: query/"):
         load_market1501(tmp_path)
 
 
 def test_missing_root_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere"):
         load_market1501(tmp_path / "nowhere")
 
 
 def test_folder_without_one_image_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"bounding_box_train: no image of a person found among 0 image files"):
+    with pytest.raises(FileNotFoundError, match=r"bounding_box_train.*\b0 image files"):
         load_market1501(market(tmp_path, train=("readme.txt",)))
 
 
@@ -140,11 +140,11 @@ def test_test_identities_of_msmt17_are_other_people_than_the_training_ones(tmp_p
 def test_bad_line_of_a_list_is_named(tmp_path):
     folder = msmt(tmp_path / "MSMT17")
     (folder / "list_val.txt").write_text("0001/0001_000_03_a.jpg 1\nnonsense\n")
-    with pytest.raises(ValueError, match=r"list_val.txt:2: cannot read 'nonsense'"):
+    with pytest.raises(ValueError, match=r"list_val\.txt:2.*'nonsense'"):
         load_msmt17(tmp_path)
 
 
 def test_msmt17_without_images_is_an_error(tmp_path):
     msmt(tmp_path / "MSMT17", images=("train",))
-    with pytest.raises(FileNotFoundError, match=r"images of msmt17 are missing.*Found: train"):
+    with pytest.raises(FileNotFoundError, match=r"msmt17.*Found: train"):
         load_msmt17(tmp_path)

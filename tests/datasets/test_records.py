@@ -38,10 +38,10 @@ def test_unknown_views_are_no_row_of_the_model():
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        (Record("a.jpg", -1, 0), r"a\.jpg has pid -1"),
-        (Record("a.jpg", 0, 2), r"a\.jpg has camid 2, but there are 2 cameras"),
-        (Record("a.jpg", 0, -1), r"a\.jpg has camid -1"),
-        (Record("a.jpg", 0, 0, viewid=0), r"a\.jpg has viewid 0, but there are 0 views"),
+        (Record("a.jpg", -1, 0), r"a\.jpg.*pid -1"),
+        (Record("a.jpg", 0, 2), r"a\.jpg.*camid 2.*\b2 cameras"),
+        (Record("a.jpg", 0, -1), r"a\.jpg.*camid -1"),
+        (Record("a.jpg", 0, 0, viewid=0), r"a\.jpg.*viewid 0.*\b0 views"),
     ],
 )
 def test_a_number_without_a_name_is_an_error(record, message):
@@ -55,5 +55,5 @@ def test_a_name_that_stands_twice_is_an_error():
 
 
 def test_unknown_protocol_names_the_choices():
-    with pytest.raises(ValueError, match="'market'; choose from same-camera, none"):
+    with pytest.raises(ValueError, match=r"'market'.*same-camera, none"):
         data([], protocol="market")

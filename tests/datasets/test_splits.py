@@ -59,12 +59,12 @@ def test_without_cameras_one_query_per_person_who_has_two_images():
 
 
 def test_holding_out_everybody_is_an_error():
-    with pytest.raises(ValueError, match=r"DATASETS.VAL_IDS: cannot hold out 10 identities, the training set has 10"):
+    with pytest.raises(ValueError, match=r"DATASETS\.VAL_IDS.*\b10 .*\b10\b"):
         hold_out(data(CROWD), 10, seed=0)
 
 
 def test_held_out_identities_without_a_query_are_an_error():
-    with pytest.raises(ValueError, match=r"DATASETS.VAL_IDS: none of the 1 identities"):
+    with pytest.raises(ValueError, match=r"DATASETS\.VAL_IDS: none.*\b1 "):
         hold_out(data([*shots(0, 0, 0), *shots(1, 0)]), 1, seed=0)
 
 
@@ -100,7 +100,7 @@ def test_the_letter_c_inside_a_word_is_no_camera(tmp_path):
 
 
 def test_folder_needs_two_people(tmp_path):
-    with pytest.raises(FileNotFoundError, match="found 2 folders, 1 with images"):
+    with pytest.raises(FileNotFoundError, match="2 folders, 1 with images"):
         load_folder(people(tmp_path, ["ann/1.jpg", "empty/notes.txt"]))
 
 

@@ -15,15 +15,13 @@ from vitreid.datasets import Preprocess, ReidData
 from vitreid.deploy import FORMATS, INPUTS, ExportRequest, export_model, exporter, parity_check
 from vitreid.deploy.formats import load_onnx
 from vitreid.deploy.input_names import as_input
-from vitreid.deploy.latency import measure
 from vitreid.deploy.parity import FLOAT16, FLOAT32, compare, worst
-from vitreid.deploy.parity_check import Disagreement, ParityCheck
-from vitreid.deploy.sample_images import folder_crops, synthetic_crops
+from vitreid.deploy.parity_check import Disagreement, ParityCheck, folder_crops, measure, synthetic_crops
 from vitreid.deploy.wrapper import ExportedNetwork
 from vitreid.model import ModelSpec, ReidModel, save_deploy
 from vitreid.processor.embedding.embedder import Embedder
 from vitreid.processor.embedding.extract import EmbedSettings
-from vitreid.processor.runs.checkpoint_metadata import describe_model
+from vitreid.processor.runs.checkpoint import describe_model
 from vitreid.tools import export_model as tool
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")
@@ -166,6 +164,7 @@ def onnx_file(full, folder):
 
 @needs(*ONNX)
 @pytest.mark.parametrize("size", BATCHES)
+@pytest.mark.slow
 def test_onnx_runs_with_every_size_of_batch(onnx_file, full, size):
     embedder = Embedder(full, "cpu", "fp32")
     crops = synthetic_crops(size, seed=2)
@@ -176,6 +175,7 @@ def test_onnx_runs_with_every_size_of_batch(onnx_file, full, size):
 
 
 @needs(*ONNX)
+@pytest.mark.slow
 def test_onnx_names_its_inputs_and_explains_itself(onnx_file, full):
     import onnxruntime
 
@@ -195,6 +195,7 @@ def test_onnx_names_its_inputs_and_explains_itself(onnx_file, full):
 
 
 @needs(*ONNX)
+@pytest.mark.slow
 def test_half_precision_onnx_is_smaller_and_keeps_its_interface(full, onnx_file, folder):
     exported = export_model(ExportRequest(full, str(folder / "half.onnx"), half=True, camera="b", **FEW))
     inputs = np.zeros((2, 3, 32, 16), np.float32)
@@ -204,6 +205,7 @@ def test_half_precision_onnx_is_smaller_and_keeps_its_interface(full, onnx_file,
 
 
 @pytest.mark.parametrize(("name", "half"), [("full.torchscript", False), ("full.pt2", True)])
+@pytest.mark.slow
 def test_torch_formats_keep_rankings_and_notes(full, folder, name, half):
     path = folder / f"{half}-{name}"
     exported = export_model(ExportRequest(full, str(path), half=half, camera_input=True, **FEW))
@@ -217,6 +219,7 @@ def test_torch_formats_keep_rankings_and_notes(full, folder, name, half):
 
 
 @needs("onnx", "onnxscript", "openvino")
+@pytest.mark.slow
 def test_openvino_is_two_files_with_the_notes(full, folder):
     import openvino
 
@@ -230,6 +233,7 @@ def test_openvino_is_two_files_with_the_notes(full, folder):
 
 
 @pytest.mark.parametrize("stem", ["conv", "resnet"])
+@pytest.mark.slow
 def test_other_backbones_can_be_exported(tmp_path, stem):
     """A convolutional stem, and a network without attention."""
     torch.manual_seed(0)
@@ -270,17 +274,17 @@ def writes_nonsense(monkeypatch):
     [
         (
             lambda run: lambda images: run(images)[::-1].copy(),
-            "of the ranks agree, 100.00% are needed",
+            r"ranks agree.*100\.00%",
         ),
-        (lambda run: lambda images: run(images) * np.float32(1.2), "an embedding is off by"),
+        (lambda run: lambda images: run(images) * np.float32(1.2), "embedding is off by"),
         (lambda run: lambda images: np.full_like(run(images), np.nan), "not finite"),
         (
             lambda run: lambda images: run(images)[:, :4],
-            r"gives \(16, 4\) float32 where the checkpoint gives \(16, 16\)",
+            r"\(16, 4\) float32.*\(16, 16\)",
         ),
         (
             lambda run: lambda images: run(np.concatenate([images] * 2))[: len(images)] if len(images) != 7 else 1 / 0,
-            "with batches of 7",
+            "batches of 7",
         ),
     ],
 )
@@ -296,7 +300,7 @@ def test_a_file_that_differs_is_not_left(bare, tmp_path, writes_nonsense, change
 def test_rankings_that_differ_can_be_allowed(bare, tmp_path, writes_nonsense):
     """Embeddings that are far off are refused even so."""
     writes_nonsense(lambda run: lambda images: run(images)[::-1].copy())
-    with pytest.raises(Disagreement, match="an embedding is off by"):
+    with pytest.raises(Disagreement, match="embedding is off by"):
         export_model(ExportRequest(bare, str(tmp_path / "model.torchscript"), min_agreement=0, **FEW))
 
 
@@ -346,7 +350,7 @@ def test_nan_is_the_worst_of_all():
     assert good.problem(FLOAT32) == ""
 
 
-@pytest.mark.parametrize(("count", "message"), [(2, "3 or more images"), (4, "same embedding")])
+@pytest.mark.parametrize(("count", "message"), [(2, "3 or more"), (4, "same embedding")])
 def test_crops_that_cannot_be_ranked_are_refused(count, message):
     with pytest.raises(ValueError, match=message):
         compare(np.ones((count, 2), np.float32), np.ones((count, 2), np.float32), 0.0)
@@ -372,38 +376,38 @@ def test_crops_of_a_folder_are_spread_over_it(tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"output": "{}/no/model.pt2"}, FileNotFoundError, "--output: the folder .*no does not exist"),
+        ({"output": "{}/no/model.pt2"}, FileNotFoundError, "--output.*/no .*exist"),
         (
             {"output": "{}/model.zip"},
             ValueError,
-            r"--output: .* ends in '.zip'; choose a name that ends in .onnx for onnx",
+            r"--output.*'\.zip'.*\.onnx for onnx",
         ),
-        ({"output": "{}/model.pt2", "format": "onnx"}, ValueError, "choose a name that ends in .onnx for onnx$"),
-        ({"format": "tflite"}, ValueError, "--format: unknown format 'tflite'; choose from onnx"),
-        ({"input": "bgr"}, ValueError, "--input: unknown value 'bgr'; choose from normalised"),
-        ({"tracker": "sort"}, ValueError, "--for: unknown value 'sort'; choose from boxmot"),
-        ({"opset": 17}, ValueError, "--opset: 18 or more, got 17"),
-        ({"num_crops": 15}, ValueError, "--num-crops: 16 or more, got 15"),
+        ({"output": "{}/model.pt2", "format": "onnx"}, ValueError, r"--output.*\.onnx for onnx$"),
+        ({"format": "tflite"}, ValueError, "--format.*'tflite'.*onnx"),
+        ({"input": "bgr"}, ValueError, "--input.*'bgr'.*normalised"),
+        ({"tracker": "sort"}, ValueError, "--for.*'sort'.*boxmot"),
+        ({"opset": 17}, ValueError, "--opset.*18.*17"),
+        ({"num_crops": 15}, ValueError, "--num-crops.*16.*15"),
         (
             {"output": "{}/model"},
             ValueError,
-            "--output: .*model has no suffix; choose a name that ends in .onnx for onnx",
+            r"--output.*/model .*suffix.*\.onnx for onnx",
         ),
-        ({"threads": -1}, ValueError, "--threads: 0 or more"),
-        ({"min_agreement": 1.5}, ValueError, "--min-agreement: a share from 0 to 1, got 1.5"),
-        ({"camera": "a", "camera_input": True}, ValueError, "give one of them"),
-        ({"camera": "a"}, ValueError, "--camera: .* trained without MODEL.SIE_CAMERA"),
-        ({"camera_input": True}, ValueError, "--camera-input: .* trained without MODEL.SIE_CAMERA"),
-        ({"crops": "{}/none"}, FileNotFoundError, "--crops: there is no folder"),
-        ({"crops": "{}"}, FileNotFoundError, "--crops: no image"),
-        ({"weights": "{}/none.safetensors"}, FileNotFoundError, "none.safetensors does not exist"),
-        ({"tracker": "boxmot", "input": "imagenet"}, ValueError, "--for boxmot: tested as ONNX only"),
+        ({"threads": -1}, ValueError, "--threads.*-1"),
+        ({"min_agreement": 1.5}, ValueError, r"--min-agreement.*1\.5"),
+        ({"camera": "a", "camera_input": True}, ValueError, "--camera.*one of them"),
+        ({"camera": "a"}, ValueError, r"--camera: .*MODEL\.SIE_CAMERA"),
+        ({"camera_input": True}, ValueError, r"--camera-input: .*MODEL\.SIE_CAMERA"),
+        ({"crops": "{}/none"}, FileNotFoundError, "--crops.*no folder.*/none"),
+        ({"crops": "{}"}, FileNotFoundError, "--crops.*no image"),
+        ({"weights": "{}/none.safetensors"}, FileNotFoundError, r"none\.safetensors.*exist"),
+        ({"tracker": "boxmot", "input": "imagenet"}, ValueError, "--for boxmot.*ONNX"),
         (
             {"tracker": "boxmot", "output": "m.onnx", "input": "pixels"},
             ValueError,
-            "leave --preprocess and --input out",
+            "--for boxmot.*--input",
         ),
-        ({"tracker": "boxmot", "output": "m.onnx", "camera_input": True}, ValueError, "gives its model images only"),
+        ({"tracker": "boxmot", "output": "m.onnx", "camera_input": True}, ValueError, "images only"),
     ],
 )
 def test_mistakes_are_explained(bare, tmp_path, options, error, message):
@@ -415,7 +419,7 @@ def test_mistakes_are_explained(bare, tmp_path, options, error, message):
 
 
 def test_an_unknown_camera_is_refused_with_those_that_are_known(full, tmp_path):
-    with pytest.raises(ValueError, match="--camera: unknown camera 'c'; the model knows a, b"):
+    with pytest.raises(ValueError, match="--camera.*'c'.*a, b"):
         export_model(ExportRequest(full, str(tmp_path / "m.pt2"), camera="c", **FEW))
 
 
@@ -423,13 +427,13 @@ def test_a_camera_may_be_named_by_the_end_of_its_name():
     names = ("market1501/c1", "market1501/c2", "mine/c2")
     assert ExportRequest("w", "m.onnx", camera="c1").camera_row(names) == 0
     assert ExportRequest("w", "m.onnx", camera="mine/c2").camera_row(names) == 2
-    with pytest.raises(ValueError, match="--camera: 'c2' may be market1501/c2 or mine/c2; give the whole name"):
+    with pytest.raises(ValueError, match="--camera.*'c2'.*market1501/c2 or mine/c2"):
         ExportRequest("w", "m.onnx", camera="c2").camera_row(names)
 
 
 def test_an_openvino_file_of_weights_is_replaced_only_on_request(bare, tmp_path):
     (tmp_path / "m.bin").write_bytes(b"foreign")
-    with pytest.raises(FileExistsError, match="--output: .*m.bin exists; choose another name, or add --overwrite"):
+    with pytest.raises(FileExistsError, match=r"--output.*m\.bin.*--overwrite"):
         ExportRequest(bare, str(tmp_path / "m.xml")).check_output()
     ExportRequest(bare, str(tmp_path / "m.xml"), overwrite=True).check_output()
     ExportRequest(bare, str(tmp_path / "m.onnx")).check_output()
@@ -437,7 +441,7 @@ def test_an_openvino_file_of_weights_is_replaced_only_on_request(bare, tmp_path)
 
 def test_a_corrupt_crop_is_named_with_what_helps_here(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"broken")
-    with pytest.raises(ValueError, match="--crops: .*a.jpg cannot be read as an image") as caught:
+    with pytest.raises(ValueError, match=r"--crops.*a\.jpg.*image") as caught:
         folder_crops(str(tmp_path), 3)
     assert "DATASETS" not in str(caught.value)
 
@@ -454,7 +458,7 @@ def test_both_are_timed_from_pixels(bare, monkeypatch):
 
 def test_foreign_weights_are_refused(tmp_path):
     torch.save({"state_dict": {"a": torch.zeros(1)}}, tmp_path / "resnet.pth")
-    with pytest.raises(ValueError, match="does not say how images are prepared"):
+    with pytest.raises(ValueError, match=r"resnet\.pth.*images are prepared"):
         export_model(ExportRequest(str(tmp_path / "resnet.pth"), str(tmp_path / "m.pt2"), **FEW))
 
 
@@ -462,7 +466,7 @@ def test_weights_of_a_newer_version_are_refused(tmp_path, monkeypatch):
     """Its settings have a field that this version lacks."""
     path = save_weights(tmp_path / "new.safetensors")
     monkeypatch.setattr(exporter, "Embedder", lambda *args, **options: EmbedSettings(colour=True))
-    with pytest.raises(ValueError, match="written by a newer vitreid, update this one"):
+    with pytest.raises(ValueError, match=r"new\.safetensors.*newer vitreid"):
         export_model(ExportRequest(path, str(tmp_path / "m.pt2"), **FEW))
     monkeypatch.setattr(exporter, "Embedder", lambda *args, **options: len(7))
     with pytest.raises(TypeError, match="has no len"):
@@ -475,13 +479,13 @@ def test_weights_of_a_newer_version_are_refused(tmp_path, monkeypatch):
 def test_a_missing_extra_is_named(bare, tmp_path, monkeypatch, module, output, extra):
     for name in {*ONNX, "openvino"}:
         monkeypatch.setitem(sys.modules, name, None if name == module else sys)
-    with pytest.raises(ImportError, match=rf'needs {module}: pip install "vitreid\[{extra}\]"'):
+    with pytest.raises(ImportError, match=rf"{module}.*vitreid\[{extra}\]"):
         export_model(ExportRequest(bare, str(tmp_path / output), **FEW))
 
 
 @needs(*ONNX)
 def test_an_opset_that_nobody_has_leaves_nothing(bare, tmp_path):
-    with pytest.raises(ValueError, match="--opset: onnx .* knows 18 to .*, got 99"):
+    with pytest.raises(ValueError, match=r"--opset.*onnx.*\b18 to .*\b99"):
         export_model(ExportRequest(bare, str(tmp_path / "m.onnx"), opset=99, **FEW))
     assert not list(tmp_path.iterdir())
 
@@ -521,6 +525,7 @@ def test_earlier_names_stay():
         _ = earlier.nothing
 
 
+@pytest.mark.slow
 def test_the_engine_does_not_import_deployment():
     """The earlier name `vitreid.processor.ship` looks it up only when asked for a name."""
     code = "import sys, vitreid.processor, vitreid.processor.ship; sys.exit('vitreid.deploy' in sys.modules)"

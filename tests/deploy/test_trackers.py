@@ -3,20 +3,22 @@
 import importlib
 import importlib.util
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from helpers import ROOT
 from vitreid.configs import load_config
 from vitreid.datasets import ReidData
 from vitreid.deploy import ExportRequest, export_model
 from vitreid.model import ModelSpec, ReidModel, save_deploy
 from vitreid.processor.embedding.embedder import Embedder
-from vitreid.processor.runs.checkpoint_metadata import describe_model
+from vitreid.processor.runs.checkpoint import describe_model
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+pytestmark = pytest.mark.slow
+
+EXAMPLES = ROOT / "examples"
 WORDS = ["INPUT.SIZE_TEST", "(32,16)", "INPUT.SIZE_TRAIN", "(32,16)", "MODEL.DEVICE", "cpu"]
 BOXES = np.array([[10, 10, 60, 120], [100, 20, 160, 190], [50, 60, 90, 130]], np.float32)
 

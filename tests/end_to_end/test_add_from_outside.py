@@ -156,6 +156,7 @@ def test_a_part_from_outside_is_refused_by_name_until_its_line_is_in_the_dict(na
     assert key in error and value in error
 
 
+@pytest.mark.slow
 def test_parts_from_outside_train_evaluate_and_are_reported(tiny, tmp_path, monkeypatch, caplog):
     """One part of each kind, together: in the log, in metrics.jsonl, in the checkpoint and in the report."""
     words = [word for add in ADD.values() for word in add(monkeypatch)]

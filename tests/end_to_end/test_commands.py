@@ -20,6 +20,7 @@ from itertools import cycle, pairwise
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 pytest.importorskip("fastapi", reason='needs the extra: pip install "vitreid[serve]"')
 pytest.importorskip("uvicorn", reason='needs the extra: pip install "vitreid[serve]"')
@@ -37,7 +38,8 @@ from vitreid.tools import train as train_tool
 from vitreid.tools.cli.main import COMMANDS
 from vitreid.tools.published import backbones
 
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+
 PAGES = {page.name: page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 SHELLS = {"bash", "sh", "console"}
@@ -222,7 +224,7 @@ def lay_out_msmt17(folder, market):
 
 
 def lay_out_data(data):
-    """Each layout that the pages speak of, of the same people; people.csv and crops.csv beside it."""
+    """Each layout that the pages mention, with the same people, and people.csv and crops.csv next to it."""
     market = data / "market1501"
     synthetic_dataset.generate(market, PLAN)
     lay_out_msmt17(data / "MSMT17", market)

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 import vitreid
 import yaml
+from helpers import ROOT
 from vitreid.configs import OPTIONS
 from vitreid.deploy import Order, ship
 from vitreid.gallery.export.export_job import export
 from vitreid.processor import Embedder
 
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+
 MADE_BY_USERS = {"market1501/", "dukemtmc-reid/", "MSMT17/"}  # folders of data sets
 PAGES = {page.name: page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 # A block is preceded by <!-- not run: reason --> if a test cannot run it; it is parsed all the same.
@@ -35,7 +37,7 @@ def blocks(page):
 
 @pytest.fixture
 def desk(checkpoint, people, tmp_path, monkeypatch):
-    """A folder with what the pages speak of: weights, galleries, pictures, a data set of one's own; it is the current one."""
+    """The current folder, with what the pages mention: weights, galleries, pictures, a user's data set."""
     monkeypatch.chdir(tmp_path)
     for run in ("logs/synthetic_vit_tiny", "logs/market_vit_base"):
         Path(run).mkdir(parents=True)

@@ -21,37 +21,30 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import at, rows, run
+from vitreid.common import locks
 from vitreid.configs import load_config
+from vitreid.datasets.loading.decode import PlaneReader
 from vitreid.processor import NonFiniteLoss, Stopped, profile
 from vitreid.processor.runs import run_lock as lock_module
-from vitreid.processor.runs.checkpoint import load_last, rotated
-from vitreid.processor.runs.rng import random_state, restore_random_state
+from vitreid.processor.runs.checkpoint import load_last, random_state, restore_random_state, rotated
 from vitreid.processor.runs.run_folder import RunFolder
 from vitreid.processor.runs.run_lock import FolderLock
 from vitreid.processor.runs.signals import StopSignals
-from vitreid.processor.training.epoch_loop import Run
+from vitreid.processor.scoring import evaluator
+from vitreid.processor.training import epoch_loop
+from vitreid.processor.training.epoch_loop import Run, compile_backbone
 from vitreid.processor.training.nonfinite import FiniteWatch, TrainedBatch
-from vitreid.processor.training.run import build_session, train
-from vitreid.processor.training.session import compile_backbone
+from vitreid.processor.training.run import build_session
 from vitreid.processor.training.trainer import Trainer
 from vitreid.tools import train as train_tool
+
+pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("VITREID_KILLS", "20"))
 HARD = ["MODEL.DROP_OUT", "0.1", "SOLVER.EMA", "0.9", "LOSS.CENTER_WEIGHT", "0.0005", "SOLVER.EVAL_PERIOD", "2"]
 SMALL = ["SOLVER.IMS_PER_BATCH", "8", "SOLVER.MAX_EPOCHS", "4"]  # 8 iterations per epoch
 WHEN = ["SOLVER.CHECKPOINT_STEPS", "1"]
-
-
-def run(arguments, resume=None, overwrite=False):
-    return train(load_config(None, arguments), resume, overwrite)
-
-
-def at(folder: Path) -> list[str]:
-    return ["OUTPUT_DIR", str(folder)]
-
-
-def rows(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def course(folder: Path) -> list[dict]:
@@ -187,9 +180,7 @@ def test_a_half_done_epoch_of_another_length_is_refused(tiny, tmp_path, monkeypa
     arguments = arguments_of(tiny)
     with cut_after(monkeypatch, 5), pytest.raises(Cut):
         run([*arguments, *WHEN, *at(tmp_path / "run")])
-    with pytest.raises(
-        ValueError, match=r"written after 5 batches of an epoch, which now has 3 .*SOLVER.IMS_PER_BATCH"
-    ):
+    with pytest.raises(ValueError, match=r"\b5 batches.*\b3 .*SOLVER\.IMS_PER_BATCH"):
         run([*arguments, *at(tmp_path / "run"), "SOLVER.IMS_PER_BATCH", "24"], resume="auto")
 
 
@@ -224,7 +215,8 @@ def test_a_signal_in_the_evaluation_loses_no_epoch(tiny, whole, tmp_path, monkey
     arguments, folder = [*arguments_of(tiny), "SOLVER.CHECKPOINT_PERIOD", period], tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(
-            "vitreid.processor.scoring.evaluator.extract",
+            evaluator,
+            "extract",
             lambda *args, **options: os.kill(os.getpid(), signal.SIGTERM),
         )
         with pytest.raises(Stopped):
@@ -257,7 +249,7 @@ def test_a_run_that_ends_in_its_last_evaluation_is_saved_again_as_it_was(tiny, w
 def test_a_second_signal_stops_at_once_but_an_echo_of_the_first_does_not(monkeypatch):
     """At a Ctrl-C the terminal and torchrun both send a signal."""
     now = [100.0]
-    monkeypatch.setattr("vitreid.processor.runs.signals.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with StopSignals() as signals:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
@@ -366,7 +358,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tiny, whole, tmp_path, request):
     ).returncode:
         pytest.skip("mounting a file system is not allowed here")
     request.addfinalizer(lambda: subprocess.run(["umount", "-l", str(folder)], check=True))
-    with pytest.raises(OSError, match="cannot write .*last.pth.*free some space.*Any earlier last.pth is intact"):
+    with pytest.raises(OSError, match=r"last\.pth.*space.*last\.pth.*intact"):
         run([*arguments, *WHEN, *at(folder)])
     assert load_last(folder / "last.pth")["trainer"]["progress"]["counts"]["batches"] == 1
     assert not list(folder.glob(".*.tmp"))
@@ -379,7 +371,7 @@ def test_a_file_size_limit_is_reported_like_a_full_disk(tiny, tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
-        with pytest.raises(OSError, match="cannot write .*last.pth.*free some space"):
+        with pytest.raises(OSError, match=r"last\.pth.*space"):
             run(tiny)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -390,7 +382,7 @@ def test_a_checkpoint_with_a_changed_byte_is_damaged(tiny, tmp_path):
     run([*tiny, "SOLVER.MAX_EPOCHS", "1"])
     spoil(tmp_path / "run" / "last.pth")
     torch.load(tmp_path / "run" / "last.pth", weights_only=True)
-    with pytest.raises(ValueError, match=r"last.pth is damaged.*has changed since it was written.*SOLVER.KEEP_LAST"):
+    with pytest.raises(ValueError, match=r"last\.pth.*damaged.*changed.*SOLVER\.KEEP_LAST"):
         run(tiny, resume="auto")
 
 
@@ -483,7 +475,7 @@ def test_a_thread_that_dies_ends_the_run_with_its_error(tiny, tmp_path, monkeypa
         cut_after(
             monkeypatch,
             3,
-            lambda: monkeypatch.setattr("vitreid.datasets.loading.image_cache.PlaneReader.read", no_memory),
+            lambda: monkeypatch.setattr(PlaneReader, "read", no_memory),
         ),
         pytest.raises(MemoryError, match="4 GB"),
     ):
@@ -509,7 +501,7 @@ def test_two_runs_cannot_share_a_folder(tiny, tmp_path):
     first = RunFolder(tmp_path / "run")
     before = (tmp_path / "run" / "last.pth").read_bytes()
     for flags in ({"resume": "auto"}, {"overwrite": True}, {}):
-        with pytest.raises(FileExistsError, match=rf"in use by process {os.getpid()} on .*, since 20.*\.lock"):
+        with pytest.raises(FileExistsError, match=rf"process {os.getpid()} .*since 20.*\.lock"):
             run(tiny, **flags)
     assert (tmp_path / "run" / "last.pth").read_bytes() == before
     first.close()
@@ -548,7 +540,7 @@ def test_the_lock_of_another_machine_is_watched_for_a_heartbeat(boot, tmp_path, 
     theirs, ours = FolderLock(tmp_path / ".lock"), FolderLock(tmp_path / ".lock")
     theirs.path.write_text(json.dumps({"pid": 7, "host": socket.gethostname(), "started": "2026-01-01", **boot}))
     theirs._thread.start()
-    with pytest.raises(FileExistsError, match=r"in use by process 7 on .*, since 2026-01-01.*delete .*\.lock"):
+    with pytest.raises(FileExistsError, match=r"process 7 .*2026-01-01.*\.lock"):
         ours.acquire()
     theirs._ended.set()  # it dies and leaves its file
     theirs._thread.join()
@@ -561,10 +553,10 @@ def test_without_file_locks_the_heartbeat_decides(tmp_path, soon, monkeypatch):
     def no_locks(*_, **__):
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr("vitreid.common.locks.lock_descriptor", no_locks)
+    monkeypatch.setattr(locks, "lock_descriptor", no_locks)
     theirs, ours = FolderLock(tmp_path / ".lock"), FolderLock(tmp_path / ".lock")
     theirs.acquire()
-    with pytest.raises(FileExistsError, match=f"in use by process {os.getpid()}"):
+    with pytest.raises(FileExistsError, match=f"process {os.getpid()}"):
         ours.acquire()
     theirs.release()
     ours.acquire()
@@ -646,9 +638,7 @@ def test_a_bad_loss_is_seen_at_the_next_look_and_never_saved(tiny):
     trainer.watch.check(trainer.progress.means)
     trainer.watch.remember(batch)
     trainer.progress.means.add({"loss": torch.tensor(torch.nan)})
-    with pytest.raises(
-        NonFiniteLoss, match=r"means of the epoch .* up to epoch 1, iteration 8: id 1; its images: .*\.jpg"
-    ):
+    with pytest.raises(NonFiniteLoss, match=r"means of the epoch .*epoch 1, iteration 8: id 1.*\.jpg"):
         trainer.watch.check(trainer.progress.means)
     trainer.module.model.neck.running_mean[0] = torch.nan
     with pytest.raises(NonFiniteLoss, match="nothing was saved"):
@@ -658,9 +648,7 @@ def test_a_bad_loss_is_seen_at_the_next_look_and_never_saved(tiny):
 def test_one_bad_batch_too_many_stops(tiny, tmp_path, monkeypatch):
     with (
         bad_losses(monkeypatch, {2, 10}),
-        pytest.raises(
-            NonFiniteLoss, match=r"2 batches .*SKIP_NONFINITE allows 1; the last at epoch 2, iteration 3.*\.jpg"
-        ),
+        pytest.raises(NonFiniteLoss, match=r"2 batches .*SKIP_NONFINITE.* 1.*epoch 2, iteration 3.*\.jpg"),
     ):
         run([*arguments_of(tiny), "SOLVER.SKIP_NONFINITE", "1", *at(tmp_path / "run")])
     assert load_last(tmp_path / "run" / "last.pth")["epoch"] == 1
@@ -669,7 +657,7 @@ def test_one_bad_batch_too_many_stops(tiny, tmp_path, monkeypatch):
 def test_weights_that_are_no_numbers_are_never_saved(tiny, tmp_path, monkeypatch):
     """On a GPU the loss is read now and then only; a save must not come before."""
     monkeypatch.setattr(FiniteWatch, "check", lambda *args: None)
-    with bad_losses(monkeypatch, {2}), pytest.raises(NonFiniteLoss, match="epoch 1, iteration 3; nothing was saved"):
+    with bad_losses(monkeypatch, {2}), pytest.raises(NonFiniteLoss, match="epoch 1, iteration 3.*nothing was saved"):
         run([*arguments_of(tiny), *WHEN, *at(tmp_path / "run")])
     assert load_last(tmp_path / "run" / "last.pth")["trainer"]["progress"]["counts"]["batches"] == 2
 
@@ -685,9 +673,7 @@ def test_a_compiled_model_has_the_same_checkpoint(tiny, whole, tmp_path, monkeyp
         calls.append(graph)
         return graph.forward
 
-    monkeypatch.setattr(
-        "vitreid.processor.training.session.compile_backbone", lambda model: compile_backbone(model, eager)
-    )
+    monkeypatch.setattr(epoch_loop, "compile_backbone", lambda model: compile_backbone(model, eager))
     arguments = arguments_of(tiny, "MODEL.DROP_OUT", "0.0", "SOLVER.MAX_EPOCHS", "1")
     run([*arguments, "SOLVER.COMPILE", "True", *at(tmp_path / "run")])
     assert calls
@@ -701,10 +687,8 @@ def test_a_model_that_cannot_be_compiled_says_so(tiny, monkeypatch):
     def broken(graph, inputs):
         raise RuntimeError("no C++ compiler")
 
-    monkeypatch.setattr(
-        "vitreid.processor.training.session.compile_backbone", lambda model: compile_backbone(model, broken)
-    )
-    with pytest.raises(ValueError, match=r"SOLVER.COMPILE: .*no C\+\+ compiler.*set SOLVER.COMPILE False"):
+    monkeypatch.setattr(epoch_loop, "compile_backbone", lambda model: compile_backbone(model, broken))
+    with pytest.raises(ValueError, match=r"SOLVER\.COMPILE.*C\+\+ compiler.*SOLVER\.COMPILE False"):
         run([*tiny, "SOLVER.COMPILE", "True"])
 
 
@@ -721,7 +705,7 @@ def test_profile_shows_where_a_step_goes_and_leaves_nothing(tiny, tmp_path, caps
 def test_a_profile_is_of_one_process(tiny, monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert train_tool.main(["--profile", "3", *tiny]) == 2
-    assert "--profile: measures one process" in capsys.readouterr().err
+    assert "--profile: " in capsys.readouterr().err
 
 
 def test_the_phases_of_a_profile_add_up(tiny, monkeypatch):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import ROOT, rows
 from vitreid import Embedder
 from vitreid.gallery import Gallery, verify
 from vitreid.model import load_deploy
@@ -19,11 +20,13 @@ from vitreid.tools import search as search_tool
 from vitreid.tools import test as test_tool
 from vitreid.tools import train as train_tool
 
-LEGACY = Path(__file__).resolve().parents[1] / "legacy"
+pytestmark = pytest.mark.slow
+
+LEGACY = ROOT / "tests" / "legacy"
 EXPECTED = json.loads((LEGACY / "expected.json").read_text())
 IMAGE, CAMERA = EXPECTED["image"], EXPECTED["camera"]
-DATE = 1_700_000_000  # of every image: an export knows its images by size and date, and git keeps no dates
-HERE = "/proc/self/cwd"  # exports keep absolute paths; this one leads to wherever the files are copied
+DATE = 1_700_000_000  # date of every image: an export knows its images by size and date, and git keeps no dates
+HERE = "/proc/self/cwd"  # exports keep absolute paths; this one leads to the copy of the files
 CPU = ["--device", "cpu", "--precision", "fp32", "--traceback"]
 CLOSE = 1e-4  # relative; processors round differently
 DONE, COUNT = EXPECTED["export"]["done"], EXPECTED["export"]["count"]
@@ -45,11 +48,6 @@ def numbers(*words: str) -> dict:
     """Return what tools/test.py finds."""
     assert test_tool.main([*words, "--output", "numbers.json", "--traceback"]) == 0
     return json.loads(Path("numbers.json").read_text())
-
-
-def rows(folder: str) -> list[dict]:
-    """Return the epochs of a run."""
-    return [json.loads(line) for line in Path(folder, "metrics.jsonl").read_text().splitlines()]
 
 
 def export(weights: str, source: str, output: str, *words: str) -> None:
@@ -103,9 +101,9 @@ def test_a_stored_threshold_is_found():
 
 
 def test_an_interrupted_run_goes_on():
-    """Stopped within an epoch: optimizers, averaged weights and the place in the data go on as if nothing had been.
+    """Stopped inside an epoch: optimizers, averaged weights and the position in the data continue exactly.
 
-    AdamW's state goes by the parameters' order, and where two are taken for each other the losses hardly tell.
+    AdamW's state follows the order of the parameters; two that are swapped hardly change the losses.
     """
     before, log = Path("run/metrics.jsonl").read_text(), Path("run/log.txt").read_text()
     words = ["--config_file", "run/config.yml", "--resume", "--no-report", "--traceback"]
@@ -222,8 +220,8 @@ def test_an_interrupted_export_goes_on():
 
 @on_linux
 def test_an_interrupted_export_of_other_weights_is_not_mixed_in():
-    """The unfinished work of an older version is told apart by the model too."""
+    """The unfinished work of an older version differs by its model too."""
     with zipfile.ZipFile("interrupted_export.zip") as archive:
         archive.extractall()
-    with pytest.raises(ValueError, match="unfinished export that differs: model was"):
+    with pytest.raises(ValueError, match="unfinished export.*model was"):
         export("run/last.pth", f"{HERE}/crops.csv", "crops")

@@ -11,6 +11,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
+from house import MODULES, ROOMS, SOURCES, TESTS, circles
 from vitreid.configs import OPTIONS, load_config
 from vitreid.datasets.data_builders import SHARES
 from vitreid.datasets.loading.preprocess import INTERPOLATIONS
@@ -18,9 +20,6 @@ from vitreid.loss import HEADS, METRICS
 from vitreid.model.backbones.stems import STEMS
 from vitreid.solver import OPTIMIZERS, SCHEDULES
 from vitreid.tools.cli.main import COMMANDS
-
-sys.path.insert(0, str(Path(__file__).parent))
-from house import MODULES, ROOMS, ROOT, SOURCES, circles
 
 GROUND_FLOOR = {"configs", "datasets", "evaluation", "loss", "model", "solver"}
 ENGINE = {"common", *GROUND_FLOOR, "processor"}
@@ -228,26 +227,12 @@ FORBIDDEN = {  # what docs/glossary.md says instead
 }
 
 
-def prose(source) -> list[tuple[int, str]]:
-    """Docstrings and comments of a file, as (line, text)."""
-    found = []
-    for node in ast.walk(source.tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            text = ast.get_docstring(node, clean=False)
-            if text:
-                found.append((node.body[0].lineno, text))
-    comments = [
-        (number, line.partition("# ")[2]) for number, line in enumerate(source.text.splitlines(), 1) if "# " in line
-    ]
-    return [*found, *comments]
-
-
 @pytest.mark.parametrize("pattern", FORBIDDEN)
 def test_docstrings_and_comments_use_plain_words(pattern):
     found = [
         f"{source.name}:{line}"
-        for source in SOURCES
-        for line, text in prose(source)
+        for source in [*SOURCES, *TESTS]
+        for line, text in source.prose
         if re.search(pattern, text, re.IGNORECASE)
     ]
     assert not found, f"write {FORBIDDEN[pattern]!r} instead: {found}"

@@ -11,30 +11,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import ROOT, rows, run_tool, write_test_manifest
 from vitreid.configs import load_config
 from vitreid.model import build_model, load_deploy, save_deploy
 from vitreid.processor.device import place
 from vitreid.processor.training.run import build_session
 from vitreid.tools import test as test_tool
-from vitreid.tools import train as train_tool
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def train(words, *flags):
-    assert train_tool.main([*flags, *words, "--traceback", "--no-report"]) == 0
 
 
 def final_state(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "last.pth", weights_only=True)["trainer"]["module"]
 
 
-def rows(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
 def test_a_run_is_a_folder_with_everything_in_it(tiny, tmp_path):
-    train(tiny)
+    run_tool(tiny)
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names >= {"config.yml", "log.txt", "metrics.jsonl", "last.pth", "best.safetensors"}
     assert any(name.startswith("events.out.tfevents") for name in names)
@@ -50,7 +40,7 @@ def test_a_run_is_a_folder_with_everything_in_it(tiny, tmp_path):
 def test_a_checkpoint_alone_is_enough_to_evaluate(tiny, people, tmp_path, caplog):
     """No config, no training images: the same numbers as the run's last evaluation."""
     data = shutil.copytree(people / "synthetic", tmp_path / "data")
-    train([*tiny, "DATASETS.ROOT_DIR", str(data)])
+    run_tool([*tiny, "DATASETS.ROOT_DIR", str(data)])
     shutil.rmtree(data / "bounding_box_train")
     weights = tmp_path / "run" / "best.safetensors"
     assert test_tool.main(["--weights", str(weights), "--traceback"]) == 0
@@ -60,7 +50,7 @@ def test_a_checkpoint_alone_is_enough_to_evaluate(tiny, people, tmp_path, caplog
 
 
 def test_a_config_and_last_pth_give_the_same_numbers(tiny, tmp_path):
-    train(tiny)
+    run_tool(tiny)
     weights, output = tmp_path / "run" / "last.pth", tmp_path / "numbers.json"
     recipe = tmp_path / "run" / "config.yml"
     assert (
@@ -73,7 +63,7 @@ def test_a_config_and_last_pth_give_the_same_numbers(tiny, tmp_path):
 
 
 def test_a_checkpoint_says_what_it_is(tiny, tmp_path):
-    train([*tiny, "MODEL.SIE_CAMERA", "True"])
+    run_tool([*tiny, "MODEL.SIE_CAMERA", "True"])
     model, about = load_deploy(tmp_path / "run" / "best.safetensors")
     assert model.spec.cameras == ("market1501/c1", "market1501/c2", "market1501/c3")
     assert about["preprocess"]["size"] == [64, 32]
@@ -84,30 +74,30 @@ def test_a_checkpoint_says_what_it_is(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("cache", ["on", "off"])
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_weights(tiny, tmp_path, cache):
     """kill -9 after an epoch, then --resume: bit for bit the uninterrupted run (CPU, float32, with dropout and EMA)."""
     options = (
         f"DATALOADER.CACHE {cache} SOLVER.MAX_EPOCHS 4 MODEL.DROP_OUT 0.1 SOLVER.EMA 0.9 LOSS.CENTER_WEIGHT 0.0005"
     )
     words = [*tiny, *options.split()]
-    train([*words, "OUTPUT_DIR", str(tmp_path / "whole")])
+    run_tool([*words, "OUTPUT_DIR", str(tmp_path / "whole")])
     killed = tmp_path / "killed"
     kill_after_epoch(2, [*words, "OUTPUT_DIR", str(killed)], killed)
     assert len(rows(killed)) < 4
-    train([*words, "OUTPUT_DIR", str(killed)], "--resume")
+    run_tool([*words, "OUTPUT_DIR", str(killed)], "--resume")
     whole, resumed = final_state(tmp_path / "whole"), final_state(killed)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert [row["loss"] for row in rows(killed)] == [row["loss"] for row in rows(tmp_path / "whole")]
 
 
 def kill_after_epoch(epoch: int, words: list[str], folder: Path) -> None:
-    """Start training in a process of its own and kill it once it has logged `epoch`."""
-    command = [sys.executable, str(ROOT / "tools" / "train.py"), *words]
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": python_path()}
-    ) as process:
+    """Start training in another process and kill it once it has logged `epoch`."""
+    command, log = [sys.executable, str(ROOT / "tools" / "train.py"), *words], folder / "log.txt"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **quiet, env={**os.environ, "PYTHONPATH": python_path()}) as process:
         deadline = time.monotonic() + 120
-        while f"epoch {epoch}/" not in (folder / "log.txt").read_text() if (folder / "log.txt").exists() else True:
+        while not (log.exists() and f"epoch {epoch}/" in log.read_text()):
             assert time.monotonic() < deadline and process.poll() is None, "the run ended before it could be killed"
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
@@ -122,30 +112,30 @@ def test_people_of_joined_sets_stay_apart_in_the_checkpoint(people, tiny, tmp_pa
     files = sorted((people / "synthetic" / "bounding_box_train").glob("*.jpg"))
     lines = [f"{path},{int(path.name[:4])},door {path.name[6]},train" for path in files]
     (tmp_path / "mine.csv").write_text("\n".join(["path,pid,camid,split", *lines]))
-    train([*tiny, "DATASETS.NAMES", "('market1501', 'manifest')", "DATASETS.MANIFEST", str(tmp_path / "mine.csv")])
+    run_tool([*tiny, "DATASETS.NAMES", "('market1501', 'manifest')", "DATASETS.MANIFEST", str(tmp_path / "mine.csv")])
     _, about = load_deploy(tmp_path / "run" / "best.safetensors")
     assert sorted(about["labels"].values()) == list(range(16))
     assert sorted(about["people"].values()) == sorted({str(int(path.name[:4])) for path in files})
 
 
 def test_resume_of_a_finished_run_trains_nothing_and_evaluates(tiny, tmp_path, caplog):
-    train(tiny)
+    run_tool(tiny)
     before = final_state(tmp_path / "run")
-    train(tiny, "--resume")
+    run_tool(tiny, "--resume")
     assert "nothing left to train" in caplog.text
     assert all(torch.equal(value, before[name]) for name, value in final_state(tmp_path / "run").items())
 
 
 def test_resume_without_a_checkpoint_starts_anew(tiny, tmp_path, caplog):
     """Pre-emptible machines always start with --resume."""
-    train(tiny, "--resume")
+    run_tool(tiny, "--resume")
     assert "starting anew" in caplog.text
     assert len(rows(tmp_path / "run")) == 2
 
 
 def test_a_resumed_run_warns_of_changed_options(tiny, tmp_path, caplog):
-    train(tiny)
-    train([*tiny, "SOLVER.MAX_EPOCHS", "3", "SOLVER.WEIGHT_DECAY", "0.5"], "--resume")
+    run_tool(tiny)
+    run_tool([*tiny, "SOLVER.MAX_EPOCHS", "3", "SOLVER.WEIGHT_DECAY", "0.5"], "--resume")
     assert "SOLVER.WEIGHT_DECAY was 0.0001, is now 0.5" in caplog.text
     state = torch.load(tmp_path / "run" / "last.pth", weights_only=True)["trainer"]["optimizers"][0]
     assert {group["weight_decay"] for group in state["param_groups"]} == {0.5, 1e-4}, "and they are what is used"
@@ -154,7 +144,7 @@ def test_a_resumed_run_warns_of_changed_options(tiny, tmp_path, caplog):
 def test_the_best_epoch_is_chosen_on_the_validation_people_only(tiny, tmp_path, caplog):
     """Without a validation split the newest weights are kept: the test set chooses nothing."""
     options = "DATASETS.VAL_IDS 3 SOLVER.IMS_PER_BATCH 8 SOLVER.MAX_EPOCHS 3 TEST.FMR 0.1"
-    train([*tiny, *options.split()])
+    run_tool([*tiny, *options.split()])
     _, about = load_deploy(tmp_path / "run" / "best.safetensors")
     assert (about["threshold"]["dataset"], about["threshold"]["fmr"]) == (about["evaluated"], 0.1)
     assert about["evaluated"] == "market1501 validation (3 people)"
@@ -163,23 +153,17 @@ def test_the_best_epoch_is_chosen_on_the_validation_people_only(tiny, tmp_path, 
 
 
 def test_accumulated_batches_make_one_step(tiny, tmp_path):
-    train([*tiny, "SOLVER.ACCUMULATE", "100", "SOLVER.MAX_EPOCHS", "1"])
+    run_tool([*tiny, "SOLVER.ACCUMULATE", "100", "SOLVER.MAX_EPOCHS", "1"])
     state = torch.load(tmp_path / "run" / "last.pth", weights_only=True)["trainer"]["optimizers"][0]
     assert state["state"], "the rest of an epoch is stepped, too"
 
 
 def test_a_model_with_side_information_meets_unseen_cameras(tiny, people, tmp_path):
     """Trained on cameras of one name, tested on people's own data, whose cameras have other names."""
-    train([*tiny, "MODEL.SIE_CAMERA", "True"])
-    files = [
-        (path, split)
-        for split, folder in (("query", "query"), ("gallery", "bounding_box_test"))
-        for path in sorted((people / "synthetic" / folder).glob("*.jpg"))
-    ]
-    lines = [f"{path},{path.name[:4]},door {path.name[6]},{split}" for path, split in files]
-    (tmp_path / "mine.csv").write_text("\n".join(["path,pid,camid,split", *lines]))
+    run_tool([*tiny, "MODEL.SIE_CAMERA", "True"])
+    manifest = write_test_manifest(people, tmp_path / "mine.csv")
     weights, output = tmp_path / "run" / "best.safetensors", tmp_path / "other.json"
-    words = ["DATASETS.NAMES", "manifest", "DATASETS.MANIFEST", str(tmp_path / "mine.csv")]
+    words = ["DATASETS.NAMES", "manifest", "DATASETS.MANIFEST", str(manifest)]
     assert test_tool.main(["--weights", str(weights), "--output", str(output), *words, "--traceback"]) == 0
     assert 0 < json.loads(output.read_text())["mAP"] <= 1
 
@@ -196,7 +180,7 @@ def test_a_model_with_side_information_meets_unseen_cameras(tiny, people, tmp_pa
     ids=lambda words: words[0],
 )
 def test_options_train_end_to_end(tiny, tmp_path, options):
-    train([*tiny, *options, "SOLVER.MAX_EPOCHS", "1"])
+    run_tool([*tiny, *options, "SOLVER.MAX_EPOCHS", "1"])
     assert rows(tmp_path / "run")[0]["loss"] > 0
 
 
@@ -215,7 +199,7 @@ def test_convolutional_networks_are_placed_channels_last_and_saved_as_any_other(
 
 
 def test_classifiers_of_the_same_people_go_on_too(tiny, tmp_path, caplog):
-    train([*tiny, "SOLVER.MAX_EPOCHS", "1"])
+    run_tool([*tiny, "SOLVER.MAX_EPOCHS", "1"])
     state = final_state(tmp_path / "run")
     original = {"classifier.weight": state["loss.heads.0.weight"], "bottleneck.weight": torch.ones(32)}
     for path, tensors in (("theirs.pth", original), ("others.pth", {"classifier.weight": torch.zeros(3, 32)})):
@@ -228,9 +212,7 @@ def test_classifiers_of_the_same_people_go_on_too(tiny, tmp_path, caplog):
         session = build_session(load_config(None, [*words, str(path)]))
         assert torch.equal(session.module.loss.heads[0].weight, state["loss.heads.0.weight"])
         assert f"{path}: the ID classifiers of 8 people too" in caplog.text
-    with pytest.raises(
-        ValueError, match=r"PRETRAIN_CLASSIFIERS: .*others.pth.* 0: \(3, 32\) in the file, 0: \(8, 32\) here"
-    ):
+    with pytest.raises(ValueError, match=r"MODEL\.PRETRAIN_CLASSIFIERS.*others\.pth.*\(3, 32\).*\(8, 32\)"):
         build_session(load_config(None, [*words, str(tmp_path / "others.pth")]))
-    with pytest.raises(ValueError, match="MODEL.PRETRAIN_CLASSIFIERS: goes with MODEL.PRETRAIN_CHOICE self"):
+    with pytest.raises(ValueError, match=r"MODEL\.PRETRAIN_CLASSIFIERS.*MODEL\.PRETRAIN_CHOICE self"):
         load_config(None, [*words, "x.pth", "MODEL.PRETRAIN_CHOICE", "none"])

@@ -6,12 +6,11 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[2]
 NOT_BUILT = shutil.ignore_patterns(
     ".git", ".venv", "data", "logs", "site", "build", "*.egg-info", "__pycache__", ".*_cache"
 )

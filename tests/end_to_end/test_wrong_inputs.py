@@ -1,4 +1,4 @@
-"""What people really get wrong, each with the message it gets. (Options: test_configs.py; data files: test_datasets_*.py.)"""
+"""Users' mistakes, each with the message it gets (options: configs/test_configs.py; data files: datasets/)."""
 
 import errno
 import logging
@@ -10,17 +10,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import timm
 import torch
+from helpers import run
 from safetensors.torch import save_file
-from vitreid.configs import load_config
 from vitreid.processor import FeatureSet, NonFiniteLoss, Trainer, save_features
-from vitreid.processor.training.run import train
 from vitreid.tools import test as test_tool
 from vitreid.tools import train as train_tool
-
-
-def run(words, resume=None, overwrite=False):
-    return train(load_config(None, words), resume, overwrite)
 
 
 def error_of(tool, words, capsys) -> str:
@@ -34,13 +30,13 @@ def error_of(tool, words, capsys) -> str:
 
 def test_the_command_line_shows_one_message_and_fails(tiny, capsys):
     message = error_of(train_tool, [*tiny, "SOLVER.BASE_LRR", "1"], capsys)
-    assert "SOLVER.BASE_LRR: unknown config key; did you mean SOLVER.BASE_LR" in message
+    assert re.search(r"SOLVER\.BASE_LRR: .*SOLVER\.BASE_LR\b", message)
 
 
 def test_a_second_run_into_the_same_folder_loses_nothing(tiny, tmp_path):
     run(tiny)
     before = (tmp_path / "run" / "last.pth").read_bytes()
-    with pytest.raises(FileExistsError, match=r"already holds a run .*--resume.*--overwrite"):
+    with pytest.raises(FileExistsError, match=rf"{tmp_path}/run.*--resume.*--overwrite"):
         run(tiny)
     assert (tmp_path / "run" / "last.pth").read_bytes() == before
 
@@ -67,14 +63,14 @@ def test_overwrite_with_a_mistake_keeps_the_earlier_run(tiny, tmp_path):
 
 
 def test_resume_and_overwrite_together(tiny):
-    with pytest.raises(ValueError, match="--resume goes on with a run, --overwrite replaces it: choose one"):
+    with pytest.raises(ValueError, match="--resume.*--overwrite.*choose one"):
         run(tiny, resume="auto", overwrite=True)
 
 
 def test_resuming_into_the_folder_of_another_run(tiny, tmp_path):
     run(tiny)
     run([*tiny, "OUTPUT_DIR", str(tmp_path / "other")])
-    with pytest.raises(FileExistsError, match="other already holds a run"):
+    with pytest.raises(FileExistsError, match=rf"{tmp_path}/other.*holds a run"):
         run([*tiny, "OUTPUT_DIR", str(tmp_path / "other")], resume=str(tmp_path / "run" / "last.pth"))
 
 
@@ -98,7 +94,7 @@ def test_too_little_memory_is_one_message_with_what_to_lower(tiny, error, monkey
     monkeypatch.setattr(train_tool, "train", fail)
     assert train_tool.main(tiny) == 2
     assert re.fullmatch(
-        r"error: out of memory: .+; what was saved is intact; set SOLVER.MICRO_BATCH \(e.g. 16\), or lower it, .+\n",
+        r"error: out of memory: .+ intact.* SOLVER\.MICRO_BATCH .+\n",
         capsys.readouterr().err,
     )
 
@@ -116,7 +112,7 @@ def test_nothing_to_evaluate_is_found_before_training(tiny, people, tmp_path):
     ]
     (tmp_path / "mine.csv").write_text("\n".join(["path,pid,camid,split", *lines]))
     words = [*tiny, "DATASETS.NAMES", "manifest", "DATASETS.MANIFEST", str(tmp_path / "mine.csv")]
-    with pytest.raises(ValueError, match=r"manifest: 0 query and 0 gallery images; .*DATASETS.VAL_IDS"):
+    with pytest.raises(ValueError, match=r"manifest.*\b0 query.*\b0 gallery.*DATASETS\.VAL_IDS"):
         run(words)
     assert run([*words, "DATASETS.VAL_IDS", "3", "SOLVER.IMS_PER_BATCH", "8"]).mAP > 0
 
@@ -126,25 +122,25 @@ def test_queries_without_a_match_in_another_camera(tiny, people, tmp_path):
     for path in (root / "bounding_box_test").glob("*.jpg"):
         if not path.name.startswith("0000"):
             path.unlink()
-    with pytest.raises(ValueError, match="no query has its person in the gallery, seen by another camera"):
+    with pytest.raises(ValueError, match="no query.*another camera"):
         run([*tiny, "DATASETS.ROOT_DIR", str(root)])
 
 
 def test_more_neighbours_than_images(tiny):
-    with pytest.raises(ValueError, match="TEST.RERANK_K1: 500 neighbours are asked for"):
+    with pytest.raises(ValueError, match=r"TEST\.RERANK_K1.*\b500\b"):
         run([*tiny, "TEST.RERANK", "k-reciprocal", "TEST.RERANK_K1", "500"])
 
 
 def test_output_folder_that_is_a_file(tiny, tmp_path):
     (tmp_path / "run").write_text("notes")
-    with pytest.raises(NotADirectoryError, match="OUTPUT_DIR: .* is, or lies under, a file"):
+    with pytest.raises(NotADirectoryError, match=r"OUTPUT_DIR.*run.* a file"):
         run(tiny)
 
 
 def test_a_device_that_is_not_there(tiny):
     if torch.cuda.is_available():
         pytest.skip("this machine has cuda")
-    with pytest.raises(ValueError, match="MODEL.DEVICE: cuda is not available on this machine; found cpu"):
+    with pytest.raises(ValueError, match=r"MODEL\.DEVICE.*cuda.*found cpu"):
         run([*tiny, "MODEL.DEVICE", "cuda"])
 
 
@@ -160,7 +156,7 @@ def test_empty_data_folder(tiny, tmp_path):
 
 
 def test_unknown_data_set(tiny):
-    with pytest.raises(ValueError, match="DATASETS.NAMES: unknown data set 'market'; choose from .*market1501"):
+    with pytest.raises(ValueError, match=r"DATASETS\.NAMES.*'market'.*market1501"):
         run([*tiny, "DATASETS.NAMES", "market"])
 
 
@@ -178,7 +174,7 @@ def test_a_truncated_image_is_named(tiny, people, tmp_path, cache):
     root = copy_of(people, tmp_path)
     victim = sorted((root / "bounding_box_train").glob("*.jpg"))[3]
     victim.write_bytes(victim.read_bytes()[:200])
-    with pytest.raises(ValueError, match=rf"^{victim}: the image is .*DATASETS.CORRUPT skip"):
+    with pytest.raises(ValueError, match=rf"^{victim}.*DATASETS\.CORRUPT skip"):
         run([*tiny, "DATASETS.ROOT_DIR", str(root), "DATALOADER.CACHE", cache])
 
 
@@ -202,7 +198,7 @@ def test_one_image_per_identity(tiny, people, tmp_path):
 
 
 def test_pretrained_file_that_does_not_exist(tiny):
-    with pytest.raises(FileNotFoundError, match="MODEL.PRETRAIN_PATH: no file at .*MODEL.PRETRAIN_CHOICE none"):
+    with pytest.raises(FileNotFoundError, match=r"MODEL\.PRETRAIN_PATH.*jx_vit\.pth.*MODEL\.PRETRAIN_CHOICE none"):
         run([*tiny, "MODEL.PRETRAIN_CHOICE", "imagenet", "MODEL.PRETRAIN_PATH", "jx_vit.pth"])
 
 
@@ -210,10 +206,10 @@ def test_pretrained_weights_without_a_network(tiny, monkeypatch):
     def offline(*args, **kwargs):
         raise OSError("Name or service not known")
 
-    monkeypatch.setattr("timm.create_model", offline)
+    monkeypatch.setattr(timm, "create_model", offline)
     from vitreid.model.weights.pretrained import fetch_timm
 
-    with pytest.raises(ConnectionError, match=r"cannot be fetched .*Download .* set MODEL.PRETRAIN_PATH"):
+    with pytest.raises(ConnectionError, match=r"vit_tiny_patch16_224.*Name or service not known.*MODEL\.PRETRAIN_PATH"):
         fetch_timm("vit_tiny_patch16_224")
 
 
@@ -232,13 +228,12 @@ def test_weights_of_another_architecture(tiny, tmp_path, capsys):
         str(tmp_path / "b"),
     ]
     message = error_of(train_tool, words, capsys)
-    assert "does not fit the model" in message
-    assert "MODEL.EMBED_DIM" in message
+    assert re.search(r"best\.safetensors.* fit the model.*MODEL\.EMBED_DIM", message, re.DOTALL)
 
 
 def test_resume_with_another_model(tiny):
     run(tiny)
-    with pytest.raises(ValueError, match="--resume: the checkpoint does not fit this config's model"):
+    with pytest.raises(ValueError, match="--resume.*fit.*model"):
         run([*tiny, "MODEL.DEPTH", "3", "SOLVER.MAX_EPOCHS", "3"], resume="auto")
 
 
@@ -246,7 +241,7 @@ def test_resume_with_other_people(tiny, people, tmp_path):
     """The classifier's rows would belong to others, and held-out people would be trained on."""
     words = [*tiny, "DATASETS.VAL_IDS", "3", "SOLVER.IMS_PER_BATCH", "8"]
     run(words)
-    with pytest.raises(ValueError, match="--resume: the checkpoint was trained on 5 people .*DATASETS"):
+    with pytest.raises(ValueError, match=r"--resume.*\b5 people.*DATASETS"):
         run([*words, "DATASETS.SPLIT_SEED", "1", "SOLVER.MAX_EPOCHS", "3"], resume="auto")
 
 
@@ -254,50 +249,49 @@ def test_resume_from_a_damaged_checkpoint(tiny, tmp_path):
     run(tiny)
     last = tmp_path / "run" / "last.pth"
     last.write_bytes(last.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"last.pth is damaged or not a checkpoint"):
+    with pytest.raises(ValueError, match=r"last\.pth.*damaged"):
         run(tiny, resume="auto")
 
 
 def test_resume_from_a_file_that_does_not_exist(tiny):
-    with pytest.raises(FileNotFoundError, match=r"--resume: old.pth does not exist; leave out --resume"):
+    with pytest.raises(FileNotFoundError, match=r"--resume.*old\.pth.*exist"):
         run(tiny, resume="old.pth")
 
 
 def test_resume_from_foreign_weights(tiny, tmp_path):
     torch.save({"base.cls_token": torch.zeros(1)}, tmp_path / "vit.pth")
-    with pytest.raises(ValueError, match=r"not a last.pth of vitreid; .*MODEL.PRETRAIN_PATH"):
+    with pytest.raises(ValueError, match=r"last\.pth of vitreid.*MODEL\.PRETRAIN_PATH"):
         run(tiny, resume=str(tmp_path / "vit.pth"))
 
 
 def test_test_without_weights(capsys):
-    assert "no weights to test: give --weights" in error_of(test_tool, [], capsys)
+    assert "--weights" in error_of(test_tool, [], capsys)
 
 
 def test_test_with_weights_that_do_not_exist(tiny, tmp_path, capsys):
     run(tiny)
     message = error_of(test_tool, ["--weights", str(tmp_path / "run" / "bests.safetensors")], capsys)
-    assert "does not exist; the folder holds best.safetensors, last.pth" in message
+    assert re.search(r"bests\.safetensors.* exist.*best\.safetensors, last\.pth", message)
 
 
 def test_test_with_a_damaged_checkpoint(tmp_path, capsys):
     (tmp_path / "best.safetensors").write_bytes(b"not safetensors")
-    assert "is damaged or not a safetensors file" in error_of(
-        test_tool, ["--weights", str(tmp_path / "best.safetensors")], capsys
-    )
+    message = error_of(test_tool, ["--weights", str(tmp_path / "best.safetensors")], capsys)
+    assert re.search(r"best\.safetensors.*damaged", message)
 
 
 def test_foreign_weights_without_a_config(tmp_path, capsys):
     torch.save({"base.cls_token": torch.zeros(1)}, tmp_path / "vit.pth")
-    assert "does not carry its config" in error_of(test_tool, ["--weights", str(tmp_path / "vit.pth")], capsys)
+    assert re.search(r"vit\.pth.* config", error_of(test_tool, ["--weights", str(tmp_path / "vit.pth")], capsys))
 
 
 def test_safetensors_of_another_project_need_a_config(tiny, tmp_path, capsys):
     save_file({"cls_token": torch.zeros(1)}, tmp_path / "vit.safetensors")
     words = ["--weights", str(tmp_path / "vit.safetensors")]
-    assert "does not carry its config" in error_of(test_tool, words, capsys)
+    assert re.search(r"vit\.safetensors.* config", error_of(test_tool, words, capsys))
     run([*tiny, "SOLVER.MAX_EPOCHS", "1"])
     words += ["--config_file", str(tmp_path / "run" / "config.yml")]
-    assert "does not fit the model" in error_of(test_tool, words, capsys)
+    assert re.search(r"vit\.safetensors.* fit the model", error_of(test_tool, words, capsys))
 
 
 def features_file(path, **changes):
@@ -318,45 +312,46 @@ def features_file(path, **changes):
 
 def test_features_file_that_does_not_exist(tmp_path, capsys):
     message = error_of(test_tool, ["--features", str(tmp_path / "f.safetensors")], capsys)
-    assert "--features: " in message and "does not exist; tools/test.py --save-features makes" in message
+    assert re.search(r"--features: .*f\.safetensors.*--save-features", message)
 
 
 def test_a_damaged_features_file(tmp_path, capsys):
     path = tmp_path / "f.safetensors"
     words = features_file(path)
     path.write_bytes(path.read_bytes()[:-9])
-    assert "f.safetensors is damaged or not a safetensors file" in error_of(test_tool, words, capsys)
+    assert re.search(r"f\.safetensors.*damaged", error_of(test_tool, words, capsys))
 
 
 def test_a_model_or_foreign_tensors_in_place_of_features(checkpoint, tmp_path, capsys):
-    assert "give it as --weights" in error_of(test_tool, ["--features", str(checkpoint)], capsys)
+    assert "--weights" in error_of(test_tool, ["--features", str(checkpoint)], capsys)
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
-    assert "is not a file of features" in error_of(test_tool, ["--features", str(tmp_path / "x.safetensors")], capsys)
+    message = error_of(test_tool, ["--features", str(tmp_path / "x.safetensors")], capsys)
+    assert re.search(r"x\.safetensors.*features", message)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"gallery": torch.tensor([[1.0, 0], [float("nan"), 0]])}, "gallery: row 1 holds NaN"),
-        ({"g_pids": np.array([0, 1, 1])}, "g_pids: expected 2 labels, one per row of gallery"),
-        ({"q_camids": np.array([0, 7])}, "q_camids: 0 to 1 expected, got 7"),
-        ({"g_pids": np.array([5, 6])}, "none of the 2 queries has a match in the gallery"),
+        ({"gallery": torch.tensor([[1.0, 0], [float("nan"), 0]])}, "gallery.*row 1 "),
+        ({"g_pids": np.array([0, 1, 1])}, r"g_pids.*\b2 .*gallery"),
+        ({"q_camids": np.array([0, 7])}, "q_camids: 0 to 1 .*7"),
+        ({"g_pids": np.array([5, 6])}, "none of the 2 queries"),
     ],
 )
 def test_features_that_cannot_be_evaluated(tmp_path, capsys, changes, message):
-    assert message in error_of(test_tool, features_file(tmp_path / "f.safetensors", **changes), capsys)
+    assert re.search(message, error_of(test_tool, features_file(tmp_path / "f.safetensors", **changes), capsys))
 
 
 def test_what_does_not_go_together_on_the_command_line(checkpoint, tmp_path, capsys):
     weights, features = ["--weights", str(checkpoint)], features_file(tmp_path / "f.safetensors")
     two = ["DATASETS.TEST", "('market1501', 'dukemtmc')"]
     for words, message in (
-        ([*weights, *features], "--features takes the place of the model; leave --weights out"),
-        ([*features, "--save-features", str(tmp_path / "g.safetensors")], "the features come from a file already"),
-        ([*weights, "--calibrate", "5"], "--calibrate: a false-match rate above 0 and up to 0.5"),
-        ([*weights, "--calibrate", "0.1", *two], "a threshold is set on one data set, DATASETS.TEST has 2"),
-        ([*weights, "--calibrate", "1e-9"], "fmr: 1e-09 cannot be measured"),
-        ([*weights, "--output", str(tmp_path / "no" / "m.json")], "--output: the folder .*no does not exist"),
+        ([*weights, *features], "--features .*--weights"),
+        ([*features, "--save-features", str(tmp_path / "g.safetensors")], "features come from a file"),
+        ([*weights, "--calibrate", "5"], r"--calibrate: .*\b0 .*\b0\.5"),
+        ([*weights, "--calibrate", "0.1", *two], r"one data set.*DATASETS\.TEST has 2"),
+        ([*weights, "--calibrate", "1e-9"], "fmr: 1e-09 "),
+        ([*weights, "--output", str(tmp_path / "no" / "m.json")], "--output: .*/no .*exist"),
     ):
         assert re.search(message, error_of(test_tool, words, capsys))
 
@@ -364,13 +359,13 @@ def test_what_does_not_go_together_on_the_command_line(checkpoint, tmp_path, cap
 def test_a_threshold_cannot_be_stored_in_last_pth(tiny, tmp_path, capsys):
     run([*tiny, "SOLVER.MAX_EPOCHS", "1"])
     words = ["--weights", str(tmp_path / "run" / "last.pth"), "--calibrate", "0.1"]
-    assert "written into a best.safetensors; last.pth cannot hold it" in error_of(test_tool, words, capsys)
+    assert re.search(r"best\.safetensors.*last\.pth", error_of(test_tool, words, capsys))
 
 
 def test_a_loss_that_is_no_number_stops_with_step_terms_and_files(tiny, tmp_path):
     run([*tiny, "SOLVER.MAX_EPOCHS", "1"])
     good = (tmp_path / "run" / "last.pth").read_bytes()
-    with pytest.raises(NonFiniteLoss, match=r"epoch \d+, iteration \d+: .*id .*its images: .*\.jpg.*SOLVER.BASE_LR"):
+    with pytest.raises(NonFiniteLoss, match=r"epoch \d+, iteration \d+: .*id .*\.jpg.*SOLVER\.BASE_LR"):
         run([*tiny, "SOLVER.BASE_LR", "1e30", "SOLVER.MAX_EPOCHS", "3"], resume="auto")
     assert (tmp_path / "run" / "last.pth").read_bytes() == good, "the last good checkpoint is intact"
 
@@ -403,8 +398,8 @@ def test_a_full_disk_is_named_and_the_earlier_checkpoint_stays(tiny, tmp_path, m
             raise OSError(errno.ENOSPC, "No space left on device")
         real(source, target)
 
-    monkeypatch.setattr("os.replace", full)
-    with pytest.raises(OSError, match=f"cannot write .*{name}.*No space left on device.*free some space"):
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match=f"{name}.*No space left on device"):
         run([*tiny, "SOLVER.MAX_EPOCHS", "3"], resume="auto")
     assert (tmp_path / "run" / name).read_bytes() == before
     assert not list((tmp_path / "run").glob(".*.tmp"))
@@ -418,7 +413,7 @@ def test_a_write_that_dies_halfway_leaves_the_earlier_checkpoint(tiny, tmp_path,
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("torch.save", die)
+    monkeypatch.setattr(torch, "save", die)
     with pytest.raises(KeyboardInterrupt):
         run([*tiny, "SOLVER.MAX_EPOCHS", "3"], resume="auto")
     assert torch.load(tmp_path / "run" / "last.pth", weights_only=True)["epoch"] == 2

@@ -69,12 +69,12 @@ def test_one_query_or_one_person_tells_nothing_about_others():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"level": 95}, "level: a share above 0 and below 1, e.g. 0.95, got 95"),
-        ({"level": float("nan")}, "level: .* got nan"),
-        ({"samples": 0}, "samples: 1 or more, got 0"),
-        ({"seed": -1}, "seed: 0 or more, got -1"),
-        ({"groups": [1, 2]}, r"groups: expected 3 labels, one per row of query, got shape \(2,\)"),
-        ({"groups": ["a", "b", "c"]}, "groups: expected integers"),
+        ({"level": 95}, "level: .*got 95"),
+        ({"level": float("nan")}, "level: .*nan"),
+        ({"samples": 0}, "samples: .*got 0"),
+        ({"seed": -1}, "seed: .*-1"),
+        ({"groups": [1, 2]}, r"groups.*\b3 .*\(2,\)"),
+        ({"groups": ["a", "b", "c"]}, "groups.*integers"),
     ],
 )
 def test_wrong_option_of_the_bootstrap_is_an_error(options, message):

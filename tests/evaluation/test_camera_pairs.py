@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers import make_problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vitreid.evaluation import PROTOCOLS, camera_pairs
@@ -24,12 +25,12 @@ def naive_pair(i, j, args, protocol):
 
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), protocol=st.sampled_from(sorted(PROTOCOLS)))
-def test_camera_pairs_equal_the_naive_twin(seed, protocol, problem):
-    args = problem(seed, num_queries=8, num_gallery=15)
+def test_camera_pairs_equal_the_naive_twin(seed, protocol):
+    args = make_problem(seed, num_queries=8, num_gallery=15)
     cameras = np.unique(args[4]), np.unique(args[5])
     expected = np.array([[naive_pair(i, j, args, protocol) for j in cameras[1]] for i in cameras[0]])
     if not expected[..., 2].any():
-        with pytest.raises(ValueError, match="none of the 8 queries has a match"):
+        with pytest.raises(ValueError, match="none of the 8 queries"):
             camera_pairs(*args, protocol=protocol)
         return
     table = camera_pairs(*args, protocol=protocol)
@@ -54,6 +55,6 @@ def test_camera_pairs_take_tensors_and_the_cosine():
 
 
 @pytest.mark.parametrize("option", ["metric", "protocol"])
-def test_unknown_option_of_camera_pairs_is_an_error(option, problem):
-    with pytest.raises(ValueError, match=f"{option}: unknown value 'market'; choose from"):
-        camera_pairs(*problem(0), **{option: "market"})
+def test_unknown_option_of_camera_pairs_is_an_error(option):
+    with pytest.raises(ValueError, match=f"{option}.*'market'"):
+        camera_pairs(*make_problem(0), **{option: "market"})

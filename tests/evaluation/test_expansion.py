@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from helpers import GOLDEN_EVALUATION
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vitreid.evaluation import augment_database, evaluate_retrieval, expand_queries
 from vitreid.evaluation.distances import pairwise
-
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "evaluation.npz")
 
 
 def unit(rows):
@@ -91,7 +88,9 @@ def test_both_raise_the_accuracy_of_noisy_crops_of_distinct_people():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_precisions_in_and_out(dtype):
-    query, gallery = (torch.from_numpy(GOLDEN[f"small.{name}_feat"]).to(dtype) for name in ("query", "gallery"))
+    query, gallery = (
+        torch.from_numpy(GOLDEN_EVALUATION[f"small.{name}_feat"]).to(dtype) for name in ("query", "gallery")
+    )
     expanded = expand_queries(query, gallery)
     assert expanded.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     assert expanded.shape == query.shape
@@ -99,11 +98,11 @@ def test_precisions_in_and_out(dtype):
 
 
 def test_inputs_are_left_as_they_were():
-    query, gallery = GOLDEN["small.query_feat"].copy(), GOLDEN["small.gallery_feat"].copy()
+    query, gallery = GOLDEN_EVALUATION["small.query_feat"].copy(), GOLDEN_EVALUATION["small.gallery_feat"].copy()
     expand_queries(query, gallery)
     augment_database(gallery)
-    np.testing.assert_array_equal(query, GOLDEN["small.query_feat"])
-    np.testing.assert_array_equal(gallery, GOLDEN["small.gallery_feat"])
+    np.testing.assert_array_equal(query, GOLDEN_EVALUATION["small.query_feat"])
+    np.testing.assert_array_equal(gallery, GOLDEN_EVALUATION["small.gallery_feat"])
 
 
 SMALL = np.ones((4, 2))
@@ -113,16 +112,16 @@ POISONED = np.array([[1.0, 2.0], [np.nan, 0.0]])
 @pytest.mark.parametrize(
     ("work", "message"),
     [
-        (lambda: expand_queries(SMALL, SMALL, k=5), "k: takes 0 to 4 neighbours with 4 gallery items, got 5"),
-        (lambda: expand_queries(SMALL, SMALL, k=-1), "k: takes 0 to 4 .* got -1"),
-        (lambda: augment_database(SMALL, k=4), "k: takes 0 to 3 neighbours with 4 gallery items, got 4"),
-        (lambda: expand_queries(SMALL, SMALL, k=1, alpha=-1), "alpha: an exponent of 0 or more, got -1"),
-        (lambda: augment_database(SMALL, k=1, alpha=float("nan")), "alpha: .* got nan"),
-        (lambda: expand_queries(POISONED, SMALL, k=1), "query: row 1 holds NaN"),
-        (lambda: expand_queries(SMALL, POISONED, k=1), "gallery: row 1 holds NaN"),
-        (lambda: augment_database(POISONED, k=1), "gallery: row 1 holds NaN"),
-        (lambda: expand_queries(np.ones((2, 3)), SMALL), "query has 3 features per row and gallery 2"),
-        (lambda: augment_database(np.empty((0, 2))), r"gallery: expected a non-empty matrix.*\(0, 2\)"),
+        (lambda: expand_queries(SMALL, SMALL, k=5), "k: .*0 to 4 .*got 5"),
+        (lambda: expand_queries(SMALL, SMALL, k=-1), "k: .*0 to 4 .*got -1"),
+        (lambda: augment_database(SMALL, k=4), "k: .*0 to 3 .*got 4"),
+        (lambda: expand_queries(SMALL, SMALL, k=1, alpha=-1), "alpha: .*-1"),
+        (lambda: augment_database(SMALL, k=1, alpha=float("nan")), "alpha: .*nan"),
+        (lambda: expand_queries(POISONED, SMALL, k=1), "query.*row 1 "),
+        (lambda: expand_queries(SMALL, POISONED, k=1), "gallery.*row 1 "),
+        (lambda: augment_database(POISONED, k=1), "gallery.*row 1 "),
+        (lambda: expand_queries(np.ones((2, 3)), SMALL), r"query.*\b3 .*gallery 2"),
+        (lambda: augment_database(np.empty((0, 2))), r"gallery.*\(0, 2\)"),
     ],
 )
 def test_bad_input_is_an_error_that_says_which_and_where(work, message):

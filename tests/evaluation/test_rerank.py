@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from helpers import GOLDEN_EVALUATION, golden_arrays
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vitreid.evaluation import evaluate_distances, evaluate_reranked, evaluate_retrieval, k_reciprocal
 from vitreid.evaluation.distances import pairwise
 from vitreid.evaluation.reranking import neighbours
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "evaluation.npz")
-CASES = sorted(key for key in GOLDEN if ".rerank." in key and not key.endswith("mAP"))  # e.g. small.rerank.20.6.0.3
+CASES = sorted(
+    key for key in GOLDEN_EVALUATION if ".rerank." in key and not key.endswith("mAP")
+)  # e.g. small.rerank.20.6.0.3
 
 
 def golden(case):
     """Return query, gallery, (k1, k2, lambda) and the labels of a golden case."""
     name, _, k1, k2, lam = case.split(".", 4)
-    query, gallery, *labels = (
-        GOLDEN[f"{name}.{part}"]
-        for part in ("query_feat", "gallery_feat", "query_pid", "gallery_pid", "query_camid", "gallery_camid")
-    )
+    query, gallery, *labels = golden_arrays(name)
     return query, gallery, (int(k1), int(k2), float(lam)), labels
 
 
@@ -66,13 +63,13 @@ def test_reranking_equals_the_naive_twin(case, reranked):
 def test_naive_twin_in_float16_equals_the_original(case):
     """The original keeps weights in float16; the same algorithm with that rounding meets its distances to 2e-3."""
     query, gallery, options, _ = golden(case)
-    np.testing.assert_allclose(naive(query, gallery, *options, np.float16), GOLDEN[case], atol=2e-3)
+    np.testing.assert_allclose(naive(query, gallery, *options, np.float16), GOLDEN_EVALUATION[case], atol=2e-3)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_reranking_differs_from_the_original_only_by_its_float16(case, reranked):
     """Sums of up to 200 float16 weights: 2e-3 for 99 of 100 distances, 6e-3 for the worst (k1 = 50)."""
-    difference = np.abs(reranked[case] - GOLDEN[case])
+    difference = np.abs(reranked[case] - GOLDEN_EVALUATION[case])
     assert np.quantile(difference, 0.99) < 2e-3
     assert difference.max() < 6e-3
 
@@ -80,7 +77,7 @@ def test_reranking_differs_from_the_original_only_by_its_float16(case, reranked)
 @pytest.mark.parametrize("case", [case for case in CASES if "6.1.0.0" not in case])
 def test_reranked_map_equals_the_original(case, reranked):
     assert evaluate_distances(reranked[case], *golden(case)[3]).mAP == pytest.approx(
-        float(GOLDEN[f"{case}.mAP"]), abs=2e-3
+        float(GOLDEN_EVALUATION[f"{case}.mAP"]), abs=2e-3
     )
 
 
@@ -90,7 +87,7 @@ def test_original_map_lies_within_the_order_of_ties(case, reranked):
     labels = golden(case)[3]
     is_match = labels[1][None, :] == labels[0][:, None]
     best, worst = (evaluate_distances(reranked[case] + sign * 1e-3 * is_match, *labels).mAP for sign in (-1, 1))
-    assert worst < float(GOLDEN[f"{case}.mAP"]) < best
+    assert worst < float(GOLDEN_EVALUATION[f"{case}.mAP"]) < best
 
 
 def test_reranking_helps_where_neighbourhoods_are_clean():
@@ -114,7 +111,7 @@ def test_reranking_equals_the_naive_twin_for_all_options(seed, k1, k2, lam):
 def test_lambda_one_is_the_original_distance():
     query, gallery, _, labels = golden("small.rerank.20.6.0.3")
     assert evaluate_distances(k_reciprocal(query, gallery, 20, 6, 1.0), *labels).mAP == pytest.approx(
-        float(GOLDEN["small.mAP"]), abs=1e-6
+        float(GOLDEN_EVALUATION["small.mAP"]), abs=1e-6
     )
 
 
@@ -137,7 +134,7 @@ def test_streamed_evaluation_equals_that_of_the_whole_matrix(monkeypatch, rerank
 def test_streamed_evaluation_checks_labels_before_it_works(monkeypatch):
     query, gallery, _, labels = golden("small.rerank.20.6.0.3")
     monkeypatch.setattr(neighbours, "distance_blocks", lambda *_: pytest.fail("started"))
-    with pytest.raises(ValueError, match="g_pids: expected 300 labels"):
+    with pytest.raises(ValueError, match=r"g_pids.*\b300 "):
         evaluate_reranked(query, gallery, labels[0], labels[1][:-1], *labels[2:])
 
 
@@ -155,10 +152,10 @@ def test_copies_of_one_crop_give_finite_distances():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((0, 6, 0.3), r"k1: takes 1 to 339 neighbours with 340 crops of query and gallery, got 0"),
-        ((340, 6, 0.3), r"k1: takes 1 to 339 .* got 340"),
-        ((20, -1, 0.3), r"k2: takes 1 to 339 .* got -1"),
-        ((20, 6, 1.5), r"lam: a share between 0 and 1, got 1.5"),
+        ((0, 6, 0.3), "k1: .*1 to 339 .*340 .*got 0"),
+        ((340, 6, 0.3), "k1: .*1 to 339 .*got 340"),
+        ((20, -1, 0.3), "k2: .*1 to 339 .*got -1"),
+        ((20, 6, 1.5), r"lam: .*1\.5"),
     ],
 )
 def test_options_out_of_range_are_errors(options, message):
@@ -170,5 +167,5 @@ def test_options_out_of_range_are_errors(options, message):
 def test_nan_is_an_error_with_its_row():
     query, gallery = torch.zeros(2, 3), torch.zeros(5, 3)
     gallery[4, 0] = torch.nan
-    with pytest.raises(ValueError, match="gallery: row 4 holds NaN"):
+    with pytest.raises(ValueError, match="gallery.*row 4 "):
         k_reciprocal(query, gallery, 2, 1, 0.3)

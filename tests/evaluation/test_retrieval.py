@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from helpers import GOLDEN_EVALUATION, WRONG_EVALUATIONS, golden_arrays, problems
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 from vitreid.evaluation import PROTOCOLS, evaluate_distances, evaluate_retrieval
+from vitreid.evaluation.distances import centred_distances
 from vitreid.evaluation.distances.pairwise import distance_blocks
 from vitreid.evaluation.rank_counting import ranks_on_cpu, ranks_on_device
-
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "evaluation.npz")
-PARTS = ("query_feat", "gallery_feat", "query_pid", "gallery_pid", "query_camid", "gallery_camid")
-
-
-def golden(name):
-    return [GOLDEN[f"{name}.{part}"] for part in PARTS]
 
 
 def evaluate_row(distances, g_pids, g_camids, **options):
@@ -49,7 +42,7 @@ def test_another_person_from_the_same_camera_is_not_junk():
 
 
 def test_distractor_counts_as_wrong():
-    """pid 0 is nobody's, but stands before the match."""
+    """pid 0 belongs to no query, but ranks before the match."""
     assert evaluate_row([0.1, 0.2], [0, 7], [1, 1]).mAP == pytest.approx(1 / 2)
 
 
@@ -117,7 +110,7 @@ def test_close_embeddings_are_ranked_as_in_double_precision(distance):
 
 
 def test_the_middle_is_taken_out_a_few_rows_at_a_time(monkeypatch):
-    monkeypatch.setattr("vitreid.evaluation.distances.centred_distances.CHUNK_ELEMENTS", 768 * 5)
+    monkeypatch.setattr(centred_distances, "CHUNK_ELEMENTS", 768 * 5)
     query, gallery, *_ = close_crops(0.02)
     exact = np.linalg.norm(query[:, None].astype(float) - gallery.astype(float), axis=2)
     ((_, squared),) = distance_blocks(torch.tensor(query), torch.tensor(gallery))
@@ -130,35 +123,35 @@ def test_the_middle_is_taken_out_a_few_rows_at_a_time(monkeypatch):
 @pytest.mark.parametrize("name", ["small", "distractors"])
 @pytest.mark.parametrize("block", [None, 1, 7])
 def test_retrieval_equals_the_original(name, block):
-    result = evaluate_retrieval(*golden(name), block=block)
-    assert result.mAP == pytest.approx(float(GOLDEN[f"{name}.mAP"]), abs=1e-6)
-    np.testing.assert_allclose(result.cmc, GOLDEN[f"{name}.cmc"], atol=1e-6)
+    result = evaluate_retrieval(*golden_arrays(name), block=block)
+    assert result.mAP == pytest.approx(float(GOLDEN_EVALUATION[f"{name}.mAP"]), abs=1e-6)
+    np.testing.assert_allclose(result.cmc, GOLDEN_EVALUATION[f"{name}.cmc"], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["small", "distractors"])
 def test_cosine_ranks_unit_features_as_euclidean_does(name):
-    assert evaluate_retrieval(*golden(name), metric="cosine").mAP == pytest.approx(
-        float(GOLDEN[f"{name}.mAP"]), abs=1e-6
+    assert evaluate_retrieval(*golden_arrays(name), metric="cosine").mAP == pytest.approx(
+        float(GOLDEN_EVALUATION[f"{name}.mAP"]), abs=1e-6
     )
 
 
 @pytest.mark.parametrize("name", ["small", "distractors"])
 @pytest.mark.parametrize("case", ["20.6.0.3", "50.15.0.3"])
 def test_ready_made_distances_equal_the_original(name, case):
-    result = evaluate_distances(GOLDEN[f"{name}.rerank.{case}"], *golden(name)[2:])
-    assert result.mAP == pytest.approx(float(GOLDEN[f"{name}.rerank.{case}.mAP"]), abs=1e-6)
+    result = evaluate_distances(GOLDEN_EVALUATION[f"{name}.rerank.{case}"], *golden_arrays(name)[2:])
+    assert result.mAP == pytest.approx(float(GOLDEN_EVALUATION[f"{name}.rerank.{case}.mAP"]), abs=1e-6)
 
 
 def test_tensors_and_arrays_give_the_same_result():
-    arrays = golden("small")
+    arrays = golden_arrays("small")
     assert evaluate_retrieval(*map(torch.from_numpy, arrays)).mAP == evaluate_retrieval(*arrays).mAP
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_precisions_are_accepted(dtype):
-    query, gallery, *labels = map(torch.from_numpy, golden("small"))
+    query, gallery, *labels = map(torch.from_numpy, golden_arrays("small"))
     assert evaluate_retrieval(query.to(dtype), gallery, *labels).mAP == pytest.approx(
-        float(GOLDEN["small.mAP"]), abs=0.02
+        float(GOLDEN_EVALUATION["small.mAP"]), abs=0.02
     )
 
 
@@ -166,7 +159,7 @@ def test_other_precisions_are_accepted(dtype):
 
 
 def test_average_precision_equals_scikit_learn():
-    query, gallery, q_pids, g_pids, q_camids, g_camids = golden("small")
+    query, gallery, q_pids, g_pids, q_camids, g_camids = golden_arrays("small")
     result = evaluate_retrieval(query, gallery, q_pids, g_pids, q_camids, g_camids)
     for ap, i in zip(result.ap, result.query_index, strict=True):
         judged = (g_pids != q_pids[i]) | (g_camids != q_camids[i])
@@ -190,25 +183,6 @@ def naive_query(distances, pid, camid, g_pids, g_camids, protocol):
     if not hits:
         return None
     return sum((n + 1) / rank for n, rank in enumerate(hits)) / len(hits), len(hits) / hits[-1], hits[0]
-
-
-@st.composite
-def problems(draw):
-    """Few distinct integer features make ties, few pids and cameras make junk, distractors and missing matches."""
-    num_queries, num_gallery, dim = draw(st.integers(1, 6)), draw(st.integers(1, 12)), draw(st.integers(1, 3))
-
-    def integers(low, high, *shape):
-        size = int(np.prod(shape))
-        return np.array(draw(st.lists(st.integers(low, high), min_size=size, max_size=size))).reshape(shape)
-
-    query, gallery = integers(-2, 2, num_queries, dim), integers(-2, 2, num_gallery, dim)
-    labels = (
-        integers(0, 3, num_queries),
-        integers(-1, 4, num_gallery),
-        integers(0, 2, num_queries),
-        integers(0, 2, num_gallery),
-    )
-    return query.astype(np.float32), gallery.astype(np.float32), *labels
 
 
 @settings(max_examples=300, deadline=None)
@@ -252,35 +226,21 @@ def test_ranks_on_a_device_without_any_relevant_item():
 
 def arguments(**changes):
     names = ("query", "gallery", "q_pids", "g_pids", "q_camids", "g_camids")
-    values = dict(zip(names, golden("small"), strict=True)) | {
+    values = dict(zip(names, golden_arrays("small"), strict=True)) | {
         key: value for key, value in changes.items() if key in names
     }
     return list(values.values()), {key: value for key, value in changes.items() if key not in names}
 
 
-def poisoned(name, row, value):
-    features = GOLDEN[f"small.{name}_feat"].copy()
-    features[row, 3] = value
-    return {name: features}
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (poisoned("query", 4, np.nan), r"query: row 4 holds NaN"),
-        (poisoned("gallery", 17, np.inf), r"gallery: row 17 holds NaN, infinite"),
-        (poisoned("gallery", 5, 1e30), r"gallery: row 5 .*overflowing"),
-        ({"gallery": np.empty((0, 12))}, r"gallery: expected a non-empty matrix.*\(0, 12\)"),
-        ({"query": np.zeros(12)}, r"query: expected a non-empty matrix.*\(12,\)"),
-        ({"query": np.zeros((40, 8))}, r"query has 8 features per row and gallery 12"),
-        ({"g_pids": np.zeros(299, int)}, r"g_pids: expected 300 labels, one per row of gallery, got shape \(299,\)"),
-        ({"q_camids": np.zeros(41, int)}, r"q_camids: expected 40 labels, one per row of query"),
-        ({"q_pids": np.full(40, "ann")}, r"q_pids: expected integers"),
-        ({"q_pids": np.full(40, 12345)}, r"none of the 40 queries has a match"),
-        ({"metric": "manhattan"}, r"metric: unknown value 'manhattan'; choose from cosine, euclidean"),
-        ({"protocol": "market"}, r"protocol: unknown value 'market'; choose from none, same-camera"),
-        ({"max_rank": 0}, r"max_rank: .*1 or more"),
-        ({"block": -1}, r"block: 1 or more"),
+        *WRONG_EVALUATIONS,
+        ({"query": np.zeros(12)}, r"query.*\(12,\)"),
+        ({"q_camids": np.zeros(41, int)}, r"q_camids.*\b40 .*query"),
+        ({"q_pids": np.full(40, "ann")}, "q_pids.*integers"),
+        ({"max_rank": 0}, "max_rank: .*0"),
+        ({"block": -1}, "block: .*-1"),
     ],
 )
 def test_bad_input_is_an_error_that_says_which_and_where(changes, message):
@@ -292,17 +252,17 @@ def test_bad_input_is_an_error_that_says_which_and_where(changes, message):
 def test_nan_distance_is_an_error_with_its_row():
     distances = np.zeros((3, 2))
     distances[2, 1] = np.nan
-    with pytest.raises(ValueError, match=r"distances: row 2 holds NaN"):
+    with pytest.raises(ValueError, match=r"distances.*row 2 "):
         evaluate_distances(distances, [1, 1, 1], [1, 2], [0, 0, 0], [1, 1], block=2)
 
 
 def test_rank_below_one_is_an_error():
-    with pytest.raises(ValueError, match="k: ranks start at 1, got -1"):
+    with pytest.raises(ValueError, match="k: .*-1"):
         evaluate_row([0.1], [7], [1]).rank(-1)
 
 
 def test_inputs_are_left_as_they_were():
-    arrays = golden("small")
+    arrays = golden_arrays("small")
     distances = np.arange(40 * 300, dtype=np.float32).reshape(40, 300)
     copies = [array.copy() for array in (*arrays, distances)]
     evaluate_retrieval(*arrays)

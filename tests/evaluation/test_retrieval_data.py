@@ -92,7 +92,7 @@ def test_the_data_are_converted_once_and_stay():
     assert all(getattr(data, name).dtype == np.int64 for name in NAMES[2:])
     with pytest.raises(FrozenInstanceError):
         data.protocol = "none"
-    with pytest.raises(ValueError, match="protocol: unknown value 'market'; choose from none, same-camera"):
+    with pytest.raises(ValueError, match="protocol.*'market'.*none, same-camera"):
         replace(data, protocol="market")
 
 
@@ -126,13 +126,13 @@ def test_data_sets_and_evaluation_agree_on_queries_without_a_match(protocol, see
 
 
 WRONG_ARRAYS = {  # array: its value, or a row of it and that row's value; the message
-    "query is NaN": ("query", 4, np.nan, "query: row 4 holds NaN"),
-    "gallery is infinite": ("gallery", 7, np.inf, "gallery: row 7 holds NaN, infinite"),
-    "no gallery": ("gallery", None, np.empty((0, 8)), r"gallery: expected a non-empty matrix.*\(0, 8\)"),
-    "widths differ": ("query", None, np.zeros((12, 3)), "query has 3 features per row and gallery 8"),
-    "too few labels": ("g_pids", None, np.zeros(8, int), r"g_pids: expected 40 labels.* of gallery, got shape \(8,\)"),
-    "labels of floats": ("q_camids", None, np.zeros(12), "q_camids: expected integers, got float64"),
-    "nobody in the gallery": ("q_pids", None, np.full(12, 12345), "none of the 12 queries has a match"),
+    "query is NaN": ("query", 4, np.nan, "query.*row 4 "),
+    "gallery is infinite": ("gallery", 7, np.inf, "gallery.*row 7 .*infinite"),
+    "no gallery": ("gallery", None, np.empty((0, 8)), r"gallery.*\(0, 8\)"),
+    "widths differ": ("query", None, np.zeros((12, 3)), r"query.*\b3 .*gallery 8"),
+    "too few labels": ("g_pids", None, np.zeros(8, int), r"g_pids.*\b40 .*\(8,\)"),
+    "labels of floats": ("q_camids", None, np.zeros(12), "q_camids.*integers.*float64"),
+    "nobody in the gallery": ("q_pids", None, np.full(12, 12345), "none of the 12 queries"),
 }
 
 

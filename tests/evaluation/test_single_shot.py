@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from helpers import make_problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vitreid.evaluation import evaluate_retrieval, evaluate_single_shot
@@ -71,24 +72,24 @@ def test_a_result_of_several_draws_counts_each_query_once():
 
 @settings(max_examples=80, deadline=None)
 @given(seed=SEEDS)
-def test_ranks_are_those_of_some_drawn_gallery(seed, problem):
-    query, gallery, q_pids, g_pids, q_camids, g_camids = problem(seed)
+def test_ranks_are_those_of_some_drawn_gallery(seed):
+    query, gallery, q_pids, g_pids, q_camids, g_camids = make_problem(seed)
     distances = squared_distances(query, gallery)
     possible = [every_rank(*row, g_pids, g_camids) for row in zip(distances, q_pids, q_camids, strict=True)]
     if not any(possible):
-        with pytest.raises(ValueError, match="none of the 5 queries has a match"):
-            evaluate_single_shot(*problem(seed))
+        with pytest.raises(ValueError, match="none of the 5 queries"):
+            evaluate_single_shot(*make_problem(seed))
         return
-    result = evaluate_single_shot(*problem(seed), repeats=7)
+    result = evaluate_single_shot(*make_problem(seed), repeats=7)
     assert result.query_index.tolist() == [i for i, ranks in enumerate(possible) if ranks for _ in range(7)]
     assert all(rank in possible[i] for i, rank in zip(result.query_index, result.first_hit, strict=True))
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_frequencies_of_the_ranks_are_those_of_all_drawn_galleries(seed, problem):
+def test_frequencies_of_the_ranks_are_those_of_all_drawn_galleries(seed):
     """Within five standard deviations for each query and rank."""
-    query, gallery, q_pids, g_pids, q_camids, g_camids = problem(seed)
-    result = evaluate_single_shot(*problem(seed), repeats=2000)
+    query, gallery, q_pids, g_pids, q_camids, g_camids = make_problem(seed)
+    result = evaluate_single_shot(*make_problem(seed), repeats=2000)
     distances = squared_distances(query, gallery)
     for i in np.unique(result.query_index):
         ranks = every_rank(distances[i], q_pids[i], q_camids[i], g_pids, g_camids)
@@ -131,8 +132,8 @@ def test_a_gallery_of_single_images_gives_the_ordinary_result(metric):
     np.testing.assert_array_equal(single.cmc, ordinary.cmc)
 
 
-def test_draws_depend_on_the_seed_and_not_on_the_blocks(monkeypatch, problem):
-    args = problem(3, num_queries=150, num_gallery=60)
+def test_draws_depend_on_the_seed_and_not_on_the_blocks(monkeypatch):
+    args = make_problem(3, num_queries=150, num_gallery=60)
     whole = evaluate_single_shot(*args).first_hit
     assert (whole != evaluate_single_shot(*args, seed=1).first_hit).any()
     monkeypatch.setattr(pairwise, "BLOCK_ELEMENTS", 1)  # several blocks
@@ -142,12 +143,12 @@ def test_draws_depend_on_the_seed_and_not_on_the_blocks(monkeypatch, problem):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"repeats": 0}, "repeats: 1 or more, got 0"),
-        ({"max_rank": 0}, "max_rank: 1 or more, got 0"),
-        ({"seed": -1}, "seed: 0 or more, got -1"),
-        ({"metric": "manhattan"}, "metric: unknown value 'manhattan'; choose from cosine, euclidean"),
+        ({"repeats": 0}, "repeats: .*got 0"),
+        ({"max_rank": 0}, "max_rank: .*got 0"),
+        ({"seed": -1}, "seed: .*-1"),
+        ({"metric": "manhattan"}, "metric.*'manhattan'.*cosine, euclidean"),
     ],
 )
-def test_wrong_option_of_the_single_shot_is_an_error(options, message, problem):
+def test_wrong_option_of_the_single_shot_is_an_error(options, message):
     with pytest.raises(ValueError, match=message):
-        evaluate_single_shot(*problem(0), **options)
+        evaluate_single_shot(*make_problem(0), **options)

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers import golden_arrays
 from vitreid.evaluation import RetrievalMetric, evaluate_retrieval
-
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "evaluation.npz")
-PARTS = ("query_feat", "gallery_feat", "query_pid", "gallery_pid", "query_camid", "gallery_camid")
-
-
-def golden():
-    return [GOLDEN[f"small.{part}"] for part in PARTS]
 
 
 def all_rows():
     """Embeddings, pids, camids and is_query of queries and gallery, shuffled together."""
-    query, gallery, q_pids, g_pids, q_camids, g_camids = golden()
+    query, gallery, q_pids, g_pids, q_camids, g_camids = golden_arrays("small")
     is_query = np.arange(len(query) + len(gallery)) < len(query)
     columns = (
         *(np.concatenate([query, gallery]), np.concatenate([q_pids, g_pids]), np.concatenate([q_camids, g_camids])),
@@ -45,18 +38,18 @@ def assert_same(result, expected):
 @pytest.mark.parametrize("options", [{}, {"metric": "cosine", "protocol": "none", "max_rank": 7}])
 @pytest.mark.parametrize("size", [1, 32, 1000])
 def test_batches_of_queries_and_gallery_mixed_give_the_result_of_all_at_once(options, size):
-    expected = evaluate_retrieval(*golden(), **options)
+    expected = evaluate_retrieval(*golden_arrays("small"), **options)
     result = filled(all_rows(), size, **options).compute()
     assert_same(result, expected)
     np.testing.assert_allclose(result.cmc, expected.cmc)
 
 
 def test_one_flag_tells_for_a_whole_batch():
-    query, gallery, q_pids, g_pids, q_camids, g_camids = golden()
+    query, gallery, q_pids, g_pids, q_camids, g_camids = golden_arrays("small")
     metric = RetrievalMetric()
     metric.update(gallery, g_pids, g_camids, is_query=False)
     metric.update(query, q_pids, q_camids, is_query=True)
-    result, expected = metric.compute(), evaluate_retrieval(*golden())
+    result, expected = metric.compute(), evaluate_retrieval(*golden_arrays("small"))
     np.testing.assert_array_equal(result.first_hit, expected.first_hit)
     np.testing.assert_array_equal(result.query_index, expected.query_index)
 
@@ -66,7 +59,7 @@ def test_compute_keeps_what_was_accumulated_and_reset_forgets_it():
     metric = filled([column[:200] for column in rows])
     metric.compute()
     metric.update(*(column[200:] for column in rows))
-    assert_same(metric.compute(), evaluate_retrieval(*golden()))
+    assert_same(metric.compute(), evaluate_retrieval(*golden_arrays("small")))
     metric.reset()
     with pytest.raises(ValueError, match="query: nothing accumulated"):
         metric.compute()
@@ -78,7 +71,7 @@ def test_a_merge_of_processes_gives_the_result_of_one():
     rows = all_rows()
     first, second = filled([column[::2] for column in rows]), filled([column[1::2] for column in rows])
     first.merge(pickle.loads(pickle.dumps(second)))
-    assert_same(first.compute(), evaluate_retrieval(*golden()))
+    assert_same(first.compute(), evaluate_retrieval(*golden_arrays("small")))
     kept = second.compute().num_queries
     first.reset()
     assert second.compute().num_queries == kept
@@ -88,7 +81,7 @@ def test_a_process_without_data_can_be_merged_either_way():
     empty, full = RetrievalMetric(), filled(all_rows())
     full.merge(empty)
     empty.merge(full)
-    assert_same(empty.compute(), evaluate_retrieval(*golden()))
+    assert_same(empty.compute(), evaluate_retrieval(*golden_arrays("small")))
 
 
 @pytest.mark.parametrize("is_query", [True, torch.ones(2, dtype=torch.bool)])
@@ -118,13 +111,13 @@ def update(**changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"embeddings": torch.ones(3)}, r"embeddings: expected a non-empty matrix.*\(3,\)"),
-        ({"embeddings": torch.tensor([[1.0, 1, 1], [1, 1, 1], [1, float("nan"), 1]])}, "embeddings: row 2 holds NaN"),
-        ({"embeddings": torch.ones(3, 5)}, "embeddings: 5 features per row, but 3 in the batches before"),
-        ({"pids": [1, 2]}, r"pids: expected 3 labels, one per row of embeddings, got shape \(2,\)"),
-        ({"camids": [0.5, 1, 1]}, "camids: expected integers, got float64"),
-        ({"is_query": [True, False]}, r"is_query: expected True, False or 3 booleans.*got bool of shape \(2,\)"),
-        ({"is_query": torch.tensor([0, 1, 1])}, r"is_query: expected True, False or 3 booleans.*got int64"),
+        ({"embeddings": torch.ones(3)}, r"embeddings.*\(3,\)"),
+        ({"embeddings": torch.tensor([[1.0, 1, 1], [1, 1, 1], [1, float("nan"), 1]])}, "embeddings.*row 2 "),
+        ({"embeddings": torch.ones(3, 5)}, r"embeddings.*\b5 .*\b3 "),
+        ({"pids": [1, 2]}, r"^pids.*\b3 .*\(2,\)"),
+        ({"camids": [0.5, 1, 1]}, "camids.*integers.*float64"),
+        ({"is_query": [True, False]}, r"is_query.*\b3 .*bool of shape \(2,\)"),
+        ({"is_query": torch.tensor([0, 1, 1])}, r"is_query.*\b3 .*int64"),
     ],
 )
 def test_bad_batch_is_an_error_that_says_which_and_where(changes, message):
@@ -136,15 +129,15 @@ def test_a_bad_batch_leaves_the_metric_as_it_was():
     metric = filled(all_rows())
     with pytest.raises(ValueError, match="is_query"):
         metric.update(torch.ones(1, 12), [1], [1], torch.tensor([3]))
-    assert_same(metric.compute(), evaluate_retrieval(*golden()))
+    assert_same(metric.compute(), evaluate_retrieval(*golden_arrays("small")))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"metric": "manhattan"}, "metric: unknown value 'manhattan'; choose from cosine, euclidean"),
-        ({"protocol": "market"}, "protocol: unknown value 'market'; choose from none, same-camera"),
-        ({"max_rank": 0}, "max_rank: .*1 or more"),
+        ({"metric": "manhattan"}, "metric.*'manhattan'.*cosine, euclidean"),
+        ({"protocol": "market"}, "protocol.*'market'.*none, same-camera"),
+        ({"max_rank": 0}, "max_rank: .*0"),
     ],
 )
 def test_wrong_option_is_an_error_at_once(options, message):
@@ -155,17 +148,15 @@ def test_wrong_option_is_an_error_at_once(options, message):
 def test_missing_gallery_is_an_error_that_says_what_to_do():
     metric = RetrievalMetric()
     metric.update(torch.eye(2), [1, 2], [0, 0], True)
-    with pytest.raises(
-        ValueError, match=r"gallery: nothing accumulated; call update\(..., is_query=False\) before compute"
-    ):
+    with pytest.raises(ValueError, match=r"gallery.*is_query=False"):
         metric.compute()
 
 
 def test_unlike_metrics_do_not_merge():
-    with pytest.raises(ValueError, match="other: metric is 'cosine', here 'euclidean'"):
+    with pytest.raises(ValueError, match="metric.*'cosine'.*'euclidean'"):
         RetrievalMetric().merge(RetrievalMetric("cosine"))
     narrow, wide = RetrievalMetric(), RetrievalMetric()
     narrow.update(torch.ones(1, 3), [1], [1], False)
     wide.update(torch.ones(1, 5), [1], [1], True)
-    with pytest.raises(ValueError, match="embeddings: 5 features per row, but 3 in the batches before"):
+    with pytest.raises(ValueError, match=r"embeddings.*\b5 .*\b3 "):
         narrow.merge(wide)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers import WRONG_EVALUATIONS, golden_arrays, problems
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
@@ -29,9 +29,7 @@ from vitreid.evaluation.distances import pairwise
 from vitreid.evaluation.verification.roc import draw_wrong, share_out
 from vitreid.evaluation.verification.threshold import fmr_interval
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "evaluation.npz")
-PARTS = ("query_feat", "gallery_feat", "query_pid", "gallery_pid", "query_camid", "gallery_camid")
-SMALL = [GOLDEN[f"small.{part}"] for part in PARTS]
+SMALL = golden_arrays("small")
 
 
 def result_of(genuine, impostor):
@@ -60,20 +58,6 @@ def naive_pairs(query, gallery, q_pids, g_pids, q_camids, g_camids, protocol):
             elif protocol == "none" or q_camids[i] != g_camids[j]:
                 genuine.append(distance)
     return sorted(genuine), sorted(impostor)
-
-
-@st.composite
-def problems(draw):
-    """Few distinct integer features make ties, few pids and cameras make junk, strangers and missing matches."""
-    num_queries, num_gallery, dim = draw(st.integers(1, 6)), draw(st.integers(1, 12)), draw(st.integers(1, 3))
-
-    def integers(low, high, *shape):
-        size = int(np.prod(shape))
-        return np.array(draw(st.lists(st.integers(low, high), min_size=size, max_size=size))).reshape(shape)
-
-    query, gallery = integers(-2, 2, num_queries, dim), integers(-2, 2, num_gallery, dim)
-    pids, camids = (integers(0, 3, num_queries), integers(-1, 4, num_gallery)), integers(0, 2, num_queries)
-    return query.astype(np.float32), gallery.astype(np.float32), *pids, camids, integers(0, 2, num_gallery)
 
 
 distances = st.lists(st.integers(0, 12), min_size=1, max_size=30).map(lambda values: np.sort(np.float32(values) / 8))
@@ -194,7 +178,7 @@ def test_rates_and_thresholds_equal_the_naive_twin(genuine, impostor, far):
 def test_pairs_equal_the_naive_twin(problem, protocol):
     genuine, impostor = naive_pairs(*problem, protocol)
     if not genuine or not impostor:
-        with pytest.raises(ValueError, match="no impostor pair" if genuine else "queries has a match"):
+        with pytest.raises(ValueError, match="impostor" if genuine else "queries has a match"):
             verify(*problem, protocol=protocol)
         return
     result = verify(*problem, protocol=protocol)
@@ -341,7 +325,7 @@ def threshold_of(distance, metric="euclidean"):
     shift=st.integers(-1, 1),
 )
 def test_judged_rates_equal_the_naive_twin(problem, protocol, squared, shift):
-    """Thresholds at, just below and just above distances that occur, by less than float32 can tell."""
+    """Thresholds at, just below and just above distances that occur, by less than a step of float32."""
     genuine, impostor = naive_pairs(*problem, protocol)
     assume(genuine and impostor)
     limit = float(np.float32(squared) ** np.float32(0.5)) * (1 + shift * 1e-12)
@@ -369,12 +353,12 @@ def test_threshold_survives_json():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"distance": "0.4"}, r"threshold: distance must be a float, got '0.4'"),
-        ({"distance": math.nan}, r"threshold: the distance must be a finite number, got nan"),
-        ({"metric": "manhattan"}, r"unknown metric 'manhattan'; choose from cosine, euclidean"),
-        ({"num_genuine": True}, r"num_genuine must be a int, got True"),
-        ({"colour": "red"}, r"unknown fields \['colour'\]; calibrate again"),
-        ({"tar": None}, r"tar must be a float, got None"),
+        ({"distance": "0.4"}, r"threshold: distance.*'0\.4'"),
+        ({"distance": math.nan}, "threshold: .*distance.*nan"),
+        ({"metric": "manhattan"}, "metric 'manhattan'.*cosine, euclidean"),
+        ({"num_genuine": True}, "num_genuine.*int.*True"),
+        ({"colour": "red"}, r"\['colour'\].*calibrate"),
+        ({"tar": None}, "tar .*float.*None"),
     ],
 )
 def test_a_damaged_threshold_is_an_error_that_names_the_field(changes, message):
@@ -383,7 +367,7 @@ def test_a_damaged_threshold_is_an_error_that_names_the_field(changes, message):
 
 
 def test_a_threshold_with_missing_fields_is_an_error():
-    with pytest.raises(ValueError, match=r"missing fields \['fmr', .*'tar'\]"):
+    with pytest.raises(ValueError, match=r"\['fmr', .*'tar'\]"):
         Threshold.from_dict({"distance": 0.5, "metric": "cosine"})
 
 
@@ -508,12 +492,6 @@ def test_rank_one_is_the_detection_rate_without_a_threshold():
 # --- wrong input ------------------------------------------------------------------------------------------------------
 
 
-def poisoned(name, row, value):
-    features = GOLDEN[f"small.{name}_feat"].copy()
-    features[row, 3] = value
-    return {name: features}
-
-
 FUNCTIONS = {
     "verify": verify,
     "calibrate": calibrate,
@@ -527,17 +505,9 @@ NAMES = ("query", "gallery", "q_pids", "g_pids", "q_camids", "g_camids")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (poisoned("query", 4, np.nan), r"query: row 4 holds NaN"),
-        (poisoned("gallery", 17, np.inf), r"gallery: row 17 holds NaN, infinite"),
-        (poisoned("gallery", 5, 1e30), r"gallery: row 5 .*overflowing"),
-        ({"gallery": np.empty((0, 12))}, r"gallery: expected a non-empty matrix.*\(0, 12\)"),
-        ({"query": np.zeros((40, 8))}, r"query has 8 features per row and gallery 12"),
-        ({"g_pids": np.zeros(299, int)}, r"g_pids: expected 300 labels, one per row of gallery"),
-        ({"q_camids": np.zeros(40)}, r"q_camids: expected integers"),
-        ({"q_pids": np.full(40, 12345)}, r"none of the 40 queries has a match"),
-        ({"q_pids": np.zeros(40, int), "g_pids": np.zeros(300, int)}, r"g_pids: each of the 300 gallery items"),
-        ({"metric": "manhattan"}, r"metric:? .*'manhattan'; choose from cosine, euclidean"),
-        ({"protocol": "market"}, r"protocol: unknown value 'market'"),
+        *WRONG_EVALUATIONS,
+        ({"q_camids": np.zeros(40)}, "q_camids.*integers"),
+        ({"q_pids": np.zeros(40, int), "g_pids": np.zeros(300, int)}, r"g_pids.*\b300 gallery"),
     ],
 )
 def test_bad_input_is_an_error_that_says_which_and_where(function, changes, message):
@@ -550,12 +520,12 @@ def test_bad_input_is_an_error_that_says_which_and_where(function, changes, mess
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fmr": 0.0}, r"fmr: a share above 0 and up to 1, got 0.0"),
-        ({"fmr": math.nan}, r"fmr: a share above 0 and up to 1, got nan"),
-        ({"fmr": 1e-6}, r"fmr: 1e-06 cannot be measured on \d+ impostor pairs; ask for .*e-05 or more"),
-        ({"level": 1.0}, r"level: .* between 0 and 1, got 1.0"),
-        ({"samples": 0}, r"samples: 1 or more"),
-        ({"max_impostors": 0}, r"max_impostors: 1 or more pairs, got 0"),
+        ({"fmr": 0.0}, r"fmr: .*got 0\.0"),
+        ({"fmr": math.nan}, "fmr: .*got nan"),
+        ({"fmr": 1e-6}, r"fmr: 1e-06 .*\d+ impostor pairs.*e-05"),
+        ({"level": 1.0}, r"level: .*got 1\.0"),
+        ({"samples": 0}, "samples: .*0"),
+        ({"max_impostors": 0}, "max_impostors: .*0"),
     ],
 )
 def test_bad_options_of_a_calibration_are_errors(options, message):
@@ -565,11 +535,11 @@ def test_bad_options_of_a_calibration_are_errors(options, message):
 
 @pytest.mark.parametrize("far", [0, -0.1, 1.5, math.nan])
 def test_a_far_that_is_no_share_is_an_error(far):
-    with pytest.raises(ValueError, match=f"far: a share above 0 and up to 1, got {far}"):
+    with pytest.raises(ValueError, match=f"far: .*{far}"):
         result_of([1], [2]).tar_at_far(far)
 
 
 @pytest.mark.parametrize("values", [[], [2, 1], [[1, 2]]])
 def test_distances_that_are_not_ascending_are_an_error(values):
-    with pytest.raises(ValueError, match="impostor: expected one or more ascending float32 distances"):
+    with pytest.raises(ValueError, match="impostor.*float32"):
         result_of([1], values)

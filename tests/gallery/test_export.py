@@ -22,8 +22,9 @@ from vitreid.gallery.export import export_plan
 from vitreid.gallery.export.sources import FolderSource, open_source
 from vitreid.model import ModelSpec, ReidModel, save_deploy
 from vitreid.processor.distributed.process_group import Ranks
+from vitreid.processor.embedding import embedder as embedder_module
 from vitreid.processor.embedding.embedder import Embedder
-from vitreid.processor.runs.checkpoint_metadata import describe_model
+from vitreid.processor.runs.checkpoint import describe_model
 from vitreid.tools import export as export_tool
 
 module = import_module("vitreid.gallery.export.export_job")  # the room exports a function of that name
@@ -141,23 +142,23 @@ def test_a_manifest_keeps_what_it_knows(weights, folder, tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([("name", "pid"), ("1.png", "1")], "m.csv:1: expected a column path .* found name, pid"),
-        ([("path", "time"), ("1.png", "1"), ("2.png", "noon")], "m.csv:3: .*noon"),
-        ([("path", "time"), ("1.png", "inf")], "m.csv:2: .*finite"),
-        ([("path",), ("a,b", "c")], "m.csv:2: more values"),
-        ([("path", "pid"), ("", "1")], "m.csv:2: the path is empty"),
-        ([("path", "camid", "camera"), ("1.png", "1", "1")], "m.csv:1: the column camera stands twice"),
-        ([("path", "id"), ("1.png", "1")], "reserves the column 'id'"),
-        ([("path", "pid")], "names no image"),
+        ([("name", "pid"), ("1.png", "1")], r"m\.csv:1.*column path.*name, pid"),
+        ([("path", "time"), ("1.png", "1"), ("2.png", "noon")], r"m\.csv:3.*noon"),
+        ([("path", "time"), ("1.png", "inf")], r"m\.csv:2.*finite"),
+        ([("path",), ("a,b", "c")], r"m\.csv:2.*more values"),
+        ([("path", "pid"), ("", "1")], r"m\.csv:2.*path .*empty"),
+        ([("path", "camid", "camera"), ("1.png", "1", "1")], r"m\.csv:1.*camera .*twice"),
+        ([("path", "id"), ("1.png", "1")], "column 'id'"),
+        ([("path", "pid")], "no image"),
         (
             [("video", "frame", "x", "y", "width", "height"), ("v", "one", 0, 0, 1, 1)],
-            "m.csv:2: frame is a whole number",
+            r"m\.csv:2.*frame ",
         ),
         (
             [("video", "frame", "x", "y", "width", "height"), ("v", "1.5", 0, 0, 1, 1)],
-            "frame is a whole number, got '1.5'",
+            r"frame .*'1\.5'",
         ),
-        ([("video", "frame", "x", "y", "width", "height"), *[("v", n, 0, 0, 1, 1) for n in (2, 1)]], "sort the lines"),
+        ([("video", "frame", "x", "y", "width", "height"), *[("v", n, 0, 0, 1, 1) for n in (2, 1)]], r"m\.csv.*sort "),
     ],
 )
 def test_a_wrong_line_is_named(weights, tmp_path, lines, message):
@@ -178,10 +179,10 @@ def test_a_split_of_a_data_set_keeps_people_and_cameras(people, weights, tmp_pat
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        ("market1501:test", {}, "no split 'test'; choose from train, query, gallery"),
-        ("manifest:query", {}, "CSV file itself"),
-        ("nowhere", {}, "does not exist; expected a folder"),
-        ("market1501:query", {"names": "market1501"}, "leave --names out"),
+        ("market1501:test", {}, "'test'.*train, query, gallery"),
+        ("manifest:query", {}, "CSV file"),
+        ("nowhere", {}, "nowhere.*exist"),
+        ("market1501:query", {"names": "market1501"}, "--names"),
     ],
 )
 def test_a_wrong_source_is_named(source, options, message):
@@ -244,7 +245,7 @@ def test_unreadable_images_stop_the_export_or_are_listed(weights, folder, tmp_pa
     (tmp_path / "cut.png").write_bytes(good[3].read_bytes()[:100])
     names = [*good[:6], tmp_path / "cut.png", *good[6:9], tmp_path / "gone.png"]
     table = write_csv(tmp_path / "m.csv", ("path",), *[(name,) for name in names])
-    with pytest.raises(CorruptImageError, match=r"cut.png: the image is cut short; .* --corrupt skip"):
+    with pytest.raises(CorruptImageError, match=r"cut\.png.*--corrupt skip"):
         export(weights, table, tmp_path / "G")
     gallery = Gallery.open(export(weights, table, tmp_path / "G", corrupt="skip"))
     assert column(gallery, "path") == [str(path) for path in good[:9]]
@@ -254,7 +255,7 @@ def test_unreadable_images_stop_the_export_or_are_listed(weights, folder, tmp_pa
 
 def test_a_source_without_a_readable_image_makes_no_gallery(weights, tmp_path):
     table = write_csv(tmp_path / "m.csv", ("path",), ("gone.png",))
-    with pytest.raises(ValueError, match=r"none of the 1 images could be read.*gone.png"):
+    with pytest.raises(ValueError, match=r"\b1 images.*gone\.png"):
         export(weights, table, tmp_path / "G", corrupt="skip")
 
 
@@ -300,6 +301,7 @@ print(ends.count(-signal.SIGKILL), child(0))
 
 
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs os.fork, which Windows lacks")
+@pytest.mark.slow
 def test_kill_9_at_any_step_changes_no_byte(weights, folder, whole, tmp_path):
     """Attempts are killed before a write, a rename, a deletion or a batch, drawn at random; the last is left alone."""
     command = [sys.executable, "-c", KILLER, weights, str(folder), str(tmp_path / "G")]
@@ -350,7 +352,7 @@ def test_several_processes_make_the_same_bytes_as_one(weights, folder, whole, tm
     def others():
         shares.append(job().work.folder.is_dir())
         if len(shares) == 1:
-            job()._help(Ranks(1, 2))
+            job().run(Ranks(1, 2))
 
     job().run(Ranks(0, 2, others))
     assert shares == [True, True] and same_files(tmp_path / "G", whole.path)
@@ -391,6 +393,7 @@ def export_on_two_processes(weights, folder, output):
     return [process.returncode for process in processes], said
 
 
+@pytest.mark.slow
 def test_two_real_processes_make_the_same_bytes_as_one(weights, folder, whole, tmp_path):
     status, said = export_on_two_processes(weights, folder, tmp_path / "G")
     assert status == [0, 0], "\n".join(said)[-4000:]
@@ -402,11 +405,11 @@ def test_another_export_is_not_mixed_in(weights, folder, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(module.ExportJob, "join", lambda self: None)
         export(weights, folder, tmp_path / "G")
-    with pytest.raises(ValueError, match="unfinished export that differs: dtype was float32, is now float16"):
+    with pytest.raises(ValueError, match="unfinished export.*dtype was float32, is now float16"):
         export(weights, folder, tmp_path / "G", dtype="float16")
     export(weights, folder, tmp_path / "G", dtype="float16", overwrite=True)
     assert Gallery.open(tmp_path / "G").embeddings.dtype == np.float16
-    with pytest.raises(FileExistsError, match="another export: batch_size was 4, is now 2.*--overwrite"):
+    with pytest.raises(FileExistsError, match="batch_size was 4, is now 2.*--overwrite"):
         export(weights, folder, tmp_path / "G", dtype="float16", batch_size=2)
     export(weights, folder, tmp_path / "G", overwrite=True)
     assert Gallery.open(tmp_path / "G").embeddings.dtype == np.float32
@@ -423,7 +426,7 @@ def test_overwriting_never_loses_images_kept_in_the_gallerys_folder(weights, fol
 
     monkeypatch.setattr(module.ExportJob, "embed", embed_and_put_an_image_there)
     for _ in range(2):
-        with pytest.raises(FileExistsError, match=r"--overwrite: .* also holds mine.jpg.* move it away"):
+        with pytest.raises(FileExistsError, match=r"--overwrite.*mine\.jpg"):
             export(weights, folder, output, overwrite=True)
         assert (output / "mine.jpg").read_bytes() == b"mine"
         assert len(Gallery.open(output)) == NUM_IMAGES
@@ -432,11 +435,11 @@ def test_overwriting_never_loses_images_kept_in_the_gallerys_folder(weights, fol
 def test_a_folder_that_is_no_gallery_is_never_overwritten(weights, folder, tmp_path):
     (tmp_path / "G").mkdir()
     (tmp_path / "G" / "thesis.tex").write_text("years of work")
-    with pytest.raises(FileExistsError, match="never overwritten"):
+    with pytest.raises(FileExistsError, match=rf"{tmp_path}/G .*never overwritten"):
         export(weights, folder, tmp_path / "G", overwrite=True)
     (tmp_path / "H.partial").mkdir()
     (tmp_path / "H.partial" / "thesis.tex").write_text("years of work")
-    with pytest.raises(FileExistsError, match=r"thesis.tex, not ours"):
+    with pytest.raises(FileExistsError, match=r"H\.partial.*thesis\.tex"):
         export(weights, folder, tmp_path / "H", overwrite=True, resume=False)
     assert len(list(tmp_path.rglob("thesis.tex"))) == 2
 
@@ -451,7 +454,7 @@ def test_a_source_that_changed_is_noticed(weights, folder, tmp_path):
 
 def test_an_embedding_that_is_not_a_number_is_not_kept(weights, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(Embedder, "embed", lambda self, planes, *names: np.full((len(planes), 16), 1e6, np.float32))
-    with pytest.raises(ValueError, match=r"\.png: its embedding is not finite in float32 kept as float16"):
+    with pytest.raises(ValueError, match=r"\.png.*float32.*float16"):
         export(weights, folder, tmp_path / "G", dtype="float16")
 
 
@@ -466,9 +469,9 @@ def test_the_tool_reports_a_mistake_in_one_line(weights, folder, tmp_path, capsy
     words = ["--weights", weights, "--input", str(folder), "--device", "cpu"]
     (tmp_path / "file").write_text("mine")
     assert export_tool.main([*words, "--output", str(tmp_path / "file" / "G")]) == 2
-    assert f"{tmp_path / 'file'} is a file; choose another place" in capsys.readouterr().err
+    assert f"{tmp_path / 'file'} is a file" in capsys.readouterr().err
     assert export_tool.main([*words, "--output", str(tmp_path / "G"), "--format", "xls"]) == 2
-    assert "choose from gallery, csv" in capsys.readouterr().err
+    assert "gallery, csv" in capsys.readouterr().err
     assert export_tool.main([*words, "--output", str(tmp_path / "G"), "--dtype", "float16"]) == 0
     plan = json.loads((tmp_path / "G" / "export.json").read_text())
     assert plan["count"] == NUM_IMAGES and plan["dtype"] == "float16"
@@ -480,12 +483,12 @@ def test_a_second_export_into_the_same_place_waits_its_turn(weights, folder, tmp
     job = module.ExportJob(tmp_path / "G", "gallery", "error", source, embedder, plan)
     with job.work.locked():
         job.work.begin(replace(plan))
-        with pytest.raises(BlockingIOError, match="being written by process"):
+        with pytest.raises(BlockingIOError, match=f"process {os.getpid()}"):
             export(weights, folder, tmp_path / "G")
 
 
 def copies(folder, place, count=3):
-    """Copy images into a folder of their own, where they may be changed."""
+    """Copy images into a new folder, where they may be changed."""
     place.mkdir()
     for number, path in enumerate(sorted(folder.glob("[!.]*.png"))[:count]):
         (place / f"{number}.png").write_bytes(path.read_bytes())
@@ -496,7 +499,7 @@ def test_images_replaced_under_the_same_names_are_noticed(weights, folder, tmp_p
     images = copies(folder, tmp_path / "images")
     export(weights, images, tmp_path / "G")
     (images / "1.png").write_bytes((images / "0.png").read_bytes())
-    with pytest.raises(FileExistsError, match="another export: image files were changed, added or deleted since"):
+    with pytest.raises(FileExistsError, match="another export: image files"):
         export(weights, images, tmp_path / "G")
     rows = Gallery.open(export(weights, images, tmp_path / "G", overwrite=True)).embeddings
     assert np.allclose(rows[0], rows[1], atol=1e-6)
@@ -534,7 +537,7 @@ def test_a_finished_export_takes_over_a_threshold_calibrated_since(weights, fold
     output = export(weights, folder, tmp_path / "G")
     threshold = {"distance": 0.75, "metric": "euclidean", "fmr": 0.01}
     calibrated = SimpleNamespace(threshold=SimpleNamespace(to_dict=lambda: threshold))
-    monkeypatch.setattr("vitreid.processor.embedding.embedder.stored_calibration", lambda about: calibrated)
+    monkeypatch.setattr(embedder_module, "stored_calibration", lambda about: calibrated)
     export(weights, folder, output)
     assert (
         Gallery.open(output).info.threshold == threshold and "the threshold is now that of the weights" in caplog.text
@@ -554,10 +557,10 @@ def test_an_export_with_gaps_is_not_called_finished(weights, folder, tmp_path, c
     export(weights, images, tmp_path / "G", corrupt="skip")
     export(weights, images, tmp_path / "G", corrupt="skip")
     assert "without 1 images that could not be read" in caplog.text and "nothing is left" not in caplog.text
-    with pytest.raises(FileExistsError, match=r"this export without 1 images that could not be read \(skipped.txt\)"):
+    with pytest.raises(FileExistsError, match=r"\b1 images.*skipped\.txt"):
         export(weights, images, tmp_path / "G")
     (images / "1.png").write_bytes(good)
-    with pytest.raises(FileExistsError, match="image files were changed"):
+    with pytest.raises(FileExistsError, match="image files"):
         export(weights, images, tmp_path / "G", corrupt="skip")
     assert len(Gallery.open(export(weights, images, tmp_path / "G", overwrite=True))) == 3
 
@@ -569,7 +572,7 @@ def test_parts_with_gaps_are_not_used_where_none_are_allowed(weights, folder, tm
         interrupted(patch, 3)
         with pytest.raises(OSError, match="plug"):
             export(weights, images, tmp_path / "G", corrupt="skip")
-    with pytest.raises(CorruptImageError, match="1.png: the image is empty"):
+    with pytest.raises(CorruptImageError, match=r"1\.png.*empty"):
         export(weights, images, tmp_path / "G")
     batches = interrupted(monkeypatch, 0)
     assert len(Gallery.open(export(weights, images, tmp_path / "G", corrupt="skip"))) == 11
@@ -578,13 +581,13 @@ def test_parts_with_gaps_are_not_used_where_none_are_allowed(weights, folder, tm
 
 def test_no_resume_begins_anew_even_if_finished(weights, folder, tmp_path):
     export(weights, folder, tmp_path / "G")
-    with pytest.raises(FileExistsError, match=r"holds this export already; .* --overwrite"):
+    with pytest.raises(FileExistsError, match=r"G holds this export.*--overwrite"):
         export(weights, folder, tmp_path / "G", resume=False)
 
 
 @pytest.mark.parametrize("is_running", [True, False])
 def test_a_finished_export_leaves_the_work_of_another_alone(weights, folder, tmp_path, is_running):
-    """The other one, in float16, is running; or it was killed, and can go on later."""
+    """The other one, in float16, is running; or it was killed, and can resume later."""
     export(weights, folder, tmp_path / "G")
     embedder, source = Embedder(weights, "cpu", "fp32", 4), open_source(str(folder))
     plan = export_plan.make_plan(embedder, source, str(folder), "float16")
@@ -604,7 +607,7 @@ def test_a_name_that_is_not_utf8_is_told_before_anything_is_embedded(weights, fo
     except OSError:
         pytest.skip("this system allows no such names")
     monkeypatch.setattr(Embedder, "embed", None)
-    with pytest.raises(ValueError, match=r"M\\xfcller.png' is not UTF-8.*rename"):
+    with pytest.raises(ValueError, match=r"M\\xfcller\.png'.*UTF-8"):
         export(weights, images, tmp_path / "G")
 
 
@@ -621,14 +624,14 @@ def test_a_column_that_the_format_cannot_hold_is_told_before_anything_is_embedde
 ):
     monkeypatch.setattr(Embedder, "embed", None)
     table = write_csv(tmp_path / "m.csv", ("path", name), (next(folder.glob("[!.]*.png")), "1"))
-    with pytest.raises(ValueError, match=f"format {format} .*'{name}'"):
+    with pytest.raises(ValueError, match=f"{format} .*'{name}'"):
         export(weights, table, tmp_path / "out", format=format)
 
 
 def test_a_line_that_is_not_utf8_is_named(weights, tmp_path):
     table = tmp_path / "m.csv"
     table.write_bytes(b"path,pid\n" + b"1.png,1\n" * 5000 + b"M\xfcller.png,2\n")
-    with pytest.raises(ValueError, match=r"m.csv:5002: not UTF-8 .*save the file as UTF-8"):
+    with pytest.raises(ValueError, match=r"m\.csv:5002.*UTF-8"):
         export(weights, table, tmp_path / "G")
 
 

@@ -115,24 +115,21 @@ class Other:
 
 def test_an_embedder_of_another_model_is_refused_with_files_and_names(tmp_path):
     Gallery.create(tmp_path / "g", GalleryInfo(MODEL, 3, model_name="vit_small (depth 2)"))
-    expected = (
-        rf"gallery {tmp_path}/g are by vit_small \(depth 2\), {MODEL}; those of the weights runs/b/best.safetensors are by "
-        "vit_base, sha256:b: another model or preprocessing.*use the weights"
-    )
+    expected = rf"{tmp_path}/g .*vit_small \(depth 2\), {MODEL}.*runs/b/best\.safetensors.*vit_base, sha256:b"
     with pytest.raises(ValueError, match=expected):
         Gallery.open(tmp_path / "g", embedder=Other())
 
 
 def test_what_is_not_known_of_a_model_is_left_out(tmp_path):
     made = Gallery.create(tmp_path / "g", GalleryInfo(MODEL, 3))
-    with pytest.raises(ValueError, match=rf"are by {MODEL}; those to be added are by sha256:b: another model"):
+    with pytest.raises(ValueError, match=rf"{MODEL}.*sha256:b"):
         made.add(np.eye(3, dtype=np.float32), [{"path": f"{i}.png"} for i in range(3)], "sha256:b")
 
 
 def test_galleries_of_two_models_are_not_merged_and_both_are_named(tmp_path):
     ours = Gallery.create(tmp_path / "g", GalleryInfo(MODEL, 3, model_name="vit_small"))
     Gallery.create(tmp_path / "h", GalleryInfo("sha256:b", 3, model_name="vit_base"))
-    with pytest.raises(ValueError, match=rf"{tmp_path}/g are by vit_small, .*{tmp_path}/h are by vit_base, sha256:b"):
+    with pytest.raises(ValueError, match=rf"{tmp_path}/g .*vit_small, .*{tmp_path}/h .*vit_base, sha256:b"):
         merge(ours, [tmp_path / "h"])
 
 

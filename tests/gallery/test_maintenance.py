@@ -47,7 +47,7 @@ def test_merge_adds_the_live_rows_with_new_ids_and_absolute_paths(tmp_path):
 
 def test_merge_refuses_another_model_or_metric_before_adding_anything(tmp_path):
     target, fine, cosine = make(tmp_path / "a", 2), make(tmp_path / "b", 2), make(tmp_path / "c", 2, metric="cosine")
-    with pytest.raises(ValueError, match="metric is cosine"):
+    with pytest.raises(ValueError, match="metric.*cosine"):
         merge(target, [fine, cosine])
     stranger = Gallery.create(tmp_path / "d", GalleryInfo("sha256:other", 8))
     with pytest.raises(ValueError, match=r"sha256:a.*sha256:other"):
@@ -162,7 +162,7 @@ def test_quality_weighs_the_crops(tmp_path):
         pool_tracklets(tracklets(tmp_path / f"G{how}", rows), tmp_path / f"P{how}", how) for how in ("mean", "quality")
     )
     assert agreeing.embeddings[0, 1] > plain.embeddings[0, 1]  # the stray [1, 0] counts less
-    with pytest.raises(ValueError, match="quality: .*got -1"):
+    with pytest.raises(ValueError, match="quality.*-1"):
         pool_tracklets(tracklets(tmp_path / "H", rows, quality=[-1.0, 1.0, 1.0, 1.0, 1.0]), tmp_path / "Q", "quality")
 
 
@@ -210,7 +210,7 @@ READERS = {"npz": read_npz, "parquet": read_parquet, "csv": read_csv, "faiss": r
 
 
 def test_an_unknown_format_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="choose from csv, faiss, mat, npz, parquet"):
+    with pytest.raises(ValueError, match="csv, faiss, mat, npz, parquet"):
         export_as(make(tmp_path / "G", 1), tmp_path / "out", "xlsx")
 
 
@@ -261,7 +261,7 @@ MADE_OF_ANOTHER = {
 @pytest.mark.parametrize("make_of", MADE_OF_ANOTHER.values(), ids=MADE_OF_ANOTHER)
 def test_a_gallery_is_not_written_over_the_one_that_it_is_made_of(tmp_path, make_of):
     gallery = make(tmp_path / "G")
-    with pytest.raises(ValueError, match="output: .*G is the gallery that is read; choose another folder"):
+    with pytest.raises(ValueError, match="output.*/G .*another folder"):
         make_of(gallery, tmp_path / "H" / ".." / "G", overwrite=True)
     assert len(Gallery.open(gallery.path)) == 12 and verify(gallery.path, images=False) == []
 

@@ -11,6 +11,8 @@ from vitreid.gallery.milvus.milvus_gallery import MilvusGallery
 from vitreid.gallery.milvus.transfer import from_folder, to_folder
 from vitreid.gallery.search.filters import Where
 
+pytestmark = pytest.mark.slow
+
 MODEL = "sha256:a"
 CONDITIONS = [
     None,
@@ -63,7 +65,7 @@ def test_conditions_in_milvus_own_language(conditions, expected):
 def test_a_missing_file_and_a_strange_address_are_errors(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file"):
         connect(f"milvus:{tmp_path}/absent.db")
-    with pytest.raises(ValueError, match="neither milvus:FILE"):
+    with pytest.raises(ValueError, match="milvus:FILE"):
         connect("milvus:here")
 
 
@@ -111,9 +113,9 @@ def test_a_milvus_gallery_gives_the_folders_answers(both):
     options = {"rerank": {"k1": 6}, "exclude_same_camera": ["c2", None]}
     mine, other = (gallery.search(queries, 5, **options)[0] for gallery in both)
     assert mine.to_dict() == other.to_dict()
-    with pytest.raises(ValueError, match="no column 'kamera'"):
+    with pytest.raises(ValueError, match="'kamera'"):
         copy.search(queries, 5, ["kamera=c1"])
-    with pytest.raises(ValueError, match="was made with FLAT"):
+    with pytest.raises(ValueError, match="FLAT"):
         copy.search(queries, 5, index="HNSW")
 
 
@@ -177,7 +179,7 @@ def test_one_writer_after_another_leaves_the_rows_of_both(small):
 
 def test_rows_are_never_written_over_others(small):
     small.save(next_id=1)  # as another program may leave it that writes at the same time
-    with pytest.raises(ValueError, match="already has a row 1.*let one program write at a time"):
+    with pytest.raises(ValueError, match=r"\brow 1\b"):
         small.add(np.eye(3, dtype=np.float32)[:2], [{"path": "a.png"}, {"path": "b.png"}], MODEL)
     assert [row["path"] for row in small.rows_of([0, 1])] == ["0.png", "1.png"] and len(small) == 2
 
@@ -246,7 +248,7 @@ def test_a_killed_replacement_is_cleared_away_by_the_next(small, tmp_path, monke
 
 def test_galleries_beside_it_are_not_in_the_way_of_a_replacement(small, tmp_path):
     beside = [MilvusGallery.create(f"{small.path}#gallery{end}", small.info) for end in ("_rows", "_draft", "2")]
-    with pytest.raises(FileExistsError, match="'gallery_rows' is needed"):
+    with pytest.raises(FileExistsError, match="'gallery_rows'"):
         from_folder(Gallery.open(tmp_path / "g"), small.path, overwrite=True)
     assert small.ids.tolist() == [0, 1] and [len(other) for other in beside] == [0, 0, 0]
 
@@ -277,9 +279,9 @@ def test_a_collection_that_is_no_gallery_is_never_dropped(small, tmp_path):
 
 def test_a_name_that_ends_like_another_gallerys_about_is_kept_apart(small):
     beside = MilvusGallery.create(f"{small.path}#other_about", small.info)
-    with pytest.raises(FileExistsError, match="'other_about' is needed"):
+    with pytest.raises(FileExistsError, match="'other_about'"):
         MilvusGallery.create(f"{small.path}#other", small.info)
-    with pytest.raises(FileNotFoundError, match="no gallery called 'other'"):
+    with pytest.raises(FileNotFoundError, match="'other'"):
         MilvusGallery.open(f"{small.path}#other")
     assert len(beside) == 0
 
@@ -294,7 +296,7 @@ def test_a_killed_first_import_is_begun_again_without_overwrite(small, tmp_path,
         patch.setattr(milvus_collections, "drop", lambda *_: None)  # a killed process clears nothing away
         patch.setattr(MilvusGallery if step == "insert" else milvus_collections, step, killed)
         from_folder(folder, path)
-    with pytest.raises(FileNotFoundError, match="no gallery called 'fresh'"):
+    with pytest.raises(FileNotFoundError, match="'fresh'"):
         MilvusGallery.open(path)
     assert from_folder(folder, path).ids.tolist() == [0, 1]
 

@@ -1,9 +1,11 @@
 """Searching galleries: the exact search meets its naive twin, filters hold, thresholds speak, the tool answers."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,7 +17,7 @@ from vitreid.evaluation import Threshold
 from vitreid.gallery import Gallery, GalleryInfo, export_as
 from vitreid.gallery.search import engine, exact_index
 from vitreid.gallery.search.contact_sheets import contact_sheet
-from vitreid.gallery.search.exact_index import ExactIndex
+from vitreid.gallery.search.exact_index import ExactIndex, MappedPages, widen
 from vitreid.gallery.search.filters import Where
 from vitreid.gallery.search.search_result import SearchResult, compare, limit_of
 from vitreid.gallery.storage import records_file
@@ -108,12 +110,12 @@ def test_conditions_from_a_dictionary():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("kamera=c1", "no column 'kamera'; the records have id, path"),
-        ("camera", "cannot read 'camera'"),
+        ("kamera=c1", "'kamera'.*id, path"),
+        ("camera", "read 'camera'"),
         ("camera>c1", "has no order"),
-        ("shoes=big", "shoes holds int32, got 'big'"),
+        ("shoes=big", "shoes.*int32.*'big'"),
         ("time>=yesterday", "ISO 8601"),
-        ("time>=", "takes one value"),
+        ("time>=", "time>= .*one value"),
     ],
 )
 def test_wrong_conditions_say_what_is_right(text, words):
@@ -125,20 +127,20 @@ def test_nan_stands_for_not_known():
     records = RECORDS.append_column("score", pa.array([1.0, np.nan, None, 2.0, 3.0]))
     assert np.flatnonzero(Where.parse(["score=nan"]).mask(records)).tolist() == [1, 2]
     assert np.flatnonzero(Where.parse(["score!=1,nan"]).mask(records)).tolist() == [3, 4]
-    with pytest.raises(ValueError, match="score> takes one value"):
+    with pytest.raises(ValueError, match="score> .*one value"):
         Where.parse(["score>nan"]).mask(records)
 
 
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ({"id": 2**70}, "id holds int64, which has no such number as 1180591620717411303424"),
-        ({"time": 10**400}, "time holds double, which has no such number"),
-        ({"tags": "a"}, "tags holds list<.*>, which cannot be compared; use a column of text"),
-        ({"tags": None}, "which cannot be compared"),
-        ({"tags!=": ["a"]}, "which cannot be compared"),
-        ({"half>": 1}, "half holds halffloat, which cannot be compared"),
-        ({"coded": "a"}, "coded holds dictionary.* cannot be compared"),
+        ({"id": 2**70}, "id holds int64.*1180591620717411303424"),
+        ({"time": 10**400}, "time holds double"),
+        ({"tags": "a"}, "tags holds list<.*column of text"),
+        ({"tags": None}, "tags holds list<.*compared"),
+        ({"tags!=": ["a"]}, "tags holds list<.*compared"),
+        ({"half>": 1}, "half holds halffloat.*compared"),
+        ({"coded": "a"}, "coded holds dictionary.*compared"),
     ],
 )
 def test_what_arrow_cannot_compare_is_refused_with_a_way_out(what, words):
@@ -198,11 +200,10 @@ def test_the_pages_of_a_large_gallery_are_given_back(tmp_path, monkeypatch):
     monkeypatch.setattr(exact_index, "KEEP_BYTES", 0)
     np.save(tmp_path / "rows.npy", unit(np.random.default_rng(0), 5000))
     rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
-    index, dropped = ExactIndex(rows), []
-    drop = index._pages.drop
-    monkeypatch.setattr(index._pages, "drop", lambda *rows: dropped.append(rows) or drop(*rows))
+    index, dropped, drop = ExactIndex(rows), [], MappedPages.drop
+    monkeypatch.setattr(MappedPages, "drop", lambda pages, *rows: dropped.append(rows) or drop(pages, *rows))
     monkeypatch.setattr(exact_index, "BLOCK_BYTES", 1)
-    assert index._pages.file is not None
+    assert MappedPages(rows).file is not None
     assert [index.search(rows[[4321]], 1)[0].positions.tolist() for _ in range(2)] == [[4321], [4321]]
     assert dropped[0] == (0, 256) and dropped[-1] == (4864, 5000)
 
@@ -210,7 +211,7 @@ def test_the_pages_of_a_large_gallery_are_given_back(tmp_path, monkeypatch):
 def test_rows_that_are_far_apart_are_read_one_window_of_the_map_at_a_time(monkeypatch):
     rows = unit(np.random.default_rng(0), 5000)
     index, dropped = ExactIndex(rows), []
-    monkeypatch.setattr(index._pages, "drop", lambda *rows: dropped.append(rows))
+    monkeypatch.setattr(MappedPages, "drop", lambda pages, *rows: dropped.append(rows))
     monkeypatch.setattr(exact_index, "BLOCK_BYTES", 1000 * rows.itemsize * rows.shape[1])
     hits = index.search(rows[[4300]], 2, np.arange(5000) % 100 == 0)[0]
     assert hits.positions[0] == 4300 and hits.distances[0] == 0
@@ -222,7 +223,7 @@ def test_float16_becomes_the_same_float32_as_numpy_makes_of_it():
     halves = np.arange(2**16).astype(np.uint16).view(np.float16)
     halves = halves[np.isfinite(halves)].reshape(-1, 64)
     floats = np.empty(halves.shape, np.float32)
-    exact_index._widen(halves, floats)
+    widen(halves, floats)
     np.testing.assert_array_equal(floats.view(np.uint32), halves.astype(np.float32).view(np.uint32))
 
 
@@ -249,6 +250,7 @@ print(sorted({"torch", "scipy", "sklearn", "cv2", "vitreid.processor"} & set(sys
 
 
 @pytest.mark.parametrize("index", ["exact", "faiss-flat"])
+@pytest.mark.slow
 def test_searching_by_embedding_loads_no_torch(make, index):
     """It would take several times the memory of the search."""
     if index != "exact":
@@ -274,7 +276,7 @@ def test_the_queries_own_camera_is_left_out_query_by_query(make):
     first, second, third = gallery.search(gallery.vectors([0, 1, 2]), 20, exclude_same_camera=["c1", "c2", None])
     assert {row["camera"] for row in first.rows} == {"c2"} and {row["camera"] for row in second.rows} == {"c1"}
     assert len(third) == 20
-    with pytest.raises(ValueError, match="exclude_same_camera: give the camera"):
+    with pytest.raises(ValueError, match="exclude_same_camera: "):
         gallery.search(gallery.vectors([0]), exclude_same_camera=True)
 
 
@@ -311,13 +313,13 @@ def test_a_distance_equal_to_the_threshold_is_a_match():
 
 @pytest.mark.parametrize("damaged", [0.5, [0.5], "0.5", {"distance": "0.5", "metric": "euclidean"}])
 def test_a_damaged_threshold_is_refused(damaged):
-    with pytest.raises(ValueError, match="threshold: .*calibrate again"):
+    with pytest.raises(ValueError, match="threshold: .*calibrate"):
         limit_of(GalleryInfo(MODEL, 2, threshold=damaged))
 
 
 def test_a_threshold_of_another_metric_is_refused(make):
     gallery = make(np.eye(3, dtype=np.float32), threshold=threshold(0.5, "cosine"))
-    with pytest.raises(ValueError, match="calibrate again with metric='euclidean'"):
+    with pytest.raises(ValueError, match="threshold.*metric='euclidean'"):
         gallery.search(np.eye(3, dtype=np.float32))
 
 
@@ -372,10 +374,10 @@ def test_the_tool_says_that_a_match_was_cut_off(make):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"topk": 0}, "topk: 1 or more"),
-        ({"index": "hnsw"}, "unknown index 'hnsw'; choose from exact, faiss-flat"),
-        ({"rerank": {"k3": 1}}, "rerank: unknown k3"),
-        ({"where": ["x=1"]}, "no column 'x'"),
+        ({"topk": 0}, "topk: .*0"),
+        ({"index": "hnsw"}, "index 'hnsw'.*exact, faiss-flat"),
+        ({"rerank": {"k3": 1}}, "rerank: .*k3"),
+        ({"where": ["x=1"]}, "column 'x'"),
         ({"where": ["time=", "camera>1"]}, "has no order"),
     ],
 )
@@ -389,9 +391,7 @@ def test_wrong_searches_say_what_is_right(options, words, make):
 def test_queries_too_large_for_float32_are_refused_rather_than_finding_nothing(metric, make):
     gallery = make(np.eye(3, dtype=np.float32), metric=metric)
     for value in (1e20, -1e16):
-        with pytest.raises(
-            ValueError, match=r"queries: an embedding holds the value 1e\+(20|16), .* up to 1e\+15; search with"
-        ):
+        with pytest.raises(ValueError, match=r"queries.*1e\+(20|16).*1e\+15"):
             gallery.search(np.array([[0, value, 0]], np.float32))
     assert gallery.search(np.array([[1e15, 1e15, 1e15]], np.float32), 3)[0].ids.tolist() == [0, 1, 2]
 
@@ -456,7 +456,7 @@ def test_a_contact_sheet_shows_the_boxes_of_videos_without_reading_the_files_who
     gallery = Gallery.create(tmp_path / "g", GalleryInfo(MODEL, 3))
     box = {"path": str(tmp_path / "film.avi"), "frame": 0, "x": 8.0, "y": 4.0, "width": 10.0, "height": 20.0}
     gallery.add(np.eye(1, 3, dtype=np.float32), [box], MODEL)
-    monkeypatch.setattr("pathlib.Path.read_bytes", lambda path: pytest.fail(f"{path} was read"))
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} was read"))
     query = np.full((64, 32, 3), 90, np.uint8)
     contact_sheet(tmp_path / "sheet.png", [(query, gallery.search(np.eye(1, 3))[0])], gallery.image_path)
     sheet = cv2.imread(str(tmp_path / "sheet.png")).reshape(-1, 3).astype(int)
@@ -494,8 +494,9 @@ def test_the_tool_prints_a_table_or_json_and_makes_a_sheet(make, tmp_path, monke
     first, second = json.loads(capsys.readouterr().out)
     assert (first["query"], second["query"], first["verdict"]) == ("0", "2", "unknown")
     assert [row["record"]["camera"] for row in first["results"]] == ["c2"]
-    assert tool.main([*words, "--other-cameras"]) == 2 and "Give --camera" in capsys.readouterr().err
-    assert tool.main([*words[:-1], "who.jpg"]) == 2 and "--query: no file 'who.jpg'" in capsys.readouterr().err
+    assert tool.main([*words, "--other-cameras"]) == 2 and "--camera" in capsys.readouterr().err
+    assert tool.main([*words[:-1], "who.jpg"]) == 2
+    assert re.search(r"--query: .*'who\.jpg'", capsys.readouterr().err)
     assert tool.main([*words, "--where", "camera=c7"]) == 0 and "no record passes" in capsys.readouterr().out
 
 
@@ -504,7 +505,7 @@ def test_the_tool_reports_a_misspelt_gallery_before_it_loads_the_model(tmp_path,
     (tmp_path / "q.png").touch()
     words = ["--gallery", str(tmp_path / "nowhere"), "--weights", "w", "--query", str(tmp_path / "q.png")]
     assert tool.main(words) == 2
-    assert f"{tmp_path / 'nowhere' / 'gallery.json'}: no such file" in capsys.readouterr().err
+    assert str(tmp_path / "nowhere" / "gallery.json") in capsys.readouterr().err
 
 
 def test_the_tool_refuses_the_weights_of_another_model_before_it_embeds(make, tmp_path, monkeypatch, capsys):
@@ -541,7 +542,7 @@ def test_the_benchmark_measures_and_judges(tmp_path, capsys):
     args = benchmark.get_parser().parse_args(
         ["--skip-large", "--json", str(tmp_path / "g.json"), "--folder", str(tmp_path)]
     )
-    report = benchmark.run(args, benchmark.SearchPlan(50, 8, 2, 1, 1, 50, 8))
+    report = benchmark.run(args, benchmark.SearchPlan(50, 8, (50, 8), 2, 1, 1))
     assert report["speed"]["filtered out but found"] == 0 and report["speed"]["one query"]["vitreid"]["median"] > 0
     assert any("seconds to open" in line for line in report["bars"]) and "--skip-large" in capsys.readouterr().out
     assert json.loads((tmp_path / "g.json").read_text())["speed"]["rows"] == 50

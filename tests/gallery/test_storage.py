@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from vitreid.common.locks import WriterLock
 from vitreid.gallery import Gallery, GalleryInfo
-from vitreid.gallery.storage import embeddings_file, records_file
+from vitreid.gallery.storage import embeddings_file, gallery_reader, records_file
 from vitreid.gallery.storage.metadata import State
 from vitreid.gallery.storage.records_file import to_seconds
 
@@ -83,13 +83,13 @@ def test_embeddings_of_another_model_are_refused_with_both_fingerprints(tmp_path
 @pytest.mark.parametrize(
     ("rows", "records", "message"),
     [
-        (rows_of(1)[:, :2], records_of(1), r"expected \(n, 3\)"),
-        (np.array([[0, np.nan, 0]], np.float32), records_of(1), "row 0 holds NaN"),
-        (rows_of(2), records_of(1), "2 embeddings need 2 records, got 1"),
-        (rows_of(1), [{"pid": "7"}], "every record needs a path"),
-        (rows_of(1), [{"path": "a", "id": 3}], "leave 'id' out"),
-        (rows_of(2), [{"path": "a", "x": 1}, {"path": "b", "x": "one"}], "'x' has values of mixed types"),
-        (rows_of(1), [{"path": "a", "time": "noon"}], "expected seconds or ISO 8601"),
+        (rows_of(1)[:, :2], records_of(1), r"\(n, 3\)"),
+        (np.array([[0, np.nan, 0]], np.float32), records_of(1), "row 0 "),
+        (rows_of(2), records_of(1), "2 embeddings.*2 records.*1"),
+        (rows_of(1), [{"pid": "7"}], "record.*a path"),
+        (rows_of(1), [{"path": "a", "id": 3}], "'id'"),
+        (rows_of(2), [{"path": "a", "x": 1}, {"path": "b", "x": "one"}], "'x'.*mixed types"),
+        (rows_of(1), [{"path": "a", "time": "noon"}], "ISO 8601"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(tmp_path, rows, records, message):
@@ -101,7 +101,7 @@ def test_rows_that_do_not_fit_are_refused(tmp_path, rows, records, message):
 
 def test_values_too_large_for_float16_are_refused(tmp_path):
     gallery = Gallery.create(tmp_path / "G", GalleryInfo("m", 1, "float16"))
-    with pytest.raises(ValueError, match="float16 cannot hold"):
+    with pytest.raises(ValueError, match="float16"):
         gallery.add(np.array([[1e6]]), [{"path": "a"}], "m")
 
 
@@ -111,7 +111,7 @@ def test_extra_columns_keep_their_types_and_are_null_where_unknown(tmp_path):
     gallery.add(rows_of(1), [{"path": "c", "score": 0.5, "note": "x"}], "sha256:a")
     assert gallery.records["score"].to_pylist() == [None, 2.0, 0.5]
     assert gallery.records["note"].to_pylist() == [None, None, "x"]
-    with pytest.raises(ValueError, match="'score' holds double in the gallery and string"):
+    with pytest.raises(ValueError, match="'score'.*double.*string"):
         gallery.add(rows_of(1), [{"path": "d", "score": "high"}], "sha256:a")
 
 
@@ -172,12 +172,12 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
 
 def test_create_does_not_replace_what_it_should_not(tmp_path):
     gallery = make(tmp_path)
-    with pytest.raises(FileExistsError, match="is a gallery already"):
+    with pytest.raises(FileExistsError, match="G.* a gallery"):
         Gallery.create(gallery.path, INFO)
     assert len(Gallery.create(gallery.path, INFO, overwrite=True)) == 0
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
-    with pytest.raises(FileExistsError, match=r"no gallery.*thesis.tex"):
+    with pytest.raises(FileExistsError, match=r"thesis\.tex"):
         Gallery.create(tmp_path / "mine", INFO, overwrite=True)
 
 
@@ -215,9 +215,9 @@ def test_a_gallery_that_changes_all_the_time_ends_in_an_error_instead_of_an_endl
         assert len(reads) < 1000, "read again and again, without an end"
         return replace(State(INFO, 4, checksum=gallery.state.checksum), next_id=len(reads))
 
-    monkeypatch.setattr("vitreid.gallery.storage.gallery_reader.LOAD_PAUSE", 0.0, raising=False)
+    monkeypatch.setattr(gallery_reader, "LOAD_PAUSE", 0.0, raising=False)
     monkeypatch.setattr(State, "read", changed_since)
-    with pytest.raises(OSError, match=rf"{gallery.path} changed .* try again"):
+    with pytest.raises(OSError, match=rf"{gallery.path} changed"):
         gallery.reload()
 
 
@@ -289,6 +289,7 @@ def crash_everywhere(
     raise AssertionError("the action never finished")
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_step_of_an_add_leaves_the_first_rows_and_the_next_add_repairs(tmp_path):
     def check(gallery: Gallery, crashed: bool) -> None:
         count = gallery.state.count
@@ -304,6 +305,7 @@ def test_a_crash_at_any_step_of_an_add_leaves_the_first_rows_and_the_next_add_re
     assert steps >= 8
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_step_of_a_removal_or_update_is_all_or_nothing(tmp_path):
     def check(gallery: Gallery, crashed: bool) -> None:
         assert gallery.is_live.tolist() in ([True] * 4, [True, False, True, True])
@@ -314,6 +316,7 @@ def test_a_crash_at_any_step_of_a_removal_or_update_is_all_or_nothing(tmp_path):
     crash_everywhere(tmp_path, lambda g: (g.remove([1]), g.update([0], {"pid": "9"})), check)
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_step_of_compact_leaves_one_of_the_two(tmp_path):
     from vitreid.gallery import compact
 
@@ -367,13 +370,14 @@ def test_a_file_that_is_there_twice_after_an_interruption_is_named_not_deleted(t
     (tmp_path / ".G.old").mkdir()
     for folder, text in ((gallery.path, "new"), (tmp_path / ".G.old", "old")):
         (folder / "0.jpg").write_text(text)
-    with pytest.raises(FileExistsError, match=r"0.jpg is both in .*G and.*\.G\.old; move the latter away"):
+    with pytest.raises(FileExistsError, match=r"0\.jpg.*G and.*\.G\.old"):
         gallery.remove([0])
     assert len(Gallery.open(gallery.path)) == 4 and (tmp_path / ".G.old" / "0.jpg").read_text() == "old"
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(["add", "remove", "update", "compact", "reopen", "crash"]), max_size=8), st.randoms())
+@pytest.mark.slow
 def test_any_history_keeps_every_live_row_with_its_record(tmp_path_factory, actions, random):
     from vitreid.gallery import compact, verify
 

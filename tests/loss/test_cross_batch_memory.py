@@ -105,7 +105,7 @@ def test_evaluation_mode_leaves_the_memory_alone():
 
 
 def test_memory_without_a_metric_loss_is_an_error():
-    with pytest.raises(ValueError, match=r"LOSS.MEMORY: 64 past embeddings .* LOSS.METRIC is none"):
+    with pytest.raises(ValueError, match=r"LOSS\.MEMORY.*\b64 .*LOSS\.METRIC.*none"):
         load_config(None, ["LOSS.MEMORY", "64", "LOSS.METRIC", "none"])
 
 

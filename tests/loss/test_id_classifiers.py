@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
+from helpers import GOLDEN
 from pytorch_metric_learning import losses as outside
 from safetensors.torch import load_file
 from torch.nn import functional as F
 from vitreid.loss import AMSoftmax, ArcFace, Circle, CosFace, SoftmaxHead
 
-GOLDEN = load_file(Path(__file__).parents[1] / "golden" / "losses.safetensors")
-CASES = sorted(key.removesuffix(".logits") for key in GOLDEN if key.endswith(".logits"))  # e.g. arcface.s30.m0.5
+LOSSES = load_file(GOLDEN / "losses.safetensors")
+CASES = sorted(key.removesuffix(".logits") for key in LOSSES if key.endswith(".logits"))  # e.g. arcface.s30.m0.5
 CLASSES = {"arcface": ArcFace, "cosface": CosFace, "amsoftmax": AMSoftmax, "circle": Circle}
 
 
 def golden_head(case: str) -> torch.nn.Module:
     name, scale, margin = case.split(".", 2)
     head = CLASSES[name](16, 5, float(scale[1:]), float(margin[1:]))
-    head.weight.data = GOLDEN[f"{case}.weight"]
+    head.weight.data = LOSSES[f"{case}.weight"]
     return head
 
 
@@ -30,21 +30,21 @@ def test_golden_file_holds_every_margin_loss():
 
 @pytest.mark.parametrize("case", CASES)
 def test_margin_head_equals_the_original(case):
-    features = GOLDEN["feat"].clone().requires_grad_()
-    logits = golden_head(case)(features, GOLDEN["pid"])
-    loss = F.cross_entropy(logits, GOLDEN["pid"])
+    features = LOSSES["feat"].clone().requires_grad_()
+    logits = golden_head(case)(features, LOSSES["pid"])
+    loss = F.cross_entropy(logits, LOSSES["pid"])
     loss.backward()
-    torch.testing.assert_close(logits, GOLDEN[f"{case}.logits"], rtol=1e-6, atol=1e-5)
-    torch.testing.assert_close(loss, GOLDEN[f"{case}.loss"].squeeze(), rtol=1e-6, atol=1e-5)
-    torch.testing.assert_close(features.grad, GOLDEN[f"{case}.grad_feat"], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(logits, LOSSES[f"{case}.logits"], rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(loss, LOSSES[f"{case}.loss"].squeeze(), rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(features.grad, LOSSES[f"{case}.grad_feat"], rtol=1e-5, atol=1e-6)
 
 
 def test_label_smoothing_equals_the_original():
-    logits = GOLDEN["logits"].clone().requires_grad_()
-    loss = F.cross_entropy(logits, GOLDEN["pid"], label_smoothing=0.1)
+    logits = LOSSES["logits"].clone().requires_grad_()
+    loss = F.cross_entropy(logits, LOSSES["pid"], label_smoothing=0.1)
     loss.backward()
-    torch.testing.assert_close(loss, GOLDEN["label_smooth.0.1.loss"].squeeze(), rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(logits.grad, GOLDEN["label_smooth.0.1.grad_logits"], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(loss, LOSSES["label_smooth.0.1.loss"].squeeze(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(logits.grad, LOSSES["label_smooth.0.1.grad_logits"], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_gradient_is_finite_where_feature_and_class_point_alike(head_class, sign
 def test_margin_lowers_the_logit_of_the_right_class_alone(head_class):
     easy, hard = head_class(16, 5, 1.0, 0.0), head_class(16, 5, 1.0, 0.3)
     hard.load_state_dict(easy.state_dict())
-    features, labels = GOLDEN["feat"], GOLDEN["pid"]
+    features, labels = LOSSES["feat"], LOSSES["pid"]
     is_right = F.one_hot(labels, 5).bool()
     before, after = easy(features, labels), hard(features, labels)
     assert (after[is_right] < before[is_right]).all()
@@ -112,16 +112,16 @@ def test_circle_weighs_each_logit_by_its_distance_from_the_optimum():
 def test_length_of_a_feature_does_not_matter_to_a_cosine_head(head_class):
     head = head_class(16, 5, 30.0, 0.3)
     torch.testing.assert_close(
-        head(GOLDEN["feat"], GOLDEN["pid"]), head(9 * GOLDEN["feat"], GOLDEN["pid"]), atol=1e-4, rtol=1e-5
+        head(LOSSES["feat"], LOSSES["pid"]), head(9 * LOSSES["feat"], LOSSES["pid"]), atol=1e-4, rtol=1e-5
     )
 
 
 def test_heads_work_in_float32_under_autocast():
     head = ArcFace(16, 5, 30.0, 0.5)
     with torch.autocast("cpu", torch.bfloat16):
-        logits = head(GOLDEN["feat"].bfloat16(), GOLDEN["pid"])
+        logits = head(LOSSES["feat"].bfloat16(), LOSSES["pid"])
     assert logits.dtype == torch.float32
-    torch.testing.assert_close(logits, head(GOLDEN["feat"].bfloat16().float(), GOLDEN["pid"]))
+    torch.testing.assert_close(logits, head(LOSSES["feat"].bfloat16().float(), LOSSES["pid"]))
 
 
 def test_softmax_head_is_a_linear_layer_with_small_weights():

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
+from helpers import GOLDEN
 from safetensors.torch import load_file
 from torch.nn import functional as F
 from vitreid.configs import get_defaults
 from vitreid.loss import HEADS, CenterLoss, TripletLoss, build_loss
 
-GOLDEN = load_file(Path(__file__).parents[1] / "golden" / "losses.safetensors")
+LOSSES = load_file(GOLDEN / "losses.safetensors")
 
 
 def make_loss(num_branches=1, **options):
@@ -66,9 +65,9 @@ def test_weights_scale_their_terms():
 def test_label_smoothing_is_that_of_the_original():
     loss = make_loss(LABEL_SMOOTH=0.1)
     loss.heads[0].scores = lambda features: features[:, :5]
-    after = F.pad(GOLDEN["logits"], (0, 11))[:, None]
+    after = F.pad(LOSSES["logits"], (0, 11))[:, None]
     torch.testing.assert_close(
-        loss(after, after, GOLDEN["pid"])[0]["id"], GOLDEN["label_smooth.0.1.loss"].squeeze(), rtol=1e-6, atol=1e-6
+        loss(after, after, LOSSES["pid"])[0]["id"], LOSSES["label_smooth.0.1.loss"].squeeze(), rtol=1e-6, atol=1e-6
     )
 
 
@@ -96,30 +95,30 @@ def test_accuracy_is_that_of_the_global_branch_without_the_margin():
 
 @pytest.mark.parametrize("option", ["ID", "METRIC"])
 def test_unknown_loss_is_an_error_with_the_choices(option):
-    with pytest.raises(ValueError, match=rf"LOSS.{option}: unknown value 'tripplet'; choose from .*none"):
+    with pytest.raises(ValueError, match=rf"LOSS\.{option}.*'tripplet'.*none"):
         make_loss(**{option: "tripplet"})
 
 
 def test_center_loss_equals_the_original():
     loss = CenterLoss(5, 16)
-    loss.centers.data = GOLDEN["center.centers"].clone()
-    features = GOLDEN["feat"].clone().requires_grad_()
-    value = loss(features, GOLDEN["pid"])
+    loss.centers.data = LOSSES["center.centers"].clone()
+    features = LOSSES["feat"].clone().requires_grad_()
+    value = loss(features, LOSSES["pid"])
     value.backward()
-    torch.testing.assert_close(value, GOLDEN["center.loss"].squeeze(), rtol=1e-6, atol=1e-5)
-    torch.testing.assert_close(features.grad, GOLDEN["center.grad_feat"], rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(loss.centers.grad, GOLDEN["center.grad_centers"], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(value, LOSSES["center.loss"].squeeze(), rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(features.grad, LOSSES["center.grad_feat"], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(loss.centers.grad, LOSSES["center.grad_centers"], rtol=1e-5, atol=1e-6)
 
 
 def test_center_weight_scales_value_and_features_but_not_the_step_of_the_centers():
     loss = make_loss(CENTER_WEIGHT=0.01)
-    loss.center.centers.data = GOLDEN["center.centers"].clone()
-    features = GOLDEN["feat"][:, None].clone().requires_grad_()
-    value = loss(features, features.detach(), GOLDEN["pid"])[0]["center"]
+    loss.center.centers.data = LOSSES["center.centers"].clone()
+    features = LOSSES["feat"][:, None].clone().requires_grad_()
+    value = loss(features, features.detach(), LOSSES["pid"])[0]["center"]
     value.backward()
-    torch.testing.assert_close(value, 0.01 * GOLDEN["center.loss"].squeeze(), rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(features.grad[:, 0], 0.01 * GOLDEN["center.grad_feat"], rtol=1e-5, atol=1e-7)
-    torch.testing.assert_close(loss.center.centers.grad, GOLDEN["center.grad_centers"], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(value, 0.01 * LOSSES["center.loss"].squeeze(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(features.grad[:, 0], 0.01 * LOSSES["center.grad_feat"], rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(loss.center.centers.grad, LOSSES["center.grad_centers"], rtol=1e-5, atol=1e-6)
 
 
 def test_centers_reach_the_mean_of_their_class():

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
+from helpers import GOLDEN
 from pytorch_metric_learning import distances, losses, miners, reducers
 from safetensors.torch import load_file
 from torch.nn import functional as F
 from vitreid.loss import TripletLoss
 
-GOLDEN = load_file(Path(__file__).parents[1] / "golden" / "losses.safetensors")
+LOSSES = load_file(GOLDEN / "losses.safetensors")
 SOFT, HARD = TripletLoss(), TripletLoss(0.3)
 
 
@@ -21,11 +21,11 @@ SOFT, HARD = TripletLoss(), TripletLoss(0.3)
     [("triplet.soft", SOFT, False), ("triplet.m0.3", HARD, False), ("triplet.m0.3.normalized", HARD, True)],
 )
 def test_triplet_loss_equals_the_original(case, loss, normalise):
-    features = GOLDEN["feat"].clone().requires_grad_()
-    value = loss(F.normalize(features) if normalise else features, GOLDEN["pid"])
+    features = LOSSES["feat"].clone().requires_grad_()
+    value = loss(F.normalize(features) if normalise else features, LOSSES["pid"])
     value.backward()
-    torch.testing.assert_close(value, GOLDEN[f"{case}.loss"].squeeze(), rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(features.grad, GOLDEN[f"{case}.grad_feat"], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(value, LOSSES[f"{case}.loss"].squeeze(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(features.grad, LOSSES[f"{case}.grad_feat"], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("margin", [None, 0.3], ids=["soft", "margin"])
@@ -74,7 +74,7 @@ def test_gradient_is_finite_where_images_coincide(loss):
 
 
 def test_branches_are_losses_of_their_own():
-    features, labels = torch.randn(3, 12, 16, generator=torch.Generator().manual_seed(2)), GOLDEN["pid"]
+    features, labels = torch.randn(3, 12, 16, generator=torch.Generator().manual_seed(2)), LOSSES["pid"]
     torch.testing.assert_close(SOFT(features, labels), torch.stack([SOFT(branch, labels) for branch in features]))
 
 

@@ -77,6 +77,7 @@ class Embedder(nn.Module):
 
 @pytest.mark.parametrize("spec", FAMILIES, ids=lambda spec: f"{spec.name}{'-ics' * (spec.stem == 'ics')}")
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_every_family_builds_trains_a_step_and_exports(spec: ModelSpec):
     """In float32 and bf16 each trained parameter gets a gradient; the traced model embeds other people as the model does."""
     torch.manual_seed(0)
@@ -117,17 +118,17 @@ def test_other_models_work_as_plain_backbones(name: str, size: tuple[int, int], 
     [
         (
             ModelSpec("resnet18", jpm=True, embed_dim=16),
-            "MODEL.JPM, MODEL.EMBED_DIM: only for .* VisionTransformer family, resnet18 is none",
+            r"MODEL\.JPM, MODEL\.EMBED_DIM.*resnet18",
         ),
-        (ModelSpec("resnet18", stride=(12, 12)), "MODEL.STRIDE_SIZE: only for"),
+        (ModelSpec("resnet18", stride=(12, 12)), r"MODEL\.STRIDE_SIZE.*resnet18"),
         (
             ModelSpec("vgg11", img_size=(64, 32), drop_path=0.1),
-            "MODEL.DROP_PATH: vgg11 has no such rate; set MODEL.DROP_PATH 0.0",
+            r"MODEL\.DROP_PATH.*vgg11.*0\.0",
         ),
-        (ModelSpec("resnet81"), "MODEL.NAME: timm .* has no model 'resnet81'; did you mean resnet"),
+        (ModelSpec("resnet81"), r"MODEL\.NAME.*'resnet81'.*resnet"),
         (
             ModelSpec("vit_tiny_patch16_224.in99k"),
-            "MODEL.NAME: vit_tiny_patch16_224 has no weights 'in99k'; choose from .*augreg_in21k",
+            r"MODEL\.NAME.*'in99k'.*augreg_in21k",
         ),
     ],
     ids=["jpm", "stride", "rate", "name", "tag"],
@@ -167,5 +168,5 @@ def test_spec_survives_json_types():
 
 
 def test_spec_of_a_newer_version_is_an_error_that_names_the_field():
-    with pytest.raises(ValueError, match="unknown fields wings; it was written by a newer vitreid"):
+    with pytest.raises(ValueError, match="wings.*newer vitreid"):
         ModelSpec.from_dict({**replace(ModelSpec("resnet18")).to_dict(), "wings": 2})

@@ -10,7 +10,7 @@ from torch import nn
 from vitreid.configs import load_config, make_config
 from vitreid.model import ModelSpec, ReidModel, build_model, set_fused_attention
 from vitreid.model.backbones.stems import STEMS
-from vitreid.model.parts.class_token_block import can_stop_at_first
+from vitreid.model.parts.blocks import can_stop_at_first
 from vitreid.model.parts.jigsaw import Jigsaw, patch_order
 from vitreid.model.parts.sie import SideInformation
 from vitreid.processor.training.memory_estimate import kept_bytes
@@ -117,7 +117,7 @@ def test_any_number_of_parts_gives_that_many_local_branches(num_parts: int):
 
 
 def test_more_parts_than_patches_is_an_error():
-    with pytest.raises(ValueError, match=r"MODEL.NUM_PARTS: 9 parts .* the image has 8"):
+    with pytest.raises(ValueError, match=r"MODEL\.NUM_PARTS.*\b9 .*\b8\b"):
         build(jpm=True, num_parts=9)
 
 
@@ -226,14 +226,14 @@ def test_stride_and_size_set_the_grid(stem: str, stride: tuple[int, int], size: 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"stride": (20, 16)}, r"MODEL.STRIDE_SIZE: \(20, 16\) leaves gaps between patches of \(16, 16\)"),
-        ({"img_size": (12, 32)}, r"INPUT.SIZE_TRAIN: \(12, 32\) is smaller than one patch"),
-        ({"stem": "conv", "stride": (12, 12)}, r"MODEL.STRIDE_SIZE: a convolutional MODEL.STEM .* got \(12, 12\)"),
-        ({"embed_dim": 15}, r"MODEL.EMBED_DIM 15, MODEL.NUM_HEADS 2: not possible"),
-        ({"name": "deit_tiny_distilled_patch16_224", "pool": "avg"}, r"MODEL.POOL 'avg'.* not possible"),
-        ({"sie_camera": True, "cameras": ()}, r"MODEL.SIE_CAMERA: the training set names no cameras"),
-        ({"sie_view": True, "views": ()}, r"MODEL.SIE_VIEW: the training set names no viewpoints"),
-        ({"cameras": ("a", "b", "a")}, r"cameras: the names a appear more than once"),
+        ({"stride": (20, 16)}, r"MODEL\.STRIDE_SIZE.*\(20, 16\).*\(16, 16\)"),
+        ({"img_size": (12, 32)}, r"INPUT\.SIZE_TRAIN.*\(12, 32\).*one patch"),
+        ({"stem": "conv", "stride": (12, 12)}, r"MODEL\.STRIDE_SIZE.*MODEL\.STEM .*\(12, 12\)"),
+        ({"embed_dim": 15}, r"MODEL\.EMBED_DIM 15, MODEL\.NUM_HEADS 2"),
+        ({"name": "deit_tiny_distilled_patch16_224", "pool": "avg"}, r"MODEL\.POOL 'avg'"),
+        ({"sie_camera": True, "cameras": ()}, r"MODEL\.SIE_CAMERA.*no cameras"),
+        ({"sie_view": True, "views": ()}, r"MODEL\.SIE_VIEW.*no viewpoints"),
+        ({"cameras": ("a", "b", "a")}, r"cameras: .*\ba\b.*more than once"),
     ],
 )
 def test_impossible_options_name_the_key(changes: dict, message: str):
@@ -242,7 +242,7 @@ def test_impossible_options_name_the_key(changes: dict, message: str):
 
 
 def test_image_of_another_size_is_an_error_with_both_sizes():
-    with pytest.raises(ValueError, match=r"takes images of \(64, 32\) pixels \(height, width\), got \(32, 64\)"):
+    with pytest.raises(ValueError, match=r"\(64, 32\).*\(32, 64\)"):
         build()(torch.zeros(1, 3, 32, 64))
 
 
@@ -291,7 +291,7 @@ def test_recomputing_costs_nothing_without_gradients():
 
 
 def test_backbone_with_batch_norms_refuses_to_compute_blocks_again():
-    with pytest.raises(ValueError, match=r"MODEL.CHECKPOINT_BLOCKS: this backbone has batch norms"):
+    with pytest.raises(ValueError, match=r"MODEL\.CHECKPOINT_BLOCKS.*batch norms"):
         ReidModel(ModelSpec("resnet10t", (64, 32))).backbone.checkpoint_blocks()
 
 
@@ -370,5 +370,5 @@ def test_side_information_is_not_lost_where_blocks_would_be_computed_again():
     """A stage's hook that adds it is passed by, or runs twice: another model would be trained."""
     words = ["MODEL.NAME", "convnext_atto", "MODEL.PRETRAIN_CHOICE", "none", "MODEL.CHECKPOINT_BLOCKS", "True"]
     build_model(load_config(None, words), ("c1", "c2"))
-    with pytest.raises(ValueError, match="MODEL.CHECKPOINT_BLOCKS: .* cannot be computed again with side information"):
+    with pytest.raises(ValueError, match=r"MODEL\.CHECKPOINT_BLOCKS.*side information"):
         build_model(load_config(None, [*words, "MODEL.SIE_CAMERA", "True"]), ("c1", "c2"))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from helpers import original_state, read_golden
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -18,7 +19,6 @@ from vitreid.model.weights.pretrained import fetch_timm, load_initial
 from vitreid.model.weights.read import read_weights
 
 TINY = ModelSpec("vit_tiny_patch16_224", img_size=(64, 32), embed_dim=16, depth=2, num_heads=2, cameras=("a", "b", "c"))
-GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def build(**changes: object) -> ReidModel:
@@ -35,8 +35,7 @@ def timm_file(path: Path, name: str = "vit_tiny_patch16_224", **changes: object)
 
 def original_file(path: Path, case: str) -> Path:
     """The state dict of the original TransReID in a golden file."""
-    tensors = load_file(GOLDEN / f"{case}.safetensors")
-    torch.save({key.removeprefix("state."): value for key, value in tensors.items() if key.startswith("state.")}, path)
+    torch.save(original_state(read_golden(case)[1]), path)
     return path
 
 
@@ -163,9 +162,7 @@ def test_our_own_checkpoint_of_a_model_with_other_patches_than_16_fits(tmp_path:
 
 def test_strict_import_of_a_jigsaw_file_into_a_plain_model_is_an_error_that_names_the_option(tmp_path: Path):
     path = original_file(tmp_path / "jpm.pth", "jpm_stride12")
-    with pytest.raises(
-        ValueError, match=r"not in the model: backbone.jigsaw.* Set MODEL.JPM, MODEL.NECK as the file needs it"
-    ):
+    with pytest.raises(ValueError, match=r"backbone\.jigsaw.*MODEL\.JPM, MODEL\.NECK"):
         load_weights(build(stride=(12, 12), sie_camera=True), path)
 
 
@@ -186,11 +183,11 @@ def test_as_initial_weights_a_jigsaw_file_gives_its_global_branch(tmp_path: Path
     [
         (
             {"depth": 3},
-            r"The file has 3 blocks of width 16, the model 2 blocks of width 16. Set MODEL.NAME, MODEL.DEPTH",
+            r"3 blocks of width 16.*2 blocks of width 16.*MODEL\.NAME, MODEL\.DEPTH",
         ),
-        ({"depth": 1}, r"The file has 1 blocks of width 16, the model 2"),
-        ({"embed_dim": 24}, r"cls_token \(1, 1, 24\) in the file, \(1, 1, 16\) in the model"),
-        ({"name": "resnet18"}, r"The file has no transformer blocks, the model 2 blocks"),
+        ({"depth": 1}, r"1 blocks of width 16.*model 2"),
+        ({"embed_dim": 24}, r"cls_token.*\(1, 1, 24\).*\(1, 1, 16\)"),
+        ({"name": "resnet18"}, r"no transformer blocks, the model 2"),
     ],
     ids=["deeper", "shallower", "wider", "resnet"],
 )
@@ -209,16 +206,16 @@ def test_weights_of_another_architecture_are_an_error_and_leave_the_model_alone(
 
 
 def test_convolutional_stem_does_not_silently_lose_the_patch_projection(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"patch_embed.*Set MODEL.STEM"):
+    with pytest.raises(ValueError, match=r"patch_embed.*MODEL\.STEM"):
         load_weights(build(stem="conv"), timm_file(tmp_path / "vit.pth"), strict=False)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "damaged or no torch file"),
-        (b"<html>not found</html>", "damaged or no torch file|holds more than tensors"),
-        (b"\x10\x00\x00\x00\x00\x00\x00\x00{damaged", "damaged or not a safetensors file"),
+        (b"", "damaged"),
+        (b"<html>not found</html>", "damaged|more than tensors"),
+        (b"\x10\x00\x00\x00\x00\x00\x00\x00{damaged", "damaged.*safetensors"),
     ],
     ids=["empty", "web page", "cut off"],
 )
@@ -263,13 +260,13 @@ def test_only_what_keeps_weights_from_coming_is_a_connection_error(error, raised
 
 def test_file_that_could_run_code_is_refused(tmp_path: Path):
     torch.save({"model": build()}, tmp_path / "whole.pth")
-    with pytest.raises(ValueError, match=r"holds more than tensors .* it is refused"):
+    with pytest.raises(ValueError, match=r"more than tensors"):
         load_weights(build(), tmp_path / "whole.pth")
 
 
 def test_file_without_tensors_says_where_they_are_looked_for(tmp_path: Path):
     torch.save({"epoch": 3}, tmp_path / "empty.pth")
-    with pytest.raises(ValueError, match="holds no tensors by name; expected a state dict"):
+    with pytest.raises(ValueError, match="state dict"):
         load_weights(build(), tmp_path / "empty.pth")
 
 
@@ -307,7 +304,7 @@ def test_resized_position_embedding_keeps_the_class_token_and_constant_fields():
 
 def test_missing_pretrained_file_is_an_error_with_the_remedy():
     with pytest.raises(
-        FileNotFoundError, match=r"MODEL.PRETRAIN_PATH: no file at /nowhere/vit.pth; .* MODEL.PRETRAIN_CHOICE none"
+        FileNotFoundError, match=r"MODEL\.PRETRAIN_PATH.*/nowhere/vit\.pth.*MODEL\.PRETRAIN_CHOICE none"
     ):
         load_initial(build(), "imagenet", "/nowhere/vit.pth")
 
@@ -320,7 +317,7 @@ def test_offline_machine_is_an_error_with_the_remedy(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(
         ConnectionError,
-        match=r"vit_tiny_patch16_224 cannot be fetched \(We couldn't connect to .*\)\. Download .* MODEL.PRETRAIN_PATH .* MODEL.PRETRAIN_CHOICE none",
+        match=r"vit_tiny_patch16_224.*We couldn't connect to .*MODEL\.PRETRAIN_PATH.*MODEL\.PRETRAIN_CHOICE none",
     ):
         load_initial(model, "imagenet")
 
@@ -337,9 +334,7 @@ def test_a_download_says_beforehand_how_it_ends_without_a_network(
 
 def test_weights_that_timm_does_not_have_are_not_looked_for():
     """Of our own backbones; a download would be a vain one."""
-    with pytest.raises(
-        ValueError, match=r"MODEL.PRETRAIN_PATH: .* timm has none for osnet_x0_25; .* MODEL.PRETRAIN_CHOICE none"
-    ):
+    with pytest.raises(ValueError, match=r"MODEL\.PRETRAIN_PATH.*osnet_x0_25.*MODEL\.PRETRAIN_CHOICE none"):
         load_initial(ReidModel(ModelSpec("osnet_x0_25", (64, 32))), "imagenet")
 
 
@@ -353,7 +348,7 @@ def test_timm_weights_by_name_fill_the_backbone(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_pretrain_choice_self_needs_a_path():
-    with pytest.raises(ValueError, match=r"MODEL.PRETRAIN_PATH: MODEL.PRETRAIN_CHOICE self needs"):
+    with pytest.raises(ValueError, match=r"MODEL\.PRETRAIN_PATH.*MODEL\.PRETRAIN_CHOICE self"):
         load_initial(build(), "self")
 
 
@@ -377,7 +372,7 @@ def test_truncated_deploy_checkpoint_is_named(cut: int, tmp_path: Path):
     path = tmp_path / "best.safetensors"
     save_deploy(path, build(), {})
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(ValueError, match=r"best.safetensors is damaged or not a safetensors file"):
+    with pytest.raises(ValueError, match=r"best\.safetensors.*damaged"):
         load_deploy(path)
 
 
@@ -393,7 +388,7 @@ def test_deploy_checkpoint_with_other_tensors_lists_them(tmp_path: Path):
     save_file(smaller, path, about)
     with pytest.raises(
         ValueError,
-        match=r"does not hold the model that it describes: missing backbone.net.blocks.1.attn.proj.bias, .*; unexpected none",
+        match=r"missing backbone\.net\.blocks\.1\.attn\.proj\.bias.*unexpected none",
     ):
         load_deploy(path)
 
@@ -412,7 +407,7 @@ def test_failed_write_leaves_the_earlier_checkpoint(tmp_path: Path, monkeypatch:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", disk_full)
-    with pytest.raises(OSError, match=r"cannot write .*best.safetensors: .*No space left .* is intact"):
+    with pytest.raises(OSError, match=r"best\.safetensors.*No space left .*intact"):
         save_deploy(path, build(), {"epoch": 2})
     monkeypatch.undo()
     assert load_deploy(path)[1] == {"epoch": 1}

@@ -17,7 +17,7 @@ from vitreid.model import ModelSpec, ReidModel, load_deploy, save_deploy
 from vitreid.processor.device import place
 from vitreid.processor.embedding.embedder import Embedder, fingerprint_of
 from vitreid.processor.embedding.extract import EmbedSettings, extract
-from vitreid.processor.runs.checkpoint_metadata import describe_model
+from vitreid.processor.runs.checkpoint import describe_model
 
 THRESHOLD = {
     "distance": 0.8,
@@ -130,7 +130,7 @@ def test_sixteen_bits_keep_their_upper_eight(embedder):
         (np.zeros((8, 4), np.uint8), ValueError, r"\(8, 4\) uint8"),
         (np.zeros((8, 4, 3), np.float32), ValueError, "float32"),
         (np.zeros((0, 4, 3), np.uint8), ValueError, r"\(0, 4, 3\)"),
-        ([3], TypeError, "got a int"),
+        ([3], TypeError, "a int"),
         ("/nowhere/1.jpg", FileNotFoundError, "nowhere"),
     ],
 )
@@ -209,6 +209,7 @@ def test_wrong_arguments_are_refused(weights, tmp_path):
         Embedder(bare)
 
 
+@pytest.mark.slow
 def test_the_package_is_light_until_it_is_used():
     assert vitreid.Embedder is Embedder and "Gallery" in dir(vitreid)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

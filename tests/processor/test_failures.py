@@ -1,5 +1,6 @@
 """A failure reaches the other ranks with its cause; a stop of all ranks does not count as one."""
 
+import os
 import threading
 from datetime import timedelta
 
@@ -62,12 +63,13 @@ def test_only_a_failure_rings(error, rings):
 def test_a_lost_connection_is_reported_with_its_symptom(error, noticed):
     """A third rank may wait where it notices no broken connection, so it gets the message too."""
     store = dist.HashStore()
-    with pytest.raises(RankFailed, match=rf"^another process .*killed.*{noticed}"), Alarm(store, 1, 1).armed():
+    with pytest.raises(RankFailed, match=rf"^another process .*{noticed}"), Alarm(store, 1, 1).armed():
         raise error
     assert store.get("failed").decode().startswith("process 1 of 1 failed: another process of this run is gone")
 
 
 @pytest.mark.parametrize("error", [PEER_OF_GLOO, NO_INTERFACE])
+@pytest.mark.slow
 def test_what_follows_from_anothers_failure_ends_with_its_message(error):
     store = dist.HashStore()
     store.set("failed", OTHER)
@@ -83,10 +85,11 @@ def test_ones_own_failure_stays_what_it_is_after_anothers():
         raise ValueError("another reason")
 
 
+@pytest.mark.slow
 def test_a_failure_reaches_a_rank_that_waits_within_seconds(capfd, monkeypatch):
     """Its main thread waits where no exception arrives, so the process is ended with the message of the first."""
     store, ended = dist.HashStore(), threading.Event()
-    monkeypatch.setattr("vitreid.processor.distributed.failures.os._exit", lambda status: ended.set())
+    monkeypatch.setattr(os, "_exit", lambda status: ended.set())
 
     def rank(number):
         if number == 1:
@@ -130,7 +133,7 @@ def test_ranks_agree_on_a_token_that_is_new_every_time():
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_does_not_start_is_not_waited_for_forever(rank):
-    with pytest.raises(RankFailed, match="not all of the 2 processes started within 0:00:00"):
+    with pytest.raises(RankFailed, match=r"\b2 processes.*0:00:00"):
         agree_on_token(dist.HashStore(), rank, 2, timedelta(0))
 
 

@@ -1,4 +1,4 @@
-"""The memory that a training step takes, told beforehand."""
+"""The memory of a training step, estimated before the first one."""
 
 from __future__ import annotations
 
@@ -162,11 +162,16 @@ def test_no_image_fits_is_a_warning_with_another_remedy(caplog, monkeypatch):
     assert "not even one image fits: set MODEL.CHECKPOINT_BLOCKS True" in caplog.text
 
 
-def test_remedies_that_are_already_taken_or_not_exact_are_not_promised():
-    recomputing, convolving = build(), build(replace(VIT, stem="resconv"))
-    recomputing.model.backbone.checkpoint_blocks()
-    assert "CHECKPOINT_BLOCKS" not in memory._remedy(recomputing.model.backbone, 0)
-    assert memory._remedy(convolving.model.backbone, 8) == "set SOLVER.MICRO_BATCH 8"
+def test_remedies_that_are_already_taken_or_not_exact_are_not_promised(caplog, monkeypatch):
+    recomputing, convolving = make_trainer(build()), make_trainer(build(replace(VIT, stem="resconv")))
+    recomputing.module.model.backbone.checkpoint_blocks()
+    monkeypatch.setattr(memory, "available_memory", lambda: 1)
+    report_memory(recomputing, 16, SIZE)
+    assert "not even one image fits" in caplog.text and "CHECKPOINT_BLOCKS" not in caplog.text
+    step = measure_step(convolving.module, convolving.optimizers, None, SIZE, torch.float32)
+    monkeypatch.setattr(memory, "available_memory", lambda: step.peak(9) - step.weights)
+    report_memory(convolving, 16, SIZE)
+    assert "set SOLVER.MICRO_BATCH 8" in caplog.text and "same gradients" not in caplog.text
 
 
 def test_optimizer_states_that_are_there_already_are_not_asked_for_again(caplog, monkeypatch):

@@ -14,7 +14,7 @@ from vitreid.datasets import Batch
 from vitreid.loss import build_loss
 from vitreid.model import ModelSpec, ReidModel
 from vitreid.processor import TrainingModule
-from vitreid.processor.training.micro_batches import MicroBatches, WholeBatch, split
+from vitreid.processor.training.micro_batches import MicroBatches, split
 
 VIT = ModelSpec(
     "vit_tiny_patch16_224", img_size=(64, 32), embed_dim=16, depth=3, num_heads=2, cameras=("a", "b"), sie_camera=True
@@ -72,7 +72,7 @@ def assert_equal_gradients(ours, expected, tolerance=1e-5):
 def test_gradients_are_those_of_the_whole_batch(size, jpm, pool):
     whole = build(replace(VIT, jpm=jpm, pool=pool))
     micro = copy.deepcopy(whole)
-    expected_terms, expected_stats, expected = run(whole, WholeBatch(), make_batch())
+    expected_terms, expected_stats, expected = run(whole, MicroBatches(0), make_batch())
     terms, stats, gradients = run(micro, MicroBatches(size), make_batch())
     assert terms.keys() == {"id", "triplet", "center"}
     torch.testing.assert_close(terms, expected_terms)
@@ -108,7 +108,7 @@ def test_both_passes_draw_the_same_dropout_stochastic_depth_and_hidden_cameras()
     first, second = seen[: len(seen) // 2], seen[len(seen) // 2 :]
     assert len(first) == 3 * 3
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    assert not torch.equal(first[0], first[3])  # each micro-batch has draws of its own
+    assert not torch.equal(first[0], first[3])  # each micro-batch has its own draws
     assert any(mask.any() for mask in first)
 
 
@@ -147,7 +147,7 @@ def bf16():
 
 def test_under_autocast_gradients_agree_to_its_rounding():
     whole = build(VIT)
-    _, _, expected = run(copy.deepcopy(whole), WholeBatch(), make_batch(), autocast=bf16)
+    _, _, expected = run(copy.deepcopy(whole), MicroBatches(0), make_batch(), autocast=bf16)
     _, _, gradients = run(whole, MicroBatches(5), make_batch(), autocast=bf16)
     for name, gradient in expected.items():
         assert gradients[name].dtype == torch.float32

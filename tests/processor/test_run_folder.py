@@ -5,6 +5,7 @@ import torch
 from vitreid.model import ModelSpec
 from vitreid.processor import RunFolder
 from vitreid.processor.runs.checkpoint import DamagedCheckpointError, NotACheckpointError, load_newest, save_last
+from vitreid.report import write
 from vitreid.tools import summary as summary_tool
 from vitreid.tools import train as train_tool
 
@@ -45,7 +46,7 @@ def test_an_interrupted_report_says_that_training_is_finished(tiny, tmp_path, mo
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train_tool, "train", lambda *_: None)
-    monkeypatch.setattr("vitreid.report.write.write_report", interrupted)
+    monkeypatch.setattr(write, "write_report", interrupted)
     assert train_tool.main(tiny) == 130
     said = capsys.readouterr().err
     assert "training is finished and its weights are saved" in said
@@ -85,8 +86,8 @@ def test_too_little_memory_does_not_make_a_checkpoint_damaged(tmp_path, monkeypa
     monkeypatch.undo()
     content = (tmp_path / "last.pth").read_bytes()
     (tmp_path / "last.pth").write_bytes(content[: len(content) // 2])
-    with pytest.raises(DamagedCheckpointError, match="last.pth is damaged"):
+    with pytest.raises(DamagedCheckpointError, match=r"last\.pth.*damaged"):
         load_newest(tmp_path / "last.pth")
     torch.save({"anything": 1}, tmp_path / "last.pth")
-    with pytest.raises(NotACheckpointError, match="last.pth is not a last.pth of vitreid"):
+    with pytest.raises(NotACheckpointError, match=r"last\.pth is not a last\.pth"):
         load_newest(tmp_path / "last.pth")

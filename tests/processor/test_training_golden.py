@@ -1,65 +1,39 @@
 """Training as the original implementation does it: loss and gradients of every model, and twelve steps in a row."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
+from helpers import GOLDEN_MODELS, golden_spec, original_state, read_golden
 from safetensors.torch import save_file
 from vitreid.configs import make_config
 from vitreid.datasets import Batch
 from vitreid.loss import build_loss
-from vitreid.model import ModelSpec, ReidModel, load_weights
+from vitreid.model import ReidModel, load_weights
 from vitreid.model.weights.recognise_project import translate
 from vitreid.processor import StepOptions, Trainer, TrainingModule
 from vitreid.solver import build_optimizers, build_schedule
 
-FOLDER = Path(__file__).parents[1] / "golden"
-MODELS = sorted(path.stem for path in FOLDER.glob("*.safetensors") if path.stem.startswith(("vit", "jpm")))
-
-
-def read(name: str) -> tuple[dict, dict[str, torch.Tensor]]:
-    with safe_open(FOLDER / f"{name}.safetensors", "pt") as file:
-        return json.loads(file.metadata()["case"]), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-
 
 def weights_of(data: dict[str, torch.Tensor], folder: Path) -> Path:
     path = folder / "original.safetensors"
-    save_file({key.removeprefix("state."): value for key, value in data.items() if key.startswith("state.")}, path)
+    save_file(original_state(data), path)
     return path
 
 
 def build_module(case: dict, weights: Path, options: dict) -> TrainingModule:
     """The original's weights and classifiers, through our importer."""
-    jpm = case.get("jpm") or {}
-    spec = ModelSpec(
-        name="vit_base_patch16_224",
-        img_size=case["size"],
-        stride=case["stride"],
-        embed_dim=case["embed_dim"],
-        depth=case["depth"],
-        num_heads=case["num_heads"],
-        mlp_ratio=case["mlp_ratio"],
-        sie_camera=case.get("cam", True),
-        sie_view=case.get("view", False),
-        sie_coe=case["sie_coef"],
-        cameras=tuple(f"c{i}" for i in range(case["num_cameras"])),
-        views=tuple(f"v{i}" for i in range(case.get("num_views", 0))),
-        jpm=bool(jpm),
-        **({"shift_num": jpm["shift"], "shuffle_group": jpm["groups"], "re_arrange": jpm["rearrange"]} if jpm else {}),
-    )
-    model = ReidModel(spec)
+    model = ReidModel(golden_spec(case))
     loss = build_loss(make_config(options), case["num_classes"], model.embed_dim, model.num_branches)
     for branch, weight in load_weights(model, weights).classifiers.items():
         loss.heads[branch].weight.data.copy_(weight)
     return TrainingModule(model, loss)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", GOLDEN_MODELS)
 def test_loss_and_gradients_are_the_originals(name, tmp_path):
     """ID + triplet loss of one batch, and its gradients in both the first and the last layers."""
-    case, data = read(name)
+    case, data = read_golden(name)
     module = build_module(case, weights_of(data, tmp_path), {"LOSS.ID": case["idl"]}).train()
     index = torch.arange(len(data["input.pid"]))
     before = {name: value.clone() for name, value in module.model.state_dict().items()}
@@ -83,7 +57,7 @@ def test_loss_and_gradients_are_the_originals(name, tmp_path):
 # gradients differ from its by as much (jpm_plain: a feature whose variance in the batch of 4 is nearly 0). Logits scaled by 30 enlarge
 # it, more on some processors than on others.
 LARGER = {"jpm_plain": 1e-2, "vit_amsoftmax": 3e-4, "vit_circle": 3e-4}
-ROUNDING = {name: LARGER.get(name, 1e-4) for name in MODELS}
+ROUNDING = {name: LARGER.get(name, 1e-4) for name in GOLDEN_MODELS}
 
 
 def assert_original_scores(module: TrainingModule, batch: Batch, data: dict[str, torch.Tensor]) -> None:
@@ -126,7 +100,7 @@ def build_trainer(case: dict, weights: Path) -> Trainer:
 
 def test_twelve_steps_of_the_original_are_reproduced(tmp_path):
     """Loss of every step to 1e-4, and the embeddings of the trained model."""
-    case, data = read("training_12_steps")
+    case, data = read_golden("training_12_steps")
     trainer = build_trainer(case, weights_of(data, tmp_path))
     model = trainer.module.model
     trainer.module.train()

@@ -25,5 +25,5 @@ def test_every_loss_term_of_the_metrics_file_is_in_the_log(tiny, tmp_path, metri
 )
 def test_an_unknown_name_is_an_error_before_the_data_are_read(tiny, key):
     words = ["DATASETS.ROOT_DIR", "/nowhere", key, "tripplet"]
-    with pytest.raises(ValueError, match=rf"{key}: unknown .*'tripplet'; choose from "):
+    with pytest.raises(ValueError, match=rf"{key}.*'tripplet'"):
         train(load_config(None, [*tiny, *words]))

@@ -21,10 +21,11 @@ from vitreid.model.attention.maps import (
 from vitreid.processor import load_features
 from vitreid.processor.embedding.extract import build_embed_settings
 from vitreid.report import ReportOptions, try_to_report, write_report
-from vitreid.report.collect import _about_pictures, collect, read_epochs
+from vitreid.report import collect as collect_module
+from vitreid.report import write as write_module
+from vitreid.report.collect import collect, difference_of, read_epochs, saved_features
 from vitreid.report.inspect_model import between_cameras, cosines, kinds_of_pairs
 from vitreid.report.page.charts import Chart
-from vitreid.report.saved_features import difference_of, saved_features
 from vitreid.report.write import run_names
 from vitreid.tools import report as report_tool
 from vitreid.tools import test as test_tool
@@ -51,6 +52,7 @@ def run_folder(untrained, tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_the_tool_writes_the_page_and_its_pictures(run_folder, caplog):
     assert report_tool.main([str(run_folder), "--queries", "1", "--traceback"]) == 0
     html = (run_folder / "report.html").read_text()
@@ -126,9 +128,9 @@ def test_a_failed_report_leaves_its_traceback_in_the_debug_log(run_folder, undra
 
 def test_no_folder_and_no_run(tmp_path, capsys):
     assert report_tool.main([str(tmp_path / "nowhere")]) == 2
-    assert "nowhere is no folder; give the folder of a run" in capsys.readouterr().err
+    assert str(tmp_path / "nowhere") in capsys.readouterr().err
     assert report_tool.main([str(tmp_path)]) == 2
-    assert "holds no run: none of config.yml, metrics.jsonl" in capsys.readouterr().err
+    assert f"{tmp_path} holds no run" in capsys.readouterr().err
 
 
 def test_without_weights_the_curves_are_shown(run_folder, undrawn):
@@ -197,12 +199,12 @@ def test_a_model_without_attention_says_so(run_folder, untrained):
 
 def test_wrong_wishes_are_refused(run_folder, capsys):
     assert report_tool.main([str(run_folder), "--queries", "-1"]) == 2
-    assert "--queries: 0 or more" in capsys.readouterr().err
+    assert "--queries: " in capsys.readouterr().err
     assert report_tool.main([str(run_folder), "--output", str(run_folder / "no" / "r.html")]) == 2
-    assert "--output: the folder" in capsys.readouterr().err
+    assert "--output: " in capsys.readouterr().err
     assert report_tool.main(["SOLVER.SEED", "1"]) == 2
     assert "no run to report on" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="--map: unknown value 'umap'"):
+    with pytest.raises(ValueError, match="--map.*'umap'"):
         ReportOptions(map_method="umap")
 
 
@@ -219,7 +221,7 @@ def write_manifest(people, folder):
 def test_a_truncated_config_names_its_file_and_line(run_folder, capsys):
     (run_folder / "config.yml").write_text("MODEL:\n  NAME: [1, ")
     assert report_tool.main([str(run_folder)]) == 2
-    assert f"{run_folder / 'config.yml'} is not readable YAML: line 2" in capsys.readouterr().err
+    assert re.search(rf"{run_folder / 'config.yml'} .*line 2", capsys.readouterr().err)
 
 
 # --- saved features -----------------------------------------------------------------------------------------------
@@ -238,7 +240,7 @@ def with_features(run_folder):
 
 
 def test_saved_features_are_used_again(with_features, monkeypatch):
-    monkeypatch.setattr("vitreid.report.collect.build_evaluator", None)  # nobody extracts
+    monkeypatch.setattr(collect_module, "build_evaluator", None)  # nobody extracts
     assert saved_features(with_features) == [with_features / "features.safetensors"]
     assert collect(with_features, "run", [], CHEAP).test is not None
 
@@ -307,7 +309,7 @@ def test_the_other_test_sets_are_named(run_folder, people, tmp_path):
 
 
 def test_an_output_that_cannot_be_a_page_is_refused_before_the_work(run_folder, capsys, monkeypatch):
-    monkeypatch.setattr("vitreid.report.write.collect", None)  # nobody works
+    monkeypatch.setattr(write_module, "collect", None)  # nobody works
     (run_folder / "x_pictures").write_text("mine")
     (run_folder / "folder.html").mkdir()
     for name, message in (("r.pdf", "ends in .html"), ("folder.html", "is a folder"), ("x.html", "x_pictures")):
@@ -329,19 +331,20 @@ def test_too_little_memory_for_the_report_does_not_end_a_training(run_folder, mo
     def look(*args):
         raise error
 
-    monkeypatch.setattr("vitreid.report.collect.make_model_pictures", look)
+    monkeypatch.setattr(collect_module, "make_model_pictures", look)
     try_to_report(run_folder, CHEAP)
     assert "there is no report:" in caplog.text
 
 
 def test_images_that_are_gone_are_counted(run_folder, people, tmp_path):
     moved = shutil.copytree(people / "synthetic", tmp_path / "moved")
-    test = collect(run_folder, "run", ["DATASETS.ROOT_DIR", str(moved)], CHEAP).test
-    names = [*test.features.g_names, *test.features.q_names]
+    more = ["DATASETS.ROOT_DIR", str(moved)]
+    features = collect(run_folder, "run", more, CHEAP).test.features
+    names = [*features.q_names, *features.g_names]
     Path(names[0]).unlink()
-    first, second = _about_pictures(test, CHEAP)
-    assert first == f"1 of {len(names)} images are not where they were, e.g. {names[0]}."
-    assert second.startswith("This page shows pictures")
+    sentences = collect(run_folder, "run", more, CHEAP, features).sentences
+    assert f"1 of {len(names)} images are not where they were, e.g. {names[0]}." in sentences
+    assert any(sentence.startswith("This page shows pictures") for sentence in sentences)
 
 
 # --- several runs -------------------------------------------------------------------------------------------------
@@ -412,7 +415,7 @@ def test_part_attention_is_what_the_parts_use_and_empty_elsewhere():
 
 
 def test_a_model_without_parts_has_none_to_show():
-    with pytest.raises(ValueError, match="MODEL.JPM: vit_tiny_patch16_224 was built without"):
+    with pytest.raises(ValueError, match=r"MODEL\.JPM.*vit_tiny_patch16_224"):
         part_attention(build(), IMAGES)
 
 

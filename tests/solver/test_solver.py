@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from helpers import GOLDEN
 from torch import nn
 from vitreid.configs import get_defaults, load_config, make_config
 from vitreid.model import build_model
@@ -24,7 +24,7 @@ from vitreid.solver import (
     group_parameters,
 )
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "cosine_schedule.json").read_text())
+COSINE = json.loads((GOLDEN / "cosine_schedule.json").read_text())
 
 
 def make_cfg(**options):
@@ -62,9 +62,9 @@ def rates(cfg, parameters):
     return {name: found.get(id(named[name])) for name in parameters}
 
 
-@pytest.mark.parametrize("case", sorted(GOLDEN))
+@pytest.mark.parametrize("case", sorted(COSINE))
 def test_cosine_schedule_equals_the_original(case):
-    golden = GOLDEN[case]
+    golden = COSINE[case]
     cfg = make_cfg(MAX_EPOCHS=golden["max_epochs"], WARMUP_EPOCHS=golden["warmup_epochs"], BASE_LR=golden["base_lr"])
     cfg.SOLVER.update(WARMUP_FACTOR=golden["warmup_lr_factor"], MIN_LR_FACTOR=golden["lr_min_factor"])
     schedule = build_schedule(cfg, iters_per_epoch=100)
@@ -211,7 +211,7 @@ def test_scaled_sgd_takes_torchs_plain_steps_in_one_kernel(losses, resumed):
 
 @pytest.mark.parametrize(("saved", "own", "device"), [(True, None, "cpu"), (None, True, "meta")])
 def test_adams_count_of_steps_lies_where_the_kernel_of_now_looks_for_it(saved, own, device):
-    """A run in parts, which has no fused kernel, goes on in copies, or the other way round; `meta` stands for a GPU."""
+    """A sharded run, which has no fused kernel, resumes with replicas, or the other way round; `meta` stands for a GPU."""
     parameter = nn.Parameter(torch.ones(2))
     optimizer = torch.optim.Adam([{"params": [parameter], "tag": 1}], lr=0.5)
     parameter.grad = torch.ones(2)
@@ -230,7 +230,7 @@ def test_adams_count_of_steps_lies_where_the_kernel_of_now_looks_for_it(saved, o
 @pytest.mark.parametrize(("saved", "own"), [(1, 2), (2, 1)])
 def test_a_state_of_other_groups_is_refused(saved, own):
     optimizers = [torch.optim.Adam([{"params": [nn.Parameter(torch.ones(1))]} for _ in range(n)]) for n in (saved, own)]
-    with pytest.raises(ValueError, match="different number of parameter groups"):
+    with pytest.raises(ValueError, match="parameter groups"):
         load_optimizer(optimizers[1], optimizers[0].state_dict())
 
 
@@ -241,7 +241,7 @@ def test_centers_have_their_own_constant_rate():
     assert centers.param_groups[0]["params"] == [loss.center.centers]
     assert centers.param_groups[0]["lr"] == 0.5
     assert all(parameter is not loss.center.centers for group in main.param_groups for parameter in group["params"])
-    assert main.param_groups[0]["lr"] == pytest.approx(GOLDEN["transreid_120"]["lr_at_epoch"][59])
+    assert main.param_groups[0]["lr"] == pytest.approx(COSINE["transreid_120"]["lr_at_epoch"][59])
 
 
 def test_without_centers_there_is_one_optimizer():
@@ -273,7 +273,7 @@ def test_every_optimizer_takes_a_step_and_resumes_with_its_groups(name):
     ],
 )
 def test_unknown_names_are_errors_with_the_choices(key, build):
-    with pytest.raises(ValueError, match=rf"SOLVER.{key}: unknown value 'sdg'; choose from "):
+    with pytest.raises(ValueError, match=rf"SOLVER\.{key}.*'sdg'"):
         build(make_cfg(**{key: "sdg"}))
 
 
@@ -447,7 +447,7 @@ def test_frozen_weights_get_no_update_and_no_decay():
 
 
 def test_more_blocks_than_there_are_is_an_error():
-    with pytest.raises(ValueError, match=r"MODEL.FREEZE_BLOCKS: 4 blocks to freeze, the model has 3"):
+    with pytest.raises(ValueError, match=r"MODEL\.FREEZE_BLOCKS.*\b4 .*\b3\b"):
         tiny_model(FREEZE_BLOCKS=4)
 
 
@@ -481,7 +481,7 @@ def test_head_epochs_leave_the_backbone_out_of_the_backward_pass():
 
 @pytest.mark.parametrize(("key", "value"), [("SWA_START", 121), ("HEAD_EPOCHS", 120)])
 def test_epochs_beyond_the_end_are_errors(key, value):
-    with pytest.raises(ValueError, match=rf"SOLVER.{key}: {value} leaves nothing of SOLVER.MAX_EPOCHS 120"):
+    with pytest.raises(ValueError, match=rf"SOLVER\.{key}.*{value}.*SOLVER\.MAX_EPOCHS 120"):
         load_config(None, [f"SOLVER.{key}", str(value)])
 
 
@@ -558,5 +558,5 @@ def test_config_chooses_the_average(options, kind):
 
 
 def test_two_ways_to_average_are_an_error():
-    with pytest.raises(ValueError, match=r"SOLVER.SWA_START: 80 and SOLVER.EMA 0.999 are two ways"):
+    with pytest.raises(ValueError, match=r"SOLVER\.SWA_START.*\b80 .*SOLVER\.EMA 0\.999"):
         load_config(None, ["SOLVER.SWA_START", "80", "SOLVER.EMA", "0.999"])

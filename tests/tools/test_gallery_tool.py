@@ -54,7 +54,7 @@ def test_merge_adds_the_rows_of_other_galleries(gallery, tmp_path, capsys):
     make(tmp_path / "h", 4), make(tmp_path / "i", 4)
     assert run("merge", gallery.path, tmp_path / "h", tmp_path / "i") == 0
     assert "8 rows added, 16 in all" in capsys.readouterr().out and len(Gallery.open(gallery.path)) == 16
-    assert run("merge", gallery.path, gallery.path) == 2 and "the target itself" in capsys.readouterr().err
+    assert run("merge", gallery.path, gallery.path) == 2 and "target" in capsys.readouterr().err
 
 
 def test_compact_drops_removed_rows(gallery, capsys):
@@ -86,7 +86,7 @@ def test_compress_without_labels_makes_the_gallery_and_says_that_accuracy_is_unk
 @pytest.mark.parametrize("kind", [[], ["--int8", "--dim", "3"]])
 def test_compress_takes_one_kind(gallery, tmp_path, capsys, kind):
     assert run("compress", gallery.path, tmp_path / "small", *kind) == 2
-    assert "--int8, --dim: give one" in capsys.readouterr().err and not (tmp_path / "small").exists()
+    assert "--int8, --dim" in capsys.readouterr().err and not (tmp_path / "small").exists()
 
 
 def test_pool_makes_one_row_per_tracklet(gallery, tmp_path, capsys):
@@ -102,10 +102,13 @@ def test_convert_takes_the_format_from_the_suffix_and_replaces_only_if_asked(gal
     assert run("convert", gallery.path, tmp_path / "g.npz", "--overwrite", "--format", "csv") == 0
     assert (tmp_path / "g.npz").read_text().startswith("id,path")
     assert run("convert", gallery.path, tmp_path / "out") == 2
-    assert "choose from csv, faiss, mat, npz, parquet" in capsys.readouterr().err
-    assert run("convert", gallery.path, tmp_path / "no" / "g.npz") == 2 and "make it first" in capsys.readouterr().err
+    assert "csv, faiss, mat, npz, parquet" in capsys.readouterr().err
+    assert (
+        run("convert", gallery.path, tmp_path / "no" / "g.npz") == 2 and str(tmp_path / "no") in capsys.readouterr().err
+    )
 
 
+@pytest.mark.slow
 def test_a_gallery_goes_to_milvus_and_back(gallery, tmp_path, capsys):
     pytest.importorskip("pymilvus")
     pytest.importorskip("milvus_lite")

@@ -107,21 +107,15 @@ def row(entry: Entry) -> str:
     _, total = count(model)
     supports = (True, is_vit, is_vit and not has_own_stem(entry.name), has_attention(model))
     numbers = (f"{total.parameters / 1e6:.1f}", f"{total.macs / 1e9:.2f}", f"{model.embed_dim}")
-    cells = (
-        f"`{entry.name}`",
-        f"{entry.size[0]}x{entry.size[1]}",
-        *numbers,
-        *("yes" if can else "" for can in supports),
-    )
+    answers = ("yes" if can else "" for can in supports)
+    cells = (f"`{entry.name}`", f"{entry.size[0]}x{entry.size[1]}", *numbers, *answers)
     return f"| {' | '.join(cells)} | {entry.weights} |"
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = new_parser(__doc__)
-    parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="write the table with sizes to this page, e.g. docs/backbones.md"
-    )
+    parser.add_argument("--output", metavar="FILE", type=Path, help="page for the table, e.g. docs/backbones.md")
     return parser
 
 
@@ -133,9 +127,7 @@ def listing() -> str:
 
 def write_or_list(args: argparse.Namespace) -> str:
     """Write the page if --output names one; otherwise return the list."""
-    if not args.output:
-        return listing()
-    return _write(args.output)
+    return _write(args.output) if args.output else listing()
 
 
 def _write(output: Path) -> str:

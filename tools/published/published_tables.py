@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 RETRIEVAL = ("mAP", "mINP", "Rank-1")
-PEERS = ("transreid", "fastreid", "torchreid", "oml")  # whose checkouts tools/published/reproduce.py passes on
+PEERS = ("transreid", "fastreid", "torchreid", "oml")  # projects that take part in the table `evaluation`
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class Row:
         label: what it is, in the table.
         folder: the name of its runs' folders; rows with the same one share what their commands have in common.
         commands: {run} is the folder for a seed, {seed} the seed, {root} the data's folder.
-        metrics: the JSON file in that folder that holds the figures, fractions 0-1; empty = the last command prints
-            a table of its own, which is shown.
-        peers: whose checkouts the last command takes, as options of these names.
+        metrics: the JSON file in that folder that holds the figures, fractions 0-1; empty = the table that
+            the last command prints is shown.
+        peers: projects with a checkout that the last command takes, as options of these names.
     """
 
     label: str
@@ -28,68 +28,34 @@ class Row:
     peers: tuple[str, ...] = ()
 
 
-def _train(config: str, options: str = "") -> str:
-    """Return the command that trains; `--resume` goes on if it was interrupted."""
-    return f"tools/train.py --config_file {config} --resume auto SOLVER.SEED {{seed}} OUTPUT_DIR {{run}} DATASETS.ROOT_DIR {{root}} {options}".strip()
+def _train(recipe: str, options: str = "") -> str:
+    """Return the command that trains; `--resume` continues an interrupted run."""
+    return f"vitreid train --config_file {recipe} --resume auto SOLVER.SEED {{seed}} OUTPUT_DIR {{run}} DATASETS.ROOT_DIR {{root}} {options}".strip()
 
 
-_TEST = "tools/test.py --weights {run}/best.safetensors"
+def _benchmark(label: str, name: str, options: str = "", peers: tuple[str, ...] = ()) -> tuple[Row, ...]:
+    """Return the table that a benchmark prints."""
+    command = f"python benchmarks/{name}.py --seed {{seed}} {options} --json {{run}}/figures.json"
+    return (Row(label, name, (command,), "", peers),)
+
+
+_TEST = "vitreid test --weights {run}/best.safetensors"
 _RERANK = f"{_TEST} --output {{run}}/reranked.json TEST.RERANK k-reciprocal"
-_SYNTHETIC = "configs/synthetic/vit_tiny.yml"
-_SCRATCH = _train("configs/market/vit_tiny_scratch.yml")
+_SYNTHETIC, _UNTRAINED = "synthetic/vit_tiny", "SOLVER.BASE_LR 0.0 SOLVER.MAX_EPOCHS 1 SOLVER.WARMUP_EPOCHS 0"
+_SCRATCH = _train("market/vit_tiny_scratch")
 
 TABLES: dict[str, tuple[Row, ...]] = {
     "demo": (
         Row("synthetic people", "demo", (_train(_SYNTHETIC), _TEST)),
-        Row(
-            "the same model untrained",
-            "untrained",
-            (_train(_SYNTHETIC, "SOLVER.BASE_LR 0.0 SOLVER.MAX_EPOCHS 1 SOLVER.WARMUP_EPOCHS 0"), _TEST),
-        ),
+        Row("the same model untrained", "untrained", (_train(_SYNTHETIC, _UNTRAINED), _TEST)),
     ),
     "market-scratch": (
         Row("Market-1501, nothing pretrained", "market-scratch", (_SCRATCH, _TEST)),
         Row("the same, k-reciprocal re-ranking", "market-scratch", (_SCRATCH, _RERANK), "reranked.json"),
     ),
-    "evaluation": (
-        Row(
-            "speed and memory of evaluation",
-            "evaluation",
-            ("benchmarks/evaluation.py --seed {seed} --data {root} --json {run}/figures.json",),
-            "",
-            PEERS,
-        ),
-    ),
-    "galleries": (
-        Row(
-            "speed of galleries",
-            "galleries",
-            ("benchmarks/gallery.py --seed {seed} --json {run}/figures.json",),
-            "",
-        ),
-    ),
-    "serving": (
-        Row(
-            "waiting times of many clients",
-            "serving",
-            ("benchmarks/serving.py --seed {seed} --json {run}/figures.json",),
-            "",
-        ),
-    ),
-    "shipping": (
-        Row(
-            "parity and latency of shipped models",
-            "shipping",
-            ("benchmarks/shipping.py --seed {seed} --json {run}/figures.json",),
-            "",
-        ),
-    ),
-    "budget": (
-        Row(
-            "what recipes learn in ten minutes",
-            "budget",
-            ("benchmarks/budget.py --seed {seed} --data {root} --minutes 10 --json {run}/figures.json",),
-            "",
-        ),
-    ),
+    "evaluation": _benchmark("speed and memory of evaluation", "evaluation", "--data {root}", PEERS),
+    "galleries": _benchmark("speed of galleries", "gallery"),
+    "serving": _benchmark("waiting times of many clients", "serving"),
+    "shipping": _benchmark("parity and latency of exported models", "shipping"),
+    "budget": _benchmark("what recipes learn in ten minutes", "budget", "--data {root} --minutes 10"),
 }

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from vitreid.common.errors import UserError
 from vitreid.tools.published.published_tables import RETRIEVAL, Row
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,7 +24,7 @@ def reproduce(
 ) -> str:
     """Run what is not done yet; return the table as Markdown, mean ± standard deviation over the seeds.
 
-    A command that was finished by an earlier call is not run again; an interrupted training goes on.
+    A command that was finished by an earlier call is not run again; an interrupted training resumes.
 
     Args:
         data: folder of the data sets.
@@ -31,7 +32,14 @@ def reproduce(
         checkouts: of other projects' code, by their names.
     Raises:
         OSError: a command failed; says which, and where its output is.
+        UserError: a benchmark is not here, because an installation has none.
     """
+    for name in (command.split()[1] for row in rows for command in row.commands):
+        if name.startswith("benchmarks/") and not (ROOT / name).is_file():
+            raise UserError(
+                f"{name}: not in {ROOT}, an installation without benchmarks; clone vitreid's repository, run "
+                "`pip install -e .` in it, and run this again"
+            )
     lines = [f"| what | seeds | {' | '.join(RETRIEVAL)} | minutes |", "|---|---|" + "---|" * (len(RETRIEVAL) + 1)]
     for row in rows:
         runs = [output / f"{row.folder}-{seed}" for seed in seeds]
@@ -60,7 +68,7 @@ def spread(values: Sequence[float]) -> str:
 
 
 def fill(row: Row, run: Path, seed: int, data: Path, checkouts: Mapping[str, Path] | None = None) -> list[list[str]]:
-    """Return the words of the row's commands, for one seed; the last one gets the checkouts that it takes."""
+    """Return the row's commands for one seed, split; the last one gets the checkouts that it takes."""
     places = {"run": run, "seed": seed, "root": data}
     commands = [[word.format_map(places) for word in shlex.split(command)] for command in row.commands]
     for name, folder in (checkouts or {}).items():
@@ -94,22 +102,21 @@ def _noted(path: Path) -> list[dict]:
 
 
 def _execute(command: list[str], log: Path) -> float:
-    """Run a script of ours, its output into `log`; return the seconds it took."""
+    """Run `vitreid …` or `python FILE …`, its output into `log`; return the seconds it took."""
     print("running", shlex.join(command), "->", log, file=sys.stderr)
     start = time.perf_counter()
     with log.open("w", encoding="utf-8") as lines:
-        words = [sys.executable, str(ROOT / command[0]), *command[1:]]
-        code = subprocess.run(words, stdout=lines, stderr=subprocess.STDOUT, cwd=ROOT, check=False).returncode
-    if code:
-        raise OSError(
-            f"{shlex.join(command)} ended with status {code}; its output is in {log}. Run this again to go on"
-        )
+        words = ["-m", *command] if command[0] == "vitreid" else [str(ROOT / command[1]), *command[2:]]
+        # not in the repository's root: its folder `datasets` would hide the library of that name
+        process = subprocess.run([sys.executable, *words], stdout=lines, stderr=subprocess.STDOUT, cwd=log.parent)
+    if code := process.returncode:
+        raise OSError(f"{shlex.join(command)} ended with status {code}; see {log}, then run this again to resume")
     return time.perf_counter() - start
 
 
 def _log(run: Path, command: str) -> Path:
     """Return where a command's output goes: train.txt, test.txt, reranked.txt, …"""
-    name = "reranked" if "reranked" in command else Path(command.split()[0]).stem
+    name = "reranked" if "reranked" in command else Path(command.split()[1]).stem
     return run / f"{name}.txt"
 
 

@@ -1,5 +1,5 @@
 """Run the commands of a published table for several seeds, and print it with mean and spread. Run it again after an
-interruption: it goes on.
+interruption: it resumes.
 
 Example:
     vitreid reproduce demo --seeds 1 2 3
@@ -26,13 +26,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="show the tables and their commands, and run nothing")
     parser.add_argument("--seeds", metavar="N", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
     parser.add_argument("--root", metavar="DIR", type=Path, default=Path("data"), help="folder of the data sets")
-    parser.add_argument(
-        "--output",
-        metavar="DIR",
-        type=Path,
-        default=Path("logs/reproduce"),
-        help="folder of the runs; delete it to begin anew",
-    )
+    output = Path("logs/reproduce")
+    parser.add_argument("--output", metavar="DIR", type=Path, default=output, help="of the runs; delete it to restart")
     for name in PEERS:
         parser.add_argument(f"--{name}", metavar="DIR", type=Path, help=f"checkout of {name}, for the table evaluation")
     return parser
@@ -58,7 +53,7 @@ def _commands(name: str, root: Path, output: Path, seed: int, checkouts: Mapping
     for row in TABLES[name]:
         lines.append(f"  {row.label}")
         run_folder = output / f"{row.folder}-{seed}"
-        lines += [f"    python {shlex.join(words)}" for words in fill(row, run_folder, seed, root, checkouts)]
+        lines += [f"    {shlex.join(words)}" for words in fill(row, run_folder, seed, root, checkouts)]
     return lines
 
 

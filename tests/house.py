@@ -1,37 +1,22 @@
-"""The source of vitreid as data: files, imports, classes and functions, read with `ast` for tests/end_to_end/test_house.py."""
+"""The source of vitreid as data: files, imports, classes and functions, read with `ast` for end_to_end/test_house.py."""
 
 import ast
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[2]
-ROOMS = (
-    *(
-        "common",
-        "configs",
-        "datasets",
-        "deploy",
-        "evaluation",
-        "gallery",
-        "loss",
-        "model",
-        "processor",
-        "report",
-        "solver",
-    ),
-    *("tools", "benchmarks"),
-)
+from helpers import ROOT
+
+ROOMS = tuple(sorted(file.parent.name for file in ROOT.glob("*/__init__.py")))
 
 
-@dataclass(frozen=True)
-class Import:
-    """An import of ours: the module below `vitreid`, the names taken, and whether a function makes it."""
+class Import(NamedTuple):
+    """An import of ours, and whether a function makes it."""
 
-    module: str
+    module: str  # below `vitreid`
     names: tuple[str, ...]
     in_function: bool
-    line: int
 
 
 @dataclass(frozen=True)
@@ -81,8 +66,17 @@ class Source:
             else:
                 continue
             names = tuple(alias.name for alias in node.names)
-            found.append(Import(".".join(base), names, id(node) in inside, node.lineno))
+            found.append(Import(".".join(base), names, id(node) in inside))
         return found
+
+    @cached_property
+    def prose(self) -> list[tuple[int, str]]:
+        """Docstrings and comments, as (line, text)."""
+        documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        nodes = [node for node in ast.walk(self.tree) if isinstance(node, documented)]
+        found = [(node.body[0].lineno, ast.get_docstring(node, clean=False)) for node in nodes]
+        comments = [(number, line.partition("# ")[2]) for number, line in enumerate(self.text.splitlines(), 1)]
+        return [(line, text) for line, text in [*found, *comments] if text]
 
     def imported_modules(self, modules: dict[str, "Source"], deferred: bool = True) -> set[str]:
         """The files of ours that this one imports, by module name."""
@@ -99,6 +93,7 @@ class Source:
 SOURCES = [
     Source(path) for room in ROOMS for path in sorted((ROOT / room).rglob("*.py")) if "__pycache__" not in path.parts
 ]
+TESTS = [Source(path) for path in sorted((ROOT / "tests").rglob("*.py"))]
 MODULES = {source.module: source for source in SOURCES}
 
 

@@ -2,15 +2,15 @@
 
 import pytest
 from vitreid.common.errors import UserError
-from vitreid.common.outputs import check_output_file
+from vitreid.common.files import check_output_file
 
 
 @pytest.mark.parametrize(
     ("name", "overwrite", "error", "message"),
     [
-        ("no/file.json", True, FileNotFoundError, "--json: .*no does not exist"),
-        ("folder", True, UserError, "--json: .*folder is a folder"),
-        ("there.json", False, FileExistsError, "--json: .*there.json exists; .*--overwrite"),
+        ("no/file.json", True, FileNotFoundError, "--json.*/no .*exist"),
+        ("folder", True, UserError, "--json.*/folder .*a folder"),
+        ("there.json", False, FileExistsError, r"--json.*there\.json.*--overwrite"),
     ],
 )
 def test_a_place_that_cannot_be_written_is_refused(tmp_path, name, overwrite, error, message):

@@ -1,4 +1,4 @@
-"""What tests/processor/test_distributed.py runs on one and on two processes: `python distributed_cases.py FOLDER CASE …`."""
+"""What processor/test_distributed.py runs on one and on two processes: `python distributed_cases.py FOLDER CASE …`."""
 
 import copy
 import json

@@ -1,0 +1,77 @@
+"""mAP and Rank-1 from each camera to each, as tables and as a grid of colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from ...common.text import percent, short_names
+from ...evaluation import CameraPairs, camera_pairs
+from ..page.charts import Chart
+from ..page.components import Charts, Component, Group, Section, Table
+from ..run_contents import EvaluatedSet
+
+
+def camera_section(test: EvaluatedSet) -> Section | None:
+    """Return mAP and Rank-1 for each pair of cameras; None if there is only one pair."""
+    pairs = camera_pairs(test.features.data)
+    if np.count_nonzero(pairs.num_valid) < 2:
+        return None
+    names = short_names(test.features.camera_names)
+    reading = "A row or column of low values is a camera that the model handles badly: compare its light, angle and sharpness with the others."
+    tables = [_camera_table("mAP", pairs.mAP, pairs, names), _camera_table("Rank-1", pairs.rank1, pairs, names)]
+    parts: list[Component] = [Charts([camera_chart(pairs, names)]), Group(tables, "stack")]
+    return Section("cameras", "From camera to camera", reading, [Group(parts)])
+
+
+def _camera_table(title: str, values: np.ndarray, pairs: CameraPairs, names: Sequence[str]) -> Table:
+    head = ["from \\ to", *(names[camera] for camera in pairs.gallery_cameras)]
+    rows = zip(pairs.query_cameras, values, strict=True)
+    body = [[names[camera], *(percent(value) for value in row)] for camera, row in rows]
+    return Table(f"{title}: queries of a camera (row) among the gallery images of a camera (column)", [head, *body])
+
+
+def camera_chart(pairs: CameraPairs, names: Sequence[str]) -> Chart:
+    """Return the mAP of each pair of cameras as a grid of colours."""
+    worst = np.unravel_index(np.nanargmin(pairs.mAP), pairs.mAP.shape)
+    rows, columns = ([names[camera] for camera in cameras] for cameras in (pairs.query_cameras, pairs.gallery_cameras))
+    alt = f"Lowest mAP: {percent(pairs.mAP[worst])}, from {rows[worst[0]]} to {columns[worst[1]]}."
+    caption = "mAP (%) of queries of a camera (row) in the gallery of a camera (column)"
+    return grid_chart("cameras-map", caption, f"{caption}. {alt}", 100 * pairs.mAP, rows, columns, "{:.0f}")
+
+
+def grid_chart(
+    name: str,
+    caption: str,
+    alt: str,
+    values: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    text: str = "{:.2f}",
+    limits: tuple[float | None, float | None] = (None, None),
+) -> Chart:
+    """Return values (R, C) as coloured squares, with numbers if no side is longer than 10."""
+    height = 1.0 + 3.2 * len(rows) / max(len(rows), len(columns))
+
+    def draw(axes: Axes) -> None:
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+        shown = axes.pcolormesh(values, cmap="cividis", vmin=limits[0], vmax=limits[1], edgecolors="none")
+        axes.set_aspect("equal")
+        axes.invert_yaxis()
+        axes.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=0 if len(columns) < 10 else 90)
+        axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
+        axes.tick_params(length=0)
+        if max(values.shape) <= 10:
+            _write_numbers(axes, values, np.asarray(shown.norm(values)), text)
+
+    return Chart(name, caption, alt, draw, (4.4, height))
+
+
+def _write_numbers(axes: Axes, values: np.ndarray, brightness: np.ndarray, text: str) -> None:
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            colour = "#111111" if brightness[row, column] > 0.5 else "#fafafa"
+            axes.text(column + 0.5, row + 0.5, text.format(value), ha="center", va="center", color=colour, fontsize=8)
