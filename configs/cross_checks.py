@@ -75,8 +75,8 @@ def _check_loss(cfg: CfgNode) -> None:
         raise UserError(f"DATALOADER.NUM_INSTANCE: the {metric} loss needs at least 2 images per identity, got 1")
     if batch < 2 * instances:
         raise UserError(
-            f"SOLVER.IMS_PER_BATCH: {batch} images are one identity of DATALOADER.NUM_INSTANCE {instances}; the {metric} loss "
-            f"needs two, take {2 * instances} or more"
+            f"SOLVER.IMS_PER_BATCH: {batch} images are one identity of DATALOADER.NUM_INSTANCE {instances}; the "
+            f"{metric} loss needs two, take {2 * instances} or more"
         )
 
 

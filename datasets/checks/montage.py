@@ -43,7 +43,7 @@ def draw_montage(listing: Listing, unreadable: set[str], seed: int = 0) -> np.nd
 
 
 def write_montage(file: Path, picture: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 BGR as a PNG file, or as the file's suffix says; an interruption leaves an earlier file intact."""
+    """Write (H, W, 3) uint8 BGR as PNG, or as the file's suffix says; an interruption leaves an earlier file intact."""
     check_name(file)
     content = encode(picture[..., ::-1], file.suffix or ".png")
     write_atomically(file, lambda temporary: temporary.write_bytes(content))

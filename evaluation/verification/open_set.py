@@ -53,7 +53,7 @@ class OpenSetResult:
         return share_within(found, threshold) * len(found) / self.num_mated if len(found) else 0.0
 
     def threshold_at(self, far: float) -> float:
-        """Return the largest observed distance with a FAR of at most `far`; NaN where `far` is below 1 / num_non_mated."""
+        """Return the largest observed distance with a FAR of at most `far`; NaN if `far` is below 1 / num_non_mated."""
         return largest_threshold(np.sort(self.non_mated), self._found(), far)
 
     def _found(self) -> np.ndarray:

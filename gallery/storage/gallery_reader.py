@@ -189,7 +189,8 @@ class GalleryReader:
             self._projection = Projection.load(self.path) if self.info.projection else None
             if not self._records.belongs_to(self.state.count, self.state.checksum):
                 raise UserError(
-                    f"{self.path / RECORDS} was written for other embeddings than {EMBEDDINGS}; restore the folder as a whole"
+                    f"{self.path / RECORDS} was written for other embeddings than {EMBEDDINGS}; restore the folder as a "
+                    "whole"
                 )
         except (OSError, ValueError):
             if State.read(self.path) == self.state:

@@ -152,8 +152,9 @@ class GalleryInfo:
         if found != self.model:
             ours, theirs = (", ".join(filter(None, pair)) for pair in ((self.model_name, self.model), (name, found)))
             raise UserError(
-                f"the embeddings of the gallery {path} are by {ours}; {what} are by {theirs}: another model or preprocessing, "
-                "so distances between them have no meaning; use the weights that made the gallery, or export it again"
+                f"the embeddings of the gallery {path} are by {ours}; {what} are by {theirs}: another model or "
+                "preprocessing, so distances between them have no meaning; use the weights that made the gallery, or export it "
+                "again"
             )
 
 
