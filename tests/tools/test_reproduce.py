@@ -113,6 +113,7 @@ def test_a_benchmark_that_an_installation_does_not_have_is_an_error_before_anyth
     assert started == []
 
 
+@pytest.mark.slow
 def test_a_command_runs_as_it_is_shown(tmp_path):
     seconds = repeat._execute(["vitreid", "recipes"], tmp_path / "recipes.txt")
     assert seconds > 0 and "market/vit_base" in (tmp_path / "recipes.txt").read_text()
