@@ -425,7 +425,10 @@ def test_an_unknown_camera_is_refused_with_those_that_are_known(full, tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError("bad shape"), ImportError("no module x"), RuntimeError("broken")])
 def test_an_error_of_a_foreign_exporter_is_a_message(error):
-    with pytest.raises(Disagreement, match=f"cannot be written.*{type(error).__name__}: {error}"), named("cannot be written"):
+    with (
+        pytest.raises(Disagreement, match=f"cannot be written.*{type(error).__name__}: {error}"),
+        named("cannot be written"),
+    ):
         raise error
 
 
