@@ -16,6 +16,7 @@ from .readers.dataset_registry import DATASETS, ReadOptions, read_dataset
 from .records import Record, ReidData, label_map, name_rows
 
 names_of_test_sets = build_test_set_names  # the former name
+SharingError = RuntimeError  # the former class; `processor.RankFailed`, a RuntimeError, reports these failures now
 
 __all__ = [
     "DATASETS",
@@ -26,6 +27,7 @@ __all__ = [
     "ReadOptions",
     "Record",
     "ReidData",
+    "SharingError",
     "TrainLoader",
     "build_data",
     "build_eval_loader",

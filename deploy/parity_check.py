@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..common.errors import UserError
+from ..common.errors import MissingPackageError, UserError
 from ..datasets import CorruptImageError, read_image
 from ..datasets.readers.image_files import EXTENSIONS, walk_images
 from ..datasets.synthetic.camera import make_cameras, photograph
@@ -48,7 +48,7 @@ def named(what: str) -> Iterator[None]:
     """Turn an exception of a foreign exporter or runtime into a Disagreement that says what failed."""
     try:
         yield
-    except (OSError, ImportError, ValueError):  # a full disk, a missing module, or our own message
+    except (OSError, UserError, MissingPackageError):  # a full disk, or our own message
         raise
     except Exception as error:
         raise Disagreement(f"--output: {what} ({type(error).__name__}: {str(error).strip()[:300]})") from error

@@ -100,8 +100,9 @@ class Service:
             if vector is None:
                 with _known(query.id):
                     vector = gallery.vectors_of([query.id])[0]
-            if len(vector) != gallery.info.dimension:
-                raise RequestError(422, f"vector: expected {gallery.info.dimension} numbers, got {len(vector)}")
+            if len(vector) not in (sizes := _sizes(gallery)):
+                accepted = " or ".join(map(str, sizes))
+                raise RequestError(422, f"vector: expected {accepted} numbers, got {len(vector)}")
             try:
                 where = _where(query, record)
                 result = gallery.search(vector[None], query.topk, where, rerank=query.rerank)[0]
@@ -135,6 +136,12 @@ class Service:
             raise RequestError(404, "this server's model has no attention map")
         weights = np.asarray(self.attention(image, camera), np.float32)
         return ImageFile(encode(heat_map(image, weights)), "image/png")
+
+
+def _sizes(gallery: Any) -> list[int]:
+    """Return the accepted sizes of a query: the gallery's dimension, and the model's if the gallery is projected."""
+    projection = getattr(gallery, "projection", None)  # Milvus galleries have none
+    return [gallery.info.dimension, *([projection.num_inputs] if projection is not None else [])]
 
 
 @contextmanager

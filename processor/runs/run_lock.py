@@ -45,7 +45,9 @@ class FolderLock:
         except OSError:  # a file system without locks
             handle, has_locks = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), False
         other = self._read()
-        if handle is None or (other and not (has_locks and other.get("boot") == _boot()) and self._has_heartbeat()):
+        # versions before filelock wrote "ticks" and held no lock
+        is_free = has_locks and other.get("boot") == _boot() and "ticks" not in other
+        if handle is None or (other and not is_free and self._has_heartbeat()):
             if handle is not None:
                 os.close(handle)
             raise FileExistsError(

@@ -11,11 +11,12 @@ from weakref import WeakSet
 import cv2
 import numpy as np
 import pytest
-from vitreid.datasets import CorruptImageError, Preprocess
+from vitreid.datasets import CorruptImageError, Preprocess, SharingError
 from vitreid.datasets.loading import image_cache as store_module
 from vitreid.datasets.loading import shared_memory as shared
 from vitreid.datasets.loading.image_cache import CachedImages, StreamedImages, decode_all, open_images
 from vitreid.datasets.loading.shared_memory import share_array
+from vitreid.processor import RankFailed
 
 SHAPE = (10, 4)
 
@@ -248,3 +249,7 @@ def test_a_corrupt_file_is_named_by_the_rank_that_met_it(paths):
     found = everywhere(lambda local: open_images(paths, Preprocess((20, 10)), "on", local=local), size=2)
     assert isinstance(found[0], Gone)
     assert isinstance(found[1], CorruptImageError) and "3.png" in str(found[1])
+
+
+def test_except_clauses_of_earlier_versions_still_catch_the_failure_of_another_rank():
+    assert issubclass(RankFailed, SharingError)

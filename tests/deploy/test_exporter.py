@@ -16,7 +16,7 @@ from vitreid.deploy import FORMATS, INPUTS, ExportRequest, export_model, exporte
 from vitreid.deploy.formats import load_onnx
 from vitreid.deploy.input_names import as_input
 from vitreid.deploy.parity import FLOAT16, FLOAT32, compare, worst
-from vitreid.deploy.parity_check import Disagreement, ParityCheck, folder_crops, measure, synthetic_crops
+from vitreid.deploy.parity_check import Disagreement, ParityCheck, folder_crops, measure, named, synthetic_crops
 from vitreid.deploy.wrapper import ExportedNetwork
 from vitreid.model import ModelSpec, ReidModel, save_deploy
 from vitreid.processor.embedding.embedder import Embedder
@@ -421,6 +421,20 @@ def test_mistakes_are_explained(bare, tmp_path, options, error, message):
 def test_an_unknown_camera_is_refused_with_those_that_are_known(full, tmp_path):
     with pytest.raises(ValueError, match="--camera.*'c'.*a, b"):
         export_model(ExportRequest(full, str(tmp_path / "m.pt2"), camera="c", **FEW))
+
+
+@pytest.mark.parametrize("error", [ValueError("bad shape"), ImportError("no module x"), RuntimeError("broken")])
+def test_an_error_of_a_foreign_exporter_is_a_message(error):
+    with (
+        pytest.raises(Disagreement, match=f"cannot be written.*{type(error).__name__}: {error}"),
+        named("cannot be written"),
+    ):
+        raise error
+
+
+def test_a_full_disk_is_reported_as_such():
+    with pytest.raises(OSError, match="No space"), named("cannot be written"):
+        raise OSError(28, "No space left on device")
 
 
 def test_a_camera_may_be_named_by_the_end_of_its_name():

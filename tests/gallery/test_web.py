@@ -18,7 +18,7 @@ pytest.importorskip("fastapi", reason='needs the extra: pip install "vitreid[ser
 pytest.importorskip("httpx", reason='needs the extra: pip install "vitreid[serve]"')
 
 from fastapi.testclient import TestClient
-from vitreid.gallery import Gallery, GalleryInfo, web
+from vitreid.gallery import Gallery, GalleryInfo, fit_pca, web
 from vitreid.gallery.search.search_result import SearchResult
 from vitreid.gallery.storage.record_images import BOX, box_of
 from vitreid.gallery.web import RequestError, create_app
@@ -75,6 +75,18 @@ def test_the_querys_own_camera_can_be_left_out(client):
     content = encode(person(COLOURS[0]))
     assert set(ids(upload(client, content, camera="c 3, left", other_cameras="true"))) == {0, 1, 2, 3, 5}
     assert upload(client, content, other_cameras="true").status_code == 422
+
+
+def test_a_projected_gallery_is_searched_by_image_and_by_vectors_of_both_sizes(served, tmp_path):
+    gallery = fit_pca(Gallery.open(served), tmp_path / "smaller", 2)
+    with TestClient(create_app(gallery, FakeEmbedder(), hosts=["testserver"])) as client:
+        assert ids(upload(client, encode(person(COLOURS[0]))))[0] == 0
+        vector = upload(client, encode(person(COLOURS[2])), "/embed").json()["vector"]
+        assert ids(client.post("/search", json={"vector": vector, "topk": 1})) == [2]
+        stored = gallery.vectors_of([2])[0].tolist()
+        assert ids(client.post("/search", json={"vector": stored, "topk": 1})) == [2]
+        refused = client.post("/search", json={"vector": [1.0]})
+    assert refused.status_code == 422 and "expected 2 or 3 numbers, got 1" in refused.json()["detail"]
 
 
 def test_numbers_that_json_does_not_have_are_null(client):

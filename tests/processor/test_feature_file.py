@@ -131,6 +131,8 @@ def test_a_threshold_is_for_the_embeddings_it_was_measured_on(features, caplog):
     flipped = {**own.about, "embed": {**features.about["embed"], "flip": True}}
     assert stored_calibration(flipped) is None
     assert "threshold is left aside" in caplog.text
+    unnamed = {name: value for name, value in own.about["threshold"].items() if name != "embed"}
+    assert stored_calibration({**own.about, "threshold": unnamed}).threshold == calibration.threshold
 
 
 @pytest.mark.parametrize("entry", [{}, {"embed": {}}])

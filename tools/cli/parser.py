@@ -86,9 +86,13 @@ def command(
         parser = get_parser()
         args = parser.parse_intermixed_args(argv) if intermixed else parser.parse_args(argv)
         results: list[object] = []
-        status = run(lambda: results.append(action(args)), args.traceback)
-        if results and isinstance(results[0], str):
-            print(results[0])
+
+        def act() -> None:
+            results.append(action(args))
+            if isinstance(results[0], str):
+                print(results[0], flush=True)  # here, so that a closed pipe is an error message too
+
+        status = run(act, args.traceback)
         return status or int(results == [False])
 
     return main
