@@ -286,6 +286,15 @@ def test_test_with_a_damaged_checkpoint(tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"hello\n", b"\x80\x02K\x01.", b"d\n(i1\n."], ids=["empty", "text", "pickle", "cut"]
+)
+def test_test_with_a_pth_file_that_is_something_else(tmp_path, capsys, content):
+    """torch's unpickler raises a KeyError for a text file, and other kinds for others."""
+    (tmp_path / "notes.pth").write_bytes(content)
+    assert "notes.pth" in error_of(test_tool, ["--weights", str(tmp_path / "notes.pth")], capsys)
+
+
 def test_foreign_weights_without_a_config(tmp_path, capsys):
     torch.save({"base.cls_token": torch.zeros(1)}, tmp_path / "vit.pth")
     assert "does not carry its config" in error_of(test_tool, ["--weights", str(tmp_path / "vit.pth")], capsys)
