@@ -29,17 +29,19 @@ def weights_path(weights: str) -> Path:
     """Return the path of a weight file.
 
     Raises:
-        ValueError: `weights` is empty; FileNotFoundError: the file does not exist.
+        UserError: `weights` is empty; FileNotFoundError: the file does not exist; IsADirectoryError: it is a folder.
     """
     if not weights:
         raise UserError(
             "no weights to test: give --weights RUN/best.safetensors, or --config_file and TEST.WEIGHT FILE"
         )
     path = Path(weights)
+    if path.is_dir():
+        raise IsADirectoryError(f"weights file {path} is a folder; it holds {_listing(path)}; name a file")
     if not path.is_file():
         raise FileNotFoundError(
             f"weights file {path} does not exist"
-            + (f"; the folder holds {_listing(path.parent)}" if path.parent.is_dir() else "")
+            + (f"; the folder {path.parent} holds {_listing(path.parent)}" if path.parent.is_dir() else "")
         )
     return path
 

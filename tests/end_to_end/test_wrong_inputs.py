@@ -276,7 +276,13 @@ def test_test_without_weights(capsys):
 def test_test_with_weights_that_do_not_exist(tiny, tmp_path, capsys):
     run(tiny)
     message = error_of(test_tool, ["--weights", str(tmp_path / "run" / "bests.safetensors")], capsys)
-    assert "does not exist; the folder holds best.safetensors, last.pth" in message
+    assert re.search(r"does not exist; the folder \S+ holds best.safetensors, last.pth", message)
+
+
+def test_test_with_the_folder_of_a_run(tmp_path, capsys):
+    (tmp_path / "best.safetensors").touch()
+    message = error_of(test_tool, ["--weights", str(tmp_path)], capsys)
+    assert "is a folder; it holds best.safetensors" in message
 
 
 def test_test_with_a_damaged_checkpoint(tmp_path, capsys):
