@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from vitreid.configs import load_config
 from vitreid.processor import FeatureSet, NonFiniteLoss, Trainer, save_features
 from vitreid.processor.training.run import train
+from vitreid.tools import serve as serve_tool
 from vitreid.tools import test as test_tool
 from vitreid.tools import train as train_tool
 
@@ -449,3 +450,9 @@ def test_images_of_strange_kinds_are_read(tiny, people, tmp_path, caplog):
     cv2.imwrite(str(folder / "0900_c3s1_000003_00.png"), pixels[..., :3].astype(np.uint16) * 257)
     run([*tiny, "DATASETS.ROOT_DIR", str(root), "SOLVER.MAX_EPOCHS", "1"])
     assert "51 training images of 9 people" in caplog.text
+
+
+def test_a_port_that_does_not_exist(capsys):
+    assert "--port: a number from 0 to 65535, got 99999" in error_of(
+        serve_tool, ["--gallery", "g", "--weights", "w.safetensors", "--port", "99999"], capsys
+    )
