@@ -11,6 +11,7 @@ import os
 import sys
 
 from vitreid import Embedder, Gallery
+from vitreid.common.errors import UserError
 from vitreid.gallery.web import Limits, create_app, missing_package
 from vitreid.tools.cli.parser import command, new_parser
 
@@ -59,8 +60,10 @@ def serve(args: argparse.Namespace) -> None:
 
     Raises:
         MissingPackageError: uvicorn or FastAPI is not installed.
-        ValueError: an argument is not accepted.
+        UserError: an argument is not accepted.
     """
+    if not 0 <= args.port <= 65_535:
+        raise UserError(f"--port: a number from 0 to 65535, got {args.port}")
     try:
         import uvicorn  # an extra
     except ModuleNotFoundError as error:

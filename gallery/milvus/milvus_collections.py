@@ -51,11 +51,21 @@ def connect(path: str, create: bool = False) -> tuple[Any, str]:
             f'{path} needs pymilvus and, for a file, milvus-lite: pip install "vitreid[milvus]"'
         ) from error
     try:
-        return MilvusClient(uri, token=os.environ.get("MILVUS_TOKEN", "") if is_server else ""), name or COLLECTION
+        client = MilvusClient(uri, token=os.environ.get("MILVUS_TOKEN", "") if is_server else "")
+        if not is_server:
+            _load(client, name or COLLECTION)
+        return client, name or COLLECTION
     except MilvusException as error:
         raise OSError(
             f"cannot open {path}: {error}; is the server running, or the file in use by another process?"
         ) from error
+
+
+def _load(client: Any, name: str) -> None:
+    """Load the collections that may be a gallery's: Milvus Lite 3 opens a file without loading them."""
+    for suffix in ("", "_about", "_rows", "_rows_about", "_draft_about"):  # those that `live_rows` and `clear` read
+        if client.has_collection(f"{name}{suffix}"):
+            client.load_collection(f"{name}{suffix}")
 
 
 def check_types(schema: pa.Schema) -> None:

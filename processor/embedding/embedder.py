@@ -245,20 +245,24 @@ def weights_path(weights: str) -> Path:
     """Return the path of a weight file.
 
     Raises:
-        ValueError: `weights` is empty; FileNotFoundError: the file does not exist.
+        UserError: `weights` is empty; FileNotFoundError: the file does not exist; IsADirectoryError: it is a folder.
     """
     if not weights:
         raise UserError(
             "no weights to test: give --weights RUN/best.safetensors, or --config_file and TEST.WEIGHT FILE"
         )
     path = Path(weights)
+    if path.is_dir():
+        raise IsADirectoryError(f"weights file {path} is a folder; it holds {_listing(path)}; name a file")
     if not path.is_file():
-        hint = ""
-        if path.parent.is_dir():
-            names = sorted(p.name for p in path.parent.iterdir() if p.suffix in (".safetensors", ".pth"))
-            hint = f"; the folder holds {', '.join(names) or 'no .safetensors or .pth file'}"
+        hint = f"; the folder {path.parent} holds {_listing(path.parent)}" if path.parent.is_dir() else ""
         raise FileNotFoundError(f"weights file {path} does not exist{hint}")
     return path
+
+
+def _listing(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir() if path.suffix in (".safetensors", ".pth"))
+    return ", ".join(names) or "no .safetensors or .pth file"
 
 
 def read_own(path: Path) -> Weights | None:

@@ -61,7 +61,9 @@ def load_last(path: str | Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # objects other than tensors and plain types
         raise NotACheckpointError(f"{path} {NOT_A_CHECKPOINT} ({first_line(error)[:200]})") from error
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged or foreign file can raise any kind inside the unpickler
         if "can't allocate memory" in str(error):  # how torch reports too little memory for a sound file
             raise
         others = ", ".join(str(other) for other in rotated(path.parent) if other != path)

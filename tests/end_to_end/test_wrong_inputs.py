@@ -15,6 +15,7 @@ import torch
 from helpers import run
 from safetensors.torch import save_file
 from vitreid.processor import FeatureSet, NonFiniteLoss, Trainer, save_features
+from vitreid.tools import serve as serve_tool
 from vitreid.tools import test as test_tool
 from vitreid.tools import train as train_tool
 
@@ -274,13 +275,28 @@ def test_weights_that_do_not_exist_list_what_the_folder_holds(tiny, tmp_path, ca
     assert re.search(r"bests\.safetensors.* exist.*best\.safetensors, last\.pth", message)
 
 
+def test_test_with_the_folder_of_a_run(tmp_path, capsys):
+    (tmp_path / "best.safetensors").touch()
+    message = error_of(test_tool, ["--weights", str(tmp_path)], capsys)
+    assert "is a folder; it holds best.safetensors" in message
+
+
 def test_a_damaged_weight_file_is_named(tmp_path, capsys):
     (tmp_path / "best.safetensors").write_bytes(b"not safetensors")
     message = error_of(test_tool, ["--weights", str(tmp_path / "best.safetensors")], capsys)
     assert re.search(r"best\.safetensors.*damaged", message)
 
 
-def test_foreign_weights_need_a_config(tmp_path, capsys):
+@pytest.mark.parametrize(
+    "content", [b"", b"hello\n", b"\x80\x02K\x01.", b"d\n(i1\n."], ids=["empty", "text", "pickle", "cut"]
+)
+def test_test_with_a_pth_file_that_is_something_else(tmp_path, capsys, content):
+    """torch's unpickler raises a KeyError for a text file, and other kinds for others."""
+    (tmp_path / "notes.pth").write_bytes(content)
+    assert "notes.pth" in error_of(test_tool, ["--weights", str(tmp_path / "notes.pth")], capsys)
+
+
+def test_foreign_weights_without_a_config(tmp_path, capsys):
     torch.save({"base.cls_token": torch.zeros(1)}, tmp_path / "vit.pth")
     assert re.search(r"vit\.pth.* config", error_of(test_tool, ["--weights", str(tmp_path / "vit.pth")], capsys))
 
@@ -429,3 +445,9 @@ def test_images_of_strange_kinds_are_read(tiny, people, tmp_path, caplog):
     cv2.imwrite(str(folder / "0900_c3s1_000003_00.png"), pixels[..., :3].astype(np.uint16) * 257)
     run([*tiny, "DATASETS.ROOT_DIR", str(root), "SOLVER.MAX_EPOCHS", "1"])
     assert "51 training images of 9 people" in caplog.text
+
+
+def test_a_port_that_does_not_exist(capsys):
+    assert "--port: a number from 0 to 65535, got 99999" in error_of(
+        serve_tool, ["--gallery", "g", "--weights", "w.safetensors", "--port", "99999"], capsys
+    )

@@ -1,5 +1,8 @@
 """Galleries in Milvus Lite: the same answers as the folder's, there and back again."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -99,6 +102,28 @@ def both(tmp_path_factory):
     copy = from_folder(folder, f"milvus:{folder.path.parent}/g.db")
     yield folder, copy
     copy.close()
+
+
+@pytest.mark.slow
+def test_a_gallery_of_another_process_is_read_and_replaced(tmp_path):
+    """Milvus Lite 3 opens a file with its collections released; one process alone never sees that."""
+    for package in ("pymilvus", "milvus_lite"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    folder = Gallery.create(tmp_path / "g", GalleryInfo(MODEL, 4))
+    folder.add(np.eye(4, dtype=np.float32), [{"path": f"{i}.png"} for i in range(4)], MODEL)
+
+    def tool(*words):
+        command = [sys.executable, "-m", "vitreid", "gallery", *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+
+    assert tool("to-milvus", "g", "milvus:g.db").returncode == 0
+    again = tool("to-milvus", "g", "milvus:g.db")
+    assert again.returncode == 2 and "Traceback" not in again.stderr
+    for _ in range(2):  # the second replacement uses the other name for the rows
+        assert tool("to-milvus", "g", "milvus:g.db", "--overwrite").returncode == 0
+    back = tool("from-milvus", "milvus:g.db", "back")
+    assert back.returncode == 0, back.stderr
+    assert len(Gallery.open(tmp_path / "back")) == 4
 
 
 def test_a_milvus_gallery_gives_the_folders_answers(both):
