@@ -72,3 +72,8 @@ def visible_log(caplog):
     logger.propagate = True
     for handler in [h for h in logger.handlers if type(h).__name__ == "_ProgressBarHandler"]:
         logger.removeHandler(handler)
+
+
+def pytest_collection_modifyitems(items):
+    """Run test_faults.py first: its children are forks, and autograd refuses to work in a fork once its threads have started."""
+    items.sort(key=lambda item: item.path.name != "test_faults.py")
