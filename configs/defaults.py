@@ -214,7 +214,7 @@ OPTIONS: dict[str, Option] = {
     "DATASETS.TEST": Option(
         (),
         "test sets by name, which need not be among NAMES; empty = the first of NAMES. Training evaluates the first of them, "
-        "tools/test.py each",
+        "vitreid test each",
     ),
     "DATASETS.ROOT_DIR": Option(
         "data", "folder that holds the data sets' folders (or is one of them)", per_machine=True, resumable=True

@@ -41,7 +41,7 @@ def build_data(cfg: CfgNode, once: Once = in_each) -> ReidData:
     if not data.train:
         raise FileNotFoundError(
             f"DATASETS.NAMES: {', '.join(names)} has no training images (folder bounding_box_train, or split train of a "
-            "manifest); tools/test.py needs none, tools/train.py does"
+            "manifest); vitreid test needs none, vitreid train does"
         )
     if cfg.DATASETS.VAL_IDS:
         return hold_out(data, cfg.DATASETS.VAL_IDS, cfg.DATASETS.SPLIT_SEED)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
+
 from vitreid.datasets.synthetic.camera import make_cameras, photograph
 from vitreid.datasets.synthetic.identity import make_people
 

@@ -152,7 +152,7 @@ def _find_or_extract(
         return features
     if data is None or embedder is None or not may_run:
         missing["Evaluation"] = (
-            "it needs the images and the model, or their features saved in the run folder (tools/test.py --save-features)."
+            "it needs the images and the model, or their features saved in the run folder (vitreid test --save-features)."
         )
         return None
     evaluator = build_evaluator(cfg, data, embedder.model, embedder.device, embedder.precision, embedder.preprocess)

@@ -66,7 +66,7 @@ def try_to_report(folder: str | Path, shown: ReportOptions | None = None) -> Non
     try:
         write_report([folder], shown=shown)
     except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:  # OutOfMemoryError is a RuntimeError
-        logger.warning("there is no report: %s; tools/report.py %s tries again", error, folder)
+        logger.warning("there is no report: %s; vitreid report %s tries again", error, folder)
         logger.debug("where the report failed:", exc_info=True)
 
 
@@ -88,7 +88,7 @@ def pictures_folder(file: Path) -> Path:
 def check_run(folder: Path) -> None:
     """Raise FileNotFoundError if the folder does not exist or holds no file of a run."""
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is no folder; give the folder of a run, the OUTPUT_DIR of tools/train.py")
+        raise FileNotFoundError(f"{folder} is no folder; give the folder of a run, the OUTPUT_DIR of vitreid train")
     wanted = ("config.yml", "metrics.jsonl", "best.safetensors", "last.pth")
     if not any((folder / name).is_file() for name in wanted):
         none = f"none of {', '.join(wanted)} exists"

@@ -8,6 +8,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"  # two test processes share two cores, and tests fork; set before torch is imported
 
 import pytest
+
 from vitreid.configs import load_config
 from vitreid.datasets import build_data, label_map
 from vitreid.datasets.synthetic.dataset import SyntheticPlan, generate

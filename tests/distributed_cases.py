@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm import tqdm
+
 from vitreid.configs import load_config
 from vitreid.datasets import CorruptImageError
 from vitreid.datasets.loading import shared_memory

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+
 from vitreid.model import ModelSpec
 
 SIZE = (64, 32)

@@ -10,6 +10,7 @@ import torch
 from hypothesis import strategies as st
 from safetensors import safe_open
 from torch import Tensor
+
 from vitreid.configs import load_config
 from vitreid.model import ModelSpec
 from vitreid.processor.training.run import train

@@ -22,7 +22,7 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = new_parser(__doc__)
     add = parser.add_argument
-    add("--gallery", metavar="G", required=True, help="folder that tools/export.py made, or milvus:…")
+    add("--gallery", metavar="G", required=True, help="folder that vitreid export made, or milvus:…")
     add("--weights", metavar="FILE", required=True, help="weights of the model that made the gallery")
     add("--host", default="127.0.0.1", help="address to listen on: 127.0.0.1 this machine only, 0.0.0.0 all networks")
     add("--port", type=int, default=8000, help="default: 8000")

@@ -67,7 +67,7 @@ def _report(folder: str) -> None:
     except KeyboardInterrupt:
         print(
             f"interrupted while the report was made; training is finished and its weights are saved in {folder}: "
-            f"`python tools/report.py {shlex.quote(folder)}` makes the report",
+            f"`vitreid report {shlex.quote(folder)}` makes the report",
             file=sys.stderr,
         )
         raise

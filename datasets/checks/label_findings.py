@@ -71,7 +71,7 @@ def _compare(data: ReidData, published: PublishedDataset) -> Iterable[tuple[str,
 
 def _missing_splits(data: ReidData) -> Iterable[Finding]:
     if not data.train:
-        yield Finding("warning", "no-train", 0, "no training images", "enough for tools/test.py; training needs them")
+        yield Finding("warning", "no-train", 0, "no training images", "enough for vitreid test; training needs them")
     if not (data.query and data.gallery):
         advice = "give query and gallery images, or hold training people out with DATASETS.VAL_IDS"
         yield Finding("problem", "no-test", 0, "no query or no gallery images: nothing can be evaluated", advice)

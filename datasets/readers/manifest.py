@@ -57,7 +57,7 @@ def _warn_of_overlap(file: Path, records: dict[str, list[Record]], names: dict[i
     trained, queried = ({record.pid for record in records[split]} for split in ("train", "query"))
     if both := sorted(names[pid] for pid in trained & queried):
         logger.warning(
-            "%s: people in training and in the test set: %d (%s); results will be too good; python tools/check_data.py lists them",
+            "%s: people in training and in the test set: %d (%s); results will be too good; vitreid check-data lists them",
             *(file, len(both), ", ".join(both[:5]) + (", ..." if len(both) > 5 else "")),
         )
 

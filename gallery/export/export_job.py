@@ -103,7 +103,7 @@ def _check_options(output: str, format: str, dtype: str, corrupt: str) -> None:
         import_faiss("--format faiss", "or choose another format")
     if output.startswith("milvus:"):
         raise UserError(
-            f"--output: a folder or a file, got {output!r}; export to a folder, then copy it: tools/gallery.py to-milvus"
+            f"--output: a folder or a file, got {output!r}; export to a folder, then copy it: vitreid gallery to-milvus"
         )
     nearest = next(folder for folder in Path(output).absolute().parents if folder.exists())
     if not nearest.is_dir():

@@ -204,9 +204,7 @@ class State:
         """
         path = folder / METADATA
         if not path.is_file():
-            raise FileNotFoundError(
-                f"{path}: no such file, so {folder} is not a gallery; make one with tools/export.py"
-            )
+            raise FileNotFoundError(f"{path}: no such file, so {folder} is not a gallery; make one with vitreid export")
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             _check_format(values)

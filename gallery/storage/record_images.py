@@ -20,7 +20,7 @@ SHOWN = {  # first bytes of the files that browsers show
     b"GIF8": "image/gif",
     b"BM": "image/bmp",
 }
-BOX = ("frame", "x", "y", "width", "height")  # columns of a crop from a video, as tools/export.py writes them
+BOX = ("frame", "x", "y", "width", "height")  # columns of a crop from a video, as vitreid export writes them
 STILLS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")  # these files are the crops themselves
 
 

@@ -29,7 +29,7 @@ def create_app(
     hosts: Sequence[str] = (),
     batch_size: int = 32,
 ) -> FastAPI:
-    """Return the application that serves a gallery; run it with uvicorn, or `python tools/serve.py`.
+    """Return the application that serves a gallery; run it with uvicorn, or `vitreid serve`.
 
     Args:
         gallery: an open gallery, from `Gallery.open`.

@@ -110,7 +110,7 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], ModelSpec | None]:
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} holds more than tensors and plain values, or is no torch file; such a file can run code when it is "
-            f"opened, so it is refused. `python tools/convert.py --plain {path} OUT.safetensors --config_file FILE` takes its tensors "
+            f"opened, so it is refused. `vitreid convert --plain {path} OUT.safetensors --config_file FILE` takes its tensors "
             f"without running anything; or save its state dict alone: torch.save(model.state_dict(), ...)"
         ) from error
     except MemoryError:

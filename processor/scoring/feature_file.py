@@ -112,7 +112,7 @@ def read_facts(path: str | Path) -> dict[str, Any]:
         ValueError: damaged, or another kind of file.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"--features: {path} does not exist; tools/test.py --save-features makes such a file")
+        raise FileNotFoundError(f"--features: {path} does not exist; vitreid test --save-features makes such a file")
     try:
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}
@@ -121,7 +121,7 @@ def read_facts(path: str | Path) -> dict[str, Any]:
             f"--features: {path} is damaged or not a safetensors file ({error}); save it again with --save-features"
         ) from error
     if FORMAT not in about:
-        hint = "it is a model: give it as --weights" if SPEC in about else "tools/test.py --save-features makes one"
+        hint = "it is a model: give it as --weights" if SPEC in about else "vitreid test --save-features makes one"
         raise UserError(f"--features: {path} is not a file of features; {hint}")
     return json.loads(about[FORMAT])
 

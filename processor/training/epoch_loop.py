@@ -180,7 +180,7 @@ class Run:
         logger.info("run folder: %s", self.folder.path)
         if self.options.other_tests:
             names = ", ".join(self.options.other_tests)
-            logger.info("tools/test.py --weights %s evaluates on %s", self.folder.best, names)
+            logger.info("vitreid test --weights %s evaluates on %s", self.folder.best, names)
         return result
 
     def _finish_epoch(self) -> RetrievalResult | None:

@@ -18,7 +18,7 @@ from ..run_contents import EvaluatedSet
 MOST_PAIRS = 1_000_000  # different-person pairs in the histogram
 BINS = 60
 NO_THRESHOLD = (
-    "This model has no threshold yet (tools/test.py --calibrate sets one); at the dotted line false matches and false non-matches "
+    "This model has no threshold yet (vitreid test --calibrate sets one); at the dotted line false matches and false non-matches "
     "are equally frequent."
 )
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from vitreid.benchmarks import budget, data, evaluation, serving
 from vitreid.benchmarks.common import contest_runner
 from vitreid.benchmarks.common.checkouts import Checkout

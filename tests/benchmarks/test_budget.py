@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from vitreid.benchmarks import budget
 
 

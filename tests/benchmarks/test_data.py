@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+
 from vitreid.benchmarks import data
 from vitreid.benchmarks.common import contest_runner
 from vitreid.benchmarks.common.contest_runner import as_table

@@ -12,6 +12,7 @@ import timm
 import torch
 from PIL import Image
 from torch import Tensor
+
 from vitreid.benchmarks import parity
 from vitreid.benchmarks.common.checkouts import Checkout
 from vitreid.benchmarks.common.project_models import CASES, PROJECTS, ProjectCase, ProjectModel, randomise

@@ -1,6 +1,7 @@
 """An output file that could not be written is refused before the work."""
 
 import pytest
+
 from vitreid.common.errors import UserError
 from vitreid.common.files import check_output_file
 

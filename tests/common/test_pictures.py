@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+
 from vitreid.common.pictures import (
     FRAME,
     GREEN,

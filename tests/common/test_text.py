@@ -5,6 +5,7 @@ from datetime import datetime
 
 import numpy as np
 import pytest
+
 from vitreid.common.text import plain_values, short_names, table
 
 

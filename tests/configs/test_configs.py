@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT
+
 from vitreid.configs import OPTIONS, dump_config, get_defaults, load_config, make_config, parse_config, shipped_recipes
 
 RECIPES = sorted(ROOT.glob("configs/*/*.yml"))

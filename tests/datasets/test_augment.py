@@ -6,6 +6,7 @@ import helpers
 import pytest
 import torch
 from helpers import seeded
+
 from vitreid.configs import load_config
 from vitreid.datasets import Preprocess
 from vitreid.datasets.augment.augment import Augment

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from vitreid.datasets import Record, ReidData
 from vitreid.datasets.checks import BatchPlan, check, write_montage
 from vitreid.datasets.checks.duplicates import count_bits, near_copies, near_pairs

@@ -6,6 +6,7 @@ import torch
 import torchvision.transforms.functional as V
 from helpers import farthest, noise, seeded, smooth
 from PIL import Image
+
 from vitreid.datasets import Preprocess
 from vitreid.datasets.augment.augment import Augment
 from vitreid.datasets.augment.color_jitter import (

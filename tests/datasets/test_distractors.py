@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from vitreid.configs import load_config
 from vitreid.datasets import Record, ReidData, build_data, build_test_sets
 from vitreid.datasets.readers.distractors import add_distractors, load_distractors

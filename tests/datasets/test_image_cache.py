@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+
 from vitreid.datasets import CorruptImageError, Preprocess, Record, ReidData, read_image
 from vitreid.datasets.loading import unreadable
 from vitreid.datasets.loading.decode import PlaneReader, resize

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+
 from vitreid.configs import load_config
 from vitreid.datasets import (
     DATASETS,

@@ -1,6 +1,7 @@
 """People's own data as a CSV file."""
 
 import pytest
+
 from vitreid.datasets.readers.manifest import load_manifest
 
 LINES = [

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+
 from vitreid.datasets.readers.market1501 import load_dukemtmc, load_market1501
 from vitreid.datasets.readers.msmt17 import load_msmt17
 from vitreid.datasets.readers.published import PublishedDataset, check_counts

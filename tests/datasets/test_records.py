@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from vitreid.datasets import Record, ReidData, label_map, name_rows
 
 

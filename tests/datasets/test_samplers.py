@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+
 from vitreid.datasets.loading.samplers import PKSampler, ShuffleSampler
 
 CROWDS = {

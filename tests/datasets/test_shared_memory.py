@@ -11,6 +11,7 @@ from weakref import WeakSet
 import cv2
 import numpy as np
 import pytest
+
 from vitreid.datasets import CorruptImageError, Preprocess, SharingError
 from vitreid.datasets.loading import image_cache as store_module
 from vitreid.datasets.loading import shared_memory as shared

@@ -1,6 +1,7 @@
 """Splits by identity, the folder layout, and several data sets as one."""
 
 import pytest
+
 from vitreid.datasets import Record, ReidData
 from vitreid.datasets.readers.folder import load_folder
 from vitreid.datasets.readers.merge import join

@@ -6,6 +6,7 @@ from collections import Counter
 import cv2
 import numpy as np
 import pytest
+
 from vitreid.datasets import read_image
 from vitreid.datasets.synthetic import dataset
 from vitreid.datasets.synthetic.body import Pose, draw_person

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torchvision.transforms.functional as V
 from helpers import farthest, noise, seeded, smooth
+
 from vitreid.datasets.augment.trivial_augment import (
     COLOUR,
     POLICY,

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+
 from vitreid import deploy
 from vitreid.configs import load_config
 from vitreid.datasets import Preprocess, ReidData

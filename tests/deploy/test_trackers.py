@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import ROOT
+
 from vitreid.configs import load_config
 from vitreid.datasets import ReidData
 from vitreid.deploy import ExportRequest, export_model

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+
 from vitreid.datasets import DATASETS, Record, ReidData
 from vitreid.evaluation import RetrievalData, RetrievalResult, evaluate_retrieval
 from vitreid.loss import HEADS, METRICS, SoftmaxHead

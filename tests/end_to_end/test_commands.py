@@ -30,6 +30,7 @@ pytest.importorskip("onnxscript", reason='needs the extra: pip install "vitreid[
 
 import torch
 import uvicorn
+
 from vitreid.benchmarks import shipping
 from vitreid.configs import load_config
 from vitreid.datasets.synthetic import dataset as synthetic_dataset

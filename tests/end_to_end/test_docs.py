@@ -12,9 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import vitreid
 import yaml
 from helpers import ROOT
+
+import vitreid
 from vitreid.configs import OPTIONS
 from vitreid.deploy import Order, ship
 from vitreid.gallery.export.export_job import export

@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import at, rows, run
+
 from vitreid.common import locks
 from vitreid.configs import load_config
 from vitreid.datasets.loading.decode import PlaneReader

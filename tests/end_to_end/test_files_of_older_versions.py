@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import ROOT, rows
+
 from vitreid import Embedder
 from vitreid.gallery import Gallery, verify
 from vitreid.model import load_deploy

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT
 from house import MODULES, ROOMS, SOURCES, TESTS, circles
+
 from vitreid.configs import OPTIONS, load_config
 from vitreid.datasets.data_builders import SHARES
 from vitreid.datasets.loading.preprocess import INTERPOLATIONS

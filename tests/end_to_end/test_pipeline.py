@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import ROOT, rows, run_tool, write_test_manifest
+
 from vitreid.configs import load_config
 from vitreid.model import build_model, load_deploy, save_deploy
 from vitreid.processor.device import place

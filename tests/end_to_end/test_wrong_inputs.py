@@ -14,6 +14,7 @@ import timm
 import torch
 from helpers import run
 from safetensors.torch import save_file
+
 from vitreid.processor import FeatureSet, NonFiniteLoss, Trainer, save_features
 from vitreid.tools import serve as serve_tool
 from vitreid.tools import test as test_tool

@@ -6,6 +6,7 @@ import torch
 from helpers import make_problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from vitreid.evaluation import PROTOCOLS, camera_pairs
 
 

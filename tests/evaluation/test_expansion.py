@@ -8,6 +8,7 @@ import torch
 from helpers import GOLDEN_EVALUATION
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from vitreid.evaluation import augment_database, evaluate_retrieval, expand_queries
 from vitreid.evaluation.distances import pairwise
 

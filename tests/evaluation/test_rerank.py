@@ -8,6 +8,7 @@ import torch
 from helpers import GOLDEN_EVALUATION, golden_arrays
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from vitreid.evaluation import evaluate_distances, evaluate_reranked, evaluate_retrieval, k_reciprocal
 from vitreid.evaluation.distances import pairwise
 from vitreid.evaluation.reranking import neighbours

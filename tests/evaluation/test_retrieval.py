@@ -9,6 +9,7 @@ from helpers import GOLDEN_EVALUATION, WRONG_EVALUATIONS, golden_arrays, problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
+
 from vitreid.evaluation import PROTOCOLS, evaluate_distances, evaluate_retrieval
 from vitreid.evaluation.distances import centred_distances
 from vitreid.evaluation.distances.pairwise import distance_blocks

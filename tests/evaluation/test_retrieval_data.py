@@ -6,6 +6,7 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 import torch
+
 from vitreid.datasets import records
 from vitreid.datasets.records import Record, ReidData
 from vitreid.evaluation import (

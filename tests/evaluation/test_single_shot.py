@@ -8,6 +8,7 @@ import pytest
 from helpers import make_problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from vitreid.evaluation import evaluate_retrieval, evaluate_single_shot
 from vitreid.evaluation.distances import pairwise
 

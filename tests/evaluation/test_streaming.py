@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import golden_arrays
+
 from vitreid.evaluation import RetrievalMetric, evaluate_retrieval
 
 

@@ -13,6 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.metrics.pairwise import cosine_distances
+
 from vitreid.evaluation import (
     PROTOCOLS,
     OpenSetResult,

@@ -1,8 +1,9 @@
 """The gallery that the tests of the web server ask."""
 
 import pytest
-from vitreid.gallery import Gallery, GalleryInfo
 from web_gallery import CAMERAS, COLOURS, PIDS, THRESHOLD, FakeEmbedder, encode, person
+
+from vitreid.gallery import Gallery, GalleryInfo
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,7 @@ def served(tmp_path_factory):
 @pytest.fixture(scope="module")
 def client(served):
     from fastapi.testclient import TestClient  # an optional extra, as is the application's FastAPI
+
     from vitreid.gallery.web import create_app
 
     with TestClient(create_app(Gallery.open(served), FakeEmbedder()), raise_server_exceptions=False) as client:

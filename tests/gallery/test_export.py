@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+
 from vitreid.configs import load_config
 from vitreid.datasets import CorruptImageError, ReidData
 from vitreid.gallery import Gallery

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from vitreid.gallery import Gallery, GalleryInfo, merge
 from vitreid.gallery.search import filter_hints
 from vitreid.gallery.search.filters import Where

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from scipy.io import loadmat
+
 from vitreid.gallery import (
     FORMATS,
     Gallery,

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
+
 from vitreid.gallery import Gallery, GalleryInfo, compact
 from vitreid.gallery.milvus import milvus_collections
 from vitreid.gallery.milvus.filter_expression import as_expression

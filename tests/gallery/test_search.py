@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from vitreid.evaluation import Threshold
 from vitreid.gallery import Gallery, GalleryInfo, export_as
 from vitreid.gallery.search import engine, exact_index

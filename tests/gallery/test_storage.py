@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from vitreid.common.locks import WriterLock
 from vitreid.gallery import Gallery, GalleryInfo
 from vitreid.gallery.storage import embeddings_file, gallery_reader, records_file

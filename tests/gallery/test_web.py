@@ -18,6 +18,8 @@ pytest.importorskip("fastapi", reason='needs the extra: pip install "vitreid[ser
 pytest.importorskip("httpx", reason='needs the extra: pip install "vitreid[serve]"')
 
 from fastapi.testclient import TestClient
+from web_gallery import COLOURS, FakeEmbedder, encode, ids, person, upload
+
 from vitreid.gallery import Gallery, GalleryInfo, fit_pca, web
 from vitreid.gallery.search.search_result import SearchResult
 from vitreid.gallery.storage.record_images import BOX, box_of
@@ -25,7 +27,6 @@ from vitreid.gallery.web import RequestError, create_app
 from vitreid.gallery.web import service as service_module
 from vitreid.gallery.web.app import NUM_OVERLAYS, PAGES
 from vitreid.gallery.web.service import Service
-from web_gallery import COLOURS, FakeEmbedder, encode, ids, person, upload
 
 # ---- searching
 

@@ -18,6 +18,8 @@ pytest.importorskip("httpx", reason='needs the extra: pip install "vitreid[serve
 
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from web_gallery import COLOURS, FakeEmbedder, encode, ids, person, upload
+
 from vitreid.gallery import Gallery
 from vitreid.gallery.web import Limits, RequestError, create_app
 from vitreid.gallery.web import batcher as batcher_module
@@ -25,7 +27,6 @@ from vitreid.gallery.web.batcher import Batcher
 from vitreid.gallery.web.limits import RateLimit
 from vitreid.gallery.web.models import SearchFields
 from vitreid.gallery.web.upload_decode import decode
-from web_gallery import COLOURS, FakeEmbedder, encode, ids, person, upload
 
 # ---- who may ask, how much
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from pytorch_metric_learning import losses
+
 from vitreid.configs import OPTIONS, load_config, make_config
 from vitreid.datasets import Batch
 from vitreid.loss import METRICS, CircleLoss, CrossBatchMemory, TripletLoss, build_loss

@@ -10,6 +10,7 @@ from helpers import GOLDEN
 from pytorch_metric_learning import losses as outside
 from safetensors.torch import load_file
 from torch.nn import functional as F
+
 from vitreid.loss import AMSoftmax, ArcFace, Circle, CosFace, SoftmaxHead
 
 LOSSES = load_file(GOLDEN / "losses.safetensors")

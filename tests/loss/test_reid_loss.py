@@ -7,6 +7,7 @@ import torch
 from helpers import GOLDEN
 from safetensors.torch import load_file
 from torch.nn import functional as F
+
 from vitreid.configs import get_defaults
 from vitreid.loss import HEADS, CenterLoss, TripletLoss, build_loss
 

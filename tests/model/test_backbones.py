@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
+
 from vitreid.configs import get_defaults
 from vitreid.model import ModelSpec, ReidModel, build_model
 

@@ -9,6 +9,7 @@ import torch
 from helpers import GOLDEN_MODELS, golden_spec, original_state, read_golden
 from safetensors.torch import save_file
 from torch import Tensor
+
 from vitreid.model import LoadReport, ReidModel, load_weights
 
 TOLERANCE = {"rtol": 1e-5, "atol": 2e-6}

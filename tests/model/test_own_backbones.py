@@ -12,6 +12,7 @@ import torch
 from foreign_files import SIZE
 from timm.models.swin_transformer import PatchMerging
 from torch import nn
+
 from vitreid.model import ModelSpec, ReidModel
 from vitreid.model.backbones import registry
 from vitreid.model.backbones.osnet import OSNet

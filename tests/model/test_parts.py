@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+
 from vitreid.configs import load_config, make_config
 from vitreid.model import ModelSpec, ReidModel, build_model, set_fused_attention
 from vitreid.model.backbones.stems import STEMS

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+
 from vitreid.model.weights.read import read_weights
 
 
@@ -37,7 +38,7 @@ def test_tensors_are_taken_out_of_an_old_file_without_running_it(tmp_path: Path)
     for number, zipped in enumerate((True, False)):
         path = tmp_path / f"old{number}.pth.tar"
         torch.save(content, path, _use_new_zipfile_serialization=zipped)
-        with pytest.raises(ValueError, match=r"refused.*convert\.py --plain"):
+        with pytest.raises(ValueError, match=r"refused.*convert --plain"):
             read_weights(path)
         tensors = read_weights(path, plain=True).tensors
         assert tensors.keys() == state.keys() and torch.equal(tensors["half"], state["half"])

@@ -12,6 +12,7 @@ import timm
 import torch
 from foreign_files import CLIP, SIZE, Shapes, clip_reid, filled, linear, norm, saved, torchreid_osnet
 from torch import nn
+
 from vitreid.model import ModelSpec, ReidModel, load_weights
 from vitreid.model.attention.rollout import attention_weights
 

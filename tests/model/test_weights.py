@@ -13,6 +13,7 @@ from helpers import original_state, read_golden
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
 from vitreid.model import ModelSpec, ReidModel, load_deploy, load_weights, save_deploy
 from vitreid.model.parts.pos_embed import guess_grid, resize_pos_embed
 from vitreid.model.weights.pretrained import fetch_timm, load_initial

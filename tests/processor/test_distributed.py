@@ -12,6 +12,7 @@ import pytest
 import torch
 from helpers import ROOT, rows, run_tool
 from torch import nn
+
 from vitreid.common.errors import UserError
 from vitreid.configs import load_config
 from vitreid.datasets import Record, ReidData

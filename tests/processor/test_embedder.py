@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import vitreid
 from PIL import Image
+
+import vitreid
 from vitreid.configs import load_config
 from vitreid.datasets import EvalLoader, Preprocess, Record, ReidData
 from vitreid.model import ModelSpec, ReidModel, load_deploy, save_deploy

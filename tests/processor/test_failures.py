@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from torch import distributed as dist
+
 from vitreid.processor.distributed import process_group as ranks
 from vitreid.processor.distributed.failures import Alarm, RankFailed
 from vitreid.processor.distributed.process_group import agree_on_token, fresh_stores

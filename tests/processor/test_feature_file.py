@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import write_test_manifest
+
 from vitreid.evaluation import RetrievalResult
 from vitreid.model import load_deploy, save_deploy
 from vitreid.processor import (

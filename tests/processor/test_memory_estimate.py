@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from vitreid.configs import make_config
 from vitreid.loss import build_loss
 from vitreid.model import ModelSpec, ReidModel

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+
 from vitreid.configs import make_config
 from vitreid.datasets import Batch
 from vitreid.loss import build_loss

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT
+
 from vitreid.model import ModelSpec, ReidModel, set_fused_attention
 from vitreid.model.backbones.registry import OWN
 from vitreid.processor.model_summary import summarise

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from vitreid.model import ModelSpec
 from vitreid.processor import RunFolder
 from vitreid.processor.runs.checkpoint import DamagedCheckpointError, NotACheckpointError, load_newest, save_last
@@ -50,7 +51,7 @@ def test_an_interrupted_report_says_that_training_is_finished(tiny, tmp_path, mo
     assert train_tool.main(tiny) == 130
     said = capsys.readouterr().err
     assert "training is finished and its weights are saved" in said
-    assert f"`python tools/report.py {tmp_path / 'run'}`" in said
+    assert f"`vitreid report {tmp_path / 'run'}`" in said
 
 
 # --- an earlier run's pictures --------------------------------------------------------------------------------------------

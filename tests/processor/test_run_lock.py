@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+
 from vitreid.processor.runs import run_lock as lock_module
 from vitreid.processor.runs.run_lock import FolderLock
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from helpers import GOLDEN_MODELS, golden_spec, original_state, read_golden
 from safetensors.torch import save_file
+
 from vitreid.configs import make_config
 from vitreid.datasets import Batch
 from vitreid.loss import build_loss

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from vitreid.configs import load_config
 from vitreid.processor import train
 

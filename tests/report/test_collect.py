@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from vitreid.configs import dump_config, parse_config
 from vitreid.datasets import build_test_sets
 from vitreid.model import ModelSpec, ReidModel, load_deploy, save_deploy, set_fused_attention
@@ -111,7 +112,7 @@ def test_a_training_is_complete_without_its_report(run_folder, undrawn, caplog):
     (run_folder / "best.safetensors").write_bytes(b"damaged")
     try_to_report(run_folder, CHEAP)
     assert "there is no report:" in caplog.text
-    assert f"tools/report.py {run_folder} tries again" in caplog.text
+    assert f"vitreid report {run_folder} tries again" in caplog.text
 
 
 def test_a_failed_report_leaves_its_traceback_in_the_debug_log(run_folder, undrawn, caplog):
@@ -256,7 +257,7 @@ def test_saved_features_are_enough_where_the_model_must_not_run(with_features, p
 def test_without_saved_features_and_without_the_model_there_is_no_evaluation(run_folder):
     run = collect(run_folder, "run", [], ReportOptions(model=False))
     assert run.test is None
-    assert "tools/test.py --save-features" in run.missing["Evaluation"]
+    assert "vitreid test --save-features" in run.missing["Evaluation"]
 
 
 def test_features_of_other_weights_are_not_believed(with_features, untrained, caplog):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
 from vitreid import report
 from vitreid.evaluation import evaluate_retrieval, paired_bootstrap
 from vitreid.processor import FeatureSet

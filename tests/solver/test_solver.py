@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers import GOLDEN
 from torch import nn
+
 from vitreid.configs import get_defaults, load_config, make_config
 from vitreid.model import build_model
 from vitreid.model.layer_depth import freeze

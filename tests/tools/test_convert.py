@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from foreign_files import CLIP, clip_reid, filled, saved, torchreid_osnet
+
 from vitreid.model import load_deploy
 from vitreid.tools import convert
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from vitreid.gallery import Gallery, GalleryInfo
 from vitreid.tools.gallery import COMMANDS, get_parser, main
 

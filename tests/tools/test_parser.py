@@ -1,6 +1,7 @@
 """What all commands share: their exit status and messages."""
 
 import pytest
+
 from vitreid.tools.cli.parser import command, new_parser
 
 

@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+
 from vitreid.benchmarks.contest import contestants
 from vitreid.common.errors import UserError
 from vitreid.configs import load_config
