@@ -19,7 +19,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__, config=True)
     add = parser.add_argument
     add("--weights", metavar="FILE", help="best.safetensors or last.pth of a run, or a file of the original TransReID")
-    add("--output", metavar="FILE", help="JSON file for the numbers; metrics.json beside the weights if not given")
+    add("--output", metavar="FILE", help="JSON file for the numbers; default: metrics.json next to the weights")
     add("--save-features", metavar="FILE", help="keep the embeddings and their labels in a .safetensors file")
     add(
         "--features", metavar="FILE", action="append", help="evaluate such a file, without model and images; repeatable"

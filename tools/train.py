@@ -28,7 +28,7 @@ def get_parser() -> argparse.ArgumentParser:
         nargs="?",
         const="auto",
         metavar="LAST.PTH",
-        help="go on from OUTPUT_DIR/last.pth if it is there, or from this file",
+        help="continue from OUTPUT_DIR/last.pth if it exists, or from this file",
     )
     add(
         "--profile",

@@ -243,7 +243,7 @@ class Run:
         self.ranks.wait()  # torchrun kills the other processes when one ends, and rank 0 may still be saving
         stop, progress = self.signals.stop(), self.trainer.progress
         logger.warning(
-            "stopped by %s in epoch %d, after %d of %d iterations; saved in %s, go on with the same command and --resume",
+            "stopped by %s in epoch %d, after %d of %d iterations; saved in %s; resume with the same command and --resume",
             *(stop, progress.epoch, progress.batches, len(self.trainer.loader), self.folder.last),
         )
         return stop

@@ -63,7 +63,7 @@ def train(cfg: CfgNode, resume: str | None = None, overwrite: bool = False) -> R
         except Stopped:
             raise
         except KeyboardInterrupt:
-            logger.warning("interrupted at once; --resume goes on from the last save")
+            logger.warning("interrupted at once; --resume continues from the last save")
             raise
         except Exception as error:
             if failed := compile_failure(error):
@@ -77,7 +77,7 @@ def _train_into(folder: RunFolder, cfg: CfgNode, resume: str | None, overwrite: 
     """Prepare the folder for a new or a resumed run, and train."""
     continues = resume == "auto" or (resume is not None and Path(resume).resolve().parent == folder.path.resolve())
     if continues and overwrite:
-        raise UserError("--resume goes on with a run, --overwrite replaces it: choose one")
+        raise UserError("--resume continues a run, --overwrite replaces it: choose one")
     if not continues and not overwrite:
         folder.refuse_another_run()
     run = build_run(cfg, folder, read_checkpoint(folder, resume, ranks), ranks)
@@ -193,7 +193,7 @@ def read_checkpoint(folder: RunFolder, resume: str | None, ranks: Ranks) -> dict
     if len(set(found)) > 1:
         raise FileNotFoundError(
             f"OUTPUT_DIR: process {found.index(True)} finds a run in its folder, process {found.index(False)} does not (here it is "
-            f"{folder.path}); to go on with a run, all machines need its folder: put it on a disk that they share, or copy it to each"
+            f"{folder.path}); to resume a run, all machines need its folder: put it on a disk that they share, or copy it to each"
         )
     if found[0]:
         return load_newest(folder.last)
