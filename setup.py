@@ -17,6 +17,7 @@ ROOMS = [
     "report",
     "solver",
     "tools",
+    "tracking",
 ]
 RECIPES = ["duke", "market", "msmt17", "synthetic"]  # folders of YAML files, packages to setuptools
 PACKAGES = [

@@ -1,0 +1,1 @@
+"""From a recording to crops: frames -> boxes -> tracks -> crops."""
