@@ -15,7 +15,7 @@ from ..model_spec import ModelSpec
 from ..parts.pos_embed import Grid, resize_pos_embed
 from ..parts.sie import build_side_information
 from ..reid_model import ReidModel, is_vit
-from .key_names import NET, SIE_TABLE, State
+from .naming.key_names import NET, SIE_TABLE, State
 
 JIGSAW, UNKNOWN = "backbone.jigsaw.", "backbone.sie.unknown"
 PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")

@@ -11,10 +11,10 @@ from torch import Tensor
 from ...common.errors import UserError
 from ..reid_model import ReidModel
 from .fit_tensors import copied_branch, fit, norm_before_the_mean, unknown_row
-from .key_names import NET, State
 from .load_report import LoadReport
+from .naming.key_names import NET, State
+from .naming.recognise_project import translate
 from .read import WeightsFile, read_weights
-from .recognise_project import translate
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,8 @@ HEADS = (
     "fc.",
     "classifier.",
     "pre_logits.",
+    "pooler.",
+    "lm_head.",
     "attn_pool.",
     "decoder_",
     "cls_token",
@@ -68,10 +70,11 @@ def read_classifiers(path: str | Path) -> State:
 
 def load_state(model: ReidModel, file: WeightsFile, strict: bool = True, min_coverage: float = 1.0) -> LoadReport:
     """Fill `model` from tensors already read; see `load_weights`."""
-    found, classifiers, project, left_out = translate(file.tensors)
+    ours = translate(file.tensors)
     target = model.state_dict()
-    found = norm_before_the_mean(found, target)
-    report = LoadReport(file.path, project, classifiers=classifiers, left_out=left_out)
+    found = norm_before_the_mean(ours.state, target)
+    note = "; ".join(filter(None, (file.note, ours.note)))
+    report = LoadReport(file.path, ours.project, classifiers=ours.classifiers, left_out=ours.left_out, note=note)
     accepted: State = {}
     for name in found:
         if name in target:

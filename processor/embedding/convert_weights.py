@@ -13,10 +13,10 @@ from ...common.files import check_output_file
 from ...configs import dump_config
 from ...datasets import build_preprocess
 from ...model import LoadReport, ReidModel, build_spec, save_deploy
-from ...model.weights.key_names import SIE_TABLE
+from ...model.weights.naming.key_names import SIE_TABLE
+from ...model.weights.naming.recognise_project import translate
 from ...model.weights.load_weights import load_state
 from ...model.weights.read import read_weights
-from ...model.weights.recognise_project import translate
 from .extract import build_embed_settings
 
 
