@@ -10,29 +10,16 @@ from torch import Tensor
 
 from ...common.errors import UserError
 from ..reid_model import ReidModel
+from .heads import is_head
 from .fit_tensors import copied_branch, fit, norm_before_the_mean, unknown_row
+from .identify.identify import identify
 from .load_report import LoadReport
 from .naming.key_names import NET, State
-from .naming.recognise_project import translate
+from .naming.recognise_project import TranslatedWeights, translate
 from .read import WeightsFile, read_weights
 
 logger = logging.getLogger(__name__)
 
-# tensors that an embedder does not use: classifiers, poolers, decoders, and tokens that the model does not have
-HEADS = (
-    "head.",
-    "head_dist.",
-    "fc.",
-    "classifier.",
-    "pre_logits.",
-    "pooler.",
-    "lm_head.",
-    "attn_pool.",
-    "decoder_",
-    "cls_token",
-    "dist_token",
-    "mask_token",
-)
 REMEDIES = {  # part of the model -> options to check if file and model differ there
     f"{NET}blocks.": "MODEL.NAME, MODEL.DEPTH, MODEL.EMBED_DIM",
     f"{NET}patch_embed.": "MODEL.STEM",
@@ -83,7 +70,8 @@ def load_state(model: ReidModel, file: WeightsFile, strict: bool = True, min_cov
             if name not in report.mismatched:
                 accepted[name] = fitted
         else:
-            (report.left_out if _is_head(model, name) else report.unexpected).append(name)
+            is_unused = name.startswith(NET) and is_head(model.backbone.net, name.removeprefix(NET))
+            (report.left_out if is_unused else report.unexpected).append(name)
     accepted.update(_derive(accepted, target, report, strict))
     report.missing = [
         name
@@ -92,7 +80,7 @@ def load_state(model: ReidModel, file: WeightsFile, strict: bool = True, min_cov
     ]
     sizes = {name: value.numel() for name, value in target.items() if name.startswith(NET)}
     report.coverage = sum(size for name, size in sizes.items() if name in accepted) / max(sum(sizes.values()), 1)
-    _check(model, found, report, strict, min_coverage)
+    _check(model, ours, file, report, strict, min_coverage)
     model.load_state_dict({**target, **accepted})
     logger.info("%s", report)
     return report
@@ -118,14 +106,9 @@ def _derive(accepted: State, target: State, report: LoadReport, strict: bool) ->
     return {**row, **branch}
 
 
-def _is_head(model: ReidModel, name: str) -> bool:
-    net: Any = model.backbone.net
-    own = (getattr(net, "pretrained_cfg", None) or {}).get("classifier") or ()
-    own = (own,) if isinstance(own, str) else tuple(own)
-    return name.startswith(tuple(NET + head for head in (*HEADS, *(f"{layer}." for layer in own))))
-
-
-def _check(model: ReidModel, found: State, report: LoadReport, strict: bool, min_coverage: float) -> None:
+def _check(
+    model: ReidModel, ours: TranslatedWeights, file: WeightsFile, report: LoadReport, strict: bool, min_coverage: float
+) -> None:
     part = "" if strict else NET
     is_enough = min_coverage < 1 and report.coverage >= min_coverage
     lacking = [name for name in report.missing if not (is_enough and name.startswith(NET))]
@@ -137,9 +120,18 @@ def _check(model: ReidModel, found: State, report: LoadReport, strict: bool, min
     if report.coverage < min_coverage:
         asked = f"It gives {report.coverage:.2%} of the backbone, {min_coverage:.2%} are asked for. "
     raise UserError(
-        f"{report.source} does not fit the model {model.spec.name}: {report.problems(part)}. {asked}The file has {_shape(found)}, the "
-        f"model {_shape(model.state_dict())}. Set {', '.join(remedies) or 'MODEL.NAME'} as the file needs it, or choose another file"
+        f"{report.source} ({report.project} names) does not fit the model {model.spec.name}: {report.problems(part)}. {asked}The file "
+        f"has {_shape(ours.state)}, the model {_shape(model.state_dict())}. Set {', '.join(remedies) or 'MODEL.NAME'} as the file needs "
+        f"it, or choose another file. {_fitting(model, ours, file)}"
     )
+
+
+def _fitting(model: ReidModel, ours: TranslatedWeights, file: WeightsFile) -> str:
+    """Return a sentence about the model that the file holds."""
+    if file.spec is not None:
+        return f"The file says that it holds {file.spec.title}"
+    found = identify(ours, file.config, like=model.spec.name)
+    return f"What fits the file: {found}" if found else "Neither timm nor vitreid has a model with its tensors"
 
 
 def _shape(state: State) -> str:

@@ -67,6 +67,14 @@ def spread_position_bias(state: State) -> State:
     return {**{name: value for name, value in state.items() if name != SHARED_BIAS}, **copies}
 
 
+def class_position_in_token(state: State) -> State:
+    """Return the tensors of a ViT with registers with the class token's position added to the token, as timm's models have it."""
+    positions, token = state.get("pos_embed"), state.get("cls_token")
+    if "reg_token" not in state or positions is None or token is None:
+        return state
+    return {**state, "cls_token": token + positions[:, :1], "pos_embed": positions[:, 1:]}
+
+
 def without_zero_biases(state: State) -> tuple[State, tuple[str, ...]]:
     """Return the tensors without the biases of queries and values if all are zero, as in DINOv3's small models, and their names."""
     biases = tuple(name for name in state if re.search(r"\.attn\.[qv]_bias$", name))

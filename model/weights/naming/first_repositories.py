@@ -5,7 +5,7 @@ ViT, DeiT, MAE and DINO have timm's names there.
 
 from __future__ import annotations
 
-from .attention import split_qkv_bias, spread_position_bias, without_zero_biases
+from .attention import class_position_in_token, split_qkv_bias, spread_position_bias, without_zero_biases
 from .huggingface import BUFFERS
 from .key_names import IMAGENET, Hints, RenamedWeights, State, in_backbone, renamed, without
 
@@ -53,7 +53,7 @@ def first_beit(state: State) -> RenamedWeights:
 
 def first_dinov2(state: State) -> RenamedWeights:
     """DINOv2, with registers and, in the giant, gated MLPs."""
-    return in_backbone(renamed(state, DINOV2), hints=Hints(pixels=IMAGENET))
+    return in_backbone(class_position_in_token(renamed(state, DINOV2)), hints=Hints(pixels=IMAGENET))
 
 
 def first_dinov3(state: State) -> RenamedWeights:

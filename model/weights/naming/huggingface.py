@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from .attention import merged_qkv, spread_position_bias, without_zero_biases
+from .attention import class_position_in_token, merged_qkv, spread_position_bias, without_zero_biases
 from .key_names import IMAGENET, Hints, RenamedWeights, State, in_backbone, renamed, without
 
 PATCHES = (
@@ -71,7 +71,8 @@ def huggingface_vit(state: State) -> RenamedWeights:
     """ViT and DeiT, and DINOv2 with its layer scale, registers and, in the giant, gated MLPs."""
     is_dino = any(name.endswith("layer_scale1.lambda1") for name in state)
     hints = Hints(pixels=IMAGENET) if is_dino else Hints()
-    return in_backbone(_packed_gates(merged_qkv(renamed(state, VIT))), hints=hints)
+    state = class_position_in_token(renamed(state, VIT))
+    return in_backbone(_packed_gates(merged_qkv(state)), hints=hints)
 
 
 def huggingface_mae(state: State) -> RenamedWeights:
