@@ -48,9 +48,7 @@ OPTIONS: dict[str, Option] = {
     "MODEL.MLP_RATIO": Option(
         0.0, "hidden width of a block's MLP over the token width; 0 = that of the named model", at_least=0
     ),
-    "MODEL.PATCH_SIZE": Option(
-        0, "a ViT's patch in pixels, as high as wide; 0 = that of the named model", at_least=0
-    ),
+    "MODEL.PATCH_SIZE": Option(0, "a ViT's patch in pixels, as high as wide; 0 = that of the named model", at_least=0),
     "MODEL.ACTIVATION": Option(
         "",
         "activation of a ViT's blocks; empty = that of the named model. OpenAI's CLIP has quick_gelu, SigLIP gelu_tanh",

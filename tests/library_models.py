@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from vitreid.configs import load_config
 from vitreid.model import ReidModel, build_spec
-from vitreid.model.weights.load_weights import load_state
 from vitreid.model.weights.load_report import LoadReport
+from vitreid.model.weights.load_weights import load_state
 from vitreid.model.weights.read import read_weights
 from vitreid.processor.embedding.convert_weights import recognise
 
@@ -26,8 +26,12 @@ def shaken(model: nn.Module) -> nn.Module:
         for name, value in model.state_dict().items():
             if value.dtype.is_floating_point and not name.endswith("relative_coords_table"):
                 noise = torch.rand(value.shape, generator=generator)
-                width = 2 if "token" in name or "position" in name or "class" in name else 0.1  # 2: norms' eps are negligible
-                value.copy_(noise + 0.5 if name.endswith(("running_var", "logit_scale")) else value + width * (noise - 0.5))
+                width = (
+                    2 if "token" in name or "position" in name or "class" in name else 0.1
+                )  # 2: norms' eps are negligible
+                value.copy_(
+                    noise + 0.5 if name.endswith(("running_var", "logit_scale")) else value + width * (noise - 0.5)
+                )
     return model.eval()
 
 

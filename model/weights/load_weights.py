@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from ...common.errors import UserError
 from ..reid_model import ReidModel
+from .fit_tensors import copied_branch, fit, norm_before_the_mean, unknown_row, with_norm_eps
 from .heads import is_head
-from .fit_tensors import copied_branch, fit, norm_before_the_mean, unknown_row
 from .identify.identify import identify
-from .load_report import LoadReport
+from .load_report import SHOWN, LoadReport
 from .naming.key_names import NET, State
 from .naming.recognise_project import TranslatedWeights, translate
 from .read import WeightsFile, read_weights
@@ -73,6 +72,11 @@ def load_state(model: ReidModel, file: WeightsFile, strict: bool = True, min_cov
             is_unused = name.startswith(NET) and is_head(model.backbone.net, name.removeprefix(NET))
             (report.left_out if is_unused else report.unexpected).append(name)
     accepted.update(_derive(accepted, target, report, strict))
+    variances, change = with_norm_eps(accepted, model.backbone.net, ours.hints.norm_eps)
+    accepted.update(variances)
+    if variances:
+        report.resized[f"{len(variances)} running variances"] = change
+    _refuse_damaged(accepted, file, ours)
     report.missing = [
         name
         for name in target
@@ -84,6 +88,20 @@ def load_state(model: ReidModel, file: WeightsFile, strict: bool = True, min_cov
     model.load_state_dict({**target, **accepted})
     logger.info("%s", report)
     return report
+
+
+def _refuse_damaged(accepted: State, file: WeightsFile, ours: TranslatedWeights) -> None:
+    """Raise ValueError if a tensor that the model takes has an infinite number or none in some place."""
+    bad = [name for name, value in accepted.items() if not value.isfinite().all()]
+    if not bad:
+        return
+    unused = set(ours.left_out)
+    theirs = [name for name, value in file.tensors.items() if name not in unused and not value.isfinite().all()]
+    shown = ", ".join(theirs[:SHOWN]) + (f" and {len(theirs) - SHOWN} more" if len(theirs) > SHOWN else "")
+    raise UserError(
+        f"{file.path}: NaN or infinite numbers in {shown or ', '.join(bad[:SHOWN])}, so its training had failed or the file is "
+        f"damaged; take an earlier checkpoint, or download it again"
+    )
 
 
 def _note(report: LoadReport, name: str, value: Tensor, fitted: Tensor, target: Tensor, how: str) -> None:

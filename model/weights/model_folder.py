@@ -38,14 +38,20 @@ def weight_files(path: Path) -> list[Path]:
 def _shards(index: Path) -> list[Path]:
     names = _json(index).get("weight_map")
     if not isinstance(names, dict) or not names:
-        raise UserError(f"{index} has no weight_map, so it is not the index of a model in several files; name the weight file")
+        raise UserError(
+            f"{index} has no weight_map, so it is not the index of a model in several files; name the weight file"
+        )
     shards = [index.parent / str(name) for name in dict.fromkeys(names.values())]
     outside = [shard for shard in shards if shard.parent != index.parent]
     if outside:
-        raise UserError(f"{index} names {outside[0]}, a file outside its folder, so it is refused; download the model again")
+        raise UserError(
+            f"{index} names {outside[0]}, a file outside its folder, so it is refused; download the model again"
+        )
     missing = [shard.name for shard in shards if not shard.is_file()]
     if missing:
-        raise FileNotFoundError(f"{index.parent} lacks {len(missing)} of {len(shards)} files: {', '.join(missing[:4])}; copy them too")
+        raise FileNotFoundError(
+            f"{index.parent} lacks {len(missing)} of {len(shards)} files: {', '.join(missing[:4])}; copy them too"
+        )
     return shards
 
 

@@ -8,13 +8,35 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "network", "module", "params", "weights")  # keys to expect
+CONTAINERS = (
+    "state_dict",
+    "model",
+    "model_state_dict",
+    "net",
+    "network",
+    "module",
+    "params",
+    "weights",
+)  # keys to expect
 BACKBONES = ("backbone", "encoder", "trunk", "visual", "vit", "extractor", "feature_extractor", "timm_model")
-WRAPPERS = (*CONTAINERS, *BACKBONES, "base", "body", "base_encoder", "encoder_q", "online_encoder", "0")  # and parts of names
+WRAPPERS = (
+    *CONTAINERS,
+    *BACKBONES,
+    "base",
+    "body",
+    "base_encoder",
+    "encoder_q",
+    "online_encoder",
+    "0",
+)  # and parts of names
 AVERAGED = {"ema", "averaged", "average", "avg", "swa", "teacher", "target"}
 SECOND = {"student", "momentum", "key", "k"}  # the other of two networks, where none is called averaged
-NO_MODEL = re.compile(r"optim|sched|scaler|loss|criterion|callback|hyper_param|rng|sampler|config|args|^opt$|head", re.I)
-INSIDE = re.compile(r"(^|(?<=\.))(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")  # of torch.compile, FSDP, ...
+NO_MODEL = re.compile(
+    r"optim|sched|scaler|loss|criterion|callback|hyper_param|rng|sampler|config|args|^opt$|head", re.I
+)
+INSIDE = re.compile(
+    r"(^|(?<=\.))(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)  # of torch.compile, FSDP, ...
 DEEPEST = 6
 
 

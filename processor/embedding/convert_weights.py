@@ -13,11 +13,11 @@ from ...common.files import check_output_file
 from ...configs import dump_config
 from ...datasets import build_preprocess
 from ...model import LoadReport, ReidModel, build_spec, save_deploy
-from ...model.weights.naming.key_names import SIE_TABLE
-from ...model.weights.naming.recognise_project import translate
 from ...model.weights.identify.found_model import FoundModel
 from ...model.weights.identify.identify import identify
 from ...model.weights.load_weights import load_state
+from ...model.weights.naming.key_names import SIE_TABLE
+from ...model.weights.naming.recognise_project import translate
 from ...model.weights.read import WeightsFile
 from .extract import build_embed_settings
 
@@ -59,7 +59,9 @@ def recognise(file: WeightsFile) -> FoundModel:
     """
     ours = translate(file.tensors)
     if file.spec is not None:
-        raise UserError(f"{file.path} holds {file.spec.title} and says so; it is ready for use, so there is nothing to convert")
+        raise UserError(
+            f"{file.path} holds {file.spec.title} and says so; it is ready for use, so there is nothing to convert"
+        )
     found = identify(ours, file.config, whole_family=True)
     if found is None:
         shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in list(file.tensors.items())[:3])

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from library_models import feature_of, imported, pictures, shaken, size_words
 from torch import Tensor
+
+from vitreid.model import ModelSpec, ReidModel, load_weights
+from vitreid.model.backbones.registry import CNNS
 
 transformers = pytest.importorskip("transformers")
 
@@ -141,6 +146,88 @@ def test_a_vit_computes_the_same_features(case: str, kind: str, tmp_path: Path):
         torch.save(theirs.state_dict(), tmp_path / "model.pth")
     model, report = imported(tmp_path if kind == "folder" else tmp_path / "model.pth", *size_words())
     assert (model.spec.name, report.project, report.coverage) == (name, project, 1.0)
+    with torch.inference_mode():
+        wanted = feature(theirs, images)
+    torch.testing.assert_close(feature_of(model, images), wanted, rtol=1e-5, atol=1e-5)
+
+
+# --- networks of timm with other names, here with small sizes -----------------------------------------------------------
+
+
+def small(name: str, **options: Any) -> Any:
+    """Return a constructor of timm's network with these sizes."""
+    return partial(timm.create_model, name, **options)
+
+
+EVA = {"embed_dim": 128, "depth": 2, "num_heads": 2, "mlp_ratio": 2.5}
+BEIT = {**EVA, "img_size": 64}
+STAGES: dict[str, Any] = {"image_size": 64, "embed_dim": 32, "depths": [2, 2], "num_heads": [1, 2], "window_size": 4}
+SWIN = {"img_size": 64, "embed_dim": 32, "depths": (2, 2), "num_heads": (1, 2), "window_size": 4}
+BIAS = {"use_relative_position_bias": True, "layer_norm_eps": 1e-6}
+SHARED = {"use_shared_relative_position_bias": True, "use_mask_token": True, "layer_norm_eps": 1e-6}
+
+
+def mean_behind_registers(model: Any, images: Tensor) -> Tensor:
+    return model(images).last_hidden_state[:, 5:].mean(1)
+
+
+OTHERS: dict[str, tuple[Any, Any, Any, str]] = {  # model, feature, timm's network, project
+    "BEiT": (
+        lambda: make("BeitModel", "BeitConfig", **SIZES, **BIAS),
+        pooled,
+        small("beit_base_patch16_224", **BEIT),
+        "Hugging Face BEiT",
+    ),
+    "BEiT with a shared bias": (
+        lambda: make("BeitModel", "BeitConfig", **SIZES, **SHARED),
+        pooled,
+        small("beit_base_patch16_224", **BEIT),
+        "Hugging Face BEiT",
+    ),
+    "DINOv3": (
+        lambda: make("DINOv3ViTModel", "DINOv3ViTConfig", **SIZES, num_register_tokens=4),
+        mean_behind_registers,
+        small("vit_small_patch16_dinov3_qkvb", **EVA),
+        "Hugging Face DINOv3",
+    ),
+    "DINOv3 with gated MLPs": (
+        lambda: make(
+            "DINOv3ViTModel", "DINOv3ViTConfig", **SIZES, num_register_tokens=4, use_gated_mlp=True, hidden_act="silu"
+        ),
+        mean_behind_registers,
+        small("vit_small_plus_patch16_dinov3_qkvb", **EVA),
+        "Hugging Face DINOv3",
+    ),
+    "Swin": (
+        lambda: make("SwinForImageClassification", "SwinConfig", **STAGES),
+        lambda model, images: model.swin(images).pooler_output,
+        small("swin_tiny_patch4_window7_224", **SWIN),
+        "Hugging Face Swin",
+    ),
+    "SwinV2": (
+        lambda: make("Swinv2ForImageClassification", "Swinv2Config", **STAGES),
+        lambda model, images: model.swinv2(images).pooler_output,
+        small("swinv2_tiny_window8_256", **SWIN),
+        "Hugging Face SwinV2",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["state dict", "folder"])
+@pytest.mark.parametrize("case", OTHERS)
+def test_another_network_computes_the_same_features(
+    case: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    make_model, feature, network, project = OTHERS[case]
+    monkeypatch.setitem(CNNS, "small", network)
+    theirs, images = make_model(), pictures()
+    if kind == "folder":
+        theirs.save_pretrained(tmp_path)
+    else:
+        torch.save(theirs.state_dict(), tmp_path / "model.pth")
+    model = ReidModel(ModelSpec("small", (64, 64))).eval()
+    report = load_weights(model, tmp_path if kind == "folder" else tmp_path / "model.pth", strict=False)
+    assert (report.project, report.coverage) == (project, 1.0)
     with torch.inference_mode():
         wanted = feature(theirs, images)
     torch.testing.assert_close(feature_of(model, images), wanted, rtol=1e-5, atol=1e-5)

@@ -20,16 +20,29 @@ OF_PROJECT = {  # our backbones for the files of a project
     "TransReID": ("resnet50_stride1", "resnet50_ibn_stride1"),
     "fast-reid": ("resnet50_fastreid", "resnet50_ibn_fastreid", "resnet50_fastreid_sbs", "resnet50_ibn_fastreid_sbs"),
     "SOLIDER": ("solider_swin_tiny", "solider_swin_small", "solider_swin_base"),
-    "T2T-ViT": (*(f"t2t_vit_{depth}" for depth in (7, 10, 12, 14, 19, 24)), *(f"t2t_vit_t_{depth}" for depth in (14, 19, 24))),
+    "T2T-ViT": (
+        *(f"t2t_vit_{depth}" for depth in (7, 10, 12, 14, 19, 24)),
+        *(f"t2t_vit_t_{depth}" for depth in (14, 19, 24)),
+    ),
 }
-FAMILIES = {  # start of a name -> names of ours and timm's to try first, and timm's modules
-    r"layer1\.0\.conv1\.": (("resnet50", "resnet18", "resnet34", "resnet101", "resnet152", "resnet50_ibn_stride1"), ("resnet", "resnetv2")),
-    r"conv_stem\.": (("efficientnet_b0", "mobilenetv2_100", "mobilenetv3_large_100"), ("efficientnet", "mobilenetv3")),
-    r"stages\.0\.blocks\.0\.conv_dw\.": (("convnext_tiny", "convnext_small", "convnext_base", "convnext_large"), ("convnext",)),
-    r"layers\.0\.blocks\.0\.attn\.logit_scale": ((), ("swin_transformer_v2",)),
-    r"layers\.0\.blocks\.0\.attn\.relative_position_bias_table": ((), ("swin_transformer",)),
+RESNETS = (
+    *("resnet50", "resnet18", "resnet34", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d"),
+    *("resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2", "resnet50_ibn_stride1"),
+)
+SWINS = tuple(f"swin_{size}_patch4_window7_224" for size in ("tiny", "small", "base", "large"))
+SWINS_V2 = tuple(f"swinv2_{size}_window8_256" for size in ("tiny", "small", "base"))
+DINOV3 = tuple(f"vit_{size}_patch16_dinov3" for size in ("small", "base", "large"))
+FAMILIES = {  # start of a name -> models to try first, and timm's modules
+    r"layer1\.0\.conv1\.": (RESNETS, ("resnet", "resnetv2")),
+    r"conv_stem\.": (("mobilenetv2_100", "mobilenetv3_large_100", "efficientnet_b0"), ("efficientnet", "mobilenetv3")),
+    r"stages\.0\.blocks\.0\.conv_dw\.": (
+        tuple(f"convnext_{size}" for size in ("tiny", "small", "base", "large")),
+        ("convnext",),
+    ),
+    r"layers\.0\.blocks\.0\.attn\.logit_scale": (SWINS_V2, ("swin_transformer_v2",)),
+    r"layers\.0\.blocks\.0\.attn\.relative_position_bias_table": (SWINS, ("swin_transformer",)),
     r"blocks\.0\.attn\.relative_position_bias_table": ((), ("beit",)),
-    r"blocks\.0\.(gamma_1|attn\.q_bias|attn\.q_proj)": (("vit_small_patch16_dinov3", "vit_base_patch16_dinov3"), ("eva",)),
+    r"blocks\.0\.(gamma_1|attn\.q_bias|attn\.q_proj)": (DINOV3, ("eva",)),
     r"stages\.0\.0\.conv1_1x1\.": ((), ("byobnet",)),
     r"s1\.b1\.": ((), ("regnet",)),
 }
@@ -54,7 +67,7 @@ def _family(state: State, whole: bool) -> Iterator[str]:
     for start, (first, modules) in FAMILIES.items():
         if any(re.match(start, name) for name in state):
             yield from first
-            if whole or not first:
+            if whole:
                 logger.info("comparing the tensors with all models of timm's family %s", modules[0])
-            for module in modules if whole or not first else ():
+            for module in modules if whole else ():
                 yield from sorted(timm.list_models(module=module), key=len)

@@ -54,7 +54,11 @@ def vit_options(facts: VitFacts, state: State, like: str) -> dict[str, Any] | No
         spec = _with_sizes(name, facts)
         if fits(create_empty_vit(spec), state):
             usual = ModelSpec(name)
-            changed = {key: getattr(spec, field) for field, key in SPEC_KEYS.items() if getattr(spec, field) != getattr(usual, field)}
+            changed = {
+                key: getattr(spec, field)
+                for field, key in SPEC_KEYS.items()
+                if getattr(spec, field) != getattr(usual, field)
+            }
             return {"MODEL.NAME": name, **changed}
     return None
 
@@ -87,7 +91,9 @@ def _is_vit(name: str) -> bool:
     if name in VITS:
         return not name.startswith("t2t_")
     known = timm.is_model(name.split(".")[0]) if name else False
-    return known and timm.models.model_entrypoint(name.split(".")[0]).__module__.endswith(("vision_transformer", "deit"))
+    return known and timm.models.model_entrypoint(name.split(".")[0]).__module__.endswith(
+        ("vision_transformer", "deit")
+    )
 
 
 def _with_sizes(name: str, facts: VitFacts) -> ModelSpec:

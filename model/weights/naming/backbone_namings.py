@@ -28,9 +28,15 @@ NAMINGS: dict[str, Project] = {  # the first match counts
     "Hugging Face Swin": Project((PATCHES, r"encoder\.layers\.0\.blocks\."), huggingface_swin),
     "Hugging Face MAE": Project((r"vit\." + PATCHES, r"decoder\.decoder_pos_embed$"), huggingface_mae, r"(?!vit\.)"),
     "Hugging Face ViT": Project((PATCHES, BLOCK), huggingface_vit),
-    "Hugging Face DINOv3": Project((r"embeddings\.patch_embeddings\.weight$", r"(model\.)?layer\.0\."), huggingface_dinov3),
-    "Hugging Face CLIP": Project((r"embeddings\.class_embedding$", r"encoder\.layers\.0\.self_attn\."), huggingface_clip),
-    "Hugging Face SigLIP": Project((r"embeddings\.patch_embedding\.bias$", r"encoder\.layers\.0\.self_attn\."), huggingface_siglip),
+    "Hugging Face DINOv3": Project(
+        (r"embeddings\.patch_embeddings\.weight$", r"(model\.)?layer\.0\."), huggingface_dinov3
+    ),
+    "Hugging Face CLIP": Project(
+        (r"embeddings\.class_embedding$", r"encoder\.layers\.0\.self_attn\."), huggingface_clip
+    ),
+    "Hugging Face SigLIP": Project(
+        (r"embeddings\.patch_embedding\.bias$", r"encoder\.layers\.0\.self_attn\."), huggingface_siglip
+    ),
     "CLIP": Project((r"class_embedding$", r"transformer\.resblocks\.0\.", r"conv1\."), openai_clip),
     "CLIP ResNet": Project((r"attnpool\.positional_embedding$", r"layer1\.0\."), openai_clip_resnet),
     "torchvision ViT": Project((r"conv_proj\.", r"encoder\.layers\.encoder_layer_0\."), torchvision_vit),

@@ -57,7 +57,9 @@ def openai_clip(state: State) -> RenamedWeights:
     state, left_out = without(state, r"proj$")
     is_half = next(iter(state.values())).dtype in HALF
     activation = "quick_gelu" if is_half else "gelu"
-    assumed = f"MODEL.ACTIVATION {activation}, as the file is {'' if is_half else 'not '}in half precision like OpenAI's"
+    assumed = (
+        f"MODEL.ACTIVATION {activation}, as the file is {'' if is_half else 'not '}in half precision like OpenAI's"
+    )
     hints = Hints(activation, CLIP_PIXELS, assumed=assumed)
     return in_backbone(as_rows(renamed(state, OPENAI)), left_out, hints)
 

@@ -29,7 +29,14 @@ LUKEMELAS = (
     (r"^_bn1\.", "bn2."),
     (r"^_fc\.", "classifier."),
 )
-LUKEMELAS_BLOCK = ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2")  # in the order of the layers
+LUKEMELAS_BLOCK = (
+    "_expand_conv",
+    "_bn0",
+    "_depthwise_conv",
+    "_bn1",
+    "_project_conv",
+    "_bn2",
+)  # in the order of the layers
 MOBILENETS = ("mobilenetv2_100", "mobilenetv3_large_100", "mobilenetv3_small_100")
 EFFICIENTNETS = (*(f"efficientnet_b{number}" for number in range(8)), *(f"efficientnetv2_{size}" for size in "sml"))
 SAME_PADDED = (  # as TensorFlow pads, and so lukemelas
@@ -46,11 +53,15 @@ def torchvision_mobilenet(state: State) -> RenamedWeights:
     first, *middle, last = [_layers(state, f"features.{number}.") for number in numbers]
     hidden = {name.removeprefix("classifier.0."): value for name, value in state.items() if "classifier.0." in name}
     result = _conv_and_norm(first, "conv_stem", "bn1")
-    stages = [list(group) for _, group in groupby(middle, key=_width)]  # every stage has another width than the last one
+    stages = [
+        list(group) for _, group in groupby(middle, key=_width)
+    ]  # every stage has another width than the last one
     result |= _staged(stages)
     if hidden:  # MobileNetV3: the last convolution ends the blocks, and a linear layer follows the pooling
         result |= _conv_and_norm(last, f"blocks.{len(stages)}.0.conv", f"blocks.{len(stages)}.0.bn1")
-        result |= {f"conv_head.{what}": value[..., None, None] if value.ndim == 2 else value for what, value in hidden.items()}
+        result |= {
+            f"conv_head.{what}": value[..., None, None] if value.ndim == 2 else value for what, value in hidden.items()
+        }
     else:
         result |= _conv_and_norm(last, "conv_head", "bn2")
     is_v3 = any(".fc1." in name for name in state)
@@ -67,7 +78,11 @@ def torchvision_efficientnet(state: State) -> RenamedWeights:
     for number in numbers[1:-1]:
         blocks = sorted({int(name.split(".")[2]) for name in state if name.startswith(f"features.{number}.")})
         stages.append([_layers(state, f"features.{number}.{block}.") for block in blocks])
-    result = {**_conv_and_norm(first, "conv_stem", "bn1"), **_staged(stages), **_conv_and_norm(last, "conv_head", "bn2")}
+    result = {
+        **_conv_and_norm(first, "conv_stem", "bn1"),
+        **_staged(stages),
+        **_conv_and_norm(last, "conv_head", "bn2"),
+    }
     is_fused = not any(".fc1." in name for name in state if name.startswith("features.1."))
     is_larger = is_fused or len(result["bn2.weight"]) >= WIDTH_OF_B5
     hints = Hints(pixels=IMAGENET, norm_eps=LARGER_EPS if is_larger else 0.0, names=EFFICIENTNETS)
@@ -96,7 +111,9 @@ def _layers(state: State, prefix: str) -> Layers:
         if name.startswith(prefix):
             path, _, what = name.removeprefix(prefix).rpartition(".")
             found.setdefault(path, {})[what] = value
-    return dict(sorted(found.items(), key=lambda item: [int(word) if word.isdecimal() else 0 for word in item[0].split(".")]))
+    return dict(
+        sorted(found.items(), key=lambda item: [int(word) if word.isdecimal() else 0 for word in item[0].split(".")])
+    )
 
 
 def _convolutions(block: Layers) -> list[State]:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .backbone_namings import NAMINGS
 from ..wrappings import WRAPPERS, is_averaged, is_second
+from .backbone_namings import NAMINGS
 from .key_names import Hints, Project, State
 from .reid_projects import PROJECTS, bare
 
@@ -102,4 +102,6 @@ def _wrappers(state: State) -> str:
 
 
 def _note(prefix: str, others: list[str]) -> str:
-    return f"the averaged weights below '{prefix}'" + (f", not those below {', '.join(map(repr, others))}" if others else "")
+    return f"the averaged weights below '{prefix}'" + (
+        f", not those below {', '.join(map(repr, others))}" if others else ""
+    )

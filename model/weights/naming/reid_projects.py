@@ -114,9 +114,7 @@ PROJECTS: dict[str, Project] = {
     "torchreid's OSNet": Project((r"conv2\.0\.conv2a\.",), torchreid_osnet),
     "torchreid's ResNet": Project((r"fc\.0\.weight$", r"fc\.1\.running_mean$", r"layer1\."), torchreid_resnet),
     "T2T-ViT": Project((r"tokens_to_token\.",), t2t),
-    "Google's JAX": Project(
-        (r"(opt/target/|params/)?(Transformer/|embedding/)",), jax, ".*(head|pre_logits)/"
-    ),
+    "Google's JAX": Project((r"(opt/target/|params/)?(Transformer/|embedding/)",), jax, ".*(head|pre_logits)/"),
     "self-supervised": Project(
         (r"backbone\.(patch_embed\.|cls_token$|conv1\.|conv_stem\.|stem\.)",),
         _self_supervised,
