@@ -32,8 +32,10 @@ def identify(
         whole_family: see `search`.
     """
     state = {name.removeprefix(NET): value for name, value in ours.state.items() if name.startswith(NET)}
+    stated = str(config.get("architecture") or "")  # in timm's configs
+    stated = stated if timm.is_model(stated) else ""
     facts = read_vit(state, config, ours.hints.activation)
-    options = vit_options(facts, state, like) if facts else _searched(state, ours, whole_family)
+    options = vit_options(facts, state, stated, like) if facts else _searched(state, ours, stated, whole_family)
     if options is None:
         return None
     options = {**options, **_parts(ours.state)}
@@ -44,10 +46,11 @@ def identify(
     return FoundModel(options, _deployed(ours, name, config, facts), assumed)
 
 
-def _searched(state: State, ours: TranslatedWeights, whole_family: bool) -> dict[str, Any] | None:
+def _searched(state: State, ours: TranslatedWeights, stated: str, whole_family: bool) -> dict[str, Any] | None:
     pooling = "global_pool.p"
     others = {key: value for key, value in state.items() if key != pooling}
-    name = search(others, ours.project, ours.hints.names, whole_family)
+    names = (*([stated] if stated else []), *ours.hints.names)
+    name = search(others, ours.project, names, whole_family)
     if not name:
         return None
     return {"MODEL.NAME": name, **({"MODEL.POOL": "gem"} if pooling in state else {})}
