@@ -69,7 +69,7 @@ def load_state(model: ReidModel, file: WeightsFile, strict: bool = True, min_cov
             if name not in report.mismatched:
                 accepted[name] = fitted
         else:
-            is_unused = name.startswith(NET) and is_head(model.backbone.net, name.removeprefix(NET))
+            is_unused = name.startswith(NET) and is_head(model.backbone.net, name.removeprefix(NET), found[name])
             (report.left_out if is_unused else report.unexpected).append(name)
     accepted.update(_derive(accepted, target, report, strict))
     variances, change = with_norm_eps(accepted, model.backbone.net, ours.hints.norm_eps)

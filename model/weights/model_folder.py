@@ -68,7 +68,11 @@ def model_config(path: Path) -> dict[str, Any]:
     images = _readable(folder / PIXELS) if found else {}
     stated = [
         (images.get("image_mean"), images.get("image_std")),
-        *((part.get("mean"), part.get("std")) for part in (config.get("pretrained_cfg"), config.get("preprocess_cfg")) if part),
+        *(
+            (part.get("mean"), part.get("std"))
+            for part in (config.get("pretrained_cfg"), config.get("preprocess_cfg"))
+            if part
+        ),
     ]
     pixels = next(((tuple(mean), tuple(std)) for mean, std in stated if _is_triple(mean) and _is_triple(std)), None)
     return {**config, "pixels": pixels}

@@ -72,7 +72,9 @@ def test_a_tower_of_timm_in_open_clip_is_read_below_its_prefix():
     assert found is not None and found.options["MODEL.NAME"] == "vit_base_patch16_siglip_224"
 
 
-@pytest.mark.parametrize(("name", "ours"), [("efficientnet-b0", "tf_efficientnet_b0"), ("efficientnet-b2", "tf_efficientnet_b2")])
+@pytest.mark.parametrize(
+    ("name", "ours"), [("efficientnet-b0", "tf_efficientnet_b0"), ("efficientnet-b2", "tf_efficientnet_b2")]
+)
 def test_efficientnet_pytorch_computes_the_same_features(name: str, ours: str, tmp_path: Path):
     package = pytest.importorskip("efficientnet_pytorch")
     torch.manual_seed(0)

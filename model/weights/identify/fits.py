@@ -32,7 +32,7 @@ def fits(net: nn.Module, state: State) -> bool:
     """Return whether each tensor of the network is in the file with the same shape, and the file has no others but heads."""
     target = net.state_dict()
     wanted = {name for name in target if not name.endswith("num_batches_tracked")}
-    extra = [name for name in state.keys() - target.keys() if not is_head(net, name)]
+    extra = [name for name in state.keys() - target.keys() if not is_head(net, name, state[name])]
     return not extra and all(name in state and _same_shape(name, target[name], state[name]) for name in wanted)
 
 
