@@ -15,7 +15,7 @@ from .given_boxes import GivenBoxes, select_classes
 from .mot_text import is_mot, read_mot
 from .placement import BoxesOfVideo, boxes_of_pictures
 from .result_json import is_result_json, read_result_json
-from .text_lines import head_of
+from .text_files import head_of
 from .yolo_labels import is_yolo, read_yolo
 
 Names = Sequence[str | None]

@@ -10,7 +10,7 @@ from ...common.errors import UserError
 from .box_rows import BoxRows
 from .columns import checked_corners, to_number
 from .given_boxes import GivenBoxes
-from .json_file import read_json
+from .text_files import read_json
 
 TRACKS = ("track_id", "instance_id", "tracker_id")  # of annotations, or of their attributes (CVAT)
 

@@ -10,7 +10,7 @@ from ...common.errors import UserError
 from .box_rows import BoxRows
 from .columns import BOXES, BoxColumns, to_number, to_whole
 from .given_boxes import GivenBoxes
-from .text_lines import read_lines
+from .text_files import read_lines
 
 NEEDED = (
     "expected the columns of a box (x, y, width, height; x1, y1, x2, y2; xmin, ymin, xmax, ymax; …) and one of frame, "

@@ -18,7 +18,7 @@ from ..detections import Detections
 from .box_rows import BoxRows
 from .columns import checked_corners, to_number, to_whole
 from .given_boxes import GivenBoxes
-from .text_lines import read_lines
+from .text_files import read_lines
 
 logger = logging.getLogger(__name__)
 FIRST_PIXEL = 1  # coordinate of the first pixel of a row or column

@@ -11,7 +11,7 @@ from ...common.errors import UserError
 from .columns import BoxColumns
 from .csv_table import RowReader
 from .given_boxes import GivenBoxes
-from .json_file import read_json
+from .text_files import read_json
 
 CORNER_NAMES = ("x1", "y1", "x2", "y2")
 EXPECTED = (

@@ -15,7 +15,7 @@ from ...common.errors import UserError
 from .box_rows import BoxRows
 from .columns import checked_corners, to_number, to_whole
 from .given_boxes import GivenBoxes
-from .text_lines import read_lines
+from .text_files import read_lines
 
 NOT_LABELS = ("classes.txt", "labels.txt", "train.txt", "val.txt", "test.txt", "readme.txt")
 NAME_FILES = ("data.yaml", "dataset.yaml", "classes.txt", "obj.names")
