@@ -115,7 +115,8 @@ def _undecodable(path: Path, what: str) -> CorruptVideoError:
 
 def _lacks_index(path: Path) -> bool:
     """Return whether the file is an MP4 or MOV without its moov box (ISO/IEC 14496-12, 4.2)."""
-    kinds, size = [], path.stat().st_size
+    kinds: list[bytes] = []
+    size = path.stat().st_size
     with path.open("rb") as file:
         position = 0
         while position + 8 <= size:
