@@ -71,8 +71,7 @@ class VideoFile(FrameSource):
         if stated is None or number >= stated:
             return
         expected = stated / self.fps
-        if expected - seconds > max(RAW_STREAMS = (".264", ".h264", ".avc", ".265", ".h265", ".hevc", ".mjpeg", ".mjpg")  # pictures without timestamps
-LEAST_GAP, MISSING_SHARE * expected):
+        if expected - seconds > max(LEAST_GAP, MISSING_SHARE * expected):
             logger.warning(
                 "%s: %d of %d frames could be decoded (%.1f of %.1f s); the file is truncated or damaged, or was cut without "
                 "encoding it again. What could be decoded is used",
