@@ -113,7 +113,7 @@ def _not_valid(_: Request, error: Any) -> JSONResponse:
 
 
 def _failed(request: Request, error: Any) -> JSONResponse:
-    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    logger.error("%s %r failed", request.method, request.url.path, exc_info=error)
     headers = {name.decode(): value.decode() for name, value in HEADERS}  # this response does not pass through Guard
     return _sentence(500, "the server failed at this request; its log has the reason", headers)
 

@@ -164,7 +164,9 @@ class Service:
 
 def _gone() -> RequestError:
     return RequestError(
-        503, "the gallery was deleted or is damaged; restore it, or ask its owner", {"Retry-After": str(int(REFRESH_SECONDS))}
+        503,
+        "the gallery was deleted or is damaged; restore it, or ask its owner",
+        {"Retry-After": str(int(REFRESH_SECONDS))},
     )
 
 

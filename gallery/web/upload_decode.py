@@ -23,6 +23,7 @@ MIN_SIDE, MAX_SIDE = 8, 20_000  # pixels
 MAX_SCANS, MAX_SEGMENTS = 50, 4000  # of a JPEG; encoders write up to 15 scans
 OPEN_SECONDS, SECONDS_PER_PIXEL = 0.5, 4e-7  # of a processor; a JPEG of 25 million pixels takes 0.3 s
 REMEDY = "save it as JPEG or PNG"
+JPEG = b"\xff\xd8"
 START_OF_SCAN, END_OF_IMAGE, WITHOUT_LENGTH = 0xDA, 0xD9, (0xD8, 0x01)  # markers of a JPEG
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # the others belong to the compressed data
 
@@ -62,6 +63,8 @@ def _opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
         raise RequestError(
             415, f"HEIC, AVIF and videos are not supported; {REMEDY} (on a phone: camera format 'most compatible')"
         )
+    if content.startswith(JPEG):
+        _check_scans(content)
     file = _TimedFile(content)
     try:
         image = Image.open(file, formats=FORMATS)
@@ -75,8 +78,6 @@ def _opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
         ) from error
     with image:
         _check_size(image, max_pixels)
-        if image.format in ("JPEG", "MPO"):
-            _check_scans(content)
         file.extend(image.size[0] * image.size[1] * SECONDS_PER_PIXEL)
         yield image
 

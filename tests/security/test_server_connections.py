@@ -192,7 +192,10 @@ def test_with_few_file_descriptors_the_server_stays_reachable_and_its_log_short(
 def test_another_address_in_a_header_does_not_lift_the_rate_limit(served):
     app = create_app(Gallery.open(served), FakeEmbedder(), rate=1e-3)
     with live(app) as (port, _):
-        statuses = [answer(connect(port, SEARCH.replace(b"Host", b"X-Forwarded-For: 10.0.0.%d\r\nHost" % i)))[0] for i in range(3)]
+        statuses = [
+            answer(connect(port, SEARCH.replace(b"Host", b"X-Forwarded-For: 10.0.0.%d\r\nHost" % i)))[0]
+            for i in range(3)
+        ]
     assert statuses == [200, 429, 429]
 
 

@@ -40,7 +40,11 @@ def run(*arguments):
     [
         ([], ("localhost", "127.0.0.1"), None),
         (["--host", "127.0.0.2"], ("localhost", "127.0.0.2"), None),
-        (["--name", "Reid.example.org"], ("localhost", "127.0.0.1", "reid.example.org"), 10),  # a proxy passes others on
+        (
+            ["--name", "Reid.example.org"],
+            ("localhost", "127.0.0.1", "reid.example.org"),
+            10,
+        ),  # a proxy passes others on
         (["--host", "0.0.0.0"], ("localhost", "0.0.0.0"), 10),
         (["--host", "0.0.0.0", "--rate", "3"], ("localhost", "0.0.0.0"), 3),
     ],

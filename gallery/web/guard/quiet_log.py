@@ -32,7 +32,9 @@ class QuietHandler(logging.StreamHandler):  # type: ignore[type-arg]
             self._count += 1
             is_written = self._count <= MESSAGES
         if num_left_out:
-            super().emit(logging.makeLogRecord({"levelname": "WARNING", "msg": f"{num_left_out} more messages left out"}))
+            super().emit(
+                logging.makeLogRecord({"levelname": "WARNING", "msg": f"{num_left_out} more messages left out"})
+            )
         if is_written:
             super().emit(record)
 
@@ -47,7 +49,9 @@ class QuietHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the text of a message, of a long one its beginning and its end; a terminal takes no part as a command."""
-        text = "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in super().format(record))
+        text = "".join(
+            char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in super().format(record)
+        )
         half = MOST_CHARACTERS // 2
         return text if len(text) <= MOST_CHARACTERS else f"{text[:half]}\n…\n{text[-half:]}"
 
