@@ -199,6 +199,8 @@ def difference_of(
     for side, names in (("query", features.q_names), ("gallery", features.g_names)):
         if data is not None and names != [record.path for record in getattr(data, side)]:
             return f"its {side} images are not those of {data.evaluated} as it is now"
+    if data is not None and features.protocol != data.protocol:
+        return f"it was saved under the protocol {features.protocol}, that of {data.evaluated} is {data.protocol} now"
     if embedder is None:
         return ""
     asked = fingerprint_of(embedder.model, embedder.preprocess, settings)
