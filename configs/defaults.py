@@ -48,6 +48,12 @@ OPTIONS: dict[str, Option] = {
     "MODEL.MLP_RATIO": Option(
         0.0, "hidden width of a block's MLP over the token width; 0 = that of the named model", at_least=0
     ),
+    "MODEL.PATCH_SIZE": Option(0, "a ViT's patch in pixels, as high as wide; 0 = that of the named model", at_least=0),
+    "MODEL.ACTIVATION": Option(
+        "",
+        "activation of a ViT's blocks; empty = that of the named model. OpenAI's CLIP has quick_gelu, SigLIP gelu_tanh",
+        ("", "gelu", "gelu_tanh", "quick_gelu", "silu", "relu"),
+    ),
     "MODEL.POOL": Option(
         "token",
         "what becomes the global feature of a ViT: the class token, or the mean of the patch tokens; gem = generalised mean "
