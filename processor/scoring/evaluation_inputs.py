@@ -11,7 +11,8 @@ from typing import Any
 from yacs.config import CfgNode
 
 from ...common.errors import UserError
-from ...configs import dump_config, parse_config
+from ...common.signature import sign
+from ...configs import dump_config, parse_stored_config
 from ...datasets import Preprocess, ReidData, build_preprocess, build_test_sets
 from ...model import ReidModel, build_spec
 from ..device import pick_device, pick_precision, place
@@ -55,7 +56,9 @@ def build_file_inputs(
     if weights:
         raise UserError("--features takes the place of the model; leave --weights out")
     paths = tuple(map(Path, files))
-    cfg = cfg or parse_config(read_facts(paths[0])["about"].get("config", ""), overrides)
+    if cfg is None:
+        about = read_facts(paths[0])["about"]
+        cfg = parse_stored_config(about.get("config", ""), overrides, str(paths[0]), about.get("mark"))
     asked = build_embed_settings(cfg).to_dict()
     return EvaluationInputs(
         paths, len(paths), build_rerank(cfg), None, lambda: (_loaded(path, asked) for path in paths)
@@ -77,14 +80,15 @@ def build_weights_inputs(
         ValueError, FileNotFoundError: no weights, no config for them, or a test set that cannot be read or evaluated.
     """
     path = weights_path(weights or (cfg.TEST.WEIGHT if cfg is not None else ""))
+    is_chosen = cfg is not None or not {"DATASETS.NAMES", "DATASETS.TEST"}.isdisjoint(overrides[::2])
     own = read_own(path)
     if cfg is None:
         if own is None:
             raise UserError(
                 f"{path} does not carry its config; name the recipe it was trained with: --config_file configs/….yml"
             )
-        cfg = parse_config(own.about["config"], overrides)
-    sets = build_test_sets(cfg, once=ranks.from_first)
+        cfg = parse_stored_config(own.about["config"], overrides, str(path), own.about.get("mark"))
+    sets = build_test_sets(cfg, once=ranks.from_first, draws=is_chosen)
     rerank = build_rerank(cfg)
     for data in sets:
         check_answerable(data, rerank)
@@ -103,8 +107,10 @@ def build_features(
     spec = model.spec
     asked = {**build_spec(cfg, spec.cameras, spec.views).to_dict(), **build_preprocess(cfg).to_dict()}
     _warn_of_differences("the checkpoint's", {**spec.to_dict(), **preprocess.to_dict()}, asked)
+    config = dump_config(cfg)
     about = {
-        "config": dump_config(cfg),
+        "config": config,
+        "mark": sign(config),
         "weights": str(path),
         "fingerprint": fingerprint_of(model, preprocess, build_embed_settings(cfg)),
         "threshold": weights.about.get("threshold"),
