@@ -13,6 +13,7 @@ import sys
 from vitreid import Embedder, Gallery
 from vitreid.common.errors import UserError
 from vitreid.gallery.web import Limits, create_app, missing_package
+from vitreid.tools.cli.embedder_flags import add_embedder_flags, embedder_options
 from vitreid.tools.cli.parser import command, new_parser
 
 LOOPBACK = {"localhost": "localhost", "127.0.0.1": "127.0.0.1", "::1": "[::1]"}  # address -> name in a URL
@@ -52,6 +53,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="searches per second and visitor; default: 10, no limit if only this machine can connect",
     )
     add("--device", default="auto", help="auto, cuda, mps or cpu")
+    add_embedder_flags(parser)
     return parser
 
 
@@ -84,7 +86,7 @@ def is_local(args: argparse.Namespace) -> bool:
 def make_app(args: argparse.Namespace):  # type: ignore[no-untyped-def]  # FastAPI is an extra
     """Return the application; a loopback address answers to its own names and --name only."""
     own_names = LOOPBACK.values() if args.host in LOOPBACK else ()
-    embedder = Embedder(args.weights, device=args.device)
+    embedder = Embedder(args.weights, device=args.device, options=embedder_options(args))
     return create_app(
         Gallery.open(args.gallery),
         embedder,
