@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
 import torch
-from torch import nn
 
 from ..common.errors import UserError
 from ..model import PooledBackbone, ReidModel, set_fused_attention
 
 DEVICES = ("cuda", "mps", "cpu")
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-Model = TypeVar("Model", bound=nn.Module)
+Model = TypeVar("Model")
 
 
 def pick_device(name: str = "auto", possible: Sequence[str] = DEVICES) -> torch.device:
@@ -83,12 +82,13 @@ def place(model: Model, device: torch.device, precision: torch.dtype) -> Model:
     Args:
         model: a `ReidModel`, or any other `EmbeddingModel`, which is only moved.
     """
-    network: ReidModel | None = cast(Any, model).network
+    placed = cast(Any, model)
+    network: ReidModel | None = placed.network
     if network is not None:
         set_fused_attention(network, fused=prefers_fused_attention(device, precision))
         if isinstance(network.backbone, PooledBackbone):
             network.to(memory_format=torch.channels_last)
-    return model.to(device)
+    return placed.to(device)
 
 
 def prefers_fused_attention(device: torch.device, precision: torch.dtype) -> bool:

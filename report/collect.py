@@ -112,7 +112,7 @@ def _open_model(folder: Path, missing: dict[str, str]) -> Embedder | None:
     for name in ("best.safetensors", "last.pth"):
         if (folder / name).is_file():
             return Embedder(folder / name)
-    finished = [path for path in sorted(folder.iterdir()) if runtime_of(path)]
+    finished = finished_models(folder)
     if len(finished) == 1:
         return Embedder(finished[0])
     several = (
@@ -120,6 +120,11 @@ def _open_model(folder: Path, missing: dict[str, str]) -> Embedder | None:
     )
     missing["The model"] = f"neither best.safetensors nor last.pth is in the run folder{several}."
     return None
+
+
+def finished_models(folder: Path) -> list[Path]:
+    """Return the model files of other runtimes in the folder."""
+    return [path for path in sorted(folder.iterdir()) if path.is_file() and runtime_of(path)]
 
 
 def _read_config(folder: Path, embedder: Embedder | None, overrides: Sequence[str]) -> CfgNode | None:

@@ -75,6 +75,8 @@ def read_described(path: Path, options: Mapping[str, Any] | None = None) -> Weig
         raise UserError(
             f"--embedder-{next(iter(options))}: for ONNX, OpenVINO and TorchScript files; {path} is none, leave it out"
         )
+    if path.suffix == ".pt2":
+        raise UserError(f"{path} is a torch.export package, which is not opened here; export it as ONNX or TorchScript")
     return _read_own(path)
 
 

@@ -15,6 +15,7 @@ from ....common.text import first_line
 from ..extract import EmbedSettings
 from .description import BGR, Description
 from .model_file import ModelFile
+from .runtimes import RUNTIMES
 
 PROBE = 2  # images embedded once at the start, to see what the file gives
 CHUNK = 2**22  # bytes read at once
@@ -145,16 +146,18 @@ class ForeignModel(nn.Module):
             found = self.embed(images, rows)
         except (MemoryError, ValueError):
             raise
-        except Exception as error:  # each runtime has kinds of its own
+        except Exception as error:  # each runtime raises other kinds
             size = " x ".join(map(str, self.description.size))
             raise self.file.wrong(
                 f"does not run with {self.batch or PROBE} images of {size} pixels ({first_line(error)[:200]})",
                 "its size (--embedder-size HEIGHTxWIDTH) and, for a file with a fixed one, the batch",
             ) from error
         if not torch.isfinite(found).all():
+            suffix, own = self.file.path.suffix, self.file.runtime
+            others = [name for name, runtime in RUNTIMES.items() if suffix in runtime.suffixes and name != own]
+            advice = f" (runtimes differ in some operators: try --embedder-runtime {others[0]})" if others else ""
             raise self.file.wrong(
-                f"gives NaN or infinite values for images of noise in {self.file.runtime}",
-                "finite values; runtimes differ in some operators: try another one (--embedder-runtime)",
+                f"gives NaN or infinite values for images of noise in {self.file.runtime}", f"finite values{advice}"
             )
         return found.shape[1]
 

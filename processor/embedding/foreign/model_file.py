@@ -38,7 +38,7 @@ class ModelFile:
     """An opened file.
 
     Args:
-        runtime: the name of what runs it.
+        runtime: what runs it, a key of `RUNTIMES`.
         inputs: images, and perhaps cameras.
         notes: the metadata that `vitreid export-model` writes; empty in files of other programs.
         hints: values of a `Description` that follow from other metadata of the file.
@@ -106,8 +106,8 @@ class ModelFile:
             return names.index(name)
         flat = [i for i, port in enumerate(self.outputs) if port.shape is None or len(port.shape) == 2]
         if len(flat) != 1:
-            found = f"gives {_listed(self.outputs)}"
-            raise self.wrong(found, 'one output N x D; of several name it, {"output": "NAME"}' if flat else "N x D")
+            choice = ', or the name of one in its JSON file, {"output": "NAME"}' if flat else ""
+            raise self.wrong(f"gives {_listed(self.outputs)}", f"one output N x D{choice}")
         return flat[0]
 
     def wrong(self, found: str, accepted: str) -> UserError:

@@ -47,7 +47,7 @@ def open_onnx(path: Path, threads: int = 0) -> ModelFile:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads or torch.get_num_threads(), 3
-    with opening(path, "ONNX Runtime"):
+    with opening(path, "onnxruntime"):
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [item.name for item in session.get_inputs()]
 
@@ -60,7 +60,7 @@ def open_onnx(path: Path, threads: int = 0) -> ModelFile:
 
     inputs, outputs = ports(session.get_inputs()), ports(session.get_outputs())
     entries = session.get_modelmeta().custom_metadata_map
-    return ModelFile(path, "ONNX Runtime", inputs, outputs, run, _without_prefix(entries))
+    return ModelFile(path, "onnxruntime", inputs, outputs, run, _without_prefix(entries))
 
 
 def _sizes(shape: Any) -> tuple[int | None, ...]:
@@ -88,7 +88,7 @@ def open_openvino(path: Path, threads: int = 0) -> ModelFile:
         import openvino
 
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads or torch.get_num_threads()}
-    with opening(path, "OpenVINO"):
+    with opening(path, "openvino"):
         core = openvino.Core()
         model = core.read_model(str(path))
         compiled = core.compile_model(model, "CPU", settings)
@@ -101,7 +101,7 @@ def open_openvino(path: Path, threads: int = 0) -> ModelFile:
         return tuple(Port(_name_of(item), _openvino_sizes(item), item.element_type.to_dtype().name) for item in items)
 
     notes, hints = _openvino_notes(model, path), conversion_hints(model)
-    return ModelFile(path, "OpenVINO", ports(model.inputs), ports(model.outputs), run, notes, hints)
+    return ModelFile(path, "openvino", ports(model.inputs), ports(model.outputs), run, notes, hints)
 
 
 def _name_of(port: Any) -> str:
@@ -156,7 +156,7 @@ def conversion_hints(model: Any) -> dict[str, Any]:
 def open_torchscript(path: Path, threads: int = 0) -> ModelFile:
     """Open a TorchScript archive; it runs with torch's number of threads. It is a program: open only files that you trust."""
     extra = {f"{NOTES}.json": ""}
-    with opening(path, "TorchScript"), quiet():
+    with opening(path, "torchscript"), quiet():
         module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra).eval()
 
     def run(*tensors: Tensor) -> list[Tensor]:
@@ -170,7 +170,7 @@ def open_torchscript(path: Path, threads: int = 0) -> ModelFile:
     count = len(result.elements()) if result.kind() == "TupleType" else 1
     outputs = tuple(Port(str(place), None, "") for place in range(count))
     notes = json.loads(extra[f"{NOTES}.json"] or "{}")
-    return ModelFile(path, "TorchScript", tuple(inputs), outputs, run, notes, module=module)
+    return ModelFile(path, "torchscript", tuple(inputs), outputs, run, notes, module=module)
 
 
 def is_torchscript(path: Path) -> bool:
@@ -198,7 +198,7 @@ def opening(path: Path, runtime: str) -> Iterator[None]:
         yield
     except (MemoryError, UserError):
         raise
-    except Exception as error:  # each runtime has kinds of its own
+    except Exception as error:  # each runtime raises other kinds
         raise UserError(
             f"{path} cannot be opened by {runtime} ({first_line(error)[:200]}); copy or export it again"
         ) from error
