@@ -15,8 +15,8 @@ from ...common.same_files import number_contents
 from ...datasets import Preprocess, Record, ReidData, build_eval_loader, build_preprocess
 from ...evaluation import RetrievalResult
 from ...labels.protocol import find_protocol
-from ...model import ReidModel
 from ..distributed.process_group import ALONE, Ranks
+from ..embedding.embedding_model import EmbeddingModel
 from ..embedding.extract import EmbedSettings, build_embed_settings, extract, join_shares
 from .feature_file import FeatureSet
 from .reranking import Rerank, build_rerank, rank
@@ -114,7 +114,7 @@ def _numbers(records: Sequence[Record], what: str) -> np.ndarray:
 def build_evaluator(
     cfg: CfgNode,
     data: ReidData,
-    model: ReidModel,
+    model: EmbeddingModel,
     device: torch.device,
     precision: torch.dtype,
     preprocess: Preprocess | None = None,
@@ -127,7 +127,7 @@ def build_evaluator(
     """
     check_answerable(data, build_rerank(cfg))
     preprocess = preprocess or build_preprocess(cfg)
-    cameras, views = model.spec.cameras, model.spec.views
+    cameras, views = model.cameras, model.views
     query, gallery = (
         build_eval_loader(cfg, data, share, cameras, views, device, preprocess) if share else ()
         for share in (records[ranks.rank :: ranks.size] for records in (data.query, data.gallery))
@@ -136,7 +136,7 @@ def build_evaluator(
         query,
         gallery,
         data,
-        settings=build_embed_settings(cfg),
+        settings=model.settle(build_embed_settings(cfg)),
         device=device,
         precision=precision,
         rerank=build_rerank(cfg),
