@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ...common.errors import UserError
-from ...common.same_files import number_contents
 from ...datasets import Preprocess, Record, ReidData, build_eval_loader, build_preprocess
+from ...datasets.same_files import number_contents
 from ...evaluation import RetrievalResult
 from ...labels.protocol import find_protocol
 from ..distributed.process_group import ALONE, Ranks
