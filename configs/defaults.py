@@ -23,7 +23,9 @@ OPTIONS: dict[str, Option] = {
         "self = a re-ID checkpoint (ours or the original TransReID's) at PRETRAIN_PATH",
         ("none", "imagenet", "self"),
     ),
-    "MODEL.PRETRAIN_PATH": Option("", "file with the initial weights (.pth, .safetensors)", per_machine=True),
+    "MODEL.PRETRAIN_PATH": Option(
+        "", "file with the initial weights (.pth, .safetensors)", per_machine=True, is_path=True
+    ),
     "MODEL.PRETRAIN_CLASSIFIERS": Option(
         False,
         "start from the ID classifiers of PRETRAIN_PATH too, to continue with the same people; its labels must number them in the "
@@ -223,10 +225,17 @@ OPTIONS: dict[str, Option] = {
         "vitreid test each",
     ),
     "DATASETS.ROOT_DIR": Option(
-        "data", "folder that holds the data sets' folders (or is one of them)", per_machine=True, resumable=True
+        "data",
+        "folder that holds the data sets' folders (or is one of them)",
+        per_machine=True,
+        resumable=True,
+        is_path=True,
     ),
     "DATASETS.MANIFEST": Option(
-        "", "manifest: the CSV file with the columns path, pid, camid, split and optionally viewid", per_machine=True
+        "",
+        "manifest: the CSV file with the columns path, pid, camid, split and optionally viewid",
+        per_machine=True,
+        is_path=True,
     ),
     "DATASETS.SPLIT_SEED": Option(0, "seed of the automatic splits (folder layout, validation identities)", at_least=0),
     "DATASETS.TEST_SHARE": Option(
@@ -240,6 +249,7 @@ OPTIONS: dict[str, Option] = {
         "folder of images of nobody who is queried (Market-1501+500k), searched with its sub-folders and added to the gallery "
         "of every test set; empty = none. Validation people are evaluated without them",
         per_machine=True,
+        is_path=True,
     ),
     "DATASETS.CORRUPT": Option(
         "error", "an unreadable image: error = stop and name it; skip = leave it out and count it", ("error", "skip")
@@ -361,7 +371,10 @@ OPTIONS: dict[str, Option] = {
     # --- test ---------------------------------------------------------------------------------------------------
     "TEST.IMS_PER_BATCH": Option(256, "images per batch when embeddings are extracted", at_least=1, resumable=True),
     "TEST.WEIGHT": Option(
-        "", "weights to evaluate: best.safetensors, last.pth or a file of the original TransReID", resumable=True
+        "",
+        "weights to evaluate: best.safetensors, last.pth or a file of the original TransReID",
+        resumable=True,
+        is_path=True,
     ),
     "TEST.NECK_FEAT": Option(
         "before", "test embedding: before or after the BN-neck [TransReID: before]", ("before", "after"), resumable=True
@@ -400,5 +413,5 @@ OPTIONS: dict[str, Option] = {
         at_most=0.5,
         resumable=True,
     ),
-    "OUTPUT_DIR": Option("logs/run", "the run folder", per_machine=True, resumable=True),
+    "OUTPUT_DIR": Option("logs/run", "the run folder", per_machine=True, resumable=True, is_path=True),
 }

@@ -10,6 +10,7 @@ from yacs.config import CfgNode
 from ... import __version__
 from ...common.errors import UserError
 from ...common.files import check_output_file
+from ...common.signature import sign
 from ...configs import dump_config
 from ...datasets import build_preprocess
 from ...model import LoadReport, ReidModel, build_spec, save_deploy
@@ -84,8 +85,10 @@ def convert(cfg: CfgNode, file: WeightsFile, order: Conversion) -> LoadReport:
     model = ReidModel(build_spec(cfg, order.cameras, order.views))
     report = load_state(model, file, not order.backbone_only, order.min_coverage)
     if order.target is not None and not order.dry_run:
+        config = dump_config(cfg)
         about = {
-            "config": dump_config(cfg),
+            "config": config,
+            "mark": sign(config),
             "preprocess": build_preprocess(cfg).to_dict(),
             "embed": build_embed_settings(cfg).to_dict(),
             "dataset": "",
