@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...common.errors import UserError
 from ..reid_model import ReidModel
-from .fit_tensors import copied_branch, fit, norm_before_the_mean, unknown_row, with_norm_eps
+from .fit_tensors import copied_branch, fit, last_norm_of_the_model, unknown_row, with_norm_eps
 from .heads import is_head
 from .identify.identify import identify
 from .load_report import SHOWN, LoadReport
@@ -58,9 +58,11 @@ def load_state(model: ReidModel, file: WeightsFile, strict: bool = True, min_cov
     """Fill `model` from tensors already read; see `load_weights`."""
     ours = translate(file.tensors)
     target = model.state_dict()
-    found = norm_before_the_mean(ours.state, target)
+    found, moved = last_norm_of_the_model(ours.state, target)
     note = "; ".join(filter(None, (file.note, ours.note)))
     report = LoadReport(file.path, ours.project, classifiers=ours.classifiers, left_out=ours.left_out, note=note)
+    if moved:
+        report.resized["the last norm"] = moved
     accepted: State = {}
     for name in found:
         if name in target:
