@@ -138,20 +138,20 @@ def _check(
     remedies = [key for area, key in REMEDIES.items() if any(name.startswith(area) for name in wrong)]
     asked = ""
     if report.coverage < min_coverage:
-        asked = f"It gives {report.coverage:.2%} of the backbone, {min_coverage:.2%} are asked for. "
+        asked = f" It gives {report.coverage:.2%} of the backbone, {min_coverage:.2%} are asked for."
     raise UserError(
-        f"{report.source} ({report.project} names) does not fit the model {model.spec.name}: {report.problems(part)}. {asked}The file "
-        f"has {_shape(ours.state)}, the model {_shape(model.state_dict())}. Set {', '.join(remedies) or 'MODEL.NAME'} as the file needs "
-        f"it, or choose another file. {_fitting(model, ours, file)}"
+        f"{report.source} ({report.project} names) does not fit the model {model.spec.name}{_fitting(model, ours, file)}. Differences: "
+        f"{report.problems(part)}.{asked} The file has {_shape(ours.state)}, the model {_shape(model.state_dict())}. Set "
+        f"{', '.join(remedies) or 'MODEL.NAME'} as the file needs it, or choose another file"
     )
 
 
 def _fitting(model: ReidModel, ours: TranslatedWeights, file: WeightsFile) -> str:
-    """Return a sentence about the model that the file holds."""
+    """Return the end of a sentence about the model that the file holds."""
     if file.spec is not None:
-        return f"The file says that it holds {file.spec.title}"
+        return f", but {file.spec.title}, as it says"
     found = identify(ours, file.config, like=model.spec.name)
-    return f"What fits the file: {found}" if found else "Neither timm nor vitreid has a model with its tensors"
+    return f", but {found}" if found else ""
 
 
 def _shape(state: State) -> str:
