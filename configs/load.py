@@ -157,7 +157,7 @@ def _option(key: str) -> Option:
     near = difflib.get_close_matches(key, OPTIONS, n=3) or [
         k for k in OPTIONS if k.rsplit(".")[-1] == key.rsplit(".")[-1]
     ]
-    hint = f"did you mean {', '.join(near)}?" if near else "configs/defaults.py lists all keys"
+    hint = f"did you mean {', '.join(near)}?" if near else "docs/options.md lists all keys"
     raise UserError(f"{key}: unknown config key; {hint}")
 
 

@@ -1,10 +1,11 @@
-"""The options of the solver, a part of `OPTIONS` in `defaults.py`: optimizer, schedule, precision, length of a run."""
+"""Options of a run: optimizer, schedule, evaluation, output."""
 
 from __future__ import annotations
 
 from .options import Option
 
-SOLVER: dict[str, Option] = {
+RUN_OPTIONS: dict[str, Option] = {
+    # --- solver: parameters -> steps ----------------------------------------------------------------------------
     "SOLVER.OPTIMIZER_NAME": Option("SGD", "optimizer", ("SGD", "Adam", "AdamW"), is_open=True),
     "SOLVER.BASE_LR": Option(0.008, "learning rate after the warm-up [TransReID]", at_least=0),
     "SOLVER.MOMENTUM": Option(0.9, "SGD momentum", at_least=0, at_most=0.9999),
@@ -91,4 +92,50 @@ SOLVER: dict[str, Option] = {
         False, "torch.compile of the backbone: a minute or more at the start; faster on GPUs only", resumable=True
     ),
     "SOLVER.EVAL_PERIOD": Option(10, "epochs between evaluations; the last epoch is always evaluated", at_least=1),
+    # --- test ---------------------------------------------------------------------------------------------------
+    "TEST.IMS_PER_BATCH": Option(256, "images per batch when embeddings are extracted", at_least=1, resumable=True),
+    "TEST.WEIGHT": Option(
+        "",
+        "weights to evaluate: best.safetensors, last.pth or a file of the original TransReID",
+        resumable=True,
+        is_path=True,
+    ),
+    "TEST.NECK_FEAT": Option(
+        "before", "test embedding: before or after the BN-neck [TransReID: before]", ("before", "after"), resumable=True
+    ),
+    "TEST.FEAT_NORM": Option(True, "scale test embeddings to unit length", resumable=True),
+    "TEST.FLIP": Option(False, "average the embeddings of each image and its mirror image", resumable=True),
+    "TEST.GLOBAL_ONLY": Option(False, "JPM: use the global branch alone, five times smaller", resumable=True),
+    "TEST.RERANK": Option(
+        "none",
+        "what follows the plain ranking: k-reciprocal = re-rank by shared neighbours [Zhong et al., CVPR 2017]; aqe = queries "
+        "averaged with their nearest gallery items [Chum et al., ICCV 2007]; dba = gallery items averaged with theirs "
+        "[Arandjelović & Zisserman, CVPR 2012]; dba+aqe = dba, then aqe",
+        ("none", "k-reciprocal", "aqe", "dba", "dba+aqe"),
+        is_open=True,
+        resumable=True,
+    ),
+    "TEST.RERANK_K1": Option(20, "re-ranking: neighbours considered per crop", at_least=1, resumable=True),
+    "TEST.RERANK_K2": Option(6, "re-ranking: neighbours in the local query expansion", at_least=1, resumable=True),
+    "TEST.RERANK_LAMBDA": Option(
+        0.3, "re-ranking: share of the original distance in the final one", at_least=0, at_most=1, resumable=True
+    ),
+    "TEST.QE_K": Option(
+        10, "aqe, dba: neighbours averaged, in addition to the vector itself", at_least=1, resumable=True
+    ),
+    "TEST.QE_ALPHA": Option(
+        3.0,
+        "aqe, dba: weight of a neighbour = similarity ** this; 0 = plain average [Radenović et al., TPAMI 2019]",
+        at_least=0,
+        resumable=True,
+    ),
+    "TEST.FMR": Option(
+        1e-3,
+        "false-match rate of the distance threshold that training with VAL_IDS stores in best.safetensors: the share of pairs of "
+        "different people that it takes for one",
+        at_least=1e-9,
+        at_most=0.5,
+        resumable=True,
+    ),
+    "OUTPUT_DIR": Option("logs/run", "the run folder", per_machine=True, resumable=True, is_path=True),
 }
