@@ -36,7 +36,8 @@ def identify(
     stated = str(config.get("architecture") or "")  # in timm's configs
     stated = stated if timm.is_model(stated) else ""
     facts = read_vit(state, config, ours.hints.activation)
-    options = vit_options(facts, state, stated, like) if facts else _searched(state, ours, stated, whole_family)
+    options = vit_options(facts, state, stated, like) if facts else None
+    options = options or _searched(state, ours, stated, whole_family)
     if options is None:
         return None
     name = str(options["MODEL.NAME"])
