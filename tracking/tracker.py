@@ -84,6 +84,8 @@ class Tracker:
 
     Args:
         options: what decides whether a box continues a track.
+    Attributes:
+        renamed: (id so far, id from now on) of the tracks that the last update found to be earlier ones.
     """
 
     def __init__(self, options: TrackerOptions | None = None) -> None:
@@ -92,6 +94,12 @@ class Tracker:
         self._next_id = 1
         self._seconds = np.nan  # of the previous frame
         self._cuts, self._camera = SceneCuts(), CameraMotion()
+        self.renamed: list[tuple[int, int]] = []
+
+    @property
+    def known_ids(self) -> np.ndarray:
+        """(T,) int64 ids of the tracks that a later box can still continue."""
+        return self._table.ids
 
     def update(self, frame: VideoFrame, detections: Detections, embed: Embed | None = None) -> np.ndarray:
         """Return the track ids (N,) int64 of the frame's detections, from 1; -1 = belongs to none.
@@ -113,7 +121,7 @@ class Tracker:
         table.observe(state.owners[continued], state.boxes[continued], state.seconds)
         self._start(state, rows[state.owners[rows] < 0])
         self._remember(state, high)
-        rename_young(self._table, state, options.young_seconds, options.appearance_distance)
+        self.renamed = rename_young(self._table, state, options.young_seconds, options.appearance_distance)
         ids = np.full(len(detections), -1, np.int64)
         ids[state.owners >= 0] = self._table.ids[state.owners[state.owners >= 0]]
         self._forget()
