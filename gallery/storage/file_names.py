@@ -10,3 +10,4 @@ OWN_FILES = frozenset(
 )  # all other files in the folder, such as images, belong to the user
 EXPORT_PLAN, SKIPPED = "export.json", "skipped.txt"
 EXPORT_FILES = (EXPORT_PLAN, SKIPPED)  # no longer true once the rows are replaced
+TRACK_CROPS = "track_crops"  # folder of the crops of an export of recordings
