@@ -25,7 +25,10 @@ from .export_plan import ExportPlan, Plan, read_plan
 
 PLAN = "plan.json"
 JOIN_ROWS = 2**20  # records added to the gallery at once: each time it rewrites all of them
-_OWN = re.compile(r"plan\.json|part-\d+\.safetensors|\.(plan|part-).*\.tmp|\.lock|joined|converted|replaced")
+_OWN = re.compile(
+    r"plan\.json|part-\d+\.safetensors|video-\d+(\.npz|-\d+\.safetensors)|\.(plan|part-|video-).*\.tmp|\.lock|"
+    r"joined|converted|replaced"
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,238 @@
+"""Export recordings: follow the people through each, one row per track; saved chunk by chunk.
+
+The unit of work is a chunk of frames. After each, its rows and the state of the tracker are written, so a killed export
+resumes behind its last chunk and gives the same bytes as one that was not interrupted. Chunks have a fixed number of frames, so
+that batches do not depend on where an earlier attempt ended.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
+from datetime import datetime, timezone, tzinfo
+from itertools import islice
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ...common.files import digest
+from ...processor.distributed.process_group import Ranks
+from ...processor.embedding.embedder import Embedder
+from ...processor.runs.signals import StopSignals
+from ...tracking.detections import Detections, VideoFrame
+from ...tracking.frames import open_frames
+from ...tracking.frames.live_stream import without_password
+from ...tracking.recording_tracks import OpenRecording, TrackFinder
+from ...tracking.recordings import Recording
+from ..storage.gallery import Gallery
+from .export_plan import RecordingPlan
+from .recording_folder import Progress, RecordingFolder
+from .resumable_job import ExportOutput, ResumableJob
+from .sources import record_schema
+from .track_rows import TRACK_COLUMNS, RowOptions, TrackRows
+
+logger = logging.getLogger(__name__)
+
+CHUNK_FRAMES = 512  # about the most that a killed export has to follow again
+LIVE = "live"  # in place of the fingerprint of a file
+LEAST_SHARE = 0.9  # of a live source's frames, below which the log says that frames were left out
+Stopped = Callable[[], bool]
+
+
+class RecordingJob(ResumableJob):
+    """One export of recordings.
+
+    Args:
+        output, format: the gallery's folder, or the file in another format.
+        recordings: videos, folders of frames, or one live stream.
+        finder: detector and tracker.
+        rows: what becomes of a tracklet.
+        zone: of a live source's times; None = this machine's.
+        skipped: a line per recording that was left out because it could not be read.
+    """
+
+    unit = "tracks"
+    plan: RecordingPlan
+    work: RecordingFolder
+
+    def __init__(
+        self,
+        output: Path,
+        format: str,
+        recordings: Sequence[Recording],
+        finder: TrackFinder,
+        embedder: Embedder,
+        rows: RowOptions,
+        plan: RecordingPlan,
+        *,
+        zone: tzinfo | None = None,
+        skipped: Sequence[str] = (),
+    ) -> None:
+        work = RecordingFolder(output.with_name(output.name + ".partial"))
+        super().__init__(ExportOutput(output, format), work, embedder, plan, bool(skipped))
+        self.recordings, self.finder, self.rows = list(recordings), finder, rows
+        self.zone, self.skipped = zone, list(skipped)
+
+    def embed(self, ranks: Ranks) -> None:
+        """Follow this rank's share of the recordings, from where an earlier call ended."""
+        if self.recordings[0].live:
+            if ranks.is_first:
+                self._follow_live()
+            return
+        numbers = range(ranks.rank, len(self.recordings), ranks.size)
+        done = sum(self._progress(number).num_frames for number in numbers)
+        if done:
+            logger.info("%d frames are done already", done)
+        with self._bar(numbers, done, ranks.is_first) as bar:
+            for number in numbers:
+                if not self._progress(number).done:
+                    self._follow(number, self.finder.open(self.recordings[number]), bar)
+
+    def _progress(self, number: int) -> Progress:
+        """Return the progress of a recording; none if its file was replaced since."""
+        progress = self.work.progress(number)
+        file = LIVE if self.recordings[0].live else self.plan.files[number]
+        return progress if progress.file == file else Progress()
+
+    def _bar(self, numbers: Sequence[int], done: int, shows: bool) -> tqdm:
+        """Return the progress bar; it shows the time left if the recordings state their numbers of frames."""
+        stride = self.plan.settings["stride"]
+        counts = [open_frames(self.recordings[number].source).num_frames for number in numbers]
+        total = sum(-(-count // stride) for count in counts if count) if all(counts) else None
+        return tqdm(total=total, initial=done, desc="export", unit="frame", disable=None if shows else True)
+
+    def _follow(self, number: int, opened: OpenRecording, bar: tqdm, stopped: Stopped = lambda: False) -> Progress:
+        """Follow one recording to its end, saving each chunk; return the progress at the end."""
+        rows = TrackRows(opened.recording, self.embedder, self.rows)
+        progress, state = self._progress(number), {}
+        if progress.num_chunks:
+            state = self.work.load(number)[1]
+            opened.follower.load_state(state)
+        else:
+            progress = self._new_progress(number, opened.recording)
+        with closing(opened.stream(progress.next_frame, stopped)) as frames:
+            while not progress.done:
+                progress = self._chunk(opened, islice(frames, self.plan.chunk_frames), rows, progress, bar, stopped)
+                self.work.save(number, rows.take(), progress, opened.follower.state())
+        return progress
+
+    def _new_progress(self, number: int, recording: Recording) -> Progress:
+        if recording.live and recording.start:
+            return Progress(file=LIVE, name=recording.name, start=recording.start.isoformat())
+        return Progress(file=self.plan.files[number])
+
+    def _chunk(
+        self,
+        opened: OpenRecording,
+        frames: Iterator[tuple[VideoFrame, Detections]],
+        rows: TrackRows,
+        progress: Progress,
+        bar: tqdm,
+        stopped: Stopped,
+    ) -> Progress:
+        """Follow one chunk; return the progress after it."""
+        count, last = 0, progress.next_frame - 1
+        for frame, detections in frames:
+            rows.add(opened.follower.add(frame, detections)[1])
+            count, last = count + 1, frame.number
+            bar.update()
+            if stopped():
+                break
+        done = count < self.plan.chunk_frames or stopped()
+        if done:
+            rows.add(opened.finish())
+        return replace(
+            progress,
+            num_chunks=progress.num_chunks + 1,
+            next_frame=last + 1,
+            num_frames=progress.num_frames + count,
+            done=done,
+        )
+
+    def _follow_live(self) -> None:
+        """Follow a live stream until it ends or a signal comes; what an earlier call saw before it was killed stays."""
+        numbers, recording = self.work.numbers(), self.recordings[0]
+        for number in numbers:
+            self._close(number)
+        opened = self.finder.open(recording)  # connects, which takes a while
+        start = recording.start or datetime.now(self.zone)
+        opened.recording = replace(recording, start=start, name=f"{recording.name}/{start:%Y-%m-%dT%H-%M-%S}")
+        with StopSignals() as signals, tqdm(desc="export", unit="frame", disable=None) as bar:
+            logger.info("following %s; Ctrl-C ends it and keeps all tracks", opened.frames.name)
+            progress = self._follow(len(numbers), opened, bar, lambda: signals.asked)
+        if progress.num_frames * opened.stride < LEAST_SHARE * progress.next_frame:
+            logger.warning(
+                "%d of %d frames were followed, the detector is slower than the camera: --stride n reads every n-th",
+                *(progress.num_frames, progress.next_frame),
+            )
+
+    def _close(self, number: int) -> None:
+        """Keep the tracks that were open when an earlier call on the live stream was killed."""
+        progress, state = self.work.load(number)
+        if progress.done:
+            return
+        recording = replace(self.recordings[0], name=progress.name, start=datetime.fromisoformat(progress.start))
+        follower, rows = self.finder.follower(recording), TrackRows(recording, self.embedder, self.rows)
+        follower.load_state(state)
+        rows.add(follower.builder.finish())
+        self.work.save(number, rows.take(), replace(progress, num_chunks=progress.num_chunks + 1, done=True), {})
+
+    def fill(self, gallery: Gallery) -> list[str]:
+        """Append all chunks to the new gallery; return a line per recording that could not be read."""
+        self.work.fill(gallery, record_schema(TRACK_COLUMNS))
+        if not len(gallery):
+            logger.warning("nobody was found: try a lower --confidence, other --classes, or look with vitreid track")
+        return self.skipped
+
+
+def make_recording_plan(
+    embedder: Embedder, finder: TrackFinder, recordings: Sequence[Recording], text: str, rows: RowOptions
+) -> RecordingPlan:
+    """Return the plan of an export of recordings.
+
+    Args:
+        text: the source as given by the user.
+    """
+    options = finder.options
+    settings = {**asdict(options), **asdict(rows), "classes": list(options.classes)}
+    if options.detector:
+        settings["detector"] = _identity(options.detector)
+    else:
+        settings["boxes"] = sorted({_identity(str(finder.box_file(recording))) for recording in recordings})
+    del settings["dtype"]
+    batch = finder.detector.batch_size if finder.detector else 1
+    return RecordingPlan(
+        model=embedder.fingerprint,
+        source=without_password(text),
+        dtype=rows.dtype,
+        batch_size=embedder.batch_size,
+        device=embedder.device.type,
+        precision=str(embedder.precision).removeprefix("torch."),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        files=tuple(LIVE if recording.live else _files(Path(recording.source)) for recording in recordings),
+        recordings=tuple(_line(recording) for recording in recordings),
+        chunk_frames=max(1, CHUNK_FRAMES // batch) * batch,
+        settings=settings,
+    )
+
+
+def _line(recording: Recording) -> tuple[str, ...]:
+    start = recording.start.isoformat() if recording.start else ""
+    return without_password(recording.source), recording.name, recording.camera or "", start
+
+
+def _files(path: Path) -> str:
+    """Return a fingerprint of size and date of a video, or of the files of a folder of frames."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return digest(repr((file.name, file.stat().st_size, file.stat().st_mtime_ns)).encode() for file in files)
+
+
+def _identity(name: str) -> str:
+    """Return a detector's name, or a file's path with a fingerprint of its content and that of files of the same stem."""
+    path = Path(name).expanduser()
+    if not path.is_file():
+        return name
+    files = sorted(file for file in path.parent.iterdir() if file.stem == path.stem and file.is_file())
+    return f"{name} {digest(file.read_bytes() for file in files)}"
