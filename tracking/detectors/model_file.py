@@ -7,14 +7,13 @@ import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
 from ...common.errors import UserError, choose
+from ..class_names import class_list, coco_names
 from ..detections import Detections
 from .detector import ClassFilter, Detector, DetectorOptions, RawBoxes, finish
 from .frame_input import FrameInput, Placement
@@ -171,7 +170,7 @@ class ModelFileDetector(Detector):
             )
 
     def _recognise(self, description: ModelFileDescription) -> str:
-        names = _named_classes(description.classes)
+        names = class_list(description.classes)
         shapes = self._signature.outputs
         form = recognise_form(shapes, len(names) if names else None)
         if form is None:
@@ -189,7 +188,7 @@ class ModelFileDetector(Detector):
 
     def _build_filter(self, description: ModelFileDescription) -> tuple[ClassFilter, bool]:
         """Return the class filter, and whether all class numbers stand for the one class "person"."""
-        names = _named_classes(description.classes) or _coco(self._num_classes)
+        names = class_list(description.classes) or coco_names(self._num_classes)
         unnamed = names is None and (self._form_name in ("ssd", "scored") or self._num_classes == 1)
         if unnamed:
             return ClassFilter(["person"], self.options.classes, str(self.path)), True
@@ -283,24 +282,6 @@ def _build_input(signature: FileSignature, description: ModelFileDescription, us
     if signature.input_type == "uint8":
         values["scale"] = 1.0
     return FrameInput(size=(size[0], size[1]), last=last, dtype=signature.input_type, **values)
-
-
-def _named_classes(classes: Sequence[str] | str | None) -> list[str | None] | None:
-    if classes is None:
-        return None
-    if not isinstance(classes, str):
-        return list(classes)
-    return choose("detector classes", classes, {"coco80": _coco(80), "coco91": _coco(91)})
-
-
-@lru_cache
-def _coco(num_classes: int | None) -> list[str | None] | None:
-    """Return COCO's class names for 80 classes without gaps, 91 (or 90) by COCO's own numbers; None for other numbers."""
-    if num_classes not in (80, 90, 91):
-        return None
-    categories = FasterRCNN_ResNet50_FPN_Weights.DEFAULT.meta["categories"]
-    named = [None if name in ("__background__", "N/A") else name for name in categories]
-    return [name for name in named if name] if num_classes == 80 else named
 
 
 def _text(shape: Shape) -> str:

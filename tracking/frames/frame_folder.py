@@ -6,6 +6,7 @@ import configparser
 import os
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -100,7 +101,7 @@ def _numbered(folder: Path, paths: list[Path]) -> tuple[int, dict[int, Path]]:
     if None in numbers:
         return 0, dict(enumerate(paths))
     found = sorted(zip(numbers, paths), key=lambda pair: pair[0])  # type: ignore[arg-type, return-value]
-    for (number, path), (other, twin) in zip(found, found[1:]):
+    for (number, path), (other, twin) in pairwise(found):
         if number == other:
             raise UserError(f"{folder}: {path.name} and {twin.name} are both frame {number}; keep one folder per video")
     first = found[0][0]
