@@ -30,7 +30,7 @@ class TrackOptions:
     Args:
         detector: what `open_detector` opens: a name, a file, or "motion"; None = `boxes`.
         boxes: file of boxes, in place of a detector; a relative name that exists in a sequence's folder (gt/gt.txt) is that one.
-        box_format: of `boxes`; None = found from its content.
+        box_format: of `boxes`; None = found from its content. class_names: of class numbers in it, or "coco80", "coco91".
         frames_from: number of the first frame in `boxes`; None = as its format defines.
         classes: names of the classes to follow.
         confidence: score at which a box can start a track, 0-1.
@@ -49,6 +49,7 @@ class TrackOptions:
     detector: str | None = None
     boxes: str | None = None
     box_format: str | None = None
+    class_names: tuple[str, ...] | str | None = None
     frames_from: int | None = None
     classes: tuple[str, ...] = ("person",)
     confidence: float = 0.5
@@ -136,7 +137,7 @@ class TrackFinder:
         path = self.box_file(recording)
         if path not in self._given:
             self._given.clear()  # each sequence has its own
-            given = read_boxes(path, self.options.box_format)
+            given = read_boxes(path, self.options.box_format, self.options.class_names)
             self._given[path] = select_classes(given, self.options.classes, self.options.lowest_score)
         return self._given[path]
 

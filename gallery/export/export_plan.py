@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from ...common.errors import UserError
 from ...common.files import digest, write_text_atomically
 from ...processor.embedding.embedder import Embedder
-from .sources import Source
+from .source_rows import Source
 
 PART_ROWS = 4096  # rows per part, the most that a killed export has to embed again
 

@@ -66,7 +66,14 @@ class RecordingFolder(WorkFolder):
             with np.load(self._state(number), allow_pickle=False) as arrays:
                 state = {name: arrays[name] for name in arrays.files}
             return Progress(**json.loads(bytes(state.pop("progress")))), state
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):  # missing, damaged, or of another version
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            EOFError,
+            BadZipFile,
+        ):  # missing, damaged, or of another version
             return Progress(), {}
 
     def save(self, number: int, part: TrackPart, progress: Progress, state: dict[str, np.ndarray]) -> None:

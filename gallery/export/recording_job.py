@@ -7,30 +7,34 @@ that batches do not depend on where an earlier attempt ended.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone, tzinfo
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
+from ...common.errors import UserError
 from ...common.files import digest
 from ...processor.distributed.process_group import Ranks
 from ...processor.embedding.embedder import Embedder
 from ...processor.runs.signals import StopSignals
+from ...tracking.camera_options import CameraOptions
 from ...tracking.detections import Detections, VideoFrame
-from ...tracking.frames import open_frames
+from ...tracking.frames import CorruptVideoError, open_frames
 from ...tracking.frames.live_stream import without_password
-from ...tracking.recording_tracks import OpenRecording, TrackFinder
+from ...tracking.recording_tracks import OpenRecording, TrackFinder, TrackOptions
 from ...tracking.recordings import Recording
 from ..storage.gallery import Gallery
 from .export_plan import RecordingPlan
 from .recording_folder import Progress, RecordingFolder
-from .resumable_job import ExportOutput, ResumableJob
-from .sources import record_schema
+from .resumable_job import FOLDER, ExportOutput, ResumableJob
+from .source_rows import record_schema
 from .track_rows import TRACK_COLUMNS, RowOptions, TrackRows
 
 logger = logging.getLogger(__name__)
@@ -99,7 +103,8 @@ class RecordingJob(ResumableJob):
     def _bar(self, numbers: Sequence[int], done: int, shows: bool) -> tqdm:
         """Return the progress bar; it shows the time left if the recordings state their numbers of frames."""
         stride = self.plan.settings["stride"]
-        counts = [open_frames(self.recordings[number].source).num_frames for number in numbers]
+        fps = self.finder.options.fps
+        counts = [open_frames(self.recordings[number].source, fps).num_frames for number in numbers]
         total = sum(-(-count // stride) for count in counts if count) if all(counts) else None
         return tqdm(total=total, initial=done, desc="export", unit="frame", disable=None if shows else True)
 
@@ -187,6 +192,55 @@ class RecordingJob(ResumableJob):
         return self.skipped
 
 
+@dataclass(frozen=True)
+class RecordingTask:
+    """What is to be exported of which recordings.
+
+    Args:
+        source: of the recordings, as given by the user.
+        tracks: detector or boxes, and tracker.
+        cameras: camera and start of the recordings.
+        rows: what becomes of a tracklet.
+        skips: leave out videos that cannot be read; False = raise.
+    Raises:
+        UserError: thumbnails of a live source are not to be kept, so that its crops could not be shown.
+    """
+
+    source: str
+    tracks: TrackOptions
+    cameras: CameraOptions
+    rows: RowOptions
+    skips: bool = False
+
+    def job(self, output: Path, format: str, embedder: Embedder) -> RecordingJob:
+        """Return the job; errors as `CameraOptions.recordings`, `open_frames` and `TrackFinder`."""
+        rows = self.rows if format == FOLDER else replace(self.rows, thumbnails=False)
+        recordings = self.cameras.recordings(self.source)
+        if recordings[0].live and not rows.thumbnails:
+            raise UserError("--no-crops: the frames of a live source are gone once it has ended; keep the crops")
+        recordings, skipped = self._readable(recordings)
+        finder = TrackFinder(self.tracks, embedder)
+        plan = make_recording_plan(embedder, finder, recordings, self.source, rows)
+        zone = self.cameras.zone
+        return RecordingJob(output, format, recordings, finder, embedder, rows, plan, zone=zone, skipped=skipped)
+
+    def _readable(self, recordings: list[Recording]) -> tuple[list[Recording], list[str]]:
+        """Return the recordings of which a frame can be read, and a line for each other one."""
+        kept, skipped = [], []
+        for recording in recordings:
+            try:
+                if not recording.live:
+                    open_frames(recording.source, self.tracks.fps)
+                kept.append(recording)
+            except CorruptVideoError as error:
+                if not self.skips or len(recordings) == 1:
+                    raise
+                skipped.append(str(error))
+        if not kept:
+            raise UserError(f"--input: none of the {len(skipped)} videos can be read, the first: {skipped[0]}")
+        return kept, skipped
+
+
 def make_recording_plan(
     embedder: Embedder, finder: TrackFinder, recordings: Sequence[Recording], text: str, rows: RowOptions
 ) -> RecordingPlan:
@@ -195,13 +249,6 @@ def make_recording_plan(
     Args:
         text: the source as given by the user.
     """
-    options = finder.options
-    settings = {**asdict(options), **asdict(rows), "classes": list(options.classes)}
-    if options.detector:
-        settings["detector"] = _identity(options.detector)
-    else:
-        settings["boxes"] = sorted({_identity(str(finder.box_file(recording))) for recording in recordings})
-    del settings["dtype"]
     batch = finder.detector.batch_size if finder.detector else 1
     return RecordingPlan(
         model=embedder.fingerprint,
@@ -214,8 +261,19 @@ def make_recording_plan(
         files=tuple(LIVE if recording.live else _files(Path(recording.source)) for recording in recordings),
         recordings=tuple(_line(recording) for recording in recordings),
         chunk_frames=max(1, CHUNK_FRAMES // batch) * batch,
-        settings=settings,
+        settings=_settings(finder, recordings, rows),
     )
+
+
+def _settings(finder: TrackFinder, recordings: Sequence[Recording], rows: RowOptions) -> dict[str, Any]:
+    """Return all options that affect the rows, in JSON types."""
+    options = finder.options
+    settings = {**asdict(options), "templates": rows.templates, "thumbnails": rows.thumbnails}
+    if options.detector:
+        settings["detector"] = _identity(options.detector)
+    else:
+        settings["boxes"] = sorted({_identity(str(finder.box_file(recording))) for recording in recordings})
+    return json.loads(json.dumps(settings, default=str))
 
 
 def _line(recording: Recording) -> tuple[str, ...]:

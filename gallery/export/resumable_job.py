@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...common.errors import UserError
 from ...common.files import write_text_atomically
 from ...processor.distributed.process_group import Ranks
 from ...processor.embedding.embedder import Embedder
@@ -177,7 +176,9 @@ class ResumableJob(ABC):
         self.output.put(joined if self.output.format == FOLDER else self._converted(gallery), self.work)
         self.work.remove()
         dropped = f"; {len(skipped)} could not be read and were left out" if skipped else ""
-        logger.info("%d %s in %s (%d x %s)%s", len(gallery), self.unit, self.output.path, info.dimension, info.dtype, dropped)
+        logger.info(
+            "%d %s in %s (%d x %s)%s", len(gallery), self.unit, self.output.path, info.dimension, info.dtype, dropped
+        )
         for line in skipped[:NAMED]:
             logger.warning("left out: %s", line)
         if len(skipped) > NAMED and self.output.format == FOLDER:

@@ -20,10 +20,25 @@ from ..storage.file_names import TRACK_CROPS
 from .work_folder import ExportPart
 
 TRACK_COLUMNS: dict[str, type] = {  # of a track's record, in addition to those of every record
-    **{"end_time": float, "duration": float, "time_zone": str, "video": str, "label": str},
-    **{"frame": int, "first_frame": int, "last_frame": int, "x": float, "y": float, "width": float, "height": float},
-    **{"num_images": int, "confidence": float, "quality": float},
-    **{"size": float, "sharpness": float, "inside": float, "visible": float},
+    "end_time": float,
+    "duration": float,
+    "time_zone": str,
+    "video": str,
+    "label": str,
+    "frame": int,
+    "first_frame": int,
+    "last_frame": int,
+    "x": float,
+    "y": float,
+    "width": float,
+    "height": float,
+    "num_images": int,
+    "confidence": float,
+    "quality": float,
+    "size": float,
+    "sharpness": float,
+    "inside": float,
+    "visible": float,
 }
 SUFFIX = ".jpg"
 LEAST_WEIGHT = 1e-6  # of a crop in a mean, so that a track of hidden crops has one
@@ -145,7 +160,10 @@ class TrackRows:
             "frame": crop.frame,
             "first_frame": tracklet.first_frame,
             "last_frame": tracklet.last_frame,
-            **{"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0},
+            "x": x0,
+            "y": y0,
+            "width": x1 - x0,
+            "height": y1 - y0,
             "num_images": tracklet.num_boxes,
             "confidence": tracklet.confidence,
             "quality": crop.quality.value,
@@ -168,4 +186,3 @@ def diverse(embeddings: np.ndarray, most: int) -> list[int]:
         chosen.append(int(distances.argmax()))
         distances = np.minimum(distances, 1 - unit @ unit[chosen[-1]])
     return chosen
-

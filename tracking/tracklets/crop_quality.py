@@ -12,8 +12,13 @@ from ...common.pictures import cut_box
 from ..detections import Detections
 
 FULL_SIDE = math.sqrt(128 * 64)  # pixels, side of the square of the same area: Market-1501's crops are 128 x 64
-SHARP_SIZE = (64, 128)  # width and height, pixels, at which sharpness is measured, so that it does not depend on the size
-HALF_SHARP = 100.0  # variance of the Laplacian at which sharpness is 0.5; blurred crops have some 20, sharp ones some 1000
+SHARP_SIZE = (
+    64,
+    128,
+)  # width and height, pixels, at which sharpness is measured, so that it does not depend on the size
+HALF_SHARP = (
+    100.0  # variance of the Laplacian at which sharpness is 0.5; blurred crops have some 20, sharp ones some 1000
+)
 BORDER = 2.0  # pixels; a detector clips its boxes, so a box this close to the border is probably cut
 TOUCHING = 0.5  # factor of such a box
 

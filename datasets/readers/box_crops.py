@@ -1,4 +1,4 @@
-"""Crops from videos for an export: boxes of frames, read in order because seeking lands on another frame in many files."""
+"""Crops out of videos and pictures: frames are read in order, because seeking lands on another frame in many files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 
 from ...common.pictures import cut_box
-from ...datasets import CorruptImageError
+from ..loading.decode import CorruptImageError, read_image
+
+STILLS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 
 
 class Box(NamedTuple):
@@ -21,6 +23,30 @@ class Box(NamedTuple):
     height: float
 
 
+def is_still(path: str) -> bool:
+    """Return whether a file is a picture, by its suffix."""
+    return path.lower().endswith(STILLS)
+
+
+def cut_still(path: str, box: Box) -> np.ndarray:
+    """Return the part of a picture inside a box, (h, w, 3) uint8 RGB.
+
+    Raises:
+        FileNotFoundError, CorruptImageError: the file cannot be read, or the box lies outside.
+    """
+    return _inside(read_image(path), box, path)
+
+
+def _inside(pixels: np.ndarray, box: Box, where: str) -> np.ndarray:
+    crop = cut_box(pixels, *box)
+    if not crop.size:
+        height, width = pixels.shape[:2]
+        raise CorruptImageError(
+            f"{where}: the box {tuple(box)} lies outside the {width} x {height} pixels of the picture"
+        )
+    return crop
+
+
 class VideoReader:
     """Reads frames in ascending order; an earlier frame opens the video again."""
 
@@ -28,6 +54,7 @@ class VideoReader:
         self._path = ""
         self._capture: cv2.VideoCapture | None = None
         self._frame = -1
+        self._count = 0
         self._pixels: np.ndarray | None = None
 
     def crop(self, path: str, frame: int, box: Box) -> np.ndarray:
@@ -37,14 +64,7 @@ class VideoReader:
             FileNotFoundError: no such video.
             CorruptImageError: it cannot be decoded, ends before the frame, or the box lies outside.
         """
-        pixels = self._read(path, frame)
-        crop = cut_box(pixels, *box)
-        if not crop.size:
-            height, width = pixels.shape[:2]
-            raise CorruptImageError(
-                f"{path}, frame {frame}: the box {tuple(box)} lies outside the frame of {width} x {height} pixels"
-            )
-        return cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(_inside(self._read(path, frame), box, f"{path}, frame {frame}"), cv2.COLOR_BGR2RGB)
 
     def _read(self, path: str, frame: int) -> np.ndarray:
         """Return the frame, (H, W, 3) uint8 BGR; it is kept for the next box."""
@@ -53,7 +73,9 @@ class VideoReader:
         if frame != self._frame:
             self._pixels = self._advance(frame)
         if self._pixels is None:
-            raise CorruptImageError(f"{path}: has no frame {frame}, counted from 0, that can be decoded")
+            raise CorruptImageError(
+                f"{path}: has no frame {frame} that can be decoded; counted from 0, it has {self._count} frames"
+            )
         return self._pixels
 
     def _open(self, path: str) -> None:
@@ -66,6 +88,7 @@ class VideoReader:
         assert self._capture is not None  # for the type checker: `_open` came first
         while self._frame < frame:
             if not self._capture.grab():
+                self._count = self._frame + 1
                 self._frame = frame  # missing; reading an earlier frame opens the video again
                 return None
             self._frame += 1
