@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from ...common.errors import UserError, choose
-from ..class_names import class_list
+from ..class_names import Names, class_list
 from .coco_json import is_coco, read_coco
 from .csv_table import is_csv, read_csv
 from .cvat_xml import is_cvat, read_cvat
@@ -15,10 +15,8 @@ from .given_boxes import GivenBoxes, select_classes
 from .mot_text import is_mot, read_mot
 from .placement import BoxesOfVideo, boxes_of_pictures
 from .result_json import is_result_json, read_result_json
-from .text_lines import head_of
+from .text_files import head_of
 from .yolo_labels import is_yolo, read_yolo
-
-Names = Sequence[str | None]
 
 
 class BoxFormat(NamedTuple):

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
+from ..class_names import Names
 from .box_rows import BoxRows
 from .columns import checked_corners, to_number
 from .given_boxes import GivenBoxes
-from .json_file import read_json
+from .text_files import read_json
 
 TRACKS = ("track_id", "instance_id", "tracker_id")  # of annotations, or of their attributes (CVAT)
 
 
-def read_coco(path: Path, class_names: Sequence[str] | None = None) -> GivenBoxes:
+def read_coco(path: Path, class_names: Names | None = None) -> GivenBoxes:
     """Return the boxes of a COCO file; crowds (iscrowd 1) are left out, as they are no single object.
 
     Args:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ...common.errors import UserError
 
+CORNER_NAMES = ("x1", "y1", "x2", "y2")  # of a box that is one value with four parts, as in Ultralytics' results
 CORNERS = (  # x0, y0, x1, y1
     ("x1", "y1", "x2", "y2"),
     ("x0", "y0", "x1", "y1"),
@@ -70,6 +73,8 @@ class BoxColumns:
         {'frame': 'frame_id'}
         """
         by_name: dict[str, str] = {}
+        if "box" in columns:
+            columns = [*columns, *CORNER_NAMES]
         for column in columns:
             by_name.setdefault(plain_name(column), column)
         for names, kind in BOXES:
@@ -152,3 +157,28 @@ def to_whole(value: object, where: str) -> int:
     if number != int(number):
         raise UserError(f"{where}: expected a whole number, found {value!r}")
     return int(number)
+
+
+def flat_row(row: Any, where: str) -> dict[str, Any]:
+    """Return a row with its box as four values x1, y1, x2, y2; a box of four corners becomes the rectangle around it.
+
+    Raises:
+        UserError: the row is no object, or its box has no corners.
+    """
+    if not isinstance(row, Mapping):
+        raise UserError(f"{where}: expected an object with named values, found {type(row).__name__}")
+    flat = {key: value for key, value in row.items() if not isinstance(value, (Mapping, list))}
+    box = row.get("box", row.get("bbox"))
+    if isinstance(box, str) and box.strip().startswith("{"):  # in a CSV file
+        try:
+            box = ast.literal_eval(box)
+        except (ValueError, SyntaxError) as error:
+            raise UserError(f"{where}: the box is {box!r}") from error
+    if not isinstance(box, Mapping):
+        return flat
+    flat.pop("box", None)
+    xs = [value for key, value in box.items() if str(key).startswith("x")]
+    ys = [value for key, value in box.items() if str(key).startswith("y")]
+    if len(xs) != len(ys) or len(xs) < 2 or not all(isinstance(value, (int, float)) for value in [*xs, *ys]):
+        raise UserError(f"{where}: the box is {dict(box)}; expected x1, y1, x2, y2")
+    return {**flat, **dict(zip(CORNER_NAMES, (min(xs), min(ys), max(xs), max(ys))))}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from ...common.errors import UserError
+from ..class_names import Names
 from .box_rows import BoxRows
-from .columns import BOXES, BoxColumns, to_number, to_whole
+from .columns import BoxColumns, flat_row, to_number, to_whole
 from .given_boxes import GivenBoxes
-from .text_lines import read_lines
+from .text_files import read_lines
 
 NEEDED = (
     "expected the columns of a box (x, y, width, height; x1, y1, x2, y2; xmin, ymin, xmax, ymax; …) and one of frame, "
@@ -18,7 +20,7 @@ NEEDED = (
 )
 
 
-def read_csv(path: Path, class_names: Sequence[str] | None = None) -> GivenBoxes:
+def read_csv(path: Path, class_names: Names | None = None) -> GivenBoxes:
     """Return the boxes of a CSV file with a line of column names.
 
     Args:
@@ -54,10 +56,10 @@ class RowReader:
         class_names: of class numbers 0, 1, …
     """
 
-    def __init__(self, columns: BoxColumns, class_names: Sequence[str] | None = None) -> None:
+    def __init__(self, columns: BoxColumns, class_names: Names | None = None) -> None:
         self._columns, self._names, self.rows = columns, class_names, BoxRows()
         self._place = next(name for name in ("frame", "picture", "seconds") if name in columns.others)
-        self._largest = 0.0
+        self._largest, self._whole = 0.0, True
 
     def add(self, values: Mapping[str, object], where: str) -> None:
         """Add a row.
@@ -65,9 +67,11 @@ class RowReader:
         Raises:
             UserError: a value is missing or wrong; names the place.
         """
+        values = flat_row(values, where)
         box = self._columns.corners(values, where)
         texts = {meaning: _text(values.get(column)) for meaning, column in self._columns.others.items()}
         self._largest = max(self._largest, *map(abs, box))
+        self._whole = self._whole and all(value == int(value) for value in box)
         self.rows.add(
             box,
             **self._placed(texts, where),  # type: ignore[arg-type]
@@ -89,11 +93,12 @@ class RowReader:
         if not text:
             return "person"
         names = self._names
-        return names[int(text)] if names is not None and text.isdecimal() and int(text) < len(names) else text
+        known = names is not None and text.isdecimal() and int(text) < len(names)
+        return str(names[int(text)]) if names is not None and known else text
 
-    def finish(self, path: Path) -> GivenBoxes:
-        """Return the table; boxes that all lie in 0-1 are fractions of the frame."""
-        return self.rows.finish(path, fractions=0 < self._largest <= 1)
+    def finish(self, path: Path, **about: Any) -> GivenBoxes:
+        """Return the table; boxes that all lie in 0-1, with a value in between, are fractions of the frame."""
+        return self.rows.finish(path, fractions=self._largest <= 1 and not self._whole, **about)
 
 
 def _text(value: object) -> str:
@@ -111,6 +116,3 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             yield number, next(csv.reader([line], delimiter=mark))
         except csv.Error as error:
             raise UserError(f"{path}:{number}: not a line of a CSV file ({error})") from error
-
-
-__all__ = ["BOXES", "RowReader", "is_csv", "read_csv"]

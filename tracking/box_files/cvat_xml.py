@@ -13,6 +13,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from ...common.errors import UserError
+from ..class_names import Names
 from .box_rows import BoxRows
 from .columns import checked_corners, to_number, to_whole
 from .given_boxes import GivenBoxes
@@ -36,7 +37,7 @@ class Task(NamedTuple):
     size: tuple[int, int] | None
 
 
-def read_cvat(path: Path, class_names: Sequence[str | None] | None = None) -> GivenBoxes:
+def read_cvat(path: Path, class_names: Names | None = None) -> GivenBoxes:
     """Return the boxes of a CVAT file.
 
     Args:

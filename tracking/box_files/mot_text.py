@@ -8,17 +8,18 @@ bounding boxes are 1-based": the upper left pixel of a frame is (1, 1).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from ...common.errors import UserError
+from ..class_names import Names
 from ..detections import Detections
 from .box_rows import BoxRows
 from .columns import checked_corners, to_number, to_whole
 from .given_boxes import GivenBoxes
-from .text_lines import read_lines
+from .text_files import read_lines
 
 logger = logging.getLogger(__name__)
 FIRST_PIXEL = 1  # coordinate of the first pixel of a row or column
@@ -40,7 +41,7 @@ CLASSES = {
 TRUTH_COLUMNS = 9  # of gt.txt since MOT16; det.txt, results and gt.txt of MOT15 have 6, 7 or 10
 
 
-def read_mot(path: Path, class_names: Sequence[str] | None = None) -> GivenBoxes:
+def read_mot(path: Path, class_names: Names | None = None) -> GivenBoxes:
     """Return the boxes of a MOTChallenge file; those that ground truth marks as ignored (confidence 0) are left out.
 
     Args:
@@ -109,11 +110,11 @@ def _split(line: str) -> list[str]:
     return line.split(",") if "," in line else line.split()
 
 
-def _class_names(path: Path, given: Sequence[str] | None) -> dict[int, str]:
+def _class_names(path: Path, given: Names | None) -> dict[int, str]:
     if given is None:
         file = path.with_name("labels.txt")
-        given = [line.strip() for _, line in read_lines(file)] if file.is_file() else None
-    return CLASSES if given is None else dict(enumerate(given, 1))
+        given = [line for _, line in read_lines(file)] if file.is_file() else None
+    return CLASSES if given is None else {number: str(name) for number, name in enumerate(given, 1)}
 
 
 def _with_scores(given: GivenBoxes, scores: np.ndarray) -> GivenBoxes:

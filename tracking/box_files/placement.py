@@ -45,14 +45,16 @@ class BoxesOfVideo:
         """Yield each frame with its boxes, in pixels.
 
         Raises:
-            UserError: the boxes refer to frames of another size; names both.
+            UserError: the boxes refer to frames of another size, or the video ends before the last box; names both.
         """
-        first = True
+        last = -1
         for frame in frames:
-            if first:
+            if last < 0:
                 check_size(self._given, frame)
-                first = False
+            last = frame.number
             yield frame, self.detections(frame)
+        if self._frames is not None and len(self._frames) and last < self._frames.max():
+            check_fits(self._given, self._frames, self._source, exact=True)
 
     def detections(self, frame: VideoFrame) -> Detections:
         """Return the boxes of one frame, in pixels."""
@@ -172,8 +174,12 @@ def _by_name(given: GivenBoxes, folder: FrameFolder) -> np.ndarray:
     return np.array([numbers[names[name]] for name in given.pictures], np.int64)
 
 
-def check_fits(given: GivenBoxes, frames: np.ndarray, source: FrameSource) -> None:
-    """Raise UserError if boxes, by frame numbers from 0, lie before or behind the video; names both counts."""
+def check_fits(given: GivenBoxes, frames: np.ndarray, source: FrameSource, exact: bool = False) -> None:
+    """Raise UserError if boxes, by frame numbers from 0, lie before or behind the video; names both counts.
+
+    Args:
+        exact: do not trust the number of frames that a container states; many estimate it.
+    """
     if not len(frames) or source.live:
         return
     lowest, highest = int(frames.min()), int(frames.max())

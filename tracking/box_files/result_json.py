@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
-from .columns import BoxColumns
+from ..class_names import Names
+from .columns import CORNER_NAMES, BoxColumns, flat_row
 from .csv_table import RowReader
 from .given_boxes import GivenBoxes
-from .json_file import read_json
+from .text_files import read_json
 
-CORNER_NAMES = ("x1", "y1", "x2", "y2")
 EXPECTED = (
     "expected a list of boxes with a frame (or path) each, or one list per frame in order; with Ultralytics: "
     "[json.loads(result.to_json()) for result in results]"
 )
 
 
-def read_result_json(path: Path, class_names: Sequence[str | None] | None = None) -> GivenBoxes:
+def read_result_json(path: Path, class_names: Names | None = None) -> GivenBoxes:
     """Return the boxes of a result file.
 
     Args:
@@ -63,28 +62,3 @@ def _frame_rows(data: Sequence[Any], path: Path) -> Iterator[tuple[str, dict[str
         for number, row in enumerate(rows):
             where = f"{path}: entry {number} of frame {frame}"
             yield where, {**flat_row(row, where), "frame": frame}
-
-
-def flat_row(row: Any, where: str) -> dict[str, Any]:
-    """Return a row whose box is four values of its own; a box of four corners becomes the rectangle around it.
-
-    Raises:
-        UserError: the row is no object, or its box has no corners.
-    """
-    if not isinstance(row, Mapping):
-        raise UserError(f"{where}: {EXPECTED}; found {type(row).__name__}")
-    flat = {key: value for key, value in row.items() if not isinstance(value, (Mapping, list))}
-    box = row.get("box", row.get("bbox"))
-    if isinstance(box, str) and box.strip().startswith("{"):  # in a CSV file
-        try:
-            box = ast.literal_eval(box)
-        except (ValueError, SyntaxError) as error:
-            raise UserError(f"{where}: the box is {box!r}") from error
-    if not isinstance(box, Mapping):
-        return flat
-    flat.pop("box", None)
-    xs = [value for key, value in box.items() if str(key).startswith("x")]
-    ys = [value for key, value in box.items() if str(key).startswith("y")]
-    if len(xs) != len(ys) or len(xs) < 2 or not all(isinstance(value, (int, float)) for value in [*xs, *ys]):
-        raise UserError(f"{where}: the box is {dict(box)}; expected x1, y1, x2, y2")
-    return {**flat, **dict(zip(CORNER_NAMES, (min(xs), min(ys), max(xs), max(ys))))}

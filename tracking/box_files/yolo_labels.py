@@ -12,17 +12,18 @@ from pathlib import Path
 import yaml
 
 from ...common.errors import UserError
+from ..class_names import Names
 from .box_rows import BoxRows
 from .columns import checked_corners, to_number, to_whole
 from .given_boxes import GivenBoxes
-from .text_lines import read_lines
+from .text_files import read_lines
 
 NOT_LABELS = ("classes.txt", "labels.txt", "train.txt", "val.txt", "test.txt", "readme.txt")
 NAME_FILES = ("data.yaml", "dataset.yaml", "classes.txt", "obj.names")
 FARTHEST = 1.5  # fractions beyond this are pixels
 
 
-def read_yolo(path: Path, class_names: Sequence[str | None] | None = None) -> GivenBoxes:
+def read_yolo(path: Path, class_names: Names | None = None) -> GivenBoxes:
     """Return the boxes of a folder of label files, or of a single one.
 
     Args:
@@ -112,7 +113,7 @@ def _box(values: list[str], where: str) -> tuple[float, float, float, float]:
     return box
 
 
-def _stated_names(folder: Path) -> Sequence[str | None] | None:
+def _stated_names(folder: Path) -> Names | None:
     for place in (folder, *list(folder.absolute().parents)[:2]):
         for name in NAME_FILES:
             if (file := place / name).is_file():

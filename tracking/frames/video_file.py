@@ -12,7 +12,8 @@ from ..detections import VideoFrame
 from .frame_source import CorruptVideoError, FrameSource, check_stride, known_fps
 
 logger = logging.getLogger(__name__)
-MISSING_SHARE = 0.02  # of the stated number of frames: containers estimate it from duration and rate
+RAW_STREAMS = (".264", ".h264", ".avc", ".265", ".h265", ".hevc", ".mjpeg", ".mjpg")  # pictures without timestamps
+LEAST_GAP, MISSING_SHARE = 1.0, 0.02  # seconds, and share of the stated length, that may be missing at the end
 
 
 class VideoFile(FrameSource):
@@ -30,11 +31,12 @@ class VideoFile(FrameSource):
             if not capture.grab():
                 raise _undecodable(self.path, "no frame of it can be decoded")
             self.num_frames = int(count) if count > 0 else None
-            self._has_clock = fps is None and capture.grab() and capture.get(cv2.CAP_PROP_POS_MSEC) > 0
+            raw = self.path.suffix.lower() in RAW_STREAMS
+            self._has_clock = fps is None and not raw and capture.grab() and capture.get(cv2.CAP_PROP_POS_MSEC) > 0
         finally:
             capture.release()
-        raw = self.num_frames is None and not self._has_clock  # FFmpeg then states its own default as the rate
-        self.fps = known_fps(self.name, fps, 0 if raw else stated, quiet=self._has_clock)
+        guessed = raw or (self.num_frames is None and not self._has_clock)  # FFmpeg then states its own default, 25
+        self.fps = known_fps(self.name, fps, 0 if guessed else stated, quiet=self._has_clock)
         self._count: int | None = None
 
     def frames(self, every: int = 1, start: int = 0) -> Iterator[VideoFrame]:
@@ -53,7 +55,8 @@ class VideoFile(FrameSource):
                 number += 1
         finally:
             capture.release()
-        self._end(number)
+        self._count = number
+        self._report_missing(number, seconds + 1 / self.fps)
 
     def _seconds(self, number: int, milliseconds: float, before: float) -> float:
         """Return the frame's time: the container's timestamp if it increases, else by the frame rate."""
@@ -62,15 +65,17 @@ class VideoFile(FrameSource):
         stated = milliseconds / 1000
         return stated if stated > before and (stated > 0 or number == 0) else before + 1 / self.fps
 
-    def _end(self, number: int) -> None:
-        self._count = number
+    def _report_missing(self, number: int, seconds: float) -> None:
+        """Log a warning if the video is shorter than its container states."""
         stated = self.num_frames
-        if stated is not None and number < stated * (1 - MISSING_SHARE) - 1:
+        if stated is None or number >= stated:
+            return
+        expected = stated / self.fps
+        if expected - seconds > max(LEAST_GAP, MISSING_SHARE * expected):
             logger.warning(
-                "%s: ends after %d of %d frames; the file is truncated or damaged, and what could be read is used",
-                self.name,
-                number,
-                stated,
+                "%s: %d of %d frames could be decoded (%.1f of %.1f s); the file is truncated or damaged, or was cut without "
+                "encoding it again. What could be decoded is used",
+                *(self.name, number, stated, seconds, expected),
             )
 
     def count_frames(self) -> int:
@@ -115,7 +120,8 @@ def _undecodable(path: Path, what: str) -> CorruptVideoError:
 
 def _lacks_index(path: Path) -> bool:
     """Return whether the file is an MP4 or MOV without its moov box (ISO/IEC 14496-12, 4.2)."""
-    kinds, size = [], path.stat().st_size
+    kinds: list[bytes] = []
+    size = path.stat().st_size
     with path.open("rb") as file:
         position = 0
         while position + 8 <= size:
