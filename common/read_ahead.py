@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -14,7 +14,7 @@ _ITEM, _ERROR, _END = range(3)
 
 def read_ahead(
     items: Iterable[Item], num_waiting: int, *, newest: bool = False, stopped: Callable[[], bool] = lambda: False
-) -> Iterator[Item]:
+) -> Generator[Item, None, None]:
     """Yield the items in order; a thread computes them, of which at most `num_waiting` wait.
 
     Nested calls form a pipeline with one thread per stage. An exception of `items` is raised here, after the items before

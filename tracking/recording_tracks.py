@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,8 @@ class TrackFinder:
         frames = open_frames(recording.source, options.fps)
         boxes = None if self.detector else BoxesOfVideo(self._boxes(recording), frames, options.frames_from)
         stream = boxes.stream if boxes else self.detector.stream  # type: ignore[union-attr]
-        return OpenRecording(recording, frames, stream, self.follower(recording, boxes), options.stride)
+        follower, has_memory = self.follower(recording, boxes), self.detector is not None and self.detector.has_memory
+        return OpenRecording(recording, frames, stream, follower, options.stride, has_memory)
 
     def follower(self, recording: Recording, boxes: BoxesOfVideo | None = None) -> Follower:
         """Return a new follower of a recording.
@@ -160,6 +162,7 @@ class OpenRecording:
         detect: adds boxes to frames.
         follower: adds track ids and gathers tracklets.
         stride: every n-th frame is read.
+        has_memory: the boxes of a frame depend on the frames before it.
     """
 
     recording: Recording
@@ -167,16 +170,21 @@ class OpenRecording:
     detect: Detect
     follower: Follower
     stride: int = 1
+    has_memory: bool = False
 
     def stream(
         self, start: int = 0, stopped: Callable[[], bool] = lambda: False
-    ) -> Iterator[tuple[VideoFrame, Detections]]:
+    ) -> Generator[tuple[VideoFrame, Detections], None, None]:
         """Yield the frames from number `start` on, with their boxes.
 
         Args:
             stopped: True ends a live source.
         """
-        return detected(self.frames.frames(self.stride, start), self.detect, self.frames.live, stopped)
+        frames = self.frames.frames(self.stride, 0 if self.has_memory else start)
+        with closing(detected(frames, self.detect, self.frames.live, stopped)) as found:
+            for frame, detections in found:
+                if frame.number >= start:
+                    yield frame, detections
 
     def tracked(self) -> Iterator[tuple[TrackedFrame, list[Tracklet]]]:
         """Yield each frame with its track ids, and the tracklets that ended there; `finish` returns those left."""

@@ -80,7 +80,8 @@ class _CsvSource:
         numbers = [_to_type(texts[column], float, f"{where}: {column}") for column in self._box.box]
         if None in numbers:
             return {**frame, **dict.fromkeys(BOX)}
-        x0, y0, x1, y1 = checked_corners(*numbers, self._box.kind, where)
+        a, b, c, d = numbers
+        x0, y0, x1, y1 = checked_corners(a, b, c, d, self._box.kind, where)
         if self._box.kind == "size":  # unchanged to the last digit
             return {**frame, **dict(zip(BOX, numbers))}
         return {**frame, **dict(zip(BOX, (x0, y0, x1 - x0, y1 - y0)))}

@@ -16,7 +16,7 @@ from ...datasets.readers.image_files import list_images, walk_images
 from ...tracking.box_files import GivenBoxes, boxes_of_pictures, read_boxes, select_classes
 from ...tracking.box_files.columns import BoxColumns
 from ...tracking.box_files.mot_text import is_mot
-from ...tracking.box_files.text_lines import head_of
+from ...tracking.box_files.text_files import head_of
 from ...tracking.frames import is_live
 from ...tracking.frames.live_stream import without_password
 from ...tracking.recording_tracks import TrackOptions

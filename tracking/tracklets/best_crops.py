@@ -75,7 +75,7 @@ class BestCrops:
 
 
 def kept_pixels(crop: np.ndarray) -> np.ndarray:
-    """Return a BGR crop (h, w, 3) as RGB in memory of its own, shrunk to MOST_PIXELS if it is larger."""
+    """Return a BGR crop (h, w, 3) as RGB in new memory, shrunk to MOST_PIXELS if it is larger."""
     factor = (MOST_PIXELS / (crop.shape[0] * crop.shape[1])) ** 0.5
     if factor < 1:
         size = (max(1, int(crop.shape[1] * factor)), max(1, int(crop.shape[0] * factor)))

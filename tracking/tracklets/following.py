@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
@@ -189,7 +189,7 @@ class Follower:
 
 def detected(
     frames: Iterable[VideoFrame], detect: Detect, live: bool = False, stopped: Callable[[], bool] = lambda: False
-) -> Iterator[tuple[VideoFrame, Detections]]:
+) -> Generator[tuple[VideoFrame, Detections], None, None]:
     """Yield frames with their boxes: one thread decodes, one detects, the caller's thread does the rest.
 
     Args:
