@@ -11,6 +11,7 @@ import argparse
 import sys
 
 from vitreid.gallery.export.export_job import CORRUPT, DTYPES, FOLDER, export
+from vitreid.gallery.export.recording_job import RecordingOptions
 from vitreid.gallery.export.sources import LAYOUTS
 from vitreid.gallery.export.track_rows import RowOptions
 from vitreid.tools.cli.parser import command, new_parser
@@ -63,13 +64,14 @@ def export_images(args: argparse.Namespace) -> None:
     """Run the export."""
     others = {"input", "no_resume", "traceback", "templates", "thumbnails", *TRACKS, *CAMERAS}
     given = {name: value for name, value in vars(args).items() if name not in others}
+    tracks = track_options(args)
     export(
         source=args.input,
         resume=not args.no_resume,
-        tracks=track_options(args),
-        cameras=camera_options(args),
-        rows=RowOptions(args.templates, args.thumbnails),
         frames_from=args.frames_from or 0,
+        recordings=RecordingOptions(tracks, camera_options(args), RowOptions(args.templates, args.thumbnails))
+        if tracks
+        else None,
         **given,
     )
 

@@ -8,7 +8,8 @@ earlier attempt ended, so a killed export gives the same bytes when it is run ag
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -16,18 +17,16 @@ from tqdm import tqdm
 from ...common.errors import UserError
 from ...processor.distributed.process_group import Ranks, joined_ranks
 from ...processor.embedding.embedder import Embedder
-from ...tracking.camera_options import CameraOptions
 from ...tracking.recording_tracks import TrackOptions
 from ..maintenance.export_formats import FORMATS, check_columns
 from ..search.faiss_index import import_faiss
 from ..storage.gallery import Gallery
 from .embed_parts import PartEmbedder
 from .export_plan import ExportPlan, make_plan
-from .recording_job import RecordingTask
+from .recording_job import RecordingOptions
 from .resumable_job import FOLDER, ExportOutput, ResumableJob
 from .source_rows import Source, record_schema
 from .sources import boxes_in_pictures, open_source, sequence_of
-from .track_rows import RowOptions
 from .work_folder import PartsFolder
 
 logger = logging.getLogger(__name__)
@@ -51,10 +50,8 @@ def export(
     corrupt: str = "error",
     resume: bool = True,
     overwrite: bool = False,
-    tracks: TrackOptions | None = None,
-    cameras: CameraOptions | None = None,
-    rows: RowOptions | None = None,
     frames_from: int = 0,
+    recordings: RecordingOptions | None = None,
 ) -> Path:
     """Embed every image, or every track, of `source` into a gallery; after an interruption, run it again and it resumes.
 
@@ -72,9 +69,8 @@ def export(
         corrupt: reaction to an image that cannot be read: "error", or "skip", which lists it in skipped.txt.
         resume: use the finished or unfinished work of an earlier call; False starts anew.
         overwrite: replace an earlier gallery in `output`, and unfinished work of another export.
-        tracks: `source` is a video, a folder of them, or what else `list_recordings` takes: follow the people in it.
-        cameras: camera and start of the recordings; None = unknown. rows: what becomes of a track; None = one row, with crops.
         frames_from: number of a video's first frame in a CSV file of boxes.
+        recordings: follow people through the recordings that `source` names, as `list_recordings` takes them.
     Returns:
         The output's path.
     Raises:
@@ -85,26 +81,29 @@ def export(
     """
     output = Path(output)
     _check_options(str(output), format, dtype, corrupt)
-    if tracks is None and (sequence := sequence_of(source)):
-        source, tracks = sequence[0], TrackOptions(boxes=sequence[1])
-    skips, pictures = corrupt == "skip", boxes_in_pictures(source, tracks) if tracks else None
+    if recordings is None and (sequence := sequence_of(source)):
+        source, recordings = sequence[0], RecordingOptions(TrackOptions(boxes=sequence[1]))
+    pictures = boxes_in_pictures(source, recordings.tracks) if recordings else None
+    load = partial(Embedder, weights, device, precision, batch_size)
     with joined_ranks() as ranks:
         job: ResumableJob
-        if tracks is None or pictures:
-            opened = pictures or open_source(source, root, names, frames_from, skips)
-            if format != FOLDER:
-                check_columns(record_schema(opened.extra).names, format)
-            embedder = Embedder(weights, device, precision, batch_size)
-            plan = make_plan(embedder, opened, source, dtype)
-            job = ExportJob(output, format, corrupt, opened, embedder, plan)
+        if recordings is None or pictures:
+            opened = pictures or open_source(source, root, names, frames_from, corrupt == "skip")
+            job = _image_job(output, format, corrupt, opened, load, source, dtype)
         else:
-            options = replace(rows or RowOptions(), dtype=dtype)
-            task = RecordingTask(source, tracks, cameras or CameraOptions(), options, skips)
-            embedder = Embedder(weights, device, precision, batch_size)
-            job = task.job(output, format, embedder)
+            job = recordings.job(source, output, format, load(), dtype, corrupt == "skip")
         output.absolute().parent.mkdir(parents=True, exist_ok=True)
         job.run(ranks, resume, overwrite)
     return output
+
+
+def _image_job(
+    output: Path, format: str, corrupt: str, opened: Source, load: Callable[[], Embedder], source: str, dtype: str
+) -> ExportJob:
+    if format != FOLDER:
+        check_columns(record_schema(opened.extra).names, format)
+    embedder = load()
+    return ExportJob(output, format, corrupt, opened, embedder, make_plan(embedder, opened, source, dtype))
 
 
 def _check_options(output: str, format: str, dtype: str, corrupt: str) -> None:

@@ -27,7 +27,7 @@ _STATE = re.compile(r"video-(\d+)\.npz")
 
 
 @dataclass(frozen=True)
-class Progress:
+class RecordingProgress:
     """How far a recording has been followed.
 
     Args:
@@ -56,16 +56,16 @@ class RecordingFolder(WorkFolder):
         found = [_STATE.fullmatch(path.name) for path in self.folder.iterdir()]
         return sorted(int(match[1]) for match in found if match)
 
-    def progress(self, number: int) -> Progress:
+    def progress(self, number: int) -> RecordingProgress:
         """Return how far recording `number` has been followed."""
         return self.load(number)[0]
 
-    def load(self, number: int) -> tuple[Progress, dict[str, np.ndarray]]:
+    def load(self, number: int) -> tuple[RecordingProgress, dict[str, np.ndarray]]:
         """Return the progress of recording `number` and the state of its tracks; a new one if there is none."""
         try:
             with np.load(self._state(number), allow_pickle=False) as arrays:
                 state = {name: arrays[name] for name in arrays.files}
-            return Progress(**json.loads(bytes(state.pop("progress")))), state
+            return RecordingProgress(**json.loads(bytes(state.pop("progress")))), state
         except (
             OSError,
             ValueError,
@@ -74,9 +74,9 @@ class RecordingFolder(WorkFolder):
             EOFError,
             BadZipFile,
         ):  # missing, damaged, or of another version
-            return Progress(), {}
+            return RecordingProgress(), {}
 
-    def save(self, number: int, part: TrackPart, progress: Progress, state: dict[str, np.ndarray]) -> None:
+    def save(self, number: int, part: TrackPart, progress: RecordingProgress, state: dict[str, np.ndarray]) -> None:
         """Write the last chunk of `progress`, then the state after it."""
         texts = json.dumps([part.records, [[name, len(content)] for name, content in part.images]]).encode()
         content = b"".join(content for _, content in part.images)

@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone, tzinfo
 from itertools import islice
 from pathlib import Path
@@ -30,9 +30,10 @@ from ...tracking.frames import CorruptVideoError, open_frames
 from ...tracking.frames.live_stream import without_password
 from ...tracking.recording_tracks import OpenRecording, TrackFinder, TrackOptions
 from ...tracking.recordings import Recording
+from ..maintenance.export_formats import check_columns
 from ..storage.gallery import Gallery
 from .export_plan import RecordingPlan
-from .recording_folder import Progress, RecordingFolder
+from .recording_folder import RecordingFolder, RecordingProgress
 from .resumable_job import FOLDER, ExportOutput, ResumableJob
 from .source_rows import record_schema
 from .track_rows import TRACK_COLUMNS, RowOptions, TrackRows
@@ -94,11 +95,11 @@ class RecordingJob(ResumableJob):
                 if not self._progress(number).done:
                     self._follow(number, self.finder.open(self.recordings[number]), bar)
 
-    def _progress(self, number: int) -> Progress:
+    def _progress(self, number: int) -> RecordingProgress:
         """Return the progress of a recording; none if its file was replaced since."""
         progress = self.work.progress(number)
         file = LIVE if self.recordings[0].live else self.plan.files[number]
-        return progress if progress.file == file else Progress()
+        return progress if progress.file == file else RecordingProgress()
 
     def _bar(self, numbers: Sequence[int], done: int, shows: bool) -> tqdm:
         """Return the progress bar; it shows the time left if the recordings state their numbers of frames."""
@@ -108,7 +109,9 @@ class RecordingJob(ResumableJob):
         total = sum(-(-count // stride) for count in counts if count) if all(counts) else None
         return tqdm(total=total, initial=done, desc="export", unit="frame", disable=None if shows else True)
 
-    def _follow(self, number: int, opened: OpenRecording, bar: tqdm, stopped: Stopped = lambda: False) -> Progress:
+    def _follow(
+        self, number: int, opened: OpenRecording, bar: tqdm, stopped: Stopped = lambda: False
+    ) -> RecordingProgress:
         """Follow one recording to its end, saving each chunk; return the progress at the end."""
         rows = TrackRows(opened.recording, self.embedder, self.rows)
         progress, state = self._progress(number), {}
@@ -123,20 +126,20 @@ class RecordingJob(ResumableJob):
                 self.work.save(number, rows.take(), progress, opened.follower.state())
         return progress
 
-    def _new_progress(self, number: int, recording: Recording) -> Progress:
+    def _new_progress(self, number: int, recording: Recording) -> RecordingProgress:
         if recording.live and recording.start:
-            return Progress(file=LIVE, name=recording.name, start=recording.start.isoformat())
-        return Progress(file=self.plan.files[number])
+            return RecordingProgress(file=LIVE, name=recording.name, start=recording.start.isoformat())
+        return RecordingProgress(file=self.plan.files[number])
 
     def _chunk(
         self,
         opened: OpenRecording,
         frames: Iterator[tuple[VideoFrame, Detections]],
         rows: TrackRows,
-        progress: Progress,
+        progress: RecordingProgress,
         bar: tqdm,
         stopped: Stopped,
-    ) -> Progress:
+    ) -> RecordingProgress:
         """Follow one chunk; return the progress after it."""
         count, last = 0, progress.next_frame - 1
         for frame, detections in frames:
@@ -193,52 +196,60 @@ class RecordingJob(ResumableJob):
 
 
 @dataclass(frozen=True)
-class RecordingTask:
-    """What is to be exported of which recordings.
+class RecordingOptions:
+    """How recordings become a gallery.
 
     Args:
-        source: of the recordings, as given by the user.
         tracks: detector or boxes, and tracker.
         cameras: camera and start of the recordings.
         rows: what becomes of a tracklet.
-        skips: leave out videos that cannot be read; False = raise.
-    Raises:
-        UserError: thumbnails of a live source are not to be kept, so that its crops could not be shown.
     """
 
-    source: str
     tracks: TrackOptions
-    cameras: CameraOptions
-    rows: RowOptions
-    skips: bool = False
+    cameras: CameraOptions = field(default_factory=CameraOptions)
+    rows: RowOptions = field(default_factory=RowOptions)
 
-    def job(self, output: Path, format: str, embedder: Embedder) -> RecordingJob:
-        """Return the job; errors as `CameraOptions.recordings`, `open_frames` and `TrackFinder`."""
-        rows = self.rows if format == FOLDER else replace(self.rows, thumbnails=False)
-        recordings = self.cameras.recordings(self.source)
+    def job(
+        self, source: str, output: Path, format: str, embedder: Embedder, dtype: str = "float32", skips: bool = False
+    ) -> RecordingJob:
+        """Return the job that exports the recordings that `source` names.
+
+        Args:
+            skips: leave out videos that cannot be read; False = raise.
+        Raises:
+            UserError: thumbnails of a live source are not to be kept; or as `CameraOptions.recordings` and `TrackFinder`.
+            CorruptVideoError: a video cannot be read.
+        """
+        rows = replace(self.rows, dtype=dtype, thumbnails=self.rows.thumbnails and format == FOLDER)
+        if format != FOLDER:
+            check_columns(record_schema(TRACK_COLUMNS).names, format)
+        recordings = self.cameras.recordings(source)
         if recordings[0].live and not rows.thumbnails:
-            raise UserError("--no-crops: the frames of a live source are gone once it has ended; keep the crops")
-        recordings, skipped = self._readable(recordings)
+            raise UserError(
+                "--no-crops, --format: the frames of a live source are gone once it has ended; keep the crops"
+            )
+        recordings, skipped = _readable(recordings, self.tracks.fps, skips)
         finder = TrackFinder(self.tracks, embedder)
-        plan = make_recording_plan(embedder, finder, recordings, self.source, rows)
+        plan = make_recording_plan(embedder, finder, recordings, source, rows)
         zone = self.cameras.zone
         return RecordingJob(output, format, recordings, finder, embedder, rows, plan, zone=zone, skipped=skipped)
 
-    def _readable(self, recordings: list[Recording]) -> tuple[list[Recording], list[str]]:
-        """Return the recordings of which a frame can be read, and a line for each other one."""
-        kept, skipped = [], []
-        for recording in recordings:
-            try:
-                if not recording.live:
-                    open_frames(recording.source, self.tracks.fps)
-                kept.append(recording)
-            except CorruptVideoError as error:
-                if not self.skips or len(recordings) == 1:
-                    raise
-                skipped.append(str(error))
-        if not kept:
-            raise UserError(f"--input: none of the {len(skipped)} videos can be read, the first: {skipped[0]}")
-        return kept, skipped
+
+def _readable(recordings: list[Recording], fps: float | None, skips: bool) -> tuple[list[Recording], list[str]]:
+    """Return the recordings of which a frame can be read, and a line for each other one."""
+    kept, skipped = [], []
+    for recording in recordings:
+        try:
+            if not recording.live:
+                open_frames(recording.source, fps)
+            kept.append(recording)
+        except CorruptVideoError as error:
+            if not skips or len(recordings) == 1:
+                raise
+            skipped.append(str(error))
+    if not kept:
+        raise UserError(f"--input: none of the {len(skipped)} videos can be read, the first: {skipped[0]}")
+    return kept, skipped
 
 
 def make_recording_plan(

@@ -112,7 +112,9 @@ def _crop(path: Path, frame: float, x: float, y: float, width: float, height: fl
 def _frame(path: Path, number: int) -> np.ndarray | None:
     video = cv2.VideoCapture(str(path))
     try:
-        video.set(cv2.CAP_PROP_POS_FRAMES, number)  # with a few codecs a neighbouring frame: fast, and enough to look at
+        video.set(
+            cv2.CAP_PROP_POS_FRAMES, number
+        )  # with a few codecs a neighbouring frame: fast, and enough to look at
         if round(video.get(cv2.CAP_PROP_POS_FRAMES)) != number:  # raw streams have no index
             video.release()
             video.open(str(path))

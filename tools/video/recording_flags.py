@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 from vitreid.common.errors import UserError
@@ -22,7 +23,12 @@ CAMERAS = ("camera", "start", "time_zone", "recordings", "name_pattern")
 
 def add_recording_flags(parser: argparse.ArgumentParser) -> None:
     """Add the options to a parser, in groups."""
-    add = parser.add_argument_group("people in recordings").add_argument
+    _add_people(parser.add_argument_group("people in recordings").add_argument)
+    _add_tracks(parser.add_argument_group("tracks").add_argument)
+    _add_cameras(parser.add_argument_group("cameras and times").add_argument)
+
+
+def _add_people(add: Callable[..., object]) -> None:
     add("--detector", metavar="WHAT", help="what finds the people: a name, a model file (.onnx, .xml), or motion")
     add(
         "--boxes",
@@ -58,6 +64,9 @@ def add_recording_flags(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="how a model file is fed and read; repeatable",
     )
+
+
+def _add_tracks(add: Callable[..., object]) -> None:
     add("--stride", metavar="N", type=int, default=1, help="read every n-th frame")
     add("--fps", metavar="F", type=float, help="frames per second; default: as the recording states")
     add("--no-track", dest="track", action="store_false", help="do not follow people: each box is a row")
@@ -76,7 +85,9 @@ def add_recording_flags(parser: argparse.ArgumentParser) -> None:
         default=TrackOptions.lost_seconds,
         help="how long somebody lost can be found again by appearance; default: %(default)g",
     )
-    add = parser.add_argument_group("cameras and times").add_argument
+
+
+def _add_cameras(add: Callable[..., object]) -> None:
     add("--camera", metavar="NAME", help="default: the recording's name")
     add("--start", metavar="TIME", help="of the first frame, e.g. 2026-01-31T08:00+01:00")
     add(
