@@ -186,10 +186,17 @@ class OpenRecording:
                 if frame.number >= start:
                     yield frame, detections
 
-    def tracked(self) -> Iterator[tuple[TrackedFrame, list[Tracklet]]]:
-        """Yield each frame with its track ids, and the tracklets that ended there; `finish` returns those left."""
-        for frame, detections in self.stream():
-            yield self.follower.add(frame, detections)
+    def tracked(
+        self, stopped: Callable[[], bool] = lambda: False
+    ) -> Generator[tuple[TrackedFrame, list[Tracklet]], None, None]:
+        """Yield each frame with its track ids, and the tracklets that ended there; `finish` returns those left.
+
+        Args:
+            stopped: True ends a live source.
+        """
+        with closing(self.stream(stopped=stopped)) as found:
+            for frame, detections in found:
+                yield self.follower.add(frame, detections)
 
     def finish(self) -> list[Tracklet]:
         """Return the tracklets that were still open at the last frame."""

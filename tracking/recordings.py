@@ -51,12 +51,16 @@ class Recording:
         """Return the time of a frame: seconds since 1970 if the start is known, else seconds in the recording."""
         return seconds if self.start is None else self.start.timestamp() + seconds
 
-    def utc_offset(self, seconds: float) -> str | None:
-        """Return the offset of the camera's clock at a frame, such as +01:00; None without a start."""
+    def moment(self, seconds: float) -> datetime | None:
+        """Return the time of a frame at the camera's clock; None without a start."""
         if self.start is None:
             return None
-        moment = datetime.fromtimestamp(self.time(seconds), timezone.utc).astimezone(self.start.tzinfo)
-        return moment.isoformat()[-6:]
+        return datetime.fromtimestamp(self.time(seconds), timezone.utc).astimezone(self.start.tzinfo)
+
+    def utc_offset(self, seconds: float) -> str | None:
+        """Return the offset of the camera's clock at a frame, such as +01:00; None without a start."""
+        moment = self.moment(seconds)
+        return None if moment is None else moment.isoformat()[-6:]
 
 
 def list_recordings(source: str) -> list[Recording]:

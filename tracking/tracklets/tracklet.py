@@ -66,10 +66,13 @@ class TrackletBuilder:
     Args:
         num_crops: most crops kept of each track.
         least_boxes: tracks with fewer boxes are dropped; most of them are false detections.
+    Attributes:
+        dropped: ids of the tracks that the last `close` dropped.
     """
 
     num_crops: int = NUM_CROPS
     least_boxes: int = 1
+    dropped: list[int] = field(default_factory=list, init=False)
     _open: dict[int, _OpenTrack] = field(default_factory=dict, init=False)
 
     @property
@@ -114,6 +117,7 @@ class TrackletBuilder:
     def close(self, ids: Iterable[int]) -> list[Tracklet]:
         """Return the finished tracks with these ids, in the order of their ids."""
         found = [(id, self._open.pop(id)) for id in sorted(ids) if id in self._open]
+        self.dropped = [id for id, track in found if track.num_boxes < self.least_boxes]
         return [track.closed(id) for id, track in found if track.num_boxes >= self.least_boxes]
 
     def finish(self) -> list[Tracklet]:
