@@ -20,8 +20,8 @@ from .association.appearance_limit import AppearanceLimit
 from .association.camera_motion import CameraMotion
 from .association.frame_state import Embed, FrameState
 from .association.kalman import Motion, predict
-from .association.motion_matching import Looks, match_high, match_low
-from .association.overlap import box_iou
+from .association.motion_matching import Looks, match_moving
+from .association.overlap import nested_shares
 from .association.resumption import LEAST_HITS, match_lost, rename_young
 from .association.scene_cuts import SceneCuts
 from .association.track_table import TrackTable
@@ -74,7 +74,7 @@ class TrackerOptions:
             raise UserError(f"num_vectors: {self.num_vectors}; give 1 or more")
 
 
-_DUPLICATE_IOU = 0.6  # overlap with a box that has a track, above which a box starts no track
+_NESTED = 0.75  # share of the smaller of two boxes in the other, above which the less sure one starts no track
 _LONGEST_STEP = 3.0  # seconds between two frames, above which no motion is predicted
 _TENTATIVE_SECONDS = 0.3  # a track of fewer than LEAST_HITS boxes is dropped when it was lost for longer
 _TICK = 1e-6  # seconds; times are compared to this tolerance
@@ -109,8 +109,8 @@ class Tracker:
         high = state.scores >= options.high_score
         looks = Looks(options.appearance_weight, limit, options.embed_seconds - _TICK)
         state.is_clear = state.clear(Motion(table.mean[table.moving], table.cov[table.moving]).boxes())
-        match_high(table, state, high, looks)
-        match_low(table, state, state.scores >= options.low_score, self._unseen(state))
+        match_moving(table, state, high, self._unseen(state), looks, low=False)
+        match_moving(table, state, state.scores >= options.low_score, self._unseen(state), looks, low=True)
         rows = self._without_duplicates(state, state.free(high))
         match_lost(table, state, rows, np.flatnonzero(self._unseen(state)), limit)
         continued = np.flatnonzero(state.owners >= 0)
@@ -163,12 +163,12 @@ class Tracker:
         return unseen
 
     def _without_duplicates(self, state: FrameState, rows: np.ndarray) -> np.ndarray:
-        """Return the rows that are no second box of somebody: of a box with a track, or of a surer row."""
+        """Return the rows that are no second box of somebody: not nested with a box that has a track, nor with a surer row."""
         kept = np.flatnonzero(state.owners >= 0).tolist()
         started = []
         for row in rows[np.argsort(-state.scores[rows], kind="stable")].tolist():
             same = [other for other in kept if state.labels[other] == state.labels[row]]
-            if not len(same) or box_iou(state.boxes[[row]], state.boxes[same]).max() <= _DUPLICATE_IOU:
+            if not same or nested_shares(state.boxes[[row]], state.boxes[same]).max() <= _NESTED:
                 started.append(row)
                 kept.append(row)
         return np.array(sorted(started), np.int64)
@@ -206,7 +206,7 @@ class Tracker:
         own, others = distances[np.arange(len(tracks)), tracks], distances.copy()
         others[:, ~visible | (table.hits < LEAST_HITS)] = np.inf
         others[np.arange(len(tracks)), tracks] = np.inf
-        self._limit.add(own, others.ravel())
+        self._limit.add(own, table.ids[tracks], others.ravel())
 
     def _forget(self) -> None:
         """Drop the tracks that cannot be found again."""
@@ -225,6 +225,7 @@ class Tracker:
             "cut_picture": self._cuts.previous,
             "camera_picture": self._camera.previous,
             "same_distances": self._limit.same,
+            "same_tracks": self._limit.tracks,
             "different_distances": self._limit.different,
         }
 

@@ -12,7 +12,7 @@ import numpy as np
 _KEPT = 256  # pairs of each kind
 _LEAST = 8  # pairs of different people before their distances count
 _PRIOR = 3.0  # without such pairs: limit over the median distance of one person
-_SHARE = 0.5  # where the limit lies between the two medians, on a logarithmic scale
+_SHARE = 0.36  # limit over the median distance of two people
 
 
 class AppearanceLimit:
@@ -25,11 +25,14 @@ class AppearanceLimit:
     def __init__(self, fixed: float | None = None) -> None:
         self.fixed = fixed
         self.same: np.ndarray = np.zeros(0, np.float64)
+        self.tracks: np.ndarray = np.zeros(0, np.int64)  # track id of each of `same`
         self.different: np.ndarray = np.zeros(0, np.float64)
 
-    def add(self, same: np.ndarray, different: np.ndarray) -> None:
-        """Record distances; infinite ones are left out."""
-        self.same = np.concatenate([self.same, same[np.isfinite(same)]])[-_KEPT:]
+    def add(self, same: np.ndarray, tracks: np.ndarray, different: np.ndarray) -> None:
+        """Record distances, and the tracks of the first kind; infinite ones are left out."""
+        known = np.isfinite(same)
+        self.same = np.concatenate([self.same, same[known]])[-_KEPT:]
+        self.tracks = np.concatenate([self.tracks, tracks[known]])[-_KEPT:]
         self.different = np.concatenate([self.different, different[np.isfinite(different)]])[-_KEPT:]
 
     @property
@@ -39,7 +42,8 @@ class AppearanceLimit:
             return self.fixed
         if not len(self.same):
             return 0.0
-        near = float(np.median(self.same))
+        # Each track counts once: something that stands still all the time must not decide how much walkers change.
+        near = float(np.median([np.median(self.same[self.tracks == track]) for track in np.unique(self.tracks)]))
         if len(self.different) < _LEAST:
             return _PRIOR * near
-        return near ** (1 - _SHARE) * float(np.median(self.different)) ** _SHARE
+        return _SHARE * float(np.median(self.different))

@@ -36,30 +36,25 @@ class Looks(NamedTuple):
     interval: float
 
 
-def match_high(table: TrackTable, state: FrameState, wanted: np.ndarray, looks: Looks) -> None:
-    """Give the boxes of high confidence, (N,) mask `wanted`, to predicted tracks."""
-    rows, tracks = state.free(wanted), np.flatnonzero(table.moving)
+def match_moving(table: TrackTable, state: FrameState, wanted: np.ndarray, is_free: np.ndarray, looks: Looks, low: bool) -> None:
+    """Give boxes, (N,) mask `wanted`, to predicted tracks that are free, (T,) mask.
+
+    Args:
+        low: the boxes have a low confidence; they must overlap more, as such a box may be a part of something else.
+    """
+    rows, tracks = state.free(wanted), np.flatnonzero(table.moving & is_free)
     if not len(rows) or not len(tracks):
         return
     predicted = Motion(table.mean[tracks], table.cov[tracks])
     overlap = box_iou(state.boxes[rows], predicted.boxes())
-    allowed = (overlap >= _IOU) | _near(state.boxes[rows], predicted)
+    allowed = overlap >= (_LOW_IOU if low else _IOU)
+    if not low:
+        allowed |= _near(state.boxes[rows], predicted)
     allowed &= state.labels[rows][:, None] == table.labels[tracks][None]
     cost = np.where(allowed, 1 - _diou(overlap, state.boxes[rows], predicted.boxes()), np.inf)
     if state.can_embed and looks.weight and looks.limit > 0:
         cost = _with_appearance(table, state, rows, tracks, cost, overlap, looks)
     found, given = assign(cost)
-    state.owners[rows[found]] = tracks[given]
-
-
-def match_low(table: TrackTable, state: FrameState, wanted: np.ndarray, is_free: np.ndarray) -> None:
-    """Give the boxes of low confidence, (N,) mask `wanted`, to tracks that are still free, (T,) mask."""
-    rows, tracks = state.free(wanted), np.flatnonzero(table.moving & is_free)
-    if not len(rows) or not len(tracks):
-        return
-    overlap = box_iou(state.boxes[rows], Motion(table.mean[tracks], table.cov[tracks]).boxes())
-    allowed = (overlap >= _LOW_IOU) & (state.labels[rows][:, None] == table.labels[tracks][None])
-    found, given = assign(np.where(allowed, 1 - overlap, np.inf))
     state.owners[rows[found]] = tracks[given]
 
 
@@ -94,15 +89,19 @@ def _with_appearance(
     known = np.isfinite(cost) & (table.counts[tracks] > 0)
     clear = state.is_clear[rows]
     due = clear & (known & (state.seconds - table.embedded[tracks] >= looks.interval)[None]).any(1)
-    chosen = np.flatnonzero(due | (_uncertain(np.isfinite(cost), overlap, stale) & known.any(1)))
+    uncertain = _uncertain(np.isfinite(cost), overlap, stale) & known.any(1)
+    chosen = np.flatnonzero(due | uncertain)
     if not len(chosen):
         return cost
-    distances = appearance_distances(state.embeddings(rows[chosen]), table.vectors[tracks], table.counts[tracks])
+    everyone = appearance_distances(state.embeddings(rows[chosen]), table.vectors, table.counts)
+    distances = everyone[:, tracks]
     evidence = np.where(np.isfinite(distances), np.clip(distances / (2 * looks.limit), 0, 1), 0.5)
     mixed = cost.copy()
     mixed[chosen] = (1 - looks.weight) * cost[chosen] + looks.weight * evidence
-    unlike = np.isfinite(distances) & (distances > _UNLIKE * looks.limit) & (stale[None] | clear[chosen][:, None])
-    mixed[chosen] = np.where(unlike, np.inf, mixed[chosen])
+    # Somebody who turns round looks different; that ends a certain match only if the box looks like another track instead.
+    doubted = uncertain[chosen] | (everyone <= looks.limit).any(1)
+    unlike = np.isfinite(distances) & (distances > _UNLIKE * looks.limit) & doubted[:, None]
+    mixed[chosen] = np.where(unlike & (stale[None] | clear[chosen][:, None]), np.inf, mixed[chosen])
     return mixed
 
 

@@ -32,6 +32,12 @@ def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.divide(shared, union, out=np.zeros(shared.shape), where=union > 0)
 
 
+def nested_shares(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the share (N, M) of the smaller of two boxes that lies in the other; 1 = one contains the other."""
+    smaller = np.minimum(areas(first)[:, None], areas(second)[None])
+    return _shared(first, second) / np.maximum(smaller, 1e-9)
+
+
 def hidden_shares(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return the share (N,) of each box that the one other box in front of it covers which covers most.
 
