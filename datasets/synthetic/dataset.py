@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -20,6 +18,7 @@ from ..readers.market1501 import SUBSETS, load_published
 from ..readers.published import PublishedDataset
 from ..records import ReidData
 from .camera import make_cameras, photograph
+from .drawn_folder import draw_folder
 from .identity import make_people
 
 log = logging.getLogger(__name__)
@@ -83,36 +82,13 @@ def generate(folder: str | Path, plan: SyntheticPlan) -> None:
     Raises:
         FileExistsError: the folder holds other files.
     """
-    folder = Path(folder)
-    if _is_done(folder, plan):
-        return
-    if folder.exists() and any(folder.iterdir()) and not (folder / STAMP).exists():
-        raise FileExistsError(f"{folder}: not a synthetic data set (no {STAMP}); choose another DATASETS.ROOT_DIR")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    started = tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)
-    try:
+    folder, hint = Path(folder), "no synthetic data set; choose another DATASETS.ROOT_DIR"
+
+    def draw(started: Path) -> None:
         log.info("drawing %d synthetic people into %s", plan.num_train_ids + plan.num_test_ids, folder)
-        _draw_all(Path(started), plan)
-        _put(Path(started), folder, plan)
-    finally:
-        shutil.rmtree(started, ignore_errors=True)
+        _draw_all(started, plan)
 
-
-def _is_done(folder: Path, plan: SyntheticPlan) -> bool:
-    stamp = folder / STAMP
-    return stamp.is_file() and stamp.read_text() == plan.stamp()
-
-
-def _put(finished: Path, folder: Path, plan: SyntheticPlan) -> None:
-    """Move the finished folder to its place; if another process was faster, keep its folder."""
-    os.chmod(finished, 0o755)
-    if folder.exists() and not _is_done(folder, plan):
-        shutil.rmtree(folder)
-    try:
-        finished.rename(folder)
-    except OSError:
-        if not _is_done(folder, plan):
-            raise
+    draw_folder(folder, STAMP, plan.stamp(), draw, hint)
 
 
 def _draw_all(folder: Path, plan: SyntheticPlan) -> None:
@@ -133,7 +109,6 @@ def _draw_all(folder: Path, plan: SyntheticPlan) -> None:
         shots = list(_shots(plan))
         for _ in tqdm(pool.map(draw, shots), "draw", len(shots), unit="image", disable=None, leave=False):
             pass
-    (folder / STAMP).write_text(plan.stamp())
 
 
 def _shots(plan: SyntheticPlan) -> Iterator[_Shot]:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ...common.box_columns import BoxColumns, checked_corners
 from ...common.errors import UserError
 from ...datasets import CorruptImageError
 from ...datasets.readers.box_crops import VideoReader, is_still
-from ...tracking.box_files.columns import BoxColumns, checked_corners
 from ...tracking.frames import VideoFile
 from ..storage.records_file import to_seconds
 from .source_rows import BOX, FIELDS, ImageFiles, SourceRow, box_of

@@ -8,13 +8,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...common.box_columns import BoxColumns
 from ...common.errors import UserError
 from ...configs import OPTIONS
 from ...datasets import DATASETS, read_dataset
 from ...datasets.readers.box_crops import is_still
 from ...datasets.readers.image_files import list_images, walk_images
 from ...tracking.box_files import GivenBoxes, boxes_of_pictures, read_boxes, select_classes
-from ...tracking.box_files.columns import BoxColumns
 from ...tracking.box_files.mot_text import is_mot
 from ...tracking.box_files.text_files import head_of
 from ...tracking.frames import is_live
