@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from filelock import FileLock
+from tqdm import tqdm
 
-from ...common.pictures import cut_box
+from ...common.errors import UserError
+from ...common.files import digest, write_atomically
+from ...common.pictures import cut_box, encode
 from ..loading.decode import CorruptImageError, read_image
 
 STILLS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
@@ -100,3 +105,58 @@ class VideoReader:
         if self._capture is not None:
             self._capture.release()
         self._path, self._capture, self._frame, self._pixels = "", None, -1, None
+
+
+class BoxPlace(NamedTuple):
+    """A box in a frame of a video, or in a picture (frame None)."""
+
+    path: str
+    frame: int | None
+    box: Box
+
+
+def cut_crops(places: Sequence[BoxPlace], folder: Path) -> list[str]:
+    """Cut boxes out of their videos and pictures into PNG files, each once; return the file of each box.
+
+    Training reads its images in any order, which videos do not allow. The files lie in a folder per video, whose name changes
+    with the video's size and date; those that are there already are used. Other processes wait meanwhile.
+
+    Raises:
+        FileNotFoundError, CorruptImageError: a video or picture cannot be read, or has no such frame or box.
+        UserError: the folder cannot be written.
+    """
+    names: dict[str, str] = {path: _folder_name(path) for path in dict.fromkeys(place.path for place in places)}
+    files = [folder / names[place.path] / _file_name(place) for place in places]
+    try:
+        folder.mkdir(exist_ok=True)
+        with FileLock(folder / ".lock"):
+            todo = {file: place for file, place in zip(files, places, strict=True) if not file.is_file()}
+            _cut(todo)
+    except PermissionError as error:
+        raise UserError(
+            f"{folder}: cannot be written ({error.strerror}), crops are kept there; copy the CSV elsewhere"
+        ) from error
+    return [str(file) for file in files]
+
+
+def _cut(todo: dict[Path, BoxPlace]) -> None:
+    """Write the crops, in the order of videos and frames."""
+    reader = VideoReader()
+    order = sorted(todo.items(), key=lambda item: (item[1].path, item[1].frame or 0))
+    for file, (path, frame, box) in tqdm(order, "crops", unit="crop", disable=None, leave=False):
+        pixels = cut_still(path, box) if frame is None else reader.crop(path, frame, box)
+        file.parent.mkdir(exist_ok=True)
+        content = encode(pixels, ".png")
+        write_atomically(file, lambda temporary, content=content: temporary.write_bytes(content))  # type: ignore[misc]
+    reader.close()
+
+
+def _folder_name(path: str) -> str:
+    found = Path(path).stat()
+    mark = digest([repr((str(Path(path).absolute()), found.st_size, found.st_mtime_ns)).encode()])
+    return f"{Path(path).stem}-{mark.removeprefix('sha256:')[:8]}"
+
+
+def _file_name(place: BoxPlace) -> str:
+    frame = "" if place.frame is None else f"{place.frame:06d}_"
+    return frame + "_".join(f"{value:g}" for value in place.box) + ".png"

@@ -46,7 +46,7 @@ class AnnotatedVideo(TrackOutput):
             draw_box(pixels, box, f"{id} {label} {score:.2f}" if id >= 0 else f"{label} {score:.2f}", color_of(id))
         if self._writer is None:
             self._size = pixels.shape[1], pixels.shape[0]
-            self._writer = cv2.VideoWriter(str(self._partial), cv2.VideoWriter_fourcc(*CODEC), self.fps, self._size)
+            self._writer = cv2.VideoWriter(str(self._partial), cv2.VideoWriter.fourcc(*CODEC), self.fps, self._size)
             if not self._writer.isOpened():
                 raise UserError(f"--output: OpenCV cannot write {self.path}; leave the video out: --no-video")
         if self._size != (pixels.shape[1], pixels.shape[0]):  # still pictures of several sizes
