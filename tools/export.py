@@ -14,6 +14,7 @@ from vitreid.gallery.export.export_job import CORRUPT, DTYPES, FOLDER, export
 from vitreid.gallery.export.recording_job import RecordingOptions
 from vitreid.gallery.export.sources import LAYOUTS
 from vitreid.gallery.export.track_rows import RowOptions
+from vitreid.tools.cli.embedder_flags import PREFIX, add_embedder_flags, embedder_options
 from vitreid.tools.cli.parser import command, new_parser
 from vitreid.tools.video.recording_flags import CAMERAS, TRACKS, add_recording_flags, camera_options, track_options
 
@@ -22,7 +23,12 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = new_parser(__doc__)
     add = parser.add_argument
-    add("--weights", metavar="FILE", required=True, help="best.safetensors or last.pth of a run")
+    add(
+        "--weights",
+        metavar="FILE",
+        required=True,
+        help="best.safetensors or last.pth of a run, or a finished model: .onnx, .xml, TorchScript",
+    )
     add(
         "--input",
         metavar="SOURCE",
@@ -42,6 +48,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--corrupt", choices=CORRUPT, default="error", help="stop at an image that cannot be read, or list and skip it")
     add("--no-resume", action="store_true", help="start anew; do not use the work of an earlier run")
     add("--overwrite", action="store_true", help="replace an earlier gallery of that name")
+    add_embedder_flags(parser)
     add_recording_flags(parser)
     add = parser.add_argument_group("rows of a track").add_argument
     add(
@@ -63,7 +70,7 @@ def get_parser() -> argparse.ArgumentParser:
 def export_images(args: argparse.Namespace) -> None:
     """Run the export."""
     others = {"input", "no_resume", "traceback", "templates", "thumbnails", *TRACKS, *CAMERAS}
-    given = {name: value for name, value in vars(args).items() if name not in others}
+    given = {name: value for name, value in vars(args).items() if name not in others and not name.startswith(PREFIX)}
     tracks = track_options(args)
     export(
         source=args.input,
@@ -72,6 +79,7 @@ def export_images(args: argparse.Namespace) -> None:
         recordings=RecordingOptions(tracks, camera_options(args), RowOptions(args.templates, args.thumbnails))
         if tracks
         else None,
+        options=embedder_options(args),
         **given,
     )
 

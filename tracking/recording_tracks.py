@@ -15,7 +15,7 @@ from ..processor.embedding.embedder import Embedder
 from .box_files import BoxesOfVideo, GivenBoxes, read_boxes, select_classes
 from .detections import Detections, VideoFrame
 from .detectors import Detector, DetectorOptions, open_detector
-from .frames import FrameSource, open_frames
+from .frames import FrameFolder, FrameSource, StillPicture, open_frames
 from .recordings import Recording, list_recordings
 from .tracker import Tracker, TrackerOptions
 from .tracklets.following import Detect, EmbedCrops, Follower, SingleIds, StatedIds, TrackedFrame, TrackerIds, detected
@@ -201,6 +201,13 @@ class OpenRecording:
     def finish(self) -> list[Tracklet]:
         """Return the tracklets that were still open at the last frame."""
         return self.follower.builder.finish()
+
+
+def file_of(frames: FrameSource, number: int) -> str:
+    """Return the file that holds a frame: a picture of the whole frame, or the video."""
+    if isinstance(frames, FrameFolder):
+        return str(frames.files[number])
+    return str(frames.path) if isinstance(frames, StillPicture) else frames.name
 
 
 def crop_embedder(embedder: Embedder, camera: str | None) -> EmbedCrops:

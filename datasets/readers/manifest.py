@@ -31,8 +31,8 @@ class ManifestRow(NamedTuple):
 def load_manifest(file: str | Path) -> ReidData:
     """Read a manifest. Pids, camids, viewids and tracklets are numbered in the order of the sorted names.
 
-    Relative paths start at the CSV file's folder. With one camera, no gallery image is junk (protocol "none"). A line with a
-    box (x, y, width, height, or other usual columns) is the crop of a picture, or with a frame that of a video; these crops are
+    Relative paths start at the CSV file's folder. With one camera, only the query's own file is junk (protocol "own-file"). A
+    line with a box (x, y, width, height, or other usual columns) is the crop of a picture, or with a frame that of a video; these crops are
     cut once, into the folder FILE.crops. A line without a pid, but with a tracklet, is of a person of that tracklet.
 
     Raises:
@@ -55,6 +55,8 @@ def load_manifest(file: str | Path) -> ReidData:
         empty = "gallery" if records["query"] else "query"
         raise UserError(f"{file}: no line has the split {empty}; query and gallery are needed together")
     person_names = {pid: person for person, pid in persons.items()}
+    if len(cameras) == 1:
+        logger.warning("%s: one camera only; images from a query's own camera count as matches", file)
     _warn_of_overlap(file, records, person_names)
     return ReidData(
         "manifest",
@@ -64,7 +66,7 @@ def load_manifest(file: str | Path) -> ReidData:
         camera_names=tuple(cameras),
         view_names=tuple(views),
         person_names=person_names,
-        protocol="same-camera" if len(cameras) > 1 else "none",
+        protocol="same-camera" if len(cameras) > 1 else "own-file",
     )
 
 

@@ -8,9 +8,10 @@ earlier attempt ended, so a killed export gives the same bytes when it is run ag
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -50,22 +51,22 @@ def export(
     corrupt: str = "error",
     resume: bool = True,
     overwrite: bool = False,
+    options: Mapping[str, Any] | None = None,
     frames_from: int = 0,
     recordings: RecordingOptions | None = None,
 ) -> Path:
     """Embed every image, or every track, of `source` into a gallery; after an interruption, run it again and it resumes.
 
-    Memory does not grow with the number of images. Under torchrun each rank embeds its share of the parts, or follows its
-    share of the recordings, and rank 0 joins them; all ranks need the same disk.
+    Memory does not grow with their number. Under torchrun each rank does a share, and rank 0 joins the parts; all ranks need
+    the same disk.
 
     Args:
-        weights: best.safetensors or last.pth of a run.
+        weights, options: as for `Embedder`.
         source, root, names: arguments of `open_source`.
         output: the gallery's folder, or, with another `format`, the file. OUTPUT.partial next to it holds unfinished work.
         format: "gallery", or one of `vitreid.gallery.maintenance.export_formats.FORMATS`.
         dtype: type of the embeddings on disk, float32 or float16.
-        batch_size: images per pass through the model.
-        device, precision: as for `Embedder`.
+        batch_size, device, precision: images per pass through the model, and as for `Embedder`.
         corrupt: reaction to an image that cannot be read: "error", or "skip", which lists it in skipped.txt.
         resume: use the finished or unfinished work of an earlier call; False starts anew.
         overwrite: replace an earlier gallery in `output`, and unfinished work of another export.
@@ -74,7 +75,7 @@ def export(
     Returns:
         The output's path.
     Raises:
-        FileNotFoundError: no such weights or source; NotADirectoryError: `output` would lie in a file.
+        FileNotFoundError, NotADirectoryError: no such weights or source, or `output` would lie in a file.
         FileExistsError: `output` holds something else, or this export before images were replaced.
         ValueError: an option is wrong, a name does not fit the format, or the work folder holds another export; names it.
         CorruptImageError: an image cannot be read, unless `corrupt` is "skip".
@@ -84,7 +85,7 @@ def export(
     if recordings is None and (sequence := sequence_of(source)):
         source, recordings = sequence[0], RecordingOptions(TrackOptions(boxes=sequence[1]))
     pictures = boxes_in_pictures(source, recordings.tracks) if recordings else None
-    load = partial(Embedder, weights, device, precision, batch_size)
+    load = partial(Embedder, weights, device, precision, batch_size, options)
     with joined_ranks() as ranks:
         job: ResumableJob
         if recordings is None or pictures:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone, tzinfo
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from ...tracking.camera_options import CameraOptions
 from ...tracking.detections import Detections, VideoFrame
 from ...tracking.frames import CorruptVideoError, open_frames
 from ...tracking.frames.live_stream import without_password
-from ...tracking.recording_tracks import OpenRecording, TrackFinder, TrackOptions
+from ...tracking.recording_tracks import OpenRecording, TrackFinder, TrackOptions, file_of
 from ...tracking.recordings import Recording
 from ..maintenance.export_formats import check_columns
 from ..storage.gallery import Gallery
@@ -113,7 +114,8 @@ class RecordingJob(ResumableJob):
         self, number: int, opened: OpenRecording, bar: tqdm, stopped: Stopped = lambda: False
     ) -> RecordingProgress:
         """Follow one recording to its end, saving each chunk; return the progress at the end."""
-        rows = TrackRows(opened.recording, self.embedder, self.rows)
+        locate = partial(file_of, opened.frames)
+        rows = TrackRows(opened.recording, number, self.embedder, self.rows, locate)
         progress, state = self._progress(number), {}
         if progress.num_chunks:
             state = self.work.load(number)[1]
@@ -166,7 +168,7 @@ class RecordingJob(ResumableJob):
             self._close(number)
         opened = self.finder.open(recording)  # connects, which takes a while
         start = recording.start or datetime.now(self.zone)
-        opened.recording = replace(recording, start=start, name=f"{recording.name}/{start:%Y-%m-%dT%H-%M-%S}")
+        opened.recording = replace(recording, start=start, name=f"{recording.name}/{len(numbers) + 1}")
         with StopSignals() as signals, tqdm(desc="export", unit="frame", disable=None) as bar:
             logger.info("following %s; Ctrl-C ends it and keeps all tracks", opened.frames.name)
             progress = self._follow(len(numbers), opened, bar, lambda: signals.asked)
@@ -182,7 +184,7 @@ class RecordingJob(ResumableJob):
         if progress.done:
             return
         recording = replace(self.recordings[0], name=progress.name, start=datetime.fromisoformat(progress.start))
-        follower, rows = self.finder.follower(recording), TrackRows(recording, self.embedder, self.rows)
+        follower, rows = self.finder.follower(recording), TrackRows(recording, number, self.embedder, self.rows)
         follower.load_state(state)
         rows.add(follower.builder.finish())
         self.work.save(number, rows.take(), replace(progress, num_chunks=progress.num_chunks + 1, done=True), {})

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...common.files import write_text_atomically
+from ...common.locks import FILE as LOCK
+from ...common.locks import WriterLock
+from ...common.regular_files import JSON_BYTES, read_text
 from ...processor.distributed.process_group import Ranks
 from ...processor.embedding.embedder import Embedder
 from ..maintenance.export_formats import export_as
-from ..storage.file_names import EXPORT_FILES, EXPORT_PLAN, METADATA, OWN_FILES, SKIPPED, TRACK_CROPS
+from ..storage.file_names import EXPORT_PLAN, METADATA, REPLACED_FILES, SKIPPED, TRACK_CROPS
 from ..storage.gallery import Gallery
 from ..storage.metadata import GalleryInfo
 from .export_plan import Plan, RecordingPlan, read_plan
@@ -41,7 +43,7 @@ class ExportOutput:
     def num_skipped(self) -> int:
         """Number of images that the finished gallery lacks because they could not be read."""
         file = self.path / SKIPPED
-        return len(file.read_text(encoding="utf-8").splitlines()) if file.is_file() else 0
+        return len(read_text(file, JSON_BYTES).splitlines()) if file.is_file() else 0
 
     def is_done(self, plan: Plan, skips: bool) -> bool:
         """Return whether the output is the finished export of this plan."""
@@ -51,7 +53,7 @@ class ExportOutput:
 
     def check_replaceable(self, plan: Plan, overwrite: bool) -> None:
         """Raise FileExistsError if something is there that must not be replaced."""
-        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+        if not self.path.exists() or (self.path.is_dir() and {item.name for item in self.path.iterdir()} <= {LOCK}):
             return
         is_ours = (self.path / METADATA).is_file() or (self.format != FOLDER and self.path.is_file())
         if overwrite and is_ours:
@@ -63,7 +65,7 @@ class ExportOutput:
     def refuse_foreign_files(self) -> None:
         """Raise FileExistsError if the output's folder also holds files of the user, such as images."""
         names = {item.name for item in self.path.iterdir()} if self.path.is_dir() else set()
-        own = {*OWN_FILES, *EXPORT_FILES, *([TRACK_CROPS] if isinstance(self.finished, RecordingPlan) else [])}
+        own = REPLACED_FILES | ({TRACK_CROPS} if isinstance(self.finished, RecordingPlan) else set())
         if foreign := sorted(names - own):
             raise FileExistsError(
                 f"--overwrite: {self.path} also holds {foreign[0]}, which is not the gallery's and would be lost "
@@ -78,15 +80,11 @@ class ExportOutput:
         count = self.num_skipped
         return "this export" + (f" without {count} images that could not be read ({SKIPPED})" if count else " already")
 
-    def put(self, result: Path, work: WorkFolder) -> None:
-        """Move the result to the output; an earlier output is moved to the work folder, which is deleted afterwards."""
-        if self.path.exists():
-            self.refuse_foreign_files()  # they may have appeared during the export
-            replaced = work.folder / "replaced"
-            shutil.rmtree(replaced, ignore_errors=True)
-            replaced.mkdir()
-            os.replace(self.path, replaced / self.path.name)
-        os.replace(result, self.path)
+    def check_unlocked(self) -> None:
+        """Raise BlockingIOError, before the work, if another process is writing into the gallery to be replaced."""
+        if self.format == FOLDER and self.path.is_dir():
+            with WriterLock(self.path):
+                pass
 
 
 class ResumableJob(ABC):
@@ -122,6 +120,7 @@ class ResumableJob(ABC):
             ranks.wait()
         else:
             self.output.check_replaceable(self.plan, overwrite)
+            self.output.check_unlocked()
             with self.work.locked():
                 self.work.begin(self.plan, resume, overwrite)
                 ranks.wait()
@@ -165,28 +164,28 @@ class ResumableJob(ABC):
         logger.info("%s: the threshold is now that of the weights, which were calibrated since", self.output.path)
 
     def join(self) -> None:
-        """Join the parts to a gallery and move it, or its conversion to another format, to the output."""
-        joined = self.work.folder / "joined"
-        shutil.rmtree(joined, ignore_errors=True)  # left by a killed call
+        """Join the parts to a gallery, or a file of another format, which replaces the output in one step."""
         info = replace(GalleryInfo.of(self.embedder), dtype=self.plan.dtype, created=self.plan.created)
-        gallery = Gallery.create(joined, info)
-        skipped = self.fill(gallery)
-        write_text_atomically(joined / SKIPPED, "".join(f"{line}\n" for line in skipped))
-        self.plan.write(joined / EXPORT_PLAN)
-        self.output.put(joined if self.output.format == FOLDER else self._converted(gallery), self.work)
+        if self.output.format == FOLDER:
+            self.output.refuse_foreign_files()  # they may have appeared during the export
+            gallery = Gallery.build(self.output.path, info, self._fill, overwrite=True)
+        else:
+            joined = self.work.folder / "joined"
+            shutil.rmtree(joined, ignore_errors=True)  # left by a killed call
+            gallery = Gallery.create(joined, info)
+            self._fill(gallery)
+            export_as(gallery, self.output.path, self.output.format)
+        count, skipped = len(gallery), read_text(gallery.path / SKIPPED, JSON_BYTES).splitlines()
         self.work.remove()
         dropped = f"; {len(skipped)} could not be read and were left out" if skipped else ""
-        logger.info(
-            "%d %s in %s (%d x %s)%s", len(gallery), self.unit, self.output.path, info.dimension, info.dtype, dropped
-        )
+        logger.info("%d %s in %s (%d x %s)%s", count, self.unit, self.output.path, info.dimension, info.dtype, dropped)
         for line in skipped[:NAMED]:
             logger.warning("left out: %s", line)
         if len(skipped) > NAMED and self.output.format == FOLDER:
             logger.warning("all of them: %s", self.output.path / SKIPPED)
 
-    def _converted(self, gallery: Gallery) -> Path:
-        path = self.work.folder / "converted" / self.output.path.name  # with its suffix, which a writer may read
-        shutil.rmtree(path.parent, ignore_errors=True)
-        path.parent.mkdir()
-        export_as(gallery, path, self.output.format)
-        return path
+    def _fill(self, gallery: Gallery) -> None:
+        """Add the parts to an empty gallery, with the files that describe them."""
+        skipped = self.fill(gallery)
+        write_text_atomically(gallery.path / SKIPPED, "".join(f"{line}\n" for line in skipped))
+        self.plan.write(gallery.path / EXPORT_PLAN)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,11 +81,21 @@ class TrackRows:
 
     Args:
         recording: whose tracklets.
+        number: of the recording in the export, which keeps the names of its thumbnails apart.
         embedder: its `batch_size` is that of the passes.
+        locate: returns the file that holds a frame, for rows without thumbnails.
     """
 
-    def __init__(self, recording: Recording, embedder: Embedder, options: RowOptions) -> None:
-        self.recording, self.embedder, self.options = recording, embedder, options
+    def __init__(
+        self,
+        recording: Recording,
+        number: int,
+        embedder: Embedder,
+        options: RowOptions,
+        locate: Callable[[int], str] = lambda frame: "",
+    ) -> None:
+        self.recording, self.embedder, self.options, self._locate = recording, embedder, options, locate
+        self._prefix = f"{TRACK_CROPS}/{number}-{recording.name.replace('/', '-')}"
         self._waiting: list[Tracklet] = []
         self._blocks: list[np.ndarray] = []
         self._records: list[dict[str, Any]] = []
@@ -138,7 +148,10 @@ class TrackRows:
         self._blocks.append(rows)
         self._records += [self._record(tracklet, name, crop) for crop in crops]
         if self.options.thumbnails:
-            self._images += [(_file(name, crop), encode(crop.pixels, SUFFIX)) for crop in tracklet.crops]
+            self._images += [(self._file(tracklet, crop), encode(crop.pixels, SUFFIX)) for crop in tracklet.crops]
+
+    def _file(self, tracklet: Tracklet, crop: TrackCrop) -> str:
+        return f"{self._prefix}-{tracklet.id}-{crop.frame:06d}{SUFFIX}"
 
     def _record(self, tracklet: Tracklet, name: str, crop: TrackCrop) -> dict[str, Any]:
         recording = self.recording
@@ -146,7 +159,7 @@ class TrackRows:
         start, end = recording.time(tracklet.start), recording.time(tracklet.end)
         x0, y0, x1, y1 = crop.box
         return {
-            "path": _file(name, crop) if self.options.thumbnails else video,
+            "path": self._file(tracklet, crop) if self.options.thumbnails else self._locate(crop.frame),
             "pid": None,
             "camera": recording.camera,
             "view": None,
@@ -169,10 +182,6 @@ class TrackRows:
             "quality": crop.quality.value,
             **{key: getattr(crop.quality, key) for key in ("size", "sharpness", "inside", "visible")},
         }
-
-
-def _file(name: str, crop: TrackCrop) -> str:
-    return f"{TRACK_CROPS}/{name}/{crop.frame:06d}{SUFFIX}"
 
 
 def diverse(embeddings: np.ndarray, most: int) -> list[int]:

@@ -14,8 +14,7 @@ from ...processor.embedding.embedder import Embedder
 from ...processor.runs.signals import StopSignals
 from ..camera_options import CameraOptions
 from ..frames import FrameFolder, FrameSource, StillPicture
-from ..recording_tracks import OpenRecording, TrackFinder, TrackOptions
-from ..recordings import Recording
+from ..recording_tracks import OpenRecording, TrackFinder, TrackOptions, file_of
 from ..tracklets.tracklet import Tracklet
 from .annotated_video import AnnotatedVideo
 from .identity_crops import IdentityCrops, sequence_name
@@ -119,25 +118,20 @@ def _outputs(opened: OpenRecording, options: OutputOptions) -> list[TrackOutput]
         crops = IdentityCrops(options.crops, recording, first, options.best)
         files.append(crops)
     if options.manifest:
-        files.append(PeopleManifest(recording, options.best, _locator(recording, opened.frames, crops)))
+        files.append(PeopleManifest(recording, options.best, _locator(opened.frames, crops)))
     return files
 
 
-def _locator(
-    recording: Recording, frames: FrameSource, crops: IdentityCrops | None
-) -> Callable[[int, int], tuple[str, int | None]]:
+def _locator(frames: FrameSource, crops: IdentityCrops | None) -> Callable[[int, int], tuple[str, int | None]]:
     """Return a function from track and frame to the file that a manifest lists, and its frame."""
     if crops is not None:
         return lambda id, frame: (str(crops.path(id, frame)), frame)
-    if isinstance(frames, FrameFolder):
-        return lambda id, frame: (str(frames.files[frame]), None)
-    if isinstance(frames, StillPicture):
-        return lambda id, frame: (str(frames.path), None)
     if frames.live:
         raise UserError(
             "--manifest: the frames of a live source are gone once it has ended; keep the crops: --crops DIR"
         )
-    return lambda id, frame: (recording.source, frame)
+    is_picture = isinstance(frames, FrameFolder | StillPicture)
+    return lambda id, frame: (file_of(frames, frame), None if is_picture else frame)
 
 
 def _follow(opened: OpenRecording, files: list[TrackOutput], stopped: Callable[[], bool]) -> RecordingSummary:
