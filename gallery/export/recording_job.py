@@ -96,6 +96,11 @@ class RecordingJob(ResumableJob):
                 if not self._progress(number).done:
                     self._follow(number, self.finder.open(self.recordings[number]), bar)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the output is the finished export of the plan; never of a live source, which shows something new."""
+        return not self.recordings[0].live and super().is_done
+
     def _progress(self, number: int) -> RecordingProgress:
         """Return the progress of a recording; none if its file was replaced since."""
         progress = self.work.progress(number)

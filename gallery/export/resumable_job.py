@@ -114,7 +114,7 @@ class ResumableJob(ABC):
         """Do the remaining work: rank 0 prepares and joins, all ranks embed."""
         if not ranks.is_first:
             self._help(ranks)
-        elif resume and not overwrite and self.output.is_done(self.plan, self.skips):
+        elif resume and not overwrite and self.is_done:
             self._finish()
             ranks.wait()
             ranks.wait()
@@ -127,6 +127,11 @@ class ResumableJob(ABC):
                 self.embed(ranks)
                 ranks.wait()
                 self.join()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the output is the finished export of the plan."""
+        return self.output.is_done(self.plan, self.skips)
 
     def _help(self, ranks: Ranks) -> None:
         """Embed a share of the parts, on ranks other than 0."""

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...datasets import read_image
-from ...datasets.readers.box_crops import Box, cut_still
+from ...datasets.readers.box_crops import Box, cut_still, is_still
 from ..storage.records_file import CORE
 
 FIELDS = ("path", "pid", "camera", "view", "time", "tracklet")  # of a SourceRow
@@ -68,7 +68,9 @@ def record_schema(extra: Mapping[str, type]) -> pa.Schema:
 
 
 def box_of(row: SourceRow) -> Box | None:
-    """Return the box of a row; None if it has none, or only a part of one."""
+    """Return the box of a row; None if it has none, or only a part of one, or is a picture that was cut out of a frame."""
+    if row.extra.get("frame") is not None and is_still(row.path):
+        return None
     values = [row.extra.get(name) for name in BOX]
     return None if None in values else Box(*values)  # type: ignore[arg-type]
 

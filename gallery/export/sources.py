@@ -79,7 +79,7 @@ def _open_csv(path: Path, frames_from: int, skips: bool) -> Source:
     if box and "frame" in box.others and ("video" in columns or _names_videos(path)):
         return BoxesSource(path, columns, box, frames_from, skips)
     if "path" in columns:
-        return ManifestSource(path, columns, None if box and "frame" in box.others else box)
+        return ManifestSource(path, columns, box)
     raise UserError(
         f"{path}:1: expected a column path (one image per line), or the columns video, frame, {', '.join(BOX)} (one box per "
         f"line); found {', '.join(columns) or 'nothing'}"
