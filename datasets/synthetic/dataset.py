@@ -1,24 +1,29 @@
-"""Synthetic data set: seeded drawings of people in Market-1501's layout, for runs without a download."""
+"""Synthetic data set: seeded drawings of people in Market-1501's layout, for runs without a download.
+
+The folder's marker, synthetic.json, has the plan and the digest of each file. Only files with these digests are ever deleted.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from ...common.files import digest
+from ...common.regular_files import IMAGE_BYTES
 from ..readers.market1501 import SUBSETS, load_published
 from ..readers.published import PublishedDataset
 from ..records import ReidData
 from .camera import make_cameras, photograph
-from .drawn_folder import draw_folder
+from .drawn_folder import DrawnFolder
 from .identity import make_people
 
 log = logging.getLogger(__name__)
@@ -48,9 +53,9 @@ class SyntheticPlan:
     size: tuple[int, int] = (128, 64)
     seed: int = 0
 
-    def stamp(self) -> str:
-        """Return the text in a complete folder's stamp file."""
-        return json.dumps({"version": _VERSION, **asdict(self)}, indent=1)
+    def facts(self) -> dict[str, Any]:
+        """Return what the marker of a complete folder says of the plan, in JSON types."""
+        return {"version": _VERSION, **asdict(self), "size": list(self.size)}
 
 
 @dataclass(frozen=True)
@@ -69,10 +74,22 @@ class _Shot:
         return f"{self.pid:04d}_c{self.camera + 1}s1_{frame:06d}_00.jpg"
 
 
-def load_synthetic(root: str | Path, plan: SyntheticPlan | None = None) -> ReidData:
-    """Read the synthetic people in `root`/synthetic; draw them first if they are missing or differ from `plan`."""
-    folder = Path(root).expanduser() / "synthetic"
-    generate(folder, plan or SyntheticPlan())
+def load_synthetic(root: str | Path, plan: SyntheticPlan | None = None, draws: bool = True) -> ReidData:
+    """Read the synthetic people in `root`/synthetic.
+
+    Args:
+        draws: draw them first if they are missing or differ from `plan`.
+    Raises:
+        FileNotFoundError: they are missing, and `draws` is false.
+    """
+    folder, plan = Path(root).expanduser() / "synthetic", plan or SyntheticPlan()
+    if draws:
+        generate(folder, plan)
+    elif not _drawn_folder(folder, plan).is_done:
+        raise FileNotFoundError(
+            f"DATASETS.ROOT_DIR: {folder} does not hold the synthetic people; they are drawn where the command names them: "
+            "add DATASETS.NAMES synthetic"
+        )
     return load_published(folder, _SYNTHETIC)
 
 
@@ -81,17 +98,23 @@ def generate(folder: str | Path, plan: SyntheticPlan) -> None:
 
     Raises:
         FileExistsError: the folder holds other files.
+        BlockingIOError: another process has been drawing for 10 minutes.
     """
-    folder, hint = Path(folder), "no synthetic data set; choose another DATASETS.ROOT_DIR"
 
-    def draw(started: Path) -> None:
+    def draw(started: Path) -> dict[str, str]:
         log.info("drawing %d synthetic people into %s", plan.num_train_ids + plan.num_test_ids, folder)
-        _draw_all(started, plan)
+        return _draw_all(started, plan)
 
-    draw_folder(folder, STAMP, plan.stamp(), draw, hint)
+    _drawn_folder(Path(folder), plan).make(draw)
 
 
-def _draw_all(folder: Path, plan: SyntheticPlan) -> None:
+def _drawn_folder(folder: Path, plan: SyntheticPlan) -> DrawnFolder:
+    hint = "choose another DATASETS.ROOT_DIR"
+    return DrawnFolder(folder, STAMP, plan.facts(), SUBSETS, IMAGE_BYTES, "a synthetic data set", hint)
+
+
+def _draw_all(folder: Path, plan: SyntheticPlan) -> dict[str, str]:
+    """Draw the pictures; return name and digest of each file."""
     number = plan.num_train_ids + plan.num_test_ids + plan.num_distractors
     everybody = make_people(number + _NUM_PASSERS_BY, plan.seed)
     people, passers_by = everybody[:number], everybody[number:]
@@ -99,16 +122,16 @@ def _draw_all(folder: Path, plan: SyntheticPlan) -> None:
     for subset in SUBSETS:
         (folder / subset).mkdir()
 
-    def draw(shot: _Shot) -> None:
+    def draw(shot: _Shot) -> tuple[str, str]:
         rng = np.random.default_rng([plan.seed, shot.person, shot.camera, shot.number])
         camera = cameras[shot.camera]
         image = photograph(camera, people[shot.person], passers_by, plan.size, rng)
-        _write(folder / shot.subset / shot.name, image, camera.quality)
+        return f"{shot.subset}/{shot.name}", _write(folder / shot.subset / shot.name, image, camera.quality)
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         shots = list(_shots(plan))
-        for _ in tqdm(pool.map(draw, shots), "draw", len(shots), unit="image", disable=None, leave=False):
-            pass
+        bar = tqdm(pool.map(draw, shots), "draw", len(shots), unit="image", disable=None, leave=False)
+        return dict(bar)
 
 
 def _shots(plan: SyntheticPlan) -> Iterator[_Shot]:
@@ -124,6 +147,8 @@ def _shots(plan: SyntheticPlan) -> Iterator[_Shot]:
                 yield _Shot(person, person + 1 if person < known else 0, camera, number, subset)
 
 
-def _write(path: Path, image: np.ndarray, quality: int) -> None:
+def _write(path: Path, image: np.ndarray, quality: int) -> str:
+    """Write a picture; return the digest of its file."""
     coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     path.write_bytes(coded.tobytes())
+    return digest([coded.tobytes()])

@@ -14,19 +14,20 @@ All cameras start at the same moment. Flag 0 marks a person of whom too little c
 from __future__ import annotations
 
 import csv
-import json
 import logging
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
+from ...common.files import digest
+from ...common.locks import FILE as LOCK
 from .camera import make_cameras
-from .drawn_folder import draw_folder
+from .drawn_folder import DrawnFolder
 from .identity import SyntheticPerson, make_people
 from .scene import Scene
 from .walks import View, Walk, make_walks
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 FILM_STAMP = "film.json"
 COUNTED = 0.25  # visible share of a body from which a person counts as seen
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # those that OpenCV writes without other software
+_FILE_BYTES = 2**32  # most of one video
 _VERSION = 1  # version of the drawing; raise it when pictures change, so that old films are replaced
 
 
@@ -68,9 +70,9 @@ class FilmPlan:
         """Names of the cameras: a, b, …"""
         return [chr(ord("a") + number) for number in range(self.num_cameras)]
 
-    def stamp(self) -> str:
-        """Return the text in a complete folder's stamp file."""
-        return json.dumps({"version": _VERSION, **asdict(self)}, indent=1)
+    def facts(self) -> dict[str, Any]:
+        """Return what the marker of a complete folder says of the plan, in JSON types."""
+        return {"version": _VERSION, **asdict(self), "size": list(self.size)}
 
 
 class FilmBox(NamedTuple):
@@ -96,16 +98,19 @@ class Visit(NamedTuple):
     end: float
 
 
-def make_film(folder: str | Path, plan: FilmPlan) -> bool:
-    """Draw a film into `folder`, unless it is complete there; return whether it was drawn now.
+def make_film(folder: str | Path, plan: FilmPlan) -> None:
+    """Draw a film into `folder`, unless it is complete there. An interrupted call leaves nothing incomplete.
 
     Raises:
         FileExistsError: the folder holds other files.
         OSError: OpenCV cannot write the video.
     """
-    folder = Path(folder)
+    parts = ("", *(f"{camera}/{name}" for camera in plan.cameras for name in ("", "gt", "det")))
+    parts = tuple(part.rstrip("/") for part in parts)
     hint = "give a folder that is empty or does not exist"
-    return draw_folder(folder, FILM_STAMP, plan.stamp(), lambda started: _draw_all(started, plan), hint)
+    DrawnFolder(Path(folder), FILM_STAMP, plan.facts(), parts, _FILE_BYTES, "a film", hint).make(
+        lambda started: _draw_all(started, plan)
+    )
 
 
 def film_walks(plan: FilmPlan) -> list[Walk]:
@@ -130,8 +135,8 @@ def read_paths(folder: str | Path) -> list[Visit]:
     return [Visit(int(row["person"]), row["camera"], float(row["start"]), float(row["end"])) for row in rows]
 
 
-def _draw_all(folder: Path, plan: FilmPlan) -> None:
-    """Draw the videos, one thread for each camera, then write the ground truth."""
+def _draw_all(folder: Path, plan: FilmPlan) -> dict[str, str]:
+    """Draw the videos, one thread for each camera, then write the ground truth; return name and digest of each file."""
     log.info("drawing a film of %d cameras, %g s, %d people", plan.num_cameras, plan.seconds, plan.num_people)
     people, walks = make_people(plan.num_people, plan.seed), film_walks(plan)
     cameras = make_cameras(plan.num_cameras, plan.seed)
@@ -146,6 +151,8 @@ def _draw_all(folder: Path, plan: FilmPlan) -> None:
     for camera, found in boxes.items():
         _write_sequence(folder / camera, plan, found)
     _write_paths(folder / "paths.csv", plan, boxes)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != LOCK)
+    return {path.relative_to(folder).as_posix(): digest([path.read_bytes()]) for path in files}
 
 
 def _draw_video(

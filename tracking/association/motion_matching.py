@@ -36,7 +36,9 @@ class Looks(NamedTuple):
     interval: float
 
 
-def match_moving(table: TrackTable, state: FrameState, wanted: np.ndarray, is_free: np.ndarray, looks: Looks, low: bool) -> None:
+def match_moving(
+    table: TrackTable, state: FrameState, wanted: np.ndarray, is_free: np.ndarray, looks: Looks, low: bool
+) -> None:
     """Give boxes, (N,) mask `wanted`, to predicted tracks that are free, (T,) mask.
 
     Args:
