@@ -75,6 +75,7 @@ class TrackerOptions:
 
 
 _NESTED = 0.75  # share of the smaller of two boxes in the other, above which the less sure one starts no track
+_LOW_SECONDS = 2.0  # for which boxes of low confidence alone continue a track
 _LONGEST_STEP = 3.0  # seconds between two frames, above which no motion is predicted
 _TENTATIVE_SECONDS = 0.3  # a track of fewer than LEAST_HITS boxes is dropped when it was lost for longer
 _TICK = 1e-6  # seconds; times are compared to this tolerance
@@ -110,11 +111,12 @@ class Tracker:
         looks = Looks(options.appearance_weight, limit, options.embed_seconds - _TICK)
         state.is_clear = state.clear(Motion(table.mean[table.moving], table.cov[table.moving]).boxes())
         match_moving(table, state, high, self._unseen(state), looks, low=False)
-        match_moving(table, state, state.scores >= options.low_score, self._unseen(state), looks, low=True)
+        recent = self._unseen(state) & (state.seconds - table.sure <= _LOW_SECONDS + _TICK)
+        match_moving(table, state, state.scores >= options.low_score, recent, looks, low=True)
         rows = self._without_duplicates(state, state.free(high))
         match_lost(table, state, rows, np.flatnonzero(self._unseen(state)), limit)
         continued = np.flatnonzero(state.owners >= 0)
-        table.observe(state.owners[continued], state.boxes[continued], state.seconds)
+        table.observe(state.owners[continued], state.boxes[continued], high[continued], state.seconds)
         self._start(state, rows[state.owners[rows] < 0])
         self._remember(state, high)
         rename_young(self._table, state, options.young_seconds, limit)
@@ -131,6 +133,7 @@ class Tracker:
             table.moving[:], table.displaced[:] = False, True
         if step < 0:
             table.seen += step
+            table.sure += step
             table.first += step
             table.embedded += step
         elif step > _LONGEST_STEP:
