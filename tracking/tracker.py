@@ -18,10 +18,10 @@ from ..common.errors import UserError
 from .association.appearance import appearance_distances, remember
 from .association.appearance_limit import AppearanceLimit
 from .association.camera_motion import CameraMotion
+from .association.duplicates import without_duplicates
 from .association.frame_state import Embed, FrameState
 from .association.kalman import Motion, predict
 from .association.motion_matching import Looks, match_moving
-from .association.overlap import nested_shares
 from .association.resumption import LEAST_HITS, match_lost, rename_young
 from .association.scene_cuts import SceneCuts
 from .association.track_table import TrackTable
@@ -74,7 +74,6 @@ class TrackerOptions:
             raise UserError(f"num_vectors: {self.num_vectors}; give 1 or more")
 
 
-_NESTED = 0.75  # share of the smaller of two boxes in the other, above which the less sure one starts no track
 _LOW_SECONDS = 2.0  # for which boxes of low confidence alone continue a track
 _LONGEST_STEP = 3.0  # seconds between two frames, above which no motion is predicted
 _TENTATIVE_SECONDS = 0.3  # a track of fewer than LEAST_HITS boxes is dropped when it was lost for longer
@@ -113,7 +112,7 @@ class Tracker:
         match_moving(table, state, high, self._unseen(state), looks, low=False)
         recent = self._unseen(state) & (state.seconds - table.sure <= _LOW_SECONDS + _TICK)
         match_moving(table, state, state.scores >= options.low_score, recent, looks, low=True)
-        rows = self._without_duplicates(state, state.free(high))
+        rows = without_duplicates(table, state, state.free(high), limit)
         match_lost(table, state, rows, np.flatnonzero(self._unseen(state)), limit)
         continued = np.flatnonzero(state.owners >= 0)
         table.observe(state.owners[continued], state.boxes[continued], high[continued], state.seconds)
@@ -164,17 +163,6 @@ class Tracker:
         unseen = np.ones(len(self._table), bool)
         unseen[state.owners[state.owners >= 0]] = False
         return unseen
-
-    def _without_duplicates(self, state: FrameState, rows: np.ndarray) -> np.ndarray:
-        """Return the rows that are no second box of somebody: not nested with a box that has a track, nor with a surer row."""
-        kept = np.flatnonzero(state.owners >= 0).tolist()
-        started = []
-        for row in rows[np.argsort(-state.scores[rows], kind="stable")].tolist():
-            same = [other for other in kept if state.labels[other] == state.labels[row]]
-            if not same or nested_shares(state.boxes[[row]], state.boxes[same]).max() <= _NESTED:
-                started.append(row)
-                kept.append(row)
-        return np.array(sorted(started), np.int64)
 
     def _start(self, state: FrameState, rows: np.ndarray) -> None:
         """Start a track for each of the rows."""
