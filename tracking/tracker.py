@@ -226,7 +226,5 @@ class Tracker:
         self._table = TrackTable(**columns)
         self._next_id, self._seconds = int(state["next_id"]), float(state["seconds"])
         self._cuts.previous, self._camera.previous = np.array(state["cut_picture"]), np.array(state["camera_picture"])
-        self._limit.same, self._limit.different = (
-            np.array(state["same_distances"]),
-            np.array(state["different_distances"]),
-        )
+        self._limit.same, self._limit.tracks = np.array(state["same_distances"]), np.array(state["same_tracks"])
+        self._limit.different = np.array(state["different_distances"])
