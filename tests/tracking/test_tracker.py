@@ -239,7 +239,9 @@ def test_a_tracker_continued_from_its_state_does_the_same(copied, tmp_path):
             with np.load(tmp_path / "state.npz", allow_pickle=False) as stored:
                 parted.tracker.load_state(stored)
     ours, theirs = whole.tracker.state(), parted.tracker.state()
-    assert {name: array.tobytes() for name, array in ours.items()} == {name: array.tobytes() for name, array in theirs.items()}
+    assert {name: array.tobytes() for name, array in ours.items()} == {
+        name: array.tobytes() for name, array in theirs.items()
+    }
     assert whole.asked == parted.asked
 
 
