@@ -22,10 +22,10 @@ def reassociation(
     ranks = []
     for query in np.flatnonzero(frames % stride == 0):
         there = np.flatnonzero((cameras == cameras[query]) & (frames == frames[query] + gap))
-        right = there[people[there] == people[query]]
-        if len(there) > 1 and len(right):
-            distances = 1 - vectors[there] @ vectors[query]
-            ranks.append(1 + int((distances < 1 - vectors[right[0]] @ vectors[query]).sum()))
+        right = people[there] == people[query]
+        if len(there) > 1 and right.any():
+            likeness = vectors[there] @ vectors[query]
+            ranks.append(1 + int((likeness > likeness[right].max()).sum()))
     found = np.array(ranks, float)
     if not len(found):
         return {"rank1": float("nan"), "mrr": float("nan"), "queries": 0}
