@@ -85,6 +85,8 @@ class Tracker:
 
     Args:
         options: what decides whether a box continues a track.
+    Attributes:
+        renamed: (id so far, id from now on) of the tracks that the last update found to be earlier ones.
     """
 
     def __init__(self, options: TrackerOptions | None = None) -> None:
@@ -94,6 +96,12 @@ class Tracker:
         self._seconds = np.nan  # of the previous frame
         self._cuts, self._camera = SceneCuts(), CameraMotion()
         self._limit = AppearanceLimit(self.options.appearance_distance)
+        self.renamed: list[tuple[int, int]] = []
+
+    @property
+    def known_ids(self) -> np.ndarray:
+        """(T,) int64 ids of the tracks that a later box can still continue."""
+        return self._table.ids
 
     def update(self, frame: VideoFrame, detections: Detections, embed: Embed | None = None) -> np.ndarray:
         """Return the track ids (N,) int64 of the frame's detections, from 1; -1 = belongs to none.
@@ -118,7 +126,7 @@ class Tracker:
         table.observe(state.owners[continued], state.boxes[continued], high[continued], state.seconds)
         self._start(state, rows[state.owners[rows] < 0])
         self._remember(state, high)
-        rename_young(self._table, state, options.young_seconds, limit)
+        self.renamed = rename_young(self._table, state, options.young_seconds, limit)
         ids = np.full(len(detections), -1, np.int64)
         ids[state.owners >= 0] = self._table.ids[state.owners[state.owners >= 0]]
         self._forget()
@@ -226,5 +234,6 @@ class Tracker:
         self._table = TrackTable(**columns)
         self._next_id, self._seconds = int(state["next_id"]), float(state["seconds"])
         self._cuts.previous, self._camera.previous = np.array(state["cut_picture"]), np.array(state["camera_picture"])
-        self._limit.same, self._limit.tracks = np.array(state["same_distances"]), np.array(state["same_tracks"])
-        self._limit.different = np.array(state["different_distances"])
+        self._limit.same, self._limit.tracks, self._limit.different = (
+            np.array(state[name]) for name in ("same_distances", "same_tracks", "different_distances")
+        )

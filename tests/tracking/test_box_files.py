@@ -10,6 +10,7 @@ from films import HEIGHT, NUM_FRAMES, WIDTH, noise_frames, write_folder
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vitreid.common.box_columns import BOXES, BoxColumns
 from vitreid.common.errors import UserError
 from vitreid.common.pictures import cut_box
 from vitreid.tracking.box_files import (
@@ -20,7 +21,6 @@ from vitreid.tracking.box_files import (
     recognise_boxes,
     select_classes,
 )
-from vitreid.tracking.box_files.columns import BOXES, BoxColumns
 from vitreid.tracking.box_files.cvat_xml import KeyFrame, Task, interpolated
 from vitreid.tracking.box_files.mot_text import mot_line
 from vitreid.tracking.detections import Detections
