@@ -18,10 +18,10 @@ from ..common.errors import UserError
 from .association.appearance import appearance_distances, remember
 from .association.appearance_limit import AppearanceLimit
 from .association.camera_motion import CameraMotion
+from .association.duplicates import without_duplicates
 from .association.frame_state import Embed, FrameState
 from .association.kalman import Motion, predict
 from .association.motion_matching import Looks, match_moving
-from .association.overlap import nested_shares
 from .association.resumption import LEAST_HITS, match_lost, rename_young
 from .association.scene_cuts import SceneCuts
 from .association.track_table import TrackTable
@@ -74,7 +74,7 @@ class TrackerOptions:
             raise UserError(f"num_vectors: {self.num_vectors}; give 1 or more")
 
 
-_NESTED = 0.75  # share of the smaller of two boxes in the other, above which the less sure one starts no track
+_LOW_SECONDS = 2.0  # for which boxes of low confidence alone continue a track
 _LONGEST_STEP = 3.0  # seconds between two frames, above which no motion is predicted
 _TENTATIVE_SECONDS = 0.3  # a track of fewer than LEAST_HITS boxes is dropped when it was lost for longer
 _TICK = 1e-6  # seconds; times are compared to this tolerance
@@ -118,11 +118,12 @@ class Tracker:
         looks = Looks(options.appearance_weight, limit, options.embed_seconds - _TICK)
         state.is_clear = state.clear(Motion(table.mean[table.moving], table.cov[table.moving]).boxes())
         match_moving(table, state, high, self._unseen(state), looks, low=False)
-        match_moving(table, state, state.scores >= options.low_score, self._unseen(state), looks, low=True)
-        rows = self._without_duplicates(state, state.free(high))
+        recent = self._unseen(state) & (state.seconds - table.sure <= _LOW_SECONDS + _TICK)
+        match_moving(table, state, state.scores >= options.low_score, recent, looks, low=True)
+        rows = without_duplicates(table, state, state.free(high), limit)
         match_lost(table, state, rows, np.flatnonzero(self._unseen(state)), limit)
         continued = np.flatnonzero(state.owners >= 0)
-        table.observe(state.owners[continued], state.boxes[continued], state.seconds)
+        table.observe(state.owners[continued], state.boxes[continued], high[continued], state.seconds)
         self._start(state, rows[state.owners[rows] < 0])
         self._remember(state, high)
         self.renamed = rename_young(self._table, state, options.young_seconds, limit)
@@ -139,6 +140,7 @@ class Tracker:
             table.moving[:], table.displaced[:] = False, True
         if step < 0:
             table.seen += step
+            table.sure += step
             table.first += step
             table.embedded += step
         elif step > _LONGEST_STEP:
@@ -169,17 +171,6 @@ class Tracker:
         unseen = np.ones(len(self._table), bool)
         unseen[state.owners[state.owners >= 0]] = False
         return unseen
-
-    def _without_duplicates(self, state: FrameState, rows: np.ndarray) -> np.ndarray:
-        """Return the rows that are no second box of somebody: not nested with a box that has a track, nor with a surer row."""
-        kept = np.flatnonzero(state.owners >= 0).tolist()
-        started = []
-        for row in rows[np.argsort(-state.scores[rows], kind="stable")].tolist():
-            same = [other for other in kept if state.labels[other] == state.labels[row]]
-            if not same or nested_shares(state.boxes[[row]], state.boxes[same]).max() <= _NESTED:
-                started.append(row)
-                kept.append(row)
-        return np.array(sorted(started), np.int64)
 
     def _start(self, state: FrameState, rows: np.ndarray) -> None:
         """Start a track for each of the rows."""

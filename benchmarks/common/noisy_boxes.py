@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vitreid.datasets.synthetic.film import FilmBox, FilmPlan
+from vitreid.datasets.synthetic.film import FilmPlan
+from vitreid.datasets.synthetic.film_truth import FilmBox
 from vitreid.tracking.detections import Detections
 
 

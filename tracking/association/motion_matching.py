@@ -55,7 +55,7 @@ def match_moving(
     allowed &= state.labels[rows][:, None] == table.labels[tracks][None]
     cost = np.where(allowed, 1 - _diou(overlap, state.boxes[rows], predicted.boxes()), np.inf)
     if state.can_embed and looks.weight and looks.limit > 0:
-        cost = _with_appearance(table, state, rows, tracks, cost, overlap, looks)
+        cost = _with_appearance(table, state, rows, tracks, cost, overlap, looks, low)
     found, given = assign(cost)
     state.owners[rows[found]] = tracks[given]
 
@@ -85,6 +85,7 @@ def _with_appearance(
     cost: np.ndarray,
     overlap: np.ndarray,
     looks: Looks,
+    low: bool,
 ) -> np.ndarray:
     """Return the costs (N, T), with appearance where it decides or where an embedding is due anyway."""
     stale = state.seconds - table.seen[tracks] > _STALE_SECONDS
@@ -100,8 +101,8 @@ def _with_appearance(
     evidence = np.where(np.isfinite(distances), np.clip(distances / (2 * looks.limit), 0, 1), 0.5)
     mixed = cost.copy()
     mixed[chosen] = (1 - looks.weight) * cost[chosen] + looks.weight * evidence
-    # Somebody who turns round looks different; that ends a certain match only if the box looks like another track instead.
-    doubted = uncertain[chosen] | (everyone <= looks.limit).any(1)
+    # Somebody who turns round looks different; that ends a certain match of a sure box only if it looks like another track.
+    doubted = uncertain[chosen] | (everyone <= looks.limit).any(1) | low
     unlike = np.isfinite(distances) & (distances > _UNLIKE * looks.limit) & doubted[:, None]
     mixed[chosen] = np.where(unlike & (stale[None] | clear[chosen][:, None]), np.inf, mixed[chosen])
     return mixed

@@ -38,12 +38,13 @@ def rename_young(table: TrackTable, state: FrameState, seconds: float, limit: fl
     """
     rows = np.flatnonzero(state.owners >= 0)
     rows = rows[[state.has_embedding(row) for row in rows.tolist()]] if len(rows) else rows
-    young = rows[state.seconds - table.first[state.owners[rows]] <= seconds]
+    young = rows[state.seconds - table.first[state.owners[rows]] < seconds]
     lost = np.flatnonzero((table.seen < state.seconds) & (table.counts > 0) & (table.hits >= LEAST_HITS))
     if not len(young) or not len(lost):
         return []
     own = state.owners[young]
     possible = table.first[own][:, None] > table.seen[lost][None]  # never seen at the same time
+    possible &= _reachable(table, state.boxes[young], state.seconds, lost)
     possible &= table.labels[own][:, None] == table.labels[lost][None]
     distances = appearance_distances(state.embeddings(young), table.vectors[lost], table.counts[lost])
     found, given = assign(np.where(possible & (distances <= limit), distances, np.inf))
