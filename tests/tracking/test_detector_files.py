@@ -265,17 +265,27 @@ def test_forms_are_recognised_from_shapes(shapes, classes, form):
     [
         ({"form": "yolov8"}, r"detector form: unknown value 'yolov8'; choose from detr, labels"),
         ({"sise": [64, 64]}, r"unknown key 'sise'; choose from channels, classes"),
-        ({"mean": [0.5]}, r"mean has 1 values; expected 3"),
-        ({"size": 640}, r"a value has the wrong type"),
+        ({"mean": [0.5]}, r"mean is \[0.5\]; expected 3 numbers"),
+        ({"size": 640}, r"size is 640; expected 2 numbers"),
+        ({"scale": "a"}, r"scale is 'a'; expected 1 number"),
+        ({"size": [32, 32]}, r"size 32x32 is stated, but the file's input has 64x64"),
         ({"channels": "GBR"}, r"channels 'GBR'; choose from RGB, BGR"),
         ({"resize": "crop"}, r"resize 'crop'; choose from stretch, letterbox"),
-        ({"classes": "coco"}, r"class names: unknown value 'coco'; choose from coco80, coco91"),
+        ({"classes": "coco80"}, r"has 3 classes, but 80 names from number 0 on are stated"),
         ({"classes": ["a", "b", "c", "d"]}, r"has 3 classes, but 4 names from number 0 on are stated"),
     ],
 )
 def test_a_wrong_description_is_refused(tmp_path, description, message):
     with pytest.raises(UserError, match=message):
         open_detector(write_onnx(tmp_path / "a.onnx", CASES["detr"]), DetectorOptions(description=description))
+
+
+def test_texts_of_a_command_line_describe_a_file_too(tmp_path):
+    path = write_onnx(tmp_path / "a.onnx", CASES["detr"], shape=[1, 3, "height", "width"])
+    texts = {"classes": "a, b,c", "size": "384x672", "mean": "0.5,0.4,0.3", "scale": "1", "fill": "0"}
+    detector = open_detector(path, DetectorOptions(classes=("a",), description=texts))
+    assert (detector.input.size, detector.input.mean) == ((384, 672), (0.5, 0.4, 0.3))
+    assert (detector.input.scale, detector.input.fill) == (1.0, 0)
 
 
 def test_a_sidecar_that_is_no_json_is_refused(tmp_path):

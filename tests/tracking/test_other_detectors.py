@@ -132,7 +132,7 @@ def test_a_torchvision_detector_returns_its_own_boxes(weights, name):
     with torch.inference_mode():
         results = model(images)
     number = next(int(one) for one in results[0]["labels"] if categories[one] != "N/A")  # of any class that is found
-    detector = open_detector(name, DetectorOptions((categories[number],), 0.0, weights=weights))
+    detector = open_detector(f"{name}@{weights}", DetectorOptions((categories[number],), 0.0))
     for expected, found in zip(results, detector.detect(frames)):
         sides = expected["boxes"][:, 2:] - expected["boxes"][:, :2]
         own = (expected["labels"] == number) & (sides >= 2).all(dim=1)
