@@ -199,6 +199,26 @@ def test_names_in_the_metadata_of_ultralytics_are_read(tmp_path):
     assert open_detector(path, DetectorOptions(classes=("car",))).detect([FRAME])[0].labels == ("car",)
 
 
+def test_a_folder_of_ultralytics_is_a_detector(tmp_path):
+    """NAME_openvino_model/ has the model and metadata.yaml."""
+    to_openvino(write_onnx(tmp_path / "a.onnx", CASES["yolo"]))
+    (tmp_path / "metadata.yaml").write_text("names:\n  0: person\n  1: bicycle\n  2: car\n")
+    with pytest.raises(UserError, match=r"nor one file .onnx or .xml, but 2 of them; give the file"):
+        open_detector(tmp_path)
+    (tmp_path / "a.onnx").unlink()
+    assert open_detector(tmp_path, DetectorOptions(classes=("car",))).detect([FRAME])[0].labels == ("car",)
+
+
+def test_an_export_of_rfdetr_is_recognised_by_its_names(tmp_path):
+    """Its 91 classes have COCO's numbers: person is 1."""
+    logits = np.full((1, 2, 91), -9, np.float32)
+    logits[0, :, 1] = 2
+    outputs = {"dets": CASES["detr"]["pred_boxes"], "labels": logits}
+    detector = open_detector(write_onnx(tmp_path / "a.onnx", outputs))
+    assert detector.input.mean == (0.485, 0.456, 0.406)
+    assert detector.detect([FRAME])[0].labels == ("person", "person")
+
+
 def test_the_files_of_transformers_next_to_an_export_are_read(tmp_path):
     path = write_onnx(tmp_path / "model.onnx", CASES["detr"])
     (tmp_path / "config.json").write_text(
@@ -209,6 +229,14 @@ def test_the_files_of_transformers_next_to_an_export_are_read(tmp_path):
     detector = open_detector(path)
     assert detector.input.mean == (0.1, 0.2, 0.3)
     assert detector.detect([FRAME])[0].labels == ("person",)
+
+
+def test_the_masks_of_a_segmentation_model_are_left_out(tmp_path):
+    """Their coefficients stand behind the class scores, the masks in a second output."""
+    table = np.concatenate([yolo_table(rows=50), np.full((50, 32), 5, np.float32)], axis=1)
+    outputs = {"output0": table.T[None].copy(), "output1": np.zeros((1, 32, 16, 16), np.float32)}
+    (found,) = open_detector(write_onnx(tmp_path / "a.onnx", outputs), options(form="yolo")).detect([FRAME])
+    assert found.labels == ("person", "car")
 
 
 def test_softmax_scores_have_a_last_class_for_nothing(tmp_path):

@@ -84,15 +84,27 @@ def kind_of_detector(text: str) -> str:
 
 
 def _kind_of_folder(folder: Path) -> str:
+    """Return the kind of a folder: with a model of transformers, or with one model file (an export by Ultralytics or optimum)."""
     if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
         return "transformers"
+    files = model_files(folder)
+    if len(files) == 1:
+        return SUFFIXES[files[0].suffix.lower()]
     raise UserError(
-        f"detector: the folder {folder} has no config.json and model.safetensors of transformers; give such a folder or a file"
+        f"detector: the folder {folder} has neither config.json and model.safetensors of transformers nor one file .onnx or "
+        f".xml, but {len(files)} of them; give the file"
     )
+
+
+def model_files(folder: Path) -> list[Path]:
+    """Return the model files directly in a folder."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
 
 
 def _file(what: str) -> Path:
     path = Path(what).expanduser()
+    if path.is_dir() and len(files := model_files(path)) == 1:
+        return files[0]
     if not path.is_file():
         raise FileNotFoundError(f"detector: there is no file {what!r}; give the path of a model file")
     return path

@@ -46,6 +46,7 @@ class ModelFileDetector(Detector):
         self._num_classes = count_classes(self._form_name, signature.outputs, softmax)
         self._softmax = softmax
         self._classes, self._any_class = self._build_filter(description)
+        self._seen: set[int] = set()  # class numbers, of a file without names
 
     def detect(self, frames: Sequence[np.ndarray]) -> list[Detections]:
         """Return the boxes in each frame; a file with a fixed batch size gets the frames in groups of it."""
@@ -86,11 +87,11 @@ class ModelFileDetector(Detector):
 
     def _check_single_class(self, raw: RawBoxes) -> None:
         """Raise UserError if boxes of several classes come from a file whose classes have no names."""
-        numbers = np.unique(raw.classes[raw.scores >= self.options.confidence])
-        self._seen = sorted({*getattr(self, "_seen", ()), *numbers.tolist()})
+        sure = (raw.scores >= self.options.confidence) & (raw.scores > 0)
+        self._seen.update(raw.classes[sure].tolist())
         if len(self._seen) > 1:
             raise UserError(
-                f"{self.path}: finds the classes {', '.join(map(str, self._seen))}, but states no names for them; "
+                f"{self.path}: finds the classes {', '.join(map(str, sorted(self._seen)))}, but states no names for them; "
                 f"{_state(self.path, 'classes')}"
             )
 
@@ -128,6 +129,8 @@ class ModelFileDetector(Detector):
             raise UserError(
                 f"{self.path}: has {self._num_classes} classes, but {len(names)} names from number {first} on are stated"
             )
+        if self._form_name.startswith("yolo") and self._num_classes is not None:
+            self._num_classes = len(names) + first  # what stands behind the classes are coefficients of masks
         return ClassFilter([*[None] * first, *names], self.options.classes, str(self.path)), False
 
 

@@ -9,9 +9,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
 from ...common.errors import UserError, choose
 from .output_forms import FORMS, IMAGENET_MEAN, IMAGENET_STD, Shape
 
+RF_DETR_OUTPUTS = {"dets", "labels"}  # names in the package's own exports, which expect ImageNet's mean and std
 SOFTMAX_MODELS = ("detr", "yolos", "table-transformer")  # transformers' models with a class "no object"
 NUMBERS = {  # key of a description: type and number of its values
     "size": (int, 2),
@@ -110,13 +113,15 @@ def _typed(key: str, value: Any, where: str) -> Any:
 def read_description(path: Path, signature: FileSignature, given: Mapping[str, Any]) -> ModelFileDescription:
     """Return the description of a model file. Later sources replace earlier ones.
 
-    Sources: the files of transformers in its folder (config.json, preprocessor_config.json), its own metadata, the sidecar
-    NAME.json next to NAME.onnx or NAME.xml, and what the caller states.
+    Sources: the files of transformers in its folder (config.json, preprocessor_config.json), its own metadata and Ultralytics'
+    metadata.yaml, the sidecar NAME.json next to NAME.onnx or NAME.xml, and what the caller states.
 
     Raises:
         UserError: a file is no JSON object, or has an unknown key.
     """
-    values = {**_from_transformers(path.parent), **_from_metadata(signature.metadata)}
+    values = {**_from_transformers(path.parent), **_from_ultralytics(path.parent, signature.metadata)}
+    if set(signature.outputs) == RF_DETR_OUTPUTS:
+        values = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, **values}
     sidecar = path.with_suffix(".json")
     if sidecar.is_file():
         values |= _checked(read_json_object(sidecar), str(sidecar))
@@ -144,11 +149,13 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return values
 
 
-def _from_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Return the class names of Ultralytics' exports: `names`, a Python dict as text."""
+def _from_ultralytics(folder: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return the class names of an Ultralytics export: `names` in its metadata, or in metadata.yaml of an OpenVINO folder."""
     try:
-        names = ast.literal_eval(metadata.get("names", ""))
-    except (ValueError, SyntaxError):
+        names = ast.literal_eval(metadata.get("names", "None"))
+        if (file := folder / "metadata.yaml").is_file():
+            names = yaml.safe_load(file.read_text(encoding="utf-8"))["names"]
+    except (ValueError, SyntaxError, yaml.YAMLError, KeyError, TypeError):
         return {}
     return {"classes": [str(names[key]) for key in sorted(names)]} if isinstance(names, dict) else {}
 
