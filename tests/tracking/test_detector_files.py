@@ -175,7 +175,7 @@ def test_a_letterbox_is_undone(tmp_path, resize):
 
 @pytest.mark.parametrize(
     "form, resize, channels, scale",
-    [("detr", "stretch", "RGB", 1 / 255), ("yolo", "letterbox", "RGB", 1 / 255), ("ssd", "stretch", "BGR", 1.0), ("yolox", "letterbox-corner", "BGR", 1.0)],
+    [("detr", "stretch", "rgb", 1.0), ("yolo", "letterbox", "rgb", 1.0), ("ssd", "stretch", "bgr", 255.0), ("yolox", "letterbox-corner", "bgr", 255.0)],
 )  # fmt: skip
 def test_a_form_has_its_usual_input(tmp_path, form, resize, channels, scale):
     detector = open_detector(write_onnx(tmp_path / "a.onnx", CASES[form]), options(**AS_STATED.get(form, {})))
@@ -188,7 +188,7 @@ def test_a_form_has_its_usual_input(tmp_path, form, resize, channels, scale):
 def test_a_sidecar_describes_the_file_and_the_caller_comes_last(tmp_path):
     path = write_onnx(tmp_path / "a.onnx", CASES["detr"])
     sidecar = {"classes": ["a", "b", "c"], "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2], "resize": "letterbox"}
-    path.with_suffix(".json").write_text(json.dumps(sidecar))
+    path.with_name("a.onnx.json").write_text(json.dumps(sidecar))
     detector = open_detector(path, DetectorOptions(classes=("a",), description={"resize": "stretch"}))
     assert (detector.input.mean, detector.input.resize) == ((0.5, 0.4, 0.3), "stretch")
     assert detector.detect([FRAME])[0].labels == ("a",)
@@ -254,16 +254,17 @@ def test_a_detector_of_one_class_needs_no_names(tmp_path):
 
 def test_several_classes_without_names_are_refused(tmp_path):
     detector = open_detector(write_onnx(tmp_path / "a.onnx", CASES["ssd"]))
-    with pytest.raises(UserError, match=r'finds the classes 1, 3, but states no names.*state "classes" in a.json'):
+    with pytest.raises(UserError, match=r'finds the classes 1, 3, but states no names.*state "classes" in a.onnx.json'):
         detector.detect([FRAME])
-    with pytest.raises(UserError, match=r'has 3 classes without names; state "classes" in a.json'):
+    with pytest.raises(UserError, match=r'has 3 classes without names; state "classes" in a.onnx.json'):
         open_detector(write_onnx(tmp_path / "a.onnx", CASES["yolo"]))
 
 
 def test_outputs_of_an_unknown_form_list_those_known(tmp_path):
     path = write_onnx(tmp_path / "a.onnx", {"heat": np.zeros((1, 2, 3, 4, 5), np.float32)})
     with pytest.raises(
-        UserError, match=r'the form of its outputs is not clear \(heat 1x2x3x4x5\); state "form" in a.json.*yolox: '
+        UserError,
+        match=r'the form of its outputs is not clear \(heat 1x2x3x4x5\); state "form" in a.onnx.json.*yolox: ',
     ):
         open_detector(path)
 
@@ -297,7 +298,7 @@ def test_forms_are_recognised_from_shapes(shapes, classes, form):
         ({"size": 640}, r"size is 640; expected 2 numbers"),
         ({"scale": "a"}, r"scale is 'a'; expected 1 number"),
         ({"size": [32, 32]}, r"size 32x32 is stated, but the file's input has 64x64"),
-        ({"channels": "GBR"}, r"channels 'GBR'; choose from RGB, BGR"),
+        ({"channels": "GBR"}, r"channels 'gbr'; choose from rgb, bgr"),
         ({"resize": "crop"}, r"resize 'crop'; choose from stretch, letterbox"),
         ({"classes": "coco80"}, r"has 3 classes, but 80 names from number 0 on are stated"),
         ({"classes": ["a", "b", "c", "d"]}, r"has 3 classes, but 4 names from number 0 on are stated"),
@@ -310,16 +311,16 @@ def test_a_wrong_description_is_refused(tmp_path, description, message):
 
 def test_texts_of_a_command_line_describe_a_file_too(tmp_path):
     path = write_onnx(tmp_path / "a.onnx", CASES["detr"], shape=[1, 3, "height", "width"])
-    texts = {"classes": "a, b,c", "size": "384x672", "mean": "0.5,0.4,0.3", "scale": "1", "fill": "0"}
+    texts = {"classes": "a, b,c", "size": "384x672", "mean": "0.5,0.4,0.3", "scale": "255", "channels": "BGR"}
     detector = open_detector(path, DetectorOptions(classes=("a",), description=texts))
     assert (detector.input.size, detector.input.mean) == ((384, 672), (0.5, 0.4, 0.3))
-    assert (detector.input.scale, detector.input.fill) == (1.0, 0)
+    assert (detector.input.scale, detector.input.channels) == (255, "bgr")
 
 
 def test_a_sidecar_that_is_no_json_is_refused(tmp_path):
     path = write_onnx(tmp_path / "a.onnx", CASES["detr"])
-    path.with_suffix(".json").write_text("classes: person")
-    with pytest.raises(UserError, match=r"a.json: not a JSON file"):
+    path.with_name("a.onnx.json").write_text("classes: person")
+    with pytest.raises(UserError, match=r"a.onnx.json: not a JSON file"):
         open_detector(path)
 
 
@@ -436,7 +437,7 @@ def test_a_free_input_size_is_stated_or_640(tmp_path):
 def test_channels_last_and_uint8_inputs_are_found(tmp_path):
     path = write_onnx(tmp_path / "a.onnx", CASES["detr"], shape=[1, SIDE, 32, 3], kind=onnx.TensorProto.UINT8)
     found = open_detector(path, options()).input
-    assert (found.size, found.last, found.dtype, found.scale) == ((SIDE, 32), True, "uint8", 1.0)
+    assert (found.size, found.last, found.dtype, found.scale) == ((SIDE, 32), True, "uint8", 255.0)
 
 
 # --- input, filter, suppression -------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def _tracks(path: Path, root: ElementTree.Element, tracks: Sequence[ElementTree.
 
 
 def interpolated(keys: Sequence[KeyFrame], task: Task, where: str) -> Iterator[tuple[int, Corners]]:
-    """Yield (frame, box) of a track for all frames in which it is not outside.
+    """Yield (frame, box) of a track in all frames in which it is not outside.
 
     Raises:
         UserError: two boxes in one frame, or a box behind the end of the task.

@@ -145,13 +145,13 @@ FORMS = {
     "yolox": OutputForm(
         decode_yolox,
         True,
-        {"resize": "letterbox-corner", "channels": "BGR", "scale": 1.0},
+        {"resize": "letterbox-corner", "channels": "bgr", "scale": 255.0},
         "(B, N, 5 + C), not decoded",
     ),
-    "ssd": OutputForm(decode_ssd, False, {"channels": "BGR", "scale": 1.0}, "(1, 1, N, 7)"),
+    "ssd": OutputForm(decode_ssd, False, {"channels": "bgr", "scale": 255.0}, "(1, 1, N, 7)"),
     "rows": OutputForm(decode_rows, False, YOLO_INPUT, "(B, N, 6)"),
     "labels": OutputForm(decode_labels, False, {}, "boxes (B, N, 4), scores (B, N) and labels (B, N)"),
-    "scored": OutputForm(decode_scored, False, {"channels": "BGR", "scale": 1.0}, "(N, 5) and labels (N,)"),
+    "scored": OutputForm(decode_scored, False, {"channels": "bgr", "scale": 255.0}, "(N, 5) and labels (N,)"),
 }
 
 

@@ -13,8 +13,8 @@ from ...common.errors import UserError
 from ..class_names import class_list, coco_names
 from ..detections import Detections
 from .detector import ClassFilter, Detector, DetectorOptions, RawBoxes, finish
+from .detector_description import FileSignature, ModelFileDescription, read_description, sidecar_of
 from .frame_input import FrameInput, Placement
-from .model_file_description import FileSignature, ModelFileDescription, read_description
 from .output_forms import FORMS, Reading, Shape, count_classes, recognise_form
 
 DEFAULT_SIDE = 640  # pixels, of a model with a free input size: what YOLO, RT-DETR and D-FINE are trained with
@@ -145,7 +145,7 @@ def _build_input(signature: FileSignature, description: ModelFileDescription, us
         raise UserError(f"detector: size {_text(tuple(wanted))} is stated, but the file's input has {_text(size)}")
     values = {**usual, **{key: tuple(v) if isinstance(v, list) else v for key, v in stated.items()}}
     if signature.input_type == "uint8":
-        values["scale"] = 1.0
+        values["scale"] = 255.0
     return FrameInput(size=(size[0], size[1]), last=last, dtype=signature.input_type, **values)
 
 
@@ -155,4 +155,4 @@ def _text(shape: Shape) -> str:
 
 def _state(path: Path, key: str) -> str:
     """Return the next step for a missing value."""
-    return f'state "{key}" in {path.with_suffix(".json").name} next to it'
+    return f'state "{key}" in {sidecar_of(path).name} next to it'

@@ -97,6 +97,8 @@ def _typed(key: str, value: Any, where: str) -> Any:
     if key == "classes":
         names = value.split(",") if isinstance(value, str) and value not in ("coco80", "coco91") else value
         return names if isinstance(names, str) else [None if name is None else str(name).strip() for name in names]
+    if key == "channels" and isinstance(value, str):
+        return value.lower()
     if key not in NUMBERS:
         return value
     kind, count = NUMBERS[key]
@@ -114,7 +116,7 @@ def read_description(path: Path, signature: FileSignature, given: Mapping[str, A
     """Return the description of a model file. Later sources replace earlier ones.
 
     Sources: the files of transformers in its folder (config.json, preprocessor_config.json), its own metadata and Ultralytics'
-    metadata.yaml, the sidecar NAME.json next to NAME.onnx or NAME.xml, and what the caller states.
+    metadata.yaml, the JSON file next to the model, and what the caller states.
 
     Raises:
         UserError: a file is no JSON object, or has an unknown key.
@@ -122,10 +124,15 @@ def read_description(path: Path, signature: FileSignature, given: Mapping[str, A
     values = {**_from_transformers(path.parent), **_from_ultralytics(path.parent, signature.metadata)}
     if set(signature.outputs) == RF_DETR_OUTPUTS:
         values = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, **values}
-    sidecar = path.with_suffix(".json")
+    sidecar = sidecar_of(path)
     if sidecar.is_file():
         values |= _checked(read_json_object(sidecar), str(sidecar))
     return ModelFileDescription.of(values | _checked(dict(given), "the detector's description"), str(path))
+
+
+def sidecar_of(path: Path) -> Path:
+    """Return the JSON file that describes a model file: its name with .json behind it, as for embedders."""
+    return path.with_name(f"{path.name}.json")
 
 
 def _checked(values: dict[str, Any], where: str) -> dict[str, Any]:
@@ -171,7 +178,7 @@ def _from_transformers(folder: Path) -> dict[str, Any]:
             values["scores"] = "softmax" if config.get("model_type") in SOFTMAX_MODELS else "sigmoid"
     if (file := folder / "preprocessor_config.json").is_file() and values:
         config = read_json_object(file)
-        values["scale"] = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0
+        values["scale"] = 255 * config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 255.0
         if config.get("do_normalize", False):
             values |= {"mean": config.get("image_mean", IMAGENET_MEAN), "std": config.get("image_std", IMAGENET_STD)}
         size = config.get("size") or {}
