@@ -53,7 +53,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def track(args: argparse.Namespace) -> str:
     """Write the tracks; return a table of what was found."""
-    options = track_options(args, device=args.device, precision=args.precision)
+    options = track_options(args)
     if options is None:
         raise UserError("--detector, --boxes: name what finds the people: --detector NAME|FILE|motion, or --boxes FILE")
     outputs = OutputOptions(
