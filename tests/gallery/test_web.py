@@ -26,8 +26,8 @@ from vitreid.gallery.storage.record_images import BOX, box_of
 from vitreid.gallery.web import RequestError, create_app
 from vitreid.gallery.web import service as service_module
 from vitreid.gallery.web.app import PAGES
-from vitreid.gallery.web.routes import NUM_OVERLAYS
 from vitreid.gallery.web.models import SearchFields
+from vitreid.gallery.web.routes import NUM_OVERLAYS
 from vitreid.gallery.web.service import Service
 
 # ---- searching

@@ -70,7 +70,7 @@ class Connections:
         return False
 
 
-class Stage(Enum):
+class ConnectionStage(Enum):
     """What a connection waits for."""
 
     HEAD = "the client: the head of a request"
@@ -89,7 +89,7 @@ class Connection(H11Protocol):
     def __init__(self, pool: Connections, *args: Any, **others: Any) -> None:
         super().__init__(*args, **others)
         self._pool = pool
-        self._stage: tuple[Stage, object] | None = None  # and its request
+        self._stage: tuple[ConnectionStage, object] | None = None  # and its request
         self._timer: asyncio.TimerHandle | None = None
         self._unsent = 0
 
@@ -105,20 +105,21 @@ class Connection(H11Protocol):
         """Leave the pool; a request that nobody waits for any more is stopped."""
         self._pool.forget(self)
         self._set_timer(None)
-        if self.cycle is not None and not self.cycle.response_complete and STOP in self.scope:
-            self.scope[STOP]()  # type: ignore[typeddict-item]
+        scope: dict[str, Any] = {**self.scope} if self.scope else {}
+        if self.cycle is not None and not self.cycle.response_complete and STOP in scope:
+            scope[STOP]()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Read requests; the body of one that has no Content-Length is left alone, because its parts cost too much."""
         while data and not self.transport.is_closing() and not self._is_refused():
-            piece = data[:HEAD_PIECE] if self._now()[0] is Stage.HEAD else data
+            piece = data[:HEAD_PIECE] if self._now()[0] is ConnectionStage.HEAD else data
             data = data[len(piece) :]
             super().data_received(piece)
 
     def _is_refused(self) -> bool:
         """Return whether the middleware refuses this request, so that its body is not read."""
-        return self._now()[0] is Stage.BODY and any(name == b"transfer-encoding" for name, _ in self.headers)
+        return self._now()[0] is ConnectionStage.BODY and any(name == b"transfer-encoding" for name, _ in self.headers)
 
     def handle_events(self) -> None:
         """Read what has arrived, and start the deadline of what is missing."""
@@ -134,20 +135,24 @@ class Connection(H11Protocol):
         """Close the connection at once."""
         self.transport.abort()
 
-    def _now(self) -> tuple[Stage, object]:
+    def _now(self) -> tuple[ConnectionStage, object]:
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
-            return Stage.HEAD, cycle
-        return (Stage.BODY if cycle.more_body else Stage.ANSWER), cycle
+            return ConnectionStage.HEAD, cycle
+        return (ConnectionStage.BODY if cycle.more_body else ConnectionStage.ANSWER), cycle
 
     def _note(self) -> None:
         """Move to the present stage; its deadline starts when it does."""
         now = self._now()
         if now != self._stage:
             self._stage = now
-            self._pool.move(self, is_busy=now[0] is Stage.ANSWER)
+            self._pool.move(self, is_busy=now[0] is ConnectionStage.ANSWER)
             self._set_timer(
-                {Stage.HEAD: HEAD_SECONDS, Stage.BODY: BODY_SECONDS + BODY_GRACE, Stage.ANSWER: None}[now[0]]
+                {
+                    ConnectionStage.HEAD: HEAD_SECONDS,
+                    ConnectionStage.BODY: BODY_SECONDS + BODY_GRACE,
+                    ConnectionStage.ANSWER: None,
+                }[now[0]]
             )
 
     def _set_timer(self, seconds: float | None) -> None:
