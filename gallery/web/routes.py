@@ -75,9 +75,9 @@ class Routes:
 
     async def _content_of(self, fields: AttentionFields) -> bytes:
         """Return the uploaded image, or that of the row."""
-        id = fields.id
-        if id is None:
+        if fields.image is not None:
             return fields.image
+        assert (id := fields.id) is not None  # the fields hold one of the two
         return await self._reading.run(lambda: self.service.image(id).content)
 
     async def _embed(self, content: bytes, camera: str | None) -> np.ndarray:
