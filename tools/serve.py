@@ -13,6 +13,7 @@ import sys
 from vitreid import Embedder, Gallery
 from vitreid.common.errors import UserError
 from vitreid.gallery.web import Limits, create_app, missing_package
+from vitreid.tools.cli.embedder_flags import add_embedder_flags, embedder_options
 from vitreid.tools.cli.parser import command, new_parser
 
 TOKEN = "VITREID_TOKEN"  # environment variable
@@ -60,6 +61,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="searches per second and visitor; default: 10, no limit if only this machine can connect",
     )
     add("--device", default="auto", help="auto, cuda, mps or cpu")
+    add_embedder_flags(parser)
     return parser
 
 
@@ -104,7 +106,7 @@ def token_of(args: argparse.Namespace) -> str | None:
 
 def make_app(args: argparse.Namespace, token: str | None, is_local: bool):  # type: ignore[no-untyped-def]  # FastAPI is an extra
     """Return the application; it answers to addresses, localhost, the host listened on, and --name."""
-    embedder = Embedder(args.weights, device=args.device)
+    embedder = Embedder(args.weights, device=args.device, options=embedder_options(args))
     return create_app(
         Gallery.open(args.gallery),
         embedder,

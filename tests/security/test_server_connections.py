@@ -45,7 +45,7 @@ def impatient(monkeypatch):
     ids=["nothing", "half a line", "half a head", "an empty line", "one request"],
 )
 def test_a_client_that_sends_no_request_in_time_is_disconnected(start, app, impatient):
-    with live(app) as (port, _):
+    with live(app) as (port, _pool):
         assert is_closed(connect(port, start))
         assert answer(connect(port, request("GET", "/health")))[0] == 200
 

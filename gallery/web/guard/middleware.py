@@ -106,7 +106,7 @@ class Guard:
     def _check_token(self, token: str, header: str, client: str) -> None:
         scheme, _, given = header.partition(" ")
         is_given = scheme.lower() == "bearer" and bool(given.strip())
-        if is_given:  # also the right one has to wait, or its answer would give it away
+        if is_given:  # also the right one has to wait: an answer at once would reveal it
             _check_wait(self.guesses.remaining_wait(client), "wrong tokens")
             if hmac.compare_digest(given.strip().encode(), token.encode()):
                 return
