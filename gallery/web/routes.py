@@ -77,7 +77,8 @@ class Routes:
         """Return the uploaded image, or that of the row."""
         if fields.image is not None:
             return fields.image
-        assert (id := fields.id) is not None  # the fields hold one of the two
+        id = fields.id
+        assert id is not None  # the fields hold one of the two
         return await self._reading.run(lambda: self.service.image(id).content)
 
     async def _embed(self, content: bytes, camera: str | None) -> np.ndarray:
