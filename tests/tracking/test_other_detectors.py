@@ -23,19 +23,19 @@ ROOM = np.random.default_rng(0).integers(100, 160, (120, 200, 3), dtype=np.uint8
 WALKER = (24, 70)  # width and height of the person, pixels
 
 
-def walk(number, shadow=False, start=0):
-    """A frame of a walk from left to right, 3 pixels per frame; the room is empty for the first 20 frames."""
+def walk(number, shadow=False):
+    """A frame of a walk from left to right, 8 pixels per frame; the room is empty for the first 20 frames."""
     frame = np.random.default_rng(number).normal(ROOM, 2).clip(0, 255).astype(np.uint8)
     if number >= 20:
-        x, y = body(number, start)[:2]
+        x, y = body(number)[:2]
         if shadow:
             frame[y + 60 : y + 70, x : x + 60] = (frame[y + 60 : y + 70, x : x + 60] * 0.7).astype(np.uint8)
         frame[y : y + WALKER[1], x : x + WALKER[0]] = (20, 30, 200)
     return frame
 
 
-def body(number, start=0):
-    x, y = start + 3 * (number - 20) + 10, 30
+def body(number):
+    x, y = 8 * (number - 20), 30
     return x, y, x + WALKER[0], y + WALKER[1]
 
 
@@ -45,7 +45,7 @@ def overlap(box, other):
 
 @pytest.mark.parametrize("name", ["motion", "motion:mog2", "motion:knn"])
 def test_a_walker_is_found_and_an_empty_room_is_not(name):
-    frames = [VideoFrame(number, number / 25, walk(number)) for number in range(50)]
+    frames = [VideoFrame(number, number / 25, walk(number)) for number in range(40)]
     for frame, found in open_detector(name).stream(frames):
         if 1 < frame.number < 20:
             assert len(found) == 0
@@ -132,7 +132,7 @@ def test_a_torchvision_detector_returns_its_own_boxes(weights, name):
     with torch.inference_mode():
         results = model(images)
     number = next(int(one) for one in results[0]["labels"] if categories[one] != "N/A")  # of any class that is found
-    detector = open_detector(name, DetectorOptions((categories[number],), 0.0, weights=weights))
+    detector = open_detector(f"{name}@{weights}", DetectorOptions((categories[number],), 0.0))
     for expected, found in zip(results, detector.detect(frames)):
         sides = expected["boxes"][:, 2:] - expected["boxes"][:, :2]
         own = (expected["labels"] == number) & (sides >= 2).all(dim=1)

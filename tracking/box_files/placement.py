@@ -36,7 +36,9 @@ class BoxesOfVideo:
         self._given = of_video(given, source.name)
         self._frames = frame_numbers(self._given, source, first_frame)
         self._rows: dict[int, list[int]] = defaultdict(list)
-        if self._frames is not None:
+        if self._frames is None:
+            check_times(self._given, source)
+        else:
             check_fits(self._given, self._frames, source)
             for row, number in enumerate(self._frames.tolist()):
                 self._rows[number].append(row)
@@ -197,12 +199,26 @@ def check_fits(given: GivenBoxes, frames: np.ndarray, source: FrameSource, exact
     if stated <= count:
         return
     hint = "check that the boxes belong to this video"
-    if highest == count and lowest > 0:
-        hint = f"if its frames count from {first + 1}, give --first-frame {first + 1}"
+    if lowest > 0 and highest - lowest < count:
+        number = first + (1 if highest == count else lowest)
+        hint = f"if the video's first frame is number {number} there, give --first-frame {number}"
     raise UserError(
         f"{given.file}: has boxes up to frame {highest + first}, counted from {first}, and covers {stated} frames; "
         f"{source.name} has {count}: {hint}"
     )
+
+
+def check_times(given: GivenBoxes, source: FrameSource) -> None:
+    """Raise UserError if boxes, by seconds from the start, lie before or behind the video; names both lengths."""
+    if given.seconds is None or not len(given.seconds) or source.live:
+        return
+    length = (source.num_frames or source.count_frames()) / source.fps
+    lowest, highest = float(given.seconds.min()), float(given.seconds.max())
+    if lowest < -0.5 / source.fps or highest > length + 0.5 / source.fps:
+        raise UserError(
+            f"{given.file}: has boxes from second {lowest:.10g} to {highest:.10g}; {source.name} has {length:.1f} s: times count "
+            "from the start of the video"
+        )
 
 
 def check_size(given: GivenBoxes, frame: VideoFrame) -> None:
