@@ -548,7 +548,7 @@ def test_kill_9_at_any_step_changes_no_byte(weights, film, whole, tmp_path):
 
 
 class FakeCapture:
-    """A camera that shows the film once, then ends, or goes on until `close` of the stream."""
+    """A camera that shows the film once, then ends, or continues until `close` of the stream."""
 
     frames = ()
 
