@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ...common.box_columns import BoxColumns, to_whole
 from ...common.errors import UserError
+from ..box_columns import BoxColumns, to_whole
 from ..records import Record, ReidData
 from .box_crops import Box, BoxPlace, cut_crops, is_still
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ...common.box_columns import BoxColumns, checked_corners
 from ...common.errors import UserError
 from ...datasets import CorruptImageError
+from ...datasets.box_columns import BoxColumns, checked_corners
 from ...datasets.readers.box_crops import VideoReader, is_still
 from ...tracking.frames import VideoFile
 from ..storage.records_file import to_seconds

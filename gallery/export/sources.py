@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...common.box_columns import BoxColumns
 from ...common.errors import UserError
 from ...configs import OPTIONS
 from ...datasets import DATASETS, read_dataset
+from ...datasets.box_columns import BoxColumns
 from ...datasets.readers.box_crops import is_still
 from ...datasets.readers.image_files import list_images, walk_images
 from ...tracking.box_files import GivenBoxes, boxes_of_pictures, read_boxes, select_classes
