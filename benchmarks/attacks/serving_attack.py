@@ -1,4 +1,4 @@
-"""Response times of tools/serve.py under attack: `python benchmarks/serving_attack.py [--quick] [--json FILE]`.
+"""Response times of tools/serve.py under attack: `python benchmarks/attacks/serving_attack.py [--quick] [--json FILE]`.
 
 Normal clients search by crop, one request after the other. At the same time idle connections are kept open and hostile clients send, in turn
 and without a pause, the requests of `hostile_requests`. All of them come from this machine's own address, so no limit by
