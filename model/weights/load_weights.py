@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 REMEDIES = {  # part of the model -> options to check if file and model differ there
     f"{NET}blocks.": "MODEL.NAME, MODEL.DEPTH, MODEL.EMBED_DIM",
-    f"{NET}patch_embed.": "MODEL.STEM",
+    f"{NET}patch_embed.": "MODEL.STEM, MODEL.PATCH_SIZE",
     "backbone.jigsaw.": "MODEL.JPM",
     "backbone.sie.": "MODEL.SIE_CAMERA, MODEL.SIE_VIEW",
     "backbone.projection.": "MODEL.PROJECTION",
