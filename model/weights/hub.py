@@ -70,7 +70,7 @@ def fetch_model(name: str) -> Path:
         raise UserError(f"{name}: the hub has no such model, or it needs a login ({first_line(error)})") from error
     except (*FETCH_ERRORS, LocalEntryNotFoundError) as error:
         raise ConnectionError(
-            f"{name} is not in the cache, and the hub cannot be reached ({'; '.join(filter(None, (first_line(error), failure)))}); download it on a machine "
+            f"{name} is not in the cache, and the hub cannot be reached ({failure or first_line(error)}); download it on a machine "
             f"with access, and name its folder instead"
         ) from error
 
@@ -101,7 +101,7 @@ def hub_failure(patience: float = PATIENCE) -> str:
         except OSError as error:
             answers.append(f"{host}:{port}: {first_line(error)}")
 
-    thread = threading.Thread(target=call, daemon=True)  # the search for an address has no time limit of its own
+    thread = threading.Thread(target=call, daemon=True)  # the look-up of an address has no time limit
     thread.start()
     thread.join(patience)
     return answers[0] if answers else f"{host}:{port}: no answer within {patience:g} seconds"

@@ -25,6 +25,7 @@ from ..distributed.ddp import device_of, seed_rank
 from ..distributed.fsdp import distribute_training
 from ..distributed.process_group import ALONE, Ranks, joined_ranks
 from ..runs.checkpoint import describe_model, load_last, load_newest, rotated, seed_everything
+from ..runs.provenance import build_provenance
 from ..runs.run_folder import ReadOnlyFolder, RunFolder
 from ..runs.signals import Stopped
 from ..scoring.evaluator import build_evaluator
@@ -97,7 +98,9 @@ def build_run(cfg: CfgNode, folder: RunFolder, state: dict[str, Any] | None = No
     session = build_session(cfg, resumed=state is not None, ranks=ranks)
     data, model = session.data, session.module.model
     evaluator = build_evaluator(cfg, data, model, session.device, session.precision, ranks=ranks)
-    describe = partial(describe_model, cfg, data, session.labels)
+    earlier = state["about"].get("provenance") if state is not None else None
+    provenance = build_provenance(cfg, earlier) if ranks.rank == 0 else {}
+    describe = partial(describe_model, cfg, data, session.labels, provenance=provenance)
     run = Run(session, evaluator, folder, build_run_options(cfg), describe)
     if state is not None:
         _warn_of_changes(parse_config(state["config"]), cfg)
