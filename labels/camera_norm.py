@@ -19,6 +19,16 @@ CAMERA_NORMS = {
 LEAST_IMAGES = 100  # of a camera: with 50 a real model got no better, with 25 worse; docs/evaluate.md has the figures
 
 
+def postprocess_name(camera_norm: str, nfc: int = 0) -> str:
+    """Return the key under which a threshold for processed embeddings is stored; "" = embeddings as they are.
+
+    >>> postprocess_name("full", 2), postprocess_name("none")
+    ('camera_norm full, nfc 2', '')
+    """
+    steps = {"camera_norm": "" if camera_norm == OFF else camera_norm, "nfc": nfc}
+    return ", ".join(f"{step} {value}" for step, value in steps.items() if value)
+
+
 def check_counts(counts: Iterable[tuple[str, int]], option: str) -> None:
     """Raise UserError, naming the cameras, if one has too few images for its statistics.
 

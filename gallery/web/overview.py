@@ -21,7 +21,7 @@ def describe(gallery: Any) -> dict[str, Any]:
         table = table.filter(pa.array(gallery.is_live))
     ids = table["id"].to_numpy()
     times = pc.min_max(table["time"].filter(pc.is_finite(table["time"])))
-    threshold = gallery.info.threshold or {}
+    threshold = gallery.info.limit or {}
     return {
         "count": len(ids),
         "model": gallery.info.model,

@@ -10,7 +10,7 @@ from yacs.config import CfgNode
 from ...common.errors import UserError, choose
 from ...datasets import ReidData
 from ...evaluation import centralise, centralise_queries, normalise_cameras
-from ...labels.camera_norm import CAMERA_NORMS, OFF, check_counts
+from ...labels.camera_norm import CAMERA_NORMS, OFF, check_counts, postprocess_name
 from .feature_file import FeatureSet
 
 
@@ -33,8 +33,7 @@ class Postprocess:
     @property
     def name(self) -> str:
         """The key under which a threshold for such embeddings is stored; "" = embeddings as they are."""
-        steps = {"camera_norm": self.camera_norm if self.camera_norm != OFF else "", "nfc": self.nfc}
-        return ", ".join(f"{step} {value}" for step, value in steps.items() if value)
+        return postprocess_name(self.camera_norm, self.nfc)
 
     def check(self, data: ReidData) -> None:
         """Raise UserError, before the images are embedded, if the gallery has too few images."""
