@@ -13,9 +13,9 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from ...common.errors import UserError
+from ...datasets.box_columns import checked_corners, to_number, to_whole
 from ..class_names import Names
 from .box_rows import BoxRows
-from .columns import checked_corners, to_number, to_whole
 from .given_boxes import GivenBoxes
 
 Corners = tuple[float, float, float, float]

@@ -12,9 +12,9 @@ from pathlib import Path
 import yaml
 
 from ...common.errors import UserError
+from ...datasets.box_columns import checked_corners, to_number, to_whole
 from ..class_names import Names
 from .box_rows import BoxRows
-from .columns import checked_corners, to_number, to_whole
 from .given_boxes import GivenBoxes
 from .text_files import read_lines
 
