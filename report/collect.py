@@ -223,7 +223,9 @@ def difference_of(
 
 def _evaluate(features: FeatureSet, rerank: Rerank, embedder: Embedder | None, shown: ReportOptions) -> EvaluatedSet:
     if embedder is not None:
-        features = replace(features, about={**features.about, "threshold": embedder.about.get("threshold")})
+        known = {key: embedder.about.get(key) for key in ("threshold", "thresholds")}
+        features = replace(features, about={**features.about, **known})
+    features = rerank.postprocess(features)
     calibration = stored_calibration(features.about)
     threshold = calibration.threshold if calibration else None
     read = _read if shown.pictures else None

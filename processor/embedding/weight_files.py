@@ -27,7 +27,8 @@ class Weights:
 
     Args:
         about: empty for a file of the original TransReID.
-        store: writes a new threshold to where it is kept, and returns that file; None = it cannot be kept.
+        store: writes entries of `about`, such as a new threshold, to where they are kept, and returns that file; None = they
+            cannot be kept.
     """
 
     model: EmbeddingModel
@@ -70,7 +71,7 @@ def read_described(path: Path, options: Mapping[str, Any] | None = None) -> Weig
     """
     if runtime_of(path):
         opened = open_foreign(path, options)
-        return Weights(opened.model, opened.about, opened.store_threshold)
+        return Weights(opened.model, opened.about, opened.store)
     if options:
         raise UserError(
             f"--embedder-{next(iter(options))}: for ONNX, OpenVINO and TorchScript files; {path} is none, leave it out"
@@ -98,8 +99,8 @@ def _read_own(path: Path) -> Weights | None:
 def _deployed(path: Path) -> Weights:
     model, about = load_deploy(path)
 
-    def store(threshold: Mapping[str, Any]) -> Path:
-        save_deploy(path, model, {**about, "threshold": dict(threshold)})
+    def store(entries: Mapping[str, Any]) -> Path:
+        save_deploy(path, model, {**about, **entries})
         return path
 
     return Weights(model, about, store)

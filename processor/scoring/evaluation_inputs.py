@@ -122,7 +122,7 @@ def build_features(
         "mark": sign(config),
         "weights": str(path),
         "fingerprint": fingerprint_of(model, preprocess, settings),
-        "threshold": weights.about.get("threshold"),
+        **{key: weights.about.get(key) for key in ("threshold", "thresholds")},
     }
     for data in sets:
         features = build_evaluator(cfg, data, model, device, precision, preprocess, ranks).extract(model)
