@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...common.errors import UserError
+from ...common.inputs.regular_files import read_lines
 from ..records import Record, ReidData
 
 logger = logging.getLogger(__name__)
@@ -76,20 +77,21 @@ def _read(file: Path) -> list[dict[str, str]]:
 
 
 def _read_rows(file: Path) -> list[dict[str, str]]:
-    with file.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines)
-        columns = reader.fieldnames or []
-        if missing := [column for column in COLUMNS if column not in columns]:
-            raise UserError(
-                f"{file}:1: missing column {', '.join(missing)}; found {', '.join(columns) or 'nothing'}, "
-                f"expected {', '.join(COLUMNS)} and optionally viewid, with commas between"
-            )
-        rows, wrong = [], []
-        for values in reader:
-            try:
-                rows.append(_parse(f"{file}:{reader.line_num}", file.parent, values))
-            except ValueError as error:
-                wrong.append(str(error))
+    reader = csv.DictReader(read_lines(file))
+    columns = list(reader.fieldnames or [])
+    if missing := [column for column in COLUMNS if column not in columns]:
+        raise UserError(
+            f"{file}:1: missing column {', '.join(missing)}; found {', '.join(columns) or 'nothing'}, "
+            f"expected {', '.join(COLUMNS)} and optionally viewid, with commas between"
+        )
+    if twice := sorted({column for column in (*COLUMNS, "viewid") if columns.count(column) > 1}):
+        raise UserError(f"{file}:1: the column {', '.join(twice)} stands twice; keep one")
+    rows, wrong = [], []
+    for values in reader:
+        try:
+            rows.append(_parse(f"{file}:{reader.line_num}", file.parent, values))
+        except ValueError as error:
+            wrong.append(str(error))
     if wrong:
         raise UserError(_summary(wrong, len(rows) + len(wrong)))
     if not rows:

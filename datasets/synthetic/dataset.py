@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ...common.files import digest
 from ...common.locks import FILE as LOCK
 from ...common.locks import WriterLock
-from ...common.regular_files import IMAGE_BYTES, read_bytes, read_json
+from ...common.inputs.regular_files import IMAGE_BYTES, read_bytes, read_json
 from ...common.replace_folder import locked_place, recover, replacement
 from ..readers.market1501 import SUBSETS, load_published
 from ..readers.published import PublishedDataset

@@ -18,7 +18,7 @@ from ...common.errors import UserError
 from ...common.files import write_text_atomically
 from ...common.locks import FILE as LOCK
 from ...common.locks import WriterLock
-from ...common.regular_files import JSON_BYTES, read_text
+from ...common.inputs.regular_files import JSON_BYTES, read_text
 from ...processor.distributed.process_group import Ranks, joined_ranks
 from ...processor.embedding.embedder import Embedder
 from ..maintenance.export_formats import FORMATS, check_columns, export_as

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ...common.errors import UserError
 from ...common.files import digest, write_text_atomically
+from ...common.inputs.regular_files import read_json
 from ...processor.embedding.embedder import Embedder
 from .sources import Source
 
@@ -72,7 +73,7 @@ class ExportPlan:
     def read(cls, file: Path) -> ExportPlan | None:
         """Return the plan in a file; None if there is none that this version can read."""
         try:
-            values = json.loads(file.read_text(encoding="utf-8"))
+            values = read_json(file)
             return cls(**{**values, "files": tuple(values.get("files", ()))})
         except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, AttributeError):
             return None

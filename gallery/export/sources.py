@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...common.errors import UserError
+from ...common.inputs.regular_files import read_lines
 from ...configs import OPTIONS
 from ...datasets import DATASETS, CorruptImageError, read_dataset, read_image
 from ...datasets.readers.image_files import walk_images
@@ -107,8 +108,7 @@ def open_source(text: str, root: str | None = None, names: str | None = None) ->
 
 def _open_csv(path: Path) -> Source:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            columns = next(csv.reader(lines), [])
+        columns = next(csv.reader(read_lines(path)), [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"--input: {path} is not a CSV file in UTF-8 ({error}); give a folder or a CSV file") from error
     if {"video", *BOX} <= set(columns):
@@ -193,17 +193,16 @@ class _CsvSource:
 
     def rows(self) -> Iterator[SourceRow]:
         """Yield one row per line."""
-        with self.file.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
-            try:
-                for values in reader:
-                    yield self._parse(f"{self.file}:{reader.line_num}", values)
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{self.file}:{_line_not_utf8(self.file)}: not UTF-8 ({error.reason}); save the file as UTF-8"
-                ) from error
-            except csv.Error as error:
-                raise UserError(f"{self.file}:{reader.line_num}: not a line of a CSV file ({error})") from error
+        reader = csv.DictReader(read_lines(self.file))
+        try:
+            for values in reader:
+                yield self._parse(f"{self.file}:{reader.line_num}", values)
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{self.file}:{reader.line_num + 1}: not UTF-8 ({error.reason}); save the file as UTF-8"
+            ) from error
+        except csv.Error as error:
+            raise UserError(f"{self.file}:{reader.line_num}: not a line of a CSV file ({error})") from error
 
     def _parse(self, where: str, values: dict[str | Any, Any]) -> SourceRow:
         if None in values:  # key of values without a column
@@ -216,17 +215,6 @@ class _CsvSource:
         own["time"] = _seconds(own.get("time"), where)
         extra = {column: _to_type(texts[column], kind, f"{where}: {column}") for column, kind in self.extra.items()}
         return SourceRow(**own, extra=extra)
-
-
-def _line_not_utf8(file: Path) -> int:
-    """Return the number of the first line that is not UTF-8; the decoder reads ahead, so its position is later."""
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                return number
-    return number
 
 
 def _check_columns(file: Path, columns: Sequence[str], known: Mapping[str, str]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from ...common.pictures import cut_box
+from ...common.inputs.regular_files import check_video
 from ...datasets import CorruptImageError
 
 
@@ -57,8 +57,12 @@ class VideoReader:
         return self._pixels
 
     def _open(self, path: str) -> None:
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"{path}: no such video; paths start at the CSV file's folder")
+        try:
+            check_video(path)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{path}: no such video; paths start at the CSV file's folder") from None
+        except ValueError as error:
+            raise CorruptImageError(str(error)) from error
         self.close()
         self._capture, self._path = cv2.VideoCapture(path), path
 

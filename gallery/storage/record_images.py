@@ -12,6 +12,7 @@ import numpy as np
 
 from ...common.errors import UserError
 from ...common.pictures import cut_box, decode, encode
+from ...common.inputs.regular_files import FileTooLargeError, check_video, read_bytes
 
 MAX_FILE_BYTES = 100_000_000
 SHOWN = {  # first bytes of the files that browsers show
@@ -45,14 +46,13 @@ def load_image(path: Path, record: Mapping[str, Any]) -> ImageFile:
         RecordImageError: the file is gone, too large or not an image.
     """
     try:
-        if not path.is_file():  # a pipe or a device may have no end
-            raise FileNotFoundError(path)
         if box := box_of(path, record):
+            check_video(path)
             return _as_png(_crop(path, *box))
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise RecordImageError(f"{path.name} is too large to be shown")
-        content = path.read_bytes()
-    except OSError as error:
+        content = read_bytes(path, MAX_FILE_BYTES)
+    except FileTooLargeError as error:
+        raise RecordImageError(f"{path.name} is too large to be shown") from error
+    except (OSError, ValueError) as error:
         raise RecordImageError(f"{path.name} is not where the gallery's record says; has it been moved?") from error
     if media_type := _media_type(content):
         return ImageFile(content, media_type)

@@ -24,7 +24,6 @@ from ...common.pictures import from_pil
 from ...datasets import Preprocess, build_test_sets, name_rows, read_image
 from ...datasets.loading.decode import resize
 from ...model import (
-    ModelSpec,
     ReidModel,
     attention_rollout,
     build_model,
@@ -34,7 +33,7 @@ from ...model import (
     load_weights,
 )
 from ..device import PRECISIONS, pick_device, pick_precision, place
-from ..runs.checkpoint import NotACheckpointError, load_last
+from ..runs.checkpoint import NotACheckpointError, load_last, restored_model
 from ..scoring.thresholds import stored_calibration
 from .extract import EmbedSettings, embed_images
 
@@ -273,11 +272,7 @@ def read_own(path: Path) -> Weights | None:
         state = load_last(path)
     except NotACheckpointError:
         return None
-    model = ReidModel(ModelSpec.from_dict(state["spec"]))
-    module, averaged = state["trainer"]["module"], state["trainer"]["ema"]
-    trained = {name.removeprefix("model."): value for name, value in module.items() if name.startswith("model.")}
-    model.load_state_dict(averaged["model"] if averaged else trained)
-    return Weights(model, state["about"])
+    return Weights(restored_model(state, path), state["about"])
 
 
 def build_foreign(path: Path, cfg: CfgNode) -> Weights:

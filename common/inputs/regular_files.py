@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .errors import UserError
-from .text import parse_json
+from ..errors import UserError
+from ..text import parse_json
 
 CONFIG_BYTES = 2**20  # a recipe has some kB
 JSON_BYTES = 2**28  # gallery.json lists the removed ids, 10 bytes each
@@ -30,6 +30,7 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISSOCK, "a socket"),
     (stat.S_ISLNK, "a link"),
 )
+_PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"[playlist]")
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # flag of os.open: a link as the last part of the path is an error
 
@@ -69,6 +70,14 @@ def _opened(path: str | Path, most: int | None) -> tuple[int, int]:
 def check_regular(path: str | Path, most: int | None = None) -> None:
     """Raise as `open_regular`; for libraries that open a file by its name."""
     _check(os.stat(path), path, most)
+
+
+def check_video(path: str | Path) -> None:
+    """Raise as `open_regular`, or UserError for a playlist: FFmpeg would open the files that it names."""
+    with open_regular(path) as file:
+        start = file.read(64).lstrip()
+    if start.startswith(_PLAYLISTS):
+        raise UserError(f"{path} is a playlist, which names other files; give the video itself")
 
 
 def _check(status: os.stat_result, path: str | Path, most: int | None) -> int:
