@@ -19,6 +19,7 @@ from ...common.errors import UserError
 from ...common.files import write_atomically
 from ...common.locks import FILE as LOCK
 from ...common.locks import WriterLock
+from ...common.replace_folder import refuse_link
 from ...common.inputs.safetensors_file import open_safetensors
 from ...common.text import parse_json
 from ..storage.gallery import Gallery
@@ -52,6 +53,7 @@ class WorkFolder:
 
     def locked(self) -> WriterLock:
         """Make the folder and return its lock against other exports; the lock of a killed process is free."""
+        refuse_link(self.folder)
         self.folder.mkdir(exist_ok=True)
         return WriterLock(self.folder)
 
