@@ -25,7 +25,7 @@ check: .venv/installed  # lint, types, fast tests: under two minutes on two core
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@mkdir -p .venv/checked && ln -sfn "$(CURDIR)" .venv/checked/vitreid  # under its own name, whatever the folder is called
-	MYPYPATH=.venv/checked $(BIN)/mypy $(foreach room,benchmarks common configs datasets deploy evaluation gallery loss model processor report solver tools tracking,-p vitreid.$(room))
+	MYPYPATH=.venv/checked $(BIN)/mypy $(foreach room,benchmarks common configs datasets deploy evaluation gallery labels loss model processor report solver tools tracking,-p vitreid.$(room))
 	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
 
 docs: .venv/installed  # the pages of docs/, as a site

@@ -11,6 +11,7 @@ ROOMS = [
     "deploy",
     "evaluation",
     "gallery",
+    "labels",
     "loss",
     "model",
     "processor",

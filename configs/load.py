@@ -47,9 +47,7 @@ def shipped_recipes() -> list[tuple[str, str]]:
     """Return name and first line of comment of each recipe of the package, e.g. ("market/vit_base", "TransReID's baseline")."""
     files = sorted(SHIPPED.glob("*/*.yml"))
     names = [file.relative_to(SHIPPED).with_suffix("").as_posix() for file in files]
-    return [
-        (name, read_text(file, CONFIG_BYTES).partition("\n")[0].lstrip("# ")) for name, file in zip(names, files)
-    ]
+    return [(name, read_text(file, CONFIG_BYTES).partition("\n")[0].lstrip("# ")) for name, file in zip(names, files)]
 
 
 def find_recipe(name: str | Path, folder: str | Path = "", needed_by: str = "") -> Path:
@@ -126,9 +124,7 @@ def parse_stored_config(text: str, overrides: Sequence[str] = (), source: str = 
 
 def _warn_of_left(left: Mapping[str, Any], source: str) -> None:
     """Name the data that the file asked for, and how to allow it."""
-    asked = {
-        key: value for key, value in left.items() if key.startswith("DATASETS.") and value != OPTIONS[key].default
-    }
+    asked = {key: value for key, value in left.items() if key.startswith("DATASETS.") and value != OPTIONS[key].default}
     if asked:
         words = " ".join(f"{key} {shlex.quote(str(value))}" for key, value in asked.items())
         logger.warning(
@@ -164,7 +160,7 @@ def _option(key: str) -> Option:
     near = difflib.get_close_matches(key, OPTIONS, n=3) or [
         k for k in OPTIONS if k.rsplit(".")[-1] == key.rsplit(".")[-1]
     ]
-    hint = f"did you mean {', '.join(near)}?" if near else "configs/defaults.py lists all keys"
+    hint = f"did you mean {', '.join(near)}?" if near else "docs/options.md lists all keys"
     raise UserError(f"{key}: unknown config key; {hint}")
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..common.errors import UserError
-
-PROTOCOLS = ("same-camera", "none")
+from ..labels.protocol import CAMERA, FILE, PROTOCOLS, find_protocol
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,8 @@ class ReidData:
         camera_names: name of each camid, prefixed by the data set ("market1501/c1") unless the user chose the names.
         view_names: name of each viewid; empty = the data set has no viewpoints.
         person_names: the user's names of the pids, if any.
-        protocol: "same-camera" = a gallery image of the query's pid from the query's camera is junk, ignored;
-            "none" = every gallery image counts (cameras are unknown, or there is only one).
+        protocol: name of the rule for junk, in `PROTOCOLS`: "same-camera"; "own-file" where cameras are unknown, or there is
+            only one; "none".
         test_name: name of the data set of query and gallery, if not `name`.
         first_pids: first pid of each joined data set, ascending.
     Raises:
@@ -62,7 +61,9 @@ class ReidData:
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
-            raise UserError(f"{self.name}: unknown protocol {self.protocol!r}; choose from {', '.join(PROTOCOLS)}")
+            raise UserError(
+                f"{self.name}: unknown protocol {self.protocol!r}; choose from {', '.join(sorted(PROTOCOLS))}"
+            )
         for what, names in (("camera", self.camera_names), ("view", self.view_names)):
             if len(set(names)) != len(names):
                 raise UserError(f"{self.name}: a {what} name stands twice in {names}; names must differ")
@@ -97,14 +98,26 @@ class ReidData:
         """Names of the views seen in training, in viewid order."""
         return _names_used((record.viewid for record in self.train), self.view_names)
 
-    def unmatched_queries(self) -> list[Record]:
-        """Return the queries that no gallery image matches under the protocol; the evaluation leaves them out."""
-        cameras = defaultdict(set)
+    def unmatched_queries(self, contents: Mapping[str, Hashable] | None = None) -> list[Record]:
+        """Return the queries that no gallery image matches under the protocol; the evaluation leaves them out.
+
+        Args:
+            contents: path -> content of the file, equal for copies; None, or a missing path: each path is another file.
+        """
+        rule, found = find_protocol(self.protocol), contents or {}
+
+        def labels(record: Record) -> dict[str, Hashable]:
+            return {CAMERA: record.camid, FILE: found.get(record.path) or record.path or object()}
+
+        of_person = defaultdict(set)  # pid -> labels of its gallery images, each once
         for record in self.gallery:
-            cameras[record.pid].add(record.camid)
-        if self.protocol == "none":
-            return [record for record in self.query if not cameras[record.pid]]
-        return [record for record in self.query if not cameras[record.pid] - {record.camid}]
+            of_person[record.pid].add(tuple(labels(record)[name] for name in rule.same))
+
+        def has_match(query: Record) -> bool:
+            own = [labels(query)[name] for name in rule.same]
+            return any(all(a != b for a, b in zip(own, item)) for item in of_person[query.pid])
+
+        return [record for record in self.query if not has_match(record)]
 
 
 def _names_used(ids: Iterable[int], names: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Embeddings and labels -> numbers: CMC, mAP, mINP, verification, open set, re-ranking."""
 
+from ..labels.protocol import PROTOCOLS, Protocol
 from .confidence_intervals import bootstrap, paired_bootstrap
 from .cross_camera import CameraPairs, camera_pairs
-from .matches import PROTOCOLS
 from .reranking.expansion import augment_database, expand_queries
 from .reranking.rerank import k_reciprocal
 from .retrieval import evaluate_distances, evaluate_reranked, evaluate_retrieval
@@ -18,6 +18,7 @@ __all__ = [
     "PROTOCOLS",
     "CameraPairs",
     "OpenSetResult",
+    "Protocol",
     "RetrievalData",
     "RetrievalMetric",
     "RetrievalResult",

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..common.errors import UserError
 
 Features = Tensor | np.ndarray
-Labels = Tensor | np.ndarray | Sequence[int]
+Labels = Tensor | np.ndarray | Sequence[int] | Sequence[str]
 
 
 def as_features(name: str, values: Features) -> Tensor:
@@ -27,17 +27,44 @@ def as_features(name: str, values: Features) -> Tensor:
 
 
 def as_labels(name: str, values: Labels, count: int, of: str) -> np.ndarray:
-    """Return `values` as an int64 array of length `count`, one label per row of the array called `of`.
+    """Return `values` as an array of length `count`, int64 or of names (text), one label per row of the array called `of`.
 
     Raises:
-        ValueError: not one integer per row.
+        ValueError: not one integer or name per row.
     """
     array = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
     if array.shape != (count,):
         raise UserError(f"{name}: expected {count} labels, one per row of {of}, got shape {array.shape}")
+    if array.dtype.kind == "U" or (array.dtype.kind == "O" and all(isinstance(value, str) for value in array)):
+        return array.astype(str)
     if not np.issubdtype(array.dtype, np.integer):
-        raise UserError(f"{name}: expected integers, got {array.dtype}; number the names first")
+        raise UserError(
+            f"{name}: expected integers or names, got {array.dtype}; number them, or make each of them text"
+        )
     return array.astype(np.int64)
+
+
+def as_label_pair(
+    name: str, query: Labels, gallery: Labels, num_queries: int, num_gallery: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels of queries (Q,) and gallery (G,) as int64; names are numbered in their order, the same on both sides.
+
+    Args:
+        name: of the labels, e.g. "pids" for q_pids and g_pids.
+    Raises:
+        ValueError: as `as_labels`; or numbers on one side and names on the other.
+    """
+    first = as_labels(f"q_{name}", query, num_queries, "query")
+    second = as_labels(f"g_{name}", gallery, num_gallery, "gallery")
+    if first.dtype.kind != second.dtype.kind:
+        kinds = ("names" if side.dtype.kind == "U" else "integers" for side in (first, second))
+        raise UserError(
+            f"{name}: the queries have {next(kinds)}, the gallery {next(kinds)}; use one of the two on both sides"
+        )
+    if first.dtype.kind == "U":
+        numbers = np.unique(np.concatenate([first, second]), return_inverse=True)[1]
+        return numbers[: len(first)].astype(np.int64), numbers[len(first) :].astype(np.int64)
+    return first, second
 
 
 def check_finite(name: str, values: Tensor, first_row: int = 0) -> None:

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from ..common.errors import UserError
-from .input_checks import Labels, as_labels
+from ..labels.protocol import CAMERA, FILE, Protocol, find_protocol
+from .input_checks import Labels, as_label_pair
 
-# protocol -> (query camera, cameras of the gallery items with the query's pid) -> True for those that are junk, i.e. ignored.
-PROTOCOLS: dict[str, Callable[[int, np.ndarray], np.ndarray]] = {
-    "same-camera": lambda camid, camids: camids == camid,  # Market-1501, DukeMTMC-reID, MSMT17, VeRi-776
-    "none": lambda camid, camids: np.zeros(len(camids), bool),
-}
 LabelArrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+Files = tuple[np.ndarray, np.ndarray]
 
 
 def as_label_arrays(
     q_pids: Labels, g_pids: Labels, q_camids: Labels, g_camids: Labels, num_queries: int, num_gallery: int
 ) -> LabelArrays:
-    """Return q_pids (Q,), g_pids (G,), q_camids (Q,), g_camids (G,) as int64 arrays; errors as `as_labels`."""
-    return (
-        as_labels("q_pids", q_pids, num_queries, "query"),
-        as_labels("g_pids", g_pids, num_gallery, "gallery"),
-        as_labels("q_camids", q_camids, num_queries, "query"),
-        as_labels("g_camids", g_camids, num_gallery, "gallery"),
-    )
+    """Return q_pids (Q,), g_pids (G,), q_camids (Q,), g_camids (G,) as int64 arrays; names are numbered; errors as `as_labels`."""
+    sizes = num_queries, num_gallery
+    return (*as_label_pair("pids", q_pids, g_pids, *sizes), *as_label_pair("camids", q_camids, g_camids, *sizes))
+
+
+def as_files(q_files: Labels | None, g_files: Labels | None, num_queries: int, num_gallery: int) -> Files | None:
+    """Return q_files (Q,) and g_files (G,) as int64 arrays, None if they are not known; errors as `as_labels`."""
+    if q_files is None or g_files is None:
+        if q_files is not g_files:
+            raise UserError("q_files and g_files: give both, or none of them")
+        return None
+    return as_label_pair("files", q_files, g_files, num_queries, num_gallery)
 
 
 class Matches:
@@ -35,19 +37,25 @@ class Matches:
     Args:
         q_pids, q_camids: (Q,) labels of the queries.
         g_pids, g_camids: (G,) labels of the gallery.
-        protocol: the rule for junk, a name in PROTOCOLS.
+        protocol: the rule for junk, or its name in PROTOCOLS.
+        files: (Q,) and (G,) contents of the image files: equal labels are equal files; None = not known.
 
     Raises:
         ValueError: the protocol is unknown.
     """
 
     def __init__(
-        self, q_pids: np.ndarray, g_pids: np.ndarray, q_camids: np.ndarray, g_camids: np.ndarray, protocol: str
+        self,
+        q_pids: np.ndarray,
+        g_pids: np.ndarray,
+        q_camids: np.ndarray,
+        g_camids: np.ndarray,
+        protocol: str | Protocol,
+        files: Files | None = None,
     ) -> None:
-        if protocol not in PROTOCOLS:
-            raise UserError(f"protocol: unknown value {protocol!r}; choose from {', '.join(sorted(PROTOCOLS))}")
-        self.is_junk = PROTOCOLS[protocol]
-        self.q_camids, self.g_camids = q_camids, g_camids
+        self.protocol = find_protocol(protocol)
+        known = {CAMERA: (q_camids, g_camids), **({FILE: files} if files else {})}
+        self.q_labels, self.g_labels = ({name: pair[side] for name, pair in known.items()} for side in (0, 1))
         self.by_pid = np.argsort(g_pids, kind="stable")
         sorted_pids = g_pids[self.by_pid]
         self.starts = np.searchsorted(sorted_pids, q_pids, "left")
@@ -56,7 +64,8 @@ class Matches:
     def of(self, query: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the gallery indices of the relevant and of the junk items of a query, both ascending."""
         own = self.by_pid[self.starts[query] : self.stops[query]]
-        junk = self.is_junk(self.q_camids[query], self.g_camids[own])
+        asked = {name: labels[query] for name, labels in self.q_labels.items()}
+        junk = self.protocol.is_junk(asked, {name: labels[own] for name, labels in self.g_labels.items()})
         return own[~junk], own[junk]
 
     def is_valid(self) -> np.ndarray:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from ..common.errors import UserError
+from ..labels.protocol import Protocol
 from .distances.blockwise import block_rows
 from .distances.centred_distances import Centred
 from .input_checks import Features, Labels, as_features, check_finite
-from .matches import Matches, as_label_arrays
+from .matches import Matches, as_files, as_label_arrays
 from .rank_counting import ranks_on_cpu, ranks_on_device
 from .reranking.rerank import check_options, reranked_blocks
 from .retrieval_data import RetrievalData, takes_arrays
@@ -48,14 +49,17 @@ def evaluate_distances(
     q_camids: Labels,
     g_camids: Labels,
     *,
-    protocol: str = "same-camera",
+    protocol: str | Protocol = "same-camera",
+    q_files: Labels | None = None,
+    g_files: Labels | None = None,
     max_rank: int = 50,
     block: int | None = None,
 ) -> RetrievalResult:
     """Evaluate the ranking by given distances (Q, G), smaller is closer; otherwise as `evaluate_retrieval`."""
     distances = as_features("distances", distances)
     size = len(distances), distances.shape[1]
-    matches = Matches(*as_label_arrays(q_pids, g_pids, q_camids, g_camids, *size), protocol)
+    labels = as_label_arrays(q_pids, g_pids, q_camids, g_camids, *size)
+    matches = Matches(*labels, protocol, as_files(q_files, g_files, *size))
 
     def scores() -> Iterator[Tensor]:
         for start, stop in blocks(*size, block):

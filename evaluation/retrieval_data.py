@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ..common.errors import UserError
+from ..labels.protocol import Protocol
 from .input_checks import check_finite, pair_of_features, squared_norms
-from .matches import Matches, as_label_arrays
+from .matches import Matches, as_files, as_label_arrays
 
 METRICS = ("cosine", "euclidean")
 R = TypeVar("R")
@@ -26,10 +27,12 @@ class RetrievalData:
 
     Args:
         query, gallery: (Q, D) and (G, D) embeddings; the gallery's device does the work. float32, or float64 if given so.
-        q_pids, g_pids: (Q,) and (G,) integer identities.
-        q_camids, g_camids: (Q,) and (G,) integer cameras.
-        protocol: which gallery items are junk for a query, a name in PROTOCOLS: "same-camera" ignores items of the query's
-            pid and camera; "none" ignores nothing.
+        q_pids, g_pids: (Q,) and (G,) identities, integers or names; names are kept as numbers in their order.
+        q_camids, g_camids: (Q,) and (G,) cameras, likewise.
+        protocol: which gallery items are junk for a query, a `Protocol` or a name in PROTOCOLS: "same-camera" ignores items of
+            the query's pid that are from its camera or equal to its file; "own-file" only the latter; "none" ignores nothing.
+        q_files, g_files: (Q,) and (G,) contents of the image files, integers or names: equal labels are equal files. None = not
+            known, so no item is junk for its file.
         metric: "euclidean", |a - b|, or "cosine", 1 - cos; the same ranking for embeddings of unit length.
         gallery_norms: (G,) squared lengths of the gallery's rows; computed here.
         matches: relevant and junk gallery items of each query; found here.
@@ -44,8 +47,10 @@ class RetrievalData:
     g_pids: np.ndarray
     q_camids: np.ndarray
     g_camids: np.ndarray
-    protocol: str = field(default="same-camera", kw_only=True)
+    protocol: str | Protocol = field(default="same-camera", kw_only=True)
     metric: str = field(default="euclidean", kw_only=True)
+    q_files: np.ndarray | None = field(default=None, kw_only=True, repr=False)
+    g_files: np.ndarray | None = field(default=None, kw_only=True, repr=False)
     gallery_norms: Tensor = field(init=False, repr=False)
     matches: Matches = field(init=False, repr=False)
 
@@ -57,8 +62,9 @@ class RetrievalData:
         norms = squared_norms(gallery)
         check_finite("query", squared_norms(query))
         check_finite("gallery", norms)
-        values = (query, gallery, *labels, self.protocol, self.metric, norms, Matches(*labels, self.protocol))
-        for name, value in zip(FIELDS, values, strict=True):
+        files = as_files(self.q_files, self.g_files, len(query), len(gallery))
+        values = (query, gallery, *labels, self.protocol, self.metric, *(files or (None, None)), norms)
+        for name, value in zip(FIELDS, (*values, Matches(*labels, self.protocol, files)), strict=True):
             object.__setattr__(self, name, value)  # the class is frozen
 
     @property
@@ -79,6 +85,8 @@ class RetrievalData:
             g_pids=self.g_pids[gallery],
             q_camids=self.q_camids[queries],
             g_camids=self.g_camids[gallery],
+            q_files=None if self.q_files is None else self.q_files[queries],
+            g_files=None if self.g_files is None else self.g_files[gallery],
         )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..common.errors import UserError
+from ..labels.protocol import Protocol
 from .input_checks import Features, Labels, as_features, as_labels, check_finite
 from .retrieval import evaluate_retrieval
 from .retrieval_data import RetrievalData
@@ -32,7 +33,7 @@ class RetrievalMetric:
 
     Args:
         metric: "euclidean" or "cosine".
-        protocol: the rule for junk, a name in PROTOCOLS.
+        protocol: the rule for junk, a `Protocol` or a name in PROTOCOLS.
         max_rank: length of the CMC curve.
     Raises:
         ValueError: an argument is unknown or out of range.
@@ -44,7 +45,7 @@ class RetrievalMetric:
     1.0
     """
 
-    def __init__(self, metric: str = "euclidean", protocol: str = "same-camera", max_rank: int = 50) -> None:
+    def __init__(self, metric: str = "euclidean", protocol: str | Protocol = "same-camera", max_rank: int = 50) -> None:
         self.metric, self.protocol, self.max_rank = metric, protocol, max_rank
         self.reset()
         one = _Batch(torch.ones(1, 1), np.zeros(1, np.int64), np.zeros(1, np.int64))
@@ -60,7 +61,7 @@ class RetrievalMetric:
 
         Args:
             embeddings: (B, D) embeddings.
-            pids, camids: (B,) identities and cameras.
+            pids, camids: (B,) identities and cameras, integers or names.
             is_query: (B,) booleans, or one for the whole batch; the others belong to the gallery.
         Raises:
             ValueError: an array is empty, has NaN or a wrong length, or D differs from the batches before.

@@ -13,7 +13,7 @@ from ..common.pictures import encode
 from .page.components import Section
 from .page.images import data_uri, sheet
 from .run_contents import EvaluatedSet, ModelPictures, RunContents
-from .sections.camera_grid import camera_section
+from .sections.camera_grid import camera_section, why_no_cameras
 from .sections.cmc_curve import headline_section
 from .sections.comparison import comparison_section
 from .sections.configuration_section import about_section, option_differences
@@ -48,14 +48,20 @@ def build_report(run: RunContents, num_queries: int = NUM_QUERIES, map_method: s
         num_queries: number of the hardest queries shown, and of the best.
         map_method: of the map of embeddings: "tsne", "pca", or "none".
     """
-    accuracy = _test_sections(run.test, num_queries, map_method) if run.test else []
+    cameras = camera_section(run.test) if run.test else None
+    missing = dict(run.missing)
+    if run.test and cameras is None:
+        missing["From camera to camera"] = why_no_cameras(run.test)
+    accuracy = _test_sections(run.test, cameras, num_queries, map_method) if run.test else []
     pictures = _model_sections(run.model_pictures) if run.model_pictures else []
     found = [*accuracy[:1], training_section([run]), *accuracy[1:], *pictures, about_section(run)]
-    return _assemble(f"Report: {run.name}", run.sentences, found, run.missing)
+    return _assemble(f"Report: {run.name}", run.sentences, found, missing)
 
 
-def _test_sections(test: EvaluatedSet, num_queries: int, map_method: str) -> list[Section | None]:
-    found = [headline_section(test), distance_section(test), camera_section(test), ranking_section(test, num_queries)]
+def _test_sections(
+    test: EvaluatedSet, cameras: Section | None, num_queries: int, map_method: str
+) -> list[Section | None]:
+    found = [headline_section(test), distance_section(test), cameras, ranking_section(test, num_queries)]
     return found if map_method == "none" else [*found, map_section(test, map_method)]
 
 

@@ -120,7 +120,7 @@ WRONG_EVALUATIONS = [  # what replaces a part of the small golden evaluation, an
     ({"g_pids": np.zeros(299, int)}, r"g_pids.*\b300 .*gallery.*\(299,\)"),
     ({"q_pids": np.full(40, 12345)}, "none of the 40 queries"),
     ({"metric": "manhattan"}, "metric.*'manhattan'.*cosine, euclidean"),
-    ({"protocol": "market"}, "protocol.*'market'.*none, same-camera"),
+    ({"protocol": "market"}, "protocol.*'market'.*none, own-file, same-camera"),
 ]
 
 

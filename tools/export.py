@@ -11,6 +11,7 @@ import sys
 
 from vitreid.gallery.export.export_job import CORRUPT, DTYPES, FOLDER, export
 from vitreid.gallery.export.sources import LAYOUTS
+from vitreid.tools.cli.embedder_flags import PREFIX, add_embedder_flags, embedder_options
 from vitreid.tools.cli.parser import command, new_parser
 
 
@@ -18,7 +19,12 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = new_parser(__doc__)
     add = parser.add_argument
-    add("--weights", metavar="FILE", required=True, help="best.safetensors or last.pth of a run")
+    add(
+        "--weights",
+        metavar="FILE",
+        required=True,
+        help="best.safetensors or last.pth of a run, or a finished model: .onnx, .xml, TorchScript",
+    )
     add(
         "--input",
         metavar="SOURCE",
@@ -37,13 +43,15 @@ def get_parser() -> argparse.ArgumentParser:
     add("--corrupt", choices=CORRUPT, default="error", help="stop at an image that cannot be read, or list and skip it")
     add("--no-resume", action="store_true", help="start anew; do not use the work of an earlier run")
     add("--overwrite", action="store_true", help="replace an earlier gallery of that name")
+    add_embedder_flags(parser)
     return parser
 
 
 def export_images(args: argparse.Namespace) -> None:
     """Run the export."""
-    given = {name: value for name, value in vars(args).items() if name not in ("input", "no_resume", "traceback")}
-    export(source=args.input, resume=not args.no_resume, **given)
+    others = ("input", "no_resume", "traceback")
+    given = {name: value for name, value in vars(args).items() if name not in others and not name.startswith(PREFIX)}
+    export(source=args.input, resume=not args.no_resume, options=embedder_options(args), **given)
 
 
 main = command(get_parser, export_images)

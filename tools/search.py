@@ -21,6 +21,7 @@ from vitreid.gallery.search.contact_sheets import contact_sheet
 from vitreid.gallery.search.faiss_index import INDEXES
 from vitreid.gallery.search.search_result import SearchResult
 from vitreid.processor.embedding.embedder import Embedder
+from vitreid.tools.cli.embedder_flags import add_embedder_flags, embedder_options
 from vitreid.tools.cli.parser import command, new_parser
 
 COLUMNS = ("camera", "pid", "time", "tracklet", "path")  # of a record, as shown
@@ -51,6 +52,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--sheet", metavar="FILE.png", help="write a picture of the queries and their results")
     add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
     add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto")
+    add_embedder_flags(parser)
     return parser
 
 
@@ -61,7 +63,7 @@ def search(args: argparse.Namespace) -> None:
     if missing := [path for path in args.query if not Path(path).is_file()]:
         raise FileNotFoundError(f"--query: no file {missing[0]!r} (from {Path.cwd()})")
     gallery = Gallery.open(args.gallery)
-    embedder = Embedder(args.weights, device=args.device, precision=args.precision)
+    embedder = Embedder(args.weights, device=args.device, precision=args.precision, options=embedder_options(args))
     gallery.info.check_embedder(gallery.path, embedder)
     vectors, own = embedder(args.query, args.camera), args.camera if args.other_cameras else None
     results = gallery.search(

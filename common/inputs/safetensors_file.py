@@ -15,7 +15,9 @@ from .regular_files import check_regular
 
 
 @contextmanager
-def open_safetensors(path: str | Path, framework: str = "pt", remedy: str = "copy or download it again") -> Iterator[Any]:
+def open_safetensors(
+    path: str | Path, framework: str = "pt", remedy: str = "copy or download it again"
+) -> Iterator[Any]:
     """Yield the opened file (`keys`, `get_tensor`, `metadata`); its tensors are read one by one.
 
     Args:

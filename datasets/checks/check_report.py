@@ -84,6 +84,7 @@ def check(data: ReidData, plan: BatchPlan, num_threads: int = 2, near_bits: int 
     seen = scan_files(listing.files, num_threads)
     exact = exact_copies(listing, seen)
     near = [] if near_bits is None else near_copies(listing, seen, near_bits)
-    findings = [*check_labels(data, plan), *check_images(listing, seen, exact, near)]
+    contents = {path: content for path, content in zip(seen.paths, seen.contents) if content}
+    findings = [*check_labels(data, plan, contents), *check_images(listing, seen, exact, near)]
     findings.sort(key=lambda finding: LEVELS.index(finding.level))  # stable
     return CheckReport(listing, seen, exact, near, findings)

@@ -10,6 +10,7 @@ from itertools import combinations
 import numpy as np
 
 from ...common.errors import UserError
+from ...labels.protocol import Protocol
 from .entries import CheckedImage, Listing
 from .read_files import FileScan
 
@@ -47,6 +48,17 @@ class DuplicateGroup:
         """Same picture and person, two cameras."""
         return not self.has_two_people and len({entry.record.camid for entry in self.entries}) > 1
 
+    def found_for_free(self, protocol: Protocol) -> bool:
+        """Return whether a query's person has this picture in the gallery too, and its camera does not make that one junk."""
+        queries, gallery = (
+            [entry.record for entry in self.entries if entry.split == split] for split in ("query", "gallery")
+        )
+        return any(
+            query.pid == item.pid and not (protocol.ignores_own_camera and query.camid == item.camid)
+            for query in queries
+            for item in gallery
+        )
+
     @property
     def is_conflict(self) -> bool:
         """Whether the labels contradict each other; needs a decision by hand."""
@@ -74,10 +86,10 @@ def exact_copies(listing: Listing, scan: FileScan) -> list[DuplicateGroup]:
     return [DuplicateGroup(tuple(group)) for group in groups.values() if len(group) > 1]
 
 
-def num_files_saved_again(copies: Iterable[DuplicateGroup], scan: FileScan) -> int:
-    """Count the groups of files with equal pixels but different bytes (another format or other metadata)."""
+def saved_again(copies: Iterable[DuplicateGroup], scan: FileScan) -> list[DuplicateGroup]:
+    """Return the groups of files with equal pixels but different bytes (another format or other metadata)."""
     content_of = dict(zip(scan.paths, scan.contents))
-    return sum(len({content_of[entry.record.path] for entry in group.entries}) > 1 for group in copies)
+    return [group for group in copies if len({content_of[entry.record.path] for entry in group.entries}) > 1]
 
 
 def near_copies(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from .duplicates import DuplicateGroup, num_files_saved_again
+from ...labels.protocol import FILE, find_protocol
+from .duplicates import DuplicateGroup, saved_again
 from .entries import Listing
 from .finding import Finding, first_few
 from .read_files import FileScan
@@ -67,7 +68,7 @@ def _exact(listing: Listing, scan: FileScan, copies: Sequence[DuplicateGroup]) -
     groups = [
         ("problem", "copies-people", "under different people: at least one label is wrong", "has_two_people"),
         ("problem", "copies-sides", "in training and in the test set: the test is not fair", "has_two_sides"),
-        ("problem", "copies-cameras", "under different cameras: found again for free", "has_two_cameras"),
+        ("problem", "copies-cameras", "under different cameras: at least one label is wrong", "has_two_cameras"),
     ]
     for level, name, words, which in groups:
         chosen = [group for group in copies if getattr(group, which)]
@@ -75,13 +76,33 @@ def _exact(listing: Listing, scan: FileScan, copies: Sequence[DuplicateGroup]) -
             yield _finding(
                 level, name, chosen, f"exact copies {words}", "look, and correct the labels by hand", listing
             )
+    yield from _queries_in_gallery(listing, scan, copies)
     repeated = [group for group in copies if group.repeated()]
     if repeated:
         extra = sum(len(group.repeated()) for group in repeated)
-        again = num_files_saved_again(repeated, scan)
+        again = len(saved_again(repeated, scan))
         what = f"exact copies of the same person and camera in the same split, {extra} images too many"
         what += f" ({again} groups saved again with other bytes)" * bool(again)
         yield _finding("warning", "copies", repeated, what, "--fix cleaned.csv keeps the first of each", listing)
+
+
+def _queries_in_gallery(listing: Listing, scan: FileScan, copies: Sequence[DuplicateGroup]) -> Iterable[Finding]:
+    """Queries whose own picture is in the gallery. The same bytes are junk for them; pixels saved again are not noticed."""
+    protocol = find_protocol(listing.data.protocol)
+    free = [group for group in copies if group.found_for_free(protocol)]
+    again = saved_again(free, scan)
+    own = [group for group in free if group not in again]
+    if own:
+        ignored = FILE in protocol.same
+        what = "queries whose own file, or an exact copy of it, is in the gallery: "
+        what += "ignored there as junk" if ignored else f"found again for free under the protocol {protocol.name}"
+        advice = (
+            "the figures are right; leave the copies out if that was not meant" if ignored else "leave the copies out"
+        )
+        yield _finding("warning" if ignored else "problem", "own-file", own, what, advice, listing)
+    if again:
+        what = "queries whose own picture is in the gallery, saved again with other bytes: found again for free"
+        yield _finding("problem", "own-picture", again, what, "leave these pictures out of the gallery", listing)
 
 
 def _near(listing: Listing, copies: Sequence[DuplicateGroup]) -> Iterable[Finding]:

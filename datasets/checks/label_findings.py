@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ...labels.protocol import find_protocol
 from ..readers.market1501 import DUKEMTMC, MARKET1501
 from ..readers.msmt17 import MSMT17
 from ..readers.published import PublishedDataset
@@ -23,18 +24,22 @@ class BatchPlan:
     num_instances: int
 
 
-def check_labels(data: ReidData, plan: BatchPlan) -> list[Finding]:
-    """Return the findings about the labels of a data set, for training with these batches."""
+def check_labels(data: ReidData, plan: BatchPlan, contents: Mapping[str, Hashable] | None = None) -> list[Finding]:
+    """Return the findings about the labels of a data set, for training with these batches.
+
+    Args:
+        contents: path -> content of the file, equal for exact copies.
+    """
     checks: tuple[Callable[[ReidData], Iterable[Finding]], ...] = (
         _published,
         _missing_splits,
         _overlap,
         _similar_names,
-        _queries,
         _cameras,
         _single_camera_people,
     )
-    return [finding for check in checks for finding in check(data)] + list(_batches(data, plan))
+    found = [finding for check in checks for finding in check(data)]
+    return [*found, *_queries(data, contents), *_batches(data, plan)]
 
 
 def _published(data: ReidData) -> Iterable[Finding]:
@@ -107,21 +112,22 @@ def _similar_names(data: ReidData) -> Iterable[Finding]:
         )
 
 
-def _queries(data: ReidData) -> Iterable[Finding]:
+def _queries(data: ReidData, contents: Mapping[str, Hashable] | None) -> Iterable[Finding]:
     """Queries that no gallery image can match; evaluation leaves them out."""
-    ignored = data.protocol == "same-camera"
-    alone = data.unmatched_queries()
+    ignored = find_protocol(data.protocol).ignores_own_camera
+    alone = data.unmatched_queries(contents)
     if alone:
         everyone = len(alone) == len(data.query)
         yield Finding(
             "problem" if everyone else "warning",
             "unmatched-queries",
             len(alone),
-            f"{len(alone)} of {len(data.query)} queries have no match in the gallery"
+            f"{len(alone)} of {len(data.query)} queries have no match in the gallery, which is another image of their person"
             + (" from another camera" if ignored else "")
             + ": evaluation "
             + ("is impossible" if everyone else "leaves them out"),
-            "give each query's person a gallery image" + (" from another camera; check the camera labels" * ignored),
+            "give each query's person another gallery image"
+            + (" from another camera; check the camera labels" * ignored),
             first_few([record.path for record in alone]),
         )
 

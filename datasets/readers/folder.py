@@ -20,7 +20,7 @@ def load_folder(root: str | Path, test_share: float = 0.5, seed: int = 0) -> Rei
     """Read one folder per person in `root` (or in `root`/folder, next to other data sets).
 
     The camera is read from the file name: `c2_0001.jpg` or `cam2` means camera 2. If a file has no camera number, or all have the
-    same, cameras are unknown: no gallery image is junk (protocol "none").
+    same, cameras are unknown: only a query's own file is junk (protocol "own-file").
 
     Args:
         test_share: share of the identities that become query and gallery.
@@ -34,7 +34,10 @@ def load_folder(root: str | Path, test_share: float = 0.5, seed: int = 0) -> Rei
     cameras = [_CAMERA.search(path.name) for path, _ in files]
     known = all(cameras) and len({match[1] for match in cameras if match}) > 1
     if not known:
-        log.warning("%s: camera unknown (not every file has c1, c2, … in its name); no gallery image is junk", root)
+        log.warning(
+            "%s: camera unknown (not every file has c1, c2, … in its name); images from a query's own camera count as matches",
+            root,
+        )
     numbers = [int(match[1]) if match and known else 0 for match in cameras]
     records = [Record(str(path), pid, number) for (path, pid), number in zip(files, numbers, strict=True)]
     return _split(records, [folder.name for folder in people], known, test_share, seed)
@@ -55,7 +58,7 @@ def _people(root: Path) -> list[Path]:
 def _split(records: list[Record], names: list[str], known: bool, test_share: float, seed: int) -> ReidData:
     rows, cameras = name_cameras(records, "folder") if known else ({0: 0}, ("folder/unknown",))
     records = [Record(record.path, record.pid, rows[record.camid]) for record in records]
-    protocol = "same-camera" if known else "none"
+    protocol = "same-camera" if known else "own-file"
     num_test = min(max(1, round(len(names) * test_share)), len(names) - 1)
     train, test = split_identities(records, num_test, seed, "DATASETS.TEST_SHARE")
     query, gallery = split_query_gallery(test, seed, protocol)

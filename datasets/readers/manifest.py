@@ -21,7 +21,7 @@ NAMED = 5  # wrong lines listed in an error; further ones are counted
 def load_manifest(file: str | Path) -> ReidData:
     """Read a manifest. Pids, camids and viewids are numbered in the order of the sorted names.
 
-    Relative paths start at the CSV file's folder. With one camera, no gallery image is junk (protocol "none").
+    Relative paths start at the CSV file's folder. With one camera, only the query's own file is junk (protocol "own-file").
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -40,6 +40,8 @@ def load_manifest(file: str | Path) -> ReidData:
         empty = "gallery" if records["query"] else "query"
         raise UserError(f"{file}: no line has the split {empty}; query and gallery are needed together")
     person_names = {pid: person for person, pid in persons.items()}
+    if len(cameras) == 1:
+        logger.warning("%s: one camera only; images from a query's own camera count as matches", file)
     _warn_of_overlap(file, records, person_names)
     return ReidData(
         "manifest",
@@ -49,7 +51,7 @@ def load_manifest(file: str | Path) -> ReidData:
         camera_names=tuple(cameras),
         view_names=tuple(views),
         person_names=person_names,
-        protocol="same-camera" if len(cameras) > 1 else "none",
+        protocol="same-camera" if len(cameras) > 1 else "own-file",
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...common.errors import UserError
+from ...labels.protocol import find_protocol
 from ..records import Record, ReidData
 
 
@@ -47,14 +48,15 @@ def split_query_gallery(records: Sequence[Record], seed: int, protocol: str) -> 
     """Choose one query per identity and camera; all other images are the gallery, with a match for every query.
 
     A camera's only image of an identity stays in the gallery, unless no camera has two images of it: then one of its images is the
-    query. Under protocol "none" cameras are ignored: one query per identity with two images.
+    query. Under a protocol that does not compare cameras there is one query per identity with two images.
 
     Returns:
         Query and gallery records, each in the order of `records`.
     """
     rng, chosen = np.random.default_rng(seed), set()
-    for cells in _cells(records, protocol):
-        if len(cells) < 2 and protocol != "none":
+    by_camera = find_protocol(protocol).ignores_own_camera
+    for cells in _cells(records, by_camera):
+        if len(cells) < 2 and by_camera:
             continue  # seen by one camera: a distractor
         full = [cell for cell in cells if len(cell) >= 2]
         for cell in full or (cells[:1] if len(cells) >= 2 else []):
@@ -63,9 +65,9 @@ def split_query_gallery(records: Sequence[Record], seed: int, protocol: str) -> 
     return query, [record for place, record in enumerate(records) if place not in chosen]
 
 
-def _cells(records: Sequence[Record], protocol: str) -> list[list[list[int]]]:
-    """Return, for every identity, the positions of its images by camera (as one camera under protocol "none")."""
+def _cells(records: Sequence[Record], by_camera: bool) -> list[list[list[int]]]:
+    """Return, for every identity, the positions of its images by camera, or as one camera."""
     places: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for place, record in enumerate(records):
-        places[record.pid][-1 if protocol == "none" else record.camid].append(place)
+        places[record.pid][record.camid if by_camera else -1].append(place)
     return [[cells[camera] for camera in sorted(cells)] for _, cells in sorted(places.items())]

@@ -21,9 +21,9 @@ import numpy as np
 from tqdm import tqdm
 
 from ...common.files import digest
+from ...common.inputs.regular_files import IMAGE_BYTES, read_bytes, read_json
 from ...common.locks import FILE as LOCK
 from ...common.locks import WriterLock
-from ...common.inputs.regular_files import IMAGE_BYTES, read_bytes, read_json
 from ...common.replace_folder import locked_place, recover, replacement
 from ..readers.market1501 import SUBSETS, load_published
 from ..readers.published import PublishedDataset

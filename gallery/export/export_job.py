@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from ...common.errors import UserError
 from ...common.files import write_text_atomically
+from ...common.inputs.regular_files import JSON_BYTES, read_text
 from ...common.locks import FILE as LOCK
 from ...common.locks import WriterLock
-from ...common.inputs.regular_files import JSON_BYTES, read_text
 from ...processor.distributed.process_group import Ranks, joined_ranks
 from ...processor.embedding.embedder import Embedder
 from ..maintenance.export_formats import FORMATS, check_columns, export_as
@@ -54,6 +56,7 @@ def export(
     corrupt: str = "error",
     resume: bool = True,
     overwrite: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> Path:
     """Embed every image of `source` into a gallery; after an interruption, run it again and it resumes.
 
@@ -61,7 +64,7 @@ def export(
     joins them; all ranks need the same disk.
 
     Args:
-        weights: best.safetensors or last.pth of a run.
+        weights, options: as for `Embedder`.
         source, root, names: arguments of `open_source`.
         output: the gallery's folder, or, with another `format`, the file. OUTPUT.partial next to it holds unfinished work.
         format: "gallery", or one of `vitreid.gallery.maintenance.export_formats.FORMATS`.
@@ -85,7 +88,7 @@ def export(
         opened = open_source(source, root, names)
         if format != FOLDER:
             check_columns(record_schema(opened.extra).names, format)
-        embedder = Embedder(weights, device, precision, batch_size)
+        embedder = Embedder(weights, device, precision, batch_size, options)
         output.absolute().parent.mkdir(parents=True, exist_ok=True)
         job = ExportJob(output, format, corrupt, opened, embedder, make_plan(embedder, opened, source, dtype))
         job.run(ranks, resume, overwrite)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ...common.pictures import cut_box
 from ...common.inputs.regular_files import check_video
+from ...common.pictures import cut_box
 from ...datasets import CorruptImageError
 
 

@@ -17,10 +17,10 @@ from safetensors.numpy import save_file
 
 from ...common.errors import UserError
 from ...common.files import write_atomically
+from ...common.inputs.safetensors_file import open_safetensors
 from ...common.locks import FILE as LOCK
 from ...common.locks import WriterLock
 from ...common.replace_folder import refuse_link
-from ...common.inputs.safetensors_file import open_safetensors
 from ...common.text import parse_json
 from ..storage.gallery import Gallery
 from .export_plan import ExportPlan

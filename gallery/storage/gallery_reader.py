@@ -120,7 +120,8 @@ class GalleryReader:
         return places
 
     def vectors(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Return the float32 embeddings (n, D) at some positions."""
+        """Return the float32 embeddings (n, D) at some positions; raise CutShortError if their file was cut short."""
+        embeddings_file.check_length(self.embeddings)
         return self.info.decode(self.embeddings[np.asarray(positions, np.int64)])
 
     def rows_of(self, ids: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from ...common.files import digest, write_atomically
 from ...common.inputs.archives import read_arrays
 from .file_names import PROJECTION
 
+
 @dataclass(frozen=True, eq=False)
 class Projection:
     """(x - mean) @ components.T
@@ -65,6 +66,10 @@ class Projection:
             ) from None
         except (UserError, KeyError) as error:
             raise UserError(f"{path} is damaged ({error}); restore it") from error
-        if components.ndim != 2 or mean.shape != components.shape[1:] or mean.dtype.kind + components.dtype.kind != "ff":
+        if (
+            components.ndim != 2
+            or mean.shape != components.shape[1:]
+            or mean.dtype.kind + components.dtype.kind != "ff"
+        ):
             raise UserError(f"{path} is damaged (mean {mean.shape}, components {components.shape}); restore it")
         return cls(mean, components)

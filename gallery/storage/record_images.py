@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from ...common.errors import UserError
-from ...common.pictures import cut_box, decode, encode
 from ...common.inputs.regular_files import FileTooLargeError, check_video, read_bytes
+from ...common.pictures import cut_box, decode, encode
 
 MAX_FILE_BYTES = 100_000_000
 SHOWN = {  # first bytes of the files that browsers show

@@ -124,9 +124,8 @@ def check_torch_file(path: str | Path) -> None:
             f"{path}: torch {torch.__version__} can be made to run code by such a file (CVE-2025-32434, CVE-2026-24747); update "
             f"torch to {'.'.join(map(str, OLDEST_TORCH))} or newer, or use a .safetensors file"
         )
-    with open_regular(path) as file:
-        with suppress(zipfile.BadZipFile):  # torch's format before 1.6 is no archive
-            check_archive(file, path)
+    with open_regular(path) as file, suppress(zipfile.BadZipFile):  # torch's format before 1.6 is no archive
+        check_archive(file, path)
     refuse_programs(path)
 
 

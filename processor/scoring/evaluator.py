@@ -12,9 +12,11 @@ from yacs.config import CfgNode
 
 from ...common.errors import UserError
 from ...datasets import Preprocess, Record, ReidData, build_eval_loader, build_preprocess
+from ...datasets.same_files import number_contents
 from ...evaluation import RetrievalResult
-from ...model import ReidModel
+from ...labels.protocol import find_protocol
 from ..distributed.process_group import ALONE, Ranks
+from ..embedding.embedding_model import EmbeddingModel
 from ..embedding.extract import EmbedSettings, build_embed_settings, extract, join_shares
 from .feature_file import FeatureSet
 from .reranking import Rerank, build_rerank, rank
@@ -64,6 +66,7 @@ class Evaluator:
         gallery = self._rows(model, self.gallery, len(data.gallery), "gallery")
         if query is None or gallery is None:
             return None
+        q_files, g_files = file_contents(data)
         return FeatureSet(
             dataset=data.evaluated,
             protocol=data.protocol,
@@ -77,6 +80,8 @@ class Evaluator:
             g_names=[record.path for record in data.gallery],
             camera_names=data.camera_names,
             about=self.about,
+            q_files=q_files,
+            g_files=g_files,
         )
 
     def _rows(self, model: nn.Module, loader: Iterable[Any], count: int, title: str) -> Tensor | None:
@@ -88,6 +93,20 @@ class Evaluator:
         return self.ranks.from_first(lambda: rank(features, self.rerank))  # type: ignore[arg-type]  # no None on rank 0
 
 
+def file_contents(data: ReidData) -> tuple[np.ndarray, np.ndarray]:
+    """Return the contents of query (Q,) and gallery (G,) files as numbers, equal for exact copies of one person's image.
+
+    Only files of queried people with equal sizes are read; all gallery images of other people have the number -1.
+    """
+    asked = {record.pid for record in data.query}
+    places = [place for place, record in enumerate(data.gallery) if record.pid in asked]
+    records = [*data.query, *(data.gallery[place] for place in places)]
+    numbers = number_contents([record.path for record in records], [record.pid for record in records])
+    gallery = np.full(len(data.gallery), -1, np.int64)
+    gallery[places] = numbers[len(data.query) :]
+    return np.array(numbers[: len(data.query)], np.int64), gallery
+
+
 def _numbers(records: Sequence[Record], what: str) -> np.ndarray:
     return np.array([getattr(record, what) for record in records], np.int64)
 
@@ -95,7 +114,7 @@ def _numbers(records: Sequence[Record], what: str) -> np.ndarray:
 def build_evaluator(
     cfg: CfgNode,
     data: ReidData,
-    model: ReidModel,
+    model: EmbeddingModel,
     device: torch.device,
     precision: torch.dtype,
     preprocess: Preprocess | None = None,
@@ -108,7 +127,7 @@ def build_evaluator(
     """
     check_answerable(data, build_rerank(cfg))
     preprocess = preprocess or build_preprocess(cfg)
-    cameras, views = model.spec.cameras, model.spec.views
+    cameras, views = model.cameras, model.views
     query, gallery = (
         build_eval_loader(cfg, data, share, cameras, views, device, preprocess) if share else ()
         for share in (records[ranks.rank :: ranks.size] for records in (data.query, data.gallery))
@@ -117,7 +136,7 @@ def build_evaluator(
         query,
         gallery,
         data,
-        settings=build_embed_settings(cfg),
+        settings=model.settle(build_embed_settings(cfg)),
         device=device,
         precision=precision,
         rerank=build_rerank(cfg),
@@ -132,5 +151,6 @@ def check_answerable(data: ReidData, rerank: Rerank) -> None:
     if not data.query or not data.gallery:
         raise UserError(f"{data.evaluated}: {len(data.query)} query and {len(data.gallery)} gallery images; {remedy}")
     if len(data.unmatched_queries()) == len(data.query):
-        raise UserError(f"{data.evaluated}: no query has its person in the gallery, seen by another camera; {remedy}")
+        where = ", seen by another camera" * find_protocol(data.protocol).ignores_own_camera
+        raise UserError(f"{data.evaluated}: no query has another image of its person in the gallery{where}; {remedy}")
     rerank.check(len(data.query), len(data.gallery))

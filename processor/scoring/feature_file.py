@@ -35,6 +35,7 @@ class FeatureSet:
         q_camids, g_camids: (Q,) and (G,) rows in `camera_names`.
         q_names, g_names: Q and G image files.
         camera_names: name of each camid.
+        q_files, g_files: (Q,) and (G,) contents of the image files, equal for exact copies; None = by their names.
         about: what made them, in JSON types: config, embed, preprocess, weights, and a threshold if the model has one.
     """
 
@@ -50,6 +51,8 @@ class FeatureSet:
     g_names: list[str]
     camera_names: tuple[str, ...]
     about: dict[str, Any] = field(default_factory=dict)
+    q_files: np.ndarray | None = None
+    g_files: np.ndarray | None = None
 
     @property
     def arrays(self) -> tuple[Tensor, Tensor, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -59,7 +62,15 @@ class FeatureSet:
     @cached_property
     def data(self) -> RetrievalData:
         """The checked input of every function of `evaluation`, made once; raises as `RetrievalData`."""
-        return RetrievalData(*self.arrays, protocol=self.protocol)
+        q_files, g_files = self.files
+        return RetrievalData(*self.arrays, protocol=self.protocol, q_files=q_files, g_files=g_files)
+
+    @property
+    def files(self) -> tuple[Any, Any]:
+        """What `q_files` and `g_files` are; the names of the files if they are None."""
+        if self.q_files is None or self.g_files is None:
+            return self.q_names, self.g_names
+        return self.q_files, self.g_files
 
     def same_images(self, other: FeatureSet) -> bool:
         """Return whether `other` has the same queries and the same gallery in the same order; folders may differ."""
@@ -81,6 +92,8 @@ def save_features(path: str | Path, features: FeatureSet) -> None:
     for side in SIDES:
         tensors |= {name: torch.from_numpy(getattr(features, name)) for name in (f"{side}_pids", f"{side}_camids")}
         tensors[f"{side}_names"] = _as_bytes(getattr(features, f"{side}_names"))
+        if getattr(features, f"{side}_files") is not None:
+            tensors[f"{side}_files"] = torch.from_numpy(getattr(features, f"{side}_files"))
     facts = {key: getattr(features, key) for key in ("dataset", "protocol", "camera_names", "about")}
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata={FORMAT: json.dumps(facts)}))
 
@@ -131,7 +144,10 @@ def _features_of(tensors: dict[str, Tensor], facts: dict[str, Any]) -> FeatureSe
         count = len(values[name])
         for labels in (f"{side}_pids", f"{side}_camids"):
             values[labels] = as_labels(labels, tensors[labels], count, name)
-        values[f"{side}_names"] = [str(name) for name in parse_json(tensors[f"{side}_names"].numpy().tobytes(), f"{side}_names")]
+        if f"{side}_files" in tensors:
+            values[f"{side}_files"] = as_labels(f"{side}_files", tensors[f"{side}_files"], count, name)
+        names = parse_json(tensors[f"{side}_names"].numpy().tobytes(), f"{side}_names")
+        values[f"{side}_names"] = [str(name) for name in names]
         camids = values[f"{side}_camids"]
         if camids.min() < 0 or camids.max() >= len(facts["camera_names"]):
             raise UserError(f"{side}_camids: 0 to {len(facts['camera_names']) - 1} expected, got {camids.max()}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...common.text import percent, short_names, table
 from ...evaluation import RetrievalResult, Threshold, ThresholdReport
+from ...labels.protocol import find_protocol
 from .figures import Interval, ScoreReport
 from .thresholds import Calibration
 
@@ -39,6 +40,8 @@ def report_table(reports: Mapping[str, ScoreReport]) -> str:
     """Return the table of all data sets, followed by the further tables of each."""
     results = {name: report.retrieval for name, report in reports.items()}
     headline = result_table(results, {name: report.confidence for name, report in reports.items()})
+    cautions = {name: find_protocol(report.protocol).caution for name, report in reports.items()}
+    headline = "\n".join([headline, *(f"{name}: {text}" for name, text in cautions.items() if text)])
     return "\n\n".join([headline, *(part for name, report in reports.items() for part in details(name, report))])
 
 

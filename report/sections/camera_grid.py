@@ -15,7 +15,7 @@ from ..run_contents import EvaluatedSet
 
 
 def camera_section(test: EvaluatedSet) -> Section | None:
-    """Return mAP and Rank-1 for each pair of cameras; None if there is only one pair."""
+    """Return mAP and Rank-1 for each pair of cameras; None if there is only one pair (see `why_no_cameras`)."""
     pairs = camera_pairs(test.features.data)
     if np.count_nonzero(pairs.num_valid) < 2:
         return None
@@ -24,6 +24,17 @@ def camera_section(test: EvaluatedSet) -> Section | None:
     tables = [_camera_table("mAP", pairs.mAP, pairs, names), _camera_table("Rank-1", pairs.rank1, pairs, names)]
     parts: list[Component] = [Charts([camera_chart(pairs, names)]), Group(tables, "stack")]
     return Section("cameras", "From camera to camera", reading, [Group(parts)])
+
+
+def why_no_cameras(test: EvaluatedSet) -> str:
+    """Return the reason for a report without the section of the cameras."""
+    names = test.features.camera_names
+    if len(names) > 1:
+        return f"queries of one camera have matches in one camera only, of {len(names)} cameras."
+    return (
+        f"there is one camera only ({names[0]}). If several took the images, label them: in the file names "
+        "(DATASETS.CAMERA_PATTERN), or in the column camid of a manifest."
+    )
 
 
 def _camera_table(title: str, values: np.ndarray, pairs: CameraPairs, names: Sequence[str]) -> Table:

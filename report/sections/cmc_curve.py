@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from ...common.text import interval, percent
 from ...evaluation import bootstrap
+from ...labels.protocol import find_protocol
 from ..page.charts import Chart, add_legend, line_style
 from ..page.components import Charts, Component, Group, Section, Table, Text
 from ..run_contents import EvaluatedSet
@@ -23,6 +24,8 @@ def headline_section(test: EvaluatedSet) -> Section:
     ranked = "by distance alone" if test.ranking == "none" else f"re-ranked by {test.ranking}"
     caption = f"{features.dataset}: {result.num_valid} queries against {len(features.gallery)} gallery images, {ranked}"
     parts: list[Component] = [Group([Table(caption, rows), Charts([cmc_chart({features.dataset: test})])])]
+    if caution := find_protocol(features.protocol).caution:
+        parts.append(Text(caution))
     if skipped := result.num_queries - result.num_valid:
         parts.append(Text(f"{skipped} of {result.num_queries} queries have no match in the gallery and are left out."))
     if any(low == high for low, high in intervals.values()):

@@ -69,8 +69,8 @@ def ranking_section(test: EvaluatedSet, count: int) -> Section | None:
 
 
 READING = (
-    "Each row is one query and its results, nearest first: ✓ right person, ✗ another person, – junk (the same person in the "
-    "same camera, which is not counted). Rank, distance and camera are below each crop."
+    "Each row is one query and its results, nearest first: ✓ right person, ✗ another person, – junk (not counted: the same person in the "
+    "query's camera, or the query's own file). Rank, distance and camera are below each crop."
 )
 INTRODUCTIONS = {
     "queries-hardest": "The queries with the lowest average precision (AP):",

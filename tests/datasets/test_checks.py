@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -91,6 +92,40 @@ def test_without_cameras_every_gallery_image_of_the_person_is_a_match(good):
     data = ReidData("mine", good.train, good.query, alike, CAMERAS)
     assert findings(data)["unmatched-queries"].count == 2
     assert "unmatched-queries" not in findings(dataclasses.replace(data, protocol="none"))
+
+
+def without_cameras(data, gallery):
+    """Return `data` with another gallery, and no camera known."""
+    records = {split: [dataclasses.replace(r, camid=0) for r in getattr(data, split)] for split in ("train", "query")}
+    gallery = [dataclasses.replace(r, camid=0) for r in gallery]
+    return ReidData("mine", **records, gallery=gallery, camera_names=("door",), protocol="own-file")
+
+
+def test_a_query_that_is_in_the_gallery_too_is_named_and_is_no_match(good):
+    """One camera, the query's own file in the gallery: other projects find it at rank 1."""
+    own = [*good.gallery, *good.query]
+    found = findings(without_cameras(good, own))
+    assert (found["own-file"].level, found["own-file"].count) == ("warning", 2)
+    assert "ignored there as junk" in found["own-file"].what and good.query[0].path in found["own-file"].examples[0]
+    assert "unmatched-queries" not in found
+    assert findings(without_cameras(good, good.query))["unmatched-queries"].level == "problem"
+
+
+def test_a_copy_under_another_name_is_the_querys_own_file(good, tmp_path):
+    copies = [dataclasses.replace(r, path=shutil.copy(r.path, tmp_path / f"copy{r.pid}.png")) for r in good.query]
+    found = findings(without_cameras(good, copies))
+    assert found["own-file"].count == 2 and found["unmatched-queries"].level == "problem"
+
+
+def test_a_query_saved_again_in_the_gallery_is_a_problem(good, tmp_path):
+    """Equal pixels, other bytes: the evaluation, which compares files, takes it for a match."""
+    cv2.imwrite(str(tmp_path / "again.bmp"), cv2.imread(good.query[0].path))
+    again = dataclasses.replace(good.query[0], path=str(tmp_path / "again.bmp"))
+    assert findings(without_cameras(good, [*good.gallery, again]))["own-picture"].level == "problem"
+
+
+def test_a_query_in_the_gallery_under_its_own_camera_is_no_news(good):
+    assert "own-file" not in findings(changed(good, gallery=good.query))
 
 
 def test_too_few_people_for_a_batch_is_a_problem_with_the_size_that_works(good):

@@ -59,9 +59,9 @@ def test_views_are_optional_and_may_be_unknown(write):
     assert [record.viewid for record in data.train] == [1, -1, 0]
 
 
-def test_with_one_camera_nothing_is_junk(write):
+def test_with_one_camera_only_a_querys_own_file_is_junk(write):
     lines = [line.replace("gate", "lobby") for line in LINES]
-    assert load_manifest(write(lines)).protocol == "none"
+    assert load_manifest(write(lines)).protocol == "own-file"
 
 
 def test_a_spreadsheets_byte_order_mark_is_no_part_of_the_column(write):

@@ -89,14 +89,14 @@ def test_folder_of_people_is_split_by_identity(tmp_path):
 
 def test_a_file_without_camera_makes_the_camera_unknown_for_all(tmp_path):
     found = load_folder(people(tmp_path, ["ann/c1_1.jpg", "ann/x.jpg", "bob/cam2.jpg", "bob/c3.jpg"]))
-    assert (found.camera_names, found.protocol) == (("folder/unknown",), "none")
+    assert (found.camera_names, found.protocol) == (("folder/unknown",), "own-file")
     assert len(found.query) == len(found.gallery) == 1
 
 
 def test_the_letter_c_inside_a_word_is_no_camera(tmp_path):
     assert (
         load_folder(people(tmp_path, ["ann/pic1.jpg", "ann/pic2.jpg", "bob/pic1.jpg", "bob/pic2.jpg"])).protocol
-        == "none"
+        == "own-file"
     )
 
 

@@ -23,13 +23,15 @@ from vitreid.solver import OPTIMIZERS, SCHEDULES
 from vitreid.tools.cli.main import COMMANDS
 
 GROUND_FLOOR = {"configs", "datasets", "evaluation", "loss", "model", "solver"}
-ENGINE = {"common", *GROUND_FLOOR, "processor"}
+CELLAR = {"common", "labels"}
+ENGINE = {*CELLAR, *GROUND_FLOOR, "processor"}
 MAY_IMPORT = {  # folder: rooms that its files may import; the longest matching folder counts
     "common": set(),
-    **{room: {"common"} for room in sorted(GROUND_FLOOR)},
-    "processor": {"common", *GROUND_FLOOR},
+    "labels": {"common"},
+    **dict.fromkeys(sorted(GROUND_FLOOR), CELLAR),
+    "processor": {*CELLAR, *GROUND_FLOOR},
     "tracking": ENGINE,
-    "gallery": {"common", "evaluation", "model"},
+    "gallery": {*CELLAR, "evaluation", "model"},
     "gallery/export": {*ENGINE, "tracking"},
     "report": ENGINE,
     "deploy": ENGINE,
@@ -46,6 +48,7 @@ DEFERRED = {  # importing file -> imported module: why a function makes the impo
     ("gallery/maintenance/compress.py", "evaluation"): "torch takes 1.6 s and 780 MB, which a search does without",
     ("gallery/search/engine.py", "evaluation"): "torch takes 1.6 s and 780 MB, which only re-ranking needs",
     ("gallery/web/__init__.py", "gallery.web.app"): "FastAPI is an optional extra",
+    ("tools/serve.py", "gallery.web"): "uvicorn is an optional extra",
 }
 
 

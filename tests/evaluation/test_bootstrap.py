@@ -75,7 +75,7 @@ def test_one_query_or_one_person_tells_nothing_about_others():
         ({"samples": 0}, "samples: .*got 0"),
         ({"seed": -1}, "seed: .*-1"),
         ({"groups": [1, 2]}, r"groups.*\b3 .*\(2,\)"),
-        ({"groups": ["a", "b", "c"]}, "groups.*integers"),
+        ({"groups": [0.5, 1.5, 2.5]}, "groups.*integers"),
     ],
 )
 def test_wrong_option_of_the_bootstrap_is_an_error(options, message):

@@ -16,7 +16,7 @@ def naive_pair(i, j, args, protocol):
     distances, found = ((query[:, None] - gallery[None]) ** 2).sum(-1), []
     for q in np.flatnonzero(q_camids == i):
         items = [g for g in range(len(g_pids)) if g_camids[g] == j]
-        kept = [g for g in items if protocol == "none" or not (g_pids[g] == q_pids[q] and i == j)]
+        kept = [g for g in items if protocol != "same-camera" or not (g_pids[g] == q_pids[q] and i == j)]
         is_hit = [g_pids[g] == q_pids[q] for g in sorted(kept, key=lambda g: (distances[q, g], g))]
         ranks = [rank for rank, hit in enumerate(is_hit, 1) if hit]
         if ranks:

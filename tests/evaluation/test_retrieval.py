@@ -239,7 +239,7 @@ def arguments(**changes):
         *WRONG_EVALUATIONS,
         ({"query": np.zeros(12)}, r"query.*\(12,\)"),
         ({"q_camids": np.zeros(41, int)}, r"q_camids.*\b40 .*query"),
-        ({"q_pids": np.full(40, "ann")}, "q_pids.*integers"),
+        ({"q_pids": np.full(40, 0.5)}, "q_pids.*integers or names"),
         ({"max_rank": 0}, "max_rank: .*0"),
         ({"block": -1}, "block: .*-1"),
     ],

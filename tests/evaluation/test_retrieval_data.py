@@ -93,7 +93,7 @@ def test_the_data_are_converted_once_and_stay():
     assert all(getattr(data, name).dtype == np.int64 for name in NAMES[2:])
     with pytest.raises(FrozenInstanceError):
         data.protocol = "none"
-    with pytest.raises(ValueError, match="protocol.*'market'.*none, same-camera"):
+    with pytest.raises(ValueError, match="protocol.*'market'.*none, own-file, same-camera"):
         replace(data, protocol="market")
 
 

@@ -56,7 +56,7 @@ def naive_pairs(query, gallery, q_pids, g_pids, q_camids, g_camids, protocol):
             distance = root(((query[i] - gallery[j]) ** 2).sum())
             if q_pids[i] != g_pids[j]:
                 impostor.append(distance)
-            elif protocol == "none" or q_camids[i] != g_camids[j]:
+            elif protocol != "same-camera" or q_camids[i] != g_camids[j]:
                 genuine.append(distance)
     return sorted(genuine), sorted(impostor)
 
@@ -453,7 +453,8 @@ def naive_open_set(query, gallery, q_pids, g_pids, q_camids, g_camids, protocol)
     for i in range(len(query)):
         items = [(root(((query[i] - gallery[j]) ** 2).sum()), j) for j in range(len(gallery))]
         junk = [
-            g_pids[j] == q_pids[i] and g_camids[j] == q_camids[i] and protocol != "none" for j in range(len(gallery))
+            g_pids[j] == q_pids[i] and g_camids[j] == q_camids[i] and protocol == "same-camera"
+            for j in range(len(gallery))
         ]
         kept = sorted(item for item in items if not junk[item[1]])
         right = [item for item in kept if g_pids[item[1]] == q_pids[i]]
