@@ -15,8 +15,8 @@ from yacs.config import CfgNode
 
 from ..common.errors import UserError
 from ..common.inputs.regular_files import CONFIG_BYTES, read_text
+from ..common.inputs.yaml_text import parse_yaml
 from ..common.signature import is_own, sign
-from ..common.text import first_line, num_values
 from .cross_checks import check_config
 from .defaults import OPTIONS
 from .options import Option
@@ -25,7 +25,6 @@ from .transreid_keys import translate
 logger = logging.getLogger(__name__)
 BASE_KEY = "_BASE_"
 _MARK = "# written by this user: "  # before the mark, see `common.signature`
-MOST_VALUES = 10_000  # in a config; there are some 150 options
 SHIPPED = Path(__file__).parent  # recipes of the package: <data set>/<name>.yml
 
 
@@ -196,25 +195,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _parse_yaml(text: str, source: str) -> dict[str, Any]:
     """Return the sections in YAML text; raise ValueError naming source and line."""
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise _unreadable(source, f"{where}{getattr(error, 'problem', None) or error}") from None
-    except RecursionError:
-        raise _unreadable(source, "nested too deeply") from None
-    except (ValueError, TypeError, LookupError, AttributeError) as error:  # a date or number that does not exist, …
-        raise _unreadable(source, first_line(error)) from None
+    content = parse_yaml(text, source)
     if content is not None and not isinstance(content, dict):
         raise UserError(f"{source}: expected sections such as 'MODEL:', found {type(content).__name__}")
-    if (size := num_values(content)) > MOST_VALUES:
-        raise UserError(f"{source}: {size:.0e} values, a config has up to {MOST_VALUES}; remove its aliases (*name)")
     return content or {}
-
-
-def _unreadable(source: str, reason: str) -> UserError:
-    return UserError(f"{source} is not readable YAML: {reason}; correct it there, or restore the file")
 
 
 def _flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

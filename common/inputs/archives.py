@@ -69,15 +69,24 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
 
 def _read_array(member: IO[bytes], size: int) -> np.ndarray:
     """Return the array of a .npy file of `size` bytes; its header must ask for as many bytes as follow."""
-    version = np.lib.format.read_magic(member)
-    if version not in _HEADERS:
-        raise ValueError(f"version {version} of the format")
-    shape, is_fortran, dtype = _HEADERS[version](member)
+    shape, is_fortran, dtype = read_header(member)
     count = math.prod(shape)
     if dtype.kind not in "biufc" or min(shape, default=0) < 0 or count * dtype.itemsize != size - member.tell():
         raise ValueError(f"an array of {dtype} {shape} in {size} bytes")
     values = np.frombuffer(member.read(), dtype, count).reshape(shape, order="F" if is_fortran else "C")
     return values.astype(dtype.newbyteorder("="), order="C")  # a copy, which is writable
+
+
+def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Return shape, whether in Fortran order, and type of an .npy file opened at its start.
+
+    Raises:
+        ValueError, EOFError, SyntaxError: it is none.
+    """
+    version = np.lib.format.read_magic(file)
+    if version not in _HEADERS:
+        raise ValueError(f"version {version} of the format")
+    return _HEADERS[version](file)
 
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

@@ -281,7 +281,7 @@ def test_a_wrong_description_is_refused(tmp_path, description, message):
 def test_a_sidecar_that_is_no_json_is_refused(tmp_path):
     path = write_onnx(tmp_path / "a.onnx", CASES["detr"])
     path.with_suffix(".json").write_text("classes: person")
-    with pytest.raises(UserError, match=r"a.json: not a JSON file"):
+    with pytest.raises(UserError, match=r"a.json is not readable JSON"):
         open_detector(path)
 
 

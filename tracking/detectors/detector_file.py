@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...common.errors import UserError, choose
+from ...common.inputs.regular_files import CONFIG_BYTES, read_json
 from ..class_names import class_list, coco_names
 from ..detections import Detections
 from .detector import ClassFilter, Detector, DetectorOptions, RawBoxes, finish
@@ -233,10 +233,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it holds no JSON object.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not a JSON file ({error}); mend it or move it away") from error
+    values = read_json(path, CONFIG_BYTES)
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected a JSON object with keys such as form, classes, size")
     return values

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ....common.files import digest
+from ....common.inputs.regular_files import open_regular
 from ....common.text import first_line
 from ..extract import EmbedSettings
 from .description import BGR, Description
@@ -169,6 +170,6 @@ def _files(path: Path) -> list[Path]:
 
 
 def _bytes_of(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while part := file.read(CHUNK):
             yield part
