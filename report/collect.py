@@ -21,6 +21,7 @@ from ..configs import OPTIONS, flatten_config, parse_config, parse_stored_config
 from ..datasets import ReidData, build_data, build_test_sets, read_image
 from ..processor.embedding.embedder import Embedder, fingerprint_of
 from ..processor.embedding.extract import EmbedSettings, build_embed_settings
+from ..processor.embedding.foreign.open_foreign import PROGRAM
 from ..processor.embedding.foreign.runtimes import runtime_of
 from ..processor.scoring.evaluator import build_evaluator
 from ..processor.scoring.feature_file import FeatureSet, load_features, read_facts
@@ -124,6 +125,9 @@ def _open_model(folder: Path, missing: dict[str, str]) -> Embedder | None:
         if (folder / name).is_file():
             return Embedder(folder / name)
     finished = finished_models(folder)
+    if len(finished) == 1 and runtime_of(finished[0]) == PROGRAM:
+        missing["The model"] = f"{finished[0].name} is a TorchScript archive, a program, which a report does not run."
+        return None
     if len(finished) == 1:
         return Embedder(finished[0])
     several = (
