@@ -16,6 +16,7 @@ from .regular_files import open_regular
 SMALL = 2**26  # bytes that any archive may unpack to
 EXPANSION = 20  # larger ones: times the size of the file. Weights hardly compress
 MOST_MEMBERS = 100_000
+NUMBERS, TEXT = "biufc", "U"  # kinds of NumPy's types
 DAMAGE = (  # raised by zipfile, zlib and NumPy for files with changed or missing bytes, tried on 20,000 of them
     *(OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, NotImplementedError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error, SyntaxError, OverflowError, RecursionError),
@@ -46,19 +47,21 @@ def check_archive(file: BinaryIO, path: str | Path) -> None:
     file.seek(0)
 
 
-def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """Return the arrays of numbers in a .npz file by name.
+def read_arrays(path: str | Path, kinds: str = NUMBERS) -> dict[str, np.ndarray]:
+    """Return the arrays in a .npz file by name.
 
+    Args:
+        kinds: accepted kinds of types, as `numpy.dtype.kind`.
     Raises:
         FileNotFoundError: no such file.
-        UserError: it is damaged, holds other things than arrays of numbers, or unpacks to too much.
+        UserError: it is damaged, holds other things than arrays of these kinds, or unpacks to too much.
     """
     with open_regular(path) as file:
         try:
             check_archive(file, path)
             with zipfile.ZipFile(file) as archive:
                 return {
-                    member.filename.removesuffix(".npy"): _read_array(archive.open(member), member.file_size)
+                    member.filename.removesuffix(".npy"): _read_array(archive.open(member), member.file_size, kinds)
                     for member in archive.infolist()
                 }
         except UserError:
@@ -67,11 +70,11 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
             raise UserError(f"{path} is damaged or holds more than arrays of numbers ({error})") from error
 
 
-def _read_array(member: IO[bytes], size: int) -> np.ndarray:
+def _read_array(member: IO[bytes], size: int, kinds: str) -> np.ndarray:
     """Return the array of a .npy file of `size` bytes; its header must ask for as many bytes as follow."""
     shape, is_fortran, dtype = read_header(member)
     count = math.prod(shape)
-    if dtype.kind not in "biufc" or min(shape, default=0) < 0 or count * dtype.itemsize != size - member.tell():
+    if dtype.kind not in kinds or min(shape, default=0) < 0 or count * dtype.itemsize != size - member.tell():
         raise ValueError(f"an array of {dtype} {shape} in {size} bytes")
     values = np.frombuffer(member.read(), dtype, count).reshape(shape, order="F" if is_fortran else "C")
     return values.astype(dtype.newbyteorder("="), order="C")  # a copy, which is writable

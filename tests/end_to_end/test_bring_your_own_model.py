@@ -109,7 +109,7 @@ def test_the_commands_take_it(model, data, people, tmp_path, capsys):
     words = ["--gallery", out, "--weights", str(model), *trusts, "--embedder-json", str(tmp_path / "other.json")]
     assert search_tool.main([*words, "--query", image]) == 0
     pytest.importorskip("fastapi", reason="not installed: fastapi")
-    assert serve_tool.make_app(serve_tool.get_parser().parse_args(words)).routes
+    assert serve_tool.make_app(serve_tool.get_parser().parse_args(words), None, True).routes
 
 
 @needs("onnx", "onnxruntime")

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+from ...common.box_columns import checked_corners, to_number, to_whole
 from ...common.errors import UserError
 from ...common.inputs.regular_files import JSON_BYTES, open_regular
 from ..class_names import Names
 from .box_rows import BoxRows
-from .columns import checked_corners, to_number, to_whole
 from .given_boxes import GivenBoxes
 
 Corners = tuple[float, float, float, float]

@@ -24,7 +24,7 @@ def read_sidecar(path: Path, required: bool) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is none and `required`.
-        UserError: it holds no JSON object; names the line.
+        UserError: it is no regular file, or holds no JSON object; names the line.
     """
     if not path.exists():
         if required:
