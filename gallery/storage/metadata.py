@@ -14,6 +14,7 @@ import numpy as np
 from ... import __version__
 from ...common.errors import UserError, choose
 from ...common.files import write_text_atomically
+from ...common.inputs.regular_files import read_json
 from ...labels.camera_norm import CAMERA_NORMS, OFF, postprocess_name
 from .file_names import METADATA
 
@@ -216,14 +217,16 @@ class State:
             ValueError: the file is damaged or has another format; names it.
         """
         path = folder / METADATA
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file, so {folder} is not a gallery; make one with vitreid export")
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_json(path)
             _check_format(values)
             own = {name: values.get(name, 0) for name in ("count", "next_id", "checksum")}
             return cls(GalleryInfo.from_dict(values), removed=tuple(values.get("removed", ())), **own)
-        except (ValueError, TypeError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        except (FileNotFoundError, NotADirectoryError):
+            raise FileNotFoundError(
+                f"{path}: no such file, so {folder} is not a gallery; make one with vitreid export"
+            ) from None
+        except (ValueError, TypeError) as error:
             raise UserError(f"{path} is damaged or not of a gallery ({error}); restore it or export again") from error
 
 

@@ -12,8 +12,8 @@ from yacs.config import CfgNode
 
 from ...common.errors import UserError
 from ...datasets import build_test_sets
-from ...model import ModelSpec, ReidModel, build_model, is_deploy, load_deploy, load_weights, save_deploy
-from ..runs.checkpoint import NotACheckpointError, load_last
+from ...model import build_model, is_deploy, load_deploy, load_weights, save_deploy
+from ..runs.checkpoint import NotACheckpointError, load_last, restored_model
 from .embedding_model import EmbeddingModel
 from .foreign.open_foreign import open_foreign
 from .foreign.runtimes import RUNTIMES, runtime_of
@@ -89,11 +89,7 @@ def _read_own(path: Path) -> Weights | None:
         state = load_last(path)
     except NotACheckpointError:
         return None
-    model = ReidModel(ModelSpec.from_dict(state["spec"]))
-    module, averaged = state["trainer"]["module"], state["trainer"]["ema"]
-    trained = {name.removeprefix("model."): value for name, value in module.items() if name.startswith("model.")}
-    model.load_state_dict(averaged["model"] if averaged else trained)
-    return Weights(model, state["about"])
+    return Weights(restored_model(state, path), state["about"])
 
 
 def _deployed(path: Path) -> Weights:
