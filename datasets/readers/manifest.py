@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...common.errors import UserError
+from ...common.inputs.regular_files import read_lines
 from ..box_columns import BoxColumns, to_whole
 from ..records import Record, ReidData
 from .box_crops import Box, BoxPlace, cut_crops, is_still
@@ -101,20 +102,21 @@ def _read(file: Path) -> list[ManifestRow]:
 
 
 def _read_rows(file: Path) -> list[ManifestRow]:
-    with file.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines)
-        columns = reader.fieldnames or []
-        if missing := [column for column in COLUMNS if column not in columns]:
-            raise UserError(
-                f"{file}:1: missing column {', '.join(missing)}; found {', '.join(columns) or 'nothing'}, "
-                f"expected {', '.join(COLUMNS)} and optionally viewid, with commas between"
-            )
-        boxes, rows, wrong = BoxColumns.find(columns), [], []
-        for values in reader:
-            try:
-                rows.append(_parse(f"{file}:{reader.line_num}", file.parent, values, boxes))
-            except ValueError as error:
-                wrong.append(str(error))
+    reader = csv.DictReader(read_lines(file))
+    columns = list(reader.fieldnames or [])
+    if missing := [column for column in COLUMNS if column not in columns]:
+        raise UserError(
+            f"{file}:1: missing column {', '.join(missing)}; found {', '.join(columns) or 'nothing'}, "
+            f"expected {', '.join(COLUMNS)} and optionally viewid, with commas between"
+        )
+    if twice := sorted({column for column in columns if columns.count(column) > 1}):
+        raise UserError(f"{file}:1: the column {', '.join(twice)} stands twice; keep one")
+    boxes, rows, wrong = BoxColumns.find(columns), [], []
+    for values in reader:
+        try:
+            rows.append(_parse(f"{file}:{reader.line_num}", file.parent, values, boxes))
+        except ValueError as error:
+            wrong.append(str(error))
     if wrong:
         raise UserError(_summary(wrong, len(rows) + len(wrong)))
     if not rows:

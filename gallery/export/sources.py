@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...common.errors import UserError
+from ...common.inputs.regular_files import read_lines
 from ...configs import OPTIONS
 from ...datasets import DATASETS, read_dataset
 from ...datasets.box_columns import BoxColumns
@@ -64,8 +65,7 @@ def open_source(
 
 def _open_csv(path: Path, frames_from: int, skips: bool) -> Source:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            columns = next(csv.reader(lines), [])
+        columns = next(csv.reader(read_lines(path)), [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(
             f"--input: {path} is not a CSV file in UTF-8 ({error}); give a folder or a CSV file; if it is a video, {FIND_PEOPLE}"
@@ -88,8 +88,7 @@ def _open_csv(path: Path, frames_from: int, skips: bool) -> Source:
 
 def _names_videos(path: Path) -> bool:
     """Return whether the first line of a CSV file with a column path names something else than a picture."""
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
-        first = next(csv.DictReader(lines), {})
+    first = next(csv.DictReader(read_lines(path, errors="replace")), {})
     return bool(first.get("path")) and not is_still(str(first["path"]))
 
 

@@ -102,7 +102,7 @@ def hub_failure(patience: float = PATIENCE) -> str:
         except OSError as error:
             answers.append(f"{host}:{port}: {first_line(error)}")
 
-    thread = threading.Thread(target=call, daemon=True)  # the look-up of an address has no time limit
+    thread = threading.Thread(target=call, daemon=True)  # the search for an address has no time limit
     thread.start()
     thread.join(patience)
     return answers[0] if answers else f"{host}:{port}: no answer within {patience:g} seconds"
