@@ -59,6 +59,7 @@ SKIPPED = {  # what is not run: why
     r"^make (test|check)$": "these tests are what it runs",
     r"^(python3 -m venv|\. \S+/activate$|source )": "makes an environment; that of the tests stands",
     r"^(pip install|git clone|pre-commit) ": "changes the machine, and needs a network",
+    r" hf-hub:": "needs the Hugging Face hub; see tests/model/test_hub.py",
     r"^docker ": "needs a docker daemon and a network",
     r" milvus:http": "needs a Milvus server",
     r"^python benchmarks/.* DIR\b": "needs checkouts of other projects' code",

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 HEADLINE = "## Namings of weight files\n"
 TEXT = """
-Every file is read in the same way by `vitreid convert FILE OUT.safetensors` and by `MODEL.PRETRAIN_PATH`: a `.pth`, `.safetensors` or `.npz`
-file, a folder of Hugging Face (`config.json` and `model.safetensors`, one or in shards with an index), or the index itself.
+Every file is read in the same way by `vitreid convert …` and by `MODEL.PRETRAIN_PATH`: a `.pth`, `.safetensors` or `.npz` file, a folder of
+Hugging Face (`config.json` and `model.safetensors`, one or in shards with an index), the index itself, or `hf-hub:owner/model`.
 
 **The file is asked first.** Its tensors give width, depth, patch, class and register tokens, layer scale, gated MLPs, norms and
 biases; `config.json` gives the heads and the activation, `preprocessor_config.json` the pixels. Without a config and `MODEL.NAME`, `vitreid
-convert` takes the model that they describe: a published one of timm, or a ViT of timm with other sizes (`MODEL.EMBED_DIM`, `MODEL.DEPTH`,
+convert …` takes the model that they describe: a published one of timm, or a ViT of timm with other sizes (`MODEL.EMBED_DIM`, `MODEL.DEPTH`,
 `MODEL.NUM_HEADS`, `MODEL.MLP_RATIO`, `MODEL.PATCH_SIZE`, `MODEL.ACTIVATION`). If a file does not fit the `MODEL.NAME` of a recipe, the error
 names the options that do. What no tensor and no config says is assumed, and the report says so: the heads of a ViT by its
 width, CLIP's activation by half precision.
