@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from films import HEIGHT, NUM_FRAMES, WIDTH, noise_frames, write_folder
+from films import HEIGHT, NUM_FRAMES, WIDTH, noise_frames, write_folder, write_video
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -269,6 +269,17 @@ def test_times_outside_the_video_are_refused(tmp_path, img1):
 def test_a_box_behind_the_end_names_both_counts(tmp_path, img1):
     with pytest.raises(UserError, match=r"up to frame 8, counted from 0, and covers 9 frames.*has 6"):
         place(tmp_path, img1, "frame,x,y,w,h\n0,1,2,3,4\n8,1,2,3,4\n")
+
+
+def test_a_video_shorter_than_its_container_states_is_noticed_at_its_end(tmp_path):
+    """Its header says 60 frames; the file is cut off before the box in frame 50."""
+    video = write_video(tmp_path / "cut.avi", noise_frames(60))
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    source = open_frames(video)
+    boxes = BoxesOfVideo(read_boxes(write(tmp_path / "b.csv", "frame,x,y,w,h\n1,2,3,30,40\n50,2,3,30,40\n")), source)
+    with pytest.raises(UserError, match=r"has boxes up to frame 50, .* has \d\d: check"):
+        list(boxes.stream(source.frames()))
+    assert source.count_frames() < 50
 
 
 def test_motchallenge_knows_no_frame_0(tmp_path, img1):

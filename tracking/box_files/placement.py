@@ -179,12 +179,10 @@ def check_fits(given: GivenBoxes, frames: np.ndarray, source: FrameSource, exact
         raise UserError(
             f"{given.file}: its first frame is {lowest + first}, but frames count from {first}; give --first-frame {lowest + first}"
         )
-    count = source.num_frames
-    if (
-        count is None or max(highest, (given.num_frames or 0) - 1) >= count
-    ):  # containers estimate their number of frames
-        count = source.count_frames()
     stated = max(highest + 1, given.num_frames or 0)
+    count = source.num_frames
+    if exact or count is None or stated > count:
+        count = source.count_frames()
     if stated <= count:
         return
     hint = "check that the boxes belong to this video"
