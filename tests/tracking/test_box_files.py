@@ -323,8 +323,18 @@ def test_the_first_frame_of_named_pictures_may_be_unclear(tmp_path, small_video)
 def test_boxes_of_several_videos_are_separated_by_name(tmp_path, img1):
     rows = "video,frame,x,y,width,height\ndoor.mp4,900,1,2,30,40\nfilm/img1,2,13,7,20,30\n"
     assert place(tmp_path, img1, rows)
-    with pytest.raises(UserError, match=r"holds no box of img1; its videos are door.mp4"):
+    with pytest.raises(UserError, match=r"holds no box of img1, but of door.mp4, hall.mp4"):
         place(tmp_path, img1, rows.replace("film/img1", "hall.mp4"))
+
+
+def test_pictures_of_several_folders_are_separated_by_folder(tmp_path, img1):
+    """As in MOTChallenge converted to COCO: each sequence has an img1/000004.png."""
+    data = coco("other/img1/000004.png")
+    data["images"].append({"id": 10, "file_name": f"{img1.parent.name}/img1/000002.png"})
+    data["annotations"].append({**data["annotations"][0], "image_id": 10, "bbox": [1, 2, 30, 40]})
+    source = open_frames(img1, 25)
+    ((number, _, crop),) = crops(place(tmp_path, img1, data, "b.json"), source)
+    assert (number, crop.shape) == (1, (40, 30, 3))
 
 
 # --- wrong files ----------------------------------------------------------------------------------------------------

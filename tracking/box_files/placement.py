@@ -101,18 +101,34 @@ def in_pixels(given: GivenBoxes, rows: np.ndarray, size: tuple[int, ...]) -> Det
 
 
 def of_video(given: GivenBoxes, name: str) -> GivenBoxes:
-    """Return the boxes of one video, by its file name; all if the file names no videos.
+    """Return the boxes of one video or folder of frames; all if the file does not state to which one they belong.
 
     Raises:
-        UserError: the file names videos, but not this one.
+        UserError: the file names videos, or folders of pictures, but not this one.
     """
-    if given.videos is None:
+    if given.videos is not None:
+        own = np.array([Path(video).name == Path(name).name for video in given.videos], bool)
+        stated = sorted(set(given.videos))
+    elif given.pictures is not None and len({os.path.dirname(picture) for picture in given.pictures}) > 1:
+        own = np.array([_lies_in(picture, Path(name)) for picture in given.pictures], bool)
+        stated = sorted({os.path.dirname(picture) for picture in given.pictures})
+    else:
         return given
-    own = np.array([Path(video).name == Path(name).name for video in given.videos], bool)
     if not own.any():
-        listed = ", ".join(sorted(set(given.videos))[:5])
-        raise UserError(f"{given.file}: holds no box of {Path(name).name}; its videos are {listed}")
+        raise UserError(f"{given.file}: holds no box of {Path(name).name}, but of {', '.join(stated[:5])}")
     return given.select(own)
+
+
+def _lies_in(picture: str, place: Path) -> bool:
+    """Return whether the folder of a picture is the end of this folder's path, or has the name of this video.
+
+    >>> _lies_in("MOT17-02/img1/000001.jpg", Path("/data/MOT17-02/img1")), _lies_in("hall/000001.jpg", Path("hall.mp4"))
+    (True, True)
+    """
+    parts = Path(picture).parent.parts
+    if place.suffix:  # a video
+        return parts[-1:] == (place.stem,)
+    return place.absolute().parts[-len(parts) :] == parts
 
 
 def frame_numbers(given: GivenBoxes, source: FrameSource, first_frame: int | None) -> np.ndarray | None:
