@@ -13,19 +13,24 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ...common.errors import UserError
 from ...common.files import write_atomically
+from ...common.inputs.safetensors_file import open_safetensors
 from ...common.locks import FILE as LOCK
 from ...common.locks import WriterLock
+from ...common.replace_folder import refuse_link
+from ...common.text import parse_json
 from ..storage.gallery import Gallery
-from .export_plan import ExportPlan
+from .export_plan import ExportPlan, Plan, read_plan
 
 PLAN = "plan.json"
 JOIN_ROWS = 2**20  # records added to the gallery at once: each time it rewrites all of them
-_OWN = re.compile(r"plan\.json|part-\d+\.safetensors|\.(plan|part-).*\.tmp|\.lock|joined|converted|replaced")
+_OWN = re.compile(
+    r"plan\.json|part-\d+\.safetensors|video-\d+(\.npz|-\d+\.safetensors)|\.(plan|part-|video-).*\.tmp|\.lock|"
+    r"joined|converted|replaced"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,22 +49,23 @@ class ExportPart:
 
 
 class WorkFolder:
-    """Parts in a folder; each is either complete or absent."""
+    """A folder of unfinished work, and the plan that it belongs to."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def locked(self) -> WriterLock:
         """Make the folder and return its lock against other exports; the lock of a killed process is free."""
+        refuse_link(self.folder)
         self.folder.mkdir(exist_ok=True)
         return WriterLock(self.folder)
 
     @property
-    def plan(self) -> ExportPlan | None:
+    def plan(self) -> Plan | None:
         """The plan of the parts in the folder; None = there are none."""
-        return ExportPlan.read(self.folder / PLAN)
+        return read_plan(self.folder / PLAN)
 
-    def begin(self, plan: ExportPlan, resume: bool = True, overwrite: bool = False) -> None:
+    def begin(self, plan: Plan, resume: bool = True, overwrite: bool = False) -> None:
         """Prepare the folder for `plan`; parts of the same plan stay, unless `resume` is false.
 
         Parts of images that were replaced since stay too; `has` recognises them.
@@ -103,7 +109,7 @@ class WorkFolder:
             self._delete_parts()
             shutil.rmtree(self.folder)
 
-    def remove_rest(self, plan: ExportPlan) -> None:
+    def remove_rest(self, plan: Plan) -> None:
         """Remove the remains of a killed call of the finished export `plan`; parts of another plan stay."""
         if not self.folder.is_dir():
             return
@@ -113,6 +119,10 @@ class WorkFolder:
             if is_rest:
                 self.remove()
 
+
+class PartsFolder(WorkFolder):
+    """The parts of an export of images; each is either complete or absent."""
+
     def has(self, number: int, plan: ExportPlan, with_gaps: bool = False) -> bool:
         """Return whether the part is finished and its image files are those of the plan.
 
@@ -120,9 +130,9 @@ class WorkFolder:
             with_gaps: accept a part without the images that could not be read.
         """
         try:
-            with safe_open(self._file(number), "np") as opened:
+            with open_safetensors(self._file(number), "np") as opened:
                 about = opened.metadata() or {}
-        except (OSError, SafetensorError):  # missing or damaged
+        except (OSError, UserError):  # missing or damaged
             return False
         is_whole = about.get("skipped") == "0"
         return about.get("files") == plan.files[number] and (is_whole or with_gaps)
@@ -146,7 +156,7 @@ class WorkFolder:
             numbers, tables = range(start, min(start + step, plan.num_parts)), []
             first = len(gallery)
             for number in numbers:
-                records, unread = json.loads(self._load(number, "rows").tobytes())
+                records, unread = parse_json(self._load(number, "rows").tobytes(), str(self._file(number)))
                 rows = [{"id": first + place, **record} for place, record in enumerate(records)]
                 tables.append(pa.Table.from_pylist(rows, schema))
                 first, skipped = first + len(rows), skipped + unread
@@ -157,9 +167,9 @@ class WorkFolder:
         """Return the embeddings (N, D) of a part, or its rows as `save` writes them; an error names the part's file."""
         file = self._file(number)
         try:
-            with safe_open(file, "np") as opened:
+            with open_safetensors(file, "np") as opened:
                 return opened.get_tensor(name)
-        except (OSError, SafetensorError) as error:
+        except (OSError, UserError) as error:
             raise UserError(
                 f"{file} is missing or damaged ({error}); delete it, if it exists, and run the export again. Under "
                 "torchrun all processes need the same disk"

@@ -13,6 +13,7 @@ import numpy as np
 from ...common.errors import UserError
 from ...common.text import plain_values
 from ..storage.metadata import GalleryInfo
+from .sightings import span
 
 SAME, DIFFERENT, UNKNOWN, MATCH = "same", "different", "unknown", "match"
 
@@ -111,6 +112,9 @@ class SearchResult:
         columns["is_match"] = [None] * len(self) if self.is_match is None else self.is_match.tolist()
         if self.scores is not None:
             columns["score"] = self.scores.tolist()
+        if any(row.get("end_time") is not None for row in self.rows):
+            spans = [span(row) or (None, None) for row in self.rows]
+            columns["from"], columns["to"] = (plain_values(list(times)) for times in zip(*spans, strict=True))
         columns["record"] = [
             plain_values({key: value for key, value in row.items() if key != "id"}) for row in self.rows
         ]
@@ -124,13 +128,12 @@ def limit_of(info: GalleryInfo) -> float | None:
     Raises:
         ValueError: the threshold is damaged, or belongs to another metric than the gallery's.
     """
-    if info.threshold is None:
+    found = info.limit
+    if found is None:
         return None
-    if not isinstance(info.threshold, dict):  # gallery.json may have been edited
-        raise UserError(
-            f"threshold: must be a dictionary of distance and metric, got {info.threshold!r}; calibrate again"
-        )
-    distance, metric = (info.threshold.get(name) for name in ("distance", "metric"))
+    if not isinstance(found, dict):  # gallery.json may have been edited
+        raise UserError(f"threshold: must be a dictionary of distance and metric, got {found!r}; calibrate again")
+    distance, metric = (found.get(name) for name in ("distance", "metric"))
     if metric != info.metric:
         raise UserError(
             f"threshold: measured by the {metric} distance, but the gallery's metric is {info.metric}; "

@@ -12,8 +12,10 @@ import pyarrow as pa
 
 from ...common.errors import UserError
 from ...common.replace_folder import recover
+from ...labels.camera_norm import OFF
 from . import embeddings_file
-from .file_names import EMBEDDINGS, OWN_FILES, RECORDS, REPLACED_FILES
+from .camera_statistics import CameraNorm, CameraSums
+from .file_names import EMBEDDINGS, OWN_FILES, RECORDS, replaced_files
 from .metadata import GalleryInfo, State
 from .projection import Projection
 from .records_file import RecordsFile
@@ -30,6 +32,7 @@ class GalleryReader:
 
     _table: pa.Table | None
     _ids: np.ndarray | None
+    _camera_norm: CameraNorm | None
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -65,6 +68,30 @@ class GalleryReader:
     def projection(self) -> Projection | None:
         """Projection of embeddings and queries, None = none."""
         return self._projection
+
+    @property
+    def camera_norm(self) -> CameraNorm | None:
+        """Normalisation of rows and queries by their cameras, None = none; computed when first asked for, and kept.
+
+        Raises:
+            UserError: a camera has too few rows left.
+        """
+        if self.info.camera_norm != OFF and self._camera_norm is None:
+            sums = self.camera_sums()
+            codes = [sums.codes(batch["camera"]) for batch in self.batches(["camera"])]
+            self._camera_norm = CameraNorm(self.info.camera_norm, sums, np.concatenate(codes))
+        return self._camera_norm
+
+    def camera_sums(self) -> CameraSums:
+        """Return the sums over the live rows of each camera, from cameras.npz or from the rows."""
+        sums = CameraSums.load(self.path, self.state)
+        if sums is None:
+            sums, live, start = CameraSums.empty(self.info.dimension), self.is_live, 0
+            for batch in self.batches(["camera"]):
+                own = np.flatnonzero(live[start : start + len(batch)])
+                sums.add(self.vectors(start + own), batch["camera"].take(pa.array(own)))
+                start += len(batch)
+        return sums
 
     @property
     def schema(self) -> pa.Schema:
@@ -156,7 +183,7 @@ class GalleryReader:
 
     def refresh(self) -> None:
         """Read the state again if another process has changed it."""
-        recover(self.path, REPLACED_FILES)
+        recover(self.path, replaced_files)
         if State.read(self.path) != self.state or not self._records.is_current():
             self.reload()
 
@@ -167,12 +194,12 @@ class GalleryReader:
             TimeoutError: another process commits so often that no state could be read in LOAD_TRIES attempts.
             FileNotFoundError, ValueError: a file is missing or damaged; names it.
         """
-        recover(self.path, REPLACED_FILES)
+        recover(self.path, replaced_files)
         for attempt in range(LOAD_TRIES):
             if attempt:
                 time.sleep(LOAD_PAUSE)
             if self._try_load():
-                self._table = self._ids = None
+                self._table = self._ids = self._camera_norm = None
                 return
         raise TimeoutError(
             f"{self.path} changed during each of {LOAD_TRIES} attempts to read it: another process writes to it without "

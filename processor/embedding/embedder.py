@@ -20,7 +20,7 @@ from ...datasets import Preprocess, name_rows, read_image
 from ...datasets.loading.decode import resize
 from ...model import attention_rollout, has_attention
 from ..device import PRECISIONS, pick_device, pick_precision, place
-from ..scoring.thresholds import stored_calibration
+from ..scoring.thresholds import processed_thresholds, stored_calibration
 from .embedding_model import EmbeddingModel
 from .extract import EmbedSettings, embed_images
 from .weight_files import Weights, read_described, weights_path
@@ -66,6 +66,7 @@ class Embedder:
         self.fingerprint = fingerprint_of(own.model, self.preprocess, self.settings)
         calibration = stored_calibration(own.about)
         self.threshold = calibration.threshold.to_dict() if calibration else None
+        self.thresholds = processed_thresholds(own.about)
         self._model = place(own.model, self.device, self.precision).eval()
         self._lock = threading.Lock()
 
@@ -168,7 +169,8 @@ def _read(path: Path, options: Mapping[str, Any] | None) -> Weights:
     if own is None or missing:
         raise UserError(
             f"{path} does not say how images are prepared for it ({', '.join(missing)}), so it cannot embed on its own; "
-            "give the best.safetensors or last.pth of a run of vitreid, or a finished model (.onnx, .xml, TorchScript)"
+            "give the best.safetensors or last.pth of a run of vitreid, or a finished model (.onnx, .xml, TorchScript), or convert "
+            f"it first: vitreid convert {path} OUT.safetensors"
         )
     return own
 

@@ -5,7 +5,7 @@ import json
 from films import noise_frames, write_video
 
 from vitreid.benchmarks import detection
-from vitreid.benchmarks.common.frame_rates import measure_rates
+from vitreid.benchmarks.video.frame_rates import measure_rates
 
 
 def test_parts_are_measured_printed_and_written(tmp_path, capsys):

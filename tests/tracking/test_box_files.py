@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from vitreid.common.errors import UserError
 from vitreid.common.pictures import cut_box
+from vitreid.datasets.box_columns import BOXES, BoxColumns
 from vitreid.tracking.box_files import (
     BOX_FORMATS,
     BoxesOfVideo,
@@ -20,7 +21,6 @@ from vitreid.tracking.box_files import (
     recognise_boxes,
     select_classes,
 )
-from vitreid.tracking.box_files.columns import BOXES, BoxColumns
 from vitreid.tracking.box_files.cvat_xml import KeyFrame, Task, interpolated
 from vitreid.tracking.box_files.mot_text import mot_line
 from vitreid.tracking.detections import Detections

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
+from ...datasets.box_columns import checked_corners, to_number
 from ..class_names import Names
 from .box_rows import BoxRows
-from .columns import checked_corners, to_number
 from .given_boxes import GivenBoxes
 from .text_files import read_json
 

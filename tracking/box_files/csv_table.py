@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
+from ...datasets.box_columns import BoxColumns, flat_row, to_number, to_whole
 from ..class_names import Names
 from .box_rows import BoxRows
-from .columns import BoxColumns, flat_row, to_number, to_whole
 from .given_boxes import GivenBoxes
 from .text_files import read_lines
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from ...common.errors import UserError
+from ...datasets.box_columns import checked_corners, to_number, to_whole
 from ..class_names import Names
 from ..detections import Detections
 from .box_rows import BoxRows
-from .columns import checked_corners, to_number, to_whole
 from .given_boxes import GivenBoxes
 from .text_files import read_lines
 

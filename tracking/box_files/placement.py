@@ -63,6 +63,17 @@ class BoxesOfVideo:
         rows = self._at_time(frame.seconds) if self._frames is None else self._rows.get(frame.number, ())
         return in_pixels(self._given, np.asarray(rows, np.int64), frame.pixels.shape[:2])
 
+    def last_frames(self) -> dict[int, int]:
+        """Return the number of the last frame of each track; empty if the file states no tracks."""
+        tracks, frames = self._given.detections.tracks, self._frames
+        if frames is None and self._given.seconds is not None:
+            frames = np.ceil(self._given.seconds * self._source.fps).astype(np.int64)
+        last: dict[int, int] = {}
+        for track, frame in zip(tracks.tolist(), [] if frames is None else frames.tolist()):
+            if track >= 0:
+                last[track] = max(frame, last.get(track, frame))
+        return last
+
     def _at_time(self, seconds: float) -> np.ndarray:
         """Return the rows whose time is closer to this frame than half the time between frames."""
         assert self._given.seconds is not None  # for the type checker

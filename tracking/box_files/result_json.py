@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
+from ...datasets.box_columns import CORNER_NAMES, BoxColumns, flat_row
 from ..class_names import Names
-from .columns import CORNER_NAMES, BoxColumns, flat_row
 from .csv_table import RowReader
 from .given_boxes import GivenBoxes
 from .text_files import read_json

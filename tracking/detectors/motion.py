@@ -32,6 +32,8 @@ class MotionDetector(Detector):
         options: `classes` holds one name, that of every box; shapes that no body has are left out for "person" only.
     """
 
+    has_memory = True
+
     def __init__(self, method: str, options: DetectorOptions) -> None:
         self._make = choose("motion", method or "mog2", SUBTRACTORS)
         if len(options.classes) > 1:

@@ -1,4 +1,4 @@
-"""Frames per second of decoding and of detectors: `python benchmarks/detection.py --video FILE [--detector WHAT …] [--json FILE]`.
+"""Frames per second of decoding and of detectors: `python benchmarks/video/detection.py --video FILE [--detector WHAT …] [--json FILE]`.
 
 Detectors work on frames in memory, so that decoding does not count: each frame alone, and streamed as an export does. What is
 measured takes turns, because a machine's speed drifts. The table shows medians with minimum and maximum.
@@ -13,8 +13,8 @@ from itertools import islice
 from pathlib import Path
 
 from vitreid.benchmarks.common.command import Report, check_numbers, command, new_parser, save, start_report
-from vitreid.benchmarks.common.frame_rates import decode_all, detect_one_by_one, detect_streamed, measure_rates
 from vitreid.benchmarks.common.measurement import spread, spread_text
+from vitreid.benchmarks.video.frame_rates import decode_all, detect_one_by_one, detect_streamed, measure_rates
 from vitreid.common.text import table
 from vitreid.tracking.detectors import DetectorOptions, open_detector
 from vitreid.tracking.frames import open_frames
