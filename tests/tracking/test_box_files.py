@@ -223,6 +223,14 @@ def test_the_crop_of_a_still_picture_is_the_box(form, tmp_path, frames):
     assert np.array_equal(cut_box(cv2.imread(str(path)), x0, y0, x1 - x0, y1 - y0), frames[0, Y : Y + H, X : X + W])
 
 
+def test_a_picture_as_a_video_of_one_frame_has_its_boxes(tmp_path, frames):
+    write_folder(tmp_path, frames[:1], pattern="a.png")
+    path = write(tmp_path / "b.csv", f"path,x,y,width,height\na.png,{X},{Y},{W},{H}\n")
+    source = open_frames(tmp_path / "a.png")
+    ((number, _, crop),) = crops(BoxesOfVideo(read_boxes(path), source), source)
+    assert number == 0 and np.array_equal(crop, frames[0, Y : Y + H, X : X + W])
+
+
 def test_missing_pictures_are_counted(tmp_path):
     path = write(tmp_path / "b.csv", "path,x,y,width,height\na.png,1,2,3,4\nb.png,1,2,3,4\n")
     with pytest.raises(FileNotFoundError, match=r"2 of its 2 pictures are missing .*a.png"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -13,11 +12,9 @@ import numpy as np
 from ...common.errors import UserError
 from ...datasets.readers.image_files import EXTENSIONS
 from ..detections import Detections, VideoFrame
-from ..frames import FrameFolder, FrameSource
+from ..frames import FrameFolder, FrameSource, StillPicture
 from ..frames.frame_folder import file_number, read_picture
 from .given_boxes import GivenBoxes
-
-logger = logging.getLogger(__name__)
 
 
 class BoxesOfVideo:
@@ -152,7 +149,7 @@ def frame_numbers(given: GivenBoxes, source: FrameSource, first_frame: int | Non
         return given.frames - (first_frame if first_frame is not None else given.first_frame or 0)
     if given.pictures is None:
         return None
-    if isinstance(source, FrameFolder):
+    if isinstance(source, (FrameFolder, StillPicture)):
         return _by_name(given, source)
     numbers = {name: file_number(name) for name in {*given.pictures, *(given.all_pictures or ())}}
     if bad := sorted(name for name, number in numbers.items() if number is None):
@@ -177,7 +174,7 @@ def _first_of_names(given: GivenBoxes, source: FrameSource, numbers: dict[str, i
     )
 
 
-def _by_name(given: GivenBoxes, folder: FrameFolder) -> np.ndarray:
+def _by_name(given: GivenBoxes, folder: FrameFolder | StillPicture) -> np.ndarray:
     """Return the frame of each box by the name of its picture, with or without suffix."""
     assert given.pictures is not None  # for the type checker
     numbers = {path.name: number for number, path in folder.files.items()}

@@ -47,8 +47,8 @@ class OpenVinoDetector(ModelFileDetector):
         hint: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT"}
         if options.threads is not None:
             hint["INFERENCE_NUM_THREADS"] = options.threads
-        if options.precision == "fp32":
-            hint["INFERENCE_PRECISION_HINT"] = "f32"
+        if options.precision != "auto":
+            hint["INFERENCE_PRECISION_HINT"] = options.precision.replace("fp", "f")
         self._compiled = core.compile_model(model, "CPU", hint)
         self._names = list(self._signature.outputs)
         self._num_jobs = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))

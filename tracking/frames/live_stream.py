@@ -51,16 +51,24 @@ class LiveStream(FrameSource):
         self._stopped, self._used = threading.Event(), False
 
     def frames(self, every: int = 1, start: int = 0) -> Iterator[VideoFrame]:
-        """Yield every n-th frame until the stream ends or is closed; see FrameSource."""
+        """Yield every n-th frame until the stream ends or is closed; see FrameSource.
+
+        Raises:
+            CorruptVideoError: it ends without a frame.
+            UserError: it has been read before.
+        """
         check_stride(every, start)
         if self._used:
             raise UserError(f"{self.name}: a live source is read once; open it again")
-        self._used = True
+        self._used, empty = True, True
         reader = threading.Thread(target=self._read, args=(every, start), name="live stream", daemon=True)
         reader.start()
         try:
             while (frame := self._waiting.get()) is not None and not self._stopped.is_set():
+                empty = False
                 yield frame
+            if empty and not self._stopped.is_set():
+                raise CorruptVideoError(f"{self.name}: no frame came within {READ_SECONDS} s; check the camera")
         finally:
             self.close()
             reader.join(STOP_SECONDS)
