@@ -7,6 +7,7 @@ import re
 from yacs.config import CfgNode
 
 from ..common.errors import UserError
+from ..labels.name_pattern import NamePattern
 
 
 def check_config(cfg: CfgNode) -> None:
@@ -111,6 +112,7 @@ def _check_model(cfg: CfgNode) -> None:
 
 
 def _check_data(cfg: CfgNode) -> None:
+    NamePattern("DATASETS.CAMERA_PATTERN", cfg.DATASETS.CAMERA_PATTERN)
     if not cfg.DATASETS.NAMES:
         raise UserError("DATASETS.NAMES: no training set; name one, e.g. DATASETS.NAMES market1501")
     if cfg.DATASETS.BALANCE != "none" and cfg.DATALOADER.SAMPLER != "pk":

@@ -213,14 +213,16 @@ OPTIONS: dict[str, Option] = {
     ),
     "DATASETS.TEST": Option(
         (),
-        "test sets by name, which need not be among NAMES; empty = the first of NAMES. Training evaluates the first of them, "
-        "vitreid test each",
+        "test sets by name; empty = the first of NAMES. Training evaluates the first of them, vitreid test each",
     ),
     "DATASETS.ROOT_DIR": Option(
         "data", "folder that holds the data sets' folders (or is one of them)", per_machine=True, resumable=True
     ),
     "DATASETS.MANIFEST": Option(
         "", "manifest: the CSV file with the columns path, pid, camid, split and optionally viewid", per_machine=True
+    ),
+    "DATASETS.CAMERA_PATTERN": Option(
+        "", "folder, and manifest without camid: regular expression whose first group is the camera in an image's path"
     ),
     "DATASETS.SPLIT_SEED": Option(0, "seed of the automatic splits (folder layout, validation identities)", at_least=0),
     "DATASETS.TEST_SHARE": Option(
@@ -231,8 +233,8 @@ OPTIONS: dict[str, Option] = {
     ),
     "DATASETS.DISTRACTORS": Option(
         "",
-        "folder of images of nobody who is queried (Market-1501+500k), searched with its sub-folders and added to the gallery "
-        "of every test set; empty = none. Validation people are evaluated without them",
+        "folder of images of nobody who is queried (Market-1501+500k), with its sub-folders: added to the gallery of every "
+        "test set, not of validation people; empty = none",
         per_machine=True,
     ),
     "DATASETS.CORRUPT": Option(

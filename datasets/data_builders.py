@@ -66,7 +66,8 @@ def build_test_set_names(cfg: CfgNode) -> list[str]:
 
 def build_read_options(cfg: CfgNode) -> ReadOptions:
     """Return the settings of single readers."""
-    return ReadOptions(cfg.DATASETS.MANIFEST, cfg.DATASETS.TEST_SHARE, cfg.DATASETS.SPLIT_SEED)
+    data = cfg.DATASETS
+    return ReadOptions(data.MANIFEST, data.TEST_SHARE, data.SPLIT_SEED, data.CAMERA_PATTERN)
 
 
 def _build_reader(cfg: CfgNode, once: Once) -> Callable[[str], ReidData]:

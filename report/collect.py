@@ -116,7 +116,7 @@ def _open_model(folder: Path, missing: dict[str, str]) -> Embedder | None:
 def _read_config(folder: Path, embedder: Embedder | None, overrides: Sequence[str]) -> CfgNode | None:
     file = folder / "config.yml"
     if file.is_file():
-        return parse_config(file.read_text(encoding="utf-8"), overrides, str(file))
+        return parse_config(file.read_text(encoding="utf-8", errors="replace"), overrides, str(file))
     return parse_config(embedder.about["config"], overrides) if embedder is not None else None
 
 

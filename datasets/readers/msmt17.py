@@ -60,7 +60,13 @@ def _image_folders(folder: Path) -> tuple[str, str]:
 def _read(list_file: Path, images: Path) -> list[Record]:
     """Return the records of a list; camids are the numbers in the file names."""
     records = []
-    for number, line in enumerate(list_file.read_text().splitlines(), 1):
+    try:
+        lines = list_file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{list_file}: not a list in UTF-8 ({error}); unpack it again from the original archive"
+        ) from error
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         path, _, pid = line.strip().rpartition(" ")

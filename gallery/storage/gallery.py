@@ -26,6 +26,7 @@ from .file_names import EMBEDDINGS, EXPORT_FILES, METADATA, OWN_FILES, RECORDS
 from .gallery_reader import GalleryReader
 from .metadata import GalleryInfo, State
 from .projection import Projection
+from .row_ids import Ids, as_ids
 
 Embed = Callable[..., np.ndarray]  # images -> (n, D); has a `fingerprint`
 
@@ -186,24 +187,24 @@ class Gallery(GalleryReader, Searchable):
         state.write(self.path)
         self.reload()
 
-    def remove(self, ids: Sequence[int] | np.ndarray) -> int:
+    def remove(self, ids: Ids) -> int:
         """Remove rows by id; searches no longer return them, and `compact` frees their space. Return how many.
 
         Raises:
-            ValueError: an id is not in the gallery; nothing is removed.
+            ValueError: an id is no whole number (a mask of rows, for example) or not in the gallery; nothing is removed.
         """
         with self._writing():
-            gone = np.unique(np.asarray(ids, np.int64))
+            gone = np.unique(as_ids(ids))
             self.positions(gone)
             removed = tuple(sorted({*self.state.removed, *gone.tolist()}))
             self.commit(replace(self.state, removed=removed))
         return len(gone)
 
-    def update(self, ids: Sequence[int] | np.ndarray, values: Mapping[str, Any]) -> int:
+    def update(self, ids: Ids, values: Mapping[str, Any]) -> int:
         """Set columns of some records, e.g. `{"pid": "7"}`; a new column is null in the other rows. Return how many rows.
 
         Raises:
-            ValueError: an id is not in the gallery, `id` or `path` would be lost, or a value does not fit its column.
+            ValueError: an id is no whole number or not in the gallery, `id` or `path` would be lost, or a value does not fit its column.
         """
         with self._writing():
             rows = np.zeros(self.state.count, bool)

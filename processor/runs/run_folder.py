@@ -105,7 +105,8 @@ class RunFolder:
         """Return the rows of metrics.jsonl; a killed process may have left half a line."""
         if not self.metrics.exists():
             return []
-        return [json.loads(line) for line in self.metrics.read_text().splitlines() if line.endswith("}")]
+        rows = map(_row, self.metrics.read_text(encoding="utf-8", errors="replace").splitlines())
+        return [row for row in rows if row is not None]
 
     def write_epoch(self, row: Mapping[str, float]) -> None:
         """Append one epoch's numbers to metrics.jsonl and to the TensorBoard events.
@@ -137,6 +138,15 @@ class RunFolder:
         if self._events is not None:
             self._events.close()
         self._lock.release()
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """Return a line of metrics.jsonl; None if it is broken, as in `report.collect.read_epochs`."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("epoch"), int) else None
 
 
 class ReadOnlyFolder(RunFolder):
