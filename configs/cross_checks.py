@@ -17,6 +17,10 @@ def check_config(cfg: CfgNode) -> None:
     _check_loss(cfg)
     _check_model(cfg)
     _check_data(cfg)
+    if not cfg.OUTPUT_DIR.strip():
+        raise UserError(
+            "OUTPUT_DIR: empty, so the run's files would lie in the current folder; name a folder, e.g. logs/run"
+        )
 
 
 def _check_batch(cfg: CfgNode) -> None:
@@ -24,9 +28,10 @@ def _check_batch(cfg: CfgNode) -> None:
     if batch < 2 and cfg.MODEL.NECK == "bnneck":
         raise UserError("SOLVER.IMS_PER_BATCH: the batch norm of MODEL.NECK bnneck needs at least 2 images, got 1")
     if cfg.DATALOADER.SAMPLER == "pk" and batch % instances:
+        near = sorted({max(batch // instances, 1) * instances, (batch // instances + 1) * instances})
         raise UserError(
             f"SOLVER.IMS_PER_BATCH: {batch} images do not divide into DATALOADER.NUM_INSTANCE {instances} images per "
-            f"identity; take {batch // instances * instances or instances} or {(batch // instances + 1) * instances}"
+            f"identity; take {' or '.join(map(str, near))}"
         )
 
 

@@ -11,7 +11,7 @@ import sys
 
 from vitreid.gallery.export.export_job import CORRUPT, DTYPES, FOLDER, export
 from vitreid.gallery.export.sources import LAYOUTS
-from vitreid.tools.cli.parser import command, new_parser
+from vitreid.tools.cli.parser import command, new_parser, number_from
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -31,7 +31,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--names", choices=LAYOUTS, help="files are called PID_cCAMERA…: take person and camera from the name")
     add("--format", default=FOLDER, help="npz, parquet, csv, faiss or mat: one file in place of a gallery")
     add("--dtype", choices=DTYPES, default="float32", help="of the embeddings on disk")
-    add("--batch-size", metavar="N", type=int, default=256, help="images per pass through the model")
+    add("--batch-size", metavar="N", type=number_from(1), default=256, help="images per pass through the model")
     add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
     add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto")
     add("--corrupt", choices=CORRUPT, default="error", help="stop at an image that cannot be read, or list and skip it")

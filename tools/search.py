@@ -21,7 +21,7 @@ from vitreid.gallery.search.contact_sheets import contact_sheet
 from vitreid.gallery.search.faiss_index import INDEXES
 from vitreid.gallery.search.search_result import SearchResult
 from vitreid.processor.embedding.embedder import Embedder
-from vitreid.tools.cli.parser import command, new_parser
+from vitreid.tools.cli.parser import command, new_parser, number_from
 
 COLUMNS = ("camera", "pid", "time", "tracklet", "path")  # of a record, as shown
 CUT = "found, but re-ranked below these; to see who is within the threshold leave out --rerank, or take a larger --topk"
@@ -35,7 +35,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--gallery", metavar="GALLERY", required=True, help="folder, milvus:FILE.db or milvus:http://HOST:PORT")
     add("--query", metavar="IMAGE", nargs="+", required=True, help="crops of people to look for")
     add("--weights", metavar="FILE", required=True, help="the weights that the gallery was made with")
-    add("--topk", metavar="K", type=int, default=20, help="results per query")
+    add("--topk", metavar="K", type=number_from(1), default=20, help="results per query")
     add(
         "--where",
         metavar="CONDITION",

@@ -16,25 +16,27 @@ from vitreid.model import build_model
 from vitreid.processor import pick_device, pick_precision
 from vitreid.processor.device import place
 from vitreid.processor.model_summary import summarise, table
-from vitreid.tools.cli.parser import command, new_parser
+from vitreid.tools.cli.parser import command, new_parser, number_from
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = new_parser(__doc__, config=True)
     add = parser.add_argument
-    add("--batch", metavar="N", type=int, default=0, help="images of the step; default: SOLVER.IMS_PER_BATCH")
+    add(
+        "--batch", metavar="N", type=number_from(1), default=0, help="images of the step; default: SOLVER.IMS_PER_BATCH"
+    )
     add(
         "--cameras",
         metavar="N",
-        type=int,
+        type=number_from(1),
         default=6,
         help="cameras of the side-information table, which depend on the data; default: 6",
     )
     add(
         "--views",
         metavar="N",
-        type=int,
+        type=number_from(1),
         default=2,
         help="viewpoints of the table, which has a row for each pair; default: 2",
     )

@@ -107,9 +107,13 @@ def to_seconds(value: Any) -> float | None:
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
     try:
-        return None if math.isnan(float(value)) else float(value)
+        seconds = float(value)
     except (TypeError, ValueError):
         pass
+    else:
+        if math.isinf(seconds):
+            raise UserError(f"time: a finite number of seconds, got {value!r}")
+        return None if math.isnan(seconds) else seconds
     try:
         return to_seconds(datetime.fromisoformat(str(value).replace("Z", "+00:00")))
     except ValueError:

@@ -19,10 +19,13 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from ...common.errors import UserError
+from ...common.file_kinds import kind_of
 from ...common.files import digest
 from ...common.pictures import from_pil
 from ...datasets import Preprocess, build_test_sets, name_rows, read_image
 from ...datasets.loading.decode import resize
+from ...labels.camera_names import UnknownNames
+from ...labels.label_text import as_name
 from ...model import (
     ModelSpec,
     ReidModel,
@@ -75,6 +78,9 @@ class Embedder:
         self.threshold = calibration.threshold.to_dict() if calibration else None
         self._model: ReidModel = place(own.model, self.device, self.precision).eval()
         self._lock = threading.Lock()
+        spec = own.model.spec
+        self._cameras = UnknownNames("camera", spec.cameras if spec.sie_camera else ())
+        self._views = UnknownNames("view", spec.views if spec.sie_view else ())
 
     @property
     def model(self) -> ReidModel:
@@ -114,6 +120,7 @@ class Embedder:
 
     def _attention(self, image: Any, camera: str | None = None) -> np.ndarray:
         planes = torch.from_numpy(self.planes(image)[None]).to(self.device)
+        self._cameras.warn([camera])
         camids = _rows([camera], self._model.spec.cameras).to(self.device)
         with self._lock:
             return attention_rollout(self._model, self.preprocess.normalise(planes), camids)[0].cpu().numpy()
@@ -123,8 +130,9 @@ class Embedder:
 
         Args:
             images: paths, PIL images, or (H, W, 3) uint8 RGB arrays, in any mixture.
-            cameras: the camera's name for all images, or one name (or None) per image; None and cameras that are unknown
-                to the model use the fallback row of its side information.
+            cameras: the camera's name for all images, or one name (or None) per image. A bare c1 finds market1501/c1 if it is the
+                only one. None, and cameras that are unknown to the model, use the fallback row of its side information; a
+                warning names the latter once.
         Returns:
             (N, D) float32; N = 1 for one image.
         Raises:
@@ -157,6 +165,8 @@ class Embedder:
             cameras, views: B names; None and unknown names use the fallback row.
         """
         spec = self._model.spec
+        self._cameras.warn(cameras)
+        self._views.warn(views or ())
         rows = _rows(cameras, spec.cameras), _rows(views or [None] * len(planes), spec.views)
         with self._lock:
             images, camids, viewids = (part.to(self.device) for part in (torch.from_numpy(planes), *rows))
@@ -207,12 +217,12 @@ def as_list(images: Any) -> list[Any]:
 
 def _per_image(cameras: str | Sequence[str | None] | None, count: int) -> list[str | None]:
     if cameras is None or isinstance(cameras, str):
-        return [cameras] * count
+        return [as_name(cameras)] * count
     if len(cameras) != count:
         raise UserError(
             f"cameras: {len(cameras)} names for {count} images; give one name per image, None where unknown"
         )
-    return list(cameras)
+    return [as_name(camera) for camera in cameras]
 
 
 def as_pixels(image: Any) -> np.ndarray:
@@ -245,7 +255,7 @@ def weights_path(weights: str) -> Path:
     """Return the path of a weight file.
 
     Raises:
-        UserError: `weights` is empty; FileNotFoundError: the file does not exist; IsADirectoryError: it is a folder.
+        UserError: `weights` is empty, or a picture or text; FileNotFoundError: the file does not exist; IsADirectoryError: it is a folder.
     """
     if not weights:
         raise UserError(
@@ -257,6 +267,8 @@ def weights_path(weights: str) -> Path:
     if not path.is_file():
         hint = f"; the folder {path.parent} holds {_listing(path.parent)}" if path.parent.is_dir() else ""
         raise FileNotFoundError(f"weights file {path} does not exist{hint}")
+    if kind := kind_of(path):
+        raise UserError(f"weights file {path} is {kind}, not weights; give the best.safetensors or last.pth of a run")
     return path
 
 

@@ -14,6 +14,7 @@ from ...common.errors import UserError
 from ...common.same_files import number_contents
 from ...datasets import Preprocess, Record, ReidData, build_eval_loader, build_preprocess
 from ...evaluation import RetrievalResult
+from ...labels.camera_names import UnknownNames
 from ...labels.protocol import find_protocol
 from ...model import ReidModel
 from ..distributed.process_group import ALONE, Ranks
@@ -128,6 +129,8 @@ def build_evaluator(
     check_answerable(data, build_rerank(cfg))
     preprocess = preprocess or build_preprocess(cfg)
     cameras, views = model.spec.cameras, model.spec.views
+    if ranks.is_first and model.spec.sie_camera:
+        UnknownNames("camera", cameras).warn(data.camera_names[record.camid] for record in (*data.query, *data.gallery))
     query, gallery = (
         build_eval_loader(cfg, data, share, cameras, views, device, preprocess) if share else ()
         for share in (records[ranks.rank :: ranks.size] for records in (data.query, data.gallery))
