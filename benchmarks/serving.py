@@ -116,11 +116,15 @@ def wait_for(server: subprocess.Popen[bytes], port: int, errors: IO[str]) -> Non
         if server.poll() is not None:
             errors.seek(0)
             raise OSError(f"tools/serve.py ended with status {server.returncode}: {errors.read().strip()[-500:]}")
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
         try:
-            with socket.create_connection(("127.0.0.1", port), timeout=1):
-                return
-        except OSError:
+            connection.request("GET", "/health")
+            connection.getresponse()
+            return
+        except (OSError, http.client.HTTPException):
             time.sleep(0.1)
+        finally:
+            connection.close()
     raise OSError(f"tools/serve.py did not answer within {START} s")
 
 

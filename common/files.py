@@ -10,12 +10,13 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from .errors import UserError
+from .regular_files import open_own
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Call `write(temporary path)`, then rename the result to `path`.
 
-    A process killed while writing leaves `path` unchanged.
+    A process killed while writing leaves `path` unchanged. A link in the place of either path is replaced, not followed.
 
     Raises:
         OSError: the disk is full or the folder not writable; names the file, which is unchanged.
@@ -23,17 +24,26 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")  # one name: a later write replaces the file of a killed process
     try:
+        temporary.unlink(missing_ok=True)  # a link of that name, in a stranger's folder, would lead the write elsewhere
         write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        sync(temporary)
         temporary.chmod(0o666 & ~_umask())  # safetensors makes files that only the owner can read
         os.replace(temporary, path)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch.save reports a full disk as a RuntimeError
         raise OSError(
-            f"cannot write {path}: {error}; free some space or choose another OUTPUT_DIR. Any earlier {path.name} is intact"
+            f"cannot write {path}: {error}; free some space, or choose another place. Any earlier {path.name} is intact"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until the content of a file has reached the disk."""
+    handle = open_own(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text_atomically(path: str | Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -10,7 +11,11 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
+from .regular_files import open_own, read_text
+
 FILE = ".lock"
+HOLDER_BYTES = 2**12  # of a lock file, which names its process
+_NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class WriterLock:
@@ -50,12 +55,20 @@ def _acquire(path: Path) -> int:
 
     Raises:
         BlockingIOError: another writer holds the lock; names its process.
+        PermissionError: nothing can be written into the folder; names it.
+        NotRegularFileError: a link, a pipe or a device is in the place of the lock file.
     """
-    handle = lock_file(path)
+    try:
+        handle = lock_file(path)
+    except OSError as error:
+        if error.errno not in _NOT_WRITABLE:
+            raise
+        why = f"nothing can be written into {path.parent} ({error.strerror})"
+        raise PermissionError(f"{why}; copy it to a folder in which you may write, and change the copy") from error
     if handle is None:
         holder = "unknown"
-        with suppress(OSError):  # Windows does not let others read a locked file
-            holder = path.read_text(errors="replace")[:200] or holder
+        with suppress(OSError, ValueError):  # Windows does not let others read a locked file
+            holder = read_text(path, HOLDER_BYTES, errors="replace")[:200] or holder
         raise BlockingIOError(f"{path.parent} is being written by process {holder}; wait until it is done, or stop it")
     write_holder(handle, f"{os.getpid()} ({Path(sys.argv[0]).name or 'python'})")
     return handle
@@ -65,10 +78,11 @@ def lock_file(path: Path) -> int | None:
     """Return the handle of the locked file at `path`, made if it does not exist; None = another process holds the lock.
 
     Raises:
-        OSError: the file system has no locks.
+        OSError: the file system has no locks, or nothing can be written into the folder.
+        NotRegularFileError: a link, a pipe or a device has this name.
     """
     while True:
-        handle, keeps = os.open(path, os.O_RDWR | os.O_CREAT, 0o666), False
+        handle, keeps = open_own(path, os.O_RDWR | os.O_CREAT), False
         try:
             if not lock_descriptor(handle, blocking=False):
                 return None
@@ -99,6 +113,6 @@ def unlock_file(path: Path, *handles: int) -> None:
 def _is_at(handle: int, path: Path) -> bool:
     """Return whether the open file is the one at `path`."""
     try:
-        return os.path.samestat(os.fstat(handle), path.stat())
+        return os.path.samestat(os.fstat(handle), path.lstat())
     except FileNotFoundError:
         return False

@@ -1,27 +1,57 @@
 """Replace a folder by a rewritten one. A crash leaves one of the two complete; files of the user always survive.
 
-A folder G holds own files, listed by its caller, and others, which belong to the user. During a replacement these
-folders lie next to it: `.G.new`, incomplete, later renamed to `.G.ready`, and `.G.old`, the earlier G.
+A folder G holds own files, named by its caller, and others, which belong to the user. During a replacement these
+folders lie next to it: `.G.new`, incomplete, later renamed to `.G.ready`, and `.G.old`, the earlier G. Between two renames
+there is no G: the next process that looks for it takes `.G.ready`.
+
+The own files of a folder are given as their names, or as a function of the folder that returns them. A name is a path in the
+folder, such as `gallery.json` or `query/1.jpg`.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeAlias
 
 from .locks import WriterLock
 
+Own: TypeAlias = Collection[str] | Callable[[Path], Collection[str]]
+PAUSE, PATIENCE = 0.01, 10.0  # seconds: between two attempts to take a place, in all
+
 
 @contextmanager
-def replacement(path: Path, lock: WriterLock, own: Collection[str]) -> Iterator[Path]:
+def locked_place(path: Path, own: Own) -> Iterator[WriterLock]:
+    """Finish an interrupted replacement of the folder, make it if it does not exist, and yield its lock, held.
+
+    Raises:
+        BlockingIOError: another process is writing into it.
+        FileExistsError: the remains of an interrupted replacement cannot be cleared away.
+    """
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        recover(path, own)
+        path.mkdir(parents=True, exist_ok=True)
+        with WriterLock(path) as lock:
+            if not _is_between(path):  # else it was made while another process had moved the folder aside
+                yield lock
+                return
+        time.sleep(PAUSE)
+    old, ready = _next_to(path, "old"), _next_to(path, "ready")
+    raise FileExistsError(f"{path} is in the place of {ready}, which is to replace {old}; move {path} away")
+
+
+@contextmanager
+def replacement(path: Path, lock: WriterLock, own: Own) -> Iterator[Path]:
     """Yield an empty folder; if the block ends without an error, it replaces `path`. The user's files are moved into it.
 
     Args:
         lock: of `path`, held.
-        own: names of the folder's own files.
+        own: the folder's own files.
     """
     clear(path, own)
     folder = _next_to(path, "new")
@@ -30,25 +60,33 @@ def replacement(path: Path, lock: WriterLock, own: Collection[str]) -> Iterator[
         yield folder
         lock.extend(folder)
         _swap_in(path, own)
-    except Exception:
+    except (Exception, KeyboardInterrupt):
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def recover(path: Path, own: Collection[str]) -> None:
+def recover(path: Path, own: Own) -> None:
     """Finish an interrupted swap. A folder that was incomplete, or had not replaced anything yet, is left alone."""
-    old, ready = _next_to(path, "old"), _next_to(path, "ready")
-    if not old.exists():
+    if not _next_to(path, "old").exists():
         return
-    if not path.exists() and ready.exists():
-        with suppress(FileNotFoundError):  # another process was quicker
-            ready.rename(path)
+    with suppress(OSError):  # another process was quicker; a read-only one leaves it to the next writer, see `clear`
+        if _is_between(path):
+            _make_room(path)
+            _next_to(path, "ready").rename(path)
+    with suppress(OSError):
+        if path.exists() and not _is_between(path):
+            _bring_along(_next_to(path, "old"), path, own)
+
+
+def _make_room(path: Path) -> None:
+    """Remove the empty folder of a writer that came while there was none; it may still hold its lock."""
     if path.exists():
-        with suppress(OSError):  # a read-only process leaves it to the next writer, see `clear`
-            _bring_along(old, path, own)
+        with WriterLock(path):
+            pass
+        path.rmdir()
 
 
-def clear(path: Path, own: Collection[str]) -> None:
+def clear(path: Path, own: Own) -> None:
     """Finish an interrupted swap, or remove its remains next to `path`; the lock of `path` is held.
 
     Raises:
@@ -65,26 +103,56 @@ def clear(path: Path, own: Collection[str]) -> None:
         shutil.rmtree(_next_to(path, kind), ignore_errors=True)
 
 
-def _swap_in(path: Path, own: Collection[str]) -> None:
-    old, ready = _next_to(path, "old"), _next_to(path, "ready")
-    _next_to(path, "new").rename(ready)  # from here on it counts as complete
+def _swap_in(path: Path, own: Own) -> None:
+    new, old, ready = (_next_to(path, kind) for kind in ("new", "old", "ready"))
+    new.rename(ready)  # from here on it counts as complete
     path.rename(old)
-    with suppress(FileNotFoundError):  # a reader was quicker, see `recover`
-        ready.rename(path)
+    _take_place(ready, path)
     _bring_along(old, path, own)
 
 
-def _bring_along(old: Path, path: Path, own: Collection[str]) -> None:
+def _take_place(ready: Path, path: Path) -> None:
+    """Rename the new folder. A reader may be quicker, see `recover`, and a writer may be leaving, see `locked_place`."""
+    until = time.monotonic() + PATIENCE
+    while ready.exists():
+        try:
+            ready.rename(path)
+        except FileNotFoundError:
+            return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(PAUSE)
+
+
+def _is_between(path: Path) -> bool:
+    """Return whether the folder was moved aside, and the new one is not yet in its place."""
+    return _next_to(path, "ready").exists() and _next_to(path, "old").exists()
+
+
+def _bring_along(old: Path, path: Path, own: Own) -> None:
     """Move the user's files from `old` to `path` and delete the rest; other processes may do the same at this time."""
     with suppress(FileNotFoundError):
-        for item in sorted(old.iterdir()):
-            if item.name not in own and not os.path.lexists(path / item.name):
-                with suppress(FileNotFoundError):
-                    item.rename(path / item.name)
-        for name in sorted(own):
+        _sort_out(old, path, own(old) if callable(own) else own)
+
+
+def _sort_out(old: Path, path: Path, own: Collection[str]) -> None:
+    for item in sorted(old.iterdir()):
+        below = {name.partition("/")[2] for name in own if name.startswith(f"{item.name}/")}
+        if item.name in own:
+            continue
+        if below and item.is_dir() and not item.is_symlink():
+            with suppress(FileNotFoundError):
+                (path / item.name).mkdir(exist_ok=True)
+                _sort_out(item, path / item.name, below)
+        elif not os.path.lexists(path / item.name):
+            with suppress(FileNotFoundError):
+                item.rename(path / item.name)
+    for name in sorted(own):  # after those in folders below: a list of the own files goes last
+        if "/" not in name:
             (old / name).unlink(missing_ok=True)
-        if not any(old.iterdir()):
-            old.rmdir()
+    if not any(old.iterdir()):
+        old.rmdir()
 
 
 def _next_to(path: Path, kind: str) -> Path:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import zip_longest
 from typing import Any
+
+from .errors import UserError
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -88,3 +91,19 @@ def plain_values(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain_values(item) for item in value]
     return str(value).encode("utf-8", "replace").decode()  # a lone surrogate is no UTF-8
+
+
+def parse_json(content: str | bytes, source: str) -> Any:
+    """Return the values in JSON text.
+
+    Args:
+        source: where the text comes from, for the message.
+    Raises:
+        UserError: it is no JSON, no UTF-8, or nested too deeply.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise UserError(f"{source} is not readable JSON (nested too deeply); restore it") from None
+    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise UserError(f"{source} is not readable JSON ({error}); restore it") from None

@@ -1,7 +1,16 @@
 """Options, recipes (YAML files), and the config that they make."""
 
 from .defaults import OPTIONS
-from .load import dump_config, flatten_config, get_defaults, load_config, make_config, parse_config, shipped_recipes
+from .load import (
+    dump_config,
+    flatten_config,
+    get_defaults,
+    load_config,
+    make_config,
+    parse_config,
+    parse_stored_config,
+    shipped_recipes,
+)
 
 __all__ = [
     "OPTIONS",
@@ -11,5 +20,6 @@ __all__ = [
     "load_config",
     "make_config",
     "parse_config",
+    "parse_stored_config",
     "shipped_recipes",
 ]

@@ -94,9 +94,10 @@ def _check_model(cfg: CfgNode) -> None:
             f"LOSS.ID {cfg.LOSS.ID}; set it to False, or those"
         )
     patch = re.match(r"(?:vit|deit)_.*patch(\d+)", model.NAME)  # other models have a fixed stride
-    if patch and model.STEM == "patch" and max(model.STRIDE_SIZE) > int(patch[1]):
+    pixels = model.PATCH_SIZE or int(patch[1] if patch else 0)
+    if patch and model.STEM == "patch" and max(model.STRIDE_SIZE) > pixels:
         raise UserError(
-            f"MODEL.STRIDE_SIZE: {model.STRIDE_SIZE} is larger than the patch of {model.NAME} ({patch[1]} pixels), "
+            f"MODEL.STRIDE_SIZE: {model.STRIDE_SIZE} is larger than the patch of {model.NAME} ({pixels} pixels), "
             "pixels between patches would be lost; take the patch size or less"
         )
     if patch and cfg.INPUT.SIZE_TEST != cfg.INPUT.SIZE_TRAIN:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import difflib
 import logging
+import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ import yaml
 from yacs.config import CfgNode
 
 from ..common.errors import UserError
+from ..common.regular_files import CONFIG_BYTES, read_text
+from ..common.signature import is_own
+from ..common.text import first_line
 from .cross_checks import check_config
 from .defaults import OPTIONS
 from .options import Option
@@ -20,6 +25,7 @@ from .transreid_keys import translate
 
 logger = logging.getLogger(__name__)
 BASE_KEY = "_BASE_"
+MOST_VALUES = 10_000  # in a config; there are some 150 options
 SHIPPED = Path(__file__).parent  # recipes of the package: <data set>/<name>.yml
 
 
@@ -41,9 +47,7 @@ def shipped_recipes() -> list[tuple[str, str]]:
     """Return name and first line of comment of each recipe of the package, e.g. ("market/vit_base", "TransReID's baseline")."""
     files = sorted(SHIPPED.glob("*/*.yml"))
     names = [file.relative_to(SHIPPED).with_suffix("").as_posix() for file in files]
-    return [
-        (name, file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")) for name, file in zip(names, files)
-    ]
+    return [(name, read_text(file, CONFIG_BYTES).partition("\n")[0].lstrip("# ")) for name, file in zip(names, files)]
 
 
 def find_recipe(name: str | Path, folder: str | Path = "", needed_by: str = "") -> Path:
@@ -96,6 +100,35 @@ def parse_config(text: str, overrides: Sequence[str] = (), source: str = "the st
     return make_config(dict(_flatten(_parse_yaml(text, source))), _parse_overrides(overrides))
 
 
+def parse_stored_config(
+    text: str, overrides: Sequence[str] = (), source: str = "the stored config", mark: object = None
+) -> CfgNode:
+    """Return the config as `parse_config`; the files and folders that a stranger's file names are left aside, with a warning.
+
+    A file must not choose what is read on this machine: its paths count only if they are the user's own.
+
+    Args:
+        mark: what `vitreid.common.signature.sign` returned for the text, if it was written by this user.
+    """
+    values, given = dict(_flatten(_parse_yaml(text, source))), _parse_overrides(overrides)
+    if not is_own(text, mark):
+        left = {key: values.pop(key) for key in list(values) if key in OPTIONS and OPTIONS[key].is_path}
+        if values.get("MODEL.PRETRAIN_CHOICE") == "self":
+            values |= {"MODEL.PRETRAIN_CHOICE": "none", "MODEL.PRETRAIN_CLASSIFIERS": False}
+        _warn_of_left({key: value for key, value in left.items() if key not in given}, source)
+    return make_config(values, given)
+
+
+def _warn_of_left(left: Mapping[str, Any], source: str) -> None:
+    """Name the data that the file asked for, and how to allow it."""
+    asked = {key: value for key, value in left.items() if key.startswith("DATASETS.") and value != OPTIONS[key].default}
+    if asked:
+        words = " ".join(f"{key} {shlex.quote(str(value))}" for key, value in asked.items())
+        logger.warning(
+            "%s was not written by you on this machine, so it chooses no files: if you trust it, add %s", source, words
+        )
+
+
 def get_defaults() -> CfgNode:
     """Return a fresh config with every option at its default."""
     cfg = CfgNode()
@@ -124,7 +157,7 @@ def _option(key: str) -> Option:
     near = difflib.get_close_matches(key, OPTIONS, n=3) or [
         k for k in OPTIONS if k.rsplit(".")[-1] == key.rsplit(".")[-1]
     ]
-    hint = f"did you mean {', '.join(near)}?" if near else "configs/defaults.py lists all keys"
+    hint = f"did you mean {', '.join(near)}?" if near else "docs/options.md lists all keys"
     raise UserError(f"{key}: unknown config key; {hint}")
 
 
@@ -150,7 +183,7 @@ def _read_recipe(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, CONFIG_BYTES)
     except IsADirectoryError:
         raise UserError(f"config file {path} is a folder; name one of the .yml files in it") from None
     except UnicodeDecodeError as error:
@@ -165,12 +198,35 @@ def _parse_yaml(text: str, source: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise UserError(
-            f"{source} is not readable YAML: {where}{getattr(error, 'problem', None) or error}; correct it there, or restore the file"
-        ) from None
+        raise _unreadable(source, f"{where}{getattr(error, 'problem', None) or error}") from None
+    except RecursionError:
+        raise _unreadable(source, "nested too deeply") from None
+    except (ValueError, TypeError, LookupError, AttributeError) as error:  # a date or number that does not exist, …
+        raise _unreadable(source, first_line(error)) from None
     if content is not None and not isinstance(content, dict):
         raise UserError(f"{source}: expected sections such as 'MODEL:', found {type(content).__name__}")
+    if (size := _num_values(content, {})) > MOST_VALUES:
+        raise UserError(f"{source}: {size:.0e} values, a config has up to {MOST_VALUES}; remove its aliases (*name)")
     return content or {}
+
+
+def _unreadable(source: str, reason: str) -> UserError:
+    return UserError(f"{source} is not readable YAML: {reason}; correct it there, or restore the file")
+
+
+def _num_values(node: Any, known: dict[int, float]) -> float:
+    """Return the number of values below a node, with those that aliases repeat; infinity if it contains itself.
+
+    Args:
+        known: number of values of the lists and sections already counted, by their id.
+    """
+    if not isinstance(node, (dict, list, tuple, set)):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = math.inf  # as long as it is being counted
+        items = (*node.keys(), *node.values()) if isinstance(node, dict) else node
+        known[id(node)] = 1 + sum(_num_values(item, known) for item in items)
+    return known[id(node)]
 
 
 def _flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -187,7 +243,7 @@ def _literal(value: Any) -> Any:
         return value
     try:
         return ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):  # the last two: nested too deeply
         return value
 
 

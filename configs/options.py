@@ -26,6 +26,7 @@ class Option:
             function checks the value.
         per_machine: the machines of one run may set different values.
         resumable: a resumed run may set another value without a warning.
+        is_path: the value is a file or a folder. One in a config out of a stranger's file is left aside.
     """
 
     default: Value
@@ -37,6 +38,7 @@ class Option:
     is_open: bool = False
     per_machine: bool = False
     resumable: bool = False
+    is_path: bool = False
 
     def accept(self, key: str, value: Value) -> Value:
         """Return `value` in the option's type.

@@ -25,18 +25,19 @@ from .records import Record, ReidData, label_map, name_rows
 log = logging.getLogger(__name__)
 
 
-def build_data(cfg: CfgNode, once: Once = in_each) -> ReidData:
+def build_data(cfg: CfgNode, once: Once = in_each, draws: bool = True) -> ReidData:
     """Read the config's data sets: the training sets joined, query and gallery of the first of DATASETS.TEST.
 
     With DATASETS.VAL_IDS, that many training identities are held out and replace query and gallery.
 
     Args:
         once: makes all ranks leave out the same unreadable images; see `drop_unreadable`.
+        draws: see `ReadOptions`.
     Raises:
         ValueError, FileNotFoundError: an unknown name, or an error of the data set's reader.
     """
     names, test = resolve_names(cfg.DATASETS.NAMES, "DATASETS.NAMES"), build_test_set_names(cfg)[0]
-    read = _build_reader(cfg, once)
+    read = _build_reader(cfg, once, draws)
     data = join({name: read(name) for name in dict.fromkeys([*names, test])}, train=names, test=test)
     if not data.train:
         raise FileNotFoundError(
@@ -48,13 +49,13 @@ def build_data(cfg: CfgNode, once: Once = in_each) -> ReidData:
     return _build_galleries(cfg, [data], once)[0]
 
 
-def build_test_sets(cfg: CfgNode, once: Once = in_each) -> list[ReidData]:
+def build_test_sets(cfg: CfgNode, once: Once = in_each, draws: bool = True) -> list[ReidData]:
     """Read only the data sets of DATASETS.TEST.
 
     Args:
-        once: as for `build_data`.
+        once, draws: as for `build_data`.
     """
-    read = _build_reader(cfg, once)
+    read = _build_reader(cfg, once, draws)
     return _build_galleries(cfg, [read(name) for name in build_test_set_names(cfg)], once)
 
 
@@ -64,15 +65,15 @@ def build_test_set_names(cfg: CfgNode) -> list[str]:
     return list(dict.fromkeys(names or resolve_names(cfg.DATASETS.NAMES[:1], "DATASETS.NAMES")))
 
 
-def build_read_options(cfg: CfgNode) -> ReadOptions:
+def build_read_options(cfg: CfgNode, draws: bool = True) -> ReadOptions:
     """Return the settings of single readers."""
     data = cfg.DATASETS
-    return ReadOptions(data.MANIFEST, data.TEST_SHARE, data.SPLIT_SEED, data.CAMERA_PATTERN)
+    return ReadOptions(data.MANIFEST, data.TEST_SHARE, data.SPLIT_SEED, draws, data.CAMERA_PATTERN)
 
 
-def _build_reader(cfg: CfgNode, once: Once) -> Callable[[str], ReidData]:
+def _build_reader(cfg: CfgNode, once: Once, draws: bool) -> Callable[[str], ReidData]:
     """Return the function that reads a data set by name."""
-    root, options, readable = cfg.DATASETS.ROOT_DIR, build_read_options(cfg), _build_filter(cfg, once)
+    root, options, readable = cfg.DATASETS.ROOT_DIR, build_read_options(cfg, draws), _build_filter(cfg, once)
     return lambda name: readable(read_dataset(name, root, options))
 
 

@@ -110,7 +110,7 @@ def open_embedder(weights: str) -> Embedder:
         FileNotFoundError, ValueError: as `Embedder`; also if a newer vitreid wrote settings that this version lacks.
     """
     try:
-        return Embedder(weights, device="cpu", precision="fp32", batch_size=max(BATCHES))
+        embedder = Embedder(weights, device="cpu", precision="fp32", batch_size=max(BATCHES))
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):  # an unknown field of a settings dataclass
             raise
@@ -118,6 +118,9 @@ def open_embedder(weights: str) -> Embedder:
             f"{weights}: this version ({__version__}) does not know one of its settings ({error}); it was written by a "
             "newer vitreid, update this one"
         ) from error
+    if embedder.model.network is None:
+        raise UserError(f"--weights: {weights} is a finished model already; give the best.safetensors of a run")
+    return embedder
 
 
 def make_task(request: ExportRequest, form: Format, embedder: Embedder) -> ExportTask:

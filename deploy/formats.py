@@ -6,9 +6,7 @@ To add one: write its two functions and add a line to `FORMATS`.
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +16,10 @@ import torch
 from torch import Tensor
 
 from ..common.errors import MissingPackageError, UserError
+from ..processor.embedding.foreign.runtimes import NOTES, open_onnx, open_openvino, open_torchscript, quiet
 from .wrapper import ExportedNetwork
 
 INPUT_NAMES, OUTPUT_NAME, BATCH = ("images", "cameras"), "embeddings", "batch"
-NOTES = "vitreid"  # name of the metadata inside a file: an entry, the prefix of entries, or vitreid.json
 OLDEST_OPSET = 18
 Run = Callable[..., np.ndarray]  # images (B, 3, H, W) and, if the model takes them, cameras (B,) -> (B, D)
 Notes = dict[str, Any]
@@ -94,13 +92,7 @@ def write_onnx(task: ExportTask, path: Path) -> None:
 
 def load_onnx(path: Path, threads: int) -> Run:
     """Return the model in ONNX Runtime, on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads, 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [item.name for item in session.get_inputs()]
-    return lambda *arrays: session.run([OUTPUT_NAME], dict(zip(names, arrays)))[0]
+    return as_run(open_onnx(path, threads).run)
 
 
 def write_torchscript(task: ExportTask, path: Path) -> None:
@@ -112,8 +104,7 @@ def write_torchscript(task: ExportTask, path: Path) -> None:
 
 def load_torchscript(path: Path, threads: int) -> Run:
     """Return the traced module; it runs with torch's number of threads."""
-    with quiet():
-        return as_run(torch.jit.load(str(path), map_location="cpu"))
+    return as_run(open_torchscript(path, threads).run)
 
 
 def write_torch_export(task: ExportTask, path: Path) -> None:
@@ -127,7 +118,8 @@ def write_torch_export(task: ExportTask, path: Path) -> None:
 def load_torch_export(path: Path, threads: int) -> Run:
     """Return the package's module; it runs with torch's number of threads."""
     with quiet():
-        return as_run(torch.export.load(str(path)).module())
+        module = torch.export.load(str(path)).module()
+    return as_run(lambda *tensors: [module(*tensors)])
 
 
 def write_openvino(task: ExportTask, path: Path) -> None:
@@ -144,12 +136,8 @@ def write_openvino(task: ExportTask, path: Path) -> None:
 
 
 def load_openvino(path: Path, threads: int) -> Run:
-    """Return the model compiled for the CPU in float32: OpenVINO's default on many processors is bfloat16."""
-    import openvino
-
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
-    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
-    return lambda *arrays: compiled(list(arrays))[0]
+    """Return the model compiled for the CPU in float32."""
+    return as_run(open_openvino(path, threads).run)
 
 
 def dynamic_batch(task: ExportTask) -> dict[str, dict[int, Any]]:
@@ -158,22 +146,14 @@ def dynamic_batch(task: ExportTask) -> dict[str, dict[int, Any]]:
     return {name: {0: batch} for name in INPUT_NAMES[: len(task.example)]}
 
 
-def as_run(module: Any) -> Run:
-    """Return a module as a function of arrays."""
+def as_run(run: Callable[..., list[Tensor]]) -> Run:
+    """Return a function of tensors as one of arrays; it returns the first output."""
 
-    def run(*arrays: np.ndarray) -> np.ndarray:
+    def run_arrays(*arrays: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return module(*(torch.from_numpy(array) for array in arrays)).numpy()
+            return run(*(torch.from_numpy(array) for array in arrays))[0].numpy()
 
-    return run
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Suppress the tracers' warnings: they are about future versions of torch, not about the model."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    return run_arrays
 
 
 FORMATS = {

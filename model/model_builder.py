@@ -62,4 +62,6 @@ def build_spec(cfg: CfgNode, cameras: Sequence[str], views: Sequence[str] = ()) 
         sie_tokens=node.SIE_TOKENS,
         projection=node.PROJECTION,
         semantic_weight=node.SEMANTIC_WEIGHT,
+        patch_size=node.PATCH_SIZE,
+        activation=node.ACTIVATION,
     )

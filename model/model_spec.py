@@ -17,7 +17,8 @@ class ModelSpec:
         name: timm model, e.g. `vit_base_patch16_224`.
         img_size, stride: (height, width) in pixels, of the crop and of the step between patches.
         stem: patch embedding of a ViT, a key of `STEMS`.
-        embed_dim, depth, num_heads, mlp_ratio: sizes of a ViT; 0 = those of the named model.
+        embed_dim, depth, num_heads, mlp_ratio, patch_size: sizes of a ViT; 0 = those of the named model.
+        activation: of a ViT's blocks; empty = that of the named model.
         pool: global feature of a ViT: `token` = class token, `avg` = mean of the patch tokens (no class token then); `gem`
             = generalised mean, for our ResNets.
         drop_path, drop_out, att_drop_rate: rates of stochastic depth, dropout, attention dropout.
@@ -62,6 +63,8 @@ class ModelSpec:
     sie_tokens: str = "all"
     projection: int = 0
     semantic_weight: float = 0.2
+    patch_size: int = 0
+    activation: str = ""
 
     def __post_init__(self) -> None:
         for key in ("img_size", "stride", "cameras", "views"):  # JSON has lists only
@@ -82,7 +85,9 @@ class ModelSpec:
         'vit_small_patch16_224 (depth 2, width 256)'
         """
         set_sizes = {"depth": self.depth, "width": self.embed_dim, "heads": self.num_heads, "MLP ratio": self.mlp_ratio}
+        set_sizes["patch"] = self.patch_size
         changed = [f"{what} {value:g}" for what, value in set_sizes.items() if value]
+        changed += [self.activation] if self.activation else []
         changed += [f"stem {self.stem}"] if self.stem != "patch" else []
         return f"{self.name} ({', '.join(changed)})" if changed else self.name
 

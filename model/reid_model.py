@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import difflib
-from typing import NamedTuple
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import timm
 import torch
 from torch import Tensor, nn
 
 from ..common.errors import UserError
+from ..common.files import digest
 from .backbones.pooled import PooledBackbone
 from .backbones.registry import OWN, VITS
 from .backbones.vit import ViTBackbone
 from .layer_depth import layer_numbers, still_frozen_parts
 from .model_spec import ModelSpec
 
+Settings = TypeVar("Settings")
 VIT_MODULES = ("vision_transformer", "vision_transformer_hybrid", "deit")  # timm's modules of VisionTransformer models
 
 
@@ -27,13 +31,40 @@ class Embeddings(NamedTuple):
 
 
 class ReidModel(nn.Module):
-    """Backbone and BN-neck; a ValueError names the config key of an option that the backbone does not support."""
+    """Backbone and BN-neck; a ValueError names the config key of an option that the backbone does not support.
+
+    It has the members that `processor.embedding.embedding_model` asks of every model that embeds images.
+    """
+
+    mirrors_inside = False
+    devices = ("cuda", "mps", "cpu")
+    precisions = ("bf16", "fp16", "fp32")
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
         self.backbone = build_backbone(spec)
         self.neck = build_neck(spec, self.num_branches * self.embed_dim)
+
+    @property
+    def network(self) -> ReidModel:
+        """The layers: this model."""
+        return self
+
+    @property
+    def title(self) -> str:
+        """The readable name."""
+        return self.spec.title
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the rows of the side-information table; empty without it."""
+        return self.spec.cameras if self.spec.sie_camera else ()
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the viewpoints of the table; empty without them."""
+        return self.spec.views if self.spec.sie_view else ()
 
     @property
     def embed_dim(self) -> int:
@@ -44,6 +75,25 @@ class ReidModel(nn.Module):
     def num_branches(self) -> int:
         """K: the global branch, and with JPM one per part."""
         return self.spec.num_branches
+
+    def width(self, global_only: bool) -> int:
+        """Return the width of the test embedding, see `embed`."""
+        return self.embed_dim * (1 if global_only else self.num_branches)
+
+    def settle(self, asked: Settings) -> Settings:
+        """Return the settings of the test embedding that the model can follow: all."""
+        return asked
+
+    def fingerprint(self, preprocess: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+        """Return "sha256:…" of architecture, tensors, preprocessing and settings of the test embedding."""
+
+        def parts() -> Iterator[bytes | memoryview]:
+            yield json.dumps([self.spec.identity(), preprocess, settings], sort_keys=True).encode()
+            for name, value in sorted(self.state_dict().items()):
+                yield f"{name} {value.dtype} {tuple(value.shape)}".encode()
+                yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+        return digest(parts())
 
     def train(self, mode: bool = True) -> ReidModel:
         """Switch to training mode; frozen parts of the backbone stay in evaluation mode."""

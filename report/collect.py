@@ -18,6 +18,7 @@ from ..configs import OPTIONS, flatten_config, parse_config
 from ..datasets import ReidData, build_data, build_test_sets, read_image
 from ..processor.embedding.embedder import Embedder, fingerprint_of
 from ..processor.embedding.extract import EmbedSettings, build_embed_settings
+from ..processor.embedding.foreign.runtimes import runtime_of
 from ..processor.scoring.evaluator import build_evaluator
 from ..processor.scoring.feature_file import FeatureSet, load_features, read_facts
 from ..processor.scoring.reranking import Rerank, build_rerank, rank
@@ -79,6 +80,8 @@ def collect(
     pictures = None
     if not shown.model:
         missing["Pictures of the model"] = "the report was made without running the model (--no-model)."
+    elif embedder is not None and embedder.model.network is None:
+        missing["Pictures of the model"] = f"{embedder.weights.name} is a finished model; its layers are not known."
     elif embedder is not None and shown.model_pictures:
         pictures = make_model_pictures(embedder, test, missing)
     sentences += _about_pictures(test, shown)
@@ -105,12 +108,23 @@ def read_epochs(file: Path) -> tuple[list[dict[str, float]], list[str]]:
 
 
 def _open_model(folder: Path, missing: dict[str, str]) -> Embedder | None:
-    """Return the model of best.safetensors, or of last.pth before the first evaluation; None if there is neither."""
+    """Return the model of best.safetensors, of last.pth before the first evaluation, or of the only finished model; None without."""
     for name in ("best.safetensors", "last.pth"):
         if (folder / name).is_file():
             return Embedder(folder / name)
-    missing["The model"] = "neither best.safetensors nor last.pth is in the run folder."
+    finished = finished_models(folder)
+    if len(finished) == 1:
+        return Embedder(finished[0])
+    several = (
+        f", and there are several finished models: {', '.join(path.name for path in finished)}" if finished else ""
+    )
+    missing["The model"] = f"neither best.safetensors nor last.pth is in the run folder{several}."
     return None
+
+
+def finished_models(folder: Path) -> list[Path]:
+    """Return the model files of other runtimes in the folder."""
+    return [path for path in sorted(folder.iterdir()) if path.is_file() and runtime_of(path)]
 
 
 def _read_config(folder: Path, embedder: Embedder | None, overrides: Sequence[str]) -> CfgNode | None:
@@ -203,7 +217,7 @@ def difference_of(
         return f"it was saved under the protocol {features.protocol}, that of {data.evaluated} is {data.protocol} now"
     if embedder is None:
         return ""
-    asked = fingerprint_of(embedder.model, embedder.preprocess, settings)
+    asked = fingerprint_of(embedder.model, embedder.preprocess, embedder.model.settle(settings))
     return "" if features.about.get("fingerprint") == asked else "its embeddings are of another model or other settings"
 
 
@@ -245,12 +259,17 @@ def environment(embedder: Embedder | None) -> dict[str, str]:
     """Return the versions and device of the training, as the weight file says, and of the report."""
     found: dict[str, str] = {}
     if embedder is not None:
-        model, about = embedder.model, embedder.about
-        found["model"] = f"{model.spec.title}, {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters"
-        found["embedding"] = f"{embedder.dim} features, {embedder.neck} the neck"
-        found["weights"] = f"{embedder.weights.name} of epoch {about.get('metrics', {}).get('epoch', 'unknown')}"
-        found["trained on"] = f"{about.get('dataset', 'unknown data')}, {len(about.get('labels', ()))} people"
-        found["trained with"] = ", ".join(f"{name} {version}" for name, version in about.get("versions", {}).items())
+        network, about = embedder.model.network, embedder.about
+        found["model"] = embedder.name
+        found["embedding"] = f"{embedder.dim} features"
+        found["weights"] = embedder.weights.name
+        if network is not None:
+            found["model"] += f", {sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters"
+            found["embedding"] += f", {embedder.neck} the neck"
+            found["weights"] += f" of epoch {about.get('metrics', {}).get('epoch', 'unknown')}"
+            found["trained on"] = f"{about.get('dataset', 'unknown data')}, {len(about.get('labels', ()))} people"
+            versions = about.get("versions", {}).items()
+            found["trained with"] = ", ".join(f"{name} {version}" for name, version in versions)
         found["report computed on"] = f"{embedder.device.type} in {str(embedder.precision).removeprefix('torch.')}"
     found["report made with"] = (
         f"Python {platform.python_version()}, torch {torch.__version__}, {platform.system()} {platform.machine()}"

@@ -12,7 +12,7 @@ from ..common.errors import UserError
 from ..common.files import check_output_file, write_atomically, write_text_atomically
 from ..processor.runs.run_folder import REPORT_PICTURES
 from ..processor.scoring.feature_file import FeatureSet
-from .collect import ReportOptions, collect
+from .collect import ReportOptions, collect, finished_models
 from .report_builder import HtmlReport, build_comparison, build_report
 
 logger = logging.getLogger(__name__)
@@ -90,8 +90,8 @@ def check_run(folder: Path) -> None:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder; give the folder of a run, the OUTPUT_DIR of vitreid train")
     wanted = ("config.yml", "metrics.jsonl", "best.safetensors", "last.pth")
-    if not any((folder / name).is_file() for name in wanted):
-        none = f"none of {', '.join(wanted)} exists"
+    if not any((folder / name).is_file() for name in wanted) and not finished_models(folder):
+        none = f"none of {', '.join(wanted)} exists, and no finished model"
         raise FileNotFoundError(f"{folder} holds no run: {none}; give the OUTPUT_DIR of a run")
 
 

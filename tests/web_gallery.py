@@ -8,6 +8,8 @@ import threading
 import numpy as np
 from PIL import Image
 
+from vitreid.gallery import Gallery, GalleryInfo
+
 COLOURS = [(200, 30, 30), (190, 40, 30), (30, 200, 30), (30, 30, 200), (210, 20, 40), (40, 40, 210)]
 CAMERAS = ["c1", "c2", "c1", "c2", "c 3, left", None]
 THRESHOLD = {
@@ -73,3 +75,24 @@ def upload(client, content, path="/search", **fields):
 def ids(response):
     assert response.status_code == 200, response.text
     return [found["id"] for found in response.json()["results"]]
+
+
+def make_gallery(root):
+    """Make a gallery of six crops: three of one person, one of another, two of a third; the last of no known camera."""
+    (root / "crops").mkdir()
+    for i, colour in enumerate(COLOURS):
+        (root / "crops" / f"{i}.png").write_bytes(encode(person(colour)))
+    gallery = Gallery.create(root / "gallery", GalleryInfo(FakeEmbedder.fingerprint, 3, threshold=THRESHOLD))
+    records = [
+        {
+            "path": str(root / "crops" / f"{i}.png"),
+            "pid": PIDS[i],
+            "camera": CAMERAS[i],
+            "time": 100.0 * i,
+            "score": 0.5,
+        }
+        for i in range(len(COLOURS))
+    ]
+    records[3]["score"] = float("nan")
+    gallery.add(FakeEmbedder()([person(colour) for colour in COLOURS], CAMERAS), records, FakeEmbedder.fingerprint)
+    return root / "gallery"

@@ -1,7 +1,9 @@
-"""Read a weight file of timm, TransReID, CLIP-ReID, SOLIDER, fast-reid, torchreid, T2T-ViT or Google's JAX into the
-model of a config, say what became of every tensor, and write a checkpoint that explains itself.
+"""Read a weight file of another project or library (timm, torchvision, Hugging Face, CLIP, TransReID, fast-reid, …) into a model,
+say what became of every tensor, and write a checkpoint that explains itself. Without a config and MODEL.NAME the model is read off
+the file's tensors; without OUT nothing is written.
 
 Example:
+    vitreid convert dinov2_vits14.safetensors dinov2.safetensors
     vitreid convert transreid.pth vit_sie.safetensors --config_file market/vit_sie --cameras c1,c2,c3,c4,c5,c6
 """
 
@@ -13,7 +15,8 @@ from pathlib import Path
 
 from vitreid.configs import load_config
 from vitreid.model import LoadReport
-from vitreid.processor.embedding.convert_weights import Conversion, convert
+from vitreid.model.weights.read import read_weights
+from vitreid.processor.embedding.convert_weights import Conversion, convert, recognise
 from vitreid.tools.cli.parser import command, new_parser
 
 
@@ -21,13 +24,13 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = new_parser(__doc__)
     add = parser.add_argument
-    add("source", metavar="IN", help="the file: .pth, .safetensors, .npz")
+    add("source", metavar="IN", help="the file (.pth, .safetensors, .npz), or a folder of Hugging Face")
     add("words", nargs="*", metavar="OUT.safetensors KEY VALUE", help="the file to write, then options to change")
     add(
         "--config_file",
         "--config-file",
         metavar="FILE",
-        help="recipe that describes the model: a file, or a shipped one's name",
+        help="recipe that describes the model: a file, or a shipped one's name; default: read off the tensors",
     )
     add("--dry-run", action="store_true", help="only say what would become of every tensor")
     add(
@@ -68,7 +71,14 @@ def convert_file(args: argparse.Namespace) -> str:
         min_coverage=args.min_coverage,
         overwrite=args.overwrite,
     )
-    return describe(convert(load_config(args.config_file, args.words[has_target:]), order))
+    file, options = read_weights(order.source, order.plain), args.words[has_target:]
+    is_named = args.config_file is not None or "MODEL.NAME" in options
+    found = None if is_named else recognise(file)
+    cfg = load_config(args.config_file, [*(found.words() if found else ()), *options])
+    report = describe(convert(cfg, file, order))
+    head = [f"{order.source} fits {found}"] if found else []
+    tail = [] if has_target else ["nothing written; name OUT.safetensors after the file to write it"]
+    return "\n".join([*head, report, *tail])
 
 
 def _names(words: str) -> tuple[str, ...]:

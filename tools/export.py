@@ -11,14 +11,20 @@ import sys
 
 from vitreid.gallery.export.export_job import CORRUPT, DTYPES, FOLDER, export
 from vitreid.gallery.export.sources import LAYOUTS
-from vitreid.tools.cli.parser import command, new_parser, number_from
+from vitreid.tools.cli.embedder_flags import PREFIX, add_embedder_flags, embedder_options
+from vitreid.tools.cli.parser import command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = new_parser(__doc__)
     add = parser.add_argument
-    add("--weights", metavar="FILE", required=True, help="best.safetensors or last.pth of a run")
+    add(
+        "--weights",
+        metavar="FILE",
+        required=True,
+        help="best.safetensors or last.pth of a run, or a finished model: .onnx, .xml, TorchScript",
+    )
     add(
         "--input",
         metavar="SOURCE",
@@ -31,19 +37,21 @@ def get_parser() -> argparse.ArgumentParser:
     add("--names", choices=LAYOUTS, help="files are called PID_cCAMERA…: take person and camera from the name")
     add("--format", default=FOLDER, help="npz, parquet, csv, faiss or mat: one file in place of a gallery")
     add("--dtype", choices=DTYPES, default="float32", help="of the embeddings on disk")
-    add("--batch-size", metavar="N", type=number_from(1), default=256, help="images per pass through the model")
+    add("--batch-size", metavar="N", type=int, default=256, help="images per pass through the model")
     add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
     add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto")
     add("--corrupt", choices=CORRUPT, default="error", help="stop at an image that cannot be read, or list and skip it")
     add("--no-resume", action="store_true", help="start anew; do not use the work of an earlier run")
     add("--overwrite", action="store_true", help="replace an earlier gallery of that name")
+    add_embedder_flags(parser)
     return parser
 
 
 def export_images(args: argparse.Namespace) -> None:
     """Run the export."""
-    given = {name: value for name, value in vars(args).items() if name not in ("input", "no_resume", "traceback")}
-    export(source=args.input, resume=not args.no_resume, **given)
+    others = ("input", "no_resume", "traceback")
+    given = {name: value for name, value in vars(args).items() if name not in others and not name.startswith(PREFIX)}
+    export(source=args.input, resume=not args.no_resume, options=embedder_options(args), **given)
 
 
 main = command(get_parser, export_images)

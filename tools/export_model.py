@@ -42,7 +42,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--opset", metavar="N", type=int, default=18, help="ONNX opset, 18 or more")
     add("--crops", metavar="DIR", default="", help="images for the comparison; default: synthetic people")
     add("--num-crops", metavar="N", type=int, default=64, help="largest number of images compared, 16 or more")
-    add("--seed", metavar="N", type=number_from(0), default=0, help="of the synthetic people")
+    add("--seed", type=int, default=0, help="of the synthetic people")
     add(
         "--min-agreement",
         metavar="SHARE",

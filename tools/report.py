@@ -14,7 +14,7 @@ from itertools import takewhile
 
 from vitreid.configs import OPTIONS
 from vitreid.report import ReportOptions, write_report
-from vitreid.tools.cli.parser import command, new_parser, number_from
+from vitreid.tools.cli.parser import command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -34,7 +34,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add(
         "--queries",
-        type=number_from(0),
+        type=int,
         default=6,
         metavar="N",
         help="number of the hardest queries, and of the best; default 6",

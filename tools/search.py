@@ -21,7 +21,8 @@ from vitreid.gallery.search.contact_sheets import contact_sheet
 from vitreid.gallery.search.faiss_index import INDEXES
 from vitreid.gallery.search.search_result import SearchResult
 from vitreid.processor.embedding.embedder import Embedder
-from vitreid.tools.cli.parser import command, new_parser, number_from
+from vitreid.tools.cli.embedder_flags import add_embedder_flags, embedder_options
+from vitreid.tools.cli.parser import command, new_parser
 
 COLUMNS = ("camera", "pid", "time", "tracklet", "path")  # of a record, as shown
 CUT = "found, but re-ranked below these; to see who is within the threshold leave out --rerank, or take a larger --topk"
@@ -35,7 +36,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--gallery", metavar="GALLERY", required=True, help="folder, milvus:FILE.db or milvus:http://HOST:PORT")
     add("--query", metavar="IMAGE", nargs="+", required=True, help="crops of people to look for")
     add("--weights", metavar="FILE", required=True, help="the weights that the gallery was made with")
-    add("--topk", metavar="K", type=number_from(1), default=20, help="results per query")
+    add("--topk", metavar="K", type=int, default=20, help="results per query")
     add(
         "--where",
         metavar="CONDITION",
@@ -51,6 +52,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--sheet", metavar="FILE.png", help="write a picture of the queries and their results")
     add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
     add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto")
+    add_embedder_flags(parser)
     return parser
 
 
@@ -61,7 +63,7 @@ def search(args: argparse.Namespace) -> None:
     if missing := [path for path in args.query if not Path(path).is_file()]:
         raise FileNotFoundError(f"--query: no file {missing[0]!r} (from {Path.cwd()})")
     gallery = Gallery.open(args.gallery)
-    embedder = Embedder(args.weights, device=args.device, precision=args.precision)
+    embedder = Embedder(args.weights, device=args.device, precision=args.precision, options=embedder_options(args))
     gallery.info.check_embedder(gallery.path, embedder)
     vectors, own = embedder(args.query, args.camera), args.camera if args.other_cameras else None
     results = gallery.search(

@@ -13,9 +13,11 @@ import sys
 from vitreid import Embedder, Gallery
 from vitreid.common.errors import UserError
 from vitreid.gallery.web import Limits, create_app, missing_package
+from vitreid.tools.cli.embedder_flags import add_embedder_flags, embedder_options
 from vitreid.tools.cli.parser import command, new_parser
 
-LOOPBACK = {"localhost": "localhost", "127.0.0.1": "127.0.0.1", "::1": "[::1]"}  # address -> name in a URL
+TOKEN = "VITREID_TOKEN"  # environment variable
+LOCAL_RATE, RATE = None, 10.0  # searches per second and visitor
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -31,9 +33,16 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="HOST",
         action="append",
         default=[],
-        help="additional host name of the server, e.g. behind a proxy",
+        help="additional host name of the server, e.g. behind a proxy; its addresses are accepted without it",
     )
-    add("--token", help="token that visitors must enter; default: the environment variable VITREID_TOKEN")
+    add(
+        "--proxy",
+        metavar="ADDRESS",
+        action="append",
+        default=[],
+        help="address of a proxy whose X-Forwarded-For names the visitor; without it the proxy counts as one visitor",
+    )
+    add("--token", help=f"token that visitors must enter; default: the environment variable {TOKEN}")
     add(
         "--max-mb",
         type=float,
@@ -52,6 +61,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="searches per second and visitor; default: 10, no limit if only this machine can connect",
     )
     add("--device", default="auto", help="auto, cuda, mps or cpu")
+    add_embedder_flags(parser)
     return parser
 
 
@@ -60,39 +70,51 @@ def serve(args: argparse.Namespace) -> None:
 
     Raises:
         MissingPackageError: uvicorn or FastAPI is not installed.
-        UserError: an argument is not accepted.
+        UserError: an argument is not accepted, or the port is in use.
     """
     if not 0 <= args.port <= 65_535:
         raise UserError(f"--port: a number from 0 to 65535, got {args.port}")
     try:
-        import uvicorn  # an extra
+        from vitreid.gallery.web import server  # uvicorn is an extra
     except ModuleNotFoundError as error:
         raise missing_package(error) from error
-    app = make_app(args)
-    name = LOOPBACK.get(args.host, args.host)
-    print(f"http://{name}:{args.port}/ (API: http://{name}:{args.port}/docs); Ctrl-C stops it")
-    if not is_local(args) and not (args.token or os.environ.get("VITREID_TOKEN")):
-        print("anybody who reaches this server can see the gallery; protect it with --token")
-    uvicorn.run(app, host=args.host, port=args.port, log_level="warning", server_header=False)
+    token = token_of(args)
+    is_local = server.is_loopback(args.host) and not args.name  # with --name, a proxy may forward others' requests
+    with server.listening(args.host, args.port) as sockets:  # before the model is loaded, which takes seconds
+        app = make_app(args, token, is_local)
+
+        def announce() -> None:
+            address = server.address_of(args.host, sockets[0].getsockname()[1])
+            print(f"{address} (API: {address}docs); Ctrl-C stops it", flush=True)
+            if not is_local and not token:
+                print("anybody who reaches this server can see the gallery; protect it with --token", flush=True)
+
+        server.run(app, sockets, args.proxy, announce)
 
 
-def is_local(args: argparse.Namespace) -> bool:
-    """Return whether only this machine can connect; with --name, a proxy may forward other machines' requests."""
-    return args.host in LOOPBACK and not args.name
+def token_of(args: argparse.Namespace) -> str | None:
+    """Return the token of --token or the environment; None = no token.
+
+    Raises:
+        UserError: it is empty, as a variable is that was never set: the gallery would be open.
+    """
+    name, token = ("--token", args.token) if args.token is not None else (TOKEN, os.environ.get(TOKEN))
+    if token is not None and not token.strip():
+        raise UserError(f"{name}: the token is empty; give one, or leave {name} out to serve without a token")
+    return token
 
 
-def make_app(args: argparse.Namespace):  # type: ignore[no-untyped-def]  # FastAPI is an extra
-    """Return the application; a loopback address answers to its own names and --name only."""
-    own_names = LOOPBACK.values() if args.host in LOOPBACK else ()
-    embedder = Embedder(args.weights, device=args.device)
+def make_app(args: argparse.Namespace, token: str | None, is_local: bool):  # type: ignore[no-untyped-def]  # FastAPI is an extra
+    """Return the application; it answers to addresses, localhost, the host listened on, and --name."""
+    embedder = Embedder(args.weights, device=args.device, options=embedder_options(args))
     return create_app(
         Gallery.open(args.gallery),
         embedder,
-        token=args.token or os.environ.get("VITREID_TOKEN"),
+        token=token,
         max_bytes=round(args.max_mb * 1e6),
         max_pixels=round(args.max_megapixels * 1e6),
-        rate=10.0 if args.rate is None and not is_local(args) else args.rate,
-        hosts=(*own_names, *map(str.lower, args.name)),
+        rate=(LOCAL_RATE if is_local else RATE) if args.rate is None else args.rate,
+        hosts=("localhost", *map(str.lower, [args.host, *args.name])),
     )
 
 

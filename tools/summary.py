@@ -23,9 +23,7 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = new_parser(__doc__, config=True)
     add = parser.add_argument
-    add(
-        "--batch", metavar="N", type=number_from(1), default=0, help="images of the step; default: SOLVER.IMS_PER_BATCH"
-    )
+    add("--batch", metavar="N", type=int, help="images of the step; default: SOLVER.IMS_PER_BATCH")
     add(
         "--cameras",
         metavar="N",
@@ -49,12 +47,14 @@ def show_summary(args: argparse.Namespace) -> str:
     return build_summary(cfg, args.batch, _names(args.cameras), _names(args.views))
 
 
-def build_summary(cfg: CfgNode, batch: int, cameras: list[str], views: list[str]) -> str:
-    """Return the table of the model of the config; `batch` 0 = SOLVER.IMS_PER_BATCH."""
+def build_summary(cfg: CfgNode, batch: int | None, cameras: list[str], views: list[str]) -> str:
+    """Return the table of the model of the config; `batch` None = SOLVER.IMS_PER_BATCH."""
     device = pick_device(cfg.MODEL.DEVICE)
     precision = pick_precision(cfg.SOLVER.PRECISION, device)
     model = place(build_model(cfg, cameras, views), device, precision)
-    return f"{model.spec.title}\n" + table(summarise(model, batch or cfg.SOLVER.IMS_PER_BATCH, precision))
+    return f"{model.spec.title}\n" + table(
+        summarise(model, cfg.SOLVER.IMS_PER_BATCH if batch is None else batch, precision)
+    )
 
 
 def _names(count: int) -> list[str]:

@@ -1,7 +1,8 @@
 """Evaluate weights, or saved features, on one or several test sets: CMC, mAP, mINP and more.
 
-Example:
+Examples:
     vitreid test --weights logs/market/best.safetensors DATASETS.ROOT_DIR /data
+    vitreid test --weights model.onnx --embedder-input bgr255 DATASETS.ROOT_DIR /data
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 
 from vitreid.processor import ScoreOptions
 from vitreid.processor.scoring.evaluation_run import test
+from vitreid.tools.cli.embedder_flags import add_embedder_flags, embedder_options
 from vitreid.tools.cli.parser import command, new_parser
 
 
@@ -18,7 +20,11 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = new_parser(__doc__, config=True)
     add = parser.add_argument
-    add("--weights", metavar="FILE", help="best.safetensors or last.pth of a run, or a file of the original TransReID")
+    add(
+        "--weights",
+        metavar="FILE",
+        help="best.safetensors or last.pth of a run, a finished model (.onnx, .xml, TorchScript), or a file of the original TransReID",
+    )
     add("--output", metavar="FILE", help="JSON file for the numbers; default: metrics.json next to the weights")
     add("--save-features", metavar="FILE", help="keep the embeddings and their labels in a .safetensors file")
     add(
@@ -33,6 +39,7 @@ def get_parser() -> argparse.ArgumentParser:
         type=float,
         help="find the distance with this rate of false matches, e.g. 0.001, and store it in the weights",
     )
+    add_embedder_flags(parser)
     return parser
 
 
@@ -46,6 +53,7 @@ def evaluate(args: argparse.Namespace) -> None:
         features=args.features or (),
         save_to=args.save_features,
         asked=ScoreOptions(args.cameras, args.confidence, args.verification, args.calibrate),
+        options=embedder_options(args),
     )
 
 

@@ -16,7 +16,7 @@ from vitreid.configs import flatten_config, load_config
 from vitreid.processor import profile
 from vitreid.processor.training.run import train
 from vitreid.report import try_to_report
-from vitreid.tools.cli.parser import new_parser, number_from, run
+from vitreid.tools.cli.parser import new_parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -32,7 +32,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add(
         "--profile",
-        type=number_from(1),
+        type=int,
         metavar="N",
         help="measure N steps, print where their time goes and leave; no run is made or changed",
     )

@@ -8,8 +8,11 @@ import cv2
 import numpy as np
 
 from ...common.errors import UserError
+from ...common.image_header import refusal
+from ...common.regular_files import IMAGE_BYTES, FileTooLargeError, NotRegularFileError, read_bytes
 from .preprocess import Preprocess
 
+_SKIP = ", or set DATASETS.CORRUPT skip to leave it out"
 _FILTERS = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
 
 
@@ -22,17 +25,21 @@ def read_image(path: str | Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        CorruptImageError: the file is empty, cut short or not an image; names the file.
+        CorruptImageError: the file is empty, cut short, not an image, too large, or no regular file; names the file.
         MemoryError: too little memory for the decoded image; names the options to lower.
     """
     return cv2.cvtColor(_read_bgr(path), cv2.COLOR_BGR2RGB)
 
 
 def _read_bgr(path: str | Path) -> np.ndarray:
-    with open(path, "rb", buffering=0) as file:  # for small files twice as fast as `Path.read_bytes`
-        content = file.read()
+    try:
+        content = read_bytes(path, IMAGE_BYTES)
+    except (NotRegularFileError, FileTooLargeError) as error:
+        raise CorruptImageError(f"{error}{_SKIP}") from error
     if not content or _is_cut_short(content):
         raise _corrupt(path, "is empty" if not content else "is cut short")
+    if reason := refusal(content):
+        raise _corrupt(path, reason)
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -57,9 +64,7 @@ def _is_cut_short(content: bytes) -> bool:
 
 
 def _corrupt(path: str | Path, what: str) -> CorruptImageError:
-    return CorruptImageError(
-        f"{path}: the image {what}; replace or delete the file, or set DATASETS.CORRUPT skip to leave it out"
-    )
+    return CorruptImageError(f"{path}: the image {what}; replace or delete the file{_SKIP}")
 
 
 def resize(

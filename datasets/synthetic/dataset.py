@@ -1,21 +1,30 @@
-"""Synthetic data set: seeded drawings of people in Market-1501's layout, for runs without a download."""
+"""Synthetic data set: seeded drawings of people in Market-1501's layout, for runs without a download.
+
+The folder's marker, synthetic.json, has the plan and the digest of each file. Only files with these digests are ever deleted.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-import shutil
-import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from ...common.files import digest
+from ...common.locks import FILE as LOCK
+from ...common.locks import WriterLock
+from ...common.regular_files import IMAGE_BYTES, read_bytes, read_json
+from ...common.replace_folder import locked_place, recover, replacement
 from ..readers.market1501 import SUBSETS, load_published
 from ..readers.published import PublishedDataset
 from ..records import ReidData
@@ -27,6 +36,7 @@ log = logging.getLogger(__name__)
 STAMP = "synthetic.json"
 _VERSION = 1  # version of the drawing; raise it when pictures change, so that old ones are replaced
 _NUM_PASSERS_BY = 24  # people without an identity, in the background
+_WAIT, _PATIENCE = 0.2, 600  # seconds: between two looks at a folder that another process draws; in all
 _SYNTHETIC = PublishedDataset("synthetic", ("synthetic",), "three folders of drawn people", "drawn by vitreid itself")
 
 
@@ -49,9 +59,9 @@ class SyntheticPlan:
     size: tuple[int, int] = (128, 64)
     seed: int = 0
 
-    def stamp(self) -> str:
-        """Return the text in a complete folder's stamp file."""
-        return json.dumps({"version": _VERSION, **asdict(self)}, indent=1)
+    def facts(self) -> dict[str, Any]:
+        """Return what the marker of a complete folder says of the plan, in JSON types."""
+        return {"version": _VERSION, **asdict(self), "size": list(self.size)}
 
 
 @dataclass(frozen=True)
@@ -70,10 +80,22 @@ class _Shot:
         return f"{self.pid:04d}_c{self.camera + 1}s1_{frame:06d}_00.jpg"
 
 
-def load_synthetic(root: str | Path, plan: SyntheticPlan | None = None) -> ReidData:
-    """Read the synthetic people in `root`/synthetic; draw them first if they are missing or differ from `plan`."""
-    folder = Path(root).expanduser() / "synthetic"
-    generate(folder, plan or SyntheticPlan())
+def load_synthetic(root: str | Path, plan: SyntheticPlan | None = None, draws: bool = True) -> ReidData:
+    """Read the synthetic people in `root`/synthetic.
+
+    Args:
+        draws: draw them first if they are missing or differ from `plan`.
+    Raises:
+        FileNotFoundError: they are missing, and `draws` is false.
+    """
+    folder, plan = Path(root).expanduser() / "synthetic", plan or SyntheticPlan()
+    if draws:
+        generate(folder, plan)
+    elif not _is_done(folder, plan):
+        raise FileNotFoundError(
+            f"DATASETS.ROOT_DIR: {folder} does not hold the synthetic people; they are drawn where the command names them: "
+            "add DATASETS.NAMES synthetic"
+        )
     return load_published(folder, _SYNTHETIC)
 
 
@@ -82,37 +104,76 @@ def generate(folder: str | Path, plan: SyntheticPlan) -> None:
 
     Raises:
         FileExistsError: the folder holds other files.
+        BlockingIOError: another process has been drawing for 10 minutes.
     """
-    folder = Path(folder)
+    folder, until = Path(folder), time.monotonic() + _PATIENCE
+    recover(folder, _own_files)
+    while not _is_done(folder, plan):
+        try:
+            with locked_place(folder, _own_files) as lock:
+                _draw_into(folder, plan, lock)
+        except BlockingIOError:  # another process, such as another rank, draws it
+            if time.monotonic() > until:
+                raise
+            time.sleep(_WAIT)
+        finally:
+            with suppress(OSError):  # only an empty folder is removed
+                folder.rmdir()
+
+
+def _draw_into(folder: Path, plan: SyntheticPlan, lock: WriterLock) -> None:
+    """Replace the content of the locked folder, if all of it was drawn by `generate`."""
     if _is_done(folder, plan):
         return
-    if folder.exists() and any(folder.iterdir()) and not (folder / STAMP).exists():
-        raise FileExistsError(f"{folder}: not a synthetic data set (no {STAMP}); choose another DATASETS.ROOT_DIR")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    started = tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)
-    try:
-        log.info("drawing %d synthetic people into %s", plan.num_train_ids + plan.num_test_ids, folder)
-        _draw_all(Path(started), plan)
-        _put(Path(started), folder, plan)
-    finally:
-        shutil.rmtree(started, ignore_errors=True)
+    if foreign := sorted(_all_files(folder) - _own_files(folder)):
+        raise FileExistsError(
+            f"{folder}: {foreign[0]} is not of a synthetic data set drawn by vitreid ({len(foreign)} such files), so nothing is "
+            "drawn there; choose another DATASETS.ROOT_DIR"
+        )
+    log.info("drawing %d synthetic people into %s", plan.num_train_ids + plan.num_test_ids, folder)
+    with replacement(folder, lock, _own_files) as started:
+        _draw_all(started, plan)
 
 
 def _is_done(folder: Path, plan: SyntheticPlan) -> bool:
-    stamp = folder / STAMP
-    return stamp.is_file() and stamp.read_text() == plan.stamp()
+    return {key: value for key, value in _marker(folder).items() if key != "files"} == plan.facts()
 
 
-def _put(finished: Path, folder: Path, plan: SyntheticPlan) -> None:
-    """Move the finished folder to its place; if another process was faster, keep its folder."""
-    os.chmod(finished, 0o755)
-    if folder.exists() and not _is_done(folder, plan):
-        shutil.rmtree(folder)
+def _marker(folder: Path) -> dict[str, Any]:
+    """Return the content of the folder's marker; empty if there is none, or an unreadable one."""
     try:
-        finished.rename(folder)
-    except OSError:
-        if not _is_done(folder, plan):
-            raise
+        found = read_json(folder / STAMP)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _all_files(folder: Path) -> set[str]:
+    """Return everything in the folder and below but folders, as paths in it; an empty folder of another name too."""
+    names = set()
+    for place, folders, files in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        foreign = [name for name in folders if Path(place) != folder or name not in SUBSETS]
+        names |= {Path(place, name).relative_to(folder).as_posix() for name in (*files, *links, *foreign)}
+    return names
+
+
+def _own_files(folder: Path) -> set[str]:
+    """Return the files in the folder that `generate` wrote and nobody changed: those of the marker, with its digests."""
+    drawn = _marker(folder).get("files")
+    if not isinstance(drawn, dict):
+        return {LOCK}
+    possible = [name for name in drawn if name.count("/") == 1 and name.startswith(tuple(f"{s}/" for s in SUBSETS))]
+    own = {name for name in possible if _digest_of(folder / name) == drawn[name]}
+    return {*own, STAMP, LOCK}
+
+
+def _digest_of(file: Path) -> str:
+    """Return the digest of a file's content; "" for a link, or if it is gone."""
+    try:
+        return "" if file.is_symlink() else digest([read_bytes(file, IMAGE_BYTES)])
+    except (OSError, ValueError):
+        return ""
 
 
 def _draw_all(folder: Path, plan: SyntheticPlan) -> None:
@@ -123,17 +184,17 @@ def _draw_all(folder: Path, plan: SyntheticPlan) -> None:
     for subset in SUBSETS:
         (folder / subset).mkdir()
 
-    def draw(shot: _Shot) -> None:
+    def draw(shot: _Shot) -> tuple[str, str]:
         rng = np.random.default_rng([plan.seed, shot.person, shot.camera, shot.number])
         camera = cameras[shot.camera]
         image = photograph(camera, people[shot.person], passers_by, plan.size, rng)
-        _write(folder / shot.subset / shot.name, image, camera.quality)
+        return f"{shot.subset}/{shot.name}", _write(folder / shot.subset / shot.name, image, camera.quality)
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         shots = list(_shots(plan))
-        for _ in tqdm(pool.map(draw, shots), "draw", len(shots), unit="image", disable=None, leave=False):
-            pass
-    (folder / STAMP).write_text(plan.stamp())
+        bar = tqdm(pool.map(draw, shots), "draw", len(shots), unit="image", disable=None, leave=False)
+        drawn = dict(bar)
+    (folder / STAMP).write_text(json.dumps({**plan.facts(), "files": drawn}, indent=1))
 
 
 def _shots(plan: SyntheticPlan) -> Iterator[_Shot]:
@@ -149,6 +210,8 @@ def _shots(plan: SyntheticPlan) -> Iterator[_Shot]:
                 yield _Shot(person, person + 1 if person < known else 0, camera, number, subset)
 
 
-def _write(path: Path, image: np.ndarray, quality: int) -> None:
+def _write(path: Path, image: np.ndarray, quality: int) -> str:
+    """Write a picture; return the digest of its file."""
     coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     path.write_bytes(coded.tobytes())
+    return digest([coded.tobytes()])

@@ -8,20 +8,24 @@ earlier attempt ended, so a killed export gives the same bytes when it is run ag
 from __future__ import annotations
 
 import logging
-import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from ...common.errors import UserError
 from ...common.files import write_text_atomically
+from ...common.locks import FILE as LOCK
+from ...common.locks import WriterLock
+from ...common.regular_files import JSON_BYTES, read_text
 from ...processor.distributed.process_group import Ranks, joined_ranks
 from ...processor.embedding.embedder import Embedder
 from ..maintenance.export_formats import FORMATS, check_columns, export_as
 from ..search.faiss_index import import_faiss
-from ..storage.file_names import EXPORT_FILES, EXPORT_PLAN, METADATA, OWN_FILES, SKIPPED
+from ..storage.file_names import EXPORT_PLAN, METADATA, REPLACED_FILES, SKIPPED
 from ..storage.gallery import Gallery
 from ..storage.metadata import GalleryInfo
 from .embed_parts import PartEmbedder
@@ -52,6 +56,7 @@ def export(
     corrupt: str = "error",
     resume: bool = True,
     overwrite: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> Path:
     """Embed every image of `source` into a gallery; after an interruption, run it again and it resumes.
 
@@ -59,7 +64,7 @@ def export(
     joins them; all ranks need the same disk.
 
     Args:
-        weights: best.safetensors or last.pth of a run.
+        weights, options: as for `Embedder`.
         source, root, names: arguments of `open_source`.
         output: the gallery's folder, or, with another `format`, the file. OUTPUT.partial next to it holds unfinished work.
         format: "gallery", or one of `vitreid.gallery.maintenance.export_formats.FORMATS`.
@@ -83,7 +88,7 @@ def export(
         opened = open_source(source, root, names)
         if format != FOLDER:
             check_columns(record_schema(opened.extra).names, format)
-        embedder = Embedder(weights, device, precision, batch_size)
+        embedder = Embedder(weights, device, precision, batch_size, options)
         output.absolute().parent.mkdir(parents=True, exist_ok=True)
         job = ExportJob(output, format, corrupt, opened, embedder, make_plan(embedder, opened, source, dtype))
         job.run(ranks, resume, overwrite)
@@ -126,7 +131,7 @@ class ExportOutput:
     def num_skipped(self) -> int:
         """Number of images that the finished gallery lacks because they could not be read."""
         file = self.path / SKIPPED
-        return len(file.read_text(encoding="utf-8").splitlines()) if file.is_file() else 0
+        return len(read_text(file, JSON_BYTES).splitlines()) if file.is_file() else 0
 
     def is_done(self, plan: ExportPlan, skips: bool) -> bool:
         """Return whether the output is the finished export of this plan."""
@@ -136,7 +141,7 @@ class ExportOutput:
 
     def check_replaceable(self, plan: ExportPlan, overwrite: bool) -> None:
         """Raise FileExistsError if something is there that must not be replaced."""
-        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+        if not self.path.exists() or (self.path.is_dir() and {item.name for item in self.path.iterdir()} <= {LOCK}):
             return
         is_ours = (self.path / METADATA).is_file() or (self.format != FOLDER and self.path.is_file())
         if overwrite and is_ours:
@@ -148,7 +153,7 @@ class ExportOutput:
     def refuse_foreign_files(self) -> None:
         """Raise FileExistsError if the output's folder also holds files of the user, such as images."""
         names = {item.name for item in self.path.iterdir()} if self.path.is_dir() else set()
-        if foreign := sorted(names - OWN_FILES - {*EXPORT_FILES}):
+        if foreign := sorted(names - REPLACED_FILES):
             raise FileExistsError(
                 f"--overwrite: {self.path} also holds {foreign[0]}, which is not the gallery's and would be lost "
                 f"({len(foreign)} such entries); move it away, or choose another --output"
@@ -162,15 +167,11 @@ class ExportOutput:
         count = self.num_skipped
         return "this export" + (f" without {count} images that could not be read ({SKIPPED})" if count else " already")
 
-    def put(self, result: Path, work: WorkFolder) -> None:
-        """Move the result to the output; an earlier output is moved to the work folder, which is deleted afterwards."""
-        if self.path.exists():
-            self.refuse_foreign_files()  # they may have appeared during the export
-            replaced = work.folder / "replaced"
-            shutil.rmtree(replaced, ignore_errors=True)
-            replaced.mkdir()
-            os.replace(self.path, replaced / self.path.name)
-        os.replace(result, self.path)
+    def check_unlocked(self) -> None:
+        """Raise BlockingIOError, before the work, if another process is writing into the gallery to be replaced."""
+        if self.format == FOLDER and self.path.is_dir():
+            with WriterLock(self.path):
+                pass
 
 
 class ExportJob:
@@ -192,6 +193,7 @@ class ExportJob:
             ranks.wait()
         else:
             self.output.check_replaceable(self.plan, overwrite)
+            self.output.check_unlocked()
             with self.work.locked():
                 self.work.begin(self.plan, resume, overwrite)
                 ranks.wait()
@@ -248,23 +250,32 @@ class ExportJob:
                 self.work.save(number, part, self.plan)
 
     def join(self) -> None:
-        """Join the parts to a gallery and move it, or its conversion to another format, to the output."""
-        joined = self.work.folder / "joined"
-        shutil.rmtree(joined, ignore_errors=True)  # left by a killed call
+        """Join the parts to a gallery, or a file of another format, which replaces the output in one step."""
         info = replace(GalleryInfo.of(self.embedder), dtype=self.plan.dtype, created=self.plan.created)
-        gallery = Gallery.create(joined, info)
-        skipped = self.work.fill(gallery, self.plan, record_schema(self.source.extra))
-        self._check_count(len(gallery), skipped)
-        write_text_atomically(joined / SKIPPED, "".join(f"{line}\n" for line in skipped))
-        self.plan.write(joined / EXPORT_PLAN)
-        self.output.put(joined if self.output.format == FOLDER else self._converted(gallery), self.work)
+        if self.output.format == FOLDER:
+            self.output.refuse_foreign_files()  # they may have appeared during the export
+            gallery = Gallery.build(self.output.path, info, self._fill, overwrite=True)
+        else:
+            joined = self.work.folder / "joined"
+            shutil.rmtree(joined, ignore_errors=True)  # left by a killed call
+            gallery = Gallery.create(joined, info)
+            self._fill(gallery)
+            export_as(gallery, self.output.path, self.output.format)
+        count, skipped = len(gallery), read_text(gallery.path / SKIPPED, JSON_BYTES).splitlines()
         self.work.remove()
         dropped = f"; {len(skipped)} could not be read and were left out" if skipped else ""
-        logger.info("%d images in %s (%d x %s)%s", len(gallery), self.output.path, info.dimension, info.dtype, dropped)
+        logger.info("%d images in %s (%d x %s)%s", count, self.output.path, info.dimension, info.dtype, dropped)
         for line in skipped[:NAMED]:
             logger.warning("left out: %s", line)
         if len(skipped) > NAMED and self.output.format == FOLDER:
             logger.warning("all of them: %s", self.output.path / SKIPPED)
+
+    def _fill(self, gallery: Gallery) -> None:
+        """Add the parts to an empty gallery, with the files that describe them."""
+        skipped = self.work.fill(gallery, self.plan, record_schema(self.source.extra))
+        self._check_count(len(gallery), skipped)
+        write_text_atomically(gallery.path / SKIPPED, "".join(f"{line}\n" for line in skipped))
+        self.plan.write(gallery.path / EXPORT_PLAN)
 
     def _check_count(self, count: int, skipped: list[str]) -> None:
         if not count:
@@ -274,10 +285,3 @@ class ExportJob:
                 f"{self.plan.source} changed during the export: {self.plan.count} rows before, {count + len(skipped)} "
                 "after; run it again with --no-resume"
             )
-
-    def _converted(self, gallery: Gallery) -> Path:
-        path = self.work.folder / "converted" / self.output.path.name  # with its suffix, which a writer may read
-        shutil.rmtree(path.parent, ignore_errors=True)
-        path.parent.mkdir()
-        export_as(gallery, path, self.output.format)
-        return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow as pa
 from ...common.errors import UserError
 from ...common.replace_folder import replacement
 from ..storage.embeddings_file import blocks
-from ..storage.file_names import OWN_FILES
+from ..storage.file_names import EXPORT_FILES, REPLACED_FILES
 from ..storage.gallery import Gallery
 from ..storage.records_file import CORE, with_ids
 
@@ -32,9 +33,8 @@ def merge(target: Gallery, sources: Sequence[Gallery | str | Path]) -> int:
     galleries = [item if isinstance(item, Gallery) else Gallery(Path(item).expanduser().resolve()) for item in sources]
     for source in galleries:
         _check_mergeable(target, source)
-    with target.lock:
+    with target.writing():
         for source in galleries:
-            target.refresh()
             ids = np.arange(target.state.next_id, target.state.next_id + len(source))
             parts = (target.info.encode(source.info.decode(rows)) for rows in live_rows(source))
             target.append(parts, [with_ids(_moved(source), ids)])
@@ -98,14 +98,17 @@ def compact(gallery: Gallery) -> int:
     with gallery.lock:
         gallery.refresh()
         dropped = len(gallery.state.removed)
-        with replacement(gallery.path, gallery.lock, OWN_FILES) as folder:
+        with replacement(gallery.path, gallery.lock, REPLACED_FILES) as folder:
             copy_into(folder, gallery)
         gallery.reload()
     return dropped
 
 
 def copy_into(folder: Path, gallery: Gallery) -> None:
-    """Write the live rows and the gallery's other own files into an empty folder."""
+    """Write the live rows and the other files that describe them into an empty folder."""
     copy = Gallery.create(folder, gallery.info, projection=gallery.projection)
     copy.append(live_rows(gallery), list(live_records(gallery)))
     copy.commit(replace(copy.state, next_id=gallery.state.next_id))
+    for name in EXPORT_FILES:
+        if (gallery.path / name).is_file():
+            shutil.copyfile(gallery.path / name, folder / name)

@@ -232,7 +232,8 @@ def passing(gallery: GalleryReader, where: Any) -> np.ndarray | None:
         return keep
     conditions = conditions.typed(gallery.schema)
     mask = _mask(gallery, conditions.columns, conditions.typed_mask)
-    warn_of_absent(gallery, conditions, keep, engine_of(gallery).looked_for)
+    if conditions.hints:
+        warn_of_absent(gallery, conditions, keep, engine_of(gallery).looked_for)
     return mask if keep is None else mask & keep
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..storage.embeddings_file import check_length
 from .search_result import pair_distances
 
 BLOCK_ELEMENTS = 2**22  # products, and converted values, in memory at once: 16 MiB of float32 each
@@ -47,7 +48,7 @@ class Block(NamedTuple):
 
 
 class ExactIndex:
-    """Exhaustive search for the nearest rows; may be used by several threads.
+    """Exhaustive search for the nearest rows; may be used by several threads. Its methods raise as `check_length`.
 
     Args:
         embeddings: (N, D) float32, float16 or int8, memory-mapped or not, all finite; must not change.
@@ -82,6 +83,7 @@ class ExactIndex:
 
     def decoded(self, positions: np.ndarray) -> np.ndarray:
         """Return the rows at some positions as float32 (n, D)."""
+        check_length(self.embeddings)
         return self._floats(self.embeddings[positions])
 
     def _blocks(self, num_queries: int, mask: np.ndarray | None) -> Iterator[Block]:
@@ -99,6 +101,7 @@ class ExactIndex:
             stop = min(start + step, count)
             is_kept = None if mask is None else mask[start:stop]
             if is_kept is None or is_kept.any():
+                check_length(self.embeddings)
                 rows = self._floats(self.embeddings[start:stop], buffer[: stop - start])
                 yield Block(np.arange(start, stop), rows, self._lengths(start, stop, rows), is_kept)
                 self._pages.drop(start, stop)

@@ -86,9 +86,15 @@ class Condition:
 
 @dataclass(frozen=True)
 class Where:
-    """Conditions that must all hold."""
+    """Conditions that must all hold.
+
+    Args:
+        conditions: none = all records.
+        hints: log the values that no record has, with similar ones; for a person at a terminal, not for a server.
+    """
 
     conditions: tuple[Condition, ...] = ()
+    hints: bool = True
 
     @classmethod
     def of(cls, what: Where | str | Mapping[str, Any] | Iterable[str] | None) -> Where:
@@ -135,7 +141,7 @@ class Where:
     def typed(self, schema: pa.Schema) -> Where:
         """Return the conditions with values converted to the columns' types; raise ValueError where that fails."""
         self.check_columns(schema.names)
-        return Where(tuple(condition.typed(schema) for condition in self.conditions))
+        return Where(tuple(condition.typed(schema) for condition in self.conditions), self.hints)
 
     def mask(self, records: pa.Table) -> np.ndarray:
         """Return (N,) bool: records that fulfil all conditions.

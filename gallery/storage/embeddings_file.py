@@ -5,15 +5,17 @@ The number of valid rows is in gallery.json; the file's own header is for other 
 
 from __future__ import annotations
 
+import mmap
 import os
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from ...common.errors import UserError
+from .file_names import EMBEDDINGS
 
 HEADER_BYTES = 128  # room for any shape of two dimensions; the rows start on a cache line
 BLOCK_BYTES = 2**24
@@ -85,6 +87,19 @@ def map_rows(path: Path, count: int, dimension: int, dtype: str) -> np.ndarray:
             "restore it or export again"
         )
     return np.memmap(path, dtype, "r", HEADER_BYTES, (count, dimension))
+
+
+class CutShortError(OSError):
+    """The file behind a memory map was cut short by another program."""
+
+
+def check_length(rows: np.ndarray) -> None:
+    """Raise CutShortError if the file behind mapped rows has become too short; reading them would end the process (SIGBUS)."""
+    root: Any = rows
+    while isinstance(root, np.ndarray) and not isinstance(root, mmap.mmap):
+        root = root.base
+    if isinstance(root, mmap.mmap) and root.size() < len(root):
+        raise CutShortError(f"{EMBEDDINGS} was cut short by another program; restore it or export again")
 
 
 def blocks(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

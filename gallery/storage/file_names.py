@@ -10,3 +10,4 @@ OWN_FILES = frozenset(
 )  # all other files in the folder, such as images, belong to the user
 EXPORT_PLAN, SKIPPED = "export.json", "skipped.txt"
 EXPORT_FILES = (EXPORT_PLAN, SKIPPED)  # no longer true once the rows are replaced
+REPLACED_FILES = OWN_FILES | {text for name in EXPORT_FILES for text in (name, f".{name}.tmp")}  # with the rows

@@ -16,13 +16,13 @@ import pyarrow.compute as pc
 
 from ...common.errors import UserError
 from ...common.locks import WriterLock
-from ...common.replace_folder import clear, recover, replacement
+from ...common.replace_folder import clear, locked_place, recover, replacement
 from ..milvus.milvus_gallery import MilvusGallery
 from ..search.engine import Finder, Searchable, finder
 from ..search.exact_index import Hits
 from ..search.search_result import SearchResult
 from . import embeddings_file, records_file
-from .file_names import EMBEDDINGS, EXPORT_FILES, METADATA, OWN_FILES, RECORDS
+from .file_names import EMBEDDINGS, METADATA, OWN_FILES, RECORDS, REPLACED_FILES
 from .gallery_reader import GalleryReader
 from .metadata import GalleryInfo, State
 from .projection import Projection
@@ -61,9 +61,8 @@ class Gallery(GalleryReader, Searchable):
         """
         with cls._place(path, overwrite) as (path, lock, is_replaced):
             if is_replaced:
-                with replacement(path, lock, OWN_FILES) as folder:
+                with replacement(path, lock, REPLACED_FILES) as folder:
                     _make_empty(folder, info, projection)
-                    _delete_export_files(path)
             else:
                 _make_empty(path, info, projection)
         return cls(path)
@@ -85,10 +84,9 @@ class Gallery(GalleryReader, Searchable):
         """
         with (
             cls._place(path, overwrite) as (path, lock, _),
-            replacement(path, lock, OWN_FILES) as folder,
+            replacement(path, lock, REPLACED_FILES) as folder,
         ):
             fill(cls.create(folder, info, projection=projection))
-            _delete_export_files(path)
         return cls(path)
 
     @staticmethod
@@ -96,9 +94,7 @@ class Gallery(GalleryReader, Searchable):
     def _place(path: str | Path, overwrite: bool) -> Iterator[tuple[Path, WriterLock, bool]]:
         """Lock the folder of a new gallery; yield it, its lock, and whether it holds a gallery to be replaced."""
         path = Path(path).expanduser().resolve()
-        recover(path, OWN_FILES)
-        path.mkdir(parents=True, exist_ok=True)
-        with WriterLock(path) as lock:
+        with locked_place(path, REPLACED_FILES) as lock:
             yield path, lock, _is_replaced(path, overwrite)
 
     @classmethod
@@ -148,7 +144,7 @@ class Gallery(GalleryReader, Searchable):
             BlockingIOError: another process is writing.
             OSError: the disk is full; the gallery is unchanged.
         """
-        with self._writing():
+        with self.writing():
             self.info.check_model(self.path, model, "those to be added")
             rows = self._encoded(embeddings)
             ids = np.arange(self.state.next_id, self.state.next_id + len(rows))
@@ -175,10 +171,11 @@ class Gallery(GalleryReader, Searchable):
             self.commit(state)
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Keep other writers out, and read what earlier ones have committed."""
+    def writing(self) -> Iterator[None]:
+        """Keep other writers out, and read what earlier ones have committed; may be nested."""
+        recover(self.path, REPLACED_FILES)
         with self.lock:
-            clear(self.path, OWN_FILES)
+            clear(self.path, REPLACED_FILES)
             self.refresh()
             yield
 
@@ -193,7 +190,7 @@ class Gallery(GalleryReader, Searchable):
         Raises:
             ValueError: an id is no whole number (a mask of rows, for example) or not in the gallery; nothing is removed.
         """
-        with self._writing():
+        with self.writing():
             gone = np.unique(as_ids(ids))
             self.positions(gone)
             removed = tuple(sorted({*self.state.removed, *gone.tolist()}))
@@ -206,7 +203,7 @@ class Gallery(GalleryReader, Searchable):
         Raises:
             ValueError: an id is no whole number or not in the gallery, `id` or `path` would be lost, or a value does not fit its column.
         """
-        with self._writing():
+        with self.writing():
             rows = np.zeros(self.state.count, bool)
             rows[self.positions(ids)] = True
             changed = records_file.changed(self._records.read(), rows, values)
@@ -216,7 +213,7 @@ class Gallery(GalleryReader, Searchable):
 
     def set_info(self, **values: Any) -> None:
         """Replace values of `info` as `GalleryInfo.with_values`: threshold, preprocess, embed."""
-        with self._writing():
+        with self.writing():
             self.commit(replace(self.state, info=self.info.with_values(**values)))
 
     def _encoded(self, embeddings: np.ndarray) -> np.ndarray:
@@ -246,11 +243,6 @@ def _is_replaced(path: Path, overwrite: bool) -> bool:
     if foreign := sorted({item.name for item in path.iterdir()} - OWN_FILES):
         raise FileExistsError(f"{path} is no gallery, but not empty either ({foreign[0]}); choose another folder")
     return False
-
-
-def _delete_export_files(path: Path) -> None:
-    for name in EXPORT_FILES:
-        (path / name).unlink(missing_ok=True)
 
 
 def _make_empty(path: Path, info: GalleryInfo, projection: Projection | None) -> None:

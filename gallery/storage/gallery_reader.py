@@ -13,7 +13,7 @@ import pyarrow as pa
 from ...common.errors import UserError
 from ...common.replace_folder import recover
 from . import embeddings_file
-from .file_names import EMBEDDINGS, OWN_FILES, RECORDS
+from .file_names import EMBEDDINGS, OWN_FILES, RECORDS, REPLACED_FILES
 from .metadata import GalleryInfo, State
 from .projection import Projection
 from .records_file import RecordsFile
@@ -121,7 +121,8 @@ class GalleryReader:
         return places
 
     def vectors(self, positions: Ids) -> np.ndarray:
-        """Return the float32 embeddings (n, D) at some positions."""
+        """Return the float32 embeddings (n, D) at some positions; raise CutShortError if their file was cut short."""
+        embeddings_file.check_length(self.embeddings)
         return self.info.decode(self.embeddings[as_ids(positions, "positions")])
 
     def rows_of(self, ids: Ids) -> list[dict[str, Any]]:
@@ -156,7 +157,7 @@ class GalleryReader:
 
     def refresh(self) -> None:
         """Read the state again if another process has changed it."""
-        recover(self.path, OWN_FILES)
+        recover(self.path, REPLACED_FILES)
         if State.read(self.path) != self.state or not self._records.is_current():
             self.reload()
 
@@ -167,7 +168,7 @@ class GalleryReader:
             TimeoutError: another process commits so often that no state could be read in LOAD_TRIES attempts.
             FileNotFoundError, ValueError: a file is missing or damaged; names it.
         """
-        recover(self.path, OWN_FILES)
+        recover(self.path, REPLACED_FILES)
         for attempt in range(LOAD_TRIES):
             if attempt:
                 time.sleep(LOAD_PAUSE)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...common.errors import MissingPackageError
 from .batcher import Embed
-from .limits import Limits
+from .guard.limits import Limits
 from .request_error import RequestError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def create_app(
         max_bytes: size limit of a request's body.
         max_pixels: size limit of an uploaded image, width x height.
         rate: searches and embeddings per second and client address, with bursts of twice as many; None = no limit.
-        hosts: accepted host names; they keep other web sites out of a server on this machine. Empty = any name.
+        hosts: accepted host names, in addition to addresses; they keep other web sites out. Empty = any name.
         batch_size: largest number of images per pass through the model.
     Raises:
         ModuleNotFoundError: FastAPI is not installed; names the extra.

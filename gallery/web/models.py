@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from ..search.exact_index import LARGEST
 
-MAX_TOPK, MAX_CONDITIONS, MAX_TEXT, MAX_VALUES = 1000, 32, 500, 65_536
+MAX_TOPK, MAX_CONDITIONS, MAX_TEXT, MAX_VALUES = 1000, 16, 500, 8192
 MAX_ID = 2**63 - 1
 SOURCES = ("image", "id", "vector")
 
@@ -49,7 +49,7 @@ ConditionText = Annotated[Text, AfterValidator(_printable)]
 Id = Annotated[int, Field(ge=0, le=MAX_ID), BeforeValidator(_not_a_flag)]
 Count = Annotated[int, Field(ge=1, le=MAX_TOPK), BeforeValidator(_not_a_flag)]
 Value = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-LARGEST, le=LARGEST)]
-Vector = Annotated[list[Value], Field(min_length=1, max_length=MAX_VALUES), BeforeValidator(_from_text)]
+Vector = Annotated[list[Value], Field(min_length=1, max_length=MAX_VALUES, fail_fast=True), BeforeValidator(_from_text)]
 
 
 def _drop_null_defaults(schema: dict[str, Any]) -> None:
@@ -120,12 +120,14 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         400: "the request or the image is damaged",
         401: "the token is missing or wrong",
         404: "no such row, or its image is gone",
+        408: "the body did not arrive in time",
+        411: "the body has no Content-Length",
         413: "too many bytes or pixels",
         415: "the file is not an image of a supported format",
         421: "the server does not answer to this host name",
         422: "a field has a value that is not accepted",
-        429: "too many requests; Retry-After gives the seconds to wait",
-        503: "the server is busy, or the gallery has just changed; try again",
+        429: "too many requests or wrong tokens; Retry-After gives the seconds to wait",
+        503: "the server is busy, or the gallery has just changed or cannot be read; try again",
     }.items()
 }
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ...common.pictures import encode, heat_map
+from ...common.pictures import encode, fit, heat_map
 from ..search.filters import Condition, Where
 from ..search.search_result import GalleryChangedError
+from ..storage.embeddings_file import CutShortError
 from ..storage.record_images import ImageFile, load_image
 from .batcher import Batcher, Embed
 from .models import SearchFields
@@ -21,6 +22,8 @@ from .overview import describe
 from .request_error import RequestError
 
 REFRESH_SECONDS = 5.0
+REPLACING_SECONDS = 0.2  # for another program that is replacing the folder at this moment
+OVERLAY_SIDE = 1024  # pixels
 FACETS_SECONDS = 60.0  # age limit of the facets of a gallery that does not report its changes
 VERDICTS = {True: "same", False: "different", None: "unknown"}
 logger = logging.getLogger(__name__)
@@ -41,23 +44,43 @@ class Service:
         self.gallery, self.batcher = gallery, Batcher(embedder, batch_size)
         self.attention: Callable[..., np.ndarray] | None = getattr(embedder, "attention", None)
         self._clock, self._refreshed = clock, clock()
+        self._is_gone = False
         self._lock = threading.Lock()  # one search at a time, because a search uses all cores
         self._facets: tuple[Any, dict[str, Any]] = (None, {})
         self.facets()
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
-        """Lock the gallery for one thread and refresh it if due."""
+        """Lock the gallery for one thread and refresh it if due.
+
+        Raises:
+            RequestError: 503, the gallery was deleted, or its files are damaged or cut short.
+        """
         with self._lock:
             if self._clock() - self._refreshed >= REFRESH_SECONDS:
                 self._refresh()
-            yield self.gallery
+            if self._is_gone:
+                raise _gone()
+            try:
+                yield self.gallery
+            except CutShortError as error:
+                logger.error("%s: %s", self.gallery.path, error)
+                self._is_gone = True
+                raise _gone() from error
 
     def _refresh(self) -> None:
-        try:
-            self.gallery.refresh()
-        except (OSError, ValueError):  # being replaced, or gone: the open files stay readable
-            logger.warning("the gallery cannot be refreshed; its earlier state is served", exc_info=True)
+        """Read the changes of other programs; a gallery that cannot be read any more is not served any more."""
+        for is_last in (False, True):
+            try:
+                (getattr(self.gallery, "reload", self.gallery.refresh) if self._is_gone else self.gallery.refresh)()
+                self._is_gone = False
+                break
+            except (OSError, ValueError) as error:
+                if is_last:
+                    logger.error("the gallery cannot be read, so requests are refused until it can: %s", error)
+                    self._is_gone = True
+                else:
+                    time.sleep(REPLACING_SECONDS)
         self._refreshed = self._clock()
 
     def facets(self) -> dict[str, Any]:
@@ -127,7 +150,7 @@ class Service:
         }
 
     def overlay(self, image: np.ndarray, camera: str | None) -> ImageFile:
-        """Draw the model's attention over an image, (H, W, 3) uint8 RGB; return it as PNG.
+        """Draw the model's attention over an image, (H, W, 3) uint8 RGB; return it as PNG, scaled down to OVERLAY_SIDE.
 
         Raises:
             RequestError: 404, the embedder has no attention.
@@ -135,7 +158,16 @@ class Service:
         if self.attention is None:
             raise RequestError(404, "this server's model has no attention map")
         weights = np.asarray(self.attention(image, camera), np.float32)
-        return ImageFile(encode(heat_map(image, weights)), "image/png")
+        shown = fit(image, (OVERLAY_SIDE, OVERLAY_SIDE), enlarge=False)
+        return ImageFile(encode(heat_map(shown, weights)), "image/png")
+
+
+def _gone() -> RequestError:
+    return RequestError(
+        503,
+        "the gallery was deleted or is damaged; restore it, or ask its owner",
+        {"Retry-After": str(int(REFRESH_SECONDS))},
+    )
 
 
 def _sizes(gallery: Any) -> list[int]:
@@ -165,4 +197,4 @@ def _where(query: SearchFields, record: dict[str, Any] | None) -> Where:
                 422, "other_cameras: the query's camera is unknown; give it as 'camera', or leave this field out"
             )
         conditions += (Condition("camera", "!=", (camera,)),)
-    return Where(conditions)
+    return Where(conditions, hints=False)

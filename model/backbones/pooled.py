@@ -22,6 +22,8 @@ VIT_ONLY = {  # options of the ViT family only: config key -> field of the spec
     "MODEL.DEPTH": "depth",
     "MODEL.NUM_HEADS": "num_heads",
     "MODEL.MLP_RATIO": "mlp_ratio",
+    "MODEL.PATCH_SIZE": "patch_size",
+    "MODEL.ACTIVATION": "activation",
     "MODEL.PROJECTION": "projection",
     "MODEL.SIE_TOKENS": "sie_tokens",
 }

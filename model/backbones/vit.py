@@ -100,7 +100,14 @@ def create_vit(spec: ModelSpec) -> VisionTransformer:
 
 
 def _vit_options(spec: ModelSpec) -> dict[str, Any]:
-    given = {"embed_dim": spec.embed_dim, "depth": spec.depth, "num_heads": spec.num_heads, "mlp_ratio": spec.mlp_ratio}
+    given = {
+        "embed_dim": spec.embed_dim,
+        "depth": spec.depth,
+        "num_heads": spec.num_heads,
+        "mlp_ratio": spec.mlp_ratio,
+        "patch_size": spec.patch_size,
+        "act_layer": spec.activation,
+    }
     options: dict[str, Any] = {key: value for key, value in given.items() if value}
     if spec.pool == "avg":
         options["class_token"] = False

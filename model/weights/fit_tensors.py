@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..backbones.registry import has_own_stem
 from ..backbones.stems import STEMS
@@ -15,7 +16,7 @@ from ..model_spec import ModelSpec
 from ..parts.pos_embed import Grid, resize_pos_embed
 from ..parts.sie import build_side_information
 from ..reid_model import ReidModel, is_vit
-from .key_names import NET, SIE_TABLE, State
+from .naming.key_names import NET, SIE_TABLE, State
 
 JIGSAW, UNKNOWN = "backbone.jigsaw.", "backbone.sie.unknown"
 PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
@@ -112,6 +113,26 @@ def norm_before_the_mean(found: State, target: State) -> State:
     if f"{last}weight" in found or f"{last}weight" not in target or f"{behind}weight" in target:
         return found
     return {name.replace(behind, last): value for name, value in found.items()}
+
+
+def with_norm_eps(accepted: State, net: nn.Module, eps: float) -> tuple[State, str]:
+    """Return running variances for batch norms that add another number to them than those of the file, and the change.
+
+    The sum is the same, and so is the output in evaluation.
+
+    Args:
+        eps: what the norms of the file add; 0 = the same as the model's.
+    """
+    changed: State = {}
+    differences = set()
+    for layer, module in net.named_modules():
+        name = f"{NET}{layer}.running_var"
+        if eps and isinstance(module, _BatchNorm) and module.eps != eps and name in accepted:
+            changed[name] = accepted[name] + (eps - module.eps)
+            differences.add(eps - module.eps)
+    return changed, ", ".join(
+        f"{difference:+.3g}, which the norms of the file add" for difference in sorted(differences)
+    )
 
 
 def copied_branch(accepted: State, target: State) -> State:

@@ -24,6 +24,7 @@ class LoadReport:
         left_out: not used by an embedder.
         coverage: share of the backbone's parameters that come from the file, 0-1.
         classifiers: the file's ID classifiers, branch -> (C, D), for the loss.
+        note: which of several sets of weights in the file these are.
     """
 
     source: str
@@ -36,10 +37,12 @@ class LoadReport:
     left_out: list[str] = field(default_factory=list)
     coverage: float = 0.0
     classifiers: dict[int, Tensor] = field(default_factory=dict)
+    note: str = ""
 
     def __str__(self) -> str:
         lines = [
             f"{self.source} ({self.project} names): {len(self.loaded)} tensors loaded, {self.coverage:.1%} of the backbone",
+            self.note,
             *_listed("adapted", (f"{name} {how}" for name, how in self.resized.items())),
             *_listed("left out", self.left_out),
             self.problems(),

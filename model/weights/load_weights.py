@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from ...common.errors import UserError
 from ..reid_model import ReidModel
-from .fit_tensors import copied_branch, fit, norm_before_the_mean, unknown_row
-from .key_names import NET, State
-from .load_report import LoadReport
+from .fit_tensors import copied_branch, fit, norm_before_the_mean, unknown_row, with_norm_eps
+from .heads import is_head
+from .identify.identify import identify
+from .load_report import SHOWN, LoadReport
+from .naming.key_names import NET, State
+from .naming.recognise_project import TranslatedWeights, translate
 from .read import WeightsFile, read_weights
-from .recognise_project import translate
 
 logger = logging.getLogger(__name__)
 
-# tensors that an embedder does not use: classifiers, poolers, decoders, and tokens that the model does not have
-HEADS = (
-    "head.",
-    "head_dist.",
-    "fc.",
-    "classifier.",
-    "pre_logits.",
-    "attn_pool.",
-    "decoder_",
-    "cls_token",
-    "dist_token",
-    "mask_token",
-)
 REMEDIES = {  # part of the model -> options to check if file and model differ there
     f"{NET}blocks.": "MODEL.NAME, MODEL.DEPTH, MODEL.EMBED_DIM",
     f"{NET}patch_embed.": "MODEL.STEM",
@@ -73,10 +61,11 @@ def find_classifiers(tensors: State) -> State:
 
 def load_state(model: ReidModel, file: WeightsFile, strict: bool = True, min_coverage: float = 1.0) -> LoadReport:
     """Fill `model` from tensors already read; see `load_weights`."""
-    found, classifiers, project, left_out = translate(file.tensors)
+    ours = translate(file.tensors)
     target = model.state_dict()
-    found = norm_before_the_mean(found, target)
-    report = LoadReport(file.path, project, classifiers=classifiers, left_out=left_out)
+    found = norm_before_the_mean(ours.state, target)
+    note = "; ".join(filter(None, (file.note, ours.note)))
+    report = LoadReport(file.path, ours.project, classifiers=ours.classifiers, left_out=ours.left_out, note=note)
     accepted: State = {}
     for name in found:
         if name in target:
@@ -85,8 +74,14 @@ def load_state(model: ReidModel, file: WeightsFile, strict: bool = True, min_cov
             if name not in report.mismatched:
                 accepted[name] = fitted
         else:
-            (report.left_out if _is_head(model, name) else report.unexpected).append(name)
+            is_unused = name.startswith(NET) and is_head(model.backbone.net, name.removeprefix(NET))
+            (report.left_out if is_unused else report.unexpected).append(name)
     accepted.update(_derive(accepted, target, report, strict))
+    variances, change = with_norm_eps(accepted, model.backbone.net, ours.hints.norm_eps)
+    accepted.update(variances)
+    if variances:
+        report.resized[f"{len(variances)} running variances"] = change
+    _refuse_damaged(accepted, file, ours)
     report.missing = [
         name
         for name in target
@@ -94,10 +89,24 @@ def load_state(model: ReidModel, file: WeightsFile, strict: bool = True, min_cov
     ]
     sizes = {name: value.numel() for name, value in target.items() if name.startswith(NET)}
     report.coverage = sum(size for name, size in sizes.items() if name in accepted) / max(sum(sizes.values()), 1)
-    _check(model, found, report, strict, min_coverage)
+    _check(model, ours, file, report, strict, min_coverage)
     model.load_state_dict({**target, **accepted})
     logger.info("%s", report)
     return report
+
+
+def _refuse_damaged(accepted: State, file: WeightsFile, ours: TranslatedWeights) -> None:
+    """Raise ValueError if a tensor that the model takes has an infinite number or none in some place."""
+    bad = [name for name, value in accepted.items() if not value.isfinite().all()]
+    if not bad:
+        return
+    unused = set(ours.left_out)
+    theirs = [name for name, value in file.tensors.items() if name not in unused and not value.isfinite().all()]
+    shown = ", ".join(theirs[:SHOWN]) + (f" and {len(theirs) - SHOWN} more" if len(theirs) > SHOWN else "")
+    raise UserError(
+        f"{file.path}: NaN or infinite numbers in {shown or ', '.join(bad[:SHOWN])}, so its training had failed or the file is "
+        f"damaged; take an earlier checkpoint, or download it again"
+    )
 
 
 def _note(report: LoadReport, name: str, value: Tensor, fitted: Tensor, target: Tensor, how: str) -> None:
@@ -120,14 +129,9 @@ def _derive(accepted: State, target: State, report: LoadReport, strict: bool) ->
     return {**row, **branch}
 
 
-def _is_head(model: ReidModel, name: str) -> bool:
-    net: Any = model.backbone.net
-    own = (getattr(net, "pretrained_cfg", None) or {}).get("classifier") or ()
-    own = (own,) if isinstance(own, str) else tuple(own)
-    return name.startswith(tuple(NET + head for head in (*HEADS, *(f"{layer}." for layer in own))))
-
-
-def _check(model: ReidModel, found: State, report: LoadReport, strict: bool, min_coverage: float) -> None:
+def _check(
+    model: ReidModel, ours: TranslatedWeights, file: WeightsFile, report: LoadReport, strict: bool, min_coverage: float
+) -> None:
     part = "" if strict else NET
     is_enough = min_coverage < 1 and report.coverage >= min_coverage
     lacking = [name for name in report.missing if not (is_enough and name.startswith(NET))]
@@ -139,9 +143,18 @@ def _check(model: ReidModel, found: State, report: LoadReport, strict: bool, min
     if report.coverage < min_coverage:
         asked = f"It gives {report.coverage:.2%} of the backbone, {min_coverage:.2%} are asked for. "
     raise UserError(
-        f"{report.source} does not fit the model {model.spec.name}: {report.problems(part)}. {asked}The file has {_shape(found)}, the "
-        f"model {_shape(model.state_dict())}. Set {', '.join(remedies) or 'MODEL.NAME'} as the file needs it, or choose another file"
+        f"{report.source} ({report.project} names) does not fit the model {model.spec.name}: {report.problems(part)}. {asked}The file "
+        f"has {_shape(ours.state)}, the model {_shape(model.state_dict())}. Set {', '.join(remedies) or 'MODEL.NAME'} as the file needs "
+        f"it, or choose another file. {_fitting(model, ours, file)}"
     )
+
+
+def _fitting(model: ReidModel, ours: TranslatedWeights, file: WeightsFile) -> str:
+    """Return a sentence about the model that the file holds."""
+    if file.spec is not None:
+        return f"The file says that it holds {file.spec.title}"
+    found = identify(ours, file.config, like=model.spec.name)
+    return f"What fits the file: {found}" if found else "Neither timm nor vitreid has a model with its tensors"
 
 
 def _shape(state: State) -> str:

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,31 +18,37 @@ from torch import Tensor
 
 from ...common.errors import UserError
 from ..model_spec import ModelSpec
+from .model_folder import model_config, weight_files
 from .safe_unpickle import load_plain, refuse_programs
+from .wrappings import CONTAINERS, clean, find_state
 
-CONTAINERS = (  # keys under which a file may hold its tensors, best first
-    "state_dict_ema",
-    "state_dict",
-    "model",
-    "teacher",
-    "trainer",
-    "ema",
-    "module",
-)
-WRAPPERS = ("module.", "_orig_mod.")  # name prefixes of DistributedDataParallel and torch.compile
 SPEC = "vitreid.spec"  # our key in the metadata of a safetensors file
 
 
 class WeightsFile(NamedTuple):
-    """The tensors of a file by name and, from our own files, the spec of their model."""
+    """The tensors of a file or folder by name.
+
+    Args:
+        spec: of the model, from our own files.
+        note: which of several sets of weights these are; empty if there is one.
+        config: what config.json in a folder of Hugging Face says.
+    """
 
     path: str
     tensors: dict[str, Tensor]
     spec: ModelSpec | None
+    note: str = ""
+    config: Mapping[str, Any] = MappingProxyType({})
+
+
+class _Content(NamedTuple):
+    tensors: dict[str, Tensor]
+    spec: ModelSpec | None
+    note: str = ""
 
 
 def read_weights(path: str | Path, plain: bool = False) -> WeightsFile:
-    """Return the tensors, on the CPU, of a .safetensors, a NumPy .npz or a torch file of any of the usual nestings.
+    """Return the tensors, on the CPU, of a .safetensors, a NumPy .npz or a torch file of any nesting, or of a model's folder.
 
     Args:
         plain: accept a torch file with other objects than tensors and plain values, and drop these. Nothing in the file is
@@ -51,18 +58,21 @@ def read_weights(path: str | Path, plain: bool = False) -> WeightsFile:
         ValueError: none of these formats, damaged, holding more than tensors and plain values, or no tensors at all.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such weight file" + (" (it is a folder)" if path.is_dir() else ""))
-    reader = _reader(path)
-    tensors, spec = _understood(load_plain(path)) if plain and reader is _read_torch else reader(path)
+    contents = [_read(file, plain) for file in weight_files(path)]
+    tensors = {clean(name): tensor for content in contents for name, tensor in content.tensors.items()}
     if not tensors:
         raise UserError(
-            f"{path} holds no tensors by name; expected a state dict, alone or under one of {', '.join(CONTAINERS)}"
+            f"{path} holds no tensors by name; expected a state dict, alone or under a key such as {', '.join(CONTAINERS)}"
         )
-    return WeightsFile(str(path), {_unwrapped(name): tensor for name, tensor in tensors.items()}, spec)
+    return WeightsFile(str(path), tensors, contents[0].spec, contents[0].note, model_config(path))
 
 
-def _reader(path: Path) -> Callable[[Path], tuple[dict[str, Tensor], ModelSpec | None]]:
+def _read(path: Path, plain: bool) -> _Content:
+    reader = _reader(path)
+    return _understood(load_plain(path)) if plain and reader is _read_torch else reader(path)
+
+
+def _reader(path: Path) -> Callable[[Path], _Content]:
     if _is_safetensors(path):
         return _read_safetensors
     return _read_numpy if _is_numpy(path) else _read_torch
@@ -83,27 +93,27 @@ def _is_numpy(path: Path) -> bool:
         return False
 
 
-def _read_numpy(path: Path) -> tuple[dict[str, Tensor], None]:
+def _read_numpy(path: Path) -> _Content:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}, None
+            return _Content({name: torch.from_numpy(arrays[name]) for name in arrays.files}, None)
     except (ValueError, TypeError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{path} is damaged or holds more than arrays of numbers ({error}); copy or download it again"
         ) from error
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelSpec | None]:
+def _read_safetensors(path: Path) -> _Content:
     try:
         with safe_open(path, "pt") as file:
             spec = (file.metadata() or {}).get(SPEC)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise UserError(f"{path} is damaged or not a safetensors file ({error}); copy or download it again") from error
-    return tensors, ModelSpec.from_dict(json.loads(spec)) if spec else None
+    return _Content(tensors, ModelSpec.from_dict(json.loads(spec)) if spec else None)
 
 
-def _read_torch(path: Path) -> tuple[dict[str, Tensor], ModelSpec | None]:
+def _read_torch(path: Path) -> _Content:
     refuse_programs(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -122,22 +132,7 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], ModelSpec | None]:
     return _understood(content)
 
 
-def _understood(content: Any) -> tuple[dict[str, Tensor], ModelSpec | None]:
+def _understood(content: Any) -> _Content:
     spec = content.get("spec") if isinstance(content, Mapping) else None
-    return _find_tensors(content), ModelSpec.from_dict(spec) if isinstance(spec, Mapping) else None
-
-
-def _find_tensors(content: Any) -> dict[str, Tensor]:
-    if not isinstance(content, Mapping):
-        return {}
-    for key in CONTAINERS:
-        inner = _find_tensors(content.get(key))
-        if inner:
-            return inner
-    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
-
-
-def _unwrapped(name: str) -> str:
-    while name.startswith(WRAPPERS):
-        name = name[name.index(".") + 1 :]
-    return name
+    tensors, note = find_state(content)
+    return _Content(tensors, ModelSpec.from_dict(spec) if isinstance(spec, Mapping) else None, note)

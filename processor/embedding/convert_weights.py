@@ -10,19 +10,22 @@ from yacs.config import CfgNode
 from ... import __version__
 from ...common.errors import UserError
 from ...common.files import check_output_file
+from ...common.signature import sign
 from ...configs import dump_config
 from ...datasets import build_preprocess
 from ...model import LoadReport, ReidModel, build_spec, save_deploy
-from ...model.weights.key_names import SIE_TABLE
+from ...model.weights.identify.found_model import FoundModel
+from ...model.weights.identify.identify import identify
 from ...model.weights.load_weights import load_state
-from ...model.weights.read import read_weights
-from ...model.weights.recognise_project import translate
+from ...model.weights.naming.key_names import SIE_TABLE
+from ...model.weights.naming.recognise_project import translate
+from ...model.weights.read import WeightsFile
 from .extract import build_embed_settings
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """Files and options of a conversion.
+    """Files and options of a conversion; without a target it only reports.
 
     Args:
         cameras, views: names in the order of the rows of the file's side-information table, if the model has one.
@@ -45,27 +48,47 @@ class Conversion:
     def __post_init__(self) -> None:
         if not 0 <= self.min_coverage <= 1:
             raise UserError(f"--min-coverage: {self.min_coverage} is no share; give a number from 0 to 1")
-        if self.target is None and not self.dry_run:
-            raise UserError("no file to write: name OUT.safetensors after IN, or add --dry-run")
         if self.target is not None and not self.dry_run:
             check_output_file("OUT", self.target, self.overwrite)
 
 
-def convert(cfg: CfgNode, order: Conversion) -> LoadReport:
-    """Load `order.source` into the model of the config, and write it with its metadata.
+def recognise(file: WeightsFile) -> FoundModel:
+    """Return the model that a weight file holds.
 
     Raises:
-        FileNotFoundError, FileExistsError: the files; ValueError: the file does not fit the model.
+        ValueError: no model of timm's or ours has its tensors.
     """
-    file = read_weights(order.source, order.plain)
+    ours = translate(file.tensors)
+    if file.spec is not None:
+        raise UserError(
+            f"{file.path} holds {file.spec.title} and says so; it is ready for use, so there is nothing to convert"
+        )
+    found = identify(ours, file.config, whole_family=True)
+    if found is None:
+        shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in list(file.tensors.items())[:3])
+        raise UserError(
+            f"{file.path}: neither timm nor vitreid has a model with exactly these tensors ({ours.project} names; {shapes}, … "
+            f"{len(file.tensors)} in all); name the nearest one, MODEL.NAME …, and the message lists what differs"
+        )
+    return found
+
+
+def convert(cfg: CfgNode, file: WeightsFile, order: Conversion) -> LoadReport:
+    """Load the tensors of a file into the model of the config, and write it with its metadata.
+
+    Raises:
+        FileExistsError: the target; ValueError: the file does not fit the model.
+    """
     sides = build_sides(cfg)
     if any(sides):
         _check_names(sides, order, translate(file.tensors).state)
     model = ReidModel(build_spec(cfg, order.cameras, order.views))
     report = load_state(model, file, not order.backbone_only, order.min_coverage)
     if order.target is not None and not order.dry_run:
+        config = dump_config(cfg)
         about = {
-            "config": dump_config(cfg),
+            "config": config,
+            "mark": sign(config),
             "preprocess": build_preprocess(cfg).to_dict(),
             "embed": build_embed_settings(cfg).to_dict(),
             "dataset": "",

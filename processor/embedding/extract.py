@@ -104,7 +104,8 @@ def embed_images(
         images: (B, 3, H, W) float32, normalised, on the model's device.
         camids, viewids: (B,) rows of the model's camera and view tables; -1 = unknown.
     """
-    views = [images, images.flip(-1)] if settings.flip else [images]
+    mirrors = settings.flip and not getattr(model, "mirrors_inside", False)
+    views = [images, images.flip(-1)] if mirrors else [images]
     total = torch.zeros((), device=device)
     for view in views:
         with autocast(device, precision):

@@ -20,6 +20,7 @@ from yacs.config import CfgNode
 from ... import __version__
 from ...common.errors import UserError
 from ...common.files import write_atomically
+from ...common.signature import sign
 from ...common.text import first_line
 from ...configs import dump_config
 from ...datasets import ReidData, build_preprocess
@@ -131,9 +132,11 @@ def load_newest(last: Path) -> dict[str, Any]:
 
 def describe_model(cfg: CfgNode, data: ReidData, labels: dict[int, int], metrics: dict[str, float]) -> dict[str, Any]:
     """Return the metadata of a checkpoint, in plain types."""
+    config = dump_config(cfg)
     versions = {"vitreid": __version__, "torch": str(torch.__version__), "timm": timm.__version__}
     return {
-        "config": dump_config(cfg),
+        "config": config,
+        "mark": sign(config),  # the user's own paths in it count, see `parse_stored_config`
         "preprocess": build_preprocess(cfg).to_dict(),
         "embed": build_embed_settings(cfg).to_dict(),
         "dataset": data.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,17 @@ from typing import Any
 from yacs.config import CfgNode
 
 from ...common.errors import UserError
-from ...configs import dump_config, parse_config
+from ...common.signature import sign
+from ...configs import dump_config, parse_stored_config
 from ...datasets import Preprocess, ReidData, build_preprocess, build_test_sets
-from ...model import ReidModel, build_spec
+from ...model import build_spec
 from ..device import pick_device, pick_precision, place
 from ..distributed.ddp import device_of
 from ..distributed.process_group import ALONE, Ranks
-from ..embedding.embedder import Weights, build_foreign, fingerprint_of, read_own, weights_path
-from ..embedding.extract import build_embed_settings
+from ..embedding.embedder import fingerprint_of
+from ..embedding.embedding_model import EmbeddingModel
+from ..embedding.extract import EmbedSettings, build_embed_settings
+from ..embedding.weight_files import Weights, build_bare, read_described, weights_path
 from .evaluator import build_evaluator, check_answerable
 from .feature_file import FeatureSet, load_features, read_facts
 from .reranking import Rerank, build_rerank
@@ -55,7 +58,9 @@ def build_file_inputs(
     if weights:
         raise UserError("--features takes the place of the model; leave --weights out")
     paths = tuple(map(Path, files))
-    cfg = cfg or parse_config(read_facts(paths[0])["about"].get("config", ""), overrides)
+    if cfg is None:
+        about = read_facts(paths[0])["about"]
+        cfg = parse_stored_config(about.get("config", ""), overrides, str(paths[0]), about.get("mark"))
     asked = build_embed_settings(cfg).to_dict()
     return EvaluationInputs(
         paths, len(paths), build_rerank(cfg), None, lambda: (_loaded(path, asked) for path in paths)
@@ -69,26 +74,33 @@ def _loaded(path: Path, asked: dict[str, Any]) -> FeatureSet:
 
 
 def build_weights_inputs(
-    weights: str | None, cfg: CfgNode | None, overrides: Sequence[str], ranks: Ranks = ALONE
+    weights: str | None,
+    cfg: CfgNode | None,
+    overrides: Sequence[str],
+    ranks: Ranks = ALONE,
+    options: Mapping[str, Any] | None = None,
 ) -> EvaluationInputs:
     """Return the inputs of an evaluation of a model on the test sets of the config; None = the config in its file.
 
+    Args:
+        options: what a finished model expects, see `Embedder`.
     Raises:
         ValueError, FileNotFoundError: no weights, no config for them, or a test set that cannot be read or evaluated.
     """
     path = weights_path(weights or (cfg.TEST.WEIGHT if cfg is not None else ""))
-    own = read_own(path)
+    is_chosen = cfg is not None or not {"DATASETS.NAMES", "DATASETS.TEST"}.isdisjoint(overrides[::2])
+    own = read_described(path, options)
     if cfg is None:
         if own is None:
             raise UserError(
                 f"{path} does not carry its config; name the recipe it was trained with: --config_file configs/….yml"
             )
-        cfg = parse_config(own.about["config"], overrides)
-    sets = build_test_sets(cfg, once=ranks.from_first)
+        cfg = parse_stored_config(own.about["config"], overrides, str(path), own.about.get("mark"))
+    sets = build_test_sets(cfg, once=ranks.from_first, draws=is_chosen)
     rerank = build_rerank(cfg)
     for data in sets:
         check_answerable(data, rerank)
-    found = own or build_foreign(path, cfg)
+    found = own or build_bare(path, cfg)
     return EvaluationInputs((path,), len(sets), rerank, found, lambda: build_features(cfg, path, found, sets, ranks))
 
 
@@ -96,22 +108,33 @@ def build_features(
     cfg: CfgNode, path: Path, weights: Weights, sets: Sequence[ReidData], ranks: Ranks
 ) -> Iterator[FeatureSet | None]:
     """Yield the features of each data set; None on all ranks but the first."""
-    device = device_of(ranks, pick_device(cfg.MODEL.DEVICE))
-    precision = pick_precision(cfg.SOLVER.PRECISION, device)
-    model: ReidModel = place(weights.model, device, precision).eval()
+    model = weights.model
+    device = device_of(ranks, pick_device(cfg.MODEL.DEVICE, model.devices))
+    precision = pick_precision(cfg.SOLVER.PRECISION, device, model.precisions)
+    model = place(model, device, precision).eval()
     preprocess = Preprocess.from_dict(weights.about["preprocess"]) if weights.about else build_preprocess(cfg)
-    spec = model.spec
-    asked = {**build_spec(cfg, spec.cameras, spec.views).to_dict(), **build_preprocess(cfg).to_dict()}
-    _warn_of_differences("the checkpoint's", {**spec.to_dict(), **preprocess.to_dict()}, asked)
+    settings = model.settle(build_embed_settings(cfg))
+    _build_warnings(cfg, model, preprocess, settings)
+    config = dump_config(cfg)
     about = {
-        "config": dump_config(cfg),
+        "config": config,
+        "mark": sign(config),
         "weights": str(path),
-        "fingerprint": fingerprint_of(model, preprocess, build_embed_settings(cfg)),
+        "fingerprint": fingerprint_of(model, preprocess, settings),
         "threshold": weights.about.get("threshold"),
     }
     for data in sets:
         features = build_evaluator(cfg, data, model, device, precision, preprocess, ranks).extract(model)
         yield replace(features, about={**features.about, **about}) if features else None
+
+
+def _build_warnings(cfg: CfgNode, model: EmbeddingModel, preprocess: Preprocess, settings: EmbedSettings) -> None:
+    """Log what the file fixes and the config asks for otherwise."""
+    _warn_of_differences("the file's", settings.to_dict(), build_embed_settings(cfg).to_dict())
+    if model.network is not None:  # the config describes our own models only
+        spec = model.network.spec
+        asked = {**build_spec(cfg, spec.cameras, spec.views).to_dict(), **build_preprocess(cfg).to_dict()}
+        _warn_of_differences("the checkpoint's", {**spec.to_dict(), **preprocess.to_dict()}, asked)
 
 
 def _warn_of_differences(whose: str, used: dict[str, Any], asked: dict[str, Any]) -> None:

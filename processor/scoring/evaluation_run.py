@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ...common.errors import UserError
 from ...common.files import check_output_file, write_text_atomically
 from ...configs import load_config
-from ...model import is_deploy, save_deploy
 from ..distributed.process_group import joined_ranks
 from .evaluation_inputs import EvaluationInputs, build_file_inputs, build_weights_inputs
 from .feature_file import save_features
@@ -30,19 +30,22 @@ def test(
     features: Sequence[str] = (),
     save_to: str | None = None,
     asked: ScoreOptions | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, ScoreReport]:
     """Evaluate weights, or saved features, on every test set; log the tables and write metrics.json.
 
     Args:
-        weights: best.safetensors or last.pth, which carry their config, or a file of the original TransReID, which
-            needs a `config_file`; None = TEST.WEIGHT of the config.
+        weights: best.safetensors or last.pth, which carry their config; a finished model of another runtime, see
+            `Embedder`; or a file of the original TransReID, which needs a `config_file`; None = TEST.WEIGHT of the config.
         config_file: recipe; None = the config inside the checkpoint. A checkpoint of ours keeps its own architecture and
             preprocessing; a config that differs is logged.
         overrides: KEY VALUE pairs on top of either.
         output: the JSON file; None = metrics.json next to the weights.
         features: files of saved features in the place of weights and images.
         save_to: file for the features; with several test sets the set's name is put before its suffix.
-        asked: the figures in addition to CMC, mAP and mINP. A new threshold is written into the best.safetensors.
+        asked: the figures in addition to CMC, mAP and mINP. A new threshold is written into the best.safetensors, or into the
+            JSON file of a finished model.
+        options: what a finished model expects, see `Embedder`.
     Returns:
         The report of each data set by its name. Under torchrun all ranks embed, and rank 0 has the reports.
     Raises:
@@ -58,7 +61,7 @@ def test(
         inputs = (
             build_file_inputs(features, weights, cfg, overrides)
             if features
-            else build_weights_inputs(weights, cfg, overrides, ranks)
+            else build_weights_inputs(weights, cfg, overrides, ranks, options)
         )
         _check_asked(asked, inputs, save_to)
         reports = _score_all(inputs, asked, save_to)
@@ -96,7 +99,7 @@ def _check_asked(asked: ScoreOptions, inputs: EvaluationInputs, save_to: str | N
             f"--calibrate: a threshold is set on one data set, DATASETS.TEST has {inputs.num_sets}; name one of them"
         )
     path = inputs.sources[0]
-    if asked.calibrate and inputs.weights is not None and not (path.suffix == ".safetensors" and is_deploy(path)):
+    if asked.calibrate and inputs.weights is not None and inputs.weights.store is None:
         raise UserError(f"--calibrate: the threshold is written into a best.safetensors; {path.name} cannot hold it")
 
 
@@ -108,9 +111,8 @@ def _store_threshold(inputs: EvaluationInputs, reports: dict[str, ScoreReport], 
     if inputs.weights is None:
         logger.info("the threshold is in metrics.json only; use --weights to store it in a checkpoint")
         return
-    path = inputs.sources[0]
-    save_deploy(path, inputs.weights.model, {**inputs.weights.about, "threshold": calibration.to_dict()})
-    logger.info("threshold stored in %s", path)
+    assert inputs.weights.store is not None  # for the type checker
+    logger.info("threshold stored in %s", inputs.weights.store(calibration.to_dict()))
 
 
 def _write_numbers(inputs: EvaluationInputs, reports: dict[str, ScoreReport], output: Path) -> None:

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ...common.errors import UserError
-from ...common.same_files import number_contents
 from ...datasets import Preprocess, Record, ReidData, build_eval_loader, build_preprocess
+from ...datasets.same_files import number_contents
 from ...evaluation import RetrievalResult
 from ...labels.camera_names import UnknownNames
 from ...labels.protocol import find_protocol
-from ...model import ReidModel
 from ..distributed.process_group import ALONE, Ranks
+from ..embedding.embedding_model import EmbeddingModel
 from ..embedding.extract import EmbedSettings, build_embed_settings, extract, join_shares
 from .feature_file import FeatureSet
 from .reranking import Rerank, build_rerank, rank
@@ -115,7 +115,7 @@ def _numbers(records: Sequence[Record], what: str) -> np.ndarray:
 def build_evaluator(
     cfg: CfgNode,
     data: ReidData,
-    model: ReidModel,
+    model: EmbeddingModel,
     device: torch.device,
     precision: torch.dtype,
     preprocess: Preprocess | None = None,
@@ -128,8 +128,8 @@ def build_evaluator(
     """
     check_answerable(data, build_rerank(cfg))
     preprocess = preprocess or build_preprocess(cfg)
-    cameras, views = model.spec.cameras, model.spec.views
-    if ranks.is_first and model.spec.sie_camera:
+    cameras, views = model.cameras, model.views
+    if ranks.is_first:
         UnknownNames("camera", cameras).warn(data.camera_names[record.camid] for record in (*data.query, *data.gallery))
     query, gallery = (
         build_eval_loader(cfg, data, share, cameras, views, device, preprocess) if share else ()
@@ -139,7 +139,7 @@ def build_evaluator(
         query,
         gallery,
         data,
-        settings=build_embed_settings(cfg),
+        settings=model.settle(build_embed_settings(cfg)),
         device=device,
         precision=precision,
         rerank=build_rerank(cfg),

@@ -1,6 +1,7 @@
 """Synthetic people: seeded, complete, hard; and a folder that is never half written."""
 
 import json
+import threading
 from collections import Counter
 
 import cv2
@@ -82,18 +83,19 @@ def test_somebody_elses_folder_is_never_replaced(tmp_path):
     assert (tmp_path / "a" / "thesis.txt").read_text() == "mine"
 
 
-def test_a_process_that_was_faster_wins(tmp_path, monkeypatch):
-    draw = dataset._draw_all
+def test_of_two_at_once_the_second_waits_and_finds_the_people(tmp_path, monkeypatch):
+    draw, drawn, second = dataset._draw_all, [], threading.Thread(target=generate, args=(tmp_path / "a", SMALL))
 
-    def draw_slowly(folder, plan):
+    def draw_while_another_starts(folder, plan):
+        drawn.append(folder)
+        second.start()
         draw(folder, plan)
-        monkeypatch.setattr(dataset, "_draw_all", draw)
-        generate(tmp_path / "a", plan)  # the other process finishes in the meantime
 
-    monkeypatch.setattr(dataset, "_draw_all", draw_slowly)
+    monkeypatch.setattr(dataset, "_draw_all", draw_while_another_starts)
     generate(tmp_path / "a", SMALL)
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-    assert len(load_synthetic(tmp_path / "a" / "..", SMALL).train) == 8
+    second.join()
+    assert len(drawn) == 1 and [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert len(list((tmp_path / "a" / "bounding_box_train").iterdir())) == 8
 
 
 def test_people_differ():

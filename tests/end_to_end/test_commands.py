@@ -34,6 +34,7 @@ import uvicorn
 from vitreid.benchmarks import shipping
 from vitreid.configs import load_config
 from vitreid.datasets.synthetic import dataset as synthetic_dataset
+from vitreid.gallery.web import server as web_server
 from vitreid.model import load_deploy
 from vitreid.tools import train as train_tool
 from vitreid.tools.cli.main import COMMANDS
@@ -108,15 +109,15 @@ PLAN = synthetic_dataset.SyntheticPlan(
 )
 
 
-def ask_for_health(app, **settings):
-    """In place of uvicorn.run, which serves until Ctrl-C: serve, ask once, leave."""
-    server = uvicorn.Server(uvicorn.Config(app, **settings))
-    thread = threading.Thread(target=server.run)
+def ask_for_health(app, sockets, *_):
+    """In place of a server that runs until Ctrl-C: serve, ask once, leave."""
+    server = uvicorn.Server(uvicorn.Config(app))
+    thread = threading.Thread(target=server.run, args=(sockets,))
     thread.start()
     try:
         while thread.is_alive() and not server.started:
             time.sleep(0.01)
-        request = http.client.HTTPConnection(*server.servers[0].sockets[0].getsockname()[:2], timeout=30)
+        request = http.client.HTTPConnection(*sockets[0].getsockname()[:2], timeout=30)
         request.request("GET", "/health")
         assert request.getresponse().status == 200
     finally:
@@ -126,7 +127,7 @@ def ask_for_health(app, **settings):
 
 REPLACED = (  # name: what is there instead
     (synthetic_dataset, "SyntheticPlan", lambda: PLAN),
-    (uvicorn, "run", ask_for_health),
+    (web_server, "run", ask_for_health),
     (backbones, "ENTRIES", backbones.ENTRIES[-1:]),
     (shipping, "PARTS", {"plain": {}}),
 )

@@ -48,6 +48,7 @@ DEFERRED = {  # importing file -> imported module: why a function makes the impo
     ("gallery/maintenance/compress.py", "evaluation"): "torch takes 1.6 s and 780 MB, which a search does without",
     ("gallery/search/engine.py", "evaluation"): "torch takes 1.6 s and 780 MB, which only re-ranking needs",
     ("gallery/web/__init__.py", "gallery.web.app"): "FastAPI is an optional extra",
+    ("tools/serve.py", "gallery.web"): "uvicorn is an optional extra",
 }
 
 

@@ -1,32 +1,14 @@
 """The gallery that the tests of the web server ask."""
 
 import pytest
-from web_gallery import CAMERAS, COLOURS, PIDS, THRESHOLD, FakeEmbedder, encode, person
+from web_gallery import FakeEmbedder, make_gallery
 
-from vitreid.gallery import Gallery, GalleryInfo
+from vitreid.gallery import Gallery
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """A gallery of six crops: three of one person, one of another, two of a third; the last of no known camera."""
-    root = tmp_path_factory.mktemp("served")
-    (root / "crops").mkdir()
-    for i, colour in enumerate(COLOURS):
-        (root / "crops" / f"{i}.png").write_bytes(encode(person(colour)))
-    gallery = Gallery.create(root / "gallery", GalleryInfo(FakeEmbedder.fingerprint, 3, threshold=THRESHOLD))
-    records = [
-        {
-            "path": str(root / "crops" / f"{i}.png"),
-            "pid": PIDS[i],
-            "camera": CAMERAS[i],
-            "time": 100.0 * i,
-            "score": 0.5,
-        }
-        for i in range(len(COLOURS))
-    ]
-    records[3]["score"] = float("nan")
-    gallery.add(FakeEmbedder()([person(colour) for colour in COLOURS], CAMERAS), records, FakeEmbedder.fingerprint)
-    return root / "gallery"
+    return make_gallery(tmp_path_factory.mktemp("served"))
 
 
 @pytest.fixture(scope="module")

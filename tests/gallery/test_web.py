@@ -25,7 +25,9 @@ from vitreid.gallery.search.search_result import SearchResult
 from vitreid.gallery.storage.record_images import BOX, box_of
 from vitreid.gallery.web import RequestError, create_app
 from vitreid.gallery.web import service as service_module
-from vitreid.gallery.web.app import NUM_OVERLAYS, PAGES
+from vitreid.gallery.web.app import PAGES
+from vitreid.gallery.web.models import SearchFields
+from vitreid.gallery.web.routes import NUM_OVERLAYS
 from vitreid.gallery.web.service import Service
 
 # ---- searching
@@ -113,9 +115,50 @@ def test_removed_rows_are_gone_everywhere(served, tmp_path, monkeypatch):
     with pytest.raises(RequestError, match="id 4 is not in the gallery"):
         service.image(4)
     assert service.facets()["count"] == 5 and 4 not in service.facets()["examples"]
-    shutil.rmtree(copy)
+
+
+def test_a_gallery_that_was_deleted_is_not_served_any_more(served, tmp_path, monkeypatch):
+    """Until it is back."""
+    monkeypatch.setattr(service_module, "REPLACING_SECONDS", 0)
+    copy, now = shutil.copytree(served, tmp_path / "copy"), [0.0]
+    service = Service(Gallery.open(copy), FakeEmbedder(), clock=lambda: now[0])
+    copy.rename(tmp_path / "away")
     now[0] += service_module.REFRESH_SECONDS
-    assert service.facets()["count"] == 5  # what was opened is still served
+    for ask in (service.facets, lambda: service.record(4), lambda: service.image(4), lambda: search(service, 4)):
+        with pytest.raises(RequestError, match="was deleted or is damaged") as refused:
+            ask()
+        assert refused.value.status == 503
+    (tmp_path / "away").rename(copy)
+    now[0] += service_module.REFRESH_SECONDS
+    assert service.facets()["count"] == 6 and search(service, 4)["results"]
+
+
+def search(service, id):
+    return service.search(SearchFields(id=id), None)
+
+
+def test_a_gallery_that_is_replaced_at_this_moment_is_read_again(served, tmp_path, monkeypatch):
+    copy, now = shutil.copytree(served, tmp_path / "copy"), [0.0]
+    service = Service(Gallery.open(copy), FakeEmbedder(), clock=lambda: now[0])
+    copy.rename(tmp_path / "away")
+    monkeypatch.setattr(service_module.time, "sleep", lambda _: (tmp_path / "away").rename(copy))
+    now[0] += service_module.REFRESH_SECONDS
+    assert service.facets()["count"] == 6
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_embeddings_that_another_program_cut_short_are_not_read(rows, served, tmp_path):
+    """Reading a memory map beyond the end of its file would end the server (SIGBUS)."""
+    copy, now = shutil.copytree(served, tmp_path / "copy"), [0.0]
+    service = Service(Gallery.open(copy), FakeEmbedder(), clock=lambda: now[0])
+    whole = (copy / "embeddings.npy").read_bytes()
+    os.truncate(copy / "embeddings.npy", 128 + 12 * rows)
+    for fields, vector in ((SearchFields(id=4), None), (SearchFields(vector=[1, 2, 3]), np.ones(3, np.float32))):
+        with pytest.raises(RequestError, match="was deleted or is damaged"):
+            service.search(fields, vector)
+    (copy / "embeddings.npy").write_bytes(whole)
+    now[0] += service_module.REFRESH_SECONDS
+    assert search(service, 4)["results"]
 
 
 def test_facets_follow_records_that_change(served, tmp_path):

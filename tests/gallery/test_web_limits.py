@@ -1,7 +1,6 @@
 """What the web server refuses, limits and survives: tokens, sizes, rates, wrong input, many requests at once."""
 
 import json
-import sys
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from vitreid.gallery import Gallery
 from vitreid.gallery.web import Limits, RequestError, create_app
 from vitreid.gallery.web import batcher as batcher_module
 from vitreid.gallery.web.batcher import Batcher
-from vitreid.gallery.web.limits import RateLimit
+from vitreid.gallery.web.guard.limits import RateLimit
 from vitreid.gallery.web.models import SearchFields
 from vitreid.gallery.web.upload_decode import decode
 
@@ -94,13 +93,7 @@ def test_the_bucket_of_a_client_fills_again():
 def test_large_bodies_are_stopped(served):
     client = TestClient(create_app(Gallery.open(served), FakeEmbedder(), max_bytes=2000))
     assert upload(client, bytes(3000)).status_code == 413
-    parts = (b"x" * 500 for _ in range(10))  # no Content-Length
-    assert client.post("/search", content=parts, headers={"Content-Type": "application/json"}).status_code == 413
-    boundary = {"Content-Type": "multipart/form-data; boundary=b"}
-    parts = (
-        b'--b\r\nContent-Disposition: form-data; name="image"; filename="f"\r\n\r\n' + b"x" * 500 for _ in range(10)
-    )
-    assert client.post("/search", content=parts, headers=boundary).status_code == 413
+    assert client.post("/search", content=b" " * 3000, headers={"Content-Type": "application/json"}).status_code == 413
 
 
 @pytest.mark.parametrize("length", [b"x", b"-1", b"\xb2"])
@@ -208,7 +201,7 @@ BAD_FIELDS = [
     ({"id": 1, "where": ["time>=yesterday"]}, "yesterday"),
     ({"id": 1, "where": ["camera=a\rb", 'camera="']}, "where"),
     ({"id": 1, "where": ["x" * 600]}, "where"),
-    ({"id": 1, "where": ["camera=c1"] * 40}, "where: expected at most 32 items"),
+    ({"id": 1, "where": ["camera=c1"] * 40}, "where: expected at most 16 items"),
     ({"id": 1, "camera": 5}, "camera"),
     ({"id": 1, "top_k": 5}, "unknown field 'top_k'"),
     ({"vector": []}, "vector"),
@@ -413,52 +406,3 @@ def test_many_clients_at_once_get_their_own_answers(client):
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda i: ids(upload(client, contents[i % 6], topk=1)), range(24)))
     assert found == [[i % 6] for i in range(24)]
-
-
-def test_the_tool_serves_loopback_by_its_own_names(monkeypatch):
-    pytest.importorskip("uvicorn", reason='needs the extra: pip install "vitreid[serve]"')
-    from vitreid.tools import serve
-
-    made = {}
-    monkeypatch.setattr(serve, "Embedder", lambda weights, device: (weights, device))
-    monkeypatch.setattr(serve.Gallery, "open", lambda path: path)
-    monkeypatch.setattr(serve, "create_app", lambda *what, **options: made.update(options))
-    parse = serve.get_parser().parse_args
-    serve.make_app(parse(["--gallery", "g", "--weights", "w"]))
-    assert made["hosts"] == ("localhost", "127.0.0.1", "[::1]") and made["rate"] is None and made["token"] is None
-    serve.make_app(parse(["--gallery", "g", "--weights", "w", "--name", "Reid.example.org"]))
-    assert made["hosts"][-2:] == ("[::1]", "reid.example.org") and made["rate"] == 10  # a proxy passes others on
-    serve.make_app(parse(["--gallery", "g", "--weights", "w", "--host", "0.0.0.0", "--token", "t", "--max-mb", "2"]))
-    assert made["hosts"] == () and made["rate"] == 10 and made["token"] == "t" and made["max_bytes"] == 2_000_000
-
-
-@pytest.mark.parametrize(
-    "arguments, is_warned",
-    [
-        ([], False),
-        (["--name", "reid.example.org"], True),
-        (["--host", "0.0.0.0"], True),
-        (["--name", "a", "--token", "t"], False),
-    ],
-)
-def test_the_tool_says_when_anybody_can_look(arguments, is_warned, monkeypatch, capsys):
-    uvicorn = pytest.importorskip("uvicorn", reason='needs the extra: pip install "vitreid[serve]"')
-    from vitreid.tools import serve
-
-    monkeypatch.delenv("VITREID_TOKEN", raising=False)
-    monkeypatch.setattr(serve, "make_app", lambda args: None)
-    monkeypatch.setattr(uvicorn, "run", lambda *_, **__: None)
-    assert serve.main(["--gallery", "g", "--weights", "w", *arguments]) == 0
-    assert ("anybody who reaches" in capsys.readouterr().out) == is_warned
-
-
-@pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])
-def test_the_tool_names_the_package_that_is_missing(missing, served, monkeypatch, capsys):
-    pytest.importorskip("uvicorn", reason='needs the extra: pip install "vitreid[serve]"')
-    from vitreid.tools import serve
-
-    monkeypatch.setattr(serve, "Embedder", lambda weights, device: FakeEmbedder())
-    monkeypatch.setitem(sys.modules, missing, None)
-    monkeypatch.delitem(sys.modules, "vitreid.gallery.web.app", raising=False)
-    assert serve.main(["--gallery", str(served), "--weights", "w"]) == 2
-    assert f'serving a gallery needs {missing}: pip install "vitreid[serve]"' in capsys.readouterr().err

@@ -45,7 +45,7 @@ def test_an_untrained_model_does_not_find_the_query_itself(evaluate, cameras, co
 
 
 def test_saved_features_know_copies_without_the_files(evaluate, tmp_path):
-    numbers, _, _ = evaluate(("door", "door"), copy=True)
+    numbers, _features, _ = evaluate(("door", "door"), copy=True)
     for copy in tmp_path.glob("copy*.jpg"):
         copy.unlink()
     words = ["--features", str(tmp_path / "features.safetensors"), "--output", str(tmp_path / "again.json")]

@@ -11,7 +11,7 @@ from vitreid.configs import make_config
 from vitreid.datasets import Batch
 from vitreid.loss import build_loss
 from vitreid.model import ReidModel, load_weights
-from vitreid.model.weights.recognise_project import translate
+from vitreid.model.weights.naming.recognise_project import translate
 from vitreid.processor import StepOptions, Trainer, TrainingModule
 from vitreid.solver import build_optimizers, build_schedule
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-from vitreid.tools import export_model, report, search, summary, train
+from vitreid.tools import export_model, search, summary, train
 from vitreid.tools import gallery as gallery_tool
 from vitreid.tools.cli.parser import command, new_parser
+from vitreid.tools.published import reproduce
 
 
 class ClosedPipe:
@@ -50,21 +51,13 @@ def test_options_are_written_in_full(tool, words, capsys):
     [
         (summary, ["--cameras", "-1"], "--cameras: a whole number, 1 or more, got '-1'"),
         (summary, ["--views", "0"], "--views: a whole number, 1 or more, got '0'"),
-        (summary, ["--batch", "0"], "--batch: a whole number, 1 or more, got '0'"),
+        (summary, ["--views", "inf"], "--views: a whole number, 1 or more, got 'inf'"),
         (
             export_model,
             ["--weights", "w", "--output", "m.onnx", "--threads", "0"],
             "--threads: a whole number, 1 or more",
         ),
-        (export_model, ["--weights", "w", "--output", "m.onnx", "--seed", "-1"], "--seed: a whole number, 0 or more"),
-        (report, ["logs/run", "--queries", "-2"], "--queries: a whole number, 0 or more, got '-2'"),
-        (
-            search,
-            ["--gallery", "g", "--weights", "w", "--query", "q", "--topk", "0"],
-            "--topk: a whole number, 1 or more",
-        ),
-        (search, ["--gallery", "g", "--weights", "w", "--query", "q", "--topk", "inf"], "1 or more, got 'inf'"),
-        (train, ["--profile", "0"], "--profile: a whole number, 1 or more"),
+        (reproduce, ["evaluation", "--seeds", "1", "-1"], "--seeds: a whole number, 0 or more, got '-1'"),
     ],
 )
 def test_numbers_that_mean_nothing_are_refused(tool, words, message, capsys):

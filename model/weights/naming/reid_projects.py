@@ -1,51 +1,31 @@
-"""Recognises the project of a weight file by its tensor names, and renames them to ours."""
+"""Re-ID projects (and our own files): how their weight files are recognised and renamed, and the dict `PROJECTS`.
+
+To add one: a rule here or in `project_layouts`, and a line in `PROJECTS`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
-from ..backbones.vit_variants import PART_TOKENS
-from .key_names import BRANCH, NET, SIE_TABLE, RenamedWeights, State, biases, classifiers, neck, rename
+from ...backbones.vit_variants import PART_TOKENS
+from .key_names import (
+    BRANCH,
+    IMAGENET,
+    NET,
+    SIE_TABLE,
+    Hints,
+    Project,
+    RenamedWeights,
+    State,
+    biases,
+    classifiers,
+    in_backbone,
+    neck,
+    rename,
+)
 from .project_layouts import clip_reid, fast_reid, jax, solider, t2t, torchreid_osnet, torchreid_resnet
-
-__all__ = ["NET", "SIE_TABLE", "State", "TranslatedWeights", "translate"]
-
-
-class TranslatedWeights(NamedTuple):
-    """Tensors under our names, the ID classifiers (C, D) by branch, the recognised project, names that are left out."""
-
-    state: State
-    classifiers: dict[int, Tensor]
-    project: str
-    left_out: list[str]
-
-
-class Project(NamedTuple):
-    """Recognition and renaming of one project's files.
-
-    Args:
-        mark: regular expression; a file belongs to the project if the start of one of its names matches.
-        rule: the file's tensors -> ours.
-        unused: regular expression of the start of names that an embedder does not use.
-    """
-
-    mark: str
-    rule: Callable[[State], RenamedWeights]
-    unused: str = "$"
-
-
-def translate(state: State) -> TranslatedWeights:
-    """Return the tensors of a weight file under our names; the project is recognised by its names."""
-    name = next((name for name in PROJECTS if any(re.match(PROJECTS[name].mark, key) for key in state)), "timm")
-    project = PROJECTS.get(name, Project("", _bare))
-    left_out = [key for key in state if re.match(project.unused, key)]
-    ours = project.rule({key: value for key, value in state.items() if key not in set(left_out)})
-    return TranslatedWeights(ours.state, ours.classifiers, name, [*left_out, *ours.left_out])
 
 
 def _training_run(state: State) -> RenamedWeights:
@@ -63,7 +43,7 @@ def _transreid(state: State) -> RenamedWeights:
     With JPM, `b1` is the last block and norm of the global branch, `b2` those of the local branches. The backbone's last block and
     norm are then unused and left out, as is its ImageNet classifier `fc`.
     """
-    state = _reid_vit(state, "base.")
+    state = reid_vit(state, "base.")
     last = max((int(name.split(".")[2]) for name in state if name.startswith("base.blocks.")), default=0)
     has_branches = any(name.startswith("b1.") for name in state)
     unused = ("base.fc.", *((f"base.blocks.{last}.", "base.norm.") if has_branches else ()))
@@ -86,7 +66,7 @@ def _transreid(state: State) -> RenamedWeights:
     return RenamedWeights({**result, **neck(state)}, classifiers(state), (*left_out, *biases(state)))
 
 
-def _reid_vit(state: State, prefix: str = "") -> State:
+def reid_vit(state: State, prefix: str = "") -> State:
     """Return the state of a re-ID ViT with timm's names: TransReID-SSL's stem, and the part tokens of PASS.
 
     PASS stores each token and its position separately; timm has one tensor for the registers and one for all positions.
@@ -105,28 +85,40 @@ def _reid_vit(state: State, prefix: str = "") -> State:
 
 def _self_supervised(state: State) -> RenamedWeights:
     """DINO and its descendants: a backbone and a projection head."""
-    return _bare({name.removeprefix("backbone."): value for name, value in state.items()})
+    found = bare({name.removeprefix("backbone."): value for name, value in state.items()})
+    return found._replace(hints=Hints(pixels=IMAGENET))
 
 
-def _bare(state: State) -> RenamedWeights:
+def bare(state: State) -> RenamedWeights:
     """A backbone with the names of timm, DeiT and torchreid's ResNets."""
-    return RenamedWeights({NET + name: value for name, value in _reid_vit(state).items()}, {})
+    return in_backbone(reid_vit(state))
 
 
-PROJECTS: dict[str, Project] = {  # the first match counts
-    "vitreid": Project(r"backbone\.net\.", lambda state: RenamedWeights(state, {})),
-    "vitreid training run": Project(r"model\.backbone\.net\.", _training_run, r"(?!model\.|loss\.heads\.)"),
+PROJECTS: dict[str, Project] = {
+    "vitreid": Project((r"backbone\.net\.",), lambda state: RenamedWeights(state, {}), is_general=True),
+    "vitreid training run": Project(
+        (r"model\.backbone\.net\.",), _training_run, r"(?!model\.|loss\.heads\.)", is_general=True
+    ),
     "SOLIDER": Project(
-        r"(backbone|base)\.patch_embed\.projection\.",
+        (r"(backbone|base)\.patch_embed\.projection\.",),
         solider,
         r"(backbone|base)\.(norm[012]\.|semantic_embed_[wb]\.3\.|.*relative_position_index$)|head\.",
     ),
-    "TransReID": Project(r"base\.", _transreid),
-    "CLIP-ReID": Project(r"image_encoder\.", clip_reid, r"(prompt_learner|text_encoder|classifier|classifier_proj)\."),
-    "fast-reid": Project(r"heads\.", fast_reid, "pixel_(mean|std)$"),
-    "torchreid's OSNet": Project(r"conv2\.0\.conv2a\.", torchreid_osnet),
-    "torchreid's ResNet": Project(r"fc\.0\.weight$", torchreid_resnet),
-    "T2T-ViT": Project(r"tokens_to_token\.", t2t),
-    "Google's JAX": Project(r"(opt/target/|params/)?(Transformer/|embedding/)", jax, ".*(head|pre_logits)/"),
-    "self-supervised": Project(r"backbone\.", _self_supervised, r"(?!backbone\.)"),
+    "TransReID": Project((r"base\.(patch_embed\.(proj|conv)\.|cls_token$|conv1\.)",), _transreid),
+    "CLIP-ReID": Project(
+        (r"image_encoder\.class_embedding$", r"(bottleneck|bottleneck_proj|prompt_learner|cv_embed)\b"),
+        clip_reid,
+        r"(prompt_learner|text_encoder|classifier|classifier_proj)\.",
+    ),
+    "fast-reid": Project((r"backbone\.conv1\.", r"heads\."), fast_reid, "pixel_(mean|std)$"),
+    "torchreid's OSNet": Project((r"conv2\.0\.conv2a\.",), torchreid_osnet),
+    "torchreid's ResNet": Project((r"fc\.0\.weight$", r"fc\.1\.running_mean$", r"layer1\."), torchreid_resnet),
+    "T2T-ViT": Project((r"tokens_to_token\.",), t2t),
+    "Google's JAX": Project((r"(opt/target/|params/)?(Transformer/|embedding/)",), jax, ".*(head|pre_logits)/"),
+    "self-supervised": Project(
+        (r"backbone\.(patch_embed\.|cls_token$|conv1\.|conv_stem\.|stem\.)",),
+        _self_supervised,
+        r"(?!backbone\.)",
+        is_general=True,
+    ),
 }

@@ -6,7 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
-from .files import digest
+from ..common.files import digest
 
 
 def number_contents(paths: Sequence[str], groups: Sequence[Hashable]) -> list[int]:

@@ -7,8 +7,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 
-from ...common.errors import UserError
+from ....common.errors import UserError
+
+IPV6_NETWORK = 64  # bits of an address that one household or host shares; it may use any of the other 64
 
 
 @dataclass(frozen=True)
@@ -33,23 +36,29 @@ class Limits:
         token = self.token  # is sent as a header's value, unchanged
         if token is not None and not (token and token.isascii() and token.isprintable() and token == token.strip()):
             raise UserError(
-                "token: expected printable ASCII characters without a space at either end; leave it out for no token"
+                "token: expected printable ASCII characters without a space at either end, one or more; leave it out for "
+                "no token"
             )
 
 
 class RateLimit:
-    """A token bucket per client: it holds `2 * rate` requests, at least one, and refills by `rate` per second.
+    """A token bucket per client: it holds `burst` requests and refills by `rate` per second.
 
     Args:
         rate: requests per second; None = no limit.
+        burst: requests at once; default: `2 * rate`, at least one.
         clock: the time in seconds.
         max_clients: buckets kept; the least recently used is dropped first.
     """
 
     def __init__(
-        self, rate: float | None, clock: Callable[[], float] = time.monotonic, max_clients: int = 10_000
+        self,
+        rate: float | None,
+        burst: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        max_clients: int = 10_000,
     ) -> None:
-        self.rate, self.size = rate, max(1.0, 2 * (rate or 0))
+        self.rate, self.size = rate, burst or max(1.0, 2 * (rate or 0))
         self._clock, self._max_clients = clock, max_clients
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # client -> (requests left, time)
         self._lock = threading.Lock()
@@ -60,10 +69,37 @@ class RateLimit:
             return 0.0
         with self._lock:
             now = self._clock()
-            left, before = self._buckets.pop(client, (self.size, now))
-            left = min(self.size, left + (now - before) * self.rate)
+            left = self._left(client, now)
             allowed = left >= 1
+            self._buckets.pop(client, None)
             self._buckets[client] = (left - allowed, now)
             if len(self._buckets) > self._max_clients:
                 self._buckets.popitem(last=False)
         return 0.0 if allowed else (1 - left) / self.rate
+
+    def remaining_wait(self, client: str) -> float:
+        """Return the seconds until the client's bucket has a request again, 0 if it has one; take none."""
+        if self.rate is None:
+            return 0.0
+        with self._lock:
+            left = self._left(client, self._clock())
+        return max(0.0, 1 - left) / self.rate
+
+    def _left(self, client: str, now: float) -> float:
+        left, before = self._buckets.get(client, (self.size, now))
+        return min(self.size, left + (now - before) * (self.rate or 0))
+
+
+def client_of(address: str) -> str:
+    """Return what the limits count: an IPv4 address, or the network of an IPv6 address.
+
+    >>> client_of("192.0.2.7"), client_of("2001:db8::1:2:3:4")
+    ('192.0.2.7', '2001:db8::')
+    """
+    if ":" not in address:
+        return address
+    try:
+        number = int(IPv6Address(address.partition("%")[0]))
+    except ValueError:
+        return address
+    return str(IPv6Address(number >> 128 - IPV6_NETWORK << 128 - IPV6_NETWORK))

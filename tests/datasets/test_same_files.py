@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from vitreid.common import same_files
-from vitreid.common.same_files import number_contents
+from vitreid.datasets import same_files
+from vitreid.datasets.same_files import number_contents
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import re
 import torch
 from torch import Tensor
 
-from ...common.errors import UserError
+from ....common.errors import UserError
+from .clip import OPENAI, as_rows
 from .key_names import BRANCH, NET, SIE_TABLE, RenamedWeights, State, biases, classifiers, neck, rename, rewrite
 
 OSNET = (
@@ -61,20 +62,6 @@ T2T = (
     (r"^(patch_embed\.\w+)\.mlp\.fc1\.", r"\1.mlp.0."),
     (r"^(patch_embed\.\w+)\.mlp\.fc2\.", r"\1.mlp.2."),
     (r"^(patch_embed\.\w+)\.w$", r"\1.features"),
-)
-CLIP = (
-    (r"^image_encoder\.conv1\.", "patch_embed.proj."),
-    (r"^image_encoder\.class_embedding$", "cls_token"),
-    (r"^image_encoder\.positional_embedding$", "pos_embed"),
-    (r"^image_encoder\.ln_pre\.", "norm_pre."),
-    (r"^image_encoder\.ln_post\.", "norm."),
-    (r"^image_encoder\.transformer\.resblocks\.", "blocks."),
-    (r"\.attn\.in_proj_", ".attn.qkv."),
-    (r"\.attn\.out_proj\.", ".attn.proj."),
-    (r"\.ln_1\.", ".norm1."),
-    (r"\.ln_2\.", ".norm2."),
-    (r"\.mlp\.c_fc\.", ".mlp.fc1."),
-    (r"\.mlp\.c_proj\.", ".mlp.fc2."),
 )
 SOLIDER = (
     (r"^(?:backbone|base)\.", ""),
@@ -148,18 +135,15 @@ def clip_reid(state: State) -> RenamedWeights:
     result: State = {}
     for name, value in state.items():
         if name.startswith("image_encoder."):
-            result[NET + rewrite(name, CLIP)] = value
+            result[NET + rewrite(name.removeprefix("image_encoder."), OPENAI)] = value
         elif name.startswith("bottleneck."):
             other = _other_half(state, name)
             result[name.replace("bottleneck.", "neck.")] = torch.cat([value, other]) if value.ndim else value
         elif not name.startswith("bottleneck_proj."):
             result[rename(name, (("cv_embed", SIE_TABLE),))] = value
-    for name in (f"{NET}cls_token", f"{NET}pos_embed"):
-        if name in result:
-            result[name] = result[name].reshape(1, -1, result[name].shape[-1])  # (D,) or (N, D) -> (1, N, D)
-    if f"{NET}image_encoder.proj" in result:  # (D, P), applied from the right
-        result["backbone.projection.weight"] = result.pop(f"{NET}image_encoder.proj").t().contiguous()
-    return RenamedWeights(result, {})
+    if f"{NET}proj" in result:  # (D, P), applied from the right
+        result["backbone.projection.weight"] = result.pop(f"{NET}proj").t().contiguous()
+    return RenamedWeights(as_rows(result), {})
 
 
 def _other_half(state: State, name: str) -> Tensor:

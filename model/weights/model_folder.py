@@ -1,0 +1,83 @@
+"""Folders of Hugging Face: which files hold the weights (one, or shards with an index), and what config.json says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ...common.errors import UserError
+
+WEIGHTS = (  # names of a folder's weights, the first that exists counts
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
+)
+CONFIG, PIXELS = "config.json", "preprocessor_config.json"
+
+
+def weight_files(path: Path) -> list[Path]:
+    """Return the files that hold the weights: `path` itself, those of a folder, or those that an index names.
+
+    Raises:
+        FileNotFoundError: nothing there, or no weights in the folder; ValueError: an index that cannot be used.
+    """
+    if path.is_dir():
+        found = [path / name for name in WEIGHTS if (path / name).is_file()]
+        if not found:
+            raise FileNotFoundError(f"{path}: no such weight file (it is a folder, without {', '.join(WEIGHTS[:-2])})")
+        path = found[0]
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such weight file")
+    return _shards(path) if path.name.endswith(".index.json") else [path]
+
+
+def _shards(index: Path) -> list[Path]:
+    names = _json(index).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise UserError(
+            f"{index} has no weight_map, so it is not the index of a model in several files; name the weight file"
+        )
+    shards = [index.parent / str(name) for name in dict.fromkeys(names.values())]
+    outside = [shard for shard in shards if shard.parent != index.parent]
+    if outside:
+        raise UserError(
+            f"{index} names {outside[0]}, a file outside its folder, so it is refused; download the model again"
+        )
+    missing = [shard.name for shard in shards if not shard.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{index.parent} lacks {len(missing)} of {len(shards)} files: {', '.join(missing[:4])}; copy them too"
+        )
+    return shards
+
+
+def model_config(path: Path) -> dict[str, Any]:
+    """Return what config.json next to the weights says of the model, with `pixels` from preprocessor_config.json; {} without."""
+    folder = path if path.is_dir() else path.parent
+    config = _readable(folder / CONFIG)
+    if not {"model_type", "architecture", "architectures", "vision_cfg", "model_cfg"} & config.keys():
+        return {}  # of something else
+    pixels = _readable(folder / PIXELS)
+    if {"image_mean", "image_std"} <= pixels.keys():
+        config["pixels"] = (tuple(pixels["image_mean"]), tuple(pixels["image_std"]))
+    return config
+
+
+def _readable(path: Path) -> dict[str, Any]:
+    """Return a JSON object, or {} where there is none: these files only help."""
+    try:
+        return _json(path)
+    except (OSError, UserError):
+        return {}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}; copy or download it again") from error
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,1 @@
+"""Finished models in files of other runtimes (ONNX, OpenVINO, TorchScript) as embedders."""

@@ -1,0 +1,1 @@
+"""Which box continues which track: motion, overlap, appearance, assignment."""

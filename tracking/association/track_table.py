@@ -1,0 +1,105 @@
+"""All tracks that can still continue, as arrays: what a tracker remembers between two frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from .kalman import Motion, correct, start
+
+
+@dataclass
+class TrackTable:
+    """T tracks, visible or lost.
+
+    Args:
+        ids: (T,) int64. labels: (T,) class names.
+        mean, cov: their Kalman filters, as in Motion; moving: (T,) bool, False = the filter no longer predicts.
+        displaced: (T,) bool, True = the camera was cut since, so the last position says nothing.
+        first, seen: (T,) seconds of the first and the last box; hits: (T,) int64 number of boxes.
+        vectors: (T, k, D) float32 unit embeddings; counts: (T,) int64 how many of the k are filled.
+        embedded: (T,) seconds of the last embedding, -inf = none.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    mean: np.ndarray
+    cov: np.ndarray
+    moving: np.ndarray
+    displaced: np.ndarray
+    first: np.ndarray
+    seen: np.ndarray
+    hits: np.ndarray
+    vectors: np.ndarray
+    counts: np.ndarray
+    embedded: np.ndarray
+
+    @classmethod
+    def new(
+        cls, ids: np.ndarray, labels: np.ndarray, boxes: np.ndarray, seconds: float, shape: tuple[int, int]
+    ) -> TrackTable:
+        """Return tracks that start with one box each.
+
+        Args:
+            ids, labels: (T,); boxes: (T, 4).
+            shape: k and D of the embeddings.
+        """
+        number, motion = len(ids), start(boxes)
+        times = np.full(number, seconds)
+        return cls(
+            ids=np.asarray(ids, np.int64),
+            labels=np.asarray(labels, np.str_),
+            mean=motion.mean,
+            cov=motion.cov,
+            moving=np.ones(number, bool),
+            displaced=np.zeros(number, bool),
+            first=times,
+            seen=times.copy(),
+            hits=np.ones(number, np.int64),
+            vectors=np.zeros((number, *shape), np.float32),
+            counts=np.zeros(number, np.int64),
+            embedded=np.full(number, -np.inf),
+        )
+
+    @classmethod
+    def empty(cls, num_vectors: int) -> TrackTable:
+        """Return a table without tracks; the width of the embeddings is not known yet."""
+        none = np.zeros(0, np.int64)
+        return cls.new(none, none.astype(np.str_), np.zeros((0, 4)), 0.0, (num_vectors, 0))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def motion(self) -> Motion:
+        """The filters of all tracks."""
+        return Motion(self.mean, self.cov)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the columns by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def select(self, rows: np.ndarray) -> TrackTable:
+        """Return the tracks of some rows: indices, or a mask."""
+        return TrackTable(**{name: column[rows] for name, column in self.arrays().items()})
+
+    def joined(self, other: TrackTable) -> TrackTable:
+        """Return the tracks of this table, followed by those of another."""
+        theirs = other.arrays()
+        return TrackTable(**{name: np.concatenate([own, theirs[name]]) for name, own in self.arrays().items()})
+
+    def widen(self, width: int) -> None:
+        """Make room for embeddings of a width that was not known before."""
+        if self.vectors.shape[2] != width:
+            self.vectors = np.zeros((*self.vectors.shape[:2], width), np.float32)
+
+    def observe(self, rows: np.ndarray, boxes: np.ndarray, seconds: float) -> None:
+        """Continue tracks (R,) with the boxes (R, 4) found now; filters that no longer predict start anew."""
+        motion = correct(Motion(self.mean[rows], self.cov[rows]), boxes)
+        fresh, still = start(boxes), ~self.moving[rows]
+        self.mean[rows] = np.where(still[:, None, None], fresh.mean, motion.mean)
+        self.cov[rows] = np.where(still[:, None, None], fresh.cov, motion.cov)
+        self.moving[rows], self.displaced[rows] = True, False
+        self.seen[rows] = seconds
+        self.hits[rows] += 1
