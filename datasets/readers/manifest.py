@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ...common.errors import UserError
 from ...labels.column_names import find_columns
 from ...labels.label_text import UNKNOWN, are_whole_numbers, without_decimals
+from ...labels.name_options import JUNK
 from ...labels.name_pattern import NamePattern
 from ..records import Record, ReidData
 
@@ -27,7 +28,6 @@ FIELDS = {
 }  # field -> name in messages
 NEEDED = ("path", "pid", "camera", "split")
 SPLITS = ("train", "query", "gallery")
-JUNK = "-1"  # pid of images that show nobody, in Market-1501's convention
 NAMED = 5  # wrong lines listed in an error; further ones are counted
 
 
@@ -180,9 +180,14 @@ class _Parser:
         return Line(**{**texts, "path": str(path)})
 
 
+def is_windows_path(path: str) -> bool:
+    """Return whether a path of a CSV file is one of Windows, read on another system."""
+    return os.name != "nt" and ("\\" in path or re.match(r"[A-Za-z]:", path) is not None)
+
+
 def why_absent(path: str) -> str:
     """Return the likely reason why a path of a CSV file leads to no file."""
-    if os.name != "nt" and ("\\" in path or re.match(r"[A-Za-z]:", path)):
+    if is_windows_path(path):
         return "this is a Windows path: write / in the place of \\, from the CSV file's folder on"
     return "paths start at the CSV file's folder"
 

@@ -21,6 +21,7 @@ from ...common.files import write_text_atomically
 from ...common.locks import FILE as LOCK
 from ...common.locks import WriterLock
 from ...common.regular_files import JSON_BYTES, read_text
+from ...labels.name_options import NameOptions
 from ...processor.distributed.process_group import Ranks, joined_ranks
 from ...processor.embedding.embedder import Embedder
 from ..maintenance.export_formats import FORMATS, check_columns, export_as
@@ -48,6 +49,8 @@ def export(
     *,
     root: str | None = None,
     names: str | None = None,
+    camera_pattern: str | None = None,
+    time_pattern: str | None = None,
     format: str = FOLDER,
     dtype: str = "float32",
     batch_size: int = 256,
@@ -65,7 +68,8 @@ def export(
 
     Args:
         weights, options: as for `Embedder`.
-        source, root, names: arguments of `open_source`.
+        source, root: arguments of `open_source`.
+        names, camera_pattern, time_pattern: what the names of image files say, see `NameOptions`.
         output: the gallery's folder, or, with another `format`, the file. OUTPUT.partial next to it holds unfinished work.
         format: "gallery", or one of `vitreid.gallery.maintenance.export_formats.FORMATS`.
         dtype: type of the embeddings on disk, float32 or float16.
@@ -85,7 +89,7 @@ def export(
     output = Path(output)
     _check_options(str(output), format, dtype, corrupt)
     with joined_ranks() as ranks:
-        opened = open_source(source, root, names)
+        opened = open_source(source, root, NameOptions(names, camera_pattern, time_pattern))
         if format != FOLDER:
             check_columns(record_schema(opened.extra).names, format)
         embedder = Embedder(weights, device, precision, batch_size, options)
