@@ -21,7 +21,7 @@ SHOWN = {  # first bytes of the files that browsers show
     b"BM": "image/bmp",
 }
 BOX = ("frame", "x", "y", "width", "height")  # columns of a crop from a video, as vitreid export writes them
-STILLS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")  # these files are the crops themselves
+STILLS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")  # these files are the crops themselves
 
 
 class RecordImageError(UserError):
