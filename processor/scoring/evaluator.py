@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ class Evaluator:
         gallery = self._rows(model, self.gallery, len(data.gallery), "gallery")
         if query is None or gallery is None:
             return None
-        q_files, g_files = file_contents(data)
+        q_files, g_files = self._contents
         return FeatureSet(
             dataset=data.evaluated,
             protocol=data.protocol,
@@ -84,6 +85,11 @@ class Evaluator:
             q_files=q_files,
             g_files=g_files,
         )
+
+    @cached_property
+    def _contents(self) -> tuple[np.ndarray, np.ndarray]:
+        """`file_contents` of the data, read once for all evaluations of a training."""
+        return file_contents(self.data)
 
     def _rows(self, model: nn.Module, loader: Iterable[Any], count: int, title: str) -> Tensor | None:
         share = extract(model, loader, self.settings, self.device, self.precision, title, self.ranks.is_first)
