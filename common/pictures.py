@@ -17,6 +17,7 @@ GREEN, RED, GREY, BLUE = (46, 158, 79), (204, 59, 48), (154, 154, 154), (47, 111
 INK, WHITE, EMPTY = (32, 36, 43), 255, 228
 FRAME, LINE, GAP = 4, 15, 6  # pixels: width of a frame, height of a line of text, space between pictures
 FONT_SIZE = 11
+ORIENTATION = 0x0112  # tag of EXIF; 1 = upright
 JPEG_QUALITY = 82
 
 
@@ -136,10 +137,11 @@ def decode(content: bytes) -> np.ndarray | None:
 def from_pil(image: Image.Image) -> np.ndarray:
     """Return a PIL image as OpenCV reads its file: upright, the upper 8 of 16 bits, transparency ignored."""
     with suppress(Exception):  # damaged EXIF data around a sound image: take the image as it is stored
-        image = ImageOps.exif_transpose(image)
+        if image.getexif().get(ORIENTATION, 1) != 1:  # else the library would copy the image
+            image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def cut_box(frame: np.ndarray, x: float, y: float, width: float, height: float) -> np.ndarray:

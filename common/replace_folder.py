@@ -145,6 +145,8 @@ def _sort_out(old: Path, path: Path, own: Collection[str]) -> None:
             with suppress(FileNotFoundError):
                 (path / item.name).mkdir(exist_ok=True)
                 _sort_out(item, path / item.name, below)
+                with suppress(OSError):  # only an empty folder is removed
+                    (path / item.name).rmdir()
         elif not os.path.lexists(path / item.name):
             with suppress(FileNotFoundError):
                 item.rename(path / item.name)

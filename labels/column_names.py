@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -56,3 +57,15 @@ def find_columns(columns: Sequence[str], fields: Sequence[str], where: str) -> d
 
 def _plain(column: str) -> str:
     return re.sub(r"[\s-]+", "_", column.strip().lower())
+
+
+def is_windows_path(path: str) -> bool:
+    """Return whether a path of a table is one of Windows, read on another system."""
+    return os.name != "nt" and ("\\" in path or re.match(r"[A-Za-z]:", path) is not None)
+
+
+def why_absent(path: str) -> str:
+    """Return the likely reason why a path of a CSV file leads to no file."""
+    if is_windows_path(path):
+        return "this is a Windows path: write / in the place of \\, from the CSV file's folder on"
+    return "paths start at the CSV file's folder"

@@ -32,3 +32,26 @@ def write_video(path: Path, frames: np.ndarray, fps: float = 25.0, codec: str = 
         writer.write(frame)
     writer.release()
     return path
+
+
+def walk_frames(number: int = 60, seed: int = 0) -> tuple[np.ndarray, list[list[tuple[int, int, int, int]]]]:
+    """Two chequered rectangles cross a grey room, one after the other: (number, 96, 160, 3) uint8, and the boxes of each frame."""
+    rng = np.random.default_rng(seed)
+    people = [rng.integers(0, 256, (6, 3, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1) for _ in range(2)]
+    frames, boxes = np.full((number, 96, 160, 3), 128, np.uint8), []
+    for n, frame in enumerate(frames):
+        found = []
+        for pixels, start, y in ((people[0], 2, 8), (people[1], number // 2, 40)):
+            x = 4 + 4 * (n - start)
+            if 0 < x < 160 - 24 and start <= n:
+                frame[y : y + 48, x : x + 24] = pixels // 2 + 2 * n  # it becomes lighter, so no two crops are equal
+                found.append((x, y, x + 24, y + 48))
+        boxes.append(found)
+    return frames, boxes
+
+
+def write_boxes(path: Path, boxes: list[list[tuple[int, int, int, int]]], first: int = 0) -> Path:
+    """Write boxes as CSV: frame, x1, y1, x2, y2."""
+    lines = [f"{number},{','.join(map(str, box))}" for number, found in enumerate(boxes, first) for box in found]
+    path.write_text("\n".join(["frame,x1,y1,x2,y2", *lines]) + "\n")
+    return path

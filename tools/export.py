@@ -1,7 +1,8 @@
-"""Embed images into a gallery. After an interruption run it again: it resumes, with the same result.
+"""Embed images, or the people in recordings, into a gallery. After an interruption run it again: it resumes, with the same result.
 
 Example:
     vitreid export --weights logs/market/best.safetensors --input crops --output galleries/crops
+    vitreid export --weights logs/market/best.safetensors --input lobby.mp4 --detector motion --output galleries/lobby
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ import argparse
 import sys
 
 from vitreid.gallery.export.export_job import CORRUPT, DTYPES, FOLDER, export
+from vitreid.gallery.export.recording_job import RecordingOptions
+from vitreid.gallery.export.track_rows import RowOptions
 from vitreid.labels.name_options import LAYOUTS
 from vitreid.tools.cli.embedder_flags import PREFIX, add_embedder_flags, embedder_options
 from vitreid.tools.cli.parser import command, new_parser
+from vitreid.tools.video.recording_flags import CAMERAS, TRACKS, add_recording_flags, camera_options, track_options
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -29,8 +33,9 @@ def get_parser() -> argparse.ArgumentParser:
         "--input",
         metavar="SOURCE",
         required=True,
-        help="a folder of images; a CSV file with the column path (and pid, camera, view, time, tracklet, any others); a "
-        "CSV file with the columns video, frame, x, y, width, height; or DATASET:SPLIT, e.g. market1501:gallery",
+        help="a folder of images; a CSV file with the column path (and pid, camera, view, time, tracklet, a box, any others); a "
+        "CSV file with the columns video, frame, x, y, width, height; DATASET:SPLIT, e.g. market1501:gallery; or, with "
+        "--detector or --boxes, a video, a folder of videos or of frames, or a stream such as rtsp://…",
     )
     add("--output", metavar="GALLERY", required=True, help="folder to make, or with --format a file")
     add("--root", metavar="DIR", help="folder of the data sets, for DATASET:SPLIT")
@@ -54,14 +59,39 @@ def get_parser() -> argparse.ArgumentParser:
     add("--no-resume", action="store_true", help="start anew; do not use the work of an earlier run")
     add("--overwrite", action="store_true", help="replace an earlier gallery of that name")
     add_embedder_flags(parser)
+    add_recording_flags(parser)
+    add = parser.add_argument_group("rows of a track").add_argument
+    add(
+        "--templates",
+        metavar="K",
+        type=int,
+        default=0,
+        help="up to K rows of each track, as diverse as possible; default: one, the mean",
+    )
+    add(
+        "--no-crops",
+        dest="thumbnails",
+        action="store_false",
+        help="keep no crops; the recording is read again to show them",
+    )
     return parser
 
 
 def export_images(args: argparse.Namespace) -> None:
     """Run the export."""
-    others = ("input", "no_resume", "traceback")
+    others = {"input", "no_resume", "traceback", "templates", "thumbnails", *TRACKS, *CAMERAS}
     given = {name: value for name, value in vars(args).items() if name not in others and not name.startswith(PREFIX)}
-    export(source=args.input, resume=not args.no_resume, options=embedder_options(args), **given)
+    tracks = track_options(args)
+    export(
+        source=args.input,
+        resume=not args.no_resume,
+        frames_from=args.frames_from or 0,
+        recordings=RecordingOptions(tracks, camera_options(args), RowOptions(args.templates, args.thumbnails))
+        if tracks
+        else None,
+        options=embedder_options(args),
+        **given,
+    )
 
 
 main = command(get_parser, export_images)

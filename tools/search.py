@@ -9,8 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
-from datetime import datetime, timezone
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,12 @@ from vitreid.gallery import Gallery
 from vitreid.gallery.search.contact_sheets import contact_sheet
 from vitreid.gallery.search.faiss_index import INDEXES
 from vitreid.gallery.search.search_result import SearchResult
+from vitreid.gallery.search.sightings import time_text
 from vitreid.processor.embedding.embedder import Embedder
 from vitreid.tools.cli.embedder_flags import add_embedder_flags, embedder_options
 from vitreid.tools.cli.parser import command, new_parser
 
-COLUMNS = ("camera", "pid", "time", "tracklet", "path")  # of a record, as shown
+COLUMNS = ("camera", "pid", "time", "frame", "tracklet", "path")  # of a record, as shown
 CUT = "found, but re-ranked below these; to see who is within the threshold leave out --rerank, or take a larger --topk"
 SAID = {"match": "found", "unknown": "unknown: nothing within the threshold", None: "the gallery has no threshold"}
 
@@ -42,7 +42,8 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="CONDITION",
         action="append",
         default=[],
-        help="search only records with camera=c1,c2 or camera!=c1 or 'time>=2026-01-31T08:00', any column; repeatable, all must hold",
+        help="search only records with camera=c1,c2 or camera!=c1 or 'time>=2026-01-31T08:00' or time_of_day=22:00-06:00 or "
+        "'duration>=2', any column; repeatable, all must hold",
     )
     add("--camera", metavar="NAME", help="the queries' camera, for a model that knows cameras")
     add("--other-cameras", action="store_true", help="leave out records of the queries' own --camera")
@@ -94,20 +95,15 @@ def _table(query: str, result: SearchResult) -> str:
         figures = [f"{result.distances[rank]:.4f}"]
         figures += [f"{result.scores[rank]:.4f}"] if result.scores is not None else []
         figures += ["yes" if result.is_match[rank] else "no"] if result.is_match is not None else []
-        lines.append([str(rank + 1), str(row["id"]), *figures, *(_text(name, row.get(name)) for name in shown)])
+        lines.append([str(rank + 1), str(row["id"]), *figures, *(_text(name, row) for name in shown)])
     said = (CUT if result.is_cut else SAID[result.verdict]) if len(result) else "no record passes the conditions"
     return f"{query}: {said}{limit}" + ("\n" + table(lines, left=None) if len(result) else "")
 
 
-def _text(name: str, value: Any) -> str:
-    if value is None:
-        return "-"
-    if name == "time" and abs(value) >= 1e8:  # since 1970; smaller values are seconds of a recording
-        try:
-            return datetime.fromtimestamp(value, timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
-        except (ValueError, OverflowError, OSError):
-            return str(value)
-    return str(value)
+def _text(name: str, row: Mapping[str, Any]) -> str:
+    if name == "time":
+        return time_text(row)
+    return "-" if row.get(name) is None else str(row[name])
 
 
 main = command(get_parser, search)

@@ -15,16 +15,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..common.errors import UserError
-from .association.appearance import remember
-from .association.camera_motion import CameraMotion
+from .association.appearance import appearance_distances, remember
+from .association.appearance_limit import AppearanceLimit
 from .association.frame_state import Embed, FrameState
 from .association.kalman import Motion, predict
-from .association.motion_matching import match_high, match_low
-from .association.overlap import box_iou
+from .association.motion_matching import Looks, match_moving
 from .association.resumption import LEAST_HITS, match_lost, rename_young
-from .association.scene_cuts import SceneCuts
+from .association.second_boxes import without_duplicates
 from .association.track_table import TrackTable
 from .detections import Detections, VideoFrame
+from .frames.camera_motion import CameraMotion
+from .frames.scene_cuts import SceneCuts
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class TrackerOptions:
     Args:
         high_score: a box of this confidence can start a track; low_score: one of this confidence can continue one.
         motion_seconds: how long a lost track is predicted; lost_seconds: how long it can be found again by appearance.
-        appearance_distance: greatest cosine distance, in [0, 2], at which a lost track is found again.
+        appearance_distance: greatest cosine distance, in [0, 2], at which a lost track is found again; None = learned from the
+            video, as embeddings of different models have different scales.
         appearance_weight: share of appearance in the cost where several pairs are possible, in [0, 1].
         embed_seconds: how often a visible track's appearance is remembered; num_vectors: how many embeddings are kept.
         young_seconds: how long a new track can still turn out to be a lost one.
@@ -48,7 +50,7 @@ class TrackerOptions:
     low_score: float = 0.1
     motion_seconds: float = 1.0
     lost_seconds: float = 60.0
-    appearance_distance: float = 0.3
+    appearance_distance: float | None = None
     appearance_weight: float = 0.5
     embed_seconds: float = 0.5
     num_vectors: int = 8
@@ -62,8 +64,9 @@ class TrackerOptions:
                 f"low_score {self.low_score:g} and high_score {self.high_score:g}: give 0 <= low_score <= high_score <= 1"
             )
         for name, most in (("appearance_distance", 2.0), ("appearance_weight", 1.0)):
-            if not 0 <= getattr(self, name) <= most:
-                raise UserError(f"{name}: {getattr(self, name):g}; give a number in [0, {most:g}]")
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= most:
+                raise UserError(f"{name}: {value:g}; give a number in [0, {most:g}]")
         for name in ("motion_seconds", "lost_seconds", "embed_seconds", "young_seconds"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"{name}: {getattr(self, name):g} seconds; give 0 or more")
@@ -71,9 +74,7 @@ class TrackerOptions:
             raise UserError(f"num_vectors: {self.num_vectors}; give 1 or more")
 
 
-_DUPLICATE_IOU = 0.6  # overlap with a box that has a track, above which a box starts no track
-_HIDDEN = 0.35  # share of a box covered by another, above which its crop may show the other person
-_CUT_OFF = 0.25  # share of a box outside the frame, above which its crop is not remembered
+_LOW_SECONDS = 2.0  # for which boxes of low confidence alone continue a track
 _LONGEST_STEP = 3.0  # seconds between two frames, above which no motion is predicted
 _TENTATIVE_SECONDS = 0.3  # a track of fewer than LEAST_HITS boxes is dropped when it was lost for longer
 _TICK = 1e-6  # seconds; times are compared to this tolerance
@@ -84,6 +85,8 @@ class Tracker:
 
     Args:
         options: what decides whether a box continues a track.
+    Attributes:
+        renamed: (id so far, id from now on) of the tracks that the last update found to be earlier ones.
     """
 
     def __init__(self, options: TrackerOptions | None = None) -> None:
@@ -92,6 +95,13 @@ class Tracker:
         self._next_id = 1
         self._seconds = np.nan  # of the previous frame
         self._cuts, self._camera = SceneCuts(), CameraMotion()
+        self._limit = AppearanceLimit(self.options.appearance_distance)
+        self.renamed: list[tuple[int, int]] = []
+
+    @property
+    def known_ids(self) -> np.ndarray:
+        """(T,) int64 ids of the tracks that a later box can still continue."""
+        return self._table.ids
 
     def update(self, frame: VideoFrame, detections: Detections, embed: Embed | None = None) -> np.ndarray:
         """Return the track ids (N,) int64 of the frame's detections, from 1; -1 = belongs to none.
@@ -101,19 +111,22 @@ class Tracker:
             embed: returns the embeddings (n, D) of some rows (n,) of the detections; called for few rows and not in each
                 frame. None = tracks are continued by motion alone.
         """
-        options, table = self.options, self._table
+        options, table, limit = self.options, self._table, self._limit.value
         self._advance(frame, detections)
         state = FrameState(frame, detections, embed)
         high = state.scores >= options.high_score
-        match_high(table, state, high, options.appearance_weight, options.appearance_distance)
-        match_low(table, state, state.scores >= options.low_score, self._unseen(state))
-        rows = self._without_duplicates(state, state.free(high))
-        match_lost(table, state, rows, np.flatnonzero(self._unseen(state)), options.appearance_distance)
+        looks = Looks(options.appearance_weight, limit, options.embed_seconds - _TICK)
+        state.is_clear = state.clear(Motion(table.mean[table.moving], table.cov[table.moving]).boxes())
+        match_moving(table, state, high, self._unseen(state), looks, low=False)
+        recent = self._unseen(state) & (state.seconds - table.sure <= _LOW_SECONDS + _TICK)
+        match_moving(table, state, state.scores >= options.low_score, recent, looks, low=True)
+        rows = without_duplicates(table, state, state.free(high), limit)
+        match_lost(table, state, rows, np.flatnonzero(self._unseen(state)), limit)
         continued = np.flatnonzero(state.owners >= 0)
-        table.observe(state.owners[continued], state.boxes[continued], state.seconds)
+        table.observe(state.owners[continued], state.boxes[continued], high[continued], state.seconds)
         self._start(state, rows[state.owners[rows] < 0])
         self._remember(state, high)
-        rename_young(self._table, state, options.young_seconds, options.appearance_distance)
+        self.renamed = rename_young(self._table, state, options.young_seconds, limit)
         ids = np.full(len(detections), -1, np.int64)
         ids[state.owners >= 0] = self._table.ids[state.owners[state.owners >= 0]]
         self._forget()
@@ -127,6 +140,7 @@ class Tracker:
             table.moving[:], table.displaced[:] = False, True
         if step < 0:
             table.seen += step
+            table.sure += step
             table.first += step
             table.embedded += step
         elif step > _LONGEST_STEP:
@@ -158,17 +172,6 @@ class Tracker:
         unseen[state.owners[state.owners >= 0]] = False
         return unseen
 
-    def _without_duplicates(self, state: FrameState, rows: np.ndarray) -> np.ndarray:
-        """Return the rows that are no second box of somebody: of a box with a track, or of a surer row."""
-        kept = np.flatnonzero(state.owners >= 0).tolist()
-        started = []
-        for row in rows[np.argsort(-state.scores[rows], kind="stable")].tolist():
-            same = [other for other in kept if state.labels[other] == state.labels[row]]
-            if not len(same) or box_iou(state.boxes[[row]], state.boxes[same]).max() <= _DUPLICATE_IOU:
-                started.append(row)
-                kept.append(row)
-        return np.array(sorted(started), np.int64)
-
     def _start(self, state: FrameState, rows: np.ndarray) -> None:
         """Start a track for each of the rows."""
         ids = np.arange(self._next_id, self._next_id + len(rows))
@@ -182,16 +185,27 @@ class Tracker:
         """Remember how the tracks look whose last embedding is old, where the box shows one person."""
         if not state.can_embed:
             return
-        rows = np.flatnonzero((state.owners >= 0) & high & (state.hidden <= _HIDDEN) & (state.cut_off <= _CUT_OFF))
+        rows = np.flatnonzero((state.owners >= 0) & high & state.is_clear)
         due = state.seconds - self._table.embedded[state.owners[rows]] >= self.options.embed_seconds - _TICK
         rows = rows[due]
         if not len(rows):
             return
         found = state.embeddings(rows)
         self._table.widen(found.shape[1])
+        self._compare(found, state.owners[rows])
         for track, vector in zip(state.owners[rows].tolist(), found):
             count = remember(self._table.vectors[track], int(self._table.counts[track]), vector)
             self._table.counts[track], self._table.embedded[track] = count, state.seconds
+
+    def _compare(self, found: np.ndarray, tracks: np.ndarray) -> None:
+        """Record how different crops (n, D) of visible tracks are from their own track and from the other visible ones."""
+        table = self._table
+        distances = appearance_distances(found, table.vectors, table.counts)  # (n, T)
+        visible = table.seen == self._seconds
+        own, others = distances[np.arange(len(tracks)), tracks], distances.copy()
+        others[:, ~visible | (table.hits < LEAST_HITS)] = np.inf
+        others[np.arange(len(tracks)), tracks] = np.inf
+        self._limit.add(own, table.ids[tracks], others.ravel())
 
     def _forget(self) -> None:
         """Drop the tracks that cannot be found again."""
@@ -209,6 +223,9 @@ class Tracker:
             "seconds": np.array(self._seconds),
             "cut_picture": self._cuts.previous,
             "camera_picture": self._camera.previous,
+            "same_distances": self._limit.same,
+            "same_tracks": self._limit.tracks,
+            "different_distances": self._limit.different,
         }
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
@@ -217,3 +234,6 @@ class Tracker:
         self._table = TrackTable(**columns)
         self._next_id, self._seconds = int(state["next_id"]), float(state["seconds"])
         self._cuts.previous, self._camera.previous = np.array(state["cut_picture"]), np.array(state["camera_picture"])
+        self._limit.same, self._limit.tracks, self._limit.different = (
+            np.array(state[name]) for name in ("same_distances", "same_tracks", "different_distances")
+        )

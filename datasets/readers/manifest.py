@@ -1,67 +1,71 @@
-"""Data set `manifest`: a CSV file with path, pid, camid, split and optionally viewid; pids and cameras are free text."""
+"""Data set `manifest`: a CSV file with path, pid, camid, split and optionally viewid, tracklet and a box; names are free text."""
 
 from __future__ import annotations
 
 import csv
 import logging
-import os
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ...common.box_columns import BoxColumns, to_whole
 from ...common.errors import UserError
-from ...labels.column_names import find_columns
+from ...labels.column_names import find_columns, why_absent
 from ...labels.label_text import UNKNOWN, are_whole_numbers, without_decimals
 from ...labels.name_options import JUNK
 from ...labels.name_pattern import NamePattern
 from ..records import Record, ReidData
+from .box_crops import Box, BoxPlace, cut_crops, is_still
 
 logger = logging.getLogger(__name__)
 
-FIELDS = {
+FIELDS = {  # field -> its name in messages
     "path": "path",
     "pid": "pid",
     "camera": "camid",
     "split": "split",
     "view": "viewid",
-}  # field -> name in messages
+    "tracklet": "tracklet",
+}
 NEEDED = ("path", "pid", "camera", "split")
+LABELS = ("pid", "camera", "view", "tracklet")
 SPLITS = ("train", "query", "gallery")
 NAMED = 5  # wrong lines listed in an error; further ones are counted
 
 
-class Line(NamedTuple):
-    """A line of a manifest."""
+class ManifestRow(NamedTuple):
+    """A line: its file, its texts by field, and the box to be cut out of the file, if any."""
 
     path: str
-    pid: str
-    camera: str
-    split: str
-    view: str
+    texts: dict[str, str]
+    place: BoxPlace | None
 
 
 def load_manifest(file: str | Path, camera_pattern: str = "") -> ReidData:
-    """Read a manifest. Pids, camids and viewids are numbered in the order of the sorted names.
+    """Read a manifest. Pids, camids, viewids and tracklets are numbered in the order of the sorted names.
 
-    Relative paths start at the CSV file's folder. With one camera, only the query's own file is junk (protocol "own-file"). Lines
-    of pid -1 are junk and left out.
+    Relative paths start at the CSV file's folder. With one camera, only the query's own file is junk (protocol "own-file"). A
+    line with a box (x, y, width, height, or other usual columns) is the crop of a picture, or with a frame that of a video; these crops are
+    cut once, into the folder FILE.crops. A line without a pid, but with a tracklet, is of a person of that tracklet. Lines of pid
+    -1 are junk and left out.
 
     Args:
         camera_pattern: regular expression that finds the camera's name in the path, for a file without the column camid.
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a column is missing, or lines are wrong; names file and lines.
+        CorruptImageError: a box lies outside its frame, or the video has no such frame.
     """
     file = Path(file).expanduser()
     if not file.is_file():
         expected = ", ".join(FIELDS[field] for field in NEEDED)
         raise FileNotFoundError(f"DATASETS.MANIFEST: no file {str(file)!r}; expected a CSV with {expected}")
-    rows = _without_junk(file, _plain_numbers(_read(file, camera_pattern)))
-    persons, cameras, views = (_names(getattr(row, field) for row in rows) for field in ("pid", "camera", "view"))
+    rows = _with_crops(_without_junk(_read(file, camera_pattern), file), file)
+    persons, cameras, views, tracklets = (_names(row.texts[field] for row in rows) for field in LABELS)
     records: dict[str, list[Record]] = {split: [] for split in SPLITS}
-    for row in rows:
-        records[row.split].append(Record(row.path, persons[row.pid], cameras[row.camera], views.get(row.view, -1)))
+    for path, texts, _ in rows:
+        ids = persons[texts["pid"]], cameras[texts["camera"]], views.get(texts["view"], -1)
+        records[texts["split"]].append(Record(path, *ids, tracklets.get(texts["tracklet"], -1)))
     if bool(records["query"]) != bool(records["gallery"]):
         empty = "gallery" if records["query"] else "query"
         raise UserError(f"{file}: no line has the split {empty}; query and gallery are needed together")
@@ -81,6 +85,25 @@ def load_manifest(file: str | Path, camera_pattern: str = "") -> ReidData:
     )
 
 
+def _without_junk(rows: list[ManifestRow], file: Path) -> list[ManifestRow]:
+    """Return the lines of people; images of pid -1 would count as one more person."""
+    kept = [row for row in rows if row.texts["pid"] != JUNK]
+    if len(kept) < len(rows):
+        logger.info("%s: %d images of pid -1 are junk and left out", file, len(rows) - len(kept))
+    if not kept:
+        raise UserError(
+            f"{file}: all {len(rows)} images have the pid -1, which means junk; give each person another pid"
+        )
+    return kept
+
+
+def _with_crops(rows: list[ManifestRow], file: Path) -> list[ManifestRow]:
+    """Return the rows with the files of their crops in place of videos and pictures with boxes."""
+    places = [row.place for row in rows if row.place]
+    crops = iter(cut_crops(places, file.with_name(f"{file.name}.crops")) if places else ())
+    return [row._replace(path=next(crops)) if row.place else row for row in rows]
+
+
 def _warn_of_overlap(file: Path, records: dict[str, list[Record]], names: dict[int, str]) -> None:
     """Log people in both the training and the query set: their results do not generalise to new people."""
     trained, queried = ({record.pid for record in records[split]} for split in ("train", "query"))
@@ -95,62 +118,45 @@ def _names(values: Iterable[str]) -> dict[str, int]:
     return {name: number for number, name in enumerate(sorted(set(values) - {""}))}
 
 
-def _plain_numbers(rows: list[Line]) -> list[Line]:
-    """Return the lines with 1 for pandas' 1.0, in columns of whole numbers."""
-    for field in ("pid", "camera", "view"):
-        if are_whole_numbers(getattr(row, field) for row in rows):
-            rows = [row._replace(**{field: without_decimals(getattr(row, field))}) for row in rows]
-    return rows
-
-
-def _without_junk(file: Path, rows: list[Line]) -> list[Line]:
-    """Return the lines of people; images of pid -1 would count as one more person."""
-    kept = [row for row in rows if row.pid != JUNK]
-    if len(kept) < len(rows):
-        logger.info("%s: %d images of pid -1 are junk and left out", file, len(rows) - len(kept))
-    if not kept:
-        raise UserError(
-            f"{file}: all {len(rows)} images have the pid -1, which means junk; give each person another pid"
-        )
-    return kept
-
-
-def _read(file: Path, camera_pattern: str) -> list[Line]:
+def _read(file: Path, camera_pattern: str) -> list[ManifestRow]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines)
-            parser = _Parser(file, reader.fieldnames or [], camera_pattern)
-            return parser.read(reader)
+            parser = _LineParser(file, reader.fieldnames or [], camera_pattern)
+            return parser.parse([(reader.line_num, values) for values in reader])
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(
             f"{file}: not a CSV file in UTF-8 ({error}); save it as such (Excel calls it 'CSV UTF-8')"
         ) from error
 
 
-class _Parser:
-    """Reads the lines of a manifest with these columns."""
+class _LineParser:
+    """Turns the lines of a manifest with these columns into rows."""
 
     def __init__(self, file: Path, columns: Sequence[str], camera_pattern: str) -> None:
-        self.file = file
+        self.file, self.boxes = file, BoxColumns.find(columns)
         self.columns = {field: column for column, field in find_columns(columns, tuple(FIELDS), f"{file}:1").items()}
         self.pattern = None
         if camera_pattern and "camera" not in self.columns:
             self.pattern = NamePattern("DATASETS.CAMERA_PATTERN", camera_pattern)
-        self.needed = [field for field in NEEDED if field != "camera" or self.pattern is None]
-        if missing := [FIELDS[field] for field in self.needed if field not in self.columns]:
+        self._whole: set[str] = set()
+        needed = [field for field in NEEDED if field != "camera" or self.pattern is None]
+        if missing := [FIELDS[field] for field in needed if field not in self.columns]:
             hint = "; DATASETS.CAMERA_PATTERN reads cameras from the paths" if "camid" in missing else ""
             raise UserError(
                 f"{file}:1: missing column {', '.join(missing)}; found {', '.join(columns) or 'nothing'}, "
                 f"expected {', '.join(FIELDS[field] for field in NEEDED)} and optionally viewid, with commas between{hint}"
             )
 
-    def read(self, reader: csv.DictReader[str]) -> list[Line]:
+    def parse(self, lines: Sequence[tuple[int, dict[str, str | None]]]) -> list[ManifestRow]:
         """Return all lines; raise ValueError, naming the first wrong ones, if some are wrong or there is none."""
+        texts = {field: [self._text(values, field) for _, values in lines] for field in LABELS}
+        self._whole = {field for field in LABELS if are_whole_numbers(texts[field])}
         rows, wrong = [], []
-        for values in reader:
+        for number, values in lines:
             try:
-                rows.append(self._parse(f"{self.file}:{reader.line_num}", values))
-            except UserError as error:
+                rows.append(self._row(f"{self.file}:{number}", values))
+            except ValueError as error:
                 wrong.append(str(error))
         if wrong:
             raise UserError(_summary(wrong, len(rows) + len(wrong)))
@@ -158,12 +164,21 @@ class _Parser:
             raise UserError(f"{self.file}: no line below the column names; add one per image")
         return rows
 
-    def _parse(self, where: str, values: dict[str, str | None]) -> Line:
-        """Return a checked line, with the path from the working directory; the view may be empty."""
-        texts = {field: (values.get(self.columns.get(field, "")) or "").strip() for field in FIELDS}
-        texts |= {field: "" for field in ("pid", "camera", "view") if texts[field] in UNKNOWN}
+    def _text(self, values: dict[str, str | None], field: str) -> str:
+        """Return a field of a line; "" if it is missing, 1 for pandas' 1.0 in a column of whole numbers."""
+        text = (values.get(self.columns.get(field, "")) or "").strip()
+        if field in LABELS and text in UNKNOWN:
+            return ""
+        return without_decimals(text) if field in self._whole else text
+
+    def _row(self, where: str, values: dict[str, str | None]) -> ManifestRow:
+        """Return a checked line, with the path from the working directory; view and tracklet may be empty."""
+        texts = {field: self._text(values, field) for field in FIELDS}
         if self.pattern and texts["path"]:
             texts["camera"] = self.pattern.of(texts["path"]) or ""
+        if texts["tracklet"] and texts["camera"]:
+            texts["tracklet"] = f"{texts['camera']} {texts['tracklet']}"  # their numbers start anew in each camera
+            texts["pid"] = texts["pid"] or f"track {texts['tracklet']}"
         if empty := [FIELDS[field] for field in NEEDED if not texts[field]]:
             if self.pattern and empty == ["camid"]:
                 raise UserError(
@@ -177,19 +192,7 @@ class _Parser:
         path = self.file.parent / texts["path"]
         if not path.is_file():
             raise UserError(f"{where}: no image {path}; {why_absent(texts['path'])}")
-        return Line(**{**texts, "path": str(path)})
-
-
-def is_windows_path(path: str) -> bool:
-    """Return whether a path of a CSV file is one of Windows, read on another system."""
-    return os.name != "nt" and ("\\" in path or re.match(r"[A-Za-z]:", path) is not None)
-
-
-def why_absent(path: str) -> str:
-    """Return the likely reason why a path of a CSV file leads to no file."""
-    if is_windows_path(path):
-        return "this is a Windows path: write / in the place of \\, from the CSV file's folder on"
-    return "paths start at the CSV file's folder"
+        return ManifestRow(str(path), texts, _place(where, str(path), values, self.boxes))
 
 
 def _summary(wrong: Sequence[str], count: int) -> str:
@@ -198,3 +201,21 @@ def _summary(wrong: Sequence[str], count: int) -> str:
         return wrong[0]
     others = [f"and {len(wrong) - NAMED} more"] if len(wrong) > NAMED else []
     return "\n  ".join([f"{len(wrong)} of {count} lines are wrong; correct or remove them:", *wrong[:NAMED], *others])
+
+
+def _place(where: str, path: str, values: dict[str, str | None], boxes: BoxColumns | None) -> BoxPlace | None:
+    """Return the box of a line; None if the file is the crop: it has no box, or is a picture with the frame it was cut from."""
+    frame = ((values.get(boxes.others["frame"]) or "") if boxes and "frame" in boxes.others else "").strip()
+    if (
+        boxes is None
+        or not any((values.get(column) or "").strip() for column in boxes.box)
+        or (frame and is_still(path))
+    ):
+        return None
+    if not frame and not is_still(path):
+        raise UserError(f"{where}: the frame is empty; frames of a video count from 0")
+    x0, y0, x1, y1 = boxes.corners(values, where)
+    number = to_whole(frame, f"{where}: frame") if frame else None
+    if number is not None and number < 0:
+        raise UserError(f"{where}: frame {number}; frames of a video count from 0")
+    return BoxPlace(path, number, Box(x0, y0, x1 - x0, y1 - y0))

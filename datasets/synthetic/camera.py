@@ -109,7 +109,7 @@ def photograph(
     top = height * rng.uniform(-0.03, 0.14)
     sketch = Sketch(image, width * (0.5 + rng.uniform(-0.13, 0.13)), top, scale)
     draw_person(sketch, person, _draw_pose(rng, camera))
-    _light(sketch, rng)
+    light_figure(sketch, rng)
     if rng.random() < 0.15:
         _occlude(image, rng)
     return _expose(camera, image, size, rng)
@@ -135,7 +135,7 @@ def _draw_passer_by(image: np.ndarray, camera: Camera, person: SyntheticPerson, 
     draw_person(Sketch(image, centre, height * rng.uniform(0.02, 0.2), scale), person, _draw_pose(rng, camera))
 
 
-def _light(sketch: Sketch, rng: np.random.Generator) -> None:
+def light_figure(sketch: Sketch, rng: np.random.Generator) -> None:
     """Make the figure round, wrinkled and lit from one side."""
     height, width = sketch.mask.shape
     inside = cv2.distanceTransform(sketch.mask, cv2.DIST_L2, 3)

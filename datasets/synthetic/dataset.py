@@ -5,13 +5,10 @@ The folder's marker, synthetic.json, has the plan and the digest of each file. O
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +18,12 @@ import numpy as np
 from tqdm import tqdm
 
 from ...common.files import digest
-from ...common.locks import FILE as LOCK
-from ...common.locks import WriterLock
-from ...common.regular_files import IMAGE_BYTES, read_bytes, read_json
-from ...common.replace_folder import locked_place, recover, replacement
+from ...common.regular_files import IMAGE_BYTES
 from ..readers.market1501 import SUBSETS, load_published
 from ..readers.published import PublishedDataset
 from ..records import ReidData
 from .camera import make_cameras, photograph
+from .drawn_folder import DrawnFolder
 from .identity import make_people
 
 log = logging.getLogger(__name__)
@@ -36,7 +31,6 @@ log = logging.getLogger(__name__)
 STAMP = "synthetic.json"
 _VERSION = 1  # version of the drawing; raise it when pictures change, so that old ones are replaced
 _NUM_PASSERS_BY = 24  # people without an identity, in the background
-_WAIT, _PATIENCE = 0.2, 600  # seconds: between two looks at a folder that another process draws; in all
 _SYNTHETIC = PublishedDataset("synthetic", ("synthetic",), "three folders of drawn people", "drawn by vitreid itself")
 
 
@@ -91,7 +85,7 @@ def load_synthetic(root: str | Path, plan: SyntheticPlan | None = None, draws: b
     folder, plan = Path(root).expanduser() / "synthetic", plan or SyntheticPlan()
     if draws:
         generate(folder, plan)
-    elif not _is_done(folder, plan):
+    elif not _drawn_folder(folder, plan).is_done:
         raise FileNotFoundError(
             f"DATASETS.ROOT_DIR: {folder} does not hold the synthetic people; they are drawn where the command names them: "
             "add DATASETS.NAMES synthetic"
@@ -106,77 +100,21 @@ def generate(folder: str | Path, plan: SyntheticPlan) -> None:
         FileExistsError: the folder holds other files.
         BlockingIOError: another process has been drawing for 10 minutes.
     """
-    folder, until = Path(folder), time.monotonic() + _PATIENCE
-    recover(folder, _own_files)
-    while not _is_done(folder, plan):
-        try:
-            with locked_place(folder, _own_files) as lock:
-                _draw_into(folder, plan, lock)
-        except BlockingIOError:  # another process, such as another rank, draws it
-            if time.monotonic() > until:
-                raise
-            time.sleep(_WAIT)
-        finally:
-            with suppress(OSError):  # only an empty folder is removed
-                folder.rmdir()
+
+    def draw(started: Path) -> dict[str, str]:
+        log.info("drawing %d synthetic people into %s", plan.num_train_ids + plan.num_test_ids, folder)
+        return _draw_all(started, plan)
+
+    _drawn_folder(Path(folder), plan).make(draw)
 
 
-def _draw_into(folder: Path, plan: SyntheticPlan, lock: WriterLock) -> None:
-    """Replace the content of the locked folder, if all of it was drawn by `generate`."""
-    if _is_done(folder, plan):
-        return
-    if foreign := sorted(_all_files(folder) - _own_files(folder)):
-        raise FileExistsError(
-            f"{folder}: {foreign[0]} is not of a synthetic data set drawn by vitreid ({len(foreign)} such files), so nothing is "
-            "drawn there; choose another DATASETS.ROOT_DIR"
-        )
-    log.info("drawing %d synthetic people into %s", plan.num_train_ids + plan.num_test_ids, folder)
-    with replacement(folder, lock, _own_files) as started:
-        _draw_all(started, plan)
+def _drawn_folder(folder: Path, plan: SyntheticPlan) -> DrawnFolder:
+    hint = "choose another DATASETS.ROOT_DIR"
+    return DrawnFolder(folder, STAMP, plan.facts(), SUBSETS, IMAGE_BYTES, "a synthetic data set", hint)
 
 
-def _is_done(folder: Path, plan: SyntheticPlan) -> bool:
-    return {key: value for key, value in _marker(folder).items() if key != "files"} == plan.facts()
-
-
-def _marker(folder: Path) -> dict[str, Any]:
-    """Return the content of the folder's marker; empty if there is none, or an unreadable one."""
-    try:
-        found = read_json(folder / STAMP)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _all_files(folder: Path) -> set[str]:
-    """Return everything in the folder and below but folders, as paths in it; an empty folder of another name too."""
-    names = set()
-    for place, folders, files in os.walk(folder):
-        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
-        foreign = [name for name in folders if Path(place) != folder or name not in SUBSETS]
-        names |= {Path(place, name).relative_to(folder).as_posix() for name in (*files, *links, *foreign)}
-    return names
-
-
-def _own_files(folder: Path) -> set[str]:
-    """Return the files in the folder that `generate` wrote and nobody changed: those of the marker, with its digests."""
-    drawn = _marker(folder).get("files")
-    if not isinstance(drawn, dict):
-        return {LOCK}
-    possible = [name for name in drawn if name.count("/") == 1 and name.startswith(tuple(f"{s}/" for s in SUBSETS))]
-    own = {name for name in possible if _digest_of(folder / name) == drawn[name]}
-    return {*own, STAMP, LOCK}
-
-
-def _digest_of(file: Path) -> str:
-    """Return the digest of a file's content; "" for a link, or if it is gone."""
-    try:
-        return "" if file.is_symlink() else digest([read_bytes(file, IMAGE_BYTES)])
-    except (OSError, ValueError):
-        return ""
-
-
-def _draw_all(folder: Path, plan: SyntheticPlan) -> None:
+def _draw_all(folder: Path, plan: SyntheticPlan) -> dict[str, str]:
+    """Draw the pictures; return name and digest of each file."""
     number = plan.num_train_ids + plan.num_test_ids + plan.num_distractors
     everybody = make_people(number + _NUM_PASSERS_BY, plan.seed)
     people, passers_by = everybody[:number], everybody[number:]
@@ -193,8 +131,7 @@ def _draw_all(folder: Path, plan: SyntheticPlan) -> None:
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         shots = list(_shots(plan))
         bar = tqdm(pool.map(draw, shots), "draw", len(shots), unit="image", disable=None, leave=False)
-        drawn = dict(bar)
-    (folder / STAMP).write_text(json.dumps({**plan.facts(), "files": drawn}, indent=1))
+        return dict(bar)
 
 
 def _shots(plan: SyntheticPlan) -> Iterator[_Shot]:

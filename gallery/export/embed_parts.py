@@ -15,7 +15,7 @@ from ...common.prefetch import prefetch
 from ...datasets import CorruptImageError
 from ...processor.embedding.embedder import Embedder
 from .export_plan import ExportPlan
-from .sources import Source, SourceRow
+from .source_rows import Source, SourceRow
 from .work_folder import ExportPart
 
 UNREADABLE = (CorruptImageError, FileNotFoundError, PermissionError, IsADirectoryError)  # not a failing disk

@@ -1,4 +1,4 @@
-"""The plan of an export: the source's rows, counted and hashed, and every setting that affects the output."""
+"""The plan of an export: its rows or recordings, and every setting that affects the output."""
 
 from __future__ import annotations
 
@@ -6,46 +6,86 @@ import hashlib
 import itertools
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any, ClassVar
 
 from ...common.errors import UserError
 from ...common.files import digest, write_text_atomically
 from ...processor.embedding.embedder import Embedder
-from .sources import Source
+from .source_rows import Source
 
 PART_ROWS = 4096  # rows per part, the most that a killed export has to embed again
 
 
 @dataclass(frozen=True)
-class ExportPlan:
+class Plan:
     """Everything that determines the exported bytes. Parts written under a different plan are not reused.
 
     Args:
         model: fingerprint of the embedder.
         source: the source as given by the user.
-        rows: fingerprint of the source's rows.
-        count: number of rows.
         dtype: type of the embeddings, float32 or float16.
         batch_size: images per pass through the model.
-        part_size: rows per part, a multiple of `batch_size`.
         device, precision: hardware and arithmetic of the model; others round differently.
         created: start of the export (ISO 8601); the only field that may differ.
-        files: one fingerprint per part of the size and date of its images.
+        files: one fingerprint of size and date per part, or per recording.
     """
+
+    what: ClassVar[str]  # what is exported, for messages
 
     model: str
     source: str
-    rows: str
-    count: int
     dtype: str
     batch_size: int
-    part_size: int
     device: str
     precision: str
     created: str
-    files: tuple[str, ...] = ()
+    files: tuple[str, ...]
+
+    def differences(self, other: Plan, files: bool = True) -> list[str]:
+        """Return the differences as text, `self` before `other`; with `files=False` images may have been replaced."""
+        if type(self) is not type(other):
+            return [f"it exported {self.what}s, and now exports {other.what}s"]
+        mine, theirs = self._compared(), other._compared()
+        found = [
+            f"{name} was {mine.get(name)}, is now {theirs.get(name)}"
+            for name in dict.fromkeys([*mine, *theirs])
+            if mine.get(name) != theirs.get(name)
+        ]
+        if files and not found and self.files != other.files:
+            found.append(f"{self.what} files were changed, added or deleted since")
+        return found
+
+    def _compared(self) -> dict[str, Any]:
+        """Return the fields that must be equal, by name."""
+        return {
+            item.name: getattr(self, item.name)
+            for item in fields(self)
+            if item.name not in ("created", "source", "files")
+        }
+
+    def write(self, file: Path) -> None:
+        """Write the plan, atomically."""
+        write_text_atomically(file, json.dumps(asdict(self), indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class ExportPlan(Plan):
+    """The plan of an export of images.
+
+    Args:
+        rows: fingerprint of the source's rows.
+        count: number of rows.
+        part_size: rows per part, a multiple of `batch_size`.
+    """
+
+    what: ClassVar[str] = "image"
+
+    rows: str
+    count: int
+    part_size: int
 
     @property
     def num_parts(self) -> int:
@@ -56,30 +96,39 @@ class ExportPlan:
         """Return the number of rows in part `number`."""
         return min(self.part_size, self.count - number * self.part_size)
 
-    def differences(self, other: ExportPlan, files: bool = True) -> list[str]:
-        """Return the differences as text, `self` before `other`; with `files=False` images may have been replaced."""
-        names = [item.name for item in fields(self) if item.name not in ("created", "source", "files")]
-        found = [
-            f"{name} was {getattr(self, name)}, is now {getattr(other, name)}"
-            for name in names
-            if getattr(self, name) != getattr(other, name)
-        ]
-        if files and not found and self.files != other.files:
-            found.append("image files were changed, added or deleted since")
-        return found
 
-    @classmethod
-    def read(cls, file: Path) -> ExportPlan | None:
-        """Return the plan in a file; None if there is none that this version can read."""
-        try:
-            values = json.loads(file.read_text(encoding="utf-8"))
-            return cls(**{**values, "files": tuple(values.get("files", ()))})
-        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, AttributeError):
-            return None
+@dataclass(frozen=True)
+class RecordingPlan(Plan):
+    """The plan of an export of recordings.
 
-    def write(self, file: Path) -> None:
-        """Write the plan, atomically."""
-        write_text_atomically(file, json.dumps(asdict(self), indent=2) + "\n")
+    Args:
+        recordings: source, name, camera and start of each.
+        settings: options of detector, tracker and rows, by name.
+        chunk_frames: frames after which the work is saved.
+    """
+
+    what: ClassVar[str] = "video"
+
+    recordings: tuple[tuple[str, ...], ...]
+    chunk_frames: int
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def _compared(self) -> dict[str, Any]:
+        values = super()._compared()
+        return {**values, **values.pop("settings")}
+
+
+def read_plan(file: Path) -> Plan | None:
+    """Return the plan in a file; None if there is none that this version can read."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        kind = RecordingPlan if "recordings" in values else ExportPlan
+        values = {**values, "files": tuple(values.get("files", ()))}
+        if kind is RecordingPlan:
+            values["recordings"] = tuple(tuple(item) for item in values["recordings"])
+        return kind(**values)
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, AttributeError):
+        return None
 
 
 def make_plan(embedder: Embedder, source: Source, text: str, dtype: str) -> ExportPlan:

@@ -21,11 +21,14 @@ from ...common.files import write_atomically
 from ...common.locks import FILE as LOCK
 from ...common.locks import WriterLock
 from ..storage.gallery import Gallery
-from .export_plan import ExportPlan
+from .export_plan import ExportPlan, Plan, read_plan
 
 PLAN = "plan.json"
 JOIN_ROWS = 2**20  # records added to the gallery at once: each time it rewrites all of them
-_OWN = re.compile(r"plan\.json|part-\d+\.safetensors|\.(plan|part-).*\.tmp|\.lock|joined|converted|replaced")
+_OWN = re.compile(
+    r"plan\.json|part-\d+\.safetensors|video-\d+(\.npz|-\d+\.safetensors)|\.(plan|part-|video-).*\.tmp|\.lock|"
+    r"joined|converted|replaced"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +47,7 @@ class ExportPart:
 
 
 class WorkFolder:
-    """Parts in a folder; each is either complete or absent."""
+    """A folder of unfinished work, and the plan that it belongs to."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -55,11 +58,11 @@ class WorkFolder:
         return WriterLock(self.folder)
 
     @property
-    def plan(self) -> ExportPlan | None:
+    def plan(self) -> Plan | None:
         """The plan of the parts in the folder; None = there are none."""
-        return ExportPlan.read(self.folder / PLAN)
+        return read_plan(self.folder / PLAN)
 
-    def begin(self, plan: ExportPlan, resume: bool = True, overwrite: bool = False) -> None:
+    def begin(self, plan: Plan, resume: bool = True, overwrite: bool = False) -> None:
         """Prepare the folder for `plan`; parts of the same plan stay, unless `resume` is false.
 
         Parts of images that were replaced since stay too; `has` recognises them.
@@ -103,7 +106,7 @@ class WorkFolder:
             self._delete_parts()
             shutil.rmtree(self.folder)
 
-    def remove_rest(self, plan: ExportPlan) -> None:
+    def remove_rest(self, plan: Plan) -> None:
         """Remove the remains of a killed call of the finished export `plan`; parts of another plan stay."""
         if not self.folder.is_dir():
             return
@@ -112,6 +115,10 @@ class WorkFolder:
             is_rest = not found.differences(plan) if found else not set(os.listdir(self.folder)) - {LOCK}
             if is_rest:
                 self.remove()
+
+
+class PartsFolder(WorkFolder):
+    """The parts of an export of images; each is either complete or absent."""
 
     def has(self, number: int, plan: ExportPlan, with_gaps: bool = False) -> bool:
         """Return whether the part is finished and its image files are those of the plan.

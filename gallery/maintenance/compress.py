@@ -102,7 +102,7 @@ class Cost:
         mAP, rank1: before and after.
         num_bytes: size of embeddings.npy, before and after.
         num_queries: number of queries in the averages.
-        protocol: which rows are junk for a query: those of its own camera, or, where no camera is known, the query alone.
+        protocol: which rows are junk for a query: those from its camera, or, where no camera is known, the query alone.
     """
 
     mAP: tuple[float, float]
@@ -155,7 +155,9 @@ def cost(original: Gallery, smaller: Gallery, max_queries: int = 2000, seed: int
     ]
     before, after = results
     sizes = [len(item) * item.embeddings.itemsize * item.info.dimension for item in (original, smaller)]
-    return Cost((before.mAP, after.mAP), (before.rank(1), after.rank(1)), (sizes[0], sizes[1]), before.num_valid, protocol)
+    return Cost(
+        (before.mAP, after.mAP), (before.rank(1), after.rank(1)), (sizes[0], sizes[1]), before.num_valid, protocol
+    )
 
 
 def _labels(gallery: Gallery) -> tuple[np.ndarray, str]:

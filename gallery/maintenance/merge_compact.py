@@ -15,7 +15,7 @@ import pyarrow as pa
 from ...common.errors import UserError
 from ...common.replace_folder import replacement
 from ..storage.embeddings_file import blocks
-from ..storage.file_names import EXPORT_FILES, REPLACED_FILES
+from ..storage.file_names import EXPORT_FILES, replaced_files
 from ..storage.gallery import Gallery
 from ..storage.records_file import CORE, with_ids
 
@@ -98,7 +98,7 @@ def compact(gallery: Gallery) -> int:
     with gallery.lock:
         gallery.refresh()
         dropped = len(gallery.state.removed)
-        with replacement(gallery.path, gallery.lock, REPLACED_FILES) as folder:
+        with replacement(gallery.path, gallery.lock, replaced_files) as folder:
             copy_into(folder, gallery)
         gallery.reload()
     return dropped

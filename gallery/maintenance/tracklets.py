@@ -57,12 +57,17 @@ def _fill(pooled: Gallery, gallery: Gallery, groups: list[np.ndarray], quality: 
             pooled.append(pooled.info.encode(np.stack([vector for vector, _ in found])), [with_ids(chosen, ids)])
 
 
-def _pool(rows: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, int]:
-    """Return the pooled vector (D,) of rows (n, D), and the index of the row closest to it."""
+def pool(rows: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Return the mean direction (D,) of rows (n, D), weighted by `weights` (n,), with the rows' mean length."""
     lengths = np.linalg.norm(rows, axis=1)
     total = (rows if weights is None else rows * weights[:, None].astype(np.float32)).sum(0)
     size = np.linalg.norm(total)
-    pooled = total * (lengths.mean() / size) if size > 0 else total
+    return total * (lengths.mean() / size) if size > 0 else total
+
+
+def _pool(rows: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, int]:
+    """Return the pooled vector (D,) of rows (n, D), and the index of the row closest to it."""
+    pooled = pool(rows, weights)
     return pooled, int(np.square(rows - pooled).sum(1).argmin())
 
 

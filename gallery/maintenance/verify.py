@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ...common.replace_folder import recover
 from ..storage.embeddings_file import blocks, checksum_of, map_rows
-from ..storage.file_names import EMBEDDINGS, METADATA, PROJECTION, RECORDS, REPLACED_FILES
+from ..storage.file_names import EMBEDDINGS, METADATA, PROJECTION, RECORDS, replaced_files
 from ..storage.metadata import State
 from ..storage.projection import Projection
 from ..storage.records_file import RecordsFile
@@ -43,7 +43,7 @@ def verify(path: str | Path, images: bool = True) -> list[GalleryProblem]:
         images: also check that the image files exist.
     """
     path = Path(path).expanduser().resolve()
-    recover(path, REPLACED_FILES)
+    recover(path, replaced_files)
     try:
         state = State.read(path)
     except (OSError, ValueError) as error:

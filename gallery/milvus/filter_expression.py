@@ -6,7 +6,9 @@ import json
 import math
 import sys
 
+from ...common.errors import UserError
 from ..search.filters import Condition, Where
+from ..search.time_of_day import TimeOfDay
 
 NOTHING, EVERYTHING = "id < 0", "id >= 0"  # ids are never negative
 
@@ -20,7 +22,11 @@ def as_expression(where: Where) -> str:
     return " and ".join(_as_expression(condition) for condition in where.conditions)
 
 
-def _as_expression(condition: Condition) -> str:
+def _as_expression(condition: Condition | TimeOfDay) -> str:
+    if isinstance(condition, TimeOfDay):
+        raise UserError(
+            f"where: {condition.column} is not computed in Milvus; search the gallery's folder, or give ranges of time for each day"
+        )
     name, absent = condition.column, f"{condition.column} is null"
     if condition.operator not in ("=", "!="):
         return _range(name, condition.operator, condition.values[0])

@@ -13,6 +13,7 @@ from ...common.files import write_atomically
 from ...common.pictures import BLUE, GREEN, GREY, RED, Color, encode, grid, labelled
 from ..storage.record_images import RecordImageError, load_image, read_pixels
 from .search_result import SearchResult
+from .sightings import span, time_text
 
 CROP = (192, 96)  # height and width of a tile, pixels; crops are fitted into it
 MOST_COLUMNS = 10
@@ -63,9 +64,22 @@ def _band(
     tiles = [labelled(shown, ["query", verdict, _pid_text(pid)], CROP, BLUE)]
     for row, distance, is_match in zip(result.rows, result.distances.tolist(), matches, strict=True):
         camera = "" if row.get("camera") is None else str(row["camera"])[:MOST_CHARACTERS]
-        lines = [f"{distance:.3f}", camera, _pid_text(row.get("pid"))]
+        lines = [f"{distance:.3f}", camera, _pid_text(row.get("pid")), *_time_lines(row)]
         tiles.append(labelled(_read(locate(row["path"]), row), lines, CROP, frame_color(row, is_match, pid)))
     return [tiles[start : start + MOST_COLUMNS + 1] for start in range(0, len(tiles), MOST_COLUMNS + 1)]
+
+
+def _time_lines(row: Mapping[str, Any]) -> list[str]:
+    """Return day, from-to with the time zone, frame and track of a row out of a recording; none for other rows."""
+    if row.get("end_time") is None:
+        return []
+    place = [f"frame {row['frame']}"] if row.get("frame") is not None else []
+    place += [f"track {str(row['tracklet']).rpartition('/')[2]}"] if row.get("tracklet") is not None else []
+    if (found := span(row)) is None:
+        return [time_text(row) + " s", *place]
+    first, last = found
+    zone = first.isoformat()[-6:]
+    return [str(first.date()), f"{first:%H:%M:%S} to", f"{last:%H:%M:%S} {zone}", *place]
 
 
 def _pid_text(pid: object) -> str:

@@ -1,4 +1,4 @@
-"""Filters of a search: conditions on columns of the records, e.g. `camera=c1,c2`, `time>=2026-01-01T08:00`."""
+"""Filters of a search: conditions on columns of the records, e.g. `camera=c1,c2`, `time>=2026-01-01T08:00`, `time_of_day>=08:00`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 
 from ...common.errors import UserError
 from ..storage.records_file import to_seconds
+from . import time_of_day
+from .time_of_day import TimeOfDay
 
 RANGES = {"<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_equal}
 OPERATORS = ("=", "!=", *RANGES)
@@ -43,12 +45,19 @@ class Condition:
         if self.operator in RANGES and (len(self.values) != 1 or self.values[0] in (None, "")):
             raise UserError(f"where: {self.column}{self.operator} takes one value, got {list(self.values)}")
 
-    def typed(self, schema: pa.Schema) -> Condition:
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are read."""
+        return (self.column,)
+
+    def typed(self, schema: pa.Schema) -> Condition | TimeOfDay:
         """Return the condition with its values converted to the column's type.
 
         Raises:
             ValueError: a value does not fit the column; names its type.
         """
+        if self.column == time_of_day.NAME and self.column not in schema.names:
+            return TimeOfDay.parse(self.operator, self.values, schema)
         kind = schema.field(self.column).type
         if pa.types.is_nested(kind):
             raise _not_comparable(self.column, kind)
@@ -61,6 +70,10 @@ class Condition:
         if self.operator in RANGES or not _is_text(schema.field(self.column).type):
             return []
         return [value for value in self.values if value is not None]
+
+    def mask_of(self, records: pa.Table) -> np.ndarray:
+        """Return (N,) bool: the records that fulfil the typed condition; as `mask`."""
+        return self.mask(records[self.column]).to_numpy()
 
     def mask(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
         """Return (N,) bool for a column (N,), given typed values; unknown values of the column pass only != and `column=`.
@@ -93,7 +106,7 @@ class Where:
         hints: log the values that no record has, with similar ones; for a person at a terminal, not for a server.
     """
 
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[Condition | TimeOfDay, ...] = ()
     hints: bool = True
 
     @classmethod
@@ -129,19 +142,20 @@ class Where:
 
     @property
     def columns(self) -> list[str]:
-        """Names of the columns in the conditions."""
-        return list(dict.fromkeys(condition.column for condition in self.conditions))
+        """Names of the columns that the conditions read."""
+        return list(dict.fromkeys(name for condition in self.conditions for name in condition.columns))
 
     def check_columns(self, known: Sequence[str]) -> None:
         """Raise ValueError, listing the known columns, if a column is not among `known`."""
-        for name in self.columns:
-            if name not in known:
+        for name in (condition.column for condition in self.conditions):
+            if name not in known and name != time_of_day.NAME:
                 raise UserError(f"where: no column {name!r}; the records have {', '.join(known)}")
 
     def typed(self, schema: pa.Schema) -> Where:
         """Return the conditions with values converted to the columns' types; raise ValueError where that fails."""
         self.check_columns(schema.names)
-        return Where(tuple(condition.typed(schema) for condition in self.conditions), self.hints)
+        typed = (one.typed(schema) if isinstance(one, Condition) else one for one in self.conditions)
+        return Where(tuple(typed), self.hints)
 
     def mask(self, records: pa.Table) -> np.ndarray:
         """Return (N,) bool: records that fulfil all conditions.
@@ -153,7 +167,7 @@ class Where:
 
     def typed_mask(self, records: pa.Table) -> np.ndarray:
         """Return `mask(records)`, given typed conditions."""
-        masks = [condition.mask(records[condition.column]).to_numpy() for condition in self.conditions]
+        masks = [condition.mask_of(records) for condition in self.conditions]
         return reduce(np.logical_and, masks, np.ones(len(records), bool))
 
 
@@ -193,6 +207,8 @@ def _from_item(key: str, value: Any) -> list[Condition]:
 def _range(column: str, ends: tuple[Any, ...]) -> list[Condition]:
     if len(ends) != 2:
         raise UserError(f"where: {column} takes a range of two values (first, last) or a list of values, got {ends}")
+    if column == time_of_day.NAME and None not in ends:  # may lead over midnight
+        return [Condition(column, "=", (f"{ends[0]}-{ends[1]}",))]
     return [
         Condition(column, operator, (end,)) for operator, end in zip((">=", "<="), ends, strict=True) if end is not None
     ]

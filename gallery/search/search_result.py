@@ -13,6 +13,7 @@ import numpy as np
 from ...common.errors import UserError
 from ...common.text import plain_values
 from ..storage.metadata import GalleryInfo
+from .sightings import span
 
 SAME, DIFFERENT, UNKNOWN, MATCH = "same", "different", "unknown", "match"
 
@@ -111,6 +112,9 @@ class SearchResult:
         columns["is_match"] = [None] * len(self) if self.is_match is None else self.is_match.tolist()
         if self.scores is not None:
             columns["score"] = self.scores.tolist()
+        if any(row.get("end_time") is not None for row in self.rows):
+            spans = [span(row) or (None, None) for row in self.rows]
+            columns["from"], columns["to"] = (plain_values(list(times)) for times in zip(*spans, strict=True))
         columns["record"] = [
             plain_values({key: value for key, value in row.items() if key != "id"}) for row in self.rows
         ]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
 from ...common.locks import FILE as LOCK
+from ...common.regular_files import JSON_BYTES, read_bytes
 
 EMBEDDINGS, RECORDS, PROJECTION, METADATA = "embeddings.npy", "records.parquet", "projection.npz", "gallery.json"
 OWN_FILES = frozenset(
@@ -11,3 +16,22 @@ OWN_FILES = frozenset(
 EXPORT_PLAN, SKIPPED = "export.json", "skipped.txt"
 EXPORT_FILES = (EXPORT_PLAN, SKIPPED)  # no longer true once the rows are replaced
 REPLACED_FILES = OWN_FILES | {text for name in EXPORT_FILES for text in (name, f".{name}.tmp")}  # with the rows
+TRACK_CROPS = "track_crops"  # folder of the crops of an export of recordings
+
+
+def replaced_files(old: Path) -> Collection[str]:
+    """Return the files that go with the rows when a gallery replaces another one; `old` is the earlier folder, .NAME.old.
+
+    Crops of tracks stay if the rows are still those of the same export, as after `compact`.
+    """
+    crops, plan = old / TRACK_CROPS, _content(old / EXPORT_PLAN)
+    new = old.with_name(old.name.removeprefix(".").removesuffix(".old"))
+    if not crops.is_dir() or b'"recordings"' not in plan or plan == _content(new / EXPORT_PLAN):
+        return REPLACED_FILES
+    return REPLACED_FILES | {f"{TRACK_CROPS}/{file.name}" for file in crops.iterdir()}
+
+
+def _content(file: Path) -> bytes:
+    with suppress(OSError, ValueError):
+        return read_bytes(file, JSON_BYTES)
+    return b""

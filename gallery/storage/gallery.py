@@ -22,7 +22,7 @@ from ..search.engine import Finder, Searchable, finder
 from ..search.exact_index import Hits
 from ..search.search_result import SearchResult
 from . import embeddings_file, records_file
-from .file_names import EMBEDDINGS, METADATA, OWN_FILES, RECORDS, REPLACED_FILES
+from .file_names import EMBEDDINGS, METADATA, OWN_FILES, RECORDS, replaced_files
 from .gallery_reader import GalleryReader
 from .metadata import GalleryInfo, State
 from .projection import Projection
@@ -61,7 +61,7 @@ class Gallery(GalleryReader, Searchable):
         """
         with cls._place(path, overwrite) as (path, lock, is_replaced):
             if is_replaced:
-                with replacement(path, lock, REPLACED_FILES) as folder:
+                with replacement(path, lock, replaced_files) as folder:
                     _make_empty(folder, info, projection)
             else:
                 _make_empty(path, info, projection)
@@ -84,7 +84,7 @@ class Gallery(GalleryReader, Searchable):
         """
         with (
             cls._place(path, overwrite) as (path, lock, _),
-            replacement(path, lock, REPLACED_FILES) as folder,
+            replacement(path, lock, replaced_files) as folder,
         ):
             fill(cls.create(folder, info, projection=projection))
         return cls(path)
@@ -94,7 +94,7 @@ class Gallery(GalleryReader, Searchable):
     def _place(path: str | Path, overwrite: bool) -> Iterator[tuple[Path, WriterLock, bool]]:
         """Lock the folder of a new gallery; yield it, its lock, and whether it holds a gallery to be replaced."""
         path = Path(path).expanduser().resolve()
-        with locked_place(path, REPLACED_FILES) as lock:
+        with locked_place(path, replaced_files) as lock:
             yield path, lock, _is_replaced(path, overwrite)
 
     @classmethod
@@ -173,9 +173,9 @@ class Gallery(GalleryReader, Searchable):
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Keep other writers out, and read what earlier ones have committed; may be nested."""
-        recover(self.path, REPLACED_FILES)
+        recover(self.path, replaced_files)
         with self.lock:
-            clear(self.path, REPLACED_FILES)
+            clear(self.path, replaced_files)
             self.refresh()
             yield
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from ...common.errors import UserError
 from ...common.replace_folder import recover
 from . import embeddings_file
-from .file_names import EMBEDDINGS, OWN_FILES, RECORDS, REPLACED_FILES
+from .file_names import EMBEDDINGS, OWN_FILES, RECORDS, replaced_files
 from .metadata import GalleryInfo, State
 from .projection import Projection
 from .records_file import RecordsFile
@@ -157,7 +157,7 @@ class GalleryReader:
 
     def refresh(self) -> None:
         """Read the state again if another process has changed it."""
-        recover(self.path, REPLACED_FILES)
+        recover(self.path, replaced_files)
         if State.read(self.path) != self.state or not self._records.is_current():
             self.reload()
 
@@ -168,7 +168,7 @@ class GalleryReader:
             TimeoutError: another process commits so often that no state could be read in LOAD_TRIES attempts.
             FileNotFoundError, ValueError: a file is missing or damaged; names it.
         """
-        recover(self.path, REPLACED_FILES)
+        recover(self.path, replaced_files)
         for attempt in range(LOAD_TRIES):
             if attempt:
                 time.sleep(LOAD_PAUSE)

@@ -20,8 +20,8 @@ SHOWN = {  # first bytes of the files that browsers show
     b"GIF8": "image/gif",
     b"BM": "image/bmp",
 }
-BOX = ("frame", "x", "y", "width", "height")  # columns of a crop from a video, as vitreid export writes them
-STILLS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")  # these files are the crops themselves
+BOX = ("frame", "x", "y", "width", "height")  # columns of a crop from a video; without `frame`, from a picture
+STILLS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 
 
 class RecordImageError(UserError):
@@ -60,11 +60,19 @@ def load_image(path: Path, record: Mapping[str, Any]) -> ImageFile:
 
 
 def box_of(path: Path, record: Mapping[str, Any]) -> tuple[float, ...] | None:
-    """Return frame, x, y, width and height of a crop of a video; None if the file is an image or a value is no number."""
-    values = [record.get(name) for name in BOX]
-    if path.suffix.lower() in STILLS or not all(map(_is_number, values)):
+    """Return frame, x, y, width and height of a crop of a video or a picture; None if the file is the crop itself.
+
+    A picture is the crop itself if the record has a frame, that of the video from which it was cut; unless this "video" is
+    the picture or its folder. The frame of a picture is -1.
+    """
+    frame, *values = (record.get(name) for name in BOX)
+    if not all(map(_is_number, values)):
         return None
-    return tuple(map(float, values))  # type: ignore[arg-type]
+    if path.suffix.lower() in STILLS:
+        if _is_number(frame) and str(record.get("video")) not in (str(path), str(path.parent)):
+            return None
+        frame = -1
+    return tuple(map(float, (frame, *values))) if _is_number(frame) else None  # type: ignore[arg-type]
 
 
 def _is_number(value: Any) -> bool:
@@ -96,11 +104,23 @@ def _as_png(pixels: np.ndarray | None) -> ImageFile:
 
 
 def _crop(path: Path, frame: float, x: float, y: float, width: float, height: float) -> np.ndarray | None:
-    """Return the box (pixels) of a video's frame, counted from 0; None if the video has no such frame."""
+    """Return the box (pixels) of a picture, or of a video's frame, counted from 0; None if the video has no such frame."""
+    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR) if frame < 0 else _frame(path, int(frame))
+    return cut_box(pixels, x, y, width, height)[..., ::-1] if pixels is not None else None  # BGR -> RGB
+
+
+def _frame(path: Path, number: int) -> np.ndarray | None:
     video = cv2.VideoCapture(str(path))
     try:
-        video.set(cv2.CAP_PROP_POS_FRAMES, frame)  # with a few codecs a neighbouring frame: fast, and enough to look at
+        video.set(
+            cv2.CAP_PROP_POS_FRAMES, number
+        )  # with a few codecs a neighbouring frame: fast, and enough to look at
+        if round(video.get(cv2.CAP_PROP_POS_FRAMES)) != number:  # raw streams have no index
+            video.release()
+            video.open(str(path))
+            for _ in range(number):
+                video.grab()
         is_read, pixels = video.read()
     finally:
         video.release()
-    return cut_box(pixels, x, y, width, height)[..., ::-1] if is_read else None  # BGR -> RGB
+    return pixels if is_read else None

@@ -107,7 +107,7 @@ def _sentence(status: int, sentence: str, headers: Any = None) -> JSONResponse:
     return JSONResponse({"detail": sentence.encode("utf-8", "replace").decode()}, status, headers)
 
 
-def _not_valid(_: Request, error: Any) -> JSONResponse:
+def _not_valid(error: Any) -> JSONResponse:
     found = error.errors()[0]
     return _sentence(400 if found["type"] == "json_invalid" else 422, explain(found))
 
@@ -118,11 +118,24 @@ def _failed(request: Request, error: Any) -> JSONResponse:
     return _sentence(500, "the server failed at this request; its log has the reason", headers)
 
 
+def _refusing(answer: Callable[[Any], Response]) -> Callable[[Request, Any], Response]:
+    """Return an exception handler that also lets go of the frames in which a body or an image is still held."""
+
+    def handle(_: Request, error: Any) -> Response:
+        response = answer(error)
+        while error is not None:
+            error.__traceback__ = None
+            error = error.__cause__ or error.__context__
+        return response
+
+    return handle
+
+
 HANDLERS: dict[Any, Any] = {
-    RequestError: lambda _, error: _sentence(error.status, error.sentence, error.headers),
-    RequestValidationError: _not_valid,
-    RecordImageError: lambda _, error: _sentence(404, str(error)),
-    HTTPException: lambda _, error: _sentence(error.status_code, str(error.detail), error.headers),
-    ClientDisconnect: lambda _, __: _sentence(400, "the connection closed before the request was complete"),
+    RequestError: _refusing(lambda error: _sentence(error.status, error.sentence, error.headers)),
+    RequestValidationError: _refusing(_not_valid),
+    RecordImageError: _refusing(lambda error: _sentence(404, str(error))),
+    HTTPException: _refusing(lambda error: _sentence(error.status_code, str(error.detail), error.headers)),
+    ClientDisconnect: _refusing(lambda _: _sentence(400, "the connection closed before the request was complete")),
     Exception: _failed,
 }

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...common.errors import UserError
 from ..reid_model import ReidModel
-from .fit_tensors import copied_branch, fit, norm_before_the_mean, unknown_row, with_norm_eps
+from .fit_tensors import copied_branch, fit, last_norm_of_the_model, unknown_row, with_norm_eps
 from .heads import is_head
 from .identify.identify import identify
 from .load_report import SHOWN, LoadReport
@@ -63,9 +63,11 @@ def load_state(model: ReidModel, file: WeightsFile, strict: bool = True, min_cov
     """Fill `model` from tensors already read; see `load_weights`."""
     ours = translate(file.tensors)
     target = model.state_dict()
-    found = norm_before_the_mean(ours.state, target)
+    found, moved = last_norm_of_the_model(ours.state, target)
     note = "; ".join(filter(None, (file.note, ours.note)))
     report = LoadReport(file.path, ours.project, classifiers=ours.classifiers, left_out=ours.left_out, note=note)
+    if moved:
+        report.resized["the last norm"] = moved
     accepted: State = {}
     for name in found:
         if name in target:
@@ -74,7 +76,7 @@ def load_state(model: ReidModel, file: WeightsFile, strict: bool = True, min_cov
             if name not in report.mismatched:
                 accepted[name] = fitted
         else:
-            is_unused = name.startswith(NET) and is_head(model.backbone.net, name.removeprefix(NET))
+            is_unused = name.startswith(NET) and is_head(model.backbone.net, name.removeprefix(NET), found[name])
             (report.left_out if is_unused else report.unexpected).append(name)
     accepted.update(_derive(accepted, target, report, strict))
     variances, change = with_norm_eps(accepted, model.backbone.net, ours.hints.norm_eps)
@@ -141,20 +143,20 @@ def _check(
     remedies = [key for area, key in REMEDIES.items() if any(name.startswith(area) for name in wrong)]
     asked = ""
     if report.coverage < min_coverage:
-        asked = f"It gives {report.coverage:.2%} of the backbone, {min_coverage:.2%} are asked for. "
+        asked = f" It gives {report.coverage:.2%} of the backbone, {min_coverage:.2%} are asked for."
     raise UserError(
-        f"{report.source} ({report.project} names) does not fit the model {model.spec.name}: {report.problems(part)}. {asked}The file "
-        f"has {_shape(ours.state)}, the model {_shape(model.state_dict())}. Set {', '.join(remedies) or 'MODEL.NAME'} as the file needs "
-        f"it, or choose another file. {_fitting(model, ours, file)}"
+        f"{report.source} ({report.project} names) does not fit the model {model.spec.name}{_fitting(model, ours, file)}. Differences: "
+        f"{report.problems(part)}.{asked} The file has {_shape(ours.state)}, the model {_shape(model.state_dict())}. Set "
+        f"{', '.join(remedies) or 'MODEL.NAME'} as the file needs it, or choose another file"
     )
 
 
 def _fitting(model: ReidModel, ours: TranslatedWeights, file: WeightsFile) -> str:
-    """Return a sentence about the model that the file holds."""
+    """Return the end of a sentence about the model that the file holds."""
     if file.spec is not None:
-        return f"The file says that it holds {file.spec.title}"
+        return f", but {file.spec.title}, as it says"
     found = identify(ours, file.config, like=model.spec.name)
-    return f"What fits the file: {found}" if found else "Neither timm nor vitreid has a model with its tensors"
+    return f", but {found}" if found else ""
 
 
 def _shape(state: State) -> str:

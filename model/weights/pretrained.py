@@ -36,9 +36,9 @@ def load_initial(model: ReidModel, choice: str, path: str = "") -> LoadReport | 
     """
     if choice == "none":
         return None
-    if path and not Path(path).is_file():
+    if path and not Path(path).exists():
         raise FileNotFoundError(
-            f"MODEL.PRETRAIN_PATH: no file at {path}; correct the path, or set MODEL.PRETRAIN_CHOICE none to start from random weights"
+            f"MODEL.PRETRAIN_PATH: no file or folder at {path}; correct the path, or set MODEL.PRETRAIN_CHOICE none to start from random weights"
         )
     if path:
         return load_weights(model, path, strict=False)

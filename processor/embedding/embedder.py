@@ -175,7 +175,8 @@ def _read(path: Path, options: Mapping[str, Any] | None) -> Weights:
     if own is None or missing:
         raise UserError(
             f"{path} does not say how images are prepared for it ({', '.join(missing)}), so it cannot embed on its own; "
-            "give the best.safetensors or last.pth of a run of vitreid, or a finished model (.onnx, .xml, TorchScript)"
+            "give the best.safetensors or last.pth of a run of vitreid, or a finished model (.onnx, .xml, TorchScript), or convert "
+            f"it first: vitreid convert {path} OUT.safetensors"
         )
     return own
 

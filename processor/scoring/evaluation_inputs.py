@@ -93,7 +93,8 @@ def build_weights_inputs(
     if cfg is None:
         if own is None:
             raise UserError(
-                f"{path} does not carry its config; name the recipe it was trained with: --config_file configs/….yml"
+                f"{path} does not carry its config; name the recipe it was trained with, --config_file configs/….yml, or "
+                f"convert it first: vitreid convert {path} OUT.safetensors"
             )
         cfg = parse_stored_config(own.about["config"], overrides, str(path), own.about.get("mark"))
     sets = build_test_sets(cfg, once=ranks.from_first, draws=is_chosen)

@@ -89,7 +89,7 @@ def test_of_two_at_once_the_second_waits_and_finds_the_people(tmp_path, monkeypa
     def draw_while_another_starts(folder, plan):
         drawn.append(folder)
         second.start()
-        draw(folder, plan)
+        return draw(folder, plan)
 
     monkeypatch.setattr(dataset, "_draw_all", draw_while_another_starts)
     generate(tmp_path / "a", SMALL)

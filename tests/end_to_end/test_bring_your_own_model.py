@@ -107,7 +107,7 @@ def test_the_commands_take_it(model, data, people, tmp_path, capsys):
     words = ["--gallery", out, "--weights", str(model), "--embedder-json", str(tmp_path / "other.json")]
     assert search_tool.main([*words, "--query", image]) == 0
     pytest.importorskip("fastapi", reason="not installed: fastapi")
-    assert serve_tool.make_app(serve_tool.get_parser().parse_args(words)).routes
+    assert serve_tool.make_app(serve_tool.get_parser().parse_args(words), None, True).routes
 
 
 def test_a_folder_with_one_model_has_a_report(model, data, tmp_path):

@@ -55,14 +55,22 @@ def test_a_second_name_of_a_field_is_a_column_like_any_other(write):
 
 
 def test_pandas_numbers_and_missing_values(write):
-    lines = [("path", "pid", "camid", "room"), ("1.png", "1.0", "2", "1.0"), ("2.png", "nan", "3", ""), ("3.png", "12.0", "", "x")]
+    lines = [
+        ("path", "pid", "camid", "room"),
+        ("1.png", "1.0", "2", "1.0"),
+        ("2.png", "nan", "3", ""),
+        ("3.png", "12.0", "", "x"),
+    ]
     source = open_source(write(*lines))
     assert labels(source, "pid", "camera") == [("1", "2"), (None, "3"), ("12", None)]
     assert next(source.rows()).extra == {"room": "1.0"}  # a column of the user's stays as written
 
 
 def test_decimals_that_mean_something_stay(write):
-    assert labels(open_source(write(("path", "camid"), ("1.png", "1.0"), ("2.png", "1.5"))), "camera") == [("1.0",), ("1.5",)]
+    assert labels(open_source(write(("path", "camid"), ("1.png", "1.0"), ("2.png", "1.5"))), "camera") == [
+        ("1.0",),
+        ("1.5",),
+    ]
 
 
 def test_junk_is_nobody(write):
@@ -77,7 +85,9 @@ def test_windows_paths_are_named(write):
 
 def test_boxes_of_a_video_have_names_too(write):
     header = ("video", "frame", "x", "y", "width", "height", "Cam", "track_id")
-    assert labels(open_source(write(header, ("v.mp4", 0, 0, 0, 9, 9, "door", "4"))), "camera", "tracklet") == [("door", "4")]
+    assert labels(open_source(write(header, ("v.mp4", 0, 0, 0, 9, 9, "door", "4"))), "camera", "tracklet") == [
+        ("door", "4")
+    ]
 
 
 # --- names of files ---------------------------------------------------------------------------------------------------
@@ -117,5 +127,5 @@ def test_a_csv_without_cameras_may_have_them_in_its_paths(write):
 
 
 def test_patterns_are_for_own_images(people):
-    with pytest.raises(ValueError, match="--camera-pattern.*market1501 says in its own way"):
+    with pytest.raises(ValueError, match="--camera-pattern.*market1501 says in another way"):
         open_source("market1501:query", str(people), NameOptions(camera_pattern="c"))

@@ -213,6 +213,17 @@ OTHERS: dict[str, tuple[Any, Any, Any, str]] = {  # model, feature, timm's netwo
 }
 
 
+def test_beit_before_finetuning_gets_its_norm_behind_the_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The norm of its pretraining's head; timm's BEiT has one behind the mean of the patches only, and the report says so."""
+    monkeypatch.setitem(CNNS, "small", small("beit_base_patch16_224", **BEIT))
+    theirs = make("BeitForMaskedImageModeling", "BeitConfig", **SIZES, **SHARED, vocab_size=11)
+    torch.save(theirs.state_dict(), tmp_path / "beit.pth")
+    model = ReidModel(ModelSpec("small", (64, 64)))
+    report = load_weights(model, tmp_path / "beit.pth", strict=False)
+    assert report.coverage == 1.0 and "behind it" in report.resized["the last norm"]
+    assert torch.equal(model.backbone.net.fc_norm.weight, theirs.layernorm.weight)
+
+
 @pytest.mark.parametrize("kind", ["state dict", "folder"])
 @pytest.mark.parametrize("case", OTHERS)
 def test_another_network_computes_the_same_features(

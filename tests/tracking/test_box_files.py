@@ -10,6 +10,7 @@ from films import HEIGHT, NUM_FRAMES, WIDTH, noise_frames, write_folder
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vitreid.common.box_columns import BOXES, BoxColumns
 from vitreid.common.errors import UserError
 from vitreid.common.pictures import cut_box
 from vitreid.tracking.box_files import (
@@ -20,7 +21,6 @@ from vitreid.tracking.box_files import (
     recognise_boxes,
     select_classes,
 )
-from vitreid.tracking.box_files.columns import BOXES, BoxColumns
 from vitreid.tracking.box_files.cvat_xml import KeyFrame, Task, interpolated
 from vitreid.tracking.box_files.mot_text import mot_line
 from vitreid.tracking.detections import Detections
@@ -248,6 +248,22 @@ def test_frames_counted_from_1_are_noticed(tmp_path, img1):
     with pytest.raises(UserError, match=r"up to frame 6, counted from 0.*has 6: .*--first-frame 1"):
         place(tmp_path, img1, rows)
     assert place(tmp_path, img1, rows, first_frame=1)
+
+
+def test_frames_of_a_longer_video_are_noticed(tmp_path, img1):
+    """Frames 500 to 505 of the whole, and a video of these six."""
+    rows = "frame,x,y,w,h\n500,1,2,30,40\n505,1,2,30,40\n"
+    with pytest.raises(
+        UserError, match=r"has 6: if the video's first frame is number 500 there, give --first-frame 500"
+    ):
+        place(tmp_path, img1, rows)
+    assert place(tmp_path, img1, rows, first_frame=500)
+
+
+def test_times_outside_the_video_are_refused(tmp_path, img1):
+    """Such as seconds since 1970."""
+    with pytest.raises(UserError, match=r"from second 0.1 to 1769846400; .* has 0.2 s: times count from the start"):
+        place(tmp_path, img1, "timestamp,x,y,w,h\n0.1,1,2,30,40\n1769846400,1,2,30,40\n")
 
 
 def test_a_box_behind_the_end_names_both_counts(tmp_path, img1):

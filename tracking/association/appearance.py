@@ -6,7 +6,10 @@ import numpy as np
 
 
 def appearance_distances(queries: np.ndarray, vectors: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return cosine distances (N, T) in [0, 2] to the nearest embedding of each track; inf for a track without one.
+    """Return cosine distances (N, T) in [0, 2] to each track: the mean over the nearer half of its embeddings.
+
+    One embedding of somebody else, remembered by mistake, does not make two tracks look the same, as the nearest alone would; the
+    farther half may show another side of the person. A track without embeddings is at distance inf.
 
     Args:
         queries: (N, D) unit embeddings.
@@ -16,7 +19,9 @@ def appearance_distances(queries: np.ndarray, vectors: np.ndarray, counts: np.nd
         return np.full((len(queries), len(vectors)), np.inf)
     found = 1 - np.einsum("nd,tkd->ntk", queries, vectors).astype(np.float64)  # (N, T, k)
     found[:, np.arange(vectors.shape[1])[None] >= counts[:, None]] = np.inf
-    return found.min(2)
+    nearer = np.cumsum(np.sort(found, axis=2), axis=2)
+    half = np.maximum((counts + 1) // 2, 1)
+    return nearer[:, np.arange(len(vectors)), half - 1] / half[None]
 
 
 def remember(vectors: np.ndarray, count: int, vector: np.ndarray) -> int:

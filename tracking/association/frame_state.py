@@ -9,9 +9,11 @@ import numpy as np
 
 from ...common.errors import UserError
 from ..detections import Detections, VideoFrame
-from .overlap import areas, covered_shares
+from .overlap import areas, hidden_shares
 
 Embed = Callable[[np.ndarray], np.ndarray]  # rows of the detections -> (n, D) unit embeddings of their crops
+_HIDDEN = 0.5  # share of a box covered by another, above which its crop may show the other person
+_CUT_OFF = 0.25  # share of a box outside the frame, above which its crop shows too little
 
 
 class FrameState:
@@ -30,6 +32,7 @@ class FrameState:
         self.owners: np.ndarray = np.full(len(detections), -1)  # (N,) row of the table, -1 = none yet
         self.can_embed = embed is not None
         self._embed = embed
+        self.is_clear: np.ndarray = np.ones(len(detections), bool)  # (N,) what `clear` returned for the predictions
         self._vectors: dict[int, np.ndarray] = {}
 
     def free(self, wanted: np.ndarray) -> np.ndarray:
@@ -54,10 +57,14 @@ class FrameState:
         """Whether the embedding of a row was computed already."""
         return row in self._vectors
 
-    @cached_property
-    def hidden(self) -> np.ndarray:
-        """The share (N,) of each box that the one other box which covers most of it covers."""
-        return covered_shares(self.boxes)
+    def clear(self, predicted: np.ndarray) -> np.ndarray:
+        """Return the mask (N,) of boxes whose crop shows the person of the box: neither hidden nor cut off by the border.
+
+        Args:
+            predicted: (M, 4) where tracks are expected, as the box of somebody in front may be missing.
+        """
+        hidden = hidden_shares(self.boxes, np.concatenate([self.boxes, predicted]))
+        return (hidden <= _HIDDEN) & (self.cut_off <= _CUT_OFF)
 
     @cached_property
     def cut_off(self) -> np.ndarray:

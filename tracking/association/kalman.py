@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 JITTER = 0.05  # standard deviation of a detected edge, in box sizes (1/20 in DeepSORT)
-ACCELERATION = 0.6  # square root of the spectral density of the acceleration, in box sizes / s^1.5
+ACCELERATION = 0.4  # square root of the spectral density of the acceleration, in box sizes / s^1.5
 SPEED = 1.0  # standard deviation of the velocity of a new box, in box sizes per second: a walking person's
 
 

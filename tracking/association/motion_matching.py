@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from .appearance import appearance_distances
@@ -14,42 +16,47 @@ from .track_table import TrackTable
 _IOU = 0.1  # least overlap with the predicted box
 _LOW_IOU = 0.4  # the same for boxes of low confidence (0.5 in ByteTrack)
 _SURE = 9.21  # squared Mahalanobis distance that 99 % of the right pairs do not exceed, two degrees of freedom
-_RIVAL_IOU = 0.2  # overlap of a second pair that makes a match uncertain
+_MARGIN = 0.35  # by which the overlap of a match must exceed that of a second pair to be certain
+_SURE_IOU = 0.5  # overlap with the predicted box, above which a match can be certain
+_UNLIKE = 1.25  # appearance limits apart: another person
 _STALE_SECONDS = 0.3  # unseen for longer, a track is not continued by its prediction alone if an embedding can be had
 
 
-def match_high(table: TrackTable, state: FrameState, wanted: np.ndarray, weight: float, limit: float) -> None:
-    """Give the boxes of high confidence to predicted tracks.
+class Looks(NamedTuple):
+    """How appearance counts in the first stage.
 
     Args:
-        wanted: (N,) mask of these boxes.
-        weight: share of appearance in the cost of uncertain pairs.
-        limit: cosine distance at which two crops show one person or two with equal probability.
+        weight: its share in the cost of uncertain pairs.
+        limit: cosine distance at which two crops show one person or two with equal probability; 0 = not known yet.
+        interval: seconds after which a track's appearance is looked at again.
     """
-    rows, tracks = state.free(wanted), np.flatnonzero(table.moving)
+
+    weight: float
+    limit: float
+    interval: float
+
+
+def match_moving(
+    table: TrackTable, state: FrameState, wanted: np.ndarray, is_free: np.ndarray, looks: Looks, low: bool
+) -> None:
+    """Give boxes, (N,) mask `wanted`, to predicted tracks that are free, (T,) mask.
+
+    Args:
+        low: the boxes have a low confidence; they must overlap more, as such a box may be a part of something else.
+    """
+    rows, tracks = state.free(wanted), np.flatnonzero(table.moving & is_free)
     if not len(rows) or not len(tracks):
         return
     predicted = Motion(table.mean[tracks], table.cov[tracks])
     overlap = box_iou(state.boxes[rows], predicted.boxes())
-    centred = _diou(overlap, state.boxes[rows], predicted.boxes())
-    allowed = (overlap >= _IOU) | _near(state.boxes[rows], predicted)
+    allowed = overlap >= (_LOW_IOU if low else _IOU)
+    if not low:
+        allowed |= _near(state.boxes[rows], predicted)
     allowed &= state.labels[rows][:, None] == table.labels[tracks][None]
-    cost = np.where(allowed, 1 - centred, np.inf)
-    if state.can_embed and weight:
-        stale = state.seconds - table.seen[tracks] > _STALE_SECONDS
-        _weigh_appearance(table, state, rows, tracks, cost, overlap, stale, weight, limit)
+    cost = np.where(allowed, 1 - _diou(overlap, state.boxes[rows], predicted.boxes()), np.inf)
+    if state.can_embed and looks.weight and looks.limit > 0:
+        cost = _with_appearance(table, state, rows, tracks, cost, overlap, looks, low)
     found, given = assign(cost)
-    state.owners[rows[found]] = tracks[given]
-
-
-def match_low(table: TrackTable, state: FrameState, wanted: np.ndarray, is_free: np.ndarray) -> None:
-    """Give the boxes of low confidence, (N,) mask `wanted`, to tracks that are still free, (T,) mask."""
-    rows, tracks = state.free(wanted), np.flatnonzero(table.moving & is_free)
-    if not len(rows) or not len(tracks):
-        return
-    overlap = box_iou(state.boxes[rows], Motion(table.mean[tracks], table.cov[tracks]).boxes())
-    allowed = (overlap >= _LOW_IOU) & (state.labels[rows][:, None] == table.labels[tracks][None])
-    found, given = assign(np.where(allowed, 1 - overlap, np.inf))
     state.owners[rows[found]] = tracks[given]
 
 
@@ -70,28 +77,48 @@ def _near(boxes: np.ndarray, predicted: Motion) -> np.ndarray:
     return ((error**2 / variance[None]).sum(2) <= _SURE) & (ratio > 0.5) & (ratio < 2)
 
 
-def _weigh_appearance(
+def _with_appearance(
     table: TrackTable,
     state: FrameState,
     rows: np.ndarray,
     tracks: np.ndarray,
     cost: np.ndarray,
     overlap: np.ndarray,
-    stale: np.ndarray,
-    weight: float,
-    limit: float,
-) -> None:
-    """Mix the appearance into the costs (N, T), in place, for boxes with several possible tracks, or tracks with several boxes."""
-    possible = np.isfinite(cost) & (overlap >= _RIVAL_IOU)
-    possible |= np.isfinite(cost) & stale[None]
-    uncertain = (
-        (possible.sum(1) > 1) | (possible & (possible.sum(0) > 1)[None]).any(1) | (possible & stale[None]).any(1)
-    )
-    uncertain &= (np.isfinite(cost) & (table.counts[tracks] > 0)[None]).any(1)
-    chosen = np.flatnonzero(uncertain)
+    looks: Looks,
+    low: bool,
+) -> np.ndarray:
+    """Return the costs (N, T), with appearance where it decides or where an embedding is due anyway."""
+    stale = state.seconds - table.seen[tracks] > _STALE_SECONDS
+    known = np.isfinite(cost) & (table.counts[tracks] > 0)
+    clear = state.is_clear[rows]
+    due = clear & (known & (state.seconds - table.embedded[tracks] >= looks.interval)[None]).any(1)
+    uncertain = _uncertain(np.isfinite(cost), overlap, stale) & known.any(1)
+    chosen = np.flatnonzero(due | uncertain)
     if not len(chosen):
-        return
-    distances = appearance_distances(state.embeddings(rows[chosen]), table.vectors[tracks], table.counts[tracks])
-    evidence = np.where(np.isfinite(distances), np.clip(distances / (2 * limit), 0, 1), 0.5)
-    cost[chosen] = (1 - weight) * cost[chosen] + weight * evidence
-    cost[chosen] += np.where(stale[None] & np.isfinite(distances) & (distances > 1.5 * limit), np.inf, 0)
+        return cost
+    everyone = appearance_distances(state.embeddings(rows[chosen]), table.vectors, table.counts)
+    distances = everyone[:, tracks]
+    evidence = np.where(np.isfinite(distances), np.clip(distances / (2 * looks.limit), 0, 1), 0.5)
+    mixed = cost.copy()
+    mixed[chosen] = (1 - looks.weight) * cost[chosen] + looks.weight * evidence
+    # Somebody who turns round looks different; that ends a certain match of a sure box only if it looks like another track.
+    doubted = uncertain[chosen] | (everyone <= looks.limit).any(1) | low
+    unlike = np.isfinite(distances) & (distances > _UNLIKE * looks.limit) & doubted[:, None]
+    mixed[chosen] = np.where(unlike & (stale[None] | clear[chosen][:, None]), np.inf, mixed[chosen])
+    return mixed
+
+
+def _uncertain(allowed: np.ndarray, overlap: np.ndarray, stale: np.ndarray) -> np.ndarray:
+    """Return the mask (N,) of boxes without a track that they clearly match best, and that they match best."""
+    found = np.where(allowed, overlap, 0)
+    rows, columns = np.arange(len(found)), np.arange(found.shape[1])
+    best = found.argmax(1)
+    most = found[rows, best]
+    others = found.copy()
+    others[rows, best] = 0
+    rival_track = others.max(1)
+    others = found.copy()
+    others[found.argmax(0), columns] = 0
+    rival_box = others.max(0)[best]
+    sure = (most >= _SURE_IOU) & (most - rival_track >= _MARGIN) & (most - rival_box >= _MARGIN) & ~stale[best]
+    return allowed.any(1) & ~sure

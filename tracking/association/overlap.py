@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+_LEVEL = 0.02  # box heights within which two boxes end at the same level: either may be in front
+_SAME = 0.5
+
 
 def _shared(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the shared areas (N, M)."""
@@ -29,15 +32,24 @@ def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.divide(shared, union, out=np.zeros(shared.shape), where=union > 0)
 
 
-def covered_shares(boxes: np.ndarray) -> np.ndarray:
-    """Return the share (N,) of each box's area that the one other box which covers most of it covers."""
-    shared = _shared(boxes, boxes)
-    np.fill_diagonal(shared, 0)
-    area = areas(boxes)
-    most = shared.max(1, initial=0)
-    return np.divide(most, area, out=np.zeros(len(boxes)), where=area > 0)
+def nested_shares(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the share (N, M) of the smaller of two boxes that lies in the other; 1 = one contains the other."""
+    smaller = np.minimum(areas(first)[:, None], areas(second)[None])
+    return _shared(first, second) / np.maximum(smaller, 1e-9)
 
 
-def grow(boxes: np.ndarray, margin: np.ndarray) -> np.ndarray:
-    """Return boxes (N, 4) with a margin (N, 2) in pixels on both sides of x and y."""
-    return np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], axis=1)
+def hidden_shares(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the share (N,) of each box that the one other box in front of it covers which covers most.
+
+    Of two people on one floor, the one whose box ends lower in the picture stands nearer to the camera.
+
+    Args:
+        boxes: (N, 4). others: (M, 4); those of more than half overlap with a box count as the same person.
+    """
+    if not len(boxes) or not len(others):
+        return np.zeros(len(boxes))
+    shared = _shared(boxes, others)
+    height = boxes[:, 3] - boxes[:, 1]
+    behind = others[None, :, 3] < (boxes[:, 3] - _LEVEL * height)[:, None]
+    shared[behind | (box_iou(boxes, others) > _SAME)] = 0
+    return shared.max(1) / np.maximum(areas(boxes), 1e-9)

@@ -30,24 +30,28 @@ def match_lost(table: TrackTable, state: FrameState, rows: np.ndarray, lost: np.
     state.owners[rows[found]] = lost[given]
 
 
-def rename_young(table: TrackTable, state: FrameState, seconds: float, limit: float) -> None:
-    """Give tracks that are younger than some seconds the id of the lost track that they look like.
+def rename_young(table: TrackTable, state: FrameState, seconds: float, limit: float) -> list[tuple[int, int]]:
+    """Give tracks that are younger than some seconds the id of the lost track that they look like; return (id so far, new id).
 
     The first crop of somebody who comes back is often cut by the border, so the first frames may not show who it is.
     The lost row is marked by `seen` = -inf.
     """
     rows = np.flatnonzero(state.owners >= 0)
     rows = rows[[state.has_embedding(row) for row in rows.tolist()]] if len(rows) else rows
-    young = rows[state.seconds - table.first[state.owners[rows]] <= seconds]
+    young = rows[state.seconds - table.first[state.owners[rows]] < seconds]
     lost = np.flatnonzero((table.seen < state.seconds) & (table.counts > 0) & (table.hits >= LEAST_HITS))
     if not len(young) or not len(lost):
-        return
+        return []
     own = state.owners[young]
     possible = table.first[own][:, None] > table.seen[lost][None]  # never seen at the same time
+    possible &= _reachable(table, state.boxes[young], state.seconds, lost)
     possible &= table.labels[own][:, None] == table.labels[lost][None]
     distances = appearance_distances(state.embeddings(young), table.vectors[lost], table.counts[lost])
-    for one, other in zip(*assign(np.where(possible & (distances <= limit), distances, np.inf))):
-        _merge(table, own[one], lost[other])
+    found, given = assign(np.where(possible & (distances <= limit), distances, np.inf))
+    renamed = list(zip(table.ids[own[found]].tolist(), table.ids[lost[given]].tolist()))
+    for one, other in zip(own[found], lost[given]):
+        _merge(table, one, other)
+    return renamed
 
 
 def _merge(table: TrackTable, young: int, lost: int) -> None:

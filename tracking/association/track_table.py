@@ -17,7 +17,8 @@ class TrackTable:
         ids: (T,) int64. labels: (T,) class names.
         mean, cov: their Kalman filters, as in Motion; moving: (T,) bool, False = the filter no longer predicts.
         displaced: (T,) bool, True = the camera was cut since, so the last position says nothing.
-        first, seen: (T,) seconds of the first and the last box; hits: (T,) int64 number of boxes.
+        first, seen, sure: (T,) seconds of the first box, the last one, and the last one of high confidence.
+        hits: (T,) int64 number of boxes.
         vectors: (T, k, D) float32 unit embeddings; counts: (T,) int64 how many of the k are filled.
         embedded: (T,) seconds of the last embedding, -inf = none.
     """
@@ -30,6 +31,7 @@ class TrackTable:
     displaced: np.ndarray
     first: np.ndarray
     seen: np.ndarray
+    sure: np.ndarray
     hits: np.ndarray
     vectors: np.ndarray
     counts: np.ndarray
@@ -56,6 +58,7 @@ class TrackTable:
             displaced=np.zeros(number, bool),
             first=times,
             seen=times.copy(),
+            sure=times.copy(),
             hits=np.ones(number, np.int64),
             vectors=np.zeros((number, *shape), np.float32),
             counts=np.zeros(number, np.int64),
@@ -94,12 +97,13 @@ class TrackTable:
         if self.vectors.shape[2] != width:
             self.vectors = np.zeros((*self.vectors.shape[:2], width), np.float32)
 
-    def observe(self, rows: np.ndarray, boxes: np.ndarray, seconds: float) -> None:
-        """Continue tracks (R,) with the boxes (R, 4) found now; filters that no longer predict start anew."""
+    def observe(self, rows: np.ndarray, boxes: np.ndarray, high: np.ndarray, seconds: float) -> None:
+        """Continue tracks (R,) with the boxes (R, 4) found now, of high confidence or not (R,); filters that no longer predict start anew."""
         motion = correct(Motion(self.mean[rows], self.cov[rows]), boxes)
         fresh, still = start(boxes), ~self.moving[rows]
         self.mean[rows] = np.where(still[:, None, None], fresh.mean, motion.mean)
         self.cov[rows] = np.where(still[:, None, None], fresh.cov, motion.cov)
         self.moving[rows], self.displaced[rows] = True, False
         self.seen[rows] = seconds
+        self.sure[rows[high]] = seconds
         self.hits[rows] += 1

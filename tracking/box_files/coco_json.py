@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...common.box_columns import checked_corners, to_number
 from ...common.errors import UserError
 from ..class_names import Names
 from .box_rows import BoxRows
-from .columns import checked_corners, to_number
 from .given_boxes import GivenBoxes
 from .text_files import read_json
 

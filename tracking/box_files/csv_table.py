@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ...common.box_columns import BoxColumns, flat_row, to_number, to_whole
 from ...common.errors import UserError
 from ..class_names import Names
 from .box_rows import BoxRows
-from .columns import BoxColumns, flat_row, to_number, to_whole
 from .given_boxes import GivenBoxes
 from .text_files import read_lines
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+from ...common.box_columns import checked_corners, to_number, to_whole
 from ...common.errors import UserError
 from ..class_names import Names
 from .box_rows import BoxRows
-from .columns import checked_corners, to_number, to_whole
 from .given_boxes import GivenBoxes
 
 Corners = tuple[float, float, float, float]

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ...common.box_columns import checked_corners, to_number, to_whole
 from ...common.errors import UserError
 from ..class_names import Names
 from ..detections import Detections
 from .box_rows import BoxRows
-from .columns import checked_corners, to_number, to_whole
 from .given_boxes import GivenBoxes
 from .text_files import read_lines
 

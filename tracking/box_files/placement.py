@@ -36,7 +36,9 @@ class BoxesOfVideo:
         self._given = of_video(given, source.name)
         self._frames = frame_numbers(self._given, source, first_frame)
         self._rows: dict[int, list[int]] = defaultdict(list)
-        if self._frames is not None:
+        if self._frames is None:
+            check_times(self._given, source)
+        else:
             check_fits(self._given, self._frames, source)
             for row, number in enumerate(self._frames.tolist()):
                 self._rows[number].append(row)
@@ -60,6 +62,17 @@ class BoxesOfVideo:
         """Return the boxes of one frame, in pixels."""
         rows = self._at_time(frame.seconds) if self._frames is None else self._rows.get(frame.number, ())
         return in_pixels(self._given, np.asarray(rows, np.int64), frame.pixels.shape[:2])
+
+    def last_frames(self) -> dict[int, int]:
+        """Return the number of the last frame of each track; empty if the file states no tracks."""
+        tracks, frames = self._given.detections.tracks, self._frames
+        if frames is None and self._given.seconds is not None:
+            frames = np.ceil(self._given.seconds * self._source.fps).astype(np.int64)
+        last: dict[int, int] = {}
+        for track, frame in zip(tracks.tolist(), [] if frames is None else frames.tolist()):
+            if track >= 0:
+                last[track] = max(frame, last.get(track, frame))
+        return last
 
     def _at_time(self, seconds: float) -> np.ndarray:
         """Return the rows whose time is closer to this frame than half the time between frames."""
@@ -186,12 +199,26 @@ def check_fits(given: GivenBoxes, frames: np.ndarray, source: FrameSource, exact
     if stated <= count:
         return
     hint = "check that the boxes belong to this video"
-    if highest == count and lowest > 0:
-        hint = f"if its frames count from {first + 1}, give --first-frame {first + 1}"
+    if lowest > 0 and highest - lowest < count:
+        number = first + (1 if highest == count else lowest)
+        hint = f"if the video's first frame is number {number} there, give --first-frame {number}"
     raise UserError(
         f"{given.file}: has boxes up to frame {highest + first}, counted from {first}, and covers {stated} frames; "
         f"{source.name} has {count}: {hint}"
     )
+
+
+def check_times(given: GivenBoxes, source: FrameSource) -> None:
+    """Raise UserError if boxes, by seconds from the start, lie before or behind the video; names both lengths."""
+    if given.seconds is None or not len(given.seconds) or source.live:
+        return
+    length = (source.num_frames or source.count_frames()) / source.fps
+    lowest, highest = float(given.seconds.min()), float(given.seconds.max())
+    if lowest < -0.5 / source.fps or highest > length + 0.5 / source.fps:
+        raise UserError(
+            f"{given.file}: has boxes from second {lowest:.10g} to {highest:.10g}; {source.name} has {length:.1f} s: times count "
+            "from the start of the video"
+        )
 
 
 def check_size(given: GivenBoxes, frame: VideoFrame) -> None:

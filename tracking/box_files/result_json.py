@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...common.box_columns import CORNER_NAMES, BoxColumns, flat_row
 from ...common.errors import UserError
 from ..class_names import Names
-from .columns import CORNER_NAMES, BoxColumns, flat_row
 from .csv_table import RowReader
 from .given_boxes import GivenBoxes
 from .text_files import read_json

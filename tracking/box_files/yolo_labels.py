@@ -11,10 +11,10 @@ from pathlib import Path
 
 import yaml
 
+from ...common.box_columns import checked_corners, to_number, to_whole
 from ...common.errors import UserError
 from ..class_names import Names
 from .box_rows import BoxRows
-from .columns import checked_corners, to_number, to_whole
 from .given_boxes import GivenBoxes
 from .text_files import read_lines
 

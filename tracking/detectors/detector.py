@@ -65,9 +65,11 @@ class Detector(ABC):
 
     Attributes:
         batch_size: frames per call of `detect` in `stream`.
+        has_memory: whether the boxes of a frame depend on the frames before it; `stream` then has to see them all.
     """
 
     batch_size: int = 1
+    has_memory: bool = False
 
     @abstractmethod
     def detect(self, frames: Sequence[np.ndarray]) -> list[Detections]:

@@ -15,6 +15,7 @@ from .detector import ClassFilter, Detector, DetectorOptions, RawBoxes, finish
 SUBTRACTORS = {"mog2": cv2.createBackgroundSubtractorMOG2, "knn": cv2.createBackgroundSubtractorKNN}
 WORK_HEIGHT = 360  # pixels; larger frames are reduced to it: noise averages out, and people are larger than a pixel
 HISTORY = 500  # frames over which the background is learnt: OpenCV's default
+WARM_UP = 100  # frames with OpenCV's own rate, which is fast at first: cameras set their exposure then
 MOVING, SHADOW = 255, 127  # values in OpenCV's masks; shadows are left out
 LEAST_HEIGHT = 0.08  # of the frame's height; lower shapes are noise
 BODY = (1.2, 5.0)  # least and greatest height / width of a person who stands, walks or sits
@@ -31,6 +32,8 @@ class MotionDetector(Detector):
         options: `classes` holds one name, that of every box; shapes that no body has are left out for "person" only.
     """
 
+    has_memory = True
+
     def __init__(self, method: str, options: DetectorOptions) -> None:
         self._make = choose("motion", method or "mog2", SUBTRACTORS)
         if len(options.classes) > 1:
@@ -44,7 +47,7 @@ class MotionDetector(Detector):
 
     def restart(self) -> None:
         """Forget the background, for another video."""
-        self._subtractor = self._make(history=HISTORY, detectShadows=True)
+        self._subtractor, self._seen = self._make(history=HISTORY, detectShadows=True), 0
 
     def stream(self, frames: Iterable[VideoFrame]) -> Iterator[tuple[VideoFrame, Detections]]:
         """Yield each frame of one video with its boxes, in order."""
@@ -60,7 +63,8 @@ class MotionDetector(Detector):
         factor = min(1.0, WORK_HEIGHT / height)
         size = (max(1, round(width * factor)), max(1, round(height * factor)))
         small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA) if factor < 1 else frame
-        found = self._subtractor.apply(small)
+        found = self._subtractor.apply(small, learningRate=-1 if self._seen < WARM_UP else 1 / HISTORY)
+        self._seen += 1
         mask = joined(with_dark_clothes(found == MOVING, found == SHADOW))
         boxes, shares = moving_boxes(mask)
         if self._bodies and len(boxes):
@@ -85,8 +89,9 @@ def with_dark_clothes(moving: np.ndarray, shadow: np.ndarray) -> np.ndarray:
 def joined(moving: np.ndarray) -> np.ndarray:
     """Return a mask (h, w) bool as uint8 without specks; parts of one body that clothes like the background separate are joined."""
     mask = cv2.morphologyEx(moving.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    reach = max(3, mask.shape[0] // 24)  # bodies are separated above one another rather than side by side
-    return cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((reach, max(3, reach // 3)), np.uint8))
+    reach = max(3, mask.shape[0] // 24)  # parts of a body lie above one another rather than side by side
+    kernel = np.ones((reach | 1, max(3, reach // 3) | 1), np.uint8)  # odd sides keep the shape in its place
+    return cv2.morphologyEx(mask, cv2.MORPH_CLOSE, kernel)
 
 
 def moving_boxes(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

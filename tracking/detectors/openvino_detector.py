@@ -13,7 +13,8 @@ import numpy as np
 from ...common.errors import UserError
 from ..detections import Detections, VideoFrame
 from .detector import DetectorOptions, missing_video_package
-from .detector_file import SIZES_INPUT, FileSignature, ModelFileDetector
+from .detector_description import FileSignature
+from .detector_file import SIZES_INPUT, ModelFileDetector
 
 TYPES = {"f32": "float32", "f16": "float16", "u8": "uint8", "i64": "int64", "i32": "int32"}
 

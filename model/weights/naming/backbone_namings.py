@@ -11,6 +11,7 @@ from .huggingface import (
     huggingface_beit,
     huggingface_dinov3,
     huggingface_mae,
+    huggingface_masked_beit,
     huggingface_swin,
     huggingface_swin_v2,
     huggingface_vit,
@@ -23,6 +24,9 @@ PATCHES = r"embeddings\.patch_embeddings\.projection\.weight$"  # transformers
 BLOCK = r"(encoder\.)?layers?\.0\."
 
 NAMINGS: dict[str, Project] = {  # the first match counts
+    "Hugging Face BEiT, masked": Project(
+        (r"beit\." + PATCHES, r"layernorm\.", r"lm_head\."), huggingface_masked_beit, r"(?!beit\.|layernorm\.)"
+    ),
     "Hugging Face BEiT": Project((PATCHES, BLOCK + "lambda_1$"), huggingface_beit),
     "Hugging Face SwinV2": Project((PATCHES, r"encoder\.layers\.0\.blocks\.0\..*logit_scale$"), huggingface_swin_v2),
     "Hugging Face Swin": Project((PATCHES, r"encoder\.layers\.0\.blocks\."), huggingface_swin),

@@ -98,6 +98,11 @@ def huggingface_beit(state: State) -> RenamedWeights:
     return in_backbone(spread_position_bias(merged_qkv(renamed(state, BEIT), split_bias=True)), left_out)
 
 
+def huggingface_masked_beit(state: State) -> RenamedWeights:
+    """BEiT with the head of its pretraining, whose norm is the backbone's last one."""
+    return huggingface_beit({name.removeprefix("beit."): value for name, value in state.items()})
+
+
 def huggingface_dinov3(state: State) -> RenamedWeights:
     """DINOv3's ViT."""
     first = "fc1_x" if any(".mlp.gate_proj." in name for name in state) else "fc1"

@@ -9,6 +9,7 @@ from typing import Any
 
 from ....common.errors import UserError
 from ....common.files import write_text_atomically
+from ....common.regular_files import CONFIG_BYTES, read_json
 
 THRESHOLD = "threshold"
 
@@ -23,16 +24,13 @@ def read_sidecar(path: Path, required: bool) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is none and `required`.
-        UserError: it holds no JSON object; names the line.
+        UserError: it is no regular file, or holds no JSON object; names the line.
     """
-    if not path.is_file():
+    if not path.exists():
         if required:
             raise FileNotFoundError(f"--embedder-json: {path} does not exist; write one, see docs/embedders.md")
         return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-        raise UserError(f"{path} is not readable JSON ({error}); correct it there, or delete it") from error
+    values = read_json(path, CONFIG_BYTES)
     if not isinstance(values, dict):
         raise UserError(f'{path}: expected an object such as {{"input": "imagenet"}}, got a {type(values).__name__}')
     return values

@@ -1,0 +1,118 @@
+"""Ground truth of a film, written and read: boxes in the layout of MOTChallenge, paths and cameras as CSV files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+COUNTED = 0.25  # visible share of a body from which a person counts as seen
+FILM_START = datetime(2026, 1, 31, 8, tzinfo=timezone.utc)  # of all cameras
+
+
+class FilmSize(NamedTuple):
+    """Frames of each camera, frames per second, height and width in pixels."""
+
+    num_frames: int
+    fps: int
+    height: int
+    width: int
+
+
+class FilmBox(NamedTuple):
+    """A person in a frame of a camera.
+
+    Args:
+        frame: from 0; person: from 1.
+        box: x0, y0, x1, y1 in pixels of the whole body; visible: share of the body that can be seen.
+    """
+
+    frame: int
+    person: int
+    box: tuple[float, float, float, float]
+    visible: float
+
+
+class Visit(NamedTuple):
+    """A person in a camera's view, from the first to the last frame in which they count as seen; seconds of the film."""
+
+    person: int
+    camera: str
+    start: float
+    end: float
+
+
+def write_sequence(folder: Path, size: FilmSize, boxes: Sequence[FilmBox]) -> None:
+    """Write ground truth and detections of one camera as MOTChallenge does."""
+    for name in ("gt", "det"):
+        (folder / name).mkdir(parents=True)
+    truth = [
+        f"{one.frame + 1},{one.person},{_sides(one.box)},{int(one.visible >= COUNTED)},1,{one.visible:.3f}\n"
+        for one in boxes
+    ]
+    (folder / "gt" / "gt.txt").write_text("".join(truth))
+    found = [f"{frame + 1},-1,{_sides(box)},{score:.3f},-1,-1,-1\n" for frame, box, score in _detected(size, boxes)]
+    (folder / "det" / "det.txt").write_text("".join(found))
+    text = f"name={folder.name}\nframeRate={size.fps}\nseqLength={size.num_frames}\n"
+    (folder / "seqinfo.ini").write_text(f"[Sequence]\n{text}imWidth={size.width}\nimHeight={size.height}\n")
+
+
+def write_boxes(path: Path, size: FilmSize, videos: dict[str, Sequence[FilmBox]]) -> None:
+    """Write the detections of all videos, by the name of the video's file, as one CSV file."""
+    lines = [["video", "frame", "x", "y", "width", "height", "score"]]
+    for video, boxes in videos.items():
+        found = _detected(size, boxes)
+        lines += [[video, str(frame), *_sides(box).split(","), f"{score:.3f}"] for frame, box, score in found]
+    _write_csv(path, lines)
+
+
+def write_cameras(path: Path, videos: dict[str, str]) -> None:
+    """Write camera and start of each video; `videos`: file name -> camera."""
+    rows = [[video, camera, FILM_START.isoformat()] for video, camera in videos.items()]
+    _write_csv(path, [["video", "camera", "start"], *rows])
+
+
+def write_paths(path: Path, visits: Iterable[Visit]) -> None:
+    """Write visits by person and time."""
+    ordered = sorted(visits, key=lambda one: (one.person, one.start))
+    rows = [[str(one.person), one.camera, f"{one.start:.3f}", f"{one.end:.3f}"] for one in ordered]
+    _write_csv(path, [list(Visit._fields), *rows])
+
+
+def read_truth(folder: str | Path, camera: str) -> list[FilmBox]:
+    """Return the boxes of a camera's gt.txt that count, in the order of the frames."""
+    rows = np.loadtxt(Path(folder) / camera / "gt" / "gt.txt", delimiter=",", ndmin=2)
+    return [
+        FilmBox(int(row[0]) - 1, int(row[1]), (row[2], row[3], row[2] + row[4], row[3] + row[5]), row[8])
+        for row in rows.tolist()
+        if row[6]
+    ]
+
+
+def read_paths(folder: str | Path) -> list[Visit]:
+    """Return the visits of paths.csv, by person and time."""
+    with open(Path(folder) / "paths.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [Visit(int(row["person"]), row["camera"], float(row["start"]), float(row["end"])) for row in rows]
+
+
+def _detected(size: FilmSize, boxes: Iterable[FilmBox]) -> list[tuple[int, np.ndarray, float]]:
+    """Return frame, box inside the frame, and confidence of the people who count as seen."""
+    border = [size.width, size.height, size.width, size.height]
+    return [
+        (one.frame, np.clip(one.box, 0, border), 0.5 + 0.5 * one.visible) for one in boxes if one.visible >= COUNTED
+    ]
+
+
+def _sides(box: Iterable[float]) -> str:
+    x0, y0, x1, y1 = box
+    return f"{x0:g},{y0:g},{x1 - x0:g},{y1 - y0:g}"
+
+
+def _write_csv(path: Path, lines: Iterable[Sequence[str]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(lines)

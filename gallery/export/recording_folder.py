@@ -1,0 +1,142 @@
+"""The work folder of an export of recordings: finished chunks of frames, and the state of the tracker after the last one."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import pyarrow as pa
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ...common.errors import UserError
+from ...common.files import write_atomically
+from ..storage.gallery import Gallery
+from . import work_folder
+from .track_rows import TrackPart
+from .work_folder import WorkFolder
+
+_STATE = re.compile(r"video-(\d+)\.npz")
+
+
+@dataclass(frozen=True)
+class RecordingProgress:
+    """How far a recording has been followed.
+
+    Args:
+        num_chunks: number of finished chunks.
+        next_frame: number of the first frame that is not in them.
+        num_frames: frames in them.
+        done: whether the recording has ended.
+        file: fingerprint of the recording's file.
+        name, start: of a live recording: name, and time of its first frame (ISO 8601).
+    """
+
+    num_chunks: int = 0
+    next_frame: int = 0
+    num_frames: int = 0
+    done: bool = False
+    file: str = ""
+    name: str = ""
+    start: str = ""
+
+
+class RecordingFolder(WorkFolder):
+    """Chunks and states by the number of the recording. A state is written after its chunk and makes it valid."""
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of the recordings that have a state, ascending."""
+        found = [_STATE.fullmatch(path.name) for path in self.folder.iterdir()]
+        return sorted(int(match[1]) for match in found if match)
+
+    def progress(self, number: int) -> RecordingProgress:
+        """Return how far recording `number` has been followed."""
+        return self.load(number)[0]
+
+    def load(self, number: int) -> tuple[RecordingProgress, dict[str, np.ndarray]]:
+        """Return the progress of recording `number` and the state of its tracks; a new one if there is none."""
+        try:
+            with np.load(self._state(number), allow_pickle=False) as arrays:
+                state = {name: arrays[name] for name in arrays.files}
+            return RecordingProgress(**json.loads(bytes(state.pop("progress")))), state
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            EOFError,
+            BadZipFile,
+        ):  # missing, damaged, or of another version
+            return RecordingProgress(), {}
+
+    def save(self, number: int, part: TrackPart, progress: RecordingProgress, state: dict[str, np.ndarray]) -> None:
+        """Write the last chunk of `progress`, then the state after it."""
+        texts = json.dumps([part.records, [[name, len(content)] for name, content in part.images]]).encode()
+        content = b"".join(content for _, content in part.images)
+        tensors = {
+            "embeddings": part.embeddings,
+            "rows": np.frombuffer(texts, np.uint8),
+            "images": np.frombuffer(content, np.uint8),
+        }
+        write_atomically(self._chunk(number, progress.num_chunks - 1), lambda temporary: save_file(tensors, temporary))
+        packed, arrays = io.BytesIO(), {"progress": np.frombuffer(json.dumps(asdict(progress)).encode(), np.uint8)}
+        np.savez(packed, **arrays, **({} if progress.done else state))  # type: ignore[arg-type]
+        write_atomically(self._state(number), lambda temporary: temporary.write_bytes(packed.getvalue()))
+
+    def fill(self, gallery: Gallery, schema: pa.Schema) -> None:
+        """Append all chunks to a new gallery and write their thumbnails into its folder; few chunks are in memory at a time.
+
+        Args:
+            schema: columns of the records.
+        """
+        chunks, tables, first = [], [], len(gallery)
+        for file in self._chunks():
+            records, names = json.loads(bytes(_load(file, "rows")))
+            _write_images(gallery.path, names, _load(file, "images"))
+            rows = [{"id": first + place, **record} for place, record in enumerate(records)]
+            chunks.append(file)
+            tables.append(pa.Table.from_pylist(rows, schema))
+            first += len(rows)
+            if first - len(gallery) >= work_folder.JOIN_ROWS:
+                gallery.append((_load(item, "embeddings") for item in chunks), tables)
+                chunks, tables = [], []
+        gallery.append((_load(item, "embeddings") for item in chunks), tables or [schema.empty_table()])
+
+    def _chunks(self) -> Iterator[Path]:
+        for number in self.numbers():
+            for chunk in range(self.progress(number).num_chunks):
+                yield self._chunk(number, chunk)
+
+    def _state(self, number: int) -> Path:
+        return self.folder / f"video-{number:06d}.npz"
+
+    def _chunk(self, number: int, chunk: int) -> Path:
+        return self.folder / f"video-{number:06d}-{chunk:08d}.safetensors"
+
+
+def _load(file: Path, name: str) -> np.ndarray:
+    """Return the embeddings (N, D) of a chunk, its rows or its images as `save` writes them."""
+    try:
+        with safe_open(file, "np") as opened:
+            return opened.get_tensor(name)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{file} is missing or damaged ({error}); delete {file.name[:12]}.npz next to it and run the export again. Under "
+            "torchrun all processes need the same disk"
+        ) from error
+
+
+def _write_images(folder: Path, names: list[list[Any]], content: np.ndarray) -> None:
+    start = 0
+    for name, length in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content[start : start + length].tobytes())
+        start += length
