@@ -16,25 +16,25 @@ from vitreid.model import build_model
 from vitreid.processor import pick_device, pick_precision
 from vitreid.processor.device import place
 from vitreid.processor.model_summary import summarise, table
-from vitreid.tools.cli.parser import command, new_parser
+from vitreid.tools.cli.parser import command, new_parser, number_from
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = new_parser(__doc__, config=True)
     add = parser.add_argument
-    add("--batch", metavar="N", type=int, default=0, help="images of the step; default: SOLVER.IMS_PER_BATCH")
+    add("--batch", metavar="N", type=int, help="images of the step; default: SOLVER.IMS_PER_BATCH")
     add(
         "--cameras",
         metavar="N",
-        type=int,
+        type=number_from(1),
         default=6,
         help="cameras of the side-information table, which depend on the data; default: 6",
     )
     add(
         "--views",
         metavar="N",
-        type=int,
+        type=number_from(1),
         default=2,
         help="viewpoints of the table, which has a row for each pair; default: 2",
     )
@@ -47,12 +47,14 @@ def show_summary(args: argparse.Namespace) -> str:
     return build_summary(cfg, args.batch, _names(args.cameras), _names(args.views))
 
 
-def build_summary(cfg: CfgNode, batch: int, cameras: list[str], views: list[str]) -> str:
-    """Return the table of the model of the config; `batch` 0 = SOLVER.IMS_PER_BATCH."""
+def build_summary(cfg: CfgNode, batch: int | None, cameras: list[str], views: list[str]) -> str:
+    """Return the table of the model of the config; `batch` None = SOLVER.IMS_PER_BATCH."""
     device = pick_device(cfg.MODEL.DEVICE)
     precision = pick_precision(cfg.SOLVER.PRECISION, device)
     model = place(build_model(cfg, cameras, views), device, precision)
-    return f"{model.spec.title}\n" + table(summarise(model, batch or cfg.SOLVER.IMS_PER_BATCH, precision))
+    return f"{model.spec.title}\n" + table(
+        summarise(model, cfg.SOLVER.IMS_PER_BATCH if batch is None else batch, precision)
+    )
 
 
 def _names(count: int) -> list[str]:

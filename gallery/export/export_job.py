@@ -16,6 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ...common.errors import UserError
+from ...labels.name_options import NameOptions
 from ...processor.distributed.process_group import Ranks, joined_ranks
 from ...processor.embedding.embedder import Embedder
 from ...tracking.recording_tracks import TrackOptions
@@ -43,6 +44,8 @@ def export(
     *,
     root: str | None = None,
     names: str | None = None,
+    camera_pattern: str | None = None,
+    time_pattern: str | None = None,
     format: str = FOLDER,
     dtype: str = "float32",
     batch_size: int = 256,
@@ -85,11 +88,12 @@ def export(
     if recordings is None and (sequence := sequence_of(source)):
         source, recordings = sequence[0], RecordingOptions(TrackOptions(boxes=sequence[1]))
     pictures = boxes_in_pictures(source, recordings.tracks) if recordings else None
+    said = NameOptions(names, camera_pattern, time_pattern)
     load = partial(Embedder, weights, device, precision, batch_size, options)
     with joined_ranks() as ranks:
         job: ResumableJob
         if recordings is None or pictures:
-            opened = pictures or open_source(source, root, names, frames_from, corrupt == "skip")
+            opened = pictures or open_source(source, root, said, frames_from, corrupt == "skip")
             job = _image_job(output, format, corrupt, opened, load, source, dtype)
         else:
             job = recordings.job(source, output, format, load(), dtype, corrupt == "skip")
