@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...common.errors import UserError
+from ...common.inputs.regular_files import read_lines
 from ...labels.column_names import find_columns, why_absent
 from ...labels.label_text import UNKNOWN, are_whole_numbers, without_decimals
 from ...labels.name_options import JUNK

@@ -67,8 +67,7 @@ def export(
         weights, options: as for `Embedder`.
         source, root, names: arguments of `open_source`.
         output: the gallery's folder, or, with another `format`, the file. OUTPUT.partial next to it holds unfinished work.
-        format: "gallery", or one of `vitreid.gallery.maintenance.export_formats.FORMATS`.
-        dtype: type of the embeddings on disk, float32 or float16.
+        format, dtype: "gallery" or a key of `export_formats.FORMATS`; type of the embeddings, float32 or float16.
         batch_size, device, precision: images per pass through the model, and as for `Embedder`.
         corrupt: reaction to an image that cannot be read: "error", or "skip", which lists it in skipped.txt.
         resume: use the finished or unfinished work of an earlier call; False starts anew.
@@ -78,8 +77,7 @@ def export(
     Returns:
         The output's path.
     Raises:
-        FileNotFoundError, NotADirectoryError: no such weights or source, or `output` would lie in a file.
-        FileExistsError: `output` holds something else, or this export before images were replaced.
+        OSError: no such weights or source, or `output` holds something else, or lies in a file.
         ValueError: an option is wrong, a name does not fit the format, or the work folder holds another export; names it.
         CorruptImageError: an image cannot be read, unless `corrupt` is "skip".
     """
@@ -90,13 +88,14 @@ def export(
     pictures = boxes_in_pictures(source, recordings.tracks) if recordings else None
     said = NameOptions(names, camera_pattern, time_pattern)
     load = partial(Embedder, weights, device, precision, batch_size, options)
+    skips = corrupt == "skip"
     with joined_ranks() as ranks:
         job: ResumableJob
         if recordings is None or pictures:
-            opened = pictures or open_source(source, root, said, frames_from, corrupt == "skip")
+            opened = pictures or open_source(source, root, said, frames_from, skips)
             job = _image_job(output, format, corrupt, opened, load, source, dtype)
         else:
-            job = recordings.job(source, output, format, load(), dtype, corrupt == "skip")
+            job = recordings.job(source, output, format, load(), dtype, skips)
         output.absolute().parent.mkdir(parents=True, exist_ok=True)
         job.run(ranks, resume, overwrite)
     return output

@@ -22,6 +22,8 @@ from ...labels.camera_names import UnknownNames
 from ...labels.label_text import as_name
 from ...model import attention_rollout, has_attention
 from ..device import PRECISIONS, pick_device, pick_precision, place
+from ..publishing.hub_upload import upload
+from ..publishing.saved_folder import save_folder
 from ..scoring.thresholds import processed_thresholds, stored_calibration
 from .embedding_model import EmbeddingModel
 from .extract import EmbedSettings, embed_images
@@ -72,6 +74,20 @@ class Embedder:
         self._model = place(own.model, self.device, self.precision).eval()
         self._lock = threading.Lock()
         self._cameras, self._views = UnknownNames("camera", own.model.cameras), UnknownNames("view", own.model.views)
+
+    def save_pretrained(self, folder: str | Path, licence: str = "") -> Path:
+        """Write the model as a folder (model.safetensors, config.json, README.md) and return it; see `save_folder`."""
+        return save_folder(self._stored(), folder, "", licence)
+
+    def push_to_hub(
+        self, name: str, private: bool = True, token: str | None = None, licence: str = "", message: str = ""
+    ) -> str:
+        """Upload the model to the Hugging Face hub as `owner/model` and return its address; see `upload`."""
+        return upload(self._stored(), name, private, token, licence, message)
+
+    def _stored(self) -> Weights:
+        """Return the model as its file has it, in full precision."""
+        return _read(self.weights, None)
 
     @property
     def model(self) -> Any:
@@ -163,6 +179,18 @@ class Embedder:
             images = self.preprocess.normalise(images)
             embeddings = embed_images(self._model, images, camids, viewids, self.settings, self.device, self.precision)
             return embeddings.numpy()
+
+
+def from_pretrained(source: str | Path, **options: Any) -> Embedder:
+    """Return the embedder of a model by name.
+
+    Args:
+        source: `hf-hub:owner/model` (with `@revision` behind it, if need be), a folder of `Embedder.save_pretrained`, or a file.
+        options: of `Embedder`.
+    Raises:
+        ConnectionError: not in the hub's cache, and the hub does not answer; and what `Embedder` raises.
+    """
+    return Embedder(source, **options)
 
 
 def _rows(names: Sequence[str | None], known: Sequence[str]) -> Tensor:

@@ -13,6 +13,7 @@ from yacs.config import CfgNode
 from ...common.errors import UserError
 from ...datasets import build_test_sets
 from ...model import build_model, is_deploy, load_deploy, load_weights, save_deploy
+from ...model.weights.hub import fetch_model, is_hub_name
 from ..runs.checkpoint import NotACheckpointError, load_last, restored_model
 from .embedding_model import EmbeddingModel
 from .foreign.open_foreign import open_foreign
@@ -20,6 +21,8 @@ from .foreign.runtimes import RUNTIMES, runtime_of
 from .wrong_kinds import kind_of
 
 logger = logging.getLogger(__name__)
+
+PRETRAINED = "model.safetensors"  # the weights in a folder of a model
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Weights:
 
 
 def weights_path(weights: str) -> Path:
-    """Return the path of a weight file.
+    """Return the path of a weight file: itself, or that in a folder of `save_pretrained`, here or on the hub (`hf-hub:owner/model`).
 
     Raises:
         UserError: `weights` is empty, or a picture or text; FileNotFoundError: the file does not exist; IsADirectoryError: it is a folder.
@@ -47,7 +50,9 @@ def weights_path(weights: str) -> Path:
         raise UserError(
             "no weights to test: give --weights RUN/best.safetensors, or --config_file and TEST.WEIGHT FILE"
         )
-    path = Path(weights)
+    path = fetch_model(weights) if is_hub_name(weights) else Path(weights)
+    if (path / PRETRAINED).is_file():
+        return path / PRETRAINED
     if path.is_dir():
         raise IsADirectoryError(f"weights file {path} is a folder; it holds {_listing(path)}; name a file")
     if not path.is_file():

@@ -34,6 +34,7 @@ from ..runs.checkpoint import (
     rotated,
     seed_everything,
 )
+from ..runs.provenance import build_provenance
 from ..runs.run_folder import ReadOnlyFolder, RunFolder
 from ..runs.signals import Stopped
 from ..scoring.evaluator import build_evaluator
@@ -106,7 +107,9 @@ def build_run(cfg: CfgNode, folder: RunFolder, state: dict[str, Any] | None = No
     session = build_session(cfg, resumed=state is not None, ranks=ranks)
     data, model = session.data, session.module.model
     evaluator = build_evaluator(cfg, data, model, session.device, session.precision, ranks=ranks)
-    describe = partial(describe_model, cfg, data, session.labels)
+    earlier = state["about"].get("provenance") if state is not None else None
+    provenance = build_provenance(cfg, earlier) if ranks.rank == 0 else {}
+    describe = partial(describe_model, cfg, data, session.labels, provenance=provenance)
     run = Run(session, evaluator, folder, build_run_options(cfg), describe)
     if state is not None:
         _warn_of_changes(parse_config(state["config"]), cfg)
