@@ -65,14 +65,13 @@ def export(
 
     Args:
         weights, options: as for `Embedder`.
-        source, root, names: arguments of `open_source`.
+        source, root, names, camera_pattern, time_pattern, frames_from: as for `open_source`.
         output: the gallery's folder, or, with another `format`, the file. OUTPUT.partial next to it holds unfinished work.
         format, dtype: "gallery" or a key of `export_formats.FORMATS`; type of the embeddings, float32 or float16.
         batch_size, device, precision: images per pass through the model, and as for `Embedder`.
         corrupt: reaction to an image that cannot be read: "error", or "skip", which lists it in skipped.txt.
         resume: use the finished or unfinished work of an earlier call; False starts anew.
         overwrite: replace an earlier gallery in `output`, and unfinished work of another export.
-        frames_from: number of a video's first frame in a CSV file of boxes.
         recordings: follow people through the recordings that `source` names, as `list_recordings` takes them.
     Returns:
         The output's path.
