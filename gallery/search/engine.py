@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...common.errors import UserError
+from ...labels.camera_names import find_rows
 from ..storage.gallery_reader import GalleryReader
 from ..storage.metadata import GalleryInfo
 from .exact_index import LARGEST, Change, ExactIndex, Hits
@@ -97,7 +98,8 @@ class Searchable(ABC):
             topk: results per query, 1 or more; fewer are returned if fewer rows pass the filters.
             where: conditions as `Where.of` takes them, e.g. ["camera!=c1", "time>=2026-01-31T08:00"].
             rerank: order the nearest rows (`topk`, at least POOL) by k-reciprocal re-ranking; a dictionary replaces values of RERANK.
-            exclude_same_camera: the queries' camera, or one per query (None = unknown): rows of that camera are left out.
+            exclude_same_camera: the queries' camera, or one per query (None = unknown): rows of that camera are left out. In a
+                gallery folder a bare c1 finds market1501/c1 if it is the only one.
             index: None or "exact"; or a FAISS index, a name in `vitreid.gallery.search.faiss_index.INDEXES`; in Milvus None,
                 or the index that `create` chose.
             cameras: the queries' camera, or one per query, which a gallery normalised by camera needs; None = that of
@@ -254,13 +256,26 @@ def passing(gallery: GalleryReader, where: Any) -> np.ndarray | None:
 
 
 def other_cameras(gallery: GalleryReader, camera: str, keep: np.ndarray | None) -> np.ndarray:
-    """Return (N,) bool, the rows of `keep` (None = all) from another or an unknown camera."""
+    """Return (N,) bool, the rows of `keep` (None = all) from another or an unknown camera.
+
+    Args:
+        camera: a bare c1 means market1501/c1 if that is the gallery's only camera of the name.
+    """
+    camera = _known_camera(gallery, camera)
 
     def is_other(records: pa.Table) -> np.ndarray:
         return pc.fill_null(pc.not_equal(records["camera"], pa.scalar(camera)), True).to_numpy()
 
     others = _mask(gallery, ["camera"], is_other)
     return others if keep is None else others & keep
+
+
+def _known_camera(gallery: GalleryReader, camera: str) -> str:
+    """Return the camera's name in the gallery; the name as given if there is none, or several fit."""
+    parts = gallery.batches(["camera"], FILTERED_GROUPS)
+    known = sorted({name for part in parts for name in pc.unique(part["camera"]).to_pylist() if name})
+    row = find_rows([camera], known)[0]
+    return camera if row < 0 else known[row]
 
 
 def _mask(gallery: GalleryReader, columns: Sequence[str], passes: Callable[[pa.Table], np.ndarray]) -> np.ndarray:

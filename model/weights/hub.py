@@ -38,6 +38,7 @@ UNKNOWN = (RepositoryNotFoundError, RevisionNotFoundError)
 # Errors of the file system and network (OSError), of timm (RuntimeError: it has no weights of that name), and of the HTTP library,
 # which depends on the version of huggingface_hub.
 FETCH_ERRORS: tuple[type[BaseException], ...] = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
+MISSING: tuple[type[BaseException], ...] = (*FETCH_ERRORS, LocalEntryNotFoundError)
 
 
 def is_hub_name(source: object) -> bool:
@@ -68,9 +69,9 @@ def fetch_model(name: str) -> Path:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=_wanted(name, files)))
     except UNKNOWN as error:
         raise UserError(f"{name}: the hub has no such model, or it needs a login ({first_line(error)})") from error
-    except (*FETCH_ERRORS, LocalEntryNotFoundError) as error:
+    except MISSING as error:
         raise ConnectionError(
-            f"{name} is not in the cache, and the hub cannot be reached ({'; '.join(filter(None, (first_line(error), failure)))}); download it on a machine "
+            f"{name} is not in the cache, and the hub cannot be reached ({failure or first_line(error)}); download it on a machine "
             f"with access, and name its folder instead"
         ) from error
 
