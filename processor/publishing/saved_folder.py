@@ -17,7 +17,7 @@ from ..embedding.extract import EmbedSettings
 from ..embedding.weight_files import PRETRAINED, Weights
 from .card_text import card_text
 
-PRIVATE = ("people", "labels", "mark")  # names and numbers of the training people, and the user's mark
+PRIVATE = ("people", "labels")  # names and numbers of the training people
 
 
 def save_folder(weights: Weights, folder: str | Path, name: str = "", licence: str = "") -> Path:
