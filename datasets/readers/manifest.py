@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ...common.box_columns import BoxColumns, to_whole
 from ...common.errors import UserError
 from ...labels.column_names import find_columns, why_absent
 from ...labels.label_text import UNKNOWN, are_whole_numbers, without_decimals
 from ...labels.name_options import JUNK
 from ...labels.name_pattern import NamePattern
+from ..box_columns import BoxColumns, to_whole
 from ..records import Record, ReidData
 from .box_crops import Box, BoxPlace, cut_crops, is_still
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ...common.box_columns import BoxColumns, checked_corners
 from ...common.errors import UserError
 from ...datasets import CorruptImageError
+from ...datasets.box_columns import BoxColumns, checked_corners
 from ...datasets.readers.box_crops import VideoReader, is_still
 from ...labels.column_names import find_columns, is_windows_path, why_absent
 from ...labels.label_text import UNKNOWN, are_whole_numbers, without_decimals

@@ -43,9 +43,7 @@ def export(
     output: str | Path,
     *,
     root: str | None = None,
-    names: str | None = None,
-    camera_pattern: str | None = None,
-    time_pattern: str | None = None,
+    names: NameOptions | str | None = None,
     format: str = FOLDER,
     dtype: str = "float32",
     batch_size: int = 256,
@@ -88,12 +86,11 @@ def export(
     if recordings is None and (sequence := sequence_of(source)):
         source, recordings = sequence[0], RecordingOptions(TrackOptions(boxes=sequence[1]))
     pictures = boxes_in_pictures(source, recordings.tracks) if recordings else None
-    said = NameOptions(names, camera_pattern, time_pattern)
     load = partial(Embedder, weights, device, precision, batch_size, options)
     with joined_ranks() as ranks:
         job: ResumableJob
         if recordings is None or pictures:
-            opened = pictures or open_source(source, root, said, frames_from, corrupt == "skip")
+            opened = pictures or open_source(source, root, names, frames_from, corrupt == "skip")
             job = _image_job(output, format, corrupt, opened, load, source, dtype)
         else:
             job = recordings.job(source, output, format, load(), dtype, corrupt == "skip")

@@ -8,10 +8,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...common.box_columns import BoxColumns
 from ...common.errors import UserError
 from ...configs import OPTIONS
 from ...datasets import DATASETS, ReadOptions, read_dataset
+from ...datasets.box_columns import BoxColumns
 from ...datasets.readers.box_crops import is_still
 from ...datasets.readers.image_files import list_images, walk_images
 from ...labels.column_names import find_columns

@@ -102,6 +102,7 @@ def test_facets_say_what_can_be_chosen(client):
     assert facets["count"] == 6 and facets["time"] == [0, 500] and facets["threshold"] == 0.25
     assert {item["name"]: item["count"] for item in facets["cameras"]} == {"c1": 2, "c2": 2, "c 3, left": 1}
     assert facets["examples"] == [0, 1, 2, 3, 4, 5]
+    assert facets["fmr"] == 0.001 and facets["missed"] == pytest.approx(0.1)
 
 
 def test_removed_rows_are_gone_everywhere(served, tmp_path, monkeypatch):
@@ -322,7 +323,7 @@ def test_pages_need_nothing_from_another_site(client, path):
 
 def test_every_static_file_is_served():
     served = Path(web.__file__).parent / "static"
-    assert sorted(name for name, _ in PAGES.values()) == sorted(path.name for path in served.iterdir())
+    assert sorted(PAGES.values()) == sorted(path.name for path in served.iterdir())
 
 
 def test_the_api_describes_itself(client):

@@ -10,9 +10,9 @@ from films import HEIGHT, NUM_FRAMES, WIDTH, noise_frames, write_folder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitreid.common.box_columns import BOXES, BoxColumns
 from vitreid.common.errors import UserError
 from vitreid.common.pictures import cut_box
+from vitreid.datasets.box_columns import BOXES, BoxColumns
 from vitreid.tracking.box_files import (
     BOX_FORMATS,
     BoxesOfVideo,

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from ...common.box_columns import checked_corners, to_number, to_whole
 from ...common.errors import UserError
+from ...datasets.box_columns import checked_corners, to_number, to_whole
 from ..class_names import Names
 from .box_rows import BoxRows
 from .given_boxes import GivenBoxes
