@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...common.errors import UserError
+from ...common.inputs.regular_files import read_lines
 from ...labels.column_names import find_columns, why_absent
 from ...labels.label_text import UNKNOWN, are_whole_numbers, without_decimals
 from ...labels.name_options import JUNK
@@ -120,10 +121,9 @@ def _names(values: Iterable[str]) -> dict[str, int]:
 
 def _read(file: Path, camera_pattern: str) -> list[ManifestRow]:
     try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
-            parser = _LineParser(file, reader.fieldnames or [], camera_pattern)
-            return parser.parse([(reader.line_num, values) for values in reader])
+        reader = csv.DictReader(read_lines(file))
+        parser = _LineParser(file, list(reader.fieldnames or []), camera_pattern)
+        return parser.parse([(reader.line_num, values) for values in reader])
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(
             f"{file}: not a CSV file in UTF-8 ({error}); save it as such (Excel calls it 'CSV UTF-8')"

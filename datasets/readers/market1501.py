@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 SUBSETS = ("bounding_box_train", "query", "bounding_box_test")
 _LAYOUT = "the folders bounding_box_train, query and bounding_box_test with images such as 0002_c1s1_000451_03.jpg"
-_NAME = re.compile(r"(-?\d+)_c(\d+)", re.IGNORECASE)
+_NAME = re.compile(r"(-?\d{1,15})_c(\d+)", re.IGNORECASE)
 
 MARKET1501 = PublishedDataset(
     "market1501",

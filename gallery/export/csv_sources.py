@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...common.errors import UserError
+from ...common.inputs.regular_files import read_lines
 from ...datasets import CorruptImageError
 from ...datasets.box_columns import BoxColumns, checked_corners
 from ...datasets.readers.box_crops import VideoReader, is_still
@@ -60,25 +61,23 @@ class _CsvSource:
     def _whole(self) -> set[str]:
         """Columns of names that are whole numbers with decimals, as pandas writes them next to an empty one."""
         values: dict[str, set[str]] = {column: set() for column, field in self.known.items() if field in NAMES}
-        with self.file.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
-            for line in csv.DictReader(lines):
-                for column, found in values.items():
-                    found.add((line.get(column) or "").strip())
+        for line in csv.DictReader(read_lines(self.file, errors="replace")):
+            for column, found in values.items():
+                found.add((line.get(column) or "").strip())
         return {column for column, found in values.items() if are_whole_numbers(found)}
 
     def rows(self) -> Iterator[SourceRow]:
         """Yield one row per line."""
-        with self.file.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
-            try:
-                for values in reader:
-                    yield self._parse(f"{self.file}:{reader.line_num}", values)
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{self.file}:{_line_not_utf8(self.file)}: not UTF-8 ({error.reason}); save the file as UTF-8"
-                ) from error
-            except csv.Error as error:
-                raise UserError(f"{self.file}:{reader.line_num}: not a line of a CSV file ({error})") from error
+        reader = csv.DictReader(read_lines(self.file))
+        try:
+            for values in reader:
+                yield self._parse(f"{self.file}:{reader.line_num}", values)
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{self.file}:{reader.line_num + 1}: not UTF-8 ({error.reason}); save the file as UTF-8"
+            ) from error
+        except csv.Error as error:
+            raise UserError(f"{self.file}:{reader.line_num}: not a line of a CSV file ({error})") from error
 
     def _parse(self, where: str, values: dict[str | Any, Any]) -> SourceRow:
         if None in values:  # key of values without a column
@@ -122,17 +121,6 @@ class _CsvSource:
         if self._box.kind == "size":  # unchanged to the last digit
             return {**frame, **dict(zip(BOX, numbers))}
         return {**frame, **dict(zip(BOX, (x0, y0, x1 - x0, y1 - y0)))}
-
-
-def _line_not_utf8(file: Path) -> int:
-    """Return the number of the first line that is not UTF-8; the decoder reads ahead, so its position is later."""
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                return number
-    return number
 
 
 def _check_columns(file: Path, columns: Sequence[str], known: Mapping[str, str]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...common.errors import UserError
+from ...common.inputs.regular_files import read_lines
 from ...configs import OPTIONS
 from ...datasets import DATASETS, ReadOptions, read_dataset
 from ...datasets.box_columns import BoxColumns
@@ -70,8 +71,7 @@ def open_source(
 
 def _open_csv(path: Path, names: NameOptions, frames_from: int, skips: bool) -> Source:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            columns = next(csv.reader(lines), [])
+        columns = next(csv.reader(read_lines(path)), [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(
             f"--input: {path} is not a CSV file in UTF-8 ({error}); give a folder or a CSV file; if it is a video, {FIND_PEOPLE}"
@@ -95,8 +95,7 @@ def _open_csv(path: Path, names: NameOptions, frames_from: int, skips: bool) -> 
 
 def _names_videos(path: Path, column: str) -> bool:
     """Return whether a column of the first line of a CSV file names something else than a picture."""
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
-        first = next(csv.DictReader(lines), {})
+    first = next(csv.DictReader(read_lines(path, errors="replace")), {})
     return bool(first.get(column)) and not is_still(str(first[column]))
 
 

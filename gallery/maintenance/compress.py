@@ -39,9 +39,9 @@ def fit_pca(
     positions = np.flatnonzero(gallery.is_live)
     positions = positions[drawn_positions(len(positions), sample, seed)]
     projection = _fit(gallery.vectors(positions), dim, gallery.info.metric, seed)
-    if gallery.info.threshold is not None:
+    if gallery.info.limit is not None:
         log.warning("%s: the threshold is invalid for projected embeddings and is left out; calibrate again", output)
-    info = replace(gallery.info, dimension=dim, threshold=None)
+    info = replace(gallery.info, dimension=dim, threshold=None, thresholds={})
     parts = (projection(gallery.info.decode(rows)) for rows in live_rows(gallery))
     return Gallery.build(output, info, lambda smaller: _fill(smaller, gallery, parts), overwrite, projection)
 

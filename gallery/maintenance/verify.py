@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from ...common.inputs.archives import DAMAGE, read_header
+from ...common.inputs.regular_files import open_regular
 from ...common.replace_folder import recover
 from ..storage.embeddings_file import blocks, checksum_of, map_rows
 from ..storage.file_names import EMBEDDINGS, METADATA, PROJECTION, RECORDS, replaced_files
@@ -83,15 +85,16 @@ def _check_embeddings(path: Path, state: State) -> Iterator[GalleryProblem]:
 def _check_header(file: Path, state: State) -> Iterator[GalleryProblem]:
     """Check the .npy header, which other programs read."""
     try:
-        found = np.load(file, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
+        with open_regular(file) as opened:
+            shape, _, dtype = read_header(opened)
+    except DAMAGE as error:
         yield GalleryProblem(EMBEDDINGS, f"other programs cannot read it ({error}); the next add writes a new header")
         return
     expected = (state.info.dimension, np.dtype(state.info.dtype))
-    if found.shape[1:] != expected[:1] or found.dtype != expected[1] or len(found) < state.count:
+    if shape[1:] != expected[:1] or dtype != expected[1] or shape[0] < state.count:
         yield GalleryProblem(
             EMBEDDINGS,
-            f"its header says {found.shape} {found.dtype}, {METADATA} says {(state.count, expected[0])} {expected[1]}",
+            f"its header says {shape} {dtype}, {METADATA} says {(state.count, expected[0])} {expected[1]}",
         )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...common.errors import UserError
+from ...labels.camera_norm import OFF
 from ..search.engine import Finder, Searchable, check_queries
 from ..search.exact_index import Hits
 from ..search.filters import Condition, Where
@@ -86,6 +87,10 @@ class MilvusGallery(Searchable):
         """
         if index not in INDEXES:
             raise UserError(f"index: unknown index {index!r}; choose from {', '.join(INDEXES)}")
+        if info.camera_norm != OFF:
+            raise UserError(
+                "Milvus galleries are not normalised by camera; set it to none first: vitreid gallery camera-norm"
+            )
         if info.projection is not None:
             raise UserError("Milvus galleries keep no projection; import the gallery from before fit_pca")
         client, name = milvus_collections.connect(path, create=True)

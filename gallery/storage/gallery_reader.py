@@ -12,7 +12,9 @@ import pyarrow as pa
 
 from ...common.errors import UserError
 from ...common.replace_folder import recover
+from ...labels.camera_norm import OFF
 from . import embeddings_file
+from .camera_statistics import CameraNorm, CameraSums
 from .file_names import EMBEDDINGS, OWN_FILES, RECORDS, replaced_files
 from .metadata import GalleryInfo, State
 from .projection import Projection
@@ -31,6 +33,7 @@ class GalleryReader:
 
     _table: pa.Table | None
     _ids: np.ndarray | None
+    _camera_norm: CameraNorm | None
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -66,6 +69,30 @@ class GalleryReader:
     def projection(self) -> Projection | None:
         """Projection of embeddings and queries, None = none."""
         return self._projection
+
+    @property
+    def camera_norm(self) -> CameraNorm | None:
+        """Normalisation of rows and queries by their cameras, None = none; computed when first asked for, and kept.
+
+        Raises:
+            UserError: a camera has too few rows left.
+        """
+        if self.info.camera_norm != OFF and self._camera_norm is None:
+            sums = self.camera_sums()
+            codes = [sums.codes(batch["camera"]) for batch in self.batches(["camera"])]
+            self._camera_norm = CameraNorm(self.info.camera_norm, sums, np.concatenate(codes))
+        return self._camera_norm
+
+    def camera_sums(self) -> CameraSums:
+        """Return the sums over the live rows of each camera, from cameras.npz or from the rows."""
+        sums = CameraSums.load(self.path, self.state)
+        if sums is None:
+            sums, live, start = CameraSums.empty(self.info.dimension), self.is_live, 0
+            for batch in self.batches(["camera"]):
+                own = np.flatnonzero(live[start : start + len(batch)])
+                sums.add(self.vectors(start + own), batch["camera"].take(pa.array(own)))
+                start += len(batch)
+        return sums
 
     @property
     def schema(self) -> pa.Schema:
@@ -173,7 +200,7 @@ class GalleryReader:
             if attempt:
                 time.sleep(LOAD_PAUSE)
             if self._try_load():
-                self._table = self._ids = None
+                self._table = self._ids = self._camera_norm = None
                 return
         raise TimeoutError(
             f"{self.path} changed during each of {LOAD_TRIES} attempts to read it: another process writes to it without "

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from ...common.errors import UserError
 from ...common.files import write_atomically
+from ...common.inputs.regular_files import check_regular
 from ...labels.label_text import as_name
 
 CORE = pa.schema(
@@ -196,8 +197,10 @@ class RecordsFile:
 
     def __init__(self, path: Path, count: int) -> None:
         self.path, self.count = path, count
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file; restore it or export again")
+        try:
+            check_regular(path)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{path}: no such file; restore it or export again") from None
         try:
             self._file = pq.ParquetFile(pa.OSFile(str(path)))
         except pa.ArrowInvalid as error:

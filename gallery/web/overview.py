@@ -21,7 +21,7 @@ def describe(gallery: Any) -> dict[str, Any]:
         table = table.filter(pa.array(gallery.is_live))
     ids = table["id"].to_numpy()
     times = pc.min_max(table["time"].filter(pc.is_finite(table["time"])))
-    threshold = gallery.info.threshold or {}
+    threshold = gallery.info.limit or {}
     found = threshold.get("tar")  # share of the pairs of one person within the threshold
     return {
         "count": len(ids),

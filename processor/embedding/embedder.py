@@ -22,7 +22,7 @@ from ...labels.camera_names import UnknownNames
 from ...labels.label_text import as_name
 from ...model import attention_rollout, has_attention
 from ..device import PRECISIONS, pick_device, pick_precision, place
-from ..scoring.thresholds import stored_calibration
+from ..scoring.thresholds import processed_thresholds, stored_calibration
 from .embedding_model import EmbeddingModel
 from .extract import EmbedSettings, embed_images
 from .weight_files import Weights, read_described, weights_path
@@ -68,6 +68,7 @@ class Embedder:
         self.fingerprint = fingerprint_of(own.model, self.preprocess, self.settings)
         calibration = stored_calibration(own.about)
         self.threshold = calibration.threshold.to_dict() if calibration else None
+        self.thresholds = processed_thresholds(own.about)
         self._model = place(own.model, self.device, self.precision).eval()
         self._lock = threading.Lock()
         self._cameras, self._views = UnknownNames("camera", own.model.cameras), UnknownNames("view", own.model.views)

@@ -12,8 +12,8 @@ from yacs.config import CfgNode
 
 from ...common.errors import UserError
 from ...datasets import build_test_sets
-from ...model import ModelSpec, ReidModel, build_model, is_deploy, load_deploy, load_weights, save_deploy
-from ..runs.checkpoint import NotACheckpointError, load_last
+from ...model import build_model, is_deploy, load_deploy, load_weights, save_deploy
+from ..runs.checkpoint import NotACheckpointError, load_last, restored_model
 from .embedding_model import EmbeddingModel
 from .foreign.open_foreign import open_foreign
 from .foreign.runtimes import RUNTIMES, runtime_of
@@ -28,7 +28,8 @@ class Weights:
 
     Args:
         about: empty for a file of the original TransReID.
-        store: writes a new threshold to where it is kept, and returns that file; None = it cannot be kept.
+        store: writes entries of `about`, such as a new threshold, to where they are kept, and returns that file; None = they
+            cannot be kept.
     """
 
     model: EmbeddingModel
@@ -73,7 +74,7 @@ def read_described(path: Path, options: Mapping[str, Any] | None = None) -> Weig
     """
     if runtime_of(path):
         opened = open_foreign(path, options)
-        return Weights(opened.model, opened.about, opened.store_threshold)
+        return Weights(opened.model, opened.about, opened.store)
     if options:
         raise UserError(
             f"--embedder-{next(iter(options))}: for ONNX, OpenVINO and TorchScript files; {path} is none, leave it out"
@@ -91,18 +92,14 @@ def _read_own(path: Path) -> Weights | None:
         state = load_last(path)
     except NotACheckpointError:
         return None
-    model = ReidModel(ModelSpec.from_dict(state["spec"]))
-    module, averaged = state["trainer"]["module"], state["trainer"]["ema"]
-    trained = {name.removeprefix("model."): value for name, value in module.items() if name.startswith("model.")}
-    model.load_state_dict(averaged["model"] if averaged else trained)
-    return Weights(model, state["about"])
+    return Weights(restored_model(state, path), state["about"])
 
 
 def _deployed(path: Path) -> Weights:
     model, about = load_deploy(path)
 
-    def store(threshold: Mapping[str, Any]) -> Path:
-        save_deploy(path, model, {**about, "threshold": dict(threshold)})
+    def store(entries: Mapping[str, Any]) -> Path:
+        save_deploy(path, model, {**about, **entries})
         return path
 
     return Weights(model, about, store)

@@ -163,3 +163,4 @@ def check_answerable(data: ReidData, rerank: Rerank) -> None:
         where = ", seen by another camera" * find_protocol(data.protocol).ignores_own_camera
         raise UserError(f"{data.evaluated}: no query has another image of its person in the gallery{where}; {remedy}")
     rerank.check(len(data.query), len(data.gallery))
+    rerank.postprocess.check(data)

@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 
 from ...common.errors import UserError, choose
 from ...common.files import digest
-from ...configs import OPTIONS, dump_config, flatten_config, parse_config
+from ...configs import OPTIONS, dump_config, flatten_config, marked_config, parse_config
 from ...datasets import Record, ReidData, build_data, build_test_set_names, build_train_loader, label_map
 from ...evaluation import RetrievalResult
 from ...loss import HEADS, METRICS, ReidLoss, build_loss
@@ -93,7 +93,7 @@ def _train_into(folder: RunFolder, cfg: CfgNode, resume: str | None, overwrite: 
     if not continues:
         folder.clear()
     folder.keep_epochs(run.first_epoch - 1)
-    folder.write_config(dump_config(cfg))
+    folder.write_config(marked_config(cfg))
     return run.train()
 
 

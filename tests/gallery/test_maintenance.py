@@ -326,7 +326,7 @@ def test_a_lack_of_memory_is_not_called_damage(tmp_path, monkeypatch):
     def exhausted(*_, **__):
         raise MemoryError("no memory left")
 
-    monkeypatch.setattr(np, "load", exhausted)
+    monkeypatch.setattr(np, "frombuffer", exhausted)
     with pytest.raises(MemoryError, match="no memory left"):
         Gallery.open(path.parent)
 

@@ -320,7 +320,7 @@ def test_texts_of_a_command_line_describe_a_file_too(tmp_path):
 def test_a_sidecar_that_is_no_json_is_refused(tmp_path):
     path = write_onnx(tmp_path / "a.onnx", CASES["detr"])
     path.with_name("a.onnx.json").write_text("classes: person")
-    with pytest.raises(UserError, match=r"a.onnx.json: not a JSON file"):
+    with pytest.raises(UserError, match=r"a.onnx.json is not readable JSON"):
         open_detector(path)
 
 

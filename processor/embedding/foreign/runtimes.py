@@ -5,7 +5,6 @@ To add one: write the function that opens a file, and add a line to `RUNTIMES`.
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 import zipfile
@@ -18,7 +17,8 @@ import torch
 from torch import Tensor
 
 from ....common.errors import MissingPackageError, UserError
-from ....common.text import first_line
+from ....common.inputs.regular_files import check_regular, open_regular
+from ....common.text import first_line, parse_json
 from .model_file import ModelFile, Port
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def _onnx_type(name: str) -> str:
 
 def _without_prefix(entries: dict[str, str]) -> dict[str, Any]:
     ours = {key: text for key, text in entries.items() if key.startswith(f"{NOTES}.")}
-    return {key.removeprefix(f"{NOTES}."): json.loads(text) for key, text in ours.items()}
+    return {key.removeprefix(f"{NOTES}."): parse_json(text, key) for key, text in ours.items()}
 
 
 def open_openvino(path: Path, threads: int = 0) -> ModelFile:
@@ -121,7 +121,7 @@ def _openvino_notes(model: Any, path: Path) -> dict[str, Any]:
     if not model.has_rt_info([NOTES]):
         return {}
     entries = model.get_rt_info([NOTES]).value
-    return {key: json.loads(model.get_rt_info([NOTES, key]).astype(str)) for key in entries}
+    return {key: parse_json(model.get_rt_info([NOTES, key]).astype(str), f"{path}: {key}") for key in entries}
 
 
 def _onnx_notes(path: Path) -> dict[str, Any]:
@@ -169,16 +169,16 @@ def open_torchscript(path: Path, threads: int = 0) -> ModelFile:
     result = schema.returns[0].type
     count = len(result.elements()) if result.kind() == "TupleType" else 1
     outputs = tuple(Port(str(place), None, "") for place in range(count))
-    notes = json.loads(extra[f"{NOTES}.json"] or "{}")
+    notes = parse_json(extra[f"{NOTES}.json"] or "{}", f"{path}: its description")
     return ModelFile(path, "torchscript", tuple(inputs), outputs, run, notes, module=module)
 
 
 def is_torchscript(path: Path) -> bool:
     """Return whether the file is a TorchScript archive: a zip archive with code and constants."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError):
+    except (zipfile.BadZipFile, OSError, ValueError):
         return False
 
 
@@ -193,7 +193,8 @@ def importing(path: Path, extra: str) -> Iterator[None]:
 
 @contextmanager
 def opening(path: Path, runtime: str) -> Iterator[None]:
-    """Turn the exception of a runtime that cannot open a file into a UserError."""
+    """Turn the exception of a runtime that cannot open a file into a UserError; refuse what is no regular file."""
+    check_regular(path)
     try:
         yield
     except (MemoryError, UserError):
