@@ -122,7 +122,7 @@ def _names(values: Iterable[str]) -> dict[str, int]:
 def _read(file: Path, camera_pattern: str) -> list[ManifestRow]:
     try:
         reader = csv.DictReader(read_lines(file))
-        parser = _LineParser(file, reader.fieldnames or [], camera_pattern)
+        parser = _LineParser(file, list(reader.fieldnames or []), camera_pattern)
         return parser.parse([(reader.line_num, values) for values in reader])
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(

@@ -61,10 +61,9 @@ class _CsvSource:
     def _whole(self) -> set[str]:
         """Columns of names that are whole numbers with decimals, as pandas writes them next to an empty one."""
         values: dict[str, set[str]] = {column: set() for column, field in self.known.items() if field in NAMES}
-        with self.file.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
-            for line in csv.DictReader(lines):
-                for column, found in values.items():
-                    found.add((line.get(column) or "").strip())
+        for line in csv.DictReader(read_lines(self.file, errors="replace")):
+            for column, found in values.items():
+                found.add((line.get(column) or "").strip())
         return {column for column, found in values.items() if are_whole_numbers(found)}
 
     def rows(self) -> Iterator[SourceRow]:

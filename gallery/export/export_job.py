@@ -43,9 +43,7 @@ def export(
     output: str | Path,
     *,
     root: str | None = None,
-    names: str | None = None,
-    camera_pattern: str | None = None,
-    time_pattern: str | None = None,
+    names: NameOptions | str | None = None,
     format: str = FOLDER,
     dtype: str = "float32",
     batch_size: int = 256,
@@ -65,18 +63,21 @@ def export(
 
     Args:
         weights, options: as for `Embedder`.
-        source, root, names, camera_pattern, time_pattern, frames_from: as for `open_source`.
+        source, root, names: arguments of `open_source`.
         output: the gallery's folder, or, with another `format`, the file. OUTPUT.partial next to it holds unfinished work.
-        format, dtype: "gallery" or a key of `export_formats.FORMATS`; type of the embeddings, float32 or float16.
+        format: "gallery", or one of `vitreid.gallery.maintenance.export_formats.FORMATS`.
+        dtype: type of the embeddings on disk, float32 or float16.
         batch_size, device, precision: images per pass through the model, and as for `Embedder`.
         corrupt: reaction to an image that cannot be read: "error", or "skip", which lists it in skipped.txt.
         resume: use the finished or unfinished work of an earlier call; False starts anew.
         overwrite: replace an earlier gallery in `output`, and unfinished work of another export.
+        frames_from: number of a video's first frame in a CSV file of boxes.
         recordings: follow people through the recordings that `source` names, as `list_recordings` takes them.
     Returns:
         The output's path.
     Raises:
-        OSError: no such weights or source, or `output` holds something else, or lies in a file.
+        FileNotFoundError, NotADirectoryError: no such weights or source, or `output` would lie in a file.
+        FileExistsError: `output` holds something else, or this export before images were replaced.
         ValueError: an option is wrong, a name does not fit the format, or the work folder holds another export; names it.
         CorruptImageError: an image cannot be read, unless `corrupt` is "skip".
     """
@@ -85,16 +86,14 @@ def export(
     if recordings is None and (sequence := sequence_of(source)):
         source, recordings = sequence[0], RecordingOptions(TrackOptions(boxes=sequence[1]))
     pictures = boxes_in_pictures(source, recordings.tracks) if recordings else None
-    said = NameOptions(names, camera_pattern, time_pattern)
     load = partial(Embedder, weights, device, precision, batch_size, options)
-    skips = corrupt == "skip"
     with joined_ranks() as ranks:
         job: ResumableJob
         if recordings is None or pictures:
-            opened = pictures or open_source(source, root, said, frames_from, skips)
+            opened = pictures or open_source(source, root, names, frames_from, corrupt == "skip")
             job = _image_job(output, format, corrupt, opened, load, source, dtype)
         else:
-            job = recordings.job(source, output, format, load(), dtype, skips)
+            job = recordings.job(source, output, format, load(), dtype, corrupt == "skip")
         output.absolute().parent.mkdir(parents=True, exist_ok=True)
         job.run(ranks, resume, overwrite)
     return output

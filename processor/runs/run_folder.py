@@ -145,7 +145,7 @@ class RunFolder:
 def _row(line: str) -> dict[str, Any] | None:
     """Return a line of metrics.jsonl; None if it is broken, as in `report.collect.read_epochs`."""
     try:
-        row = json.loads(line)
+        row = parse_json(line, "metrics.jsonl")
     except ValueError:
         return None
     return row if isinstance(row, dict) and isinstance(row.get("epoch"), int) else None
