@@ -14,7 +14,7 @@ import tqdm
 
 from ...common.files import append_text, write_text_atomically
 from ...common.inputs.regular_files import JSON_BYTES, open_own, read_text
-from ...common.text import plain_values, printable
+from ...common.text import parse_json, plain_values, printable
 from .checkpoint import rotated
 from .run_lock import FolderLock
 

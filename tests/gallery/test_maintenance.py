@@ -118,7 +118,7 @@ def test_verify_names_the_file_that_is_wrong(tmp_path):
     flipped = damage("embeddings.npy", lambda b: b[:-1] + bytes([b[-1] ^ 1]))
     assert [file for file, _ in flipped] == ["embeddings.npy"] and "checksum" in flipped[0][1]
     nan = damage("embeddings.npy", lambda b: b[:-4] + np.float32("nan").tobytes())
-    assert "1 rows hold NaN or infinite values: 3" in nan[1][1]
+    assert "1 rows are no embeddings (NaN, infinite or too large values): 3" in nan[1][1]
     assert "header says (4, 7)" in damage("embeddings.npy", lambda b: b.replace(b"(4, 8)", b"(4, 7)"))[0][1]
     assert damage("records.parquet", lambda b: b[:100])[0][0] == "records.parquet"
     assert damage("gallery.json", lambda b: b[:100])[0][0] == "gallery.json"
