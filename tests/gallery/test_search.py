@@ -480,7 +480,7 @@ def test_a_bare_name_leaves_out_the_only_camera_that_ends_so(tmp_path):
     gallery = Gallery.create(tmp_path / "G", GalleryInfo("sha256:a", 1))
     cameras = ["market1501/c1", "market1501/c2", "duke/c2", None]
     records = [{"path": f"{i}.jpg", "camera": camera} for i, camera in enumerate(cameras)]
-    gallery.add(np.arange(4, dtype=np.float32).reshape(-1, 1), records, "sha256:a")
+    gallery.add(np.arange(1, 5, dtype=np.float32).reshape(-1, 1), records, "sha256:a")
     found = {
         camera: gallery.search(np.zeros((1, 1), np.float32), exclude_same_camera=camera)[0] for camera in ("c1", "c2")
     }
