@@ -145,7 +145,7 @@ def finished_models(folder: Path) -> list[Path]:
 def _read_config(folder: Path, embedder: Embedder | None) -> tuple[str, str]:
     """Return the text of the run's config and where it is from; "" if there is none."""
     file = folder / "config.yml"
-    if file.exists():
+    if file.is_file():
         return read_text(file, CONFIG_BYTES, errors="replace"), str(file)
     return (str(embedder.about.get("config", "")), str(embedder.weights)) if embedder is not None else ("", "")
 

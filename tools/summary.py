@@ -21,7 +21,7 @@ from vitreid.processor.device import place
 from vitreid.processor.embedding.weight_files import read_described, weights_path
 from vitreid.processor.model_summary import summarise, table
 from vitreid.processor.runs.provenance import provenance_lines
-from vitreid.tools.cli.parser import command, new_parser
+from vitreid.tools.cli.parser import command, new_parser, number_from
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -34,18 +34,18 @@ def get_parser() -> argparse.ArgumentParser:
         default="",
         help="show the model in this file: best.safetensors, last.pth, hf-hub:owner/model",
     )
-    add("--batch", metavar="N", type=int, default=0, help="images of the step; default: SOLVER.IMS_PER_BATCH")
+    add("--batch", metavar="N", type=int, help="images of the step; default: SOLVER.IMS_PER_BATCH")
     add(
         "--cameras",
         metavar="N",
-        type=int,
+        type=number_from(1),
         default=6,
         help="cameras of the side-information table, which depend on the data; default: 6",
     )
     add(
         "--views",
         metavar="N",
-        type=int,
+        type=number_from(1),
         default=2,
         help="viewpoints of the table, which has a row for each pair; default: 2",
     )
@@ -62,16 +62,18 @@ def show_summary(args: argparse.Namespace) -> str:
     return build_summary(cfg, args.batch, _names(args.cameras), _names(args.views))
 
 
-def build_summary(cfg: CfgNode, batch: int, cameras: list[str], views: list[str]) -> str:
-    """Return the table of the model of the config; `batch` 0 = SOLVER.IMS_PER_BATCH."""
+def build_summary(cfg: CfgNode, batch: int | None, cameras: list[str], views: list[str]) -> str:
+    """Return the table of the model of the config; `batch` None = SOLVER.IMS_PER_BATCH."""
     device = pick_device(cfg.MODEL.DEVICE)
     precision = pick_precision(cfg.SOLVER.PRECISION, device)
     model = place(build_model(cfg, cameras, views), device, precision)
-    return f"{model.spec.title}\n" + table(summarise(model, batch or cfg.SOLVER.IMS_PER_BATCH, precision))
+    return f"{model.spec.title}\n" + table(
+        summarise(model, cfg.SOLVER.IMS_PER_BATCH if batch is None else batch, precision)
+    )
 
 
-def summary_of_file(weights: str, batch: int) -> str:
-    """Return the table of the model in a file, and where it comes from; `batch` 0 = one image."""
+def summary_of_file(weights: str, batch: int | None) -> str:
+    """Return the table of the model in a file, and where it comes from; `batch` None = one image."""
     found = read_described(weights_path(weights))
     if found is None or found.model.network is None:
         raise UserError(
@@ -79,7 +81,7 @@ def summary_of_file(weights: str, batch: int) -> str:
         )
     network = found.model.network.to("cpu")
     lines = provenance_lines(found.about.get("provenance") or {})
-    return "\n".join([network.spec.title, table(summarise(network, batch or 1)), *lines])
+    return "\n".join([network.spec.title, table(summarise(network, 1 if batch is None else batch)), *lines])
 
 
 def _names(count: int) -> list[str]:

@@ -17,6 +17,7 @@ from ..storage.file_names import EMBEDDINGS, METADATA, PROJECTION, RECORDS, repl
 from ..storage.metadata import State
 from ..storage.projection import Projection
 from ..storage.records_file import RecordsFile
+from ..storage.row_checks import reasons, squared_lengths
 
 NAMED = 5  # rows or files named in a message
 
@@ -77,9 +78,10 @@ def _check_embeddings(path: Path, state: State) -> Iterator[GalleryProblem]:
         yield GalleryProblem(
             EMBEDDINGS, f"the {state.count} rows are not those that were written (checksum); restore the file"
         )
-    bad = [start + np.flatnonzero(~np.isfinite(part.astype(np.float32)).all(1)) for start, part in blocks(rows)]
-    if len(found := np.concatenate([*bad, np.empty(0, np.int64)])):
-        yield GalleryProblem(EMBEDDINGS, f"{len(found)} rows hold NaN or infinite values: {_some(found.tolist())}")
+    squares = [squared_lengths(info.decode(part), part) for _, part in blocks(rows)]
+    if squares:
+        for reason, found in reasons(np.concatenate(squares), info).items():
+            yield GalleryProblem(EMBEDDINGS, f"{len(found)} rows are no embeddings ({reason}): {_some(found.tolist())}")
 
 
 def _check_header(file: Path, state: State) -> Iterator[GalleryProblem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
@@ -80,6 +81,10 @@ class GalleryInfo:
         choose("gallery: camera_norm", self.camera_norm, CAMERA_NORMS)
         if self.dtype != "int8" and self.scale is not None:
             raise UserError(f"gallery: scale is for int8, the dtype is {self.dtype}; leave it out")
+        if not all(math.isfinite(value) and value > 0 for value in self.scale or ()):
+            raise UserError("gallery: scale must hold finite numbers above 0; restore gallery.json")
+        if not isinstance(self.embed, dict) or not isinstance(self.preprocess, dict):
+            raise UserError("gallery: embed and preprocess must be objects; restore gallery.json")
         if self.dtype == "int8" and len(self.scale or ()) != self.dimension:
             raise UserError(
                 f"gallery: int8 needs a scale of {self.dimension} values, got {len(self.scale or ())}; see to_int8"

@@ -52,7 +52,12 @@ def load_weights(model: ReidModel, path: str | Path, strict: bool = True, min_co
 
 def read_classifiers(path: str | Path) -> State:
     """Return the ID classifiers (C, D) in a file of ours or of another project, by branch: "0" is the global one."""
-    return {str(branch): weight for branch, weight in sorted(translate(read_weights(path).tensors).classifiers.items())}
+    return find_classifiers(read_weights(path).tensors)
+
+
+def find_classifiers(tensors: State) -> State:
+    """Return the ID classifiers among the tensors of a file, as `read_classifiers`."""
+    return {str(branch): weight for branch, weight in sorted(translate(tensors).classifiers.items())}
 
 
 def load_state(model: ReidModel, file: WeightsFile, strict: bool = True, min_coverage: float = 1.0) -> LoadReport:

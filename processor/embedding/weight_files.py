@@ -18,6 +18,7 @@ from ..runs.checkpoint import NotACheckpointError, load_last, restored_model
 from .embedding_model import EmbeddingModel
 from .foreign.open_foreign import open_foreign
 from .foreign.runtimes import RUNTIMES, runtime_of
+from .wrong_kinds import kind_of
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def weights_path(weights: str) -> Path:
     """Return the path of a weight file: itself, or that in a folder of `save_pretrained`, here or on the hub (`hf-hub:owner/model`).
 
     Raises:
-        UserError: `weights` is empty; FileNotFoundError: the file does not exist; IsADirectoryError: it is a folder.
+        UserError: `weights` is empty, or a picture or text; FileNotFoundError: the file does not exist; IsADirectoryError: it is a folder.
     """
     if not weights:
         raise UserError(
@@ -57,6 +58,8 @@ def weights_path(weights: str) -> Path:
     if not path.is_file():
         hint = f"; the folder {path.parent} holds {_listing(path.parent)}" if path.parent.is_dir() else ""
         raise FileNotFoundError(f"weights file {path} does not exist{hint}")
+    if kind := kind_of(path):
+        raise UserError(f"weights file {path} is {kind}, not weights; give the best.safetensors or last.pth of a run")
     return path
 
 

@@ -118,7 +118,7 @@ def test_verify_names_the_file_that_is_wrong(tmp_path):
     flipped = damage("embeddings.npy", lambda b: b[:-1] + bytes([b[-1] ^ 1]))
     assert [file for file, _ in flipped] == ["embeddings.npy"] and "checksum" in flipped[0][1]
     nan = damage("embeddings.npy", lambda b: b[:-4] + np.float32("nan").tobytes())
-    assert "1 rows hold NaN or infinite values: 3" in nan[1][1]
+    assert "1 rows are no embeddings (NaN, infinite or too large values): 3" in nan[1][1]
     assert "header says (4, 7)" in damage("embeddings.npy", lambda b: b.replace(b"(4, 8)", b"(4, 7)"))[0][1]
     assert damage("records.parquet", lambda b: b[:100])[0][0] == "records.parquet"
     assert damage("gallery.json", lambda b: b[:100])[0][0] == "gallery.json"
@@ -302,6 +302,16 @@ def test_the_cost_of_compression_is_measured_across_cameras(tmp_path):
     assert coarse.num_queries == 10 and "mAP" in str(coarse)
     with pytest.raises(ValueError, match="does not hold the rows"):
         cost(gallery, make(tmp_path / "H", 3))
+
+
+def test_the_cost_without_cameras_leaves_out_the_query_itself(tmp_path):
+    """Each of the rows is the nearest to itself; the only other one of its person is the farthest."""
+    gallery = Gallery.create(tmp_path / "G", GalleryInfo("sha256:a", 1))
+    rows = np.float32([[0], [10], [4], [6]])
+    gallery.add(rows, [{"path": f"{i}.jpg", "pid": pid} for i, pid in enumerate("aabc")], "sha256:a")
+    found = cost(gallery, to_int8(gallery, tmp_path / "S"))
+    assert (found.rank1[0], found.mAP[0], found.num_queries) == (0, pytest.approx(1 / 3), 2)
+    assert found.protocol == "own-file" and "no cameras known, so rows of the own one count" in str(found)
 
 
 def projected(folder):

@@ -213,7 +213,7 @@ def test_a_gallery_that_looks_up_by_id_is_not_read_whole(served):
 
 
 def test_a_match_that_reranking_cuts_off_is_told(client, monkeypatch):
-    def cut(gallery, vectors, topk, where, rerank):
+    def cut(gallery, vectors, topk, where, rerank, cameras=None):
         far = np.ones(1, np.float32)
         return [SearchResult(np.array([3]), far, 0.25, far, lambda: gallery.rows_at([3]), nearest=0.1)]
 
@@ -228,7 +228,7 @@ def test_a_match_that_reranking_cuts_off_is_told(client, monkeypatch):
 def test_a_row_that_another_program_removes_meanwhile_means_ask_again(client, monkeypatch):
     """In a Milvus, records are read by id, a moment after the search."""
 
-    def found(gallery, vectors, topk, where, rerank):
+    def found(gallery, vectors, topk, where, rerank, cameras=None):
         return [SearchResult(np.array([9]), np.ones(1, np.float32), look_up=lambda: {}[9])]
 
     monkeypatch.setattr(Gallery, "search", found)
