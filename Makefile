@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := logs/synthetic_vit_tiny
 
-.PHONY: demo test browser check docs format clean
+.PHONY: demo test test-lowest browser check docs format clean
 
 demo: .venv/installed
 	$(BIN)/python tools/train.py --config_file configs/synthetic/vit_tiny.yml --overwrite
@@ -16,6 +16,9 @@ demo: .venv/installed
 
 test: .venv/installed  # every test but those of a browser
 	$(BIN)/python -m pytest -n 2
+
+test-lowest: .venv/lowest/installed  # the same with each dependency at its lower bound in pyproject.toml
+	.venv/lowest/bin/python -m pytest -n 2
 
 browser: .venv/installed  # the gallery's page in a real browser; needs chromium
 	$(BIN)/python -m pip install --quiet "playwright>=1.40" axe-playwright-python
@@ -42,6 +45,14 @@ format: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --progress-bar off -e ".[dev]"
+	@touch $@
+
+# uv reads the bounds of pyproject.toml and takes the oldest release that each of them allows
+.venv/lowest/installed: setup.py pyproject.toml
+	$(PYTHON) -m venv .venv/lowest
+	.venv/lowest/bin/python -m pip install --quiet uv
+	.venv/lowest/bin/uv pip install --quiet --python .venv/lowest/bin/python --resolution lowest-direct -r pyproject.toml --extra test
+	.venv/lowest/bin/uv pip install --quiet --python .venv/lowest/bin/python --no-deps --editable .
 	@touch $@
 
 clean:

@@ -165,4 +165,4 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     The file is found without importing matplotlib, which takes 0.1 s.
     """
     (folder,) = find_spec("matplotlib").submodule_search_locations  # type: ignore[union-attr, misc]
-    return ImageFont.truetype(Path(folder) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", size)
+    return ImageFont.truetype(str(Path(folder, "mpl-data", "fonts", "ttf", "DejaVuSans.ttf")), size)  # Pillow < 10.1

@@ -71,7 +71,12 @@ def _from_dicts(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 def _as_column(name: str, values: list[Any]) -> pa.Array:
     if name == "time":
-        return pa.array([to_seconds(value) for value in values], pa.float64())
+        seconds = [to_seconds(value) for value in values]
+        if any(value is not None and math.isinf(value) for value in seconds):
+            raise UserError(
+                "records: a time is infinite; give finite seconds or ISO 8601, and None where it is unknown"
+            )
+        return pa.array(seconds, pa.float64())
     if name == "path":
         return pa.array([None if value is None else str(value) for value in values], pa.string())
     if name in CORE.names[1:]:
@@ -108,13 +113,9 @@ def to_seconds(value: Any) -> float | None:
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
     try:
-        seconds = float(value)
+        return None if math.isnan(float(value)) else float(value)
     except (TypeError, ValueError):
         pass
-    else:
-        if math.isinf(seconds):
-            raise UserError(f"time: a finite number of seconds, got {value!r}")
-        return None if math.isnan(seconds) else seconds
     try:
         return to_seconds(datetime.fromisoformat(str(value).replace("Z", "+00:00")))
     except ValueError:

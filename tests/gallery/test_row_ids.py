@@ -107,3 +107,10 @@ def test_updates_take_pandas_numbers_too(gallery):
     gallery.update([0], {"pid": np.float64(7)})
     gallery.update([1], {"pid": float("nan")})
     assert gallery.records["pid"].to_pylist()[:3] == ["7", None, "2"]
+
+
+def test_an_infinite_time_is_refused(gallery):
+    with pytest.raises(ValueError, match="a time is infinite"):
+        gallery.update([0], {"time": float("inf")})
+    with pytest.raises(ValueError, match="a time is infinite"):
+        gallery.add(np.zeros((1, 1), np.float32), [{"path": "a", "time": "inf"}], "sha256:a")
