@@ -14,7 +14,7 @@ from ...labels.protocol import find_protocol
 from ..search.faiss_index import drawn_positions
 from ..storage.gallery import Gallery
 from ..storage.projection import Projection
-from .merge_compact import live_records, live_rows, placed
+from .merge_compact import check_rows, live_records, live_rows, placed
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ def fit_pca(
     """
     gallery.check_output(output)
     _check_dim(gallery, dim)
+    check_rows(gallery)
     positions = np.flatnonzero(gallery.is_live)
     positions = positions[drawn_positions(len(positions), sample, seed)]
     projection = _fit(gallery.vectors(positions), dim, gallery.info.metric, seed)
@@ -77,6 +78,7 @@ def to_int8(gallery: Gallery, output: str | Path, *, overwrite: bool = False) ->
     gallery.check_output(output)
     if gallery.info.dtype == "int8" or not len(gallery):
         raise UserError(f"{gallery.path} is {'int8 already' if len(gallery) else 'empty'}; there is nothing to convert")
+    check_rows(gallery)
     largest = np.max([np.abs(rows).max(0) for rows in live_rows(gallery) if len(rows)], axis=0).astype(np.float32)
     scale = np.where(largest > 0, largest, 1) / 127
     info = replace(gallery.info, dtype="int8", scale=tuple(scale.tolist()))

@@ -33,6 +33,7 @@ def merge(target: Gallery, sources: Sequence[Gallery | str | Path]) -> int:
     galleries = [item if isinstance(item, Gallery) else Gallery(Path(item).expanduser().resolve()) for item in sources]
     for source in galleries:
         _check_mergeable(target, source)
+        check_rows(source)
     with target.writing():
         for source in galleries:
             target.check_cameras(live_records(source))
@@ -76,6 +77,18 @@ def live_rows(gallery: Gallery) -> Iterator[np.ndarray]:
     for start, rows in blocks(gallery.embeddings):
         live = is_live[start : start + len(rows)]
         yield rows if live.all() else rows[live]
+
+
+def check_rows(gallery: Gallery) -> None:
+    """Raise UserError, naming them, if live rows hold NaN or infinite values: what is made of them would be wrong too."""
+    places = np.flatnonzero(gallery.is_live)
+    bad = [~np.isfinite(rows).all(1) for rows in live_rows(gallery)] if gallery.embeddings.dtype.kind == "f" else []
+    found = places[np.concatenate(bad)] if bad else ()
+    if len(found):
+        raise UserError(
+            f"{gallery.path}: {len(found)} rows hold NaN or infinite values, the first has the id {gallery.ids[found[0]]}; restore "
+            "embeddings.npy, or remove them"
+        )
 
 
 def live_records(gallery: Gallery) -> Iterator[pa.Table]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from ...common.errors import UserError
 from ..storage.gallery import Gallery
 from ..storage.records_file import with_ids
-from .merge_compact import placed
+from .merge_compact import check_rows, placed
 
 KEY = ("pid", "camera", "tracklet")
 PART = 2**14  # tracklets written at once
@@ -34,6 +34,7 @@ def pool_tracklets(gallery: Gallery, output: str | Path, how: str = "mean", over
     gallery.check_output(output)
     if not len(gallery):
         raise UserError(f"{gallery.path} is empty; there is nothing to pool")
+    check_rows(gallery)
     groups = _tracklets(gallery)
     quality = _qualities(gallery, groups) if how == "quality" else None
 

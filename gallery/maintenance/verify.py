@@ -12,7 +12,7 @@ import pyarrow as pa
 from ...common.inputs.archives import DAMAGE, read_header
 from ...common.inputs.regular_files import open_regular
 from ...common.replace_folder import recover
-from ..storage.embeddings_file import blocks, checksum_of, map_rows
+from ..storage.embeddings_file import belong_to, blocks, checksum_of, map_rows
 from ..storage.file_names import EMBEDDINGS, METADATA, PROJECTION, RECORDS, replaced_files
 from ..storage.metadata import State
 from ..storage.projection import Projection
@@ -107,9 +107,17 @@ def _check_records(path: Path, state: State, images: bool) -> Iterator[GalleryPr
     except (OSError, ValueError, pa.ArrowException) as error:
         yield GalleryProblem(RECORDS, str(error))
         return
-    if not records.belongs_to(state.count, state.checksum):
+    rows = _rows(path, state)
+    if rows is not None and not belong_to(path / EMBEDDINGS, rows, state.checksum, records.mark):
         yield GalleryProblem(RECORDS, f"was written for other embeddings than {EMBEDDINGS}; restore both together")
+    if missing := table["id"].null_count:
+        yield GalleryProblem(RECORDS, f"{missing} rows have no id; restore the file")
+        return
     ids = table["id"].to_numpy()
+    if len(ids) and ids.min() < 0:
+        yield GalleryProblem(
+            RECORDS, f"{int((ids < 0).sum())} ids are negative: {_some(ids[ids < 0].tolist())}; restore the file"
+        )
     if (np.diff(ids) <= 0).any() or (len(ids) and ids[-1] >= state.next_id):
         yield GalleryProblem(
             RECORDS, f"ids must ascend and stay below {state.next_id}, as {METADATA} says; restore the file"
@@ -119,6 +127,13 @@ def _check_records(path: Path, state: State, images: bool) -> Iterator[GalleryPr
     names = dict.fromkeys(table.filter(~np.isin(ids, state.removed))["path"].to_pylist()) if images else ()
     if missing := [name for name in names if not _is_there(path / name)]:
         yield GalleryProblem(RECORDS, f"{len(missing)} images are missing: {_some(missing)}")
+
+
+def _rows(path: Path, state: State) -> np.ndarray | None:
+    try:
+        return map_rows(path / EMBEDDINGS, state.count, state.info.dimension, state.info.dtype)
+    except (OSError, ValueError):  # reported by `_check_embeddings`
+        return None
 
 
 def _is_there(path: Path) -> bool:

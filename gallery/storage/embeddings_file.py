@@ -10,7 +10,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -29,19 +29,41 @@ def header(count: int, dimension: int, dtype: str) -> bytes:
     return magic + text.encode().ljust(HEADER_BYTES - 11) + b"\n"
 
 
-def append_rows(
-    path: Path, count: int, checksum: int, parts: Iterable[np.ndarray], dimension: int, dtype: str
-) -> tuple[int, int]:
-    """Write rows after the first `count`, which stay unchanged; rows after them, of an interrupted call, are overwritten.
+class Written(NamedTuple):
+    """What gallery.json says of the rows: their number, their CRC-32, and that of the last one (None = unknown)."""
+
+    count: int
+    checksum: int
+    last_row: int | None
+
+
+def append_rows(path: Path, before: Written, parts: Iterable[np.ndarray], dimension: int, dtype: str) -> Written:
+    """Write rows after those of `before`, which stay unchanged; rows after them, of an interrupted call, are overwritten.
 
     Args:
-        checksum: checksum of the first `count` rows.
         parts: blocks (n, dimension) of rows of `dtype`.
-    Returns:
-        The new count and checksum.
     Raises:
-        OSError: the disk is full, or the file holds fewer than `count` rows.
+        OSError: the disk is full, or the file holds fewer rows; names the file.
     """
+    try:
+        return _append_rows(path, before, parts, dimension, dtype)
+    except OSError as error:
+        if error.errno is None:  # our own message
+            raise
+        raise OSError(
+            error.errno, f"cannot write {path}: {error.strerror}; free some space. The gallery is unchanged"
+        ) from error
+
+
+def cut_rows(path: Path, count: int, dimension: int, dtype: str) -> None:
+    """Remove the rows after the first `count`, of a call that failed, so that they take no space."""
+    with os.fdopen(open_own(path, os.O_RDWR), "r+b") as file:
+        file.truncate(HEADER_BYTES + count * dimension * np.dtype(dtype).itemsize)
+        _write_header(file, count, dimension, dtype)
+
+
+def _append_rows(path: Path, before: Written, parts: Iterable[np.ndarray], dimension: int, dtype: str) -> Written:
+    count, checksum, last_row = before
     start = HEADER_BYTES + count * dimension * np.dtype(dtype).itemsize
     handle = open_own(path, os.O_RDWR | (0 if count else os.O_CREAT | os.O_TRUNC))
     with os.fdopen(handle, "r+b") as file:
@@ -53,8 +75,9 @@ def append_rows(
         for rows in parts:
             file.write(_bytes(rows))
             count, checksum = count + len(rows), zlib.crc32(_bytes(rows), checksum)
+            last_row = zlib.crc32(_bytes(rows[-1:])) if len(rows) else last_row
         _write_header(file, count, dimension, dtype)
-    return count, checksum
+    return Written(count, checksum, last_row)
 
 
 def _write_header(file: BinaryIO, count: int, dimension: int, dtype: str) -> None:
@@ -92,6 +115,38 @@ def map_rows(path: Path, count: int, dimension: int, dtype: str) -> np.ndarray:
             "restore it or export again"
         )
     return np.memmap(path, dtype, "r", HEADER_BYTES, (count, dimension))
+
+
+def check_last_row(path: Path, rows: np.ndarray, checksum: int | None) -> None:
+    """Raise UserError if the last row is not the one that was written: a copy made during a write mixes two states.
+
+    Args:
+        checksum: CRC-32 of the row; None = unknown.
+    """
+    if checksum is not None and len(rows) and zlib.crc32(_bytes(rows[-1:])) != checksum:
+        raise UserError(
+            f"{path} holds other rows than gallery.json says; copy the folder again, while nobody writes into it"
+        )
+
+
+def belong_to(path: Path, rows: np.ndarray, checksum: int, mark: tuple[int, int] | None) -> bool:
+    """Return whether records that were written for other rows fit these; then all rows are read.
+
+    An addition that was interrupted, or failed, leaves records of more rows than gallery.json says.
+
+    Args:
+        checksum: of the rows.
+        mark: count and checksum of the rows for which the records were written; None = unknown, which is accepted.
+    """
+    if mark is None or mark == (len(rows), checksum):
+        return True
+    count, expected = mark
+    if count <= len(rows) or checksum_of(rows) != checksum:
+        return False
+    size = HEADER_BYTES + count * rows.dtype.itemsize * rows.shape[1]
+    if path.stat().st_size < size:  # a failed addition takes its rows back
+        return True
+    return checksum_of(np.memmap(path, rows.dtype, "r", HEADER_BYTES, (count, rows.shape[1]))) == expected
 
 
 class CutShortError(OSError):

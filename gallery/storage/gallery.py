@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial, reduce
 from itertools import chain
@@ -176,20 +176,38 @@ class Gallery(GalleryReader, Searchable):
             rows: (n, D) as stored, or consecutive parts of it, if it does not fit in memory.
             records: n records with ids, ascending from `state.next_id`.
         """
-        state = self.state
         parts: Iterable[np.ndarray] = [rows] if isinstance(rows, np.ndarray) else rows
         sums = self.camera_sums() if self.info.camera_norm != OFF else None
         if sums is not None:
             parts = self._counted(parts, records, sums)
         with self.lock:
-            count, checksum = embeddings_file.append_rows(
-                self.path / EMBEDDINGS, state.count, state.checksum, parts, self.info.dimension, self.info.dtype
-            )
-            last = max((pc.max(item["id"]).as_py() for item in records if len(item)), default=state.next_id - 1)
-            state = replace(state, count=count, checksum=checksum, next_id=last + 1)
-            schema = reduce(records_file.common_schema, (item.schema for item in records), self.schema)
-            self._write_records(chain(self.batches(), records), schema, state)
-            self._commit_with(sums, state)
+            try:
+                state = self._append(parts, records)
+                if sums is not None:
+                    sums.save(self.path, state)
+                state.write(self.path)
+            except Exception:
+                with suppress(OSError):  # else the disk stays full, and nothing can be removed
+                    embeddings_file.cut_rows(
+                        self.path / EMBEDDINGS, self.state.count, self.info.dimension, self.info.dtype
+                    )
+                    if not self._records.is_current():
+                        self._write_records(self.batches(), self.schema, self.state)
+                raise
+            self.reload()
+
+    def _append(self, parts: Iterable[np.ndarray], records: Sequence[pa.Table]) -> State:
+        """Write embeddings and records; return the state that commits them."""
+        state = self.state
+        before = embeddings_file.Written(state.count, state.checksum, state.last_row)
+        written = embeddings_file.append_rows(
+            self.path / EMBEDDINGS, before, parts, self.info.dimension, self.info.dtype
+        )
+        last = max((pc.max(item["id"]).as_py() for item in records if len(item)), default=state.next_id - 1)
+        schema = reduce(records_file.common_schema, (item.schema for item in records), self.schema)
+        new = replace(state, **written._asdict(), next_id=last + 1)
+        self._write_records(chain(self.batches(), records), schema, new)
+        return new
 
     def _counted(
         self, parts: Iterable[np.ndarray], records: Sequence[pa.Table], sums: CameraSums
@@ -303,6 +321,7 @@ def _make_empty(path: Path, info: GalleryInfo, projection: Projection | None) ->
     if projection is not None:
         projection.save(path)
         info = replace(info, projection=projection.fingerprint)
-    embeddings_file.append_rows(path / EMBEDDINGS, 0, 0, (), info.dimension, info.dtype)
+    state = State(info)
+    embeddings_file.append_rows(path / EMBEDDINGS, embeddings_file.Written(0, 0, None), (), info.dimension, info.dtype)
     records_file.write_records(path / RECORDS, [], records_file.CORE, 0, 0)
-    State(info).write(path)
+    state.write(path)

@@ -216,7 +216,10 @@ class GalleryReader:
                 self.path / EMBEDDINGS, self.state.count, self.info.dimension, self.info.dtype
             )
             self._projection = Projection.load(self.path) if self.info.projection else None
-            if not self._records.belongs_to(self.state.count, self.state.checksum):
+            embeddings_file.check_last_row(self.path / EMBEDDINGS, self._embeddings, self.state.last_row)
+            if not embeddings_file.belong_to(
+                self.path / EMBEDDINGS, self._embeddings, self.state.checksum, self._records.mark
+            ):
                 raise UserError(
                     f"{self.path / RECORDS} was written for other embeddings than {EMBEDDINGS}; restore the folder as a "
                     "whole"

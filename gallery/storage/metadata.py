@@ -187,6 +187,7 @@ class State:
         removed: ids of the removed rows, ascending.
         next_id: the id of the next row; ids are never reused.
         checksum: CRC-32 of the first `count` rows of embeddings.npy.
+        last_row: CRC-32 of the last of them, which is compared when the gallery is opened; None = no row, or an older version.
     """
 
     info: GalleryInfo
@@ -194,9 +195,10 @@ class State:
     removed: tuple[int, ...] = ()
     next_id: int = 0
     checksum: int = 0
+    last_row: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("count", "next_id", "checksum"):
+        for name in ("count", "next_id", "checksum", *(("last_row",) if self.last_row is not None else ())):
             if not _is_count(getattr(self, name)):
                 raise UserError(f"gallery: {name} must be a whole number, 0 or more, got {getattr(self, name)!r}")
         if not all(_is_count(value) for value in self.removed):
@@ -208,7 +210,8 @@ class State:
         Raises:
             OSError: the disk is full or not writable; the earlier state remains.
         """
-        own = {"count": self.count, "next_id": self.next_id, "checksum": self.checksum, "removed": self.removed}
+        names = ("count", "next_id", "checksum", "last_row", "removed")
+        own = {name: getattr(self, name) for name in names}
         content = {"format": FORMAT, **self.info.to_dict(), **own}
         lines = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in content.items())  # one line per key
         write_text_atomically(folder / METADATA, "{\n" + ",\n".join(lines) + "\n}\n")
@@ -226,7 +229,8 @@ class State:
             values = read_json(path)
             _check_format(values)
             own = {name: values.get(name, 0) for name in ("count", "next_id", "checksum")}
-            return cls(GalleryInfo.from_dict(values), removed=tuple(values.get("removed", ())), **own)
+            removed, last_row = tuple(values.get("removed", ())), values.get("last_row")
+            return cls(GalleryInfo.from_dict(values), removed=removed, last_row=last_row, **own)
         except (FileNotFoundError, NotADirectoryError):
             raise FileNotFoundError(
                 f"{path}: no such file, so {folder} is not a gallery; make one with vitreid export"
@@ -243,4 +247,4 @@ def _check_format(values: Any) -> None:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63

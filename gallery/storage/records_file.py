@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
@@ -34,6 +35,12 @@ GROUP_ROWS = 2**14  # rows per row group, the unit of reading: small enough to l
 KEPT_GROUPS = 64  # row groups that stay in memory
 EMBEDDINGS = b"vitreid.embeddings"  # key of the count and checksum of the embeddings, in the file's metadata
 
+ACCEPTED: dict[str, tuple[pa.DataType, ...]] = {  # types of columns, also as other programs write them
+    name: (pa.string(), pa.large_string(), pa.string_view(), pa.null())
+    for name in CORE.names
+    if CORE.field(name).type == pa.string()
+} | {"time": (pa.float64(), pa.float32(), pa.int64(), pa.null())}
+
 Rows: TypeAlias = Sequence[Mapping[str, Any]] | pa.Table
 
 
@@ -46,6 +53,8 @@ def as_records(rows: Rows, count: int) -> pa.Table:
         ValueError: not `count` rows, no path, an `id`, or values of mixed types; names the column.
     """
     table = rows if isinstance(rows, pa.Table) else _from_dicts(rows)
+    if twice := sorted({name for name in table.column_names if table.column_names.count(name) > 1}):
+        raise UserError(f"records: the column {', '.join(twice)} stands twice; keep one")
     if len(table) != count:
         raise UserError(f"records: {count} embeddings need {count} records, got {len(table)}")
     if "id" in table.column_names:
@@ -207,8 +216,15 @@ class RecordsFile:
         except pa.ArrowInvalid as error:
             raise UserError(f"{path} is damaged or cut short ({error}); restore it or export again") from error
         self.schema = self._file.schema_arrow.remove_metadata()
+        if twice := sorted({name for name in self.schema.names if self.schema.names.count(name) > 1}):
+            raise UserError(f"{path}: the column {', '.join(twice)} stands twice; keep one")
         if missing := [name for name in CORE.names if name not in self.schema.names]:
             raise UserError(f"{path}: missing column {', '.join(missing)}; found {', '.join(self.schema.names)}")
+        for name in CORE.names:
+            if (kind := self.schema.field(name).type) not in ACCEPTED.get(name, (CORE.field(name).type,)):
+                raise UserError(
+                    f"{path}: the column {name!r} holds {kind}, expected {CORE.field(name).type}; restore it"
+                )
         if self._file.metadata.num_rows < count:
             raise UserError(
                 f"{path} holds {self._file.metadata.num_rows} of {count} records; restore it or export again"
@@ -223,10 +239,12 @@ class RecordsFile:
         """Return whether the file at this path is still the opened one."""
         return _identity(self.path) == self._identity
 
-    def belongs_to(self, count: int, checksum: int) -> bool:
-        """Return False if the file names `count` embeddings with another checksum, True if it matches or names none."""
+    @property
+    def mark(self) -> tuple[int, int] | None:
+        """Count and checksum of the embeddings for which the records were written; None in files of other programs."""
         text = (self._file.metadata.metadata or {}).get(EMBEDDINGS, b"").decode(errors="replace")
-        return not text.startswith(f"{count} ") or text == f"{count} {checksum}"
+        found = re.fullmatch(r"(\d{1,18}) (\d{1,10})", text)
+        return (int(found[1]), int(found[2])) if found else None
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return all rows, all columns or some; errors as `check`."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from typing import Any, Protocol
+from contextlib import redirect_stdout
+from typing import IO, Any, Protocol, cast
 
 from vitreid.common.errors import MissingPackageError, UserError
-from vitreid.common.text import first_line
+from vitreid.common.text import first_line, printable
 from vitreid.processor import NonFiniteLoss, RankFailed, Stopped, log_to_console
 
 USER_ERRORS = (
@@ -114,6 +115,21 @@ def command(
     return main
 
 
+class PrintableStream:
+    """A stream that shows control characters, as they may stand in names, as their codes: a terminal would obey them."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write text; see `printable`."""
+        return self._stream.write(printable(text))
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the stream has."""
+        return getattr(self._stream, name)
+
+
 def run(action: Callable[[], object], traceback: bool) -> int:
     """Run `action`; print a user's mistake as one message. Any other error is a defect and keeps its traceback.
 
@@ -122,7 +138,8 @@ def run(action: Callable[[], object], traceback: bool) -> int:
     """
     log_to_console()
     try:
-        action()
+        with redirect_stdout(cast(IO[str], PrintableStream(sys.stdout))):
+            action()
     except Stopped as stopped:
         return stopped.status
     except KeyboardInterrupt:
@@ -130,7 +147,7 @@ def run(action: Callable[[], object], traceback: bool) -> int:
     except USER_ERRORS as error:
         if traceback:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
         if traceback or not is_out_of_memory(error):
