@@ -54,7 +54,7 @@ def load_image(path: Path, record: Mapping[str, Any]) -> ImageFile:
         raise RecordImageError(f"{path.name} is too large to be shown") from error
     except (OSError, ValueError) as error:
         raise RecordImageError(f"{path.name} is not where the gallery's record says; has it been moved?") from error
-    if media_type := _media_type(content):
+    if media_type := media_type_of(content):
         return ImageFile(content, media_type)
     return _as_png(decode(content))
 
@@ -91,7 +91,8 @@ def read_pixels(file: ImageFile) -> np.ndarray:
     return pixels
 
 
-def _media_type(content: bytes) -> str | None:
+def media_type_of(content: bytes) -> str | None:
+    """Return the media type of an image that browsers show, by its first 12 bytes; None for other files."""
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "image/webp"
     return next((kind for start, kind in SHOWN.items() if content.startswith(start)), None)

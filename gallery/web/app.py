@@ -20,6 +20,7 @@ from ..storage.record_images import RecordImageError
 from .batcher import Embed
 from .guard.limits import Limits
 from .guard.middleware import HEADERS, Guard
+from .guard.tickets import Tickets
 from .models import ERRORS, AttentionFields, EmbedFields, SearchFields, explain
 from .request_body import FORM, JSON
 from .request_error import RequestError
@@ -59,30 +60,42 @@ def build_app(gallery: Any, embedder: Embed, limits: Limits, batch_size: int) ->
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.add_middleware(Guard, limits=limits, open_paths=OPEN, costly_paths=COSTLY)
+    tickets = Tickets()
+    app.add_middleware(Guard, limits=limits, open_paths=OPEN, costly_paths=COSTLY, tickets=tickets)
     for kind, answer in HANDLERS.items():
         app.add_exception_handler(kind, answer)
     for path, name in PAGES.items():
         app.add_api_route(path, _page(name), include_in_schema=False)
-    _add_routes(app, Routes(service, limits))
+    _add_routes(app, Routes(service, limits, tickets))
     return app
 
 
 def _add_routes(app: FastAPI, routes: Routes) -> None:
     add = app.add_api_route
-    image: dict[str, Any] = {
-        "response_class": Response,
-        "responses": {200: {"content": {"image/*": {}}, "description": "the image"}, **ERRORS},
-    }
+    image = _file("image/*", "the image")
     add("/health", routes.health, summary="Is the server up?")
     add("/facets", routes.facets, summary="Size, cameras, times and threshold of the gallery", responses=ERRORS)
     add("/image/{id}", routes.image, summary="The image of a row", **image)
+    add("/sighting/{id}", routes.sighting, summary="The part of a recording that a row shows", responses=ERRORS)
+    add("/crop/{id}/{frame}", routes.crop, summary="A stored crop of a row's track", **image)
+    add(
+        "/video/{id}",
+        routes.video,
+        summary="The recording of a row",
+        **_file("video/*", "the recording, or a range of it"),
+    )
     post: dict[str, Any] = {"methods": ["POST"]}
     search, embed = _body(SearchFields, FORM, JSON), _body(EmbedFields, FORM)
     add("/search", routes.search, summary="The closest people", responses=ERRORS, openapi_extra=search, **post)
     add("/embed", routes.embed, summary="An image's embedding", responses=ERRORS, openapi_extra=embed, **post)
     attention = _body(AttentionFields, FORM, JSON)
     add("/attention", routes.overlay, summary="Where the model looks", openapi_extra=attention, **image, **post)
+
+
+def _file(kind: str, what: str) -> dict[str, Any]:
+    """Return the description of a route that answers with a file; a range of it has the status 206."""
+    content = {"content": {kind: {}}, "description": what}
+    return {"response_class": Response, "responses": {200: content, 206: content, **ERRORS}}
 
 
 def _body(model: type[EmbedFields], *kinds: str) -> dict[str, Any]:

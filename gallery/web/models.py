@@ -124,6 +124,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         411: "the body has no Content-Length",
         413: "too many bytes or pixels",
         415: "the file is not an image of a supported format",
+        416: "the range of bytes begins behind the end of the file",
         421: "the server does not answer to this host name",
         422: "a field has a value that is not accepted",
         429: "too many requests or wrong tokens; Retry-After gives the seconds to wait",

@@ -8,21 +8,26 @@ from typing import Annotated, Any, TypeVar
 
 import anyio
 import numpy as np
-from fastapi import Depends, Path, Response
+from fastapi import Depends, Path, Request, Response
 from pydantic_core import to_json
 
 from ... import __version__
 from ..storage.record_images import ImageFile
 from .guard.limits import Limits
+from .guard.tickets import Tickets
+from .media.file_parts import ServedFile, answer_with
+from .media.row_files import content_of, is_cut, row_image
+from .media.upload_decode import decode, pixels_of
 from .models import MAX_ID, AttentionFields, EmbedFields, SearchFields
 from .request_body import JSON, fields_of
 from .service import Service
-from .upload_decode import decode, pixels_of
 from .worker_lanes import Lane
 
 SMALL_PIXELS = 1_000_000  # a crop of a person has fewer; larger images wait for each other, not small ones for them
 NUM_SMALL, NUM_LARGE = 64, 1  # images that are pixels at the same time: 3 MB each, and up to 3 * max_pixels bytes
 NUM_OVERLAYS = 2  # attention maps computed at the same time
+IMAGE_CACHE = "private, max-age=600"
+Id = Annotated[int, Path(ge=0, le=MAX_ID)]
 SearchBody = Annotated[SearchFields, Depends(fields_of(SearchFields))]
 EmbedBody = Annotated[EmbedFields, Depends(fields_of(EmbedFields))]
 AttentionBody = Annotated[AttentionFields, Depends(fields_of(AttentionFields))]
@@ -32,10 +37,10 @@ T = TypeVar("T")
 class Routes:
     """One method per route."""
 
-    def __init__(self, service: Service, limits: Limits) -> None:
-        self.service, self.limits = service, limits
+    def __init__(self, service: Service, limits: Limits, tickets: Tickets) -> None:
+        self.service, self.limits, self._tickets = service, limits, tickets
         self._searching = Lane("search", 1)  # a search uses all cores
-        self._reading = Lane("read", 4)
+        self._reading, self._cutting = Lane("read", 4), Lane("cut", 1)
         self._decoding = {False: Lane("decode", 2), True: Lane("decode-large", 1)}
         self._room = {False: anyio.CapacityLimiter(NUM_SMALL), True: anyio.CapacityLimiter(NUM_LARGE)}
         self._overlaying = Lane("overlay", NUM_OVERLAYS)
@@ -49,9 +54,34 @@ class Routes:
         limits = {"max_bytes": self.limits.max_bytes, "max_pixels": self.limits.max_pixels}
         return await self._reading.run(lambda: _as_json({**self.service.facets(), **limits}))
 
-    async def image(self, id: Annotated[int, Path(ge=0, le=MAX_ID)]) -> Response:
+    async def image(self, id: Id, request: Request) -> Response:
         """Send the image file of a row's record."""
-        return _as_image(await self._reading.run(lambda: self.service.image(id)), "private, max-age=600")
+        image = await self._image(id)
+        if isinstance(image, ImageFile):
+            return _as_image(image, IMAGE_CACHE)
+        return answer_with(image, request.headers, self._reading, IMAGE_CACHE)
+
+    async def crop(self, id: Id, frame: Id, request: Request) -> Response:
+        """Send a crop of a row's track; /sighting lists the frames that have one."""
+        served = await self._reading.run(lambda: self.service.crop(id, frame))
+        return answer_with(served, request.headers, self._reading, IMAGE_CACHE)
+
+    async def sighting(self, id: Id) -> Response:
+        """Return the seconds of its recording that a row shows, the box, the stored crops, and the address of the recording."""
+        found = await self._reading.run(lambda: self.service.sighting(id))
+        if found["video"] and self.limits.token:  # a player sends no token
+            found["video"] += f"?ticket={self._tickets.issue('/' + found['video'])}"
+        return _as_json(found)
+
+    async def video(self, id: Id, request: Request) -> Response:
+        """Send the recording that the row's record names, or a range of its bytes."""
+        served = await self._reading.run(lambda: self.service.video(id))
+        return answer_with(served, request.headers, self._reading, "private, no-cache")
+
+    async def _image(self, id: int) -> ServedFile | ImageFile:
+        path, record = await self._reading.run(lambda: self.service.located(id))
+        lane = self._cutting if is_cut(path, record) else self._reading
+        return await lane.run(lambda: row_image(path, record, self.limits.max_pixels))
 
     async def search(self, fields: SearchBody) -> Response:
         """Rank the gallery by the distance to an uploaded image, to one of its rows, or to an embedding."""
@@ -79,7 +109,8 @@ class Routes:
             return fields.image
         id = fields.id
         assert id is not None  # the fields hold one of the two
-        return await self._reading.run(lambda: self.service.image(id).content)
+        image = await self._image(id)
+        return await self._reading.run(lambda: content_of(image))
 
     async def _embed(self, content: bytes, camera: str | None) -> np.ndarray:
         async def embed(pixels: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,11 @@ from ...common.pictures import encode, fit, heat_map
 from ..search.filters import Condition, Where
 from ..search.search_result import GalleryChangedError
 from ..storage.embeddings_file import CutShortError
-from ..storage.record_images import ImageFile, load_image
+from ..storage.record_images import ImageFile, RecordImageError
 from .batcher import Batcher, Embed
+from .media.file_parts import ServedFile
+from .media.row_files import crop_frames, crop_image, row_video, why_not_played
+from .media.sighting_parts import part_of
 from .models import SearchFields
 from .overview import describe
 from .request_error import RequestError
@@ -102,10 +106,39 @@ class Service:
         with self._open() as gallery, _known(id):
             return gallery.rows_of([id])[0]
 
-    def image(self, id: int) -> ImageFile:
-        """Return the image of a live row; errors as `record` and `load_image`."""
+    def located(self, id: int) -> tuple[Path, dict[str, Any]]:
+        """Return the file of a live row, and its record; errors as `record`."""
         record = self.record(id)
-        return load_image(self.gallery.image_path(record["path"]), record)
+        return self._locate(record["path"]), record
+
+    def crop(self, id: int, frame: int) -> ServedFile:
+        """Return a stored crop of a live row's track; errors as `record` and `crop_image`."""
+        return crop_image(self._locate(self.record(id)["path"]), frame)
+
+    def video(self, id: int) -> ServedFile:
+        """Return the recording of a live row; errors as `record` and `row_video`."""
+        return row_video(self._recording(self.record(id)))
+
+    def sighting(self, id: int) -> dict[str, Any]:
+        """Return what is known of a live row's part of its recording; errors as `record`."""
+        record = self.record(id)
+        part = part_of(record)
+        reason = "this row is no part of a recording" if part is None else why_not_played(self._recording(record))
+        crops = [
+            {"frame": frame, "seconds": part and part.seconds_of(frame), "image": f"crop/{id}/{frame}"}
+            for frame in crop_frames(self._locate(record["path"]))
+        ]
+        known = {} if part is None else part._asdict()
+        return {"record": record, **known, "video": None if reason else f"video/{id}", "reason": reason, "crops": crops}
+
+    def _recording(self, record: dict[str, Any]) -> Path:
+        video = record.get("video")
+        if not isinstance(video, str) or not video:
+            raise RecordImageError("this row is no part of a recording")
+        return self._locate(video)
+
+    def _locate(self, path: str) -> Path:
+        return Path(self.gallery.image_path(path))
 
     def search(self, query: SearchFields, vector: np.ndarray | None) -> dict[str, Any]:
         """Return the ranked list.

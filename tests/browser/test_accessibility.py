@@ -8,7 +8,12 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 axe = pytest.importorskip("axe_playwright_python", reason="needs axe-core: pip install axe-playwright-python")
 pytest.importorskip("uvicorn", reason='needs the extra: pip install "vitreid[serve]"')
 
-from browser_page import found, serving  # noqa: E402
+from browser_page import found, make_recordings, serving  # noqa: E402
+from live_server import live  # noqa: E402
+from web_gallery import MeanColour  # noqa: E402
+
+from vitreid.gallery import Gallery  # noqa: E402
+from vitreid.gallery.web import create_app  # noqa: E402
 
 pytestmark = pytest.mark.browser
 AXE = Path(axe.__path__[0], "axe.min.js").read_text(encoding="utf-8")
@@ -89,3 +94,15 @@ def test_all_controls_are_reached_by_tab_and_the_focus_is_seen(page, address):
     page.focus("#clear")
     page.keyboard.press("Tab")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+@pytest.mark.parametrize("id", [2, 4], ids=["played", "crops"])
+def test_axe_finds_nothing_in_the_player(id, either, tmp_path):
+    with live(create_app(Gallery.open(make_recordings(tmp_path)), MeanColour())) as (port, _):
+        either.goto(f"http://127.0.0.1:{port}/#id=0")
+        found(either)
+        either.click(f".card:has([data-id='{id}']) .play")
+        either.wait_for_selector("#player[open] #player-crops img[src^='blob:']")
+        assert findings(either) == []
+        either.keyboard.press("Escape")
+        assert findings(either) == []

@@ -114,7 +114,7 @@ def test_removed_rows_are_gone_everywhere(served, tmp_path, monkeypatch):
     assert service.record(4)["pid"] == "red"  # as opened
     now[0] += service_module.REFRESH_SECONDS
     with pytest.raises(RequestError, match="id 4 is not in the gallery"):
-        service.image(4)
+        service.located(4)
     assert service.facets()["count"] == 5 and 4 not in service.facets()["examples"]
 
 
@@ -125,7 +125,12 @@ def test_a_gallery_that_was_deleted_is_not_served_any_more(served, tmp_path, mon
     service = Service(Gallery.open(copy), FakeEmbedder(), clock=lambda: now[0])
     copy.rename(tmp_path / "away")
     now[0] += service_module.REFRESH_SECONDS
-    for ask in (service.facets, lambda: service.record(4), lambda: service.image(4), lambda: search(service, 4)):
+    for ask in (
+        service.facets,
+        lambda: service.record(4),
+        lambda: service.located(4),
+        lambda: search(service, 4),
+    ):
         with pytest.raises(RequestError, match="was deleted or is damaged") as refused:
             ask()
         assert refused.value.status == 503

@@ -24,8 +24,8 @@ from vitreid.gallery.web import Limits, RequestError, create_app
 from vitreid.gallery.web import batcher as batcher_module
 from vitreid.gallery.web.batcher import Batcher
 from vitreid.gallery.web.guard.limits import RateLimit
+from vitreid.gallery.web.media.upload_decode import decode
 from vitreid.gallery.web.models import SearchFields
-from vitreid.gallery.web.upload_decode import decode
 
 # ---- who may ask, how much
 

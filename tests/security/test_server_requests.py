@@ -21,12 +21,13 @@ from web_gallery import COLOURS, FakeEmbedder, encode, person, upload
 
 from vitreid.gallery import Gallery
 from vitreid.gallery.search import filter_hints
-from vitreid.gallery.web import create_app, routes, upload_decode
+from vitreid.gallery.web import create_app, routes
 from vitreid.gallery.web.guard import middleware, quiet_log
 from vitreid.gallery.web.guard.limits import RateLimit, client_of
+from vitreid.gallery.web.media import upload_decode
+from vitreid.gallery.web.media.upload_decode import MAX_SCANS, MAX_SEGMENTS, decode
 from vitreid.gallery.web.models import MAX_CONDITIONS, MAX_VALUES, SearchFields
 from vitreid.gallery.web.request_body import MAX_PARTS, MAX_TEXT_BYTES
-from vitreid.gallery.web.upload_decode import MAX_SCANS, MAX_SEGMENTS, decode
 from vitreid.gallery.web.worker_lanes import Lane
 
 CROP = encode(person(COLOURS[0]))

@@ -11,12 +11,13 @@ from collections.abc import Collection
 from ipaddress import ip_address
 
 import anyio
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..request_error import RequestError
 from .limits import Limits, RateLimit, client_of
+from .tickets import Tickets
 
 BODY_SECONDS = 30.0  # for the arrival of a request's body
 ANSWER_SECONDS = 60.0  # from the head of a request to the head of its response
@@ -30,7 +31,7 @@ HEADERS = [
     (b"cross-origin-opener-policy", b"same-origin"),
     (
         b"content-security-policy",
-        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self'; connect-src 'self'; "
         b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
 ]
@@ -45,14 +46,15 @@ class Guard:
         limits: what is checked.
         open_paths: paths that need no token.
         costly_paths: paths that the rate limit counts.
+        tickets: permissions in an address, in place of the token.
     """
 
     def __init__(
-        self, app: ASGIApp, limits: Limits, open_paths: Collection[str], costly_paths: Collection[str]
+        self, app: ASGIApp, limits: Limits, open_paths: Collection[str], costly_paths: Collection[str], tickets: Tickets
     ) -> None:
         self.app, self.limits, self.rate = app, limits, RateLimit(limits.rate)
         self.guesses = RateLimit(GUESSES_PER_SECOND, GUESSES)
-        self._open, self._costly = open_paths, costly_paths
+        self._open, self._costly, self._tickets = open_paths, costly_paths, tickets
         self._bytes_held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,7 +86,7 @@ class Guard:
         self._check_host(_name(headers.get("host", "")))
         path = scope["path"].removeprefix(scope.get("root_path", ""))  # the application may be mounted below a path
         client = client_of((scope.get("client") or ("",))[0])
-        if self.limits.token and path not in self._open:
+        if self.limits.token and path not in self._open and not self._has_ticket(scope, path):
             self._check_token(self.limits.token, headers.get("authorization", ""), client)
         if path in self._costly:
             _check_wait(self.rate.wait(client), "requests")
@@ -102,6 +104,10 @@ class Guard:
                 421,
                 f"this server answers to {', '.join(self.limits.hosts)}, not to {host!r}; start it with --name {host}",
             )
+
+    def _has_ticket(self, scope: Scope, path: str) -> bool:
+        ticket = QueryParams(scope["query_string"]).get("ticket", "")
+        return bool(ticket) and scope["method"] == "GET" and self._tickets.accepts(path, ticket)
 
     def _check_token(self, token: str, header: str, client: str) -> None:
         scheme, _, given = header.partition(" ")

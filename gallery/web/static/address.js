@@ -2,7 +2,8 @@
 
 import { Failure } from "./requests.js";
 
-const KEYS = ["id", "v", "camera", "not", "from", "to", "others", "rerank", "topk", "where", "own"];
+const KEYS = ["id", "v", "camera", "not", "from", "to", "others", "rerank", "topk", "where", "own",
+  "dayfrom", "dayto", "least", "most"];
 
 export function readState() {
   const pairs = new URLSearchParams(location.hash.slice(1));
@@ -45,6 +46,11 @@ export function conditions(state) {
   if (state.camera.length) found.push(`camera${state.not ? "!=" : "="}${state.camera.map(quote).join(",")}`);
   if (state.from) found.push(`time>=${state.from}`);
   if (state.to) found.push(`time<=${state.to}`);
+  if (state.dayfrom && state.dayto) found.push(`time_of_day=${state.dayfrom}-${state.dayto}`); // may lead over midnight
+  else if (state.dayfrom) found.push(`time_of_day>=${state.dayfrom}`);
+  else if (state.dayto) found.push(`time_of_day<=${state.dayto}`);
+  if (state.least) found.push(`duration>=${state.least}`);
+  if (state.most) found.push(`duration<=${state.most}`);
   return found;
 }
 

@@ -4,6 +4,7 @@ import { conditions, readState } from "./address.js";
 import { $, make, number } from "./dom.js";
 import { asInput, isDate, localZone, pointText, withZone } from "./times.js";
 
+const PLAIN = ["dayfrom", "dayto", "least", "most", "where"]; // inputs whose value is that of the address
 let hasDates = false;
 
 export function buildFilters(facets) {
@@ -21,6 +22,8 @@ export function buildFilters(facets) {
   }
   $("camera-filter").hidden = !facets.cameras.length;
   $("time-filter").hidden = !facets.time;
+  $("day-filter").hidden = !facets.columns.includes("time_zone"); // a time of day is that at the camera
+  $("duration-filter").hidden = !facets.columns.includes("duration");
   if (facets.time) buildTimes(facets.time);
 }
 
@@ -38,7 +41,7 @@ export function showFilters(state) {
   for (const box of $("cameras").querySelectorAll("input")) box.checked = state.camera.includes(box.value);
   $("camera-mode").value = state.not;
   for (const id of ["from", "to"]) if (document.activeElement !== $(id)) $(id).value = hasDates ? asInput(state[id]) : state[id];
-  if (document.activeElement !== $("where")) $("where").value = state.where;
+  for (const id of PLAIN) if (document.activeElement !== $(id)) $(id).value = state[id];
   for (const id of ["others", "rerank"]) $(id).checked = !!state[id];
   $("topk").value = state.topk || "20";
   $("own-camera").value = state.own;
@@ -52,11 +55,12 @@ export function chosenFilters() {
   state.camera = [...$("cameras").querySelectorAll(":checked")].map((box) => box.value);
   state.not = $("camera-mode").value;
   for (const id of ["from", "to"]) state[id] = hasDates ? withZone($(id).value) : $(id).value;
-  state.where = $("where").value.trim();
+  for (const id of PLAIN) state[id] = $(id).value.trim();
   for (const id of ["others", "rerank"]) state[id] = $(id).checked ? "1" : "";
   state.topk = $("topk").value === "20" ? "" : $("topk").value;
   state.own = $("own-camera").value;
   return state;
 }
 
-export const withoutFilters = (state) => ({ ...state, camera: [], not: "", from: "", to: "", others: "", where: "" });
+export const withoutFilters = (state) =>
+  ({ ...state, camera: [], not: "", from: "", to: "", others: "", ...Object.fromEntries(PLAIN.map((id) => [id, ""])) });

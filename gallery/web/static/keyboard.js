@@ -1,4 +1,4 @@
-// Keys: u chooses a crop, f opens the filters, arrows walk over the results, a shows the attention.
+// Keys: u chooses a crop, f opens the filters, arrows walk over the results, a shows the attention, p plays the recording.
 
 import { $ } from "./dom.js";
 
@@ -24,6 +24,7 @@ export function onKey(event) {
   else if (event.key === "u") $("file").click();
   else if (event.key === "f") toggleFilters();
   else if (event.key === "a") (document.activeElement.closest(".card")?.querySelector(".attend") ?? $("attention")).click();
+  else if (event.key === "p") document.activeElement.closest(".card")?.querySelector(".play")?.click();
   else return;
   event.preventDefault();
 }

@@ -4,10 +4,12 @@ import { addressOf, pack, readState, searchFields } from "./address.js";
 import { $ } from "./dom.js";
 import { buildFilters, chosenFilters, showFilters, withoutFilters } from "./filters.js";
 import { onKey } from "./keyboard.js";
+import { listenToPlayer, play } from "./player.js";
 import { attendQuery, clearQuery, fileOf, keepUpload, showQuery } from "./query.js";
 import { ask, Failure, post } from "./requests.js";
 import { exampleCard, showAnswer } from "./results.js";
 import { asCsv, download } from "./table.js";
+import { showTimeLine } from "./timeline.js";
 
 let facets = null;
 let shownAnswer = null; // the search whose results are on the page
@@ -42,6 +44,7 @@ function show(answer, state) {
   shownAnswer = answer;
   $("download").hidden = !answer.results.length;
   showAnswer(answer, state, facets, fail);
+  showTimeLine(answer, facets);
 }
 
 function start() {
@@ -56,6 +59,7 @@ function clearResults() {
   $("download").hidden = true;
   $("verdict").textContent = "";
   $("results").replaceChildren();
+  showTimeLine(null);
 }
 
 function fail(error) {
@@ -99,6 +103,14 @@ async function changeFilters(event) {
   if (event?.target === $("own-camera") && fileOf(state)) upload(fileOf(state)); // the camera goes into the embedding
 }
 
+// Show a result that was chosen on the time line: its recording, or its card.
+function showMarked(id) {
+  const pick = $("results").querySelector(`.pick[data-id="${id}"]`);
+  const button = pick.closest(".card").querySelector(".play");
+  if (button) button.click();
+  else pick.focus();
+}
+
 async function copyLink() {
   try {
     await navigator.clipboard.writeText(location.href);
@@ -121,10 +133,18 @@ function listen() {
   $("clear").addEventListener("click", () => write(withoutFilters(readState()), { replace: true }));
   $("results").addEventListener("click", (event) => {
     const pick = event.target.closest(".pick");
-    if (!pick) return;
-    write({ ...readState(), id: pick.dataset.id, v: "" });
-    scrollTo({ top: 0 });
+    if (pick) {
+      write({ ...readState(), id: pick.dataset.id, v: "" });
+      scrollTo({ top: 0 });
+    }
+    const button = event.target.closest(".play");
+    if (button) play(Number(button.dataset.play), shownAnswer, fail);
   });
+  $("timeline").addEventListener("click", (event) => {
+    const mark = event.target.closest(".mark");
+    if (mark) showMarked(mark.dataset.mark);
+  });
+  listenToPlayer(fail);
   addEventListener("popstate", run);
   addEventListener("keydown", onKey);
   addEventListener("paste", (event) => upload([...event.clipboardData.files][0]));
@@ -143,6 +163,7 @@ async function main() {
   try {
     facets = await (await ask("facets")).json();
     $("attention-key").hidden = !facets.attention;
+    $("play-key").hidden = !facets.columns.includes("end_time");
     buildFilters(facets);
   } catch (error) {
     return fail(error);

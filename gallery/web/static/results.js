@@ -56,13 +56,18 @@ function line(threshold, facets) {
   return make("li", "threshold", `threshold ${threshold.toPrecision(3)}${known ? `: ${known}` : ""}`);
 }
 
-function facts(record) {
+export function facts(record) {
   const found = [];
   if (isKnown(record.pid)) found.push(`person ${record.pid}`);
   if (record.camera) found.push(`camera ${record.camera}`);
   if (isKnown(record.time)) found.push(timeText(record));
+  if (isTrack(record) && isKnown(record.frame)) found.push(`frame ${record.frame}`);
+  if (isTrack(record) && record.tracklet) found.push(`track ${record.tracklet.split("/").at(-1)}`);
   return found;
 }
+
+// Whether the row is a part of a recording.
+export const isTrack = (record) => isKnown(record.end_time);
 
 const spans = (record) => facts(record).map((fact) => make("span", "", fact));
 
@@ -85,11 +90,21 @@ function card({ id, distance, verdict, record }, rank, facets, fail) {
   const list = make("span", "where");
   list.append(...spans(record));
   below.append(list);
-  if (facets?.attention) below.append(attentionButton(img, id, fail));
+  const buttons = make("span", "buttons");
+  if (isTrack(record)) buttons.append(playButton(id));
+  if (facets?.attention) buttons.append(attentionButton(img, id, fail));
+  below.append(buttons);
   const text = make("div", "facts");
   text.append(top, below);
   item.append(text);
   return item;
+}
+
+function playButton(id) {
+  const play = make("button", "play", "play");
+  play.type = "button";
+  play.dataset.play = id;
+  return play;
 }
 
 function picture(id) {

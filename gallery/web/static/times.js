@@ -45,6 +45,12 @@ export function timeText(record) {
   return `${first.day} ${first.clock} to ${last.day === first.day ? "" : `${last.day} `}${last.clock} ${last.zone}`;
 }
 
+// First and last time of a record; null without a time.
+export function spanOf(record) {
+  const { time, end_time: end } = record;
+  return time === null || time === undefined ? null : [time, end ?? time];
+}
+
 // ---- inputs: their value is local and has no zone; in the address, and for the server, it has one
 
 export function withZone(value) {

@@ -15,10 +15,11 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from ...common.pictures import from_pil
-from .request_error import RequestError
+from ....common.pictures import from_pil
+from ..request_error import RequestError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+ROW_FORMATS = (*FORMATS, "TIFF")  # of the gallery's own files
 MIN_SIDE, MAX_SIDE = 8, 20_000  # pixels
 MAX_SCANS, MAX_SEGMENTS = 50, 4000  # of a JPEG; encoders write up to 15 scans
 OPEN_SECONDS, SECONDS_PER_PIXEL = 0.5, 4e-7  # of a processor; a JPEG of 25 million pixels takes 0.3 s
@@ -34,17 +35,18 @@ def pixels_of(content: bytes, max_pixels: int) -> int:
         return image.size[0] * image.size[1]
 
 
-def decode(content: bytes, max_pixels: int) -> np.ndarray:
+def decode(content: bytes, max_pixels: int, formats: tuple[str, ...] = FORMATS) -> np.ndarray:
     """Return an uploaded image as (H, W, 3) uint8 RGB; the first frame of an animation.
 
     Pillow, unlike OpenCV, gives the size before it decodes pixels and reports files that are cut short.
 
     Args:
         max_pixels: limit of H * W.
+        formats: accepted ones, by Pillow's names.
     Raises:
         RequestError: 400 empty or damaged, 413 too many pixels, 415 not an image of FORMATS, 422 too small or too much work.
     """
-    with _opened(content, max_pixels) as image:
+    with _opened(content, max_pixels, formats) as image:
         try:
             image.load()
             return from_pil(image)
@@ -55,7 +57,7 @@ def decode(content: bytes, max_pixels: int) -> np.ndarray:
 
 
 @contextmanager
-def _opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
+def _opened(content: bytes, max_pixels: int, formats: tuple[str, ...] = FORMATS) -> Iterator[Image.Image]:
     """Yield the image, whose header has been read and whose size is accepted."""
     if not content:
         raise RequestError(400, "the image is empty; choose the file again")
@@ -67,7 +69,7 @@ def _opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
         _check_scans(content)
     file = _TimedFile(content)
     try:
-        image = Image.open(file, formats=FORMATS)
+        image = Image.open(file, formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(max_pixels) from error
     except RequestError:
