@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
 
-from ....common.regular_files import open_regular
+from ....common.inputs.regular_files import open_regular
 from ..request_error import RequestError
 from ..worker_lanes import Lane
 

@@ -12,8 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ....common.inputs.regular_files import open_regular, read_bytes
 from ....common.pictures import cut_box, encode
-from ....common.regular_files import open_regular, read_bytes
 from ...storage.file_names import TRACK_CROPS
 from ...storage.record_images import MAX_FILE_BYTES, ImageFile, RecordImageError, box_of, load_image, media_type_of
 from ..request_error import RequestError
