@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..common.errors import UserError
 from ..processor.embedding.embedder import Embedder
@@ -18,7 +19,8 @@ from .detectors import Detector, DetectorOptions, open_detector
 from .frames import FrameFolder, FrameSource, StillPicture, open_frames
 from .recordings import Recording, list_recordings
 from .tracker import Tracker, TrackerOptions
-from .tracklets.following import Detect, EmbedCrops, Follower, SingleIds, StatedIds, TrackedFrame, TrackerIds, detected
+from .tracklets.following import Detect, Follower, SingleIds, StatedIds, TrackedFrame, TrackerIds, detected
+from .tracklets.recent_looks import EmbedCrops, RecentLooks
 from .tracklets.tracklet import NUM_CROPS, Tracklet, TrackletBuilder
 
 LEAST_BOXES = 3  # of a track; fewer are mostly false detections
@@ -148,8 +150,8 @@ class TrackFinder:
             return SingleIds()
         if boxes is not None and (last := boxes.last_frames()):
             return StatedIds(last)
-        embed = crop_embedder(self.embedder, recording.camera) if self.embedder else None
-        return TrackerIds(Tracker(self.options.tracker), embed)
+        looks = RecentLooks(crop_embedder(self.embedder, recording.camera)) if self.embedder else None
+        return TrackerIds(Tracker(self.options.tracker), looks)
 
 
 @dataclass
@@ -181,7 +183,7 @@ class OpenRecording:
             stopped: True ends a live source.
         """
         frames = self.frames.frames(self.stride, 0 if self.has_memory else start)
-        with closing(detected(frames, self.detect, self.frames.live, stopped)) as found:
+        with fewer_threads(), closing(detected(frames, self.detect, self.frames.live, stopped)) as found:
             for frame, detections in found:
                 if frame.number >= start:
                     yield frame, detections
@@ -208,6 +210,21 @@ def file_of(frames: FrameSource, number: int) -> str:
     if isinstance(frames, FrameFolder):
         return str(frames.files[number])
     return str(frames.path) if isinstance(frames, StillPicture) else frames.name
+
+
+@contextmanager
+def fewer_threads() -> Iterator[None]:
+    """Return a context in which torch computes on half of its threads: the others are the detector's.
+
+    Threads of torch wait for each other without giving their core away. On two cores that a detector uses too, an embedding by
+    two threads takes ten times as long as by one.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // 2))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def crop_embedder(embedder: Embedder, camera: str | None) -> EmbedCrops:
