@@ -112,11 +112,20 @@ class TrackFinder:
                 ),
             )
         self._given: dict[Path, GivenBoxes] = {}
+        self._frames: dict[str, FrameSource] = {}
+
+    def frames(self, recording: Recording) -> FrameSource:
+        """Return the frames of a recording; they are opened once, which reads the first of them, unless the source is live."""
+        if recording.live:
+            return open_frames(recording.source, self.options.fps)
+        if recording.source not in self._frames:
+            self._frames[recording.source] = open_frames(recording.source, self.options.fps)
+        return self._frames[recording.source]
 
     def open(self, recording: Recording) -> OpenRecording:
         """Return the recording with its boxes and a new tracker."""
         options = self.options
-        frames = open_frames(recording.source, options.fps)
+        frames = self.frames(recording)
         boxes = None if self.detector else BoxesOfVideo(self._boxes(recording), frames, options.frames_from)
         stream = boxes.stream if boxes else self.detector.stream  # type: ignore[union-attr]
         follower, has_memory = self.follower(recording, boxes), self.detector is not None and self.detector.has_memory

@@ -18,6 +18,8 @@ from safetensors.numpy import save_file
 
 from ...common.errors import UserError
 from ...common.files import write_atomically
+from ...common.regular_files import check_regular
+from ..storage.file_names import TRACK_CROPS
 from ..storage.gallery import Gallery
 from . import work_folder
 from .track_rows import TrackPart
@@ -63,6 +65,7 @@ class RecordingFolder(WorkFolder):
     def load(self, number: int) -> tuple[RecordingProgress, dict[str, np.ndarray]]:
         """Return the progress of recording `number` and the state of its tracks; a new one if there is none."""
         try:
+            check_regular(self._state(number))
             with np.load(self._state(number), allow_pickle=False) as arrays:
                 state = {name: arrays[name] for name in arrays.files}
             return RecordingProgress(**json.loads(bytes(state.pop("progress")))), state
@@ -136,7 +139,6 @@ def _load(file: Path, name: str) -> np.ndarray:
 def _write_images(folder: Path, names: list[list[Any]], content: np.ndarray) -> None:
     start = 0
     for name, length in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content[start : start + length].tobytes())
+        (folder / TRACK_CROPS).mkdir(exist_ok=True)
+        (folder / TRACK_CROPS / Path(name).name).write_bytes(content[start : start + length].tobytes())
         start += length

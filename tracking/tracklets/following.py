@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from .recent_looks import RecentLooks
 from .tracklet import Tracklet, TrackletBuilder
 
 Detect = Callable[[Iterable[VideoFrame]], Iterator[tuple[VideoFrame, Detections]]]  # in order, a frame for each frame
-WAITING = 8  # frames between two stages
+WAITING = 4  # frames between two stages
 
 
 class TrackedFrame(NamedTuple):
@@ -194,10 +193,3 @@ def detected(
     """
     decoded = read_ahead(frames, WAITING, newest=live, stopped=stopped)
     return read_ahead(detect(decoded), WAITING, stopped=stopped)
-
-
-def in_batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """Yield consecutive lists of `size` items; the last may be shorter."""
-    items = iter(items)
-    while batch := list(islice(items, size)):
-        yield batch
