@@ -55,3 +55,14 @@ def write_boxes(path: Path, boxes: list[list[tuple[int, int, int, int]]], first:
     lines = [f"{number},{','.join(map(str, box))}" for number, found in enumerate(boxes, first) for box in found]
     path.write_text("\n".join(["frame,x1,y1,x2,y2", *lines]) + "\n")
     return path
+
+
+def write_mot(path: Path, boxes: list[list[tuple[int, int, int, int]]]) -> Path:
+    """Write the boxes of `walk_frames` as ground truth of MOTChallenge: people 7 and 8, frames and pixels from 1; one box is ignored."""
+    lines = [
+        f"{number},{7 if y0 == 8 else 8},{x0 + 1},{y0 + 1},{x1 - x0},{y1 - y0},1,1,1"
+        for number, found in enumerate(boxes, 1)
+        for x0, y0, x1, y1 in found
+    ]
+    path.write_text("\n".join([*lines, "3,9,1,1,20,20,0,1,1"]) + "\n")
+    return path

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..common.errors import UserError
 from ..processor.embedding.embedder import Embedder
@@ -18,7 +19,8 @@ from .detectors import Detector, DetectorOptions, open_detector
 from .frames import FrameFolder, FrameSource, StillPicture, open_frames
 from .recordings import Recording, list_recordings
 from .tracker import Tracker, TrackerOptions
-from .tracklets.following import Detect, EmbedCrops, Follower, SingleIds, StatedIds, TrackedFrame, TrackerIds, detected
+from .tracklets.following import Detect, Follower, SingleIds, StatedIds, TrackedFrame, TrackerIds, detected
+from .tracklets.recent_looks import EmbedCrops, RecentLooks
 from .tracklets.tracklet import NUM_CROPS, Tracklet, TrackletBuilder
 
 LEAST_BOXES = 3  # of a track; fewer are mostly false detections
@@ -110,11 +112,20 @@ class TrackFinder:
                 ),
             )
         self._given: dict[Path, GivenBoxes] = {}
+        self._frames: dict[str, FrameSource] = {}
+
+    def frames(self, recording: Recording) -> FrameSource:
+        """Return the frames of a recording; they are opened once, which reads the first of them, unless the source is live."""
+        if recording.live:
+            return open_frames(recording.source, self.options.fps)
+        if recording.source not in self._frames:
+            self._frames[recording.source] = open_frames(recording.source, self.options.fps)
+        return self._frames[recording.source]
 
     def open(self, recording: Recording) -> OpenRecording:
         """Return the recording with its boxes and a new tracker."""
         options = self.options
-        frames = open_frames(recording.source, options.fps)
+        frames = self.frames(recording)
         boxes = None if self.detector else BoxesOfVideo(self._boxes(recording), frames, options.frames_from)
         stream = boxes.stream if boxes else self.detector.stream  # type: ignore[union-attr]
         follower, has_memory = self.follower(recording, boxes), self.detector is not None and self.detector.has_memory
@@ -148,8 +159,8 @@ class TrackFinder:
             return SingleIds()
         if boxes is not None and (last := boxes.last_frames()):
             return StatedIds(last)
-        embed = crop_embedder(self.embedder, recording.camera) if self.embedder else None
-        return TrackerIds(Tracker(self.options.tracker), embed)
+        looks = RecentLooks(crop_embedder(self.embedder, recording.camera)) if self.embedder else None
+        return TrackerIds(Tracker(self.options.tracker), looks)
 
 
 @dataclass
@@ -181,7 +192,7 @@ class OpenRecording:
             stopped: True ends a live source.
         """
         frames = self.frames.frames(self.stride, 0 if self.has_memory else start)
-        with closing(detected(frames, self.detect, self.frames.live, stopped)) as found:
+        with fewer_threads(), closing(detected(frames, self.detect, self.frames.live, stopped)) as found:
             for frame, detections in found:
                 if frame.number >= start:
                     yield frame, detections
@@ -208,6 +219,21 @@ def file_of(frames: FrameSource, number: int) -> str:
     if isinstance(frames, FrameFolder):
         return str(frames.files[number])
     return str(frames.path) if isinstance(frames, StillPicture) else frames.name
+
+
+@contextmanager
+def fewer_threads() -> Iterator[None]:
+    """Return a context in which torch computes on half of its threads: the others are the detector's.
+
+    Threads of torch wait for each other without giving their core away. On two cores that a detector uses too, an embedding by
+    two threads takes ten times as long as by one.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // 2))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def crop_embedder(embedder: Embedder, camera: str | None) -> EmbedCrops:

@@ -17,6 +17,7 @@ from ...common.inputs.regular_files import read_json
 from ...processor.embedding.embedder import Embedder
 from .source_rows import Source
 
+NAMED = 5  # differences named in a message
 PART_ROWS = 4096  # rows per part, the most that a killed export has to embed again
 
 
@@ -55,6 +56,8 @@ class Plan:
             for name in dict.fromkeys([*mine, *theirs])
             if mine.get(name) != theirs.get(name)
         ]
+        if len(found) > NAMED:
+            found[NAMED:] = [f"and {len(found) - NAMED} more differences"]
         if files and not found and self.files != other.files:
             found.append(f"{self.what} files were changed, added or deleted since")
         return found
@@ -116,7 +119,9 @@ class RecordingPlan(Plan):
 
     def _compared(self) -> dict[str, Any]:
         values = super()._compared()
-        return {**values, **values.pop("settings")}
+        recordings, settings = values.pop("recordings"), values.pop("settings")
+        places = {f"recording {name}": ", ".join((source, *about)) for source, name, *about in recordings}
+        return {**values, **settings, **places}
 
 
 def read_plan(file: Path) -> Plan | None:

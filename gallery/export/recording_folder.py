@@ -19,6 +19,7 @@ from ...common.files import write_atomically
 from ...common.inputs.archives import NUMBERS, TEXT, read_arrays
 from ...common.inputs.safetensors_file import open_safetensors
 from ...common.text import parse_json
+from ..storage.file_names import TRACK_CROPS
 from ..storage.gallery import Gallery
 from . import work_folder
 from .track_rows import TrackPart
@@ -129,9 +130,6 @@ def _load(file: Path, name: str) -> np.ndarray:
 def _write_images(folder: Path, names: list[list[Any]], content: np.ndarray) -> None:
     start = 0
     for name, length in names:
-        path = folder / name
-        if ".." in path.parts or not path.is_relative_to(folder):  # a stranger's work folder
-            raise UserError(f"{name!r} lies outside {folder}; delete the work folder and run the export again")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content[start : start + length].tobytes())
+        (folder / TRACK_CROPS).mkdir(exist_ok=True)
+        (folder / TRACK_CROPS / Path(name).name).write_bytes(content[start : start + length].tobytes())
         start += length

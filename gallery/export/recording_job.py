@@ -28,7 +28,7 @@ from ...processor.embedding.embedder import Embedder
 from ...processor.runs.signals import StopSignals
 from ...tracking.camera_options import CameraOptions
 from ...tracking.detections import Detections, VideoFrame
-from ...tracking.frames import CorruptVideoError, open_frames
+from ...tracking.frames import CorruptVideoError
 from ...tracking.frames.live_stream import without_password
 from ...tracking.recording_tracks import OpenRecording, TrackFinder, TrackOptions, file_of
 from ...tracking.recordings import Recording
@@ -111,8 +111,7 @@ class RecordingJob(ResumableJob):
     def _bar(self, numbers: Sequence[int], done: int, shows: bool) -> tqdm:
         """Return the progress bar; it shows the time left if the recordings state their numbers of frames."""
         stride = self.plan.settings["stride"]
-        fps = self.finder.options.fps
-        counts = [open_frames(self.recordings[number].source, fps).num_frames for number in numbers]
+        counts = [self.finder.frames(self.recordings[number]).num_frames for number in numbers]
         total = sum(-(-count // stride) for count in counts if count) if all(counts) else None
         return tqdm(total=total, initial=done, desc="export", unit="frame", disable=None if shows else True)
 
@@ -122,10 +121,9 @@ class RecordingJob(ResumableJob):
         """Follow one recording to its end, saving each chunk; return the progress at the end."""
         locate = partial(file_of, opened.frames)
         rows = TrackRows(opened.recording, number, self.embedder, self.rows, locate)
-        progress, state = self._progress(number), {}
+        progress = self._progress(number)
         if progress.num_chunks:
-            state = self.work.load(number)[1]
-            opened.follower.load_state(state)
+            opened.follower.load_state(self.work.load(number)[1])
         else:
             progress = self._new_progress(number, opened.recording)
         with closing(opened.stream(progress.next_frame, stopped)) as frames:
@@ -173,7 +171,7 @@ class RecordingJob(ResumableJob):
         for number in numbers:
             self._close(number)
         opened = self.finder.open(recording)  # connects, which takes a while
-        start = recording.start or datetime.now(self.zone)
+        start = recording.start or datetime.now(timezone.utc).astimezone(self.zone)
         opened.recording = replace(recording, start=start, name=f"{recording.name}/{len(numbers) + 1}")
         with StopSignals() as signals, tqdm(desc="export", unit="frame", disable=None) as bar:
             logger.info("following %s; Ctrl-C ends it and keeps all tracks", opened.frames.name)
@@ -236,20 +234,20 @@ class RecordingOptions:
             raise UserError(
                 "--no-crops, --format: the frames of a live source are gone once it has ended; keep the crops"
             )
-        recordings, skipped = _readable(recordings, self.tracks.fps, skips)
         finder = TrackFinder(self.tracks, embedder)
+        recordings, skipped = _readable(recordings, finder, skips)
         plan = make_recording_plan(embedder, finder, recordings, source, rows)
         zone = self.cameras.zone
         return RecordingJob(output, format, recordings, finder, embedder, rows, plan, zone=zone, skipped=skipped)
 
 
-def _readable(recordings: list[Recording], fps: float | None, skips: bool) -> tuple[list[Recording], list[str]]:
+def _readable(recordings: list[Recording], finder: TrackFinder, skips: bool) -> tuple[list[Recording], list[str]]:
     """Return the recordings of which a frame can be read, and a line for each other one."""
     kept, skipped = [], []
     for recording in recordings:
         try:
             if not recording.live:
-                open_frames(recording.source, fps)
+                finder.frames(recording)
             kept.append(recording)
         except CorruptVideoError as error:
             if not skips or len(recordings) == 1:
@@ -307,8 +305,10 @@ def _files(path: Path) -> str:
 
 
 def _identity(name: str) -> str:
-    """Return a detector's name, or a file's path with a fingerprint of its content and that of files of the same stem."""
+    """Return a detector's name, or the path of a file or folder with a fingerprint; files of the same stem belong to a file."""
     path = Path(name).expanduser()
+    if path.is_dir():
+        return f"{name} {_files(path)}"
     if not path.is_file():
         return name
     files = sorted(file for file in path.parent.iterdir() if file.stem == path.stem and file.is_file())

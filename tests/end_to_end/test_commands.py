@@ -20,6 +20,7 @@ from itertools import cycle, pairwise
 from pathlib import Path
 
 import pytest
+from films import walk_frames, write_folder, write_mot, write_video
 from helpers import ROOT
 
 pytest.importorskip("fastapi", reason='needs the extra: pip install "vitreid[serve]"')
@@ -62,6 +63,8 @@ SKIPPED = {  # what is not run: why
     r" hf-hub:": "needs the Hugging Face hub; see tests/model/test_hub.py",
     r"^docker ": "needs a docker daemon and a network",
     r" milvus:http": "needs a Milvus server",
+    r"rtsp://": "needs a camera",
+    r"--detector people\.onnx": "needs a detector; tests/tracking has small ones",
     r"^python benchmarks/.* DIR\b": "needs checkouts of other projects' code",
     r"^python examples/track_with_boxmot": "needs BoxMOT, with an environment of its own; see test_ship_trackers.py",
 }
@@ -249,6 +252,16 @@ def lay_out_data(data):
     write_rows(data.parent / "crops.csv", crops)
 
 
+def lay_out_films(desk):
+    """A recording, and a sequence of MOTChallenge with its labels."""
+    frames, boxes = walk_frames()
+    write_video(desk / "lobby.mp4", frames, codec="mp4v")
+    sequence = desk / "MOT17" / "train" / "MOT17-02-FRCNN"
+    write_folder(sequence / "img1", frames)
+    (sequence / "gt").mkdir()
+    write_mot(sequence / "gt" / "gt.txt", boxes)
+
+
 def write_transreid(path, weights):
     """The model under the names of the original TransReID."""
     state = load_deploy(weights)[0].state_dict()
@@ -266,6 +279,7 @@ def prepared(tmp_path_factory):
         (desk / folder).symlink_to(ROOT / folder)
     (desk / "docs").mkdir()
     lay_out_data(desk / "data")
+    lay_out_films(desk)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(desk)
         for recipe in ("vit_base", "vit_transreid"):

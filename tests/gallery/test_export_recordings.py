@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from films import walk_frames, write_boxes, write_folder, write_video
+from films import walk_frames, write_boxes, write_folder, write_mot, write_video
 
 from vitreid.common.errors import UserError
 from vitreid.configs import load_config
@@ -161,14 +161,8 @@ def test_without_crops_the_recording_is_read_again_to_show_them(weights, film, t
 
 
 def test_tracks_that_the_box_file_states_are_kept(weights, film, tmp_path):
-    _, boxes = walk_frames()
-    lines = [
-        f"{n + 1},{7 if b == 8 else 8},{a + 1},{b + 1},{c - a},{d - b},1,1,1"
-        for n, found in enumerate(boxes)
-        for a, b, c, d in found
-    ]
     (tmp_path / "SEQ" / "gt").mkdir(parents=True)
-    (tmp_path / "SEQ" / "gt" / "gt.txt").write_text("\n".join(lines))
+    write_mot(tmp_path / "SEQ" / "gt" / "gt.txt", walk_frames()[1])
     (tmp_path / "SEQ" / "img1").symlink_to(film / "frames" / "img1")
     gallery = Gallery.open(export(weights, tmp_path / "SEQ" / "gt" / "gt.txt", tmp_path / "G"))
     assert [record["tracklet"] for record in records(gallery)] == ["SEQ/7", "SEQ/8"], "MOT text alone is enough"

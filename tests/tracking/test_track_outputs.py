@@ -7,7 +7,7 @@ import signal
 import cv2
 import numpy as np
 import pytest
-from films import walk_frames, write_boxes, write_folder, write_video
+from films import walk_frames, write_boxes, write_folder, write_mot, write_video
 
 from vitreid.common.errors import UserError
 from vitreid.datasets import read_image
@@ -38,13 +38,7 @@ def film(tmp_path_factory):
     write_boxes(folder / "boxes.csv", boxes)
     write_folder(folder / "mot" / "SEQ-FRCNN" / "img1", frames)
     (folder / "mot" / "SEQ-FRCNN" / "gt").mkdir()
-    lines = [
-        f"{number},{7 if y0 == 8 else 8},{x0 + 1},{y0 + 1},{x1 - x0},{y1 - y0},1,1,1"
-        for number, found in enumerate(boxes, 1)
-        for x0, y0, x1, y1 in found
-    ]
-    lines.append("3,9,1,1,20,20,0,1,1")  # to be ignored
-    (folder / "mot" / "SEQ-FRCNN" / "gt" / "gt.txt").write_text("\n".join(lines))
+    write_mot(folder / "mot" / "SEQ-FRCNN" / "gt" / "gt.txt", boxes)
     return folder
 
 

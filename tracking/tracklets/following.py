@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from ...common.prefetch import read_ahead
 from ..detections import Detections, VideoFrame
 from ..tracker import Tracker
-from .crop_quality import cut
+from .recent_looks import RecentLooks
 from .tracklet import Tracklet, TrackletBuilder
 
 Detect = Callable[[Iterable[VideoFrame]], Iterator[tuple[VideoFrame, Detections]]]  # in order, a frame for each frame
-EmbedCrops = Callable[[Sequence[np.ndarray]], np.ndarray]  # crops (h, w, 3) uint8 RGB -> (n, D)
-WAITING = 8  # frames between two stages
+WAITING = 4  # frames between two stages
 
 
 class TrackedFrame(NamedTuple):
@@ -62,22 +61,16 @@ class TrackerIds:
 
     Args:
         tracker: a new one for each recording.
-        embed: embeds crops, for appearance; None = motion only.
+        looks: embeds crops, for appearance; None = motion only.
     """
 
-    def __init__(self, tracker: Tracker, embed: EmbedCrops | None = None) -> None:
-        self._tracker, self._embed = tracker, embed
+    def __init__(self, tracker: Tracker, looks: RecentLooks | None = None) -> None:
+        self._tracker, self._looks = tracker, looks
 
     def update(self, frame: VideoFrame, detections: Detections) -> np.ndarray:
         """Return the tracker's ids."""
-
-        def embed(rows: np.ndarray) -> np.ndarray:
-            assert self._embed is not None
-            crops = [_rgb(cut(frame.pixels, detections.boxes[row])) for row in rows]
-            found = self._embed(crops)
-            return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
-
-        return self._tracker.update(frame, detections, embed if self._embed else None)
+        embed = partial(self._looks, frame, detections) if self._looks else None
+        return self._tracker.update(frame, detections, embed)
 
     def renamed(self) -> list[tuple[int, int]]:
         """Return the renames of the last update."""
@@ -88,12 +81,14 @@ class TrackerIds:
         return sorted(set(open_ids) - set(self._tracker.known_ids.tolist()))
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the tracker's state."""
-        return self._tracker.state()
+        """Return the state of the tracker and of the looks."""
+        return {**self._tracker.state(), **(self._looks.state() if self._looks else {})}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Restore the tracker."""
+        """Restore the tracker and the looks."""
         self._tracker.load_state(state)
+        if self._looks:
+            self._looks.load_state(state)
 
 
 class StatedIds:
@@ -198,14 +193,3 @@ def detected(
     """
     decoded = read_ahead(frames, WAITING, newest=live, stopped=stopped)
     return read_ahead(detect(decoded), WAITING, stopped=stopped)
-
-
-def in_batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """Yield consecutive lists of `size` items; the last may be shorter."""
-    items = iter(items)
-    while batch := list(islice(items, size)):
-        yield batch
-
-
-def _rgb(crop: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(crop[..., ::-1])
