@@ -145,7 +145,7 @@ def finished_models(folder: Path) -> list[Path]:
 def _read_config(folder: Path, embedder: Embedder | None) -> tuple[str, str]:
     """Return the text of the run's config and where it is from; "" if there is none."""
     file = folder / "config.yml"
-    if file.exists():
+    if file.is_file():
         return read_text(file, CONFIG_BYTES, errors="replace"), str(file)
     return (str(embedder.about.get("config", "")), str(embedder.weights)) if embedder is not None else ("", "")
 
@@ -252,7 +252,9 @@ def difference_of(
 
 def _evaluate(features: FeatureSet, rerank: Rerank, embedder: Embedder | None, pictures: bool) -> EvaluatedSet:
     if embedder is not None:
-        features = replace(features, about={**features.about, "threshold": embedder.about.get("threshold")})
+        known = {key: embedder.about.get(key) for key in ("threshold", "thresholds")}
+        features = replace(features, about={**features.about, **known})
+    features = rerank.postprocess(features)
     calibration = stored_calibration(features.about)
     threshold = calibration.threshold if calibration else None
     read = _read if pictures else None

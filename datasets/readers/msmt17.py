@@ -63,7 +63,7 @@ def _read(list_file: Path, images: Path) -> list[Record]:
     try:
         lines = [line.strip() for line in read_lines(list_file)]
     except UnicodeDecodeError as error:
-        raise UserError(f"{list_file} is not a list of images in UTF-8 ({error.reason}); copy it again") from error
+        raise UserError(f"{list_file}: not a list in UTF-8 ({error.reason}); copy it again") from error
     records = []
     for number, line in enumerate(lines, 1):
         if not line:

@@ -36,6 +36,7 @@ def merge(target: Gallery, sources: Sequence[Gallery | str | Path]) -> int:
         check_rows(source)
     with target.writing():
         for source in galleries:
+            target.check_cameras(live_records(source))
             ids = np.arange(target.state.next_id, target.state.next_id + len(source))
             parts = (target.info.encode(source.info.decode(rows)) for rows in live_rows(source))
             target.append(parts, [with_ids(_moved(source), ids)])

@@ -8,7 +8,7 @@ NumPy computes everything: importing torch takes more memory than the search of 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ BLOCK_ELEMENTS = 2**22  # products, and converted values, in memory at once: 16 
 BLOCK_BYTES = 2**26  # bytes of the memory map read at once
 GROUP = 1024  # queries that share a pass over the gallery
 KEEP_BYTES = 3 * 2**27  # 384 MiB: pages of a larger gallery are released after reading
+Change = Callable[[np.ndarray, Any], np.ndarray]  # rows (n, D), their positions -> rows (n, D)
 SPARSE = 8  # if at most one row in SPARSE passes the filters, only those rows are read
 CROWDED = 8  # candidates per wanted neighbour above which a block's own k-th best score narrows them
 PAIR_ELEMENTS = 2**20  # values of the pairs measured at once, 8 MiB of float64
@@ -55,6 +56,7 @@ class ExactIndex:
         metric: "euclidean" or "cosine".
         scale: (D,) factors of int8 values.
         lengths: those of usable rows; no search returns a row of another length, or one with NaN.
+        change: returns float32 rows (n, D) at some positions as they are compared, in new memory; None = unchanged.
     """
 
     def __init__(
@@ -63,10 +65,12 @@ class ExactIndex:
         metric: str = "euclidean",
         scale: Any = None,
         lengths: LengthRange = LengthRange(),  # noqa: B008 - a tuple
+        change: Change | None = None,
     ) -> None:
         self.embeddings, self.metric, self.lengths = np.asarray(embeddings), metric, lengths
         self.unusable: dict[int, float] = {}  # position -> squared length of the rows that searches have left out
         self._scale = None if scale is None else np.asarray(scale, np.float32)
+        self._change = change
         self._norms = np.full(len(embeddings), -1, np.float32)  # filled by the first search
         self._pages = MappedPages(embeddings)
 
@@ -92,14 +96,15 @@ class ExactIndex:
     def decoded(self, positions: np.ndarray) -> np.ndarray:
         """Return the rows at some positions as float32 (n, D)."""
         check_length(self.embeddings)
-        return self._floats(self.embeddings[positions])
+        rows = self._floats(self.embeddings[positions])
+        return rows if self._change is None else self._change(rows, positions)
 
     def _blocks(self, num_queries: int, mask: np.ndarray | None) -> Iterator[Block]:
         """Yield the permitted rows, in gallery order, in blocks of bounded memory."""
         count, width = self.embeddings.shape
         window = max(256, BLOCK_BYTES // (width * self.embeddings.itemsize))
         step = max(256, min(BLOCK_ELEMENTS // num_queries, window))
-        if self.embeddings.dtype != np.float32:
+        if self.embeddings.dtype != np.float32 or self._change is not None:
             step = max(256, min(step, BLOCK_ELEMENTS // width))
         if mask is not None and SPARSE * np.count_nonzero(mask) <= count:
             yield from self._gathered(np.flatnonzero(mask), window, step)
@@ -111,6 +116,7 @@ class ExactIndex:
             if is_kept is None or is_kept.any():
                 check_length(self.embeddings)
                 rows = self._floats(self.embeddings[start:stop], buffer[: stop - start])
+                rows = rows if self._change is None else self._change(rows, slice(start, stop))
                 norms = self._lengths(start, stop, rows)
                 yield self._usable(Block(np.arange(start, stop), rows, norms, is_kept))
                 self._pages.drop(start, stop)

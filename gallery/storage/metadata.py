@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 
 from ... import __version__
-from ...common.errors import UserError
+from ...common.errors import UserError, choose
 from ...common.files import write_text_atomically
 from ...common.inputs.regular_files import read_json
+from ...labels.camera_norm import CAMERA_NORMS, OFF, postprocess_name
 from .file_names import METADATA
 
 FORMAT = 1
 DTYPES = ("float32", "float16", "int8")
 METRICS = ("euclidean", "cosine")
-CHANGEABLE = ("embed", "preprocess", "threshold")  # fields of GalleryInfo that do not change the meaning of the rows
+CHANGEABLE = ("embed", "preprocess", "threshold", "thresholds", "camera_norm")  # do not change the meaning of the rows
 
 
 def _now() -> str:
@@ -44,6 +45,8 @@ class GalleryInfo:
         scale: (D,) factors of int8 values; None for floats.
         projection: fingerprint of the projection of the embeddings (see `fit_pca`), None = none.
         model_name: the model's readable name; "" = unknown.
+        camera_norm: the rows and queries are compared normalised by their cameras, a key of CAMERA_NORMS.
+        thresholds: those for processed embeddings, by `postprocess_name`.
 
     Raises:
         ValueError: a value is not allowed; the message says which are.
@@ -61,6 +64,8 @@ class GalleryInfo:
     scale: tuple[float, ...] | None = None
     projection: str | None = None
     model_name: str = ""
+    camera_norm: str = OFF
+    thresholds: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.scale is not None:
@@ -73,6 +78,7 @@ class GalleryInfo:
             raise UserError(f"gallery: unknown dtype {self.dtype!r}; choose from {', '.join(DTYPES)}")
         if self.metric not in METRICS:
             raise UserError(f"gallery: unknown metric {self.metric!r}; choose from {', '.join(METRICS)}")
+        choose("gallery: camera_norm", self.camera_norm, CAMERA_NORMS)
         if self.dtype != "int8" and self.scale is not None:
             raise UserError(f"gallery: scale is for int8, the dtype is {self.dtype}; leave it out")
         if not all(math.isfinite(value) and value > 0 for value in self.scale or ()):
@@ -95,7 +101,14 @@ class GalleryInfo:
             embed=embedder.settings.to_dict(),
             threshold=embedder.threshold,
             model_name=embedder.name,
+            thresholds=getattr(embedder, "thresholds", {}),
         )
+
+    @property
+    def limit(self) -> Any:
+        """The threshold of the distances that a search returns: that for the embeddings as they are compared."""
+        name = postprocess_name(self.camera_norm)
+        return self.thresholds.get(name) if name else self.threshold
 
     def encode(self, vectors: np.ndarray) -> np.ndarray:
         """Return floats (n, D) in the stored type; int8 values are rounded and clipped to -127 … 127."""

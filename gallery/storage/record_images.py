@@ -22,7 +22,7 @@ SHOWN = {  # first bytes of the files that browsers show
     b"BM": "image/bmp",
 }
 BOX = ("frame", "x", "y", "width", "height")  # columns of a crop from a video; without `frame`, from a picture
-STILLS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+STILLS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 
 
 class RecordImageError(UserError):

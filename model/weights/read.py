@@ -18,6 +18,7 @@ from ...common.inputs.regular_files import open_regular
 from ...common.inputs.safetensors_file import open_safetensors, read_fact
 from ..model_spec import ModelSpec
 from ..stored_model import stored_spec
+from .hub import fetch_model, is_hub_name
 from .model_folder import model_config, weight_files
 from .safe_unpickle import load_plain, load_tensors
 from .wrappings import CONTAINERS, clean, find_state
@@ -50,6 +51,8 @@ class _Content(NamedTuple):
 def read_weights(path: str | Path, plain: bool = False) -> WeightsFile:
     """Return the tensors, on the CPU, of a .safetensors, a NumPy .npz or a torch file of any nesting, or of a model's folder.
 
+    `hf-hub:owner/model` is the folder of that model in the hub's cache.
+
     Args:
         plain: accept a torch file with other objects than tensors and plain values, and drop these. Nothing in the file is
             executed either way.
@@ -57,7 +60,7 @@ def read_weights(path: str | Path, plain: bool = False) -> WeightsFile:
         FileNotFoundError: no such file.
         ValueError: none of these formats, damaged, holding more than tensors and plain values, or no tensors at all.
     """
-    path = Path(path)
+    path = fetch_model(str(path)) if is_hub_name(path) else Path(path)
     contents = [_read(file, plain) for file in weight_files(path)]
     tensors = {clean(name): tensor for content in contents for name, tensor in content.tensors.items()}
     if not tensors:

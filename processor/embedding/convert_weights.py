@@ -19,6 +19,7 @@ from ...model.weights.load_weights import load_state
 from ...model.weights.naming.key_names import SIE_TABLE
 from ...model.weights.naming.recognise_project import translate
 from ...model.weights.read import WeightsFile
+from ..runs.provenance import parents_of, provenance_of
 from .extract import build_embed_settings
 
 
@@ -93,6 +94,7 @@ def convert(cfg: CfgNode, file: WeightsFile, order: Conversion) -> LoadReport:
             "metrics": {},
             "source": f"{order.source.name} ({report.project})",
             "versions": {"vitreid": __version__},
+            "provenance": provenance_of(parents_of(order.source)),
         }
         save_deploy(order.target, model, about)
     return report

@@ -157,8 +157,14 @@ def load_newest(last: Path) -> dict[str, Any]:
         raise
 
 
-def describe_model(cfg: CfgNode, data: ReidData, labels: dict[int, int], metrics: dict[str, float]) -> dict[str, Any]:
-    """Return the metadata of a checkpoint, in plain types."""
+def describe_model(
+    cfg: CfgNode,
+    data: ReidData,
+    labels: dict[int, int],
+    metrics: dict[str, float],
+    provenance: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the metadata of a checkpoint, in plain types; `provenance` see `build_provenance`."""
     versions = {"vitreid": __version__, "torch": str(torch.__version__), "timm": timm.__version__}
     return {
         "config": marked_config(cfg),
@@ -170,6 +176,7 @@ def describe_model(cfg: CfgNode, data: ReidData, labels: dict[int, int], metrics
         "people": {str(pid): name for pid, name in data.person_names.items() if pid in labels},
         "metrics": metrics,
         "versions": versions,
+        "provenance": dict(provenance or {}),
     }
 
 

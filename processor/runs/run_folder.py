@@ -108,8 +108,8 @@ class RunFolder:
         """Return the rows of metrics.jsonl; a killed process may have left half a line."""
         if not self.metrics.exists():
             return []
-        lines = read_text(self.metrics, JSON_BYTES, errors="replace").splitlines()
-        return [parse_json(line, str(self.metrics)) for line in lines if line.endswith("}")]
+        rows = map(_row, read_text(self.metrics, JSON_BYTES, errors="replace").splitlines())
+        return [row for row in rows if row is not None]
 
     def write_epoch(self, row: Mapping[str, float]) -> None:
         """Append one epoch's numbers to metrics.jsonl and to the TensorBoard events.
@@ -140,6 +140,15 @@ class RunFolder:
         if self._events is not None:
             self._events.close()
         self._lock.release()
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """Return a line of metrics.jsonl; None if it is broken, as in `report.collect.read_epochs`."""
+    try:
+        row = parse_json(line, "metrics.jsonl")
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("epoch"), int) else None
 
 
 class ReadOnlyFolder(RunFolder):

@@ -118,7 +118,7 @@ def build_features(
         "config": marked_config(cfg),
         "weights": str(path),
         "fingerprint": fingerprint_of(model, preprocess, settings),
-        "threshold": weights.about.get("threshold"),
+        **{key: weights.about.get(key) for key in ("threshold", "thresholds")},
     }
     for data in sets:
         features = build_evaluator(cfg, data, model, device, precision, preprocess, ranks).extract(model)

@@ -304,6 +304,16 @@ def test_the_cost_of_compression_is_measured_across_cameras(tmp_path):
         cost(gallery, make(tmp_path / "H", 3))
 
 
+def test_the_cost_without_cameras_leaves_out_the_query_itself(tmp_path):
+    """Each of the rows is the nearest to itself; the only other one of its person is the farthest."""
+    gallery = Gallery.create(tmp_path / "G", GalleryInfo("sha256:a", 1))
+    rows = np.float32([[0], [10], [4], [6]])
+    gallery.add(rows, [{"path": f"{i}.jpg", "pid": pid} for i, pid in enumerate("aabc")], "sha256:a")
+    found = cost(gallery, to_int8(gallery, tmp_path / "S"))
+    assert (found.rank1[0], found.mAP[0], found.num_queries) == (0, pytest.approx(1 / 3), 2)
+    assert found.protocol == "own-file" and "no cameras known, so rows of the own one count" in str(found)
+
+
 def projected(folder):
     """A projected gallery of 20 rows; returns the path of its projection.npz."""
     smaller = fit_pca(make(folder / "G", 20), folder / "P", 2)

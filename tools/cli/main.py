@@ -22,6 +22,7 @@ COMMANDS = {
     "test": Command("test", "evaluate weights or saved features: CMC, mAP, mINP and more"),
     "export": Command("export", "embed images, a data set or the people in recordings into a gallery"),
     "track": Command("video.track", "follow people through recordings: tracks, annotated video, training data"),
+    "film": Command("video.film", "draw a film of several cameras with ground truth, and judge the paths found in it"),
     "search": Command("search", "find the crops of a gallery that are most like an image"),
     "gallery": Command("gallery", "verify, merge, compact, compress or convert a gallery"),
     "serve": Command("serve", "search a gallery in a web browser or through a JSON API"),

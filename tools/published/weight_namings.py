@@ -55,6 +55,8 @@ ROWS = (
     Naming(HF, "DINOv3 ViT, gated MLPs too", "Hugging Face DINOv3", "`vit_*_patch16_dinov3`", "transformers"),
     Naming(HF, "Swin", "Hugging Face Swin", "`swin_*`", "transformers"),
     Naming(HF, "SwinV2", "Hugging Face SwinV2", "`swinv2_*`", "transformers"),
+    Naming(HF, "ConvNeXt, V2 and DINOv3's", "Hugging Face ConvNeXt", "`convnext_*`, `convnextv2_*`", "transformers"),
+    Naming(HF, "ResNet", "Hugging Face ResNet", "`resnet*`", "transformers"),
     Naming(
         HF,
         "CLIP's vision tower, alone or with the text's",
@@ -96,7 +98,7 @@ ROWS = (
         "published weights",
     ),
     Naming(FIRST, "Swin, SwinV2", "Swin", "`swin_*`, `swinv2_*`", TIMM),
-    Naming(FIRST, "ConvNeXt", "ConvNeXt", "`convnext_*`", TIMM),
+    Naming(FIRST, "ConvNeXt, ConvNeXt V2", "ConvNeXt", "`convnext_*`, `convnextv2_*`", TIMM),
     Naming(FIRST, "BEiT before finetuning", "BEiT", "`beit_*`", "names and shapes"),
     Naming(FIRST, "DINOv2, with registers, in FSDP's chunks", "DINOv2", "`vit_*_dinov2`", TIMM),
     Naming(FIRST, "DINOv3 ViT", "DINOv3", "`vit_*_patch16_dinov3`", TIMM),

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree  # nosec B405 - see `read_cvat`
 
-from ...common.box_columns import checked_corners, to_number, to_whole
 from ...common.errors import UserError
 from ...common.inputs.regular_files import JSON_BYTES, read_bytes
+from ...datasets.box_columns import checked_corners, to_number, to_whole
 from ..class_names import Names
 from .box_rows import BoxRows
 from .given_boxes import GivenBoxes

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...common.box_columns import checked_corners, to_number, to_whole
 from ...common.errors import UserError
 from ...common.inputs.regular_files import CONFIG_BYTES, read_text
 from ...common.inputs.yaml_text import parse_yaml
+from ...datasets.box_columns import checked_corners, to_number, to_whole
 from ..class_names import Names
 from .box_rows import BoxRows
 from .given_boxes import GivenBoxes

@@ -14,7 +14,7 @@ from ..extract import EmbedSettings
 from .description import accept, describe
 from .foreign_model import ForeignModel
 from .runtimes import RUNTIMES, runtime_of
-from .sidecar import THRESHOLD, read_sidecar, sidecar_of, write_sidecar
+from .sidecar import THRESHOLDS, read_sidecar, sidecar_of, write_sidecar
 
 logger = logging.getLogger(__name__)
 JSON = "json"  # key of the options: another place of the JSON file
@@ -30,9 +30,11 @@ class ForeignFile(NamedTuple):
     about: dict[str, Any]
     sidecar: Path
 
-    def store_threshold(self, threshold: Mapping[str, Any]) -> Path:
-        """Write a threshold, and the description that it holds for, into the JSON file; return its path."""
-        write_sidecar(self.sidecar, self.model.description.to_dict(), threshold)
+    def store(self, entries: Mapping[str, Any]) -> Path:
+        """Write thresholds, with those at hand and the description that they hold for, into the JSON file; return its path."""
+        thresholds = {key: self.about.get(key) for key in THRESHOLDS}
+        known = {key: value for key, value in {**thresholds, **entries}.items() if value}
+        write_sidecar(self.sidecar, {**self.model.description.to_dict(), **known})
         return self.sidecar
 
 
@@ -49,7 +51,7 @@ def open_foreign(path: Path, options: Mapping[str, Any] | None = None) -> Foreig
     chosen = options.pop(JSON, None)
     sidecar = Path(chosen) if chosen else sidecar_of(path)
     written = read_sidecar(sidecar, required=chosen is not None)
-    threshold = written.pop(THRESHOLD, None)
+    thresholds = {key: written.pop(key, None) for key in THRESHOLDS}
     given = {str(sidecar): accept(written, str(sidecar)), OPTIONS: accept(options, OPTIONS)}
     file = RUNTIMES[_runtime(path, given)].open(path, 0)
     file.check()
@@ -57,10 +59,11 @@ def open_foreign(path: Path, options: Mapping[str, Any] | None = None) -> Foreig
     model = ForeignModel(file, description)
     batch = f"batches of {model.batch}" if model.batch else "batches of any size"
     logger.info("%s in %s: %s; %s -> %d numbers per image", path, file.runtime, sentence, batch, model.dim)
-    if threshold is not None and (changed := _changed(given[str(sidecar)], given[OPTIONS])):
+    if any(thresholds.values()) and (changed := _changed(given[str(sidecar)], given[OPTIONS])):
         logger.warning("the threshold in %s is left aside: it holds for another %s", sidecar, " and ".join(changed))
-        threshold = None
-    return ForeignFile(model, _about(model, threshold or file.notes.get(THRESHOLD)), sidecar)
+        thresholds = {}
+    noted = {key: thresholds.get(key) or file.notes.get(key) for key in THRESHOLDS}
+    return ForeignFile(model, {**_about(model), **noted}, sidecar)
 
 
 def _changed(written: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]:
@@ -95,7 +98,7 @@ def _trusted(path: Path, options: Mapping[str, Any]) -> str:
     return runtime
 
 
-def _about(model: ForeignModel, threshold: Mapping[str, Any] | None) -> dict[str, Any]:
+def _about(model: ForeignModel) -> dict[str, Any]:
     """Return the metadata that a checkpoint has too."""
     description = model.description
     settings = model.settle(EmbedSettings(normalize=description.normalize, flip=description.flip))
@@ -104,5 +107,4 @@ def _about(model: ForeignModel, threshold: Mapping[str, Any] | None) -> dict[str
         "config": yaml.safe_dump({"TEST": {**test, "GLOBAL_ONLY": settings.global_only}}),
         "preprocess": description.preprocess.to_dict(),
         "embed": settings.to_dict(),
-        "threshold": threshold,
     }

@@ -82,14 +82,28 @@ def _without_prefix(entries: dict[str, str]) -> dict[str, Any]:
     return {key.removeprefix(f"{NOTES}."): parse_json(text, key) for key, text in ours.items()}
 
 
+_cores: list[Any] = []
+
+
+def openvino_core() -> Any:
+    """Return the process' only Core, which is never freed.
+
+    On processors with AMX OpenVINO gives the main thread a stack for signal handlers and frees it with its Core; the next
+    signal, such as Ctrl-C, would then end the process with a segmentation fault.
+    """
+    import openvino
+
+    if not _cores:
+        _cores.append(openvino.Core())
+    return _cores[0]
+
+
 def open_openvino(path: Path, threads: int = 0) -> ModelFile:
     """Open an .xml with its .bin, or an .onnx, in OpenVINO, on the CPU in float32: its default on many processors is bfloat16."""
     with importing(path, "openvino"):
-        import openvino
-
+        core = openvino_core()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads or torch.get_num_threads()}
     with opening(path, "openvino"):
-        core = openvino.Core()
         model = core.read_model(str(path))
         compiled = core.compile_model(model, "CPU", settings)
 

@@ -11,7 +11,10 @@ from ....common.errors import UserError
 from ....common.files import write_text_atomically
 from ....common.inputs.regular_files import CONFIG_BYTES, read_json
 
-THRESHOLD = "threshold"
+THRESHOLDS = (
+    "threshold",
+    "thresholds",
+)  # keys: of embeddings as they are, and of processed ones by their `Postprocess.name`
 
 
 def sidecar_of(path: Path) -> Path:
@@ -36,8 +39,7 @@ def read_sidecar(path: Path, required: bool) -> dict[str, Any]:
     return values
 
 
-def write_sidecar(path: Path, values: Mapping[str, Any], threshold: Mapping[str, Any]) -> None:
-    """Write description and threshold, one key per line, atomically."""
-    content = {**values, THRESHOLD: dict(threshold)}
-    lines = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in content.items())
+def write_sidecar(path: Path, values: Mapping[str, Any]) -> None:
+    """Write description and thresholds, one key per line, atomically."""
+    lines = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in values.items())
     write_text_atomically(path, "{\n" + ",\n".join(lines) + "\n}\n")
