@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := logs/synthetic_vit_tiny
+ROOMS := benchmarks common configs datasets deploy evaluation gallery labels loss model processor report solver tools tracking
 
 .PHONY: demo test test-lowest browser check docs format clean
 
@@ -24,11 +25,12 @@ browser: .venv/installed  # the gallery's page in a real browser; needs chromium
 	$(BIN)/python -m pip install --quiet "playwright>=1.40" axe-playwright-python
 	$(BIN)/python -m pytest -m browser tests/browser
 
-check: .venv/installed  # lint, types, fast tests: under two minutes on two cores
+check: .venv/installed  # lint, known insecure calls, types, fast tests: under two minutes on two cores
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit -q -c pyproject.toml -r $(ROOMS)
 	@mkdir -p .venv/checked && ln -sfn "$(CURDIR)" .venv/checked/vitreid  # under its own name, whatever the folder is called
-	MYPYPATH=.venv/checked $(BIN)/mypy $(foreach room,benchmarks common configs datasets deploy evaluation gallery labels loss model processor report solver tools tracking,-p vitreid.$(room))
+	MYPYPATH=.venv/checked $(BIN)/mypy $(foreach room,$(ROOMS),-p vitreid.$(room))
 	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
 
 docs: .venv/installed  # the pages of docs/, as a site

@@ -18,7 +18,7 @@ import numpy as np
 log = logging.getLogger(__name__)
 
 PREFIX = "vitreid-images-"
-MEMORY = "/dev/shm"  # on Linux, files in this folder lie in memory
+MEMORY = "/dev/shm"  # nosec B108 - on Linux, files in this folder lie in memory; they are made by tempfile, for this user only
 T = TypeVar("T")
 
 

@@ -187,27 +187,27 @@ class Gallery(GalleryReader, Searchable):
                     sums.save(self.path, state)
                 state.write(self.path)
             except Exception:
-                with suppress(OSError):  # else the disk stays full, and nothing can be removed
-                    embeddings_file.cut_rows(
-                        self.path / EMBEDDINGS, self.state.count, self.info.dimension, self.info.dtype
-                    )
-                    if not self._records.is_current():
-                        self._write_records(self.batches(), self.schema, self.state)
+                self._take_back()
                 raise
             self.reload()
 
     def _append(self, parts: Iterable[np.ndarray], records: Sequence[pa.Table]) -> State:
         """Write embeddings and records; return the state that commits them."""
-        state = self.state
+        state, info = self.state, self.info
         before = embeddings_file.Written(state.count, state.checksum, state.last_row)
-        written = embeddings_file.append_rows(
-            self.path / EMBEDDINGS, before, parts, self.info.dimension, self.info.dtype
-        )
+        written = embeddings_file.append_rows(self.path / EMBEDDINGS, before, parts, info.dimension, info.dtype)
         last = max((pc.max(item["id"]).as_py() for item in records if len(item)), default=state.next_id - 1)
         schema = reduce(records_file.common_schema, (item.schema for item in records), self.schema)
         new = replace(state, **written._asdict(), next_id=last + 1)
         self._write_records(chain(self.batches(), records), schema, new)
         return new
+
+    def _take_back(self) -> None:
+        """Remove what a failed addition has written; else the disk would stay full, and nothing could be removed."""
+        with suppress(OSError):
+            embeddings_file.cut_rows(self.path / EMBEDDINGS, self.state.count, self.info.dimension, self.info.dtype)
+            if not self._records.is_current():
+                self._write_records(self.batches(), self.schema, self.state)
 
     def _counted(
         self, parts: Iterable[np.ndarray], records: Sequence[pa.Table], sums: CameraSums

@@ -102,7 +102,7 @@ def load_plain(path: str | Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SourceChangeWarning)  # a stand-in's source always differs from the file's
-            content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_PickleModule)
+            content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_PickleModule)  # nosec B614
             return _check_content(content, path)
     except (MemoryError, UserError):
         raise
