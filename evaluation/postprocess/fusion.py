@@ -15,7 +15,7 @@ from ..retrieval import result_of_scores
 from ..retrieval_data import RetrievalData
 from ..retrieval_result import RetrievalResult
 
-TIE_BREAK = np.float32(1e-4)  # per unit of distance: the evidence of the nearest pairs of all is one level
+TIE_BREAK = 1e-4  # per unit of distance: the evidence of the nearest pairs of all is one level
 WAYS = {
     "sum": "add the evidence, as of independent witnesses (naive Bayes)",
     "mean": "average the probabilities (Kittler et al., TPAMI 1998)",
@@ -42,16 +42,16 @@ def evaluate_fused(
 
 
 def _scores(data: Sequence[RetrievalData], probabilities: Sequence[MatchProbability], how: str) -> Iterator[Tensor]:
-    """Yield the scores (b, G) of consecutive blocks of queries, larger for more probable pairs; among equals the nearer leads."""
+    """Yield the float64 scores (b, G) of consecutive blocks of queries, larger for more probable pairs; among equals the nearer leads."""
     prior = probabilities[0].prior_in(len(data[0].gallery))
     rate = MatchProbability.log_odds if how == "sum" else MatchProbability.__call__
     blocks = [DISTANCES[one.metric](one.query, one.gallery) for one in data]
     for parts in zip(*blocks, strict=True):
-        total = np.zeros(parts[0][1].shape, np.float32)
+        total = np.zeros(parts[0][1].shape)
         for one, (_, distances) in zip(probabilities, parts, strict=True):
             values = distances.cpu().numpy()
             total += rate(one, values, prior)
-            total -= TIE_BREAK * values
+            total -= TIE_BREAK * values.astype(np.float64)
         yield torch.from_numpy(total)
 
 

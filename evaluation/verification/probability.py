@@ -45,8 +45,8 @@ def match_probability(pairs: VerificationResult, metric: str, num_queries: int) 
 def _edges(pairs: VerificationResult) -> np.ndarray:
     """Return the edges of the bins, ascending: quantiles of the genuine and the nearest impostor pairs, and the ends of all."""
     near = np.concatenate([pairs.genuine, pairs.impostor[: NEAR * len(pairs.genuine)]]).astype(np.float64)
-    ends = [np.minimum(pairs.genuine[0], pairs.impostor[0]), np.maximum(pairs.genuine[-1], pairs.impostor[-1])]
-    edges = np.unique(np.concatenate([np.quantile(near, np.linspace(0, 1, BINS + 1)), np.float64(ends)]))
+    ends = [near.min(), max(pairs.genuine[-1], pairs.impostor[-1])]
+    edges = np.unique(np.concatenate([np.quantile(near, np.linspace(0, 1, BINS + 1)), np.array(ends, np.float64)]))
     if len(edges) < 2:
         raise UserError("probability: all pairs have the same distance, which says nothing about people")
     return edges

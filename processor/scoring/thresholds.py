@@ -62,8 +62,9 @@ class Calibration:
 def calibrate_on(features: FeatureSet, fmr: float) -> Calibration:
     """Return the threshold with a false match rate of `fmr` on the features, and the probabilities; re-ranking does not apply."""
     about, data = features.about, features.data
-    found = calibrate(data, fmr=fmr)
-    probability = match_probability(verify(data), data.metric, int(data.matches.is_valid().sum()))
+    pairs = verify(data)
+    found = calibrate(data, fmr=fmr, verified=pairs)
+    probability = match_probability(pairs, data.metric, int(data.matches.is_valid().sum()))
     return Calibration(found, features.dataset, about.get("embed", {}), about.get("postprocess", ""), probability)
 
 

@@ -10,6 +10,7 @@ from vitreid import Embedder
 from vitreid.configs import load_config
 from vitreid.evaluation import centralise, centralise_queries, normalise_cameras
 from vitreid.labels import camera_norm
+from vitreid.labels.match_probability import MatchProbability
 from vitreid.processor import Rerank, ScoreOptions, load_features, rank, score
 from vitreid.processor.scoring.evaluation_run import test as evaluate
 from vitreid.processor.scoring.postprocessing import Postprocess
@@ -121,3 +122,23 @@ def test_flip_combines_with_both(weights, words):
         "market1501"
     ]
     assert report.embed["flip"] and report.postprocess == "camera_norm full, nfc 1"
+
+
+def test_a_calibration_brings_the_probabilities(weights, words, tmp_path):
+    """Fitted on the same pairs as the threshold, stored with it in a finished model's JSON file, kept by galleries."""
+    report = evaluate(weights, None, words, asked=ScoreOptions(calibrate=0.2))["market1501"]
+    curve = report.calibration.probability
+    written = json.loads((tmp_path / "m.pt.json").read_text())["threshold"]["probability"]
+    assert MatchProbability.from_dict(written) == curve and curve.metric == "euclidean"
+    embedder = Embedder(weights, "cpu")
+    assert embedder.threshold["probability"] == written and embedder.info.threshold["probability"] == written
+    again = evaluate(weights, None, words)["market1501"].calibration
+    assert again.probability == curve and again == report.calibration
+
+
+def test_a_calibration_of_an_earlier_version_has_none(weights, words, tmp_path):
+    evaluate(weights, None, words, asked=ScoreOptions(calibrate=0.2))
+    values = json.loads((tmp_path / "m.pt.json").read_text())
+    del values["threshold"]["probability"]
+    (tmp_path / "m.pt.json").write_text(json.dumps(values))
+    assert "probability" not in Embedder(weights, "cpu").threshold
