@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from .inputs.image_header import refusal
+
 Color = tuple[int, int, int]  # RGB
 GREEN, RED, GREY, BLUE = (46, 158, 79), (204, 59, 48), (154, 154, 154), (47, 111, 208)  # frames
 INK, WHITE, EMPTY = (32, 36, 43), 255, 228
@@ -126,9 +128,11 @@ def encode(image: np.ndarray, suffix: str = ".png") -> bytes:
 
 
 def decode(content: bytes) -> np.ndarray | None:
-    """Return the content of an image file as pixels; None if OpenCV cannot read it."""
+    """Return the content of an image file as pixels; None if OpenCV cannot read it, or if it is too large to be decoded."""
+    if not content or refusal(content):
+        return None
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         return None
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

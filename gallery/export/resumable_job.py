@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...common.files import write_text_atomically
+from ...common.inputs.regular_files import JSON_BYTES, read_text
 from ...common.locks import FILE as LOCK
 from ...common.locks import WriterLock
-from ...common.regular_files import JSON_BYTES, read_text
 from ...processor.distributed.process_group import Ranks
 from ...processor.embedding.embedder import Embedder
 from ..maintenance.export_formats import export_as

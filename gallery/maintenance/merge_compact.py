@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...common.errors import UserError
+from ...common.inputs.regular_files import JSON_BYTES, read_bytes
 from ...common.replace_folder import replacement
 from ..storage.embeddings_file import blocks
 from ..storage.file_names import EXPORT_FILES, replaced_files
@@ -112,4 +112,4 @@ def copy_into(folder: Path, gallery: Gallery) -> None:
     copy.commit(replace(copy.state, next_id=gallery.state.next_id))
     for name in EXPORT_FILES:
         if (gallery.path / name).is_file():
-            shutil.copyfile(gallery.path / name, folder / name)
+            (folder / name).write_bytes(read_bytes(gallery.path / name, JSON_BYTES))

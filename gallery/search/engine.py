@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,15 +15,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...common.errors import UserError
+from ...labels.camera_names import find_rows
 from ..storage.gallery_reader import GalleryReader
 from ..storage.metadata import GalleryInfo
-from .exact_index import LARGEST, Change, ExactIndex, Hits
+from ..storage.row_checks import LARGEST, LengthRange, accepted_lengths, reasons
+from .exact_index import Change, ExactIndex, Hits
 from .faiss_index import INDEXES, FaissIndex
 from .filter_hints import warn_of_absent
 from .filters import Where
 from .search_result import SearchResult, Verdict, compare, limit_of, probability_of
 
+logger = logging.getLogger(__name__)
 FILTERED_GROUPS = 32  # row groups, half a million records, that a filter reads at once
+NAMED = 5  # unusable rows named in the log, of each kind
 POOL = 100  # least number of neighbours that are re-ranked
 RERANK = {"k1": 20, "k2": 6, "lam": 0.3}  # Zhong et al., CVPR 2017
 Finder = Callable[[np.ndarray, "str | None"], Iterator[tuple[Hits, Callable[[], np.ndarray]]]]
@@ -41,7 +46,9 @@ class Engine:
 
     def __init__(self, embeddings: np.ndarray, info: GalleryInfo, change: Change | None = None) -> None:
         self.embeddings = embeddings
-        self.exact = ExactIndex(embeddings, info.metric, info.scale, change)
+        lengths = accepted_lengths(info) if change is None else LengthRange()  # changed rows have other lengths
+        self.exact = ExactIndex(embeddings, info.metric, info.scale, lengths, change)
+        self.named: set[int] = set()  # positions of the unusable rows that were named in the log
         self.looked_for: set[tuple[str, str]] = set()  # (column, value) pairs of filters; see `warn_of_absent`
         self._built: dict[str, FaissIndex] = {}
 
@@ -102,7 +109,8 @@ class Searchable(ABC):
             topk: results per query, 1 or more; fewer are returned if fewer rows pass the filters.
             where: conditions as `Where.of` takes them, e.g. ["camera!=c1", "time>=2026-01-31T08:00"].
             rerank: order the nearest rows (`topk`, at least POOL) by k-reciprocal re-ranking; a dictionary replaces values of RERANK.
-            exclude_same_camera: the queries' camera, or one per query (None = unknown): rows of that camera are left out.
+            exclude_same_camera: the queries' camera, or one per query (None = unknown): rows of that camera are left out. In a
+                gallery folder a bare c1 finds market1501/c1 if it is the only one.
             index: None or "exact"; or a FAISS index, a name in `vitreid.gallery.search.faiss_index.INDEXES`; in Milvus None,
                 or the index that `create` chose.
             cameras: the queries' camera, or one per query, which a gallery normalised by camera needs; None = that of
@@ -234,10 +242,28 @@ def finder(gallery: GalleryReader, topk: int, where: Any, index: str | None) -> 
 
     def find(queries: np.ndarray, camera: str | None) -> Iterator[tuple[Hits, Callable[[], np.ndarray]]]:
         mask = keep if camera is None else other_cameras(gallery, camera, keep)
-        for hits in found_by.search(queries, topk, mask):
+        hits_of_queries = found_by.search(queries, topk, mask)
+        _name_unusable(gallery, engine)
+        for hits in hits_of_queries:
             yield hits, partial(engine.exact.decoded, hits.positions)
 
     return find
+
+
+def _name_unusable(gallery: GalleryReader, engine: Engine) -> None:
+    """Log, once, the rows that the search has left out because they are no embeddings."""
+    found = {position: square for position, square in engine.exact.unusable.items() if position not in engine.named}
+    if not found:
+        return
+    engine.named |= found.keys()
+    ids = gallery.ids[np.array(list(found), np.int64)]
+    wrong = reasons(np.array(list(found.values())), gallery.info)
+    listed = "; ".join(f"{reason}: id {', '.join(map(str, ids[places[:NAMED]]))}" for reason, places in wrong.items())
+    logger.warning(
+        "%s: %d rows are no embeddings and are left out of searches (%s); `vitreid gallery verify` lists them, remove them or "
+        "restore embeddings.npy",
+        *(gallery.path, len(found), listed),
+    )
 
 
 def rerank_options(rerank: bool | Mapping[str, Any]) -> dict[str, Any] | None:
@@ -262,13 +288,26 @@ def passing(gallery: GalleryReader, where: Any) -> np.ndarray | None:
 
 
 def other_cameras(gallery: GalleryReader, camera: str, keep: np.ndarray | None) -> np.ndarray:
-    """Return (N,) bool, the rows of `keep` (None = all) from another or an unknown camera."""
+    """Return (N,) bool, the rows of `keep` (None = all) from another or an unknown camera.
+
+    Args:
+        camera: a bare c1 means market1501/c1 if that is the gallery's only camera of the name.
+    """
+    camera = _known_camera(gallery, camera)
 
     def is_other(records: pa.Table) -> np.ndarray:
         return pc.fill_null(pc.not_equal(records["camera"], pa.scalar(camera)), True).to_numpy()
 
     others = _mask(gallery, ["camera"], is_other)
     return others if keep is None else others & keep
+
+
+def _known_camera(gallery: GalleryReader, camera: str) -> str:
+    """Return the camera's name in the gallery; the name as given if there is none, or several fit."""
+    parts = gallery.batches(["camera"], FILTERED_GROUPS)
+    known = sorted({name for part in parts for name in pc.unique(part["camera"]).to_pylist() if name})
+    row = find_rows([camera], known)[0]
+    return camera if row < 0 else known[row]
 
 
 def _mask(gallery: GalleryReader, columns: Sequence[str], passes: Callable[[pa.Table], np.ndarray]) -> np.ndarray:

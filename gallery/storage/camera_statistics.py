@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 
 from ...common.errors import UserError
 from ...common.files import write_atomically
+from ...common.inputs.archives import NUMBERS, TEXT, read_arrays
 from ...labels.camera_norm import FULL, check_counts
 from .file_names import CAMERAS
 from .metadata import State
-from .projection import DAMAGE
 
 OPTION = "vitreid gallery camera-norm"
 UNKNOWN = ""  # name of the cameras of rows without one
@@ -103,11 +103,11 @@ class CameraSums:
     def load(cls, folder: Path, state: State) -> CameraSums | None:
         """Read cameras.npz; None if there is none for this state."""
         try:
-            with np.load(folder / CAMERAS) as arrays:
-                if str(arrays["state"]) != _key(state):
-                    return None
-                found = cls(arrays["names"].tolist(), arrays["counts"], arrays["sums"], arrays["squares"])
-        except DAMAGE:
+            arrays = read_arrays(folder / CAMERAS, NUMBERS + TEXT)
+            if str(arrays["state"]) != _key(state):
+                return None
+            found = cls(arrays["names"].tolist(), arrays["counts"], arrays["sums"], arrays["squares"])
+        except (OSError, UserError, KeyError):  # damaged: computed anew
             return None
         is_whole = found.sums.shape == found.squares.shape == (len(found.names), state.info.dimension)
         return found if is_whole and found.counts.shape == (len(found.names),) else None

@@ -6,8 +6,8 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+from ...common.inputs.regular_files import JSON_BYTES, read_bytes
 from ...common.locks import FILE as LOCK
-from ...common.regular_files import JSON_BYTES, read_bytes
 
 EMBEDDINGS, RECORDS, PROJECTION, METADATA = "embeddings.npy", "records.parquet", "projection.npz", "gallery.json"
 CAMERAS = "cameras.npz"

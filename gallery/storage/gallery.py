@@ -28,6 +28,7 @@ from .file_names import CAMERAS, EMBEDDINGS, METADATA, OWN_FILES, RECORDS, repla
 from .gallery_reader import GalleryReader
 from .metadata import GalleryInfo, State
 from .projection import Projection
+from .row_ids import Ids, as_ids
 
 Embed = Callable[..., np.ndarray]  # images -> (n, D); has a `fingerprint`
 
@@ -221,14 +222,14 @@ class Gallery(GalleryReader, Searchable):
         state.write(self.path)
         self.reload()
 
-    def remove(self, ids: Sequence[int] | np.ndarray) -> int:
+    def remove(self, ids: Ids) -> int:
         """Remove rows by id; searches no longer return them, and `compact` frees their space. Return how many.
 
         Raises:
-            ValueError: an id is not in the gallery; nothing is removed.
+            ValueError: an id is no whole number (a mask of rows, for example) or not in the gallery; nothing is removed.
         """
         with self.writing():
-            gone = np.unique(np.asarray(ids, np.int64))
+            gone = np.unique(as_ids(ids))
             places = self.positions(gone)
             sums = self.camera_sums() if self.info.camera_norm != OFF else None
             if sums is not None:
@@ -238,11 +239,11 @@ class Gallery(GalleryReader, Searchable):
             self._commit_with(sums, replace(self.state, removed=removed))
         return len(gone)
 
-    def update(self, ids: Sequence[int] | np.ndarray, values: Mapping[str, Any]) -> int:
+    def update(self, ids: Ids, values: Mapping[str, Any]) -> int:
         """Set columns of some records, e.g. `{"pid": "7"}`; a new column is null in the other rows. Return how many rows.
 
         Raises:
-            ValueError: an id is not in the gallery, `id` or `path` would be lost, or a value does not fit its column.
+            ValueError: an id is no whole number or not in the gallery, `id` or `path` would be lost, or a value does not fit its column.
         """
         with self.writing():
             rows = np.zeros(self.state.count, bool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
@@ -14,6 +15,7 @@ import numpy as np
 from ... import __version__
 from ...common.errors import UserError, choose
 from ...common.files import write_text_atomically
+from ...common.inputs.regular_files import read_json
 from ...labels.camera_norm import CAMERA_NORMS, OFF, postprocess_name
 from .file_names import METADATA
 
@@ -79,6 +81,10 @@ class GalleryInfo:
         choose("gallery: camera_norm", self.camera_norm, CAMERA_NORMS)
         if self.dtype != "int8" and self.scale is not None:
             raise UserError(f"gallery: scale is for int8, the dtype is {self.dtype}; leave it out")
+        if not all(math.isfinite(value) and value > 0 for value in self.scale or ()):
+            raise UserError("gallery: scale must hold finite numbers above 0; restore gallery.json")
+        if not isinstance(self.embed, dict) or not isinstance(self.preprocess, dict):
+            raise UserError("gallery: embed and preprocess must be objects; restore gallery.json")
         if self.dtype == "int8" and len(self.scale or ()) != self.dimension:
             raise UserError(
                 f"gallery: int8 needs a scale of {self.dimension} values, got {len(self.scale or ())}; see to_int8"
@@ -216,14 +222,16 @@ class State:
             ValueError: the file is damaged or has another format; names it.
         """
         path = folder / METADATA
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file, so {folder} is not a gallery; make one with vitreid export")
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_json(path)
             _check_format(values)
             own = {name: values.get(name, 0) for name in ("count", "next_id", "checksum")}
             return cls(GalleryInfo.from_dict(values), removed=tuple(values.get("removed", ())), **own)
-        except (ValueError, TypeError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        except (FileNotFoundError, NotADirectoryError):
+            raise FileNotFoundError(
+                f"{path}: no such file, so {folder} is not a gallery; make one with vitreid export"
+            ) from None
+        except (ValueError, TypeError) as error:
             raise UserError(f"{path} is damaged or not of a gallery ({error}); restore it or export again") from error
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ...common.errors import UserError
+from ..model_spec import ModelSpec
 from ..reid_model import ReidModel
 from .fit_tensors import copied_branch, fit, last_norm_of_the_model, unknown_row, with_norm_eps
 from .heads import is_head
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 REMEDIES = {  # part of the model -> options to check if file and model differ there
     f"{NET}blocks.": "MODEL.NAME, MODEL.DEPTH, MODEL.EMBED_DIM",
-    f"{NET}patch_embed.": "MODEL.STEM",
+    f"{NET}patch_embed.": "MODEL.STEM, MODEL.PATCH_SIZE",
     "backbone.jigsaw.": "MODEL.JPM",
     "backbone.sie.": "MODEL.SIE_CAMERA, MODEL.SIE_VIEW",
     "backbone.projection.": "MODEL.PROJECTION",
@@ -51,33 +52,20 @@ def load_weights(model: ReidModel, path: str | Path, strict: bool = True, min_co
 
 def read_classifiers(path: str | Path) -> State:
     """Return the ID classifiers (C, D) in a file of ours or of another project, by branch: "0" is the global one."""
-    return {str(branch): weight for branch, weight in sorted(translate(read_weights(path).tensors).classifiers.items())}
+    return find_classifiers(read_weights(path).tensors)
+
+
+def find_classifiers(tensors: State) -> State:
+    """Return the ID classifiers among the tensors of a file, as `read_classifiers`."""
+    return {str(branch): weight for branch, weight in sorted(translate(tensors).classifiers.items())}
 
 
 def load_state(model: ReidModel, file: WeightsFile, strict: bool = True, min_coverage: float = 1.0) -> LoadReport:
     """Fill `model` from tensors already read; see `load_weights`."""
-    ours = translate(file.tensors)
-    target = model.state_dict()
-    found, moved = last_norm_of_the_model(ours.state, target)
+    ours, target = translate(file.tensors), model.state_dict()
     note = "; ".join(filter(None, (file.note, ours.note)))
     report = LoadReport(file.path, ours.project, classifiers=ours.classifiers, left_out=ours.left_out, note=note)
-    if moved:
-        report.resized["the last norm"] = moved
-    accepted: State = {}
-    for name in found:
-        if name in target:
-            fitted, how = fit(model, name, found, target[name], file.spec, strict)
-            _note(report, name, found[name], fitted, target[name], how)
-            if name not in report.mismatched:
-                accepted[name] = fitted
-        else:
-            is_unused = name.startswith(NET) and is_head(model.backbone.net, name.removeprefix(NET), found[name])
-            (report.left_out if is_unused else report.unexpected).append(name)
-    accepted.update(_derive(accepted, target, report, strict))
-    variances, change = with_norm_eps(accepted, model.backbone.net, ours.hints.norm_eps)
-    accepted.update(variances)
-    if variances:
-        report.resized[f"{len(variances)} running variances"] = change
+    accepted = _fitted(model, ours, target, file.spec, report, strict)
     _refuse_damaged(accepted, file, ours)
     report.missing = [
         name
@@ -90,6 +78,28 @@ def load_state(model: ReidModel, file: WeightsFile, strict: bool = True, min_cov
     model.load_state_dict({**target, **accepted})
     logger.info("%s", report)
     return report
+
+
+def _fitted(
+    model: ReidModel, ours: TranslatedWeights, target: State, spec: ModelSpec | None, report: LoadReport, strict: bool
+) -> State:
+    """Return the tensors that the model takes, and note in the report what becomes of each one of the file."""
+    found, moved = last_norm_of_the_model(ours.state, target)
+    report.resized.update({"the last norm": moved} if moved else {})
+    accepted: State = {}
+    for name, value in found.items():
+        if name in target:
+            fitted, how = fit(model, name, found, target[name], spec, strict)
+            _note(report, name, value, fitted, target[name], how)
+            accepted.update({name: fitted} if name not in report.mismatched else {})
+        elif name.startswith(NET) and is_head(model.backbone.net, name.removeprefix(NET), value):
+            report.left_out.append(name)
+        else:
+            report.unexpected.append(name)
+    accepted.update(_derive(accepted, target, report, strict))
+    variances, change = with_norm_eps(accepted, model.backbone.net, ours.hints.norm_eps)
+    report.resized.update({f"{len(variances)} running variances": change} if variances else {})
+    return {**accepted, **variances}
 
 
 def _refuse_damaged(accepted: State, file: WeightsFile, ours: TranslatedWeights) -> None:

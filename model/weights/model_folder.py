@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
+from ...common.inputs.regular_files import read_json
 
 WEIGHTS = (  # names of a folder's weights, the first that exists counts
     "model.safetensors",
@@ -32,7 +32,7 @@ def weight_files(path: Path) -> list[Path]:
         if not found:
             raise FileNotFoundError(f"{path}: no such weight file (it is a folder, without {', '.join(WEIGHTS[:-2])})")
         path = found[0]
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"{path}: no such weight file")
     return _shards(path) if path.name.endswith(".index.json") else [path]
 
@@ -91,8 +91,5 @@ def _readable(path: Path) -> dict[str, Any]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}; copy or download it again") from error
+    content = read_json(path)
     return content if isinstance(content, dict) else {}

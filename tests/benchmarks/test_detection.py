@@ -4,7 +4,7 @@ import json
 
 from films import noise_frames, write_video
 
-from vitreid.benchmarks import detection
+from vitreid.benchmarks.video import detection
 from vitreid.benchmarks.video.frame_rates import measure_rates
 
 

@@ -146,6 +146,68 @@ def test_a_person_in_training_and_in_the_test_set_is_told(write, caplog):
     assert "people in training and in the test set: 1 (Bob)" in caplog.text
 
 
+# --- files of other programs ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Path,PID,CamID,Split,ViewID",
+        "path,pid,camera,split,view",
+        "image,person_id,cam,subset,viewpoint",
+        " path , pid,Camera ID,split,view-id",
+    ],
+)
+def test_columns_may_have_the_fields_other_names(write, header):
+    data = load_manifest(write([header, "a.jpg,Ann,lobby,train,front", "sub/b.jpg,Ann,gate,train,back"]))
+    assert (data.camera_names, data.view_names) == (("gate", "lobby"), ("back", "front"))
+    assert data.person_names == {0: "Ann"}
+
+
+def test_two_columns_of_one_meaning_are_an_error(write):
+    with pytest.raises(ValueError, match=r"people\.csv:1: the columns camid and camera both mean camera"):
+        load_manifest(write(["path,pid,camid,camera,split", "a.jpg,1,a,b,train"]))
+
+
+def test_images_of_pid_minus_one_are_junk_not_a_person(write, caplog):
+    data = load_manifest(write([*LINES, "a.jpg,-1,lobby,gallery"]))
+    assert data.person_names == {0: "Ann", 1: "Bob"} and len(data.gallery) == 1
+    assert "1 images of pid -1 are junk" in caplog.text
+    with pytest.raises(ValueError, match="all 1 images have the pid -1"):
+        load_manifest(write([LINES[0], "a.jpg,-1,lobby,gallery"]))
+
+
+def test_pandas_writes_whole_numbers_with_a_decimal(write):
+    lines = [LINES[0] + ",viewid", "a.jpg,1.0,2.0,train,1.0", "a.jpg,10.0,3,train,"]
+    data = load_manifest(write(lines))
+    assert set(data.person_names.values()) == {"1", "10"}
+    assert (data.camera_names, data.view_names) == (("2", "3"), ("1",))
+
+
+def test_decimals_that_mean_something_stay(write):
+    assert load_manifest(write([LINES[0], "a.jpg,1.0,1.0,train", "a.jpg,1.5,1.1,train"])).camera_names == ("1.0", "1.1")
+
+
+def test_a_missing_value_is_no_person(write):
+    with pytest.raises(ValueError, match=r"csv:2: pid is empty"):
+        load_manifest(write([LINES[0], "a.jpg,nan,lobby,train"]))
+
+
+@pytest.mark.parametrize("path", ["sub\\b.jpg", "C:\\people\\b.jpg", "D:/people/b.jpg"])
+def test_windows_paths_are_named(write, path):
+    with pytest.raises(ValueError, match="Windows path: write /"):
+        load_manifest(write([LINES[0], f"{path},Ann,lobby,train"]))
+
+
+def test_cameras_may_stand_in_the_paths(write):
+    lines = ["path,pid,split", "a.jpg,Ann,train", "sub/b.jpg,Ann,train"]
+    assert load_manifest(write(lines), camera_pattern=r"([ab])\.jpg").camera_names == ("a", "b")
+    with pytest.raises(ValueError, match=r"csv:3: DATASETS.CAMERA_PATTERN .* is not found in sub/b\.jpg"):
+        load_manifest(write(lines), camera_pattern=r"(a)\.jpg")
+    with pytest.raises(ValueError, match="missing column camid.*DATASETS.CAMERA_PATTERN"):
+        load_manifest(write(lines))
+
+
 # --- boxes ------------------------------------------------------------------------------------------------------------
 
 

@@ -44,7 +44,15 @@ PUBLISHED = [  # timm's models, each with its name as the answer
         "vit_small_patch14_reg4_dinov2",
     ),
     *("vit_base_patch16_clip_224", "vit_base_patch16_siglip_224", "vit_small_patch16_dinov3", "beit_base_patch16_224"),
-    *("resnet18", "resnet101", "convnext_small", "mobilenetv2_100", "efficientnet_b0", "swinv2_tiny_window8_256"),
+    *(
+        "vit_base_r50_s16_224",
+        "resnet18",
+        "resnet101",
+        "convnext_small",
+        "mobilenetv2_100",
+        "efficientnet_b0",
+        "swinv2_tiny_window8_256",
+    ),
 ]
 
 

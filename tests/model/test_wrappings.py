@@ -18,6 +18,7 @@ from torchvision import models
 
 from vitreid.model import ModelSpec, ReidModel, load_weights
 from vitreid.model.weights.load_weights import load_state
+from vitreid.model.weights.pretrained import load_initial
 from vitreid.model.weights.read import WeightsFile, read_weights
 from vitreid.model.weights.wrappings import find_state
 
@@ -229,6 +230,14 @@ FOLDERS: dict[str, Callable[[Path, State], Any]] = {
 }
 
 
+def test_a_folder_can_be_the_initial_weights(tmp_path: Path):
+    """MODEL.PRETRAIN_PATH."""
+    save_file(vit(), tmp_path / "model.safetensors")
+    model = ReidModel(SPEC)
+    load_initial(model, "imagenet", str(tmp_path))
+    assert is_filled(model, vit())
+
+
 @pytest.mark.parametrize("case", FOLDERS)
 def test_the_folder_of_a_model_is_read(case: str, tmp_path: Path):
     FOLDERS[case](tmp_path, below("timm_model.", vit()))
@@ -354,6 +363,13 @@ def test_every_naming_is_recognised_in_every_wrapping(naming: str, wrapping: str
     assert report.coverage > 0.999 and not report.unexpected
     assert report.project in (project, "self-supervised" if project == "timm" else project)
     assert is_filled(model, bare(naming))
+
+
+def test_our_own_names_around_another_naming_are_a_prefix_like_any_other():
+    """A Hugging Face model in a module called backbone.net is not one of ours."""
+    tensors = below("backbone.net.", dinov2())
+    report = load_state(ReidModel(NAMINGS["Hugging Face's DINOv2"][1]), WeightsFile("x", tensors, None), strict=False)
+    assert (report.project, report.coverage) == ("Hugging Face ViT", 1.0)
 
 
 # --- numbers --------------------------------------------------------------------------------------------------------------

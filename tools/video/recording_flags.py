@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from vitreid.common.regular_files import read_json
+from vitreid.common.inputs.regular_files import read_json
 from vitreid.tracking.box_files import BOX_FORMATS
 from vitreid.tracking.camera_options import CameraOptions
 from vitreid.tracking.recording_tracks import LEAST_BOXES, TrackOptions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -13,11 +12,9 @@ import numpy as np
 from ...common.errors import UserError
 from ...datasets.readers.image_files import EXTENSIONS
 from ..detections import Detections, VideoFrame
-from ..frames import FrameFolder, FrameSource
+from ..frames import FrameFolder, FrameSource, StillPicture
 from ..frames.frame_folder import file_number, read_picture
 from .given_boxes import GivenBoxes
-
-logger = logging.getLogger(__name__)
 
 
 class BoxesOfVideo:
@@ -112,18 +109,34 @@ def in_pixels(given: GivenBoxes, rows: np.ndarray, size: tuple[int, ...]) -> Det
 
 
 def of_video(given: GivenBoxes, name: str) -> GivenBoxes:
-    """Return the boxes of one video, by its file name; all if the file names no videos.
+    """Return the boxes of one video or folder of frames; all if the file does not state to which one they belong.
 
     Raises:
-        UserError: the file names videos, but not this one.
+        UserError: the file names videos, or folders of pictures, but not this one.
     """
-    if given.videos is None:
+    if given.videos is not None:
+        own = np.array([Path(video).name == Path(name).name for video in given.videos], bool)
+        stated = sorted(set(given.videos))
+    elif given.pictures is not None and len({os.path.dirname(picture) for picture in given.pictures}) > 1:
+        own = np.array([_lies_in(picture, Path(name)) for picture in given.pictures], bool)
+        stated = sorted({os.path.dirname(picture) for picture in given.pictures})
+    else:
         return given
-    own = np.array([Path(video).name == Path(name).name for video in given.videos], bool)
     if not own.any():
-        listed = ", ".join(sorted(set(given.videos))[:5])
-        raise UserError(f"{given.file}: holds no box of {Path(name).name}; its videos are {listed}")
+        raise UserError(f"{given.file}: holds no box of {Path(name).name}, but of {', '.join(stated[:5])}")
     return given.select(own)
+
+
+def _lies_in(picture: str, place: Path) -> bool:
+    """Return whether the folder of a picture is the end of this folder's path, or has the name of this video.
+
+    >>> _lies_in("MOT17-02/img1/000001.jpg", Path("/data/MOT17-02/img1")), _lies_in("hall/000001.jpg", Path("hall.mp4"))
+    (True, True)
+    """
+    parts = Path(picture).parent.parts
+    if place.suffix:  # a video
+        return parts[-1:] == (place.stem,)
+    return place.absolute().parts[-len(parts) :] == parts
 
 
 def frame_numbers(given: GivenBoxes, source: FrameSource, first_frame: int | None) -> np.ndarray | None:
@@ -136,7 +149,7 @@ def frame_numbers(given: GivenBoxes, source: FrameSource, first_frame: int | Non
         return given.frames - (first_frame if first_frame is not None else given.first_frame or 0)
     if given.pictures is None:
         return None
-    if isinstance(source, FrameFolder):
+    if isinstance(source, (FrameFolder, StillPicture)):
         return _by_name(given, source)
     numbers = {name: file_number(name) for name in {*given.pictures, *(given.all_pictures or ())}}
     if bad := sorted(name for name, number in numbers.items() if number is None):
@@ -161,7 +174,7 @@ def _first_of_names(given: GivenBoxes, source: FrameSource, numbers: dict[str, i
     )
 
 
-def _by_name(given: GivenBoxes, folder: FrameFolder) -> np.ndarray:
+def _by_name(given: GivenBoxes, folder: FrameFolder | StillPicture) -> np.ndarray:
     """Return the frame of each box by the name of its picture, with or without suffix."""
     assert given.pictures is not None  # for the type checker
     numbers = {path.name: number for number, path in folder.files.items()}
@@ -190,12 +203,10 @@ def check_fits(given: GivenBoxes, frames: np.ndarray, source: FrameSource, exact
         raise UserError(
             f"{given.file}: its first frame is {lowest + first}, but frames count from {first}; give --first-frame {lowest + first}"
         )
-    count = source.num_frames
-    if (
-        count is None or max(highest, (given.num_frames or 0) - 1) >= count
-    ):  # containers estimate their number of frames
-        count = source.count_frames()
     stated = max(highest + 1, given.num_frames or 0)
+    count = source.num_frames
+    if exact or count is None or stated > count:
+        count = source.count_frames()
     if stated <= count:
         return
     hint = "check that the boxes belong to this video"

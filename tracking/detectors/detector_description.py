@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from ...common.errors import UserError, choose
+from ...common.inputs.regular_files import CONFIG_BYTES, read_json, read_text
+from ...common.inputs.yaml_text import parse_yaml
 from .output_forms import FORMS, IMAGENET_MEAN, IMAGENET_STD, Shape
 
 RF_DETR_OUTPUTS = {"dets", "labels"}  # names in the package's own exports, which expect ImageNet's mean and std
@@ -147,10 +146,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it holds no JSON object.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not a JSON file ({error}); mend it or move it away") from error
+    values = read_json(path, CONFIG_BYTES)
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected a JSON object with keys such as form, classes, size")
     return values
@@ -161,8 +157,8 @@ def _from_ultralytics(folder: Path, metadata: Mapping[str, str]) -> dict[str, An
     try:
         names = ast.literal_eval(metadata.get("names", "None"))
         if (file := folder / "metadata.yaml").is_file():
-            names = yaml.safe_load(file.read_text(encoding="utf-8"))["names"]
-    except (ValueError, SyntaxError, yaml.YAMLError, KeyError, TypeError):
+            names = parse_yaml(read_text(file, CONFIG_BYTES), str(file))["names"]
+    except (ValueError, SyntaxError, KeyError, TypeError, MemoryError, RecursionError):
         return {}
     return {"classes": [str(names[key]) for key in sorted(names)]} if isinstance(names, dict) else {}
 

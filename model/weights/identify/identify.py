@@ -13,7 +13,7 @@ from ..naming.key_names import NET, SIE_TABLE, State
 from ..naming.recognise_project import TranslatedWeights
 from .found_model import FoundModel
 from .search_timm import search
-from .vit_facts import VitFacts, read_vit
+from .vit_facts import HEADS_OF_WIDTH, VitFacts, read_vit
 from .vit_names import vit_options
 
 CROPS = ((256, 128), (384, 128))  # usual sizes of person crops, height and width in pixels
@@ -36,7 +36,8 @@ def identify(
     stated = str(config.get("architecture") or "")  # in timm's configs
     stated = stated if timm.is_model(stated) else ""
     facts = read_vit(state, config, ours.hints.activation)
-    options = vit_options(facts, state, stated, like) if facts else _searched(state, ours, stated, whole_family)
+    options = vit_options(facts, state, stated, like) if facts else None
+    options = options or _searched(state, ours, stated, whole_family)
     if options is None:
         return None
     name = str(options["MODEL.NAME"])
@@ -83,7 +84,9 @@ def _crop(facts: VitFacts) -> dict[str, Any]:
 
 
 def _assumed(facts: VitFacts, of_naming: str) -> str:
-    heads = f"{facts.likely_heads} heads, which the tensors do not say, as published ViTs of width {facts.width} have"
+    is_usual = facts.width in HEADS_OF_WIDTH
+    reason = f"as published ViTs of width {facts.width} have" if is_usual else "one per 64 features"
+    heads = f"{facts.likely_heads} heads, which the tensors do not say, {reason}"
     return "; ".join(filter(None, ("" if facts.num_heads else heads, of_naming)))
 
 

@@ -46,6 +46,7 @@ FAMILIES = {  # start of a name -> models to try first, and timm's modules
     r"blocks\.0\.(gamma_1|attn\.q_bias|attn\.q_proj)": (DINOV3, ("eva",)),
     r"stages\.0\.0\.conv1_1x1\.": ((), ("byobnet",)),
     r"s1\.b1\.": ((), ("regnet",)),
+    r"patch_embed\.backbone\.": (("vit_base_r50_s16_224",), ("vision_transformer_hybrid",)),
 }
 
 

@@ -44,7 +44,8 @@ class Place(NamedTuple):
 
 def translate(state: State) -> TranslatedWeights:
     """Return the tensors of a weight file under our names; the project is recognised by its names."""
-    places = _places(state) or _timm_places(state)
+    places = _places(state)
+    places = [one for one in places if not one.project.is_general] or [*places, *_timm_places(state)]
     place = min(places, key=lambda one: _order(one, state))
     inside = {name.removeprefix(place.prefix): value for name, value in state.items() if name.startswith(place.prefix)}
     outside = [name for name in state if not name.startswith(place.prefix)]
@@ -71,11 +72,10 @@ def _prefixes(mark: str, names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(match[1] for match in map(pattern.match, names) if match))
 
 
-def _order(place: Place, state: State) -> tuple[bool, bool, bool, int, int]:
-    """Special projects first, then averaged weights, then the shortest prefix, then the most tensors."""
+def _order(place: Place, state: State) -> tuple[bool, bool, int, int]:
+    """Averaged weights first, then the shortest prefix, then the most tensors."""
     count = sum(name.startswith(place.prefix) for name in state)
-    prefix = place.prefix
-    return place.project.is_general, not is_averaged(prefix), is_second(prefix), prefix.count("."), -count
+    return not is_averaged(place.prefix), is_second(place.prefix), place.prefix.count("."), -count
 
 
 def _timm_places(state: State) -> list[Place]:

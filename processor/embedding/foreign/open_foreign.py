@@ -19,6 +19,7 @@ from .sidecar import THRESHOLDS, read_sidecar, sidecar_of, write_sidecar
 logger = logging.getLogger(__name__)
 JSON = "json"  # key of the options: another place of the JSON file
 OPTIONS = "the options"  # what a user gives with a command or a call, in messages
+PROGRAM = "torchscript"  # the runtime of files that are programs
 HARMLESS = ("runtime", "batch", "name")  # values that change an embedding by rounding at most
 
 
@@ -73,14 +74,28 @@ def _changed(written: Mapping[str, Any], options: Mapping[str, Any]) -> list[str
 def _runtime(path: Path, given: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the name of the runtime: the last one given, or the usual one of the file."""
     names = [values["runtime"] for values in given.values() if values.get("runtime")]
-    if not names:
-        return runtime_of(path)
+    if not names or names[-1] == PROGRAM:
+        return _trusted(path, given[OPTIONS])
     runtime = choose("--embedder-runtime", names[-1], RUNTIMES)
     if path.suffix not in runtime.suffixes:
         raise UserError(
             f"--embedder-runtime: {names[-1]} opens {' and '.join(runtime.suffixes)}, not {path}; leave it out"
         )
     return names[-1]
+
+
+def _trusted(path: Path, options: Mapping[str, Any]) -> str:
+    """Return the usual runtime of a file; raise UserError for a program, unless the user asked to run it.
+
+    The operators of TorchScript include torch.from_file, which writes any file. A JSON file next to the program may be of the
+    same stranger, so it does not count.
+    """
+    if (runtime := runtime_of(path)) == PROGRAM and options.get("runtime") != PROGRAM:
+        raise UserError(
+            f"{path} is a TorchScript archive, a program that can read and write files here; if you trust who made it, add "
+            f"--embedder-runtime {PROGRAM} (in Python options={{'runtime': '{PROGRAM}'}}), else ask for an ONNX file"
+        )
+    return runtime
 
 
 def _about(model: ForeignModel) -> dict[str, Any]:

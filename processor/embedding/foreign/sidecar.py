@@ -9,7 +9,7 @@ from typing import Any
 
 from ....common.errors import UserError
 from ....common.files import write_text_atomically
-from ....common.regular_files import CONFIG_BYTES, read_json
+from ....common.inputs.regular_files import CONFIG_BYTES, read_json
 
 THRESHOLDS = (
     "threshold",
