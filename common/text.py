@@ -22,6 +22,15 @@ def percent(value: float, digits: int = 1) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.{digits}f}%"
 
 
+def share_text(value: float) -> str:
+    """Return a probability in percent; the ends are open, because an estimate is never certain.
+
+    >>> share_text(0.874), share_text(0.0004), share_text(0.9996)
+    ('87 %', '<1 %', '>99 %')
+    """
+    return "<1 %" if value < 0.01 else ">99 %" if value > 0.99 else f"{100 * value:.0f} %"
+
+
 def interval(low: float, high: float) -> str:
     """Return e.g. "51.0% to 57.1%", and "-" for an interval without width, which says nothing about other queries.
 

@@ -4,6 +4,7 @@ from ..labels.protocol import PROTOCOLS, Protocol
 from .confidence_intervals import bootstrap, paired_bootstrap
 from .cross_camera import CameraPairs, camera_pairs
 from .postprocess.camera_normalisation import normalise_cameras
+from .postprocess.fusion import evaluate_fused
 from .postprocess.neighbour_features import centralise, centralise_queries
 from .reranking.expansion import augment_database, expand_queries
 from .reranking.rerank import k_reciprocal
@@ -13,6 +14,7 @@ from .retrieval_result import RetrievalResult
 from .single_shot import evaluate_single_shot
 from .streaming import RetrievalMetric
 from .verification.open_set import OpenSetResult, evaluate_open_set
+from .verification.probability import match_probability
 from .verification.roc import VerificationResult, verify
 from .verification.threshold import Threshold, ThresholdReport, calibrate, judge
 
@@ -34,6 +36,7 @@ __all__ = [
     "centralise",
     "centralise_queries",
     "evaluate_distances",
+    "evaluate_fused",
     "evaluate_open_set",
     "evaluate_reranked",
     "evaluate_retrieval",
@@ -41,6 +44,7 @@ __all__ = [
     "expand_queries",
     "judge",
     "k_reciprocal",
+    "match_probability",
     "normalise_cameras",
     "paired_bootstrap",
     "verify",

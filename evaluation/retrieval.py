@@ -39,7 +39,7 @@ def evaluate_retrieval(data: RetrievalData, *, max_rank: int = 50, block: int | 
     """
     scores = similarity(data)
     ranges = blocks(len(data.query), len(data.gallery), block)
-    return _judge((scores(start, stop) for start, stop in ranges), data.matches, max_rank)
+    return result_of_scores((scores(start, stop) for start, stop in ranges), data.matches, max_rank)
 
 
 def evaluate_distances(
@@ -66,7 +66,7 @@ def evaluate_distances(
             check_finite("distances", distances[start:stop], start)
             yield -distances[start:stop]
 
-    return _judge(scores(), matches, max_rank)
+    return result_of_scores(scores(), matches, max_rank)
 
 
 @takes_arrays
@@ -84,10 +84,10 @@ def evaluate_reranked(
         )
     check_options(k1, k2, lam, len(data.query) + len(data.gallery))
     distances = reranked_blocks(data.query, data.gallery, k1, k2, lam)
-    return _judge((block.neg_() for block in distances), data.matches, max_rank)
+    return result_of_scores((block.neg_() for block in distances), data.matches, max_rank)
 
 
-def _judge(scores: Iterator[Tensor], matches: Matches, max_rank: int) -> RetrievalResult:
+def result_of_scores(scores: Iterator[Tensor], matches: Matches, max_rank: int) -> RetrievalResult:
     """Return the result of consecutive blocks of scores (b, G), higher = closer, which are overwritten."""
     if max_rank < 1:
         raise UserError(f"max_rank: the CMC curve needs 1 or more ranks, got {max_rank}")

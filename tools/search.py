@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vitreid.common.errors import UserError
-from vitreid.common.text import table
+from vitreid.common.text import share_text, table
 from vitreid.gallery import Gallery
 from vitreid.gallery.search.contact_sheets import contact_sheet
 from vitreid.gallery.search.faiss_index import INDEXES
@@ -98,11 +98,13 @@ def _table(query: str, result: SearchResult) -> str:
     limit = "" if result.threshold is None else f" (threshold {result.threshold:.4f})"
     shown = [name for name in COLUMNS if any(row.get(name) not in (None, "") for row in result.rows)]
     optional = ["score"] * (result.scores is not None) + ["match"] * bool(limit)
+    optional += ["probability"] * (result.probabilities is not None)
     lines = [["", "id", "distance", *optional, *shown]]
     for rank, row in enumerate(result.rows):
         figures = [f"{result.distances[rank]:.4f}"]
         figures += [f"{result.scores[rank]:.4f}"] if result.scores is not None else []
         figures += ["yes" if result.is_match[rank] else "no"] if result.is_match is not None else []
+        figures += [share_text(result.probabilities[rank])] if result.probabilities is not None else []
         lines.append([str(rank + 1), str(row["id"]), *figures, *(_text(name, row) for name in shown)])
     said = (CUT if result.is_cut else SAID[result.verdict]) if len(result) else "no record passes the conditions"
     return f"{query}: {said}{limit}" + ("\n" + table(lines, left=None) if len(result) else "")

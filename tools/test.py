@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from vitreid.evaluation.postprocess.fusion import WAYS
 from vitreid.processor import ScoreOptions
 from vitreid.processor.scoring.evaluation_run import test
 from vitreid.tools.cli.embedder_flags import add_embedder_flags, embedder_options
@@ -39,6 +40,11 @@ def get_parser() -> argparse.ArgumentParser:
         type=float,
         help="find the distance with this rate of false matches, e.g. 0.001, and store it in the weights",
     )
+    add(
+        "--fuse",
+        choices=WAYS,
+        help="rank by several --features together: sum = add the models' evidence, mean = average their probabilities",
+    )
     add_embedder_flags(parser)
     return parser
 
@@ -52,7 +58,7 @@ def evaluate(args: argparse.Namespace) -> None:
         args.output,
         features=args.features or (),
         save_to=args.save_features,
-        asked=ScoreOptions(args.cameras, args.confidence, args.verification, args.calibrate),
+        asked=ScoreOptions(args.cameras, args.confidence, args.verification, args.calibrate, args.fuse),
         options=embedder_options(args),
     )
 

@@ -13,7 +13,7 @@ from ...common.errors import UserError
 from ..confidence_intervals import check_draws, resampled_means
 from ..retrieval_data import METRICS, RetrievalData, takes_arrays
 from .pairs import Pairs, look_up
-from .roc import check_share, round_down, verify_pairs
+from .roc import VerificationResult, check_share, round_down, verify_pairs
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,7 @@ def calibrate(
     samples: int = 1000,
     seed: int = 0,
     max_impostors: int = 20_000_000,
+    verified: VerificationResult | None = None,
 ) -> Threshold:
     """Find the largest threshold with a false match rate of at most `fmr`, and the confidence interval of that rate.
 
@@ -124,13 +125,14 @@ def calibrate(
         samples: number of bootstrap samples.
         seed: of the drawn pairs and of the bootstrap.
         max_impostors: as for `verify`.
+        verified: what `verify` returned for the same data and options, to spare a pass; None = computed here.
     Raises:
         ValueError: there are fewer than 1 / fmr impostor pairs, an option is out of range, or `verify` refuses the input.
     """
     check_share("fmr", fmr)
     check_draws(level, samples, seed)
     pairs = Pairs(data)
-    result = verify_pairs(pairs, max_impostors, seed)
+    result = verified or verify_pairs(pairs, max_impostors, seed)
     distance = result.threshold_at(fmr)
     if math.isnan(distance):
         raise UserError(

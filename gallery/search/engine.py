@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -22,7 +23,7 @@ from .exact_index import Change, ExactIndex, Hits
 from .faiss_index import INDEXES, FaissIndex
 from .filter_hints import warn_of_absent
 from .filters import Where
-from .search_result import SearchResult, Verdict, compare, limit_of
+from .search_result import SearchResult, Verdict, compare, limit_of, probability_of
 
 logger = logging.getLogger(__name__)
 FILTERED_GROUPS = 32  # row groups, half a million records, that a filter reads at once
@@ -81,6 +82,10 @@ class Searchable(ABC):
 
     embedder: Callable[..., np.ndarray] | None
 
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of live rows."""
+
     @property
     @abstractmethod
     def info(self) -> GalleryInfo:
@@ -118,7 +123,7 @@ class Searchable(ABC):
         excluded = per_query("exclude_same_camera", exclude_same_camera, len(vectors))
         own = excluded if cameras is None else per_query("cameras", cameras, len(vectors))
         vectors = self.normalised(vectors, own)
-        options, limit = rerank_options(rerank), limit_of(self.info)
+        options, limit, curve = rerank_options(rerank), limit_of(self.info), probability_of(self.info)
         find = self._finder(topk if options is None else max(topk, POOL), where, index)
         results: list[SearchResult | None] = [None] * len(vectors)
         for members, camera in by_camera(excluded):
@@ -126,7 +131,10 @@ class Searchable(ABC):
                 scores = None
                 if options is not None:
                     hits, scores = reranked(vectors[member], rows(), hits, topk, self.info.metric, options)
-                results[member] = self._result(hits, limit, scores)
+                result = self._result(hits, limit, scores)
+                if curve is not None:
+                    result = replace(result, probabilities=curve(hits.distances, curve.prior_in(len(self))))
+                results[member] = result
         return [result for result in results if result is not None]
 
     def same_person(self, a: Any, b: Any, cameras: Sequence[str | None] = (None, None)) -> Verdict:

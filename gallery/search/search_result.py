@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from ...common.errors import UserError
 from ...common.text import plain_values
+from ...labels.match_probability import MatchProbability
 from ..storage.metadata import GalleryInfo
 from .sightings import span
 
@@ -34,15 +35,17 @@ class Verdict:
         answer: "same", "different", or "unknown" without a threshold.
         distance: distance between the two.
         threshold: largest distance of the same person; None = not calibrated.
+        probability: of one person, if both answers were equally likely before; None = not calibrated.
     """
 
     answer: str
     distance: float
     threshold: float | None
+    probability: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON types."""
-        return {"answer": self.answer, "distance": self.distance, "threshold": self.threshold}
+        """Return the fields as JSON types; without a probability its key is left out."""
+        return {key: value for key, value in asdict(self).items() if key != "probability" or value is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +59,7 @@ class SearchResult:
         scores: (k,) float32 ascending distances of the re-ranking; None = not re-ranked.
         look_up: reads the k records; called once, on first use.
         nearest: smallest distance among all re-ranked candidates, possibly of a row outside the top k; None = take it from the k.
+        probabilities: (k,) that the record shows the query's person, by its distance; None = not calibrated.
     """
 
     ids: np.ndarray
@@ -64,6 +68,7 @@ class SearchResult:
     scores: np.ndarray | None = None
     look_up: Callable[[], list[dict[str, Any]]] = field(default=list, repr=False)
     nearest: float | None = None
+    probabilities: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Return k; below the requested number if fewer records pass the filters."""
@@ -110,6 +115,8 @@ class SearchResult:
         """Return the result as JSON types."""
         columns: dict[str, Any] = {"id": self.ids.tolist(), "distance": self.distances.tolist()}
         columns["is_match"] = [None] * len(self) if self.is_match is None else self.is_match.tolist()
+        if self.probabilities is not None:
+            columns["probability"] = self.probabilities.tolist()
         if self.scores is not None:
             columns["score"] = self.scores.tolist()
         if any(row.get("end_time") is not None for row in self.rows):
@@ -144,6 +151,13 @@ def limit_of(info: GalleryInfo) -> float | None:
     return float(distance)
 
 
+def probability_of(info: GalleryInfo) -> MatchProbability | None:
+    """Return the probability of one person by distance, None if the gallery's threshold has none; raise as `limit_of`."""
+    if limit_of(info) is None or not info.limit.get("probability"):
+        return None
+    return MatchProbability.from_dict(info.limit["probability"])
+
+
 def _within(distances: Any, limit: float) -> Any:
     """Return whether float32 distances are at most `limit`, which may lie between two float32 numbers."""
     return np.asarray(distances, np.float64) <= limit
@@ -161,7 +175,8 @@ def compare(a: np.ndarray, b: np.ndarray, info: GalleryInfo) -> Verdict:
     distance, limit = float(pair_distances(left[None], right[None], info.metric)[0]), limit_of(info)
     if limit is None:
         return Verdict(UNKNOWN, distance, None)
-    return Verdict(SAME if distance <= limit else DIFFERENT, distance, limit)
+    curve = probability_of(info)
+    return Verdict(SAME if distance <= limit else DIFFERENT, distance, limit, float(curve(distance)) if curve else None)
 
 
 def pair_distances(left: np.ndarray, right: np.ndarray, metric: str) -> np.ndarray:

@@ -170,15 +170,16 @@ class Service:
             except GalleryChangedError as error:
                 raise RequestError(503, str(error), {"Retry-After": "1"}) from error
         is_match = [None] * len(result) if result.is_match is None else result.is_match.tolist()
+        likely = [None] * len(result) if result.probabilities is None else result.probabilities.tolist()
         return {
             "query": {"id": query.id, "record": record},
             "verdict": result.verdict,
             "threshold": result.threshold,
             "seconds": time.perf_counter() - started,
             "results": [
-                {"id": id, "distance": distance, "verdict": VERDICTS[is_same], "record": row}
-                for id, distance, is_same, row in zip(
-                    result.ids.tolist(), result.distances.tolist(), is_match, rows, strict=True
+                {"id": id, "distance": distance, "verdict": VERDICTS[is_same], "probability": share, "record": row}
+                for id, distance, is_same, share, row in zip(
+                    result.ids.tolist(), result.distances.tolist(), is_match, likely, rows, strict=True
                 )
             ],
         }

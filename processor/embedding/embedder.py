@@ -69,7 +69,7 @@ class Embedder:
         self.settings = EmbedSettings(**own.about["embed"])
         self.fingerprint = fingerprint_of(own.model, self.preprocess, self.settings)
         calibration = stored_calibration(own.about)
-        self.threshold = calibration.threshold.to_dict() if calibration else None
+        self.threshold = calibration.limit if calibration else None
         self.thresholds = processed_thresholds(own.about)
         self._model = place(own.model, self.device, self.precision).eval()
         self._lock = threading.Lock()

@@ -14,8 +14,9 @@ from ...common.files import check_output_file, write_text_atomically
 from ...configs import load_config
 from ..distributed.process_group import joined_ranks
 from .evaluation_inputs import EvaluationInputs, build_file_inputs, build_weights_inputs
-from .feature_file import save_features
+from .feature_file import FeatureSet, save_features
 from .figures import ScoreOptions, ScoreReport, score
+from .fused_features import score_fused
 from .result_tables import report_table
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ def test(
 def _score_all(inputs: EvaluationInputs, asked: ScoreOptions, save_to: str | None) -> dict[str, ScoreReport]:
     """Save and evaluate the features of each data set; return the reports by name, none on ranks but the first."""
     reports: dict[str, ScoreReport] = {}
+    kept: list[FeatureSet] = []
     for found in inputs.features():
         if found is None:
             continue
@@ -88,12 +90,19 @@ def _score_all(inputs: EvaluationInputs, asked: ScoreOptions, save_to: str | Non
         if inputs.num_sets > 1:  # so that an error in the next set does not lose the figures
             result = reports[name].retrieval
             logger.info("%s: mAP %.2f%%  Rank-1 %.2f%%", name, 100 * result.mAP, 100 * result.rank(1))
+        if asked.fuse:
+            kept.append(found)
+    if asked.fuse:
+        name = f"fused ({asked.fuse})"
+        reports[name] = score_fused(kept, inputs.sources, asked.fuse, inputs.rerank.postprocess)
     return reports
 
 
 def _check_asked(asked: ScoreOptions, inputs: EvaluationInputs, save_to: str | None) -> None:
     if save_to and inputs.weights is None:
         raise UserError("--save-features: the features come from a file already (--features); leave one of them out")
+    if asked.fuse and (inputs.weights is not None or inputs.num_sets < 2):
+        raise UserError("--fuse: for two or more --features, saved by different models on the same test set")
     if asked.calibrate and inputs.num_sets > 1:
         raise UserError(
             f"--calibrate: a threshold is set on one data set, DATASETS.TEST has {inputs.num_sets}; name one of them"
@@ -120,6 +129,8 @@ def _write_numbers(inputs: EvaluationInputs, reports: dict[str, ScoreReport], ou
     """Write metrics.json: the figures of the only data set, or those of each under its name."""
     kind = "features" if inputs.weights is None else "weights"
     sources = inputs.sources if inputs.weights is None else inputs.sources * len(reports)
+    if len(reports) > len(sources):  # the last report is of all files together
+        sources = (*sources, Path(" + ".join(map(str, sources))))
     numbers = {
         name: {kind: str(source), **report.numbers(), "rerank": inputs.rerank.method}
         for source, (name, report) in zip(sources, reports.items(), strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ...common.errors import UserError
+from ...common.errors import UserError, choose
 from ...common.text import plain_values
 from ...evaluation import (
     CameraPairs,
@@ -17,6 +17,7 @@ from ...evaluation import (
     evaluate_open_set,
     verify,
 )
+from ...evaluation.postprocess.fusion import WAYS
 from .feature_file import FeatureSet
 from .reranking import Rerank, rank
 from .thresholds import Calibration, calibrate_on, judge_on, stored_calibration
@@ -33,6 +34,7 @@ class ScoreOptions:
         confidence: 95% intervals over resampled people.
         verification: ROC figures of single comparisons, and the open-set figures.
         calibrate: false match rate of a new threshold; None = no new threshold.
+        fuse: how several files of features are ranked together, a key of `evaluation`'s WAYS; None = each on its own.
     Raises:
         ValueError: the rate is out of range.
     """
@@ -41,8 +43,11 @@ class ScoreOptions:
     confidence: bool = False
     verification: bool = False
     calibrate: float | None = None
+    fuse: str | None = None
 
     def __post_init__(self) -> None:
+        if self.fuse is not None:
+            choose("--fuse", self.fuse, WAYS)
         if self.calibrate is not None and not 0 < self.calibrate <= 0.5:
             raise UserError(
                 f"--calibrate: a false-match rate above 0 and up to 0.5, e.g. 0.001 for one in a thousand, got {self.calibrate}"

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...common.errors import UserError
-from ...evaluation import Threshold, ThresholdReport, calibrate, judge
+from ...evaluation import Threshold, ThresholdReport, calibrate, judge, match_probability, verify
+from ...labels.match_probability import MatchProbability
 from .feature_file import FeatureSet
 
 logger = logging.getLogger(__name__)
@@ -21,16 +22,23 @@ class Calibration:
     Args:
         embed: the test embedding (`EmbedSettings` as plain types); empty = not known.
         postprocess: what was done to the embeddings (`Postprocess.name`).
+        probability: of one person by distance, from the same pairs; None in files of earlier versions.
     """
 
     threshold: Threshold
     dataset: str
     embed: dict[str, Any]
     postprocess: str = ""
+    probability: MatchProbability | None = None
+
+    @property
+    def limit(self) -> dict[str, Any]:
+        """The threshold as plain types, with the probability if there is one: what a gallery keeps."""
+        return {**self.threshold.to_dict(), **({"probability": self.probability.to_dict()} if self.probability else {})}
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types, for a checkpoint."""
-        return {**self.threshold.to_dict(), "dataset": self.dataset, "embed": self.embed}
+        return {**self.limit, "dataset": self.dataset, "embed": self.embed}
 
     def stored_in(self, about: Mapping[str, Any]) -> dict[str, Any]:
         """Return the entries of a checkpoint's metadata that hold this threshold, next to those for other embeddings.
@@ -44,15 +52,20 @@ class Calibration:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
         """Rebuild what `to_dict` wrote; raise as `Threshold.from_dict`."""
-        own = {key: value for key, value in values.items() if key not in ("dataset", "embed")}
-        return cls(Threshold.from_dict(own), str(values.get("dataset", "unknown data")), dict(values.get("embed", {})))
+        own = {key: value for key, value in values.items() if key not in ("dataset", "embed", "probability")}
+        dataset, embed = str(values.get("dataset", "unknown data")), dict(values.get("embed", {}))
+        fitted = values.get("probability")
+        probability = MatchProbability.from_dict(fitted) if fitted is not None else None
+        return cls(Threshold.from_dict(own), dataset, embed, probability=probability)
 
 
 def calibrate_on(features: FeatureSet, fmr: float) -> Calibration:
-    """Return the threshold with a false match rate of `fmr` on the features; re-ranking does not apply."""
-    about = features.about
-    found = calibrate(features.data, fmr=fmr)
-    return Calibration(found, features.dataset, about.get("embed", {}), about.get("postprocess", ""))
+    """Return the threshold with a false match rate of `fmr` on the features, and the probabilities; re-ranking does not apply."""
+    about, data = features.about, features.data
+    pairs = verify(data)
+    found = calibrate(data, fmr=fmr, verified=pairs)
+    probability = match_probability(pairs, data.metric, int(data.matches.is_valid().sum()))
+    return Calibration(found, features.dataset, about.get("embed", {}), about.get("postprocess", ""), probability)
 
 
 def try_to_calibrate(features: FeatureSet, fmr: float) -> Calibration | None:
@@ -94,7 +107,7 @@ def stored_calibration(about: Mapping[str, Any]) -> Calibration | None:
 def processed_thresholds(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the thresholds for processed embeddings by what was done to them, as `Threshold.to_dict`; wrong ones are left aside."""
     found = {name: stored_calibration({**about, "postprocess": name}) for name in about.get("thresholds") or {}}
-    return {name: calibration.threshold.to_dict() for name, calibration in found.items() if calibration}
+    return {name: calibration.limit for name, calibration in found.items() if calibration}
 
 
 def judge_on(features: FeatureSet, calibration: Calibration) -> ThresholdReport | None:

@@ -537,7 +537,7 @@ def test_a_finished_export_takes_over_a_threshold_calibrated_since(weights, fold
     caplog.set_level("INFO")
     output = export(weights, folder, tmp_path / "G")
     threshold = {"distance": 0.75, "metric": "euclidean", "fmr": 0.01}
-    calibrated = SimpleNamespace(threshold=SimpleNamespace(to_dict=lambda: threshold))
+    calibrated = SimpleNamespace(limit=threshold)
     monkeypatch.setattr(embedder_module, "stored_calibration", lambda about: calibrated)
     export(weights, folder, output)
     assert (

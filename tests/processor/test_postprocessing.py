@@ -8,12 +8,14 @@ from model_files import script_file
 
 from vitreid import Embedder
 from vitreid.configs import load_config
-from vitreid.evaluation import centralise, centralise_queries, normalise_cameras
+from vitreid.evaluation import centralise, centralise_queries, evaluate_fused, normalise_cameras
 from vitreid.labels import camera_norm
+from vitreid.labels.match_probability import MatchProbability
 from vitreid.processor import Rerank, ScoreOptions, load_features, rank, score
 from vitreid.processor.scoring import evaluation_run
 from vitreid.processor.scoring.postprocessing import Postprocess
 from vitreid.processor.scoring.reranking import RANKINGS, build_rerank
+from vitreid.processor.scoring.thresholds import stored_calibration
 
 PLAIN = ScoreOptions()
 BOTH = Postprocess("full", 2)
@@ -125,3 +127,56 @@ def test_too_few_images_are_refused_before_the_model_runs(weights, words, option
 def test_flip_combines_with_both(weights, words):
     report = evaluate(weights, [*words, "TEST.FLIP", "True", "TEST.CAMERA_NORM", "full", "TEST.NFC", "1"])["market1501"]
     assert report.embed["flip"] and report.postprocess == "camera_norm full, nfc 1"
+
+
+def test_a_calibration_brings_the_probabilities(weights, words, tmp_path):
+    """Fitted on the same pairs as the threshold, stored with it in a finished model's JSON file, kept by galleries."""
+    report = evaluate(weights, None, words, asked=ScoreOptions(calibrate=0.2))["market1501"]
+    curve = report.calibration.probability
+    written = json.loads((tmp_path / "m.pt.json").read_text())["threshold"]["probability"]
+    assert MatchProbability.from_dict(written) == curve and curve.metric == "euclidean"
+    embedder = Embedder(weights, "cpu")
+    assert embedder.threshold["probability"] == written and embedder.info.threshold["probability"] == written
+    again = evaluate(weights, None, words)["market1501"].calibration
+    assert again.probability == curve and again == report.calibration
+
+
+def test_a_calibration_of_an_earlier_version_has_none(weights, words, tmp_path):
+    evaluate(weights, None, words, asked=ScoreOptions(calibrate=0.2))
+    values = json.loads((tmp_path / "m.pt.json").read_text())
+    del values["threshold"]["probability"]
+    (tmp_path / "m.pt.json").write_text(json.dumps(values))
+    assert "probability" not in Embedder(weights, "cpu").threshold
+
+
+def test_features_of_two_models_are_fused(words, tmp_path, caplog):
+    """By what each model's calibration says; the figures stand under their own name."""
+    files = []
+    for name, kind in (("a", "rgb1"), ("b", "imagenet")):
+        path = script_file(tmp_path / f"{name}.pt")
+        options = {"size": [8, 4], "input": kind}
+        evaluate(str(path), None, words, asked=ScoreOptions(calibrate=0.2), options=options)
+        files.append(str(tmp_path / f"{name}.safetensors"))
+        evaluate(str(path), None, words, save_to=files[-1])
+    reports = evaluate(features=files, output=str(tmp_path / "out.json"), asked=ScoreOptions(fuse="sum"))
+    sets = [load_features(file) for file in files]
+    curves = [stored_calibration(one.about).probability for one in sets]
+    expected = evaluate_fused([one.data for one in sets], curves)
+    assert reports["fused (sum)"].retrieval.mAP == expected.mAP
+    numbers = json.loads((tmp_path / "out.json").read_text())
+    assert numbers["fused (sum)"]["mAP"] == expected.mAP and numbers["fused (sum)"]["features"] == " + ".join(files)
+    assert len(numbers) == 3 and "fused (sum)" in caplog.text
+
+
+def test_what_cannot_be_fused_is_named(weights, words, tmp_path):
+    file = str(tmp_path / "f.safetensors")
+    evaluate(weights, None, words, save_to=file)
+    with pytest.raises(
+        ValueError, match=r"--fuse: the model of .*f.safetensors has no probabilities: calibrate its weights"
+    ):
+        evaluate(features=[file, file], output=str(tmp_path / "o.json"), asked=ScoreOptions(fuse="mean"))
+    for arguments in ({"weights": weights, "overrides": words}, {"features": [file]}):
+        with pytest.raises(ValueError, match="--fuse: for two or more --features"):
+            evaluate(**arguments, asked=ScoreOptions(fuse="sum"))
+    with pytest.raises(ValueError, match="--fuse: unknown value 'max'; choose from mean, sum"):
+        ScoreOptions(fuse="max")

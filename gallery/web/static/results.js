@@ -78,7 +78,13 @@ export function exampleCard(id) {
   return item;
 }
 
-function card({ id, distance, verdict, record }, rank, facets, fail) {
+// "87 %", "<1 %" or ">99 %": the fit never means certainty.
+export function percentText(share) {
+  if (share < .01) return "<1 %";
+  return share > .99 ? ">99 %" : `${Math.round(100 * share)} %`;
+}
+
+function card({ id, distance, verdict, probability, record }, rank, facets, fail) {
   const [item, pick, img] = picture(id);
   const word = wordOf(verdict, facets);
   item.classList.add(verdict);
@@ -86,6 +92,11 @@ function card({ id, distance, verdict, record }, rank, facets, fail) {
   pick.title = `${record.path}`;
   const top = make("div");
   top.append(make("span", "rank", `${rank}`), make("span", "distance", distance.toFixed(3)), make("span", "badge", word));
+  if (isKnown(probability)) {
+    const likely = make("span", "likely", percentText(probability));
+    likely.title = "probability that this is the person, for a gallery of this size";
+    top.append(likely);
+  }
   const below = make("div");
   const list = make("span", "where");
   list.append(...spans(record));

@@ -3,7 +3,7 @@
 import { wordOf } from "./results.js";
 import { timeText } from "./times.js";
 
-const FIRST = ["rank", "id", "distance", "verdict", "when"];
+const FIRST = ["rank", "id", "distance", "verdict", "probability", "when"];
 
 // A cell; one that a spreadsheet would take for a formula gets an apostrophe in front.
 function cell(value) {
@@ -15,8 +15,8 @@ function cell(value) {
 
 export function asCsv(answer, facets) {
   const columns = [...new Set(answer.results.flatMap((found) => Object.keys(found.record)))].filter((name) => name !== "id");
-  const rows = answer.results.map(({ id, distance, verdict, record }, i) =>
-    [i + 1, id, distance, wordOf(verdict, facets), timeText(record), ...columns.map((name) => record[name])]);
+  const rows = answer.results.map(({ id, distance, verdict, probability, record }, i) =>
+    [i + 1, id, distance, wordOf(verdict, facets), probability, timeText(record), ...columns.map((name) => record[name])]);
   return [[...FIRST, ...columns], ...rows].map((row) => `${row.map(cell).join(",")}\r\n`).join("");
 }
 
