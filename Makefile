@@ -18,7 +18,7 @@ test: .venv/installed  # every test but those of a browser
 	$(BIN)/python -m pytest -n 2
 
 browser: .venv/installed  # the gallery's page in a real browser; needs chromium
-	$(BIN)/python -m pip install --quiet "playwright>=1.40"
+	$(BIN)/python -m pip install --quiet "playwright>=1.40" axe-playwright-python
 	$(BIN)/python -m pytest -m browser tests/browser
 
 check: .venv/installed  # lint, types, fast tests: under two minutes on two cores

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .gallery import Gallery
-    from .processor.embedding.embedder import Embedder
+    from .processor.embedding.embedder import Embedder, from_pretrained
 
 __version__ = "0.1.0"
-__all__ = ["Embedder", "Gallery", "__version__"]
+__all__ = ["Embedder", "Gallery", "__version__", "from_pretrained"]
 
-_HOMES = {"Embedder": ".processor.embedding.embedder", "Gallery": ".gallery"}  # imported when first asked for
+_HOMES = {  # imported when first asked for
+    "Embedder": ".processor.embedding.embedder",
+    "Gallery": ".gallery",
+    "from_pretrained": ".processor.embedding.embedder",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> Report:
         weights = make_weights(folder, args.model, "plain", (256, 128), args.seed)
         crops = draw(folder, args.rows, args.seed)
         export(weights, str(crops), str(folder / "gallery"))
-        bodies = [upload(path.read_bytes()) for path in sorted(crops.iterdir())[:64]]
+        bodies = [upload(path.read_bytes(), topk="20") for path in sorted(crops.iterdir())[:64]]
         with serving(folder / "gallery", weights) as (port, server):
             ask(port, bodies, args.clients, min(args.seconds, 5))  # warm-up
             before = status_bytes("VmRSS", server)
@@ -81,22 +81,31 @@ def run(args: argparse.Namespace) -> Report:
     return save(args, report)
 
 
-def upload(image: bytes) -> bytes:
-    """Return the body of a search: a form with the image and the number of results."""
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="topk"\r\n\r\n20\r\n--{BOUNDARY}\r\n'
+def upload(image: bytes, **fields: str) -> bytes:
+    """Return the body of a search: a form with the image and other fields."""
+    parts = [
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
+        for name, text in fields.items()
+    ]
+    head = "".join(parts) + f"--{BOUNDARY}\r\n"
     head += 'Content-Disposition: form-data; name="image"; filename="crop.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
     return head.encode() + image + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
 @contextmanager
-def serving(gallery: Path, weights: Path) -> Iterator[tuple[int, int]]:
-    """Run tools/serve.py; yield its port and process id once it answers."""
+def serving(gallery: Path, weights: Path, *others: str, log: IO[str] | None = None) -> Iterator[tuple[int, int]]:
+    """Run tools/serve.py; yield its port and process id once it answers.
+
+    Args:
+        others: further arguments.
+        log: file for its error output.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     arguments = [sys.executable, str(SERVE), "--gallery", str(gallery), "--weights", str(weights), "--port", str(port)]
-    with tempfile.TemporaryFile("w+") as errors:
-        server = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=errors)
+    with tempfile.TemporaryFile("w+") if log is None else nullcontext(log) as errors:
+        server = subprocess.Popen([*arguments, *others], stdout=subprocess.DEVNULL, stderr=errors)
         try:
             wait_for(server, port, errors)
             yield port, server.pid
@@ -128,20 +137,20 @@ def wait_for(server: subprocess.Popen[bytes], port: int, errors: IO[str]) -> Non
     raise OSError(f"tools/serve.py did not answer within {START} s")
 
 
-def ask(port: int, bodies: list[bytes], num_clients: int, seconds: float) -> Answers:
+def ask(port: int, bodies: list[bytes], num_clients: int, seconds: float, token: str = "") -> Answers:
     """Run clients for some seconds, each with one request at a time; return their responses."""
     end = time.perf_counter() + seconds
     queues = [itertools.islice(itertools.cycle(bodies), first, None) for first in range(num_clients)]
     with ThreadPoolExecutor(num_clients) as pool:
-        found = list(pool.map(partial(visit_until, end, port), queues))
+        found = list(pool.map(partial(visit_until, end, port, token=token), queues))
     return Answers([second for one in found for second in one.seconds], sum((one.failures for one in found), Counter()))
 
 
-def visit_until(end: float, port: int, bodies: Iterator[bytes]) -> Answers:
+def visit_until(end: float, port: int, bodies: Iterator[bytes], token: str = "") -> Answers:
     """Run one client until `end`; return its responses."""
     answers = Answers()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}", "Authorization": f"Bearer {token}"}
     while (start := time.perf_counter()) < end:
         try:
             connection.request("POST", "/search", next(bodies), headers)

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from vitreid.benchmarks.common.command import Report, command, new_parser, save, start_report
-from vitreid.benchmarks.common.noisy_boxes import NoiseRates
-from vitreid.benchmarks.common.reassociation import reassociation
-from vitreid.benchmarks.common.tracking_scores import tracking_scores
+from vitreid.benchmarks.video.noisy_boxes import NoiseRates
+from vitreid.benchmarks.video.reassociation import reassociation
+from vitreid.benchmarks.video.tracking_scores import tracking_scores
 from vitreid.benchmarks.workers.film_tracking import (
     CameraCase,
     Embed,

@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from .errors import UserError
-from .regular_files import open_own
+from .inputs.regular_files import open_own
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
@@ -49,6 +49,13 @@ def sync(path: Path) -> None:
 def write_text_atomically(path: str | Path, text: str) -> None:
     """Write `text` to `path`, atomically."""
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def append_text(path: str | Path, text: str) -> None:
+    """Write `text` behind the content of a file, which is made if it does not exist; not through a link of its name."""
+    handle = open_own(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    with os.fdopen(handle, "a", encoding="utf-8") as file:
+        file.write(text)
 
 
 def check_output_file(option: str, path: str | Path, overwrite: bool = True) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
-from .regular_files import open_own, read_text
+from .inputs.regular_files import open_own, read_text
 
 FILE = ".lock"
 HOLDER_BYTES = 2**12  # of a lock file, which names its process

@@ -12,11 +12,14 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from .inputs.image_header import refusal
+
 Color = tuple[int, int, int]  # RGB
 GREEN, RED, GREY, BLUE = (46, 158, 79), (204, 59, 48), (154, 154, 154), (47, 111, 208)  # frames
 INK, WHITE, EMPTY = (32, 36, 43), 255, 228
 FRAME, LINE, GAP = 4, 15, 6  # pixels: width of a frame, height of a line of text, space between pictures
 FONT_SIZE = 11
+ORIENTATION = 0x0112  # tag of EXIF; 1 = upright
 JPEG_QUALITY = 82
 
 
@@ -125,9 +128,11 @@ def encode(image: np.ndarray, suffix: str = ".png") -> bytes:
 
 
 def decode(content: bytes) -> np.ndarray | None:
-    """Return the content of an image file as pixels; None if OpenCV cannot read it."""
+    """Return the content of an image file as pixels; None if OpenCV cannot read it, or if it is too large to be decoded."""
+    if not content or refusal(content):
+        return None
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         return None
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -136,10 +141,11 @@ def decode(content: bytes) -> np.ndarray | None:
 def from_pil(image: Image.Image) -> np.ndarray:
     """Return a PIL image as OpenCV reads its file: upright, the upper 8 of 16 bits, transparency ignored."""
     with suppress(Exception):  # damaged EXIF data around a sound image: take the image as it is stored
-        image = ImageOps.exif_transpose(image)
+        if image.getexif().get(ORIENTATION, 1) != 1:  # else the library would copy the image
+            image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def cut_box(frame: np.ndarray, x: float, y: float, width: float, height: float) -> np.ndarray:

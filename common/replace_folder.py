@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
+from .inputs.regular_files import NotRegularFileError
+from .locks import FILE as LOCK
 from .locks import WriterLock
 
 Own: TypeAlias = Collection[str] | Callable[[Path], Collection[str]]
@@ -155,6 +157,43 @@ def _sort_out(old: Path, path: Path, own: Collection[str]) -> None:
             (old / name).unlink(missing_ok=True)
     if not any(old.iterdir()):
         old.rmdir()
+
+
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder next to a file that is to be written, and delete it; also what a killed process left there.
+
+    Raises:
+        BlockingIOError: another process is writing this file.
+        NotRegularFileError: a link is in the place of the folder.
+    """
+    folder = path.absolute().with_name(f".{path.name}.partial")
+    refuse_link(folder)
+    folder.mkdir(exist_ok=True)
+    try:
+        with WriterLock(folder):
+            _empty(folder)
+            try:
+                yield folder
+            finally:
+                _empty(folder)
+    finally:
+        with suppress(OSError):  # another process uses it already
+            folder.rmdir()
+
+
+def refuse_link(folder: Path) -> None:
+    """Raise NotRegularFileError for a link, through which files of another folder would be deleted."""
+    if folder.is_symlink():
+        raise NotRegularFileError(f"{folder} is a link, so nothing is written there; remove it")
+
+
+def _empty(folder: Path) -> None:
+    for item in sorted(folder.iterdir()):
+        if item.is_dir() and not item.is_symlink():
+            shutil.rmtree(item)
+        elif item.name != LOCK:
+            item.unlink()
 
 
 def _next_to(path: Path, kind: str) -> Path:

@@ -11,7 +11,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-from .regular_files import read_bytes
+from .inputs.regular_files import read_bytes
 
 KEY_BYTES = 32
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any
 
 from .errors import UserError
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -38,6 +43,26 @@ def first_line(error: BaseException) -> str:
     ('too large', 'MemoryError')
     """
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def printable(text: str) -> str:
+    """Return text for a terminal: control characters, and marks that change the direction of writing, as their codes.
+
+    >>> print(printable("c1" + chr(27) + "[2J"))
+    c1\\x1b[2J
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def csv_cell(value: Any) -> Any:
+    """Return a value for a CSV file: text that a spreadsheet would take for a formula gets an apostrophe in front.
+
+    >>> csv_cell("=1+1"), csv_cell("-3.5"), csv_cell("camera 1"), csv_cell(None)
+    ("'=1+1", '-3.5', 'camera 1', None)
+    """
+    if not isinstance(value, str) or not value.startswith(_FORMULA) or _NUMBER.fullmatch(value):
+        return value
+    return f"'{value}"
 
 
 def short_names(names: Sequence[str]) -> list[str]:
@@ -107,3 +132,30 @@ def parse_json(content: str | bytes, source: str) -> Any:
         raise UserError(f"{source} is not readable JSON (nested too deeply); restore it") from None
     except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise UserError(f"{source} is not readable JSON ({error}); restore it") from None
+
+
+def num_values(value: Any, known: dict[int, float] | None = None) -> float:
+    """Return the number of values in nested lists and dictionaries, repeated ones counted each time.
+
+    A list that stands in several places takes memory once, so a small file can hold a structure that no loop gets through.
+
+    >>> inner = [1, 2]
+    >>> num_values({"a": inner, "b": inner})
+    9
+
+    Args:
+        known: numbers of the lists and dictionaries already counted, by their id.
+    Returns:
+        Infinity for a list that contains itself, or one nested too deeply to be counted.
+    """
+    if not isinstance(value, (Mapping, list, tuple, set)):
+        return 1
+    known = {} if known is None else known
+    if id(value) not in known:
+        known[id(value)] = math.inf  # as long as it is being counted
+        items = chain.from_iterable(value.items()) if isinstance(value, Mapping) else value
+        try:
+            known[id(value)] = 1 + sum(num_values(item, known) for item in items)
+        except RecursionError:
+            return math.inf
+    return known[id(value)]

@@ -7,6 +7,7 @@ import re
 from yacs.config import CfgNode
 
 from ..common.errors import UserError
+from ..labels.name_pattern import NamePattern
 
 
 def check_config(cfg: CfgNode) -> None:
@@ -16,6 +17,10 @@ def check_config(cfg: CfgNode) -> None:
     _check_loss(cfg)
     _check_model(cfg)
     _check_data(cfg)
+    if not cfg.OUTPUT_DIR.strip():
+        raise UserError(
+            "OUTPUT_DIR: empty, so the run's files would lie in the current folder; name a folder, e.g. logs/run"
+        )
 
 
 def _check_batch(cfg: CfgNode) -> None:
@@ -23,9 +28,10 @@ def _check_batch(cfg: CfgNode) -> None:
     if batch < 2 and cfg.MODEL.NECK == "bnneck":
         raise UserError("SOLVER.IMS_PER_BATCH: the batch norm of MODEL.NECK bnneck needs at least 2 images, got 1")
     if cfg.DATALOADER.SAMPLER == "pk" and batch % instances:
+        near = sorted({max(batch // instances, 1) * instances, (batch // instances + 1) * instances})
         raise UserError(
             f"SOLVER.IMS_PER_BATCH: {batch} images do not divide into DATALOADER.NUM_INSTANCE {instances} images per "
-            f"identity; take {batch // instances * instances or instances} or {(batch // instances + 1) * instances}"
+            f"identity; take {' or '.join(map(str, near))}"
         )
 
 
@@ -112,6 +118,7 @@ def _check_model(cfg: CfgNode) -> None:
 
 
 def _check_data(cfg: CfgNode) -> None:
+    NamePattern("DATASETS.CAMERA_PATTERN", cfg.DATASETS.CAMERA_PATTERN)
     if not cfg.DATASETS.NAMES:
         raise UserError("DATASETS.NAMES: no training set; name one, e.g. DATASETS.NAMES market1501")
     if cfg.DATASETS.BALANCE != "none" and cfg.DATALOADER.SAMPLER != "pk":

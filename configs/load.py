@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import difflib
 import logging
-import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,9 +14,9 @@ import yaml
 from yacs.config import CfgNode
 
 from ..common.errors import UserError
-from ..common.regular_files import CONFIG_BYTES, read_text
-from ..common.signature import is_own
-from ..common.text import first_line
+from ..common.inputs.regular_files import CONFIG_BYTES, read_text
+from ..common.inputs.yaml_text import parse_yaml
+from ..common.signature import is_own, sign
 from .cross_checks import check_config
 from .defaults import OPTIONS
 from .options import Option
@@ -25,7 +24,7 @@ from .transreid_keys import translate
 
 logger = logging.getLogger(__name__)
 BASE_KEY = "_BASE_"
-MOST_VALUES = 10_000  # in a config; there are some 150 options
+_MARK = "# written by this user: "  # before the mark, see `common.signature`
 SHIPPED = Path(__file__).parent  # recipes of the package: <data set>/<name>.yml
 
 
@@ -100,18 +99,21 @@ def parse_config(text: str, overrides: Sequence[str] = (), source: str = "the st
     return make_config(dict(_flatten(_parse_yaml(text, source))), _parse_overrides(overrides))
 
 
-def parse_stored_config(
-    text: str, overrides: Sequence[str] = (), source: str = "the stored config", mark: object = None
-) -> CfgNode:
+def marked_config(cfg: CfgNode) -> str:
+    """Return `dump_config` with the user's mark at its end, for `parse_stored_config`."""
+    text = dump_config(cfg)
+    mark = sign(text)
+    return f"{text}{_MARK}{mark}\n" if mark else text
+
+
+def parse_stored_config(text: str, overrides: Sequence[str] = (), source: str = "the stored config") -> CfgNode:
     """Return the config as `parse_config`; the files and folders that a stranger's file names are left aside, with a warning.
 
-    A file must not choose what is read on this machine: its paths count only if they are the user's own.
-
-    Args:
-        mark: what `vitreid.common.signature.sign` returned for the text, if it was written by this user.
+    A file must not choose what is read on this machine: its paths count only if the text ends with this user's mark.
     """
     values, given = dict(_flatten(_parse_yaml(text, source))), _parse_overrides(overrides)
-    if not is_own(text, mark):
+    own, _, mark = text.rpartition(_MARK)
+    if not is_own(own, mark.strip()):
         left = {key: values.pop(key) for key in list(values) if key in OPTIONS and OPTIONS[key].is_path}
         if values.get("MODEL.PRETRAIN_CHOICE") == "self":
             values |= {"MODEL.PRETRAIN_CHOICE": "none", "MODEL.PRETRAIN_CLASSIFIERS": False}
@@ -193,40 +195,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _parse_yaml(text: str, source: str) -> dict[str, Any]:
     """Return the sections in YAML text; raise ValueError naming source and line."""
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise _unreadable(source, f"{where}{getattr(error, 'problem', None) or error}") from None
-    except RecursionError:
-        raise _unreadable(source, "nested too deeply") from None
-    except (ValueError, TypeError, LookupError, AttributeError) as error:  # a date or number that does not exist, …
-        raise _unreadable(source, first_line(error)) from None
+    content = parse_yaml(text, source)
     if content is not None and not isinstance(content, dict):
         raise UserError(f"{source}: expected sections such as 'MODEL:', found {type(content).__name__}")
-    if (size := _num_values(content, {})) > MOST_VALUES:
-        raise UserError(f"{source}: {size:.0e} values, a config has up to {MOST_VALUES}; remove its aliases (*name)")
     return content or {}
-
-
-def _unreadable(source: str, reason: str) -> UserError:
-    return UserError(f"{source} is not readable YAML: {reason}; correct it there, or restore the file")
-
-
-def _num_values(node: Any, known: dict[int, float]) -> float:
-    """Return the number of values below a node, with those that aliases repeat; infinity if it contains itself.
-
-    Args:
-        known: number of values of the lists and sections already counted, by their id.
-    """
-    if not isinstance(node, (dict, list, tuple, set)):
-        return 1
-    if id(node) not in known:
-        known[id(node)] = math.inf  # as long as it is being counted
-        items = (*node.keys(), *node.values()) if isinstance(node, dict) else node
-        known[id(node)] = 1 + sum(_num_values(item, known) for item in items)
-    return known[id(node)]
 
 
 def _flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -20,7 +20,10 @@ MODEL_OPTIONS: dict[str, Option] = {
         ("none", "imagenet", "self"),
     ),
     "MODEL.PRETRAIN_PATH": Option(
-        "", "file with the initial weights (.pth, .safetensors)", per_machine=True, is_path=True
+        "",
+        "file with the initial weights (.pth, .safetensors, .npz), or a folder of Hugging Face",
+        per_machine=True,
+        is_path=True,
     ),
     "MODEL.PRETRAIN_CLASSIFIERS": Option(
         False,

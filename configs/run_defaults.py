@@ -106,6 +106,20 @@ RUN_OPTIONS: dict[str, Option] = {
     "TEST.FEAT_NORM": Option(True, "scale test embeddings to unit length", resumable=True),
     "TEST.FLIP": Option(False, "average the embeddings of each image and its mirror image", resumable=True),
     "TEST.GLOBAL_ONLY": Option(False, "JPM: use the global branch alone, five times smaller", resumable=True),
+    "TEST.CAMERA_NORM": Option(
+        "none",
+        "remove what a camera's embeddings have in common, estimated from the gallery without labels: mean = subtract its mean; "
+        "full = also divide by its spread [ICLR 2025, arXiv:2502.10195]",
+        ("none", "mean", "full"),
+        resumable=True,
+    ),
+    "TEST.NFC": Option(
+        0,
+        "nearest gallery items whose embeddings are added to an item, or to a query, if they are mutual neighbours; 0 = off, 2 is "
+        "usual [Yuan et al., CVPR 2025]",
+        at_least=0,
+        resumable=True,
+    ),
     "TEST.RERANK": Option(
         "none",
         "what follows the plain ranking: k-reciprocal = re-rank by shared neighbours [Zhong et al., CVPR 2017]; aqe = queries "

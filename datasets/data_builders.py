@@ -67,7 +67,8 @@ def build_test_set_names(cfg: CfgNode) -> list[str]:
 
 def build_read_options(cfg: CfgNode, draws: bool = True) -> ReadOptions:
     """Return the settings of single readers."""
-    return ReadOptions(cfg.DATASETS.MANIFEST, cfg.DATASETS.TEST_SHARE, cfg.DATASETS.SPLIT_SEED, draws)
+    data = cfg.DATASETS
+    return ReadOptions(data.MANIFEST, data.TEST_SHARE, data.SPLIT_SEED, draws, data.CAMERA_PATTERN)
 
 
 def _build_reader(cfg: CfgNode, once: Once, draws: bool) -> Callable[[str], ReidData]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..common.errors import UserError
+from ..labels.camera_names import find_rows
 from ..labels.protocol import CAMERA, FILE, PROTOCOLS, find_protocol
 
 
@@ -44,6 +45,7 @@ class ReidData:
             only one; "none".
         test_name: name of the data set of query and gallery, if not `name`.
         first_pids: first pid of each joined data set, ascending.
+        left_out: pictures in its folders that are no records.
     Raises:
         ValueError: a record's camid or viewid has no name, a name is used twice, or the protocol is unknown.
     """
@@ -58,6 +60,7 @@ class ReidData:
     protocol: str = "same-camera"
     test_name: str = ""
     first_pids: tuple[int, ...] = (0,)
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -130,11 +133,10 @@ def label_map(records: Sequence[Record]) -> dict[int, int]:
 
 
 def name_rows(names_of_data: Sequence[str], names_of_model: Sequence[str]) -> Tensor:
-    """Translate a data set's camids (or viewids) to the rows of a model's table, by name.
+    """Translate a data set's camids (or viewids) to the rows of a model's table, by name (see `find_rows`).
 
     Returns:
         (len(names_of_data) + 1,) int64: the model's row, -1 where the model does not know the name. The last entry
         is -1, so that an unknown id (-1) maps to -1.
     """
-    row_of = {name: row for row, name in enumerate(names_of_model)}
-    return torch.tensor([*(row_of.get(name, -1) for name in names_of_data), -1])
+    return torch.tensor([*find_rows(names_of_data, names_of_model), -1])

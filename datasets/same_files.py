@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
 from ..common.files import digest
+from ..common.inputs.regular_files import read_chunks
 
 
 def number_contents(paths: Sequence[str], groups: Sequence[Hashable]) -> list[int]:
@@ -47,7 +48,6 @@ def _size(path: str) -> int:
 def _content(path: str) -> str:
     """Return the fingerprint of the file's bytes; the path if it cannot be read."""
     try:
-        with open(path, "rb") as file:
-            return digest(iter(lambda: file.read(1 << 20), b""))
-    except OSError:
+        return digest(read_chunks(path))
+    except (OSError, ValueError):  # ValueError: no regular file
         return path

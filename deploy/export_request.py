@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..common.errors import UserError
 from ..common.files import check_output_file
+from ..labels.camera_names import fitting
 from .formats import FORMATS, OLDEST_OPSET
 from .input_names import INPUTS
 from .parity import FLOAT16, FLOAT32, Tolerance
@@ -138,11 +139,10 @@ class ExportRequest:
             raise UserError(f"{option}: {self.weights} was trained without MODEL.SIE_CAMERA, so cameras change nothing")
         if not self.camera:
             return None
-        whole = [row for row, name in enumerate(cameras) if name == self.camera]
-        fitting = whole or [row for row, name in enumerate(cameras) if name.rsplit("/", 1)[-1] == self.camera]
-        if len(fitting) > 1:
-            names = " or ".join(cameras[row] for row in fitting)
+        rows = fitting(self.camera, cameras)
+        if len(rows) > 1:
+            names = " or ".join(cameras[row] for row in rows)
             raise UserError(f"--camera: {self.camera!r} may be {names}; give the whole name")
-        if not fitting:
+        if not rows:
             raise UserError(f"--camera: unknown camera {self.camera!r}; the model knows {', '.join(cameras)}")
-        return fitting[0]
+        return rows[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,9 @@ import torch
 
 from .. import __version__
 from ..common.errors import UserError
+from ..common.files import sync
+from ..common.locks import FILE as LOCK
+from ..common.replace_folder import scratch_folder
 from ..processor.embedding.embedder import Embedder
 from .export_request import ExportRequest
 from .formats import FORMATS, ExportTask, Format
@@ -76,8 +78,8 @@ def _export(request: ExportRequest, form: Format, threads: int) -> ExportedModel
     task = make_task(request, form, embedder)
     check = ParityCheck(request, embedder)
     output = Path(request.output)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.absolute().parent) as folder:
-        path = Path(folder) / output.name
+    with scratch_folder(output) as folder:
+        path = folder / output.name
         logger.info("writing %s as %s", output, request.format_name)
         with named(f"{embedder.model.spec.name} cannot be written as {request.format_name}"):
             form.write(task, path)
@@ -88,17 +90,16 @@ def _export(request: ExportRequest, form: Format, threads: int) -> ExportedModel
             hint = "; leave --half out" if request.half else ""
             raise Disagreement(f"--output: {output} was not written, {problem} on {check.about}{hint}")
         latency = check.latency(run, request.rounds)
-        size = _move_files(Path(folder), output)
+        size = _move_files(folder, output)
     return ExportedModel(output, size, task.notes, agreement, request.tolerance, latency, len(check.planes), threads)
 
 
 def _move_files(folder: Path, output: Path) -> int:
     """Move the finished files next to `output`, each in one step and safe from a power cut; return their size in bytes."""
-    files = sorted(folder.iterdir())  # the .bin before the .xml that names it
+    files = sorted(file for file in folder.iterdir() if file.name != LOCK)  # the .bin before the .xml that names it
     size = sum(file.stat().st_size for file in files)
     for file in files:
-        with file.open("rb+") as opened:
-            os.fsync(opened.fileno())
+        sync(file)
         os.replace(file, output.with_name(file.name))
     return size
 

@@ -3,6 +3,8 @@
 from ..labels.protocol import PROTOCOLS, Protocol
 from .confidence_intervals import bootstrap, paired_bootstrap
 from .cross_camera import CameraPairs, camera_pairs
+from .postprocess.camera_normalisation import normalise_cameras
+from .postprocess.neighbour_features import centralise, centralise_queries
 from .reranking.expansion import augment_database, expand_queries
 from .reranking.rerank import k_reciprocal
 from .retrieval import evaluate_distances, evaluate_reranked, evaluate_retrieval
@@ -29,6 +31,8 @@ __all__ = [
     "bootstrap",
     "calibrate",
     "camera_pairs",
+    "centralise",
+    "centralise_queries",
     "evaluate_distances",
     "evaluate_open_set",
     "evaluate_reranked",
@@ -37,6 +41,7 @@ __all__ = [
     "expand_queries",
     "judge",
     "k_reciprocal",
+    "normalise_cameras",
     "paired_bootstrap",
     "verify",
 ]

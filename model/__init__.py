@@ -8,7 +8,7 @@ from .model_spec import ModelSpec
 from .reid_model import Embeddings, ReidModel
 from .weights.deployed import is_deploy, load_deploy, save_deploy
 from .weights.load_report import LoadReport
-from .weights.load_weights import load_weights, read_classifiers
+from .weights.load_weights import find_classifiers, load_weights, read_classifiers
 
 PlainBackbone = PooledBackbone  # the former name
 
@@ -22,6 +22,7 @@ __all__ = [
     "attention_rollout",
     "build_model",
     "build_spec",
+    "find_classifiers",
     "has_attention",
     "is_deploy",
     "load_deploy",

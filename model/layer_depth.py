@@ -19,10 +19,18 @@ def layer_numbers(backbone: Any) -> dict[str, int]:
 
     A ViT's norm follows its last block; the jigsaw's block and norm have the indices of the backbone's last ones. Other models use
     timm's layer groups.
+
+    Raises:
+        ValueError: a model from outside timm that has no such groups.
     """
     if isinstance(backbone, ViTBackbone):
         depth = len(backbone.net.blocks)
         return {name: _layer_of_vit(name, depth) for name, _ in backbone.named_parameters()}
+    if not hasattr(backbone.net, "group_matcher"):
+        raise UserError(
+            f"SOLVER.LAYER_DECAY, MODEL.FREEZE_BLOCKS, MODEL.FREEZE_STEM: {type(backbone.net).__name__} does not say which layers "
+            "follow each other (method group_matcher, as timm's models have it); add the method, or leave these options out"
+        )
     numbers = group_parameters(backbone.net, backbone.net.group_matcher(coarse=False), reverse=True)
     last = max(numbers.values()) + 1  # index of parts that are not timm's
     return {

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..common.errors import UserError
+
+MOST_SIZE, MOST_TEXT, MOST_NAMES = 2048, 200, 100_000  # of a number, a text, a list of names out of a file
+MOST = {"embed_dim": 2**14, "projection": 2**16, "depth": 1000, "num_parts": 1000, "shift_num": 10_000}  # other limits
 
 
 @dataclass(frozen=True)
@@ -118,13 +122,36 @@ class ModelSpec:
             )
         if "name" not in values:
             raise UserError("model description: the field 'name' (a timm model) is missing")
+        for field in fields(cls):
+            if field.name in values:
+                _check_stored(field.name, values[field.name], "" if field.name == "name" else field.default)
         return cls(**values)
+
+
+def _check_stored(name: str, value: Any, default: Any) -> None:
+    """Raise UserError unless a value out of a file has the type of the field, and a possible size."""
+    kinds: dict[type, tuple[type, ...]] = {float: (int, float), tuple: (list, tuple)}
+    kind = type(default)
+    if not isinstance(value, kinds.get(kind, (kind,))) or (isinstance(value, bool) and kind is not bool):
+        raise UserError(f"model description: {name} must be {kind.__name__}, got {type(value).__name__}")
+    if kind is tuple:
+        is_text = name in ("cameras", "views")
+        least, most = (0, MOST_NAMES) if is_text else (2, 2)
+        if not least <= len(value) <= most or not all(type(item) is (str if is_text else int) for item in value):
+            raise UserError(
+                f"model description: {name} must be {f'up to {most} names' if is_text else 'two whole numbers'}"
+            )
+    numbers = value if kind is tuple and name in ("img_size", "stride") else [value] if kind in (int, float) else []
+    if any(not 0 <= number <= MOST.get(name, MOST_SIZE) for number in numbers):  # NaN neither
+        raise UserError(f"model description: {name} must be 0 to {MOST.get(name, MOST_SIZE)}, got {value}")
+    if kind is str and len(value) > MOST_TEXT:
+        raise UserError(f"model description: {name} has {len(value)} characters, up to {MOST_TEXT} are accepted")
 
 
 def _check_names(key: str, what: str, names: tuple[str, ...], used: bool) -> None:
     if used and not names:
         raise UserError(f"{key}: the training set names no {what}, so there is nothing to embed; set {key} False")
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise UserError(
             f"{what}: the names {', '.join(twice)} appear more than once; each row of the table needs its own"

@@ -58,13 +58,13 @@ class ReidModel(nn.Module):
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """Names of the rows of the side-information table."""
-        return self.spec.cameras
+        """Names of the rows of the side-information table; empty without it."""
+        return self.spec.cameras if self.spec.sie_camera else ()
 
     @property
     def views(self) -> tuple[str, ...]:
-        """Names of the viewpoints of the table."""
-        return self.spec.views
+        """Names of the viewpoints of the table; empty without them."""
+        return self.spec.views if self.spec.sie_view else ()
 
     @property
     def embed_dim(self) -> int:

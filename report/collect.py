@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from yacs.config import CfgNode
 
 from ..common.errors import UserError
-from ..configs import OPTIONS, flatten_config, parse_config
+from ..common.inputs.regular_files import CONFIG_BYTES, JSON_BYTES, read_text
+from ..common.text import parse_json
+from ..configs import OPTIONS, flatten_config, parse_config, parse_stored_config
 from ..datasets import ReidData, build_data, build_test_sets, read_image
 from ..processor.embedding.embedder import Embedder, fingerprint_of
 from ..processor.embedding.extract import EmbedSettings, build_embed_settings
+from ..processor.embedding.foreign.open_foreign import PROGRAM
 from ..processor.embedding.foreign.runtimes import runtime_of
 from ..processor.scoring.evaluator import build_evaluator
 from ..processor.scoring.feature_file import FeatureSet, load_features, read_facts
@@ -65,18 +69,26 @@ def collect(
     if not epochs:
         missing["Training curves"] = "metrics.jsonl does not exist, or no epoch is finished yet."
     embedder = _open_model(folder, missing)
-    own, cfg = (_read_config(folder, embedder, changes) for changes in ((), overrides))
+    text, source = _read_config(folder, embedder)
     run = RunContents(name=name, epochs=epochs, missing=missing, sentences=sentences)
-    if own is None or cfg is None:
+    if not text:
         missing["Configuration"] = "there is neither config.yml nor a weight file with the options of the run."
         return run
-    options = [OptionValue(k, v, OPTIONS[k].default, OPTIONS[k].help) for k, v in flatten_config(own).items()]
+    own, cfg = parse_config(text, (), source), parse_stored_config(text, overrides, source)
+    options = [
+        OptionValue(k, shown_value(k, v), OPTIONS[k].default, OPTIONS[k].help) for k, v in flatten_config(own).items()
+    ]
     if overrides:
-        pairs = ", ".join(f"{key} {value}" for key, value in zip(overrides[::2], overrides[1::2], strict=True))
+        pairs = ", ".join(f"{k} {shown_value(k, v)}" for k, v in zip(overrides[::2], overrides[1::2], strict=True))
         sentences.append(f"This report was made with other options than the run: {pairs}.")
+    has_images = True
     if features is None:
-        features = _find_or_extract(folder, cfg, embedder, shown.model, missing)
-    test = _evaluate(features, build_rerank(cfg), embedder, shown) if features is not None else None
+        data = build_evaluated_data(cfg, missing)
+        has_images = data is not None  # else the names in a file of features would choose which images are read
+        features = _find_or_extract(folder, cfg, data, embedder, shown.model, missing)
+    test = None
+    if features is not None:
+        test = _evaluate(features, build_rerank(cfg), embedder, shown.pictures and has_images)
     pictures = None
     if not shown.model:
         missing["Pictures of the model"] = "the report was made without running the model (--no-model)."
@@ -97,13 +109,13 @@ def read_epochs(file: Path) -> tuple[list[dict[str, float]], list[str]]:
         return [], []
     rows: dict[float, dict[str, float]] = {}
     broken = 0
-    for line in filter(str.strip, file.read_text(encoding="utf-8", errors="replace").splitlines()):
+    for line in filter(str.strip, read_text(file, JSON_BYTES, errors="replace").splitlines()):
         try:
-            row = json.loads(line)
+            row = parse_json(line, file.name)
             rows[row["epoch"]] = {key: value for key, value in row.items() if isinstance(value, (int, float))}
         except (ValueError, TypeError, KeyError, AttributeError):
             broken += 1
-    sentence = f"{broken} unreadable line(s) of {file} are left out: writing was interrupted there."
+    sentence = f"{broken} unreadable line(s) of {file.name} are left out: writing was interrupted there."
     return [rows[epoch] for epoch in sorted(rows)], [sentence] if broken else []
 
 
@@ -113,6 +125,9 @@ def _open_model(folder: Path, missing: dict[str, str]) -> Embedder | None:
         if (folder / name).is_file():
             return Embedder(folder / name)
     finished = finished_models(folder)
+    if len(finished) == 1 and runtime_of(finished[0]) == PROGRAM:
+        missing["The model"] = f"{finished[0].name} is a TorchScript archive, a program, which a report does not run."
+        return None
     if len(finished) == 1:
         return Embedder(finished[0])
     several = (
@@ -127,22 +142,31 @@ def finished_models(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.iterdir()) if path.is_file() and runtime_of(path)]
 
 
-def _read_config(folder: Path, embedder: Embedder | None, overrides: Sequence[str]) -> CfgNode | None:
+def _read_config(folder: Path, embedder: Embedder | None) -> tuple[str, str]:
+    """Return the text of the run's config and where it is from; "" if there is none."""
     file = folder / "config.yml"
     if file.is_file():
-        return parse_config(file.read_text(encoding="utf-8"), overrides, str(file))
-    return parse_config(embedder.about["config"], overrides) if embedder is not None else None
+        return read_text(file, CONFIG_BYTES, errors="replace"), str(file)
+    return (str(embedder.about.get("config", "")), str(embedder.weights)) if embedder is not None else ("", "")
+
+
+def shown_value(key: str, value: Any) -> Any:
+    """Return the value of an option for the page: of an absolute path only the last part, as others will read it."""
+    if not OPTIONS[key].is_path or not os.path.isabs(str(value)):
+        return value
+    return f".../{Path(value).name}"
 
 
 def build_evaluated_data(cfg: CfgNode, missing: dict[str, str]) -> ReidData | None:
     """Return the run's validation people, or its first test set; None if they cannot be read."""
     try:
         if cfg.DATASETS.VAL_IDS:
-            return build_data(cfg)
-        first, *others = build_test_sets(cfg)
-    except (OSError, ValueError) as error:
+            return build_data(cfg, draws=False)
+        first, *others = build_test_sets(cfg, draws=False)
+    except (OSError, ValueError) as error:  # it may list a folder, which the page's readers must not see
+        logger.warning("report: the images of the test set cannot be read: %s", error)
         missing["Images of the test set"] = (
-            f"they cannot be read ({error}). If they have moved, give DATASETS.ROOT_DIR FOLDER."
+            "they cannot be read; the log of the report has the reason. If they have moved, give DATASETS.ROOT_DIR FOLDER."
         )
         return None
     if others:
@@ -154,14 +178,19 @@ def build_evaluated_data(cfg: CfgNode, missing: dict[str, str]) -> ReidData | No
 
 
 def _find_or_extract(
-    folder: Path, cfg: CfgNode, embedder: Embedder | None, may_run: bool, missing: dict[str, str]
+    folder: Path,
+    cfg: CfgNode,
+    data: ReidData | None,
+    embedder: Embedder | None,
+    may_run: bool,
+    missing: dict[str, str],
 ) -> FeatureSet | None:
     """Return saved features if they are this model's for these images, else extract them; None if that is not possible.
 
     Args:
+        data: the test set; None if it cannot be read.
         may_run: whether the model may run.
     """
-    data = build_evaluated_data(cfg, missing)
     if (features := find_features(folder, build_embed_settings(cfg), embedder, data)) is not None:
         return features
     if data is None or embedder is None or not may_run:
@@ -221,12 +250,14 @@ def difference_of(
     return "" if features.about.get("fingerprint") == asked else "its embeddings are of another model or other settings"
 
 
-def _evaluate(features: FeatureSet, rerank: Rerank, embedder: Embedder | None, shown: ReportOptions) -> EvaluatedSet:
+def _evaluate(features: FeatureSet, rerank: Rerank, embedder: Embedder | None, pictures: bool) -> EvaluatedSet:
     if embedder is not None:
-        features = replace(features, about={**features.about, "threshold": embedder.about.get("threshold")})
+        known = {key: embedder.about.get(key) for key in ("threshold", "thresholds")}
+        features = replace(features, about={**features.about, **known})
+    features = rerank.postprocess(features)
     calibration = stored_calibration(features.about)
     threshold = calibration.threshold if calibration else None
-    read = _read if shown.pictures else None
+    read = _read if pictures else None
     return EvaluatedSet(features, rank(features, rerank), rerank.method, threshold, read)
 
 
@@ -244,10 +275,10 @@ def _about_pictures(test: EvaluatedSet | None, shown: ReportOptions) -> list[str
     if not shown.pictures:
         return ["Pictures of people are left out (--no-pictures)."]
     names = [*test.features.q_names, *test.features.g_names]
-    gone = [name for name in names if not Path(name).is_file()]
+    gone = names if test.read is None else [name for name in names if not Path(name).is_file()]
     if len(gone) == len(names):
-        return [f"The images are no longer at {Path(names[0]).parent}, so the page has no pictures of people."]
-    some = [f"{len(gone)} of {len(names)} images are not where they were, e.g. {gone[0]}."] if gone else []
+        return ["The images are no longer where they were, so the page has no pictures of people."]
+    some = [f"{len(gone)} of {len(names)} images are not where they were, e.g. {Path(gone[0]).name}."] if gone else []
     return [
         *some,
         f"This page shows pictures of people from {test.features.dataset}: check the data set's licence before you share it; "

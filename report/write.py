@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..common.errors import UserError
 from ..common.files import check_output_file, write_atomically, write_text_atomically
+from ..common.replace_folder import refuse_link
 from ..processor.runs.run_folder import REPORT_PICTURES
 from ..processor.scoring.feature_file import FeatureSet
 from .collect import ReportOptions, collect, finished_models
@@ -76,6 +77,7 @@ def check_page(file: Path) -> None:
         raise UserError(f"--output: {file} is not the name of a page; choose one that ends in .html")
     check_output_file("--output", file)
     folder = pictures_folder(file)
+    refuse_link(folder)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output: {folder}, the folder of the pictures, is a file; choose another name")
 

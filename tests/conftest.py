@@ -3,8 +3,11 @@
 import logging
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
+# the key of this user's marks, see common/signature.py: not the tester's own, and the same in their processes
+os.environ["XDG_STATE_HOME"] = os.path.join(tempfile.gettempdir(), f"vitreid-tests-{os.environ.get('USER', 'user')}")
 os.environ["OMP_NUM_THREADS"] = "1"  # two test processes share two cores, and tests fork; set before torch is imported
 
 import pytest

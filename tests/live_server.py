@@ -15,6 +15,7 @@ def live(app, most=100, proxies=()):
     pool = Connections(most)
     with web_server.listening("127.0.0.1", 0) as sockets:
         server = web_server.Server(app, sockets, pool, proxies)
+        server.config.timeout_graceful_shutdown = 1
         thread = threading.Thread(target=server.run, args=(list(sockets),), daemon=True)
         thread.start()
         while not server.started:
@@ -22,7 +23,7 @@ def live(app, most=100, proxies=()):
         try:
             yield sockets[0].getsockname()[1], pool
         finally:
-            server.force_exit = server.should_exit = True
+            server.should_exit = True
             thread.join()
 
 

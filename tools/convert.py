@@ -15,6 +15,7 @@ from pathlib import Path
 
 from vitreid.configs import load_config
 from vitreid.model import LoadReport
+from vitreid.model.weights.load_report import SHOWN
 from vitreid.model.weights.read import read_weights
 from vitreid.processor.embedding.convert_weights import Conversion, convert, recognise
 from vitreid.tools.cli.parser import command, new_parser
@@ -86,16 +87,32 @@ def _names(words: str) -> tuple[str, ...]:
 
 
 def describe(report: LoadReport) -> str:
-    """Return the report, a line for each tensor that was not taken over as it is."""
+    """Return the report, a line for each tensor that was not taken over as it is; many of one part share a line."""
     lists = {
         "resized": [f"{name} {how}" for name, how in report.resized.items()],
         "missing": report.missing,
         "unexpected": report.unexpected,
         "mismatched": [f"{name} {how}" for name, how in report.mismatched.items()],
-        "left out": report.left_out,
+        "left out": _by_part(report.left_out),
     }
     head = f"{report.source}: {report.project} names, {len(report.loaded)} tensors loaded, {report.coverage:.2%} of the backbone"
-    return "\n".join([head, *(f"  {kind:<10} {name}" for kind, names in lists.items() for name in names)])
+    lines = [head, *([f"  {report.note}"] if report.note else [])]
+    return "\n".join([*lines, *(f"  {kind:<10} {name}" for kind, names in lists.items() for name in names)])
+
+
+def _by_part(names: list[str]) -> list[str]:
+    """Return the names, those of a part with many tensors as one line.
+
+    >>> _by_part(["fc.weight", *(f"text_model.layers.{number}.bias" for number in range(197))])
+    ['fc.weight', 'text_model.… (197 tensors)']
+    """
+    parts: dict[str, list[str]] = {}
+    for name in names:
+        parts.setdefault(name.partition(".")[0], []).append(name)
+    short = {
+        part: [f"{part}.… ({len(found)} tensors)"] if len(found) > SHOWN else found for part, found in parts.items()
+    }
+    return [line for lines in short.values() for line in lines]
 
 
 main = command(get_parser, convert_file)

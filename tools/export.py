@@ -12,11 +12,13 @@ import sys
 
 from vitreid.gallery.export.export_job import CORRUPT, DTYPES, FOLDER, export
 from vitreid.gallery.export.recording_job import RecordingOptions
-from vitreid.gallery.export.sources import LAYOUTS
 from vitreid.gallery.export.track_rows import RowOptions
+from vitreid.labels.name_options import LAYOUTS, NameOptions
 from vitreid.tools.cli.embedder_flags import PREFIX, add_embedder_flags, embedder_options
 from vitreid.tools.cli.parser import command, new_parser
 from vitreid.tools.video.recording_flags import CAMERAS, TRACKS, add_recording_flags, camera_options, track_options
+
+NAMES = ("names", "camera_pattern", "time_pattern")  # options of NameOptions, in their order
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -40,6 +42,16 @@ def get_parser() -> argparse.ArgumentParser:
     add("--output", metavar="GALLERY", required=True, help="folder to make, or with --format a file")
     add("--root", metavar="DIR", help="folder of the data sets, for DATASET:SPLIT")
     add("--names", choices=LAYOUTS, help="files are called PID_cCAMERA…: take person and camera from the name")
+    add(
+        "--camera-pattern",
+        metavar="REGEX",
+        help="its first group is the camera in an image's path, e.g. '/(cam[0-9]+)_'",
+    )
+    add(
+        "--time-pattern",
+        metavar="REGEX",
+        help="the same for the time, e.g. '_([0-9]{8}_[0-9]{6})'; seconds, or a date in UTC",
+    )
     add("--format", default=FOLDER, help="npz, parquet, csv, faiss or mat: one file in place of a gallery")
     add("--dtype", choices=DTYPES, default="float32", help="of the embeddings on disk")
     add("--batch-size", metavar="N", type=int, default=256, help="images per pass through the model")
@@ -69,12 +81,13 @@ def get_parser() -> argparse.ArgumentParser:
 
 def export_images(args: argparse.Namespace) -> None:
     """Run the export."""
-    others = {"input", "no_resume", "traceback", "templates", "thumbnails", *TRACKS, *CAMERAS}
+    others = {"input", "no_resume", "traceback", "templates", "thumbnails", *NAMES, *TRACKS, *CAMERAS}
     given = {name: value for name, value in vars(args).items() if name not in others and not name.startswith(PREFIX)}
     tracks = track_options(args)
     export(
         source=args.input,
         resume=not args.no_resume,
+        names=NameOptions(*(getattr(args, name) for name in NAMES)),
         frames_from=args.frames_from or 0,
         recordings=RecordingOptions(tracks, camera_options(args), RowOptions(args.templates, args.thumbnails))
         if tracks

@@ -11,7 +11,7 @@ import argparse
 import sys
 
 from vitreid.deploy import FORMATS, INPUTS, TRACKERS, ExportedModel, ExportRequest, export_model
-from vitreid.tools.cli.parser import command, new_parser
+from vitreid.tools.cli.parser import command, new_parser, number_from
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -49,7 +49,7 @@ def get_parser() -> argparse.ArgumentParser:
         type=float,
         help="smallest share of ranks, and of first ranks, that agree; default: 1, with --half 0.95 and 1",
     )
-    add("--threads", metavar="N", type=int, default=0, help="threads of both runtimes; default: torch's")
+    add("--threads", metavar="N", type=number_from(1), default=0, help="threads of both runtimes; default: torch's")
     add("--rounds", metavar="N", type=int, default=10, help="number of timed batches; 0 = none")
     add("--overwrite", action="store_true", help="replace an earlier file")
     return parser

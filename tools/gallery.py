@@ -19,6 +19,7 @@ from vitreid.gallery import FORMATS, Gallery, compact, cost, export_as, fit_pca,
 from vitreid.gallery.milvus.milvus_collections import INDEXES, PREFIX
 from vitreid.gallery.milvus.milvus_gallery import MilvusGallery
 from vitreid.gallery.milvus.transfer import from_folder, to_folder
+from vitreid.labels.camera_norm import CAMERA_NORMS, OFF, postprocess_name
 from vitreid.tools.cli.parser import command, layout, new_parser
 
 
@@ -42,18 +43,32 @@ def show_info(args: argparse.Namespace) -> None:
     """Print the description of a gallery."""
     gallery = Gallery.open(args.gallery)
     info = gallery.info
-    names = ("dimension", "dtype", "metric", "model_name", "model", "threshold", "projection", "created", "version")
-    facts = {"rows": len(gallery), **{name: getattr(info, name) for name in names}, "columns": gallery.columns}
+    names = ("dimension", "dtype", "metric", "model_name", "model", "camera_norm", "projection", "created", "version")
+    facts = {"rows": len(gallery), **{name: getattr(info, name) for name in names}}
+    facts |= {"threshold": info.limit, "columns": gallery.columns}
     if isinstance(gallery, Gallery):
         facts["removed"] = len(gallery.state.removed)
     if args.json:
         print(json.dumps(facts, indent=1))
         return
     facts["columns"] = ", ".join(gallery.columns)
-    facts["threshold"] = "not calibrated" if info.threshold is None else json.dumps(info.threshold)
+    facts["threshold"] = "not calibrated" if info.limit is None else json.dumps(info.limit)
     print(
         table([(name.replace("_", " "), str(value)) for name, value in facts.items() if value is not None], left=None)
     )
+
+
+def normalise_cameras(args: argparse.Namespace) -> None:
+    """Compare rows and queries normalised by their cameras, or as they are."""
+    gallery = _open_folder(args.gallery)
+    gallery.set_info(camera_norm=args.mode)
+    about = "compared as they are" if args.mode == OFF else f"compared normalised by camera ({args.mode})"
+    name = postprocess_name(args.mode)
+    hint = (
+        f"; no threshold: vitreid test --calibrate FMR TEST.CAMERA_NORM {args.mode}, then vitreid export again"
+        * bool(name)
+    )
+    print(f"{args.gallery}: {len(gallery)} rows, {about}{hint if gallery.info.limit is None else ''}")
 
 
 def merge_into(args: argparse.Namespace) -> None:
@@ -132,6 +147,7 @@ def _megabytes(gallery: Gallery) -> str:
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "gallery": {"metavar": "GALLERY", "help": "folder of the gallery"},
     "sources": {"metavar": "SOURCE", "nargs": "+", "help": "folders of the galleries to add; they stay unchanged"},
+    "mode": {"choices": tuple(CAMERA_NORMS), "help": "; ".join(f"{key}: {text}" for key, text in CAMERA_NORMS.items())},
     "output": {"metavar": "OUTPUT", "help": "folder of the new gallery"},
     "file": {"metavar": "FILE", "help": "file to write"},
     "milvus": {"metavar": "MILVUS", "help": "milvus:FILE.db or milvus:http://HOST:PORT, then #NAME for another name"},
@@ -162,6 +178,12 @@ COMMANDS = {
         "add the rows of other galleries of the same model",
         "galleries/week galleries/monday galleries/tuesday",
         ("gallery", "sources"),
+    ),
+    "camera-norm": Subcommand(
+        normalise_cameras,
+        "compare embeddings without what all images of a camera have in common",
+        "galleries/crops full",
+        ("gallery", "mode"),
     ),
     "compact": Subcommand(compact_folder, "free the space of removed rows; ids stay", "galleries/crops", ("gallery",)),
     "compress": Subcommand(

@@ -32,7 +32,13 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="the page; default: report.html (several runs: comparison.html) in the first folder",
     )
-    add("--queries", type=int, default=6, metavar="N", help="number of the hardest queries, and of the best; default 6")
+    add(
+        "--queries",
+        type=int,
+        default=6,
+        metavar="N",
+        help="number of the hardest queries, and of the best; default 6",
+    )
     add("--map", choices=("tsne", "pca", "none"), default="tsne", help="method of the map of embeddings; default tsne")
     add("--no-model", action="store_true", help="do not run the model: show curves, options and saved features only")
     add("--no-pictures", action="store_true", help="leave out all pictures of people: a page that can be shared")

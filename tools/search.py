@@ -45,7 +45,11 @@ def get_parser() -> argparse.ArgumentParser:
         help="search only records with camera=c1,c2 or camera!=c1 or 'time>=2026-01-31T08:00' or time_of_day=22:00-06:00 or "
         "'duration>=2', any column; repeatable, all must hold",
     )
-    add("--camera", metavar="NAME", help="the queries' camera, for a model that knows cameras")
+    add(
+        "--camera",
+        metavar="NAME",
+        help="the queries' camera, for a model that knows cameras, or a gallery normalised by camera",
+    )
     add("--other-cameras", action="store_true", help="leave out records of the queries' own --camera")
     add("--rerank", action="store_true", help="order the nearest by k-reciprocal re-ranking")
     add("--index", choices=("exact", *INDEXES), default=None, help="default: exact; the others need FAISS")
@@ -68,7 +72,11 @@ def search(args: argparse.Namespace) -> None:
     gallery.info.check_embedder(gallery.path, embedder)
     vectors, own = embedder(args.query, args.camera), args.camera if args.other_cameras else None
     results = gallery.search(
-        vectors, args.topk, args.where or None, rerank=args.rerank, exclude_same_camera=own, index=args.index
+        *(vectors, args.topk, args.where or None),
+        rerank=args.rerank,
+        exclude_same_camera=own,
+        index=args.index,
+        cameras=args.camera,
     )
     print(as_json(args.query, results) if args.json else as_text(args.query, results))
     if args.sheet:

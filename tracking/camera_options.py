@@ -13,6 +13,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ..common.errors import UserError
+from ..common.inputs.regular_files import read_lines
 from .recordings import Recording, list_recordings
 
 logger = logging.getLogger(__name__)
@@ -135,8 +136,8 @@ def with_table(recordings: Sequence[Recording], file: str | Path, zone: tzinfo) 
     if not path.is_file():
         raise FileNotFoundError(f"--recordings: no file {str(file)!r}; expected a CSV with {', '.join(TABLE_COLUMNS)}")
     found = list(recordings)
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines)
+    reader = csv.DictReader(read_lines(path))
+    try:
         if missing := [name for name in TABLE_COLUMNS[:1] if name not in (reader.fieldnames or ())]:
             raise UserError(
                 f"{path}:1: missing column {missing[0]}; found {', '.join(reader.fieldnames or ()) or 'nothing'}, expected "
@@ -146,6 +147,8 @@ def with_table(recordings: Sequence[Recording], file: str | Path, zone: tzinfo) 
             where = f"{path}:{reader.line_num}"
             place = _find(found, (values.get("video") or "").strip(), path.parent, where)
             found[place] = _with_values(found[place], values, zone, where)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}:{reader.line_num + 1}: not a CSV file in UTF-8 ({error}); save it as such") from error
     return found
 
 

@@ -17,15 +17,15 @@ import numpy as np
 from ..common.errors import UserError
 from .association.appearance import appearance_distances, remember
 from .association.appearance_limit import AppearanceLimit
-from .association.camera_motion import CameraMotion
-from .association.duplicates import without_duplicates
 from .association.frame_state import Embed, FrameState
 from .association.kalman import Motion, predict
 from .association.motion_matching import Looks, match_moving
 from .association.resumption import LEAST_HITS, match_lost, rename_young
-from .association.scene_cuts import SceneCuts
+from .association.second_boxes import without_duplicates
 from .association.track_table import TrackTable
 from .detections import Detections, VideoFrame
+from .frames.camera_motion import CameraMotion
+from .frames.scene_cuts import SceneCuts
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def new_parser(about: str | None, quick: str, seed: str = "") -> argparse.Argume
         about: the benchmark's docstring; the text before its command becomes the description.
         quick, seed: what these options do; without `seed` there is no such option.
     """
-    parser = argparse.ArgumentParser(description=(about or "").partition(" `python")[0].rstrip(":"))
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=(about or "").partition(" `python")[0].rstrip(":"))
     parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to this file")
     if seed:

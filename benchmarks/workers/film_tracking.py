@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from vitreid.benchmarks.common.isolated_process import last_line
-from vitreid.benchmarks.common.noisy_boxes import NoiseRates, noisy_boxes
-from vitreid.benchmarks.common.tracking_scores import Sequence
+from vitreid.benchmarks.video.noisy_boxes import NoiseRates, noisy_boxes
+from vitreid.benchmarks.video.tracking_scores import Sequence
 from vitreid.common.pictures import cut_box
 from vitreid.datasets.synthetic.film import FilmPlan, film_walks, make_film
 from vitreid.datasets.synthetic.film_truth import FilmBox, read_truth

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...common.files import write_atomically
+from ...common.text import csv_cell
 from .duplicates import DuplicateGroup
 from .entries import CheckedImage, Listing
 from .read_files import FileScan
@@ -64,7 +65,10 @@ def _row(folder: Path, listing: Listing, entry: CheckedImage) -> dict[str, str]:
 
 def _relative(path: Path, folder: Path) -> str:
     path, folder = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
-    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+    if not path.is_relative_to(folder):
+        return str(path)
+    text = str(path.relative_to(folder))
+    return text if csv_cell(text) == text else f"./{text}"  # the same file, and no formula
 
 
 def _write(file: Path, columns: Sequence[str], rows: Iterable[dict[str, str]]) -> None:
@@ -72,6 +76,6 @@ def _write(file: Path, columns: Sequence[str], rows: Iterable[dict[str, str]]) -
         with temporary.open("w", newline="", encoding="utf-8") as lines:
             writer = csv.DictWriter(lines, columns, extrasaction="ignore")
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows({name: csv_cell(text) for name, text in row.items()} for row in rows)
 
     write_atomically(file, write)

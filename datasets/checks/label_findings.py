@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...labels.protocol import find_protocol
+from ..readers.image_files import EXTENSIONS
 from ..readers.market1501 import DUKEMTMC, MARKET1501
 from ..readers.msmt17 import MSMT17
 from ..readers.published import PublishedDataset
@@ -33,6 +34,7 @@ def check_labels(data: ReidData, plan: BatchPlan, contents: Mapping[str, Hashabl
     checks: tuple[Callable[[ReidData], Iterable[Finding]], ...] = (
         _published,
         _missing_splits,
+        _left_out,
         _overlap,
         _similar_names,
         _cameras,
@@ -80,6 +82,20 @@ def _missing_splits(data: ReidData) -> Iterable[Finding]:
     if not (data.query and data.gallery):
         advice = "give query and gallery images, or hold training people out with DATASETS.VAL_IDS"
         yield Finding("problem", "no-test", 0, "no query or no gallery images: nothing can be evaluated", advice)
+
+
+def _left_out(data: ReidData) -> Iterable[Finding]:
+    """Pictures in the data set's folders that its reader does not take."""
+    if data.left_out:
+        yield Finding(
+            "warning",
+            "left-out",
+            len(data.left_out),
+            f"{_several(len(data.left_out), 'picture is', 'pictures are')} left out: of a format that is not read, or with a name or "
+            "place that this layout does not have",
+            f"convert them to one of {', '.join(EXTENSIONS)}, or move them to a person; a manifest takes any names",
+            first_few(data.left_out),
+        )
 
 
 def _overlap(data: ReidData) -> Iterable[Finding]:

@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from ...common.inputs.regular_files import IMAGE_BYTES, read_bytes
 from ..loading.decode import CorruptImageError, read_image
 
 THUMBNAIL = (16, 8)  # (height, width)
@@ -76,9 +76,9 @@ def scan_files(paths: Sequence[str], num_threads: int = 2) -> FileScan:
 def scan_file(path: str) -> ScannedFile:
     """Read one file, which may be missing or corrupt."""
     try:
-        content = Path(path).read_bytes()
+        content = read_bytes(path, IMAGE_BYTES)
         image = read_image(path)
-    except (CorruptImageError, OSError) as error:
+    except (ValueError, OSError) as error:  # CorruptImageError and NotRegularFileError are ValueErrors
         return ScannedFile((0, 0), _reason(path, error), b"", b"", 0, np.zeros((*THUMBNAIL, 3), np.uint8))
     height, width = image.shape[:2]
     return ScannedFile(

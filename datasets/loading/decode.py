@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from ...common.errors import UserError
-from ...common.image_header import refusal
-from ...common.regular_files import IMAGE_BYTES, FileTooLargeError, NotRegularFileError, read_bytes
+from ...common.inputs.image_header import refusal
+from ...common.inputs.regular_files import IMAGE_BYTES, FileTooLargeError, NotRegularFileError, read_bytes
 from .preprocess import Preprocess
 
 _SKIP = ", or set DATASETS.CORRUPT skip to leave it out"

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ...common.errors import UserError
 from ...common.files import digest, write_atomically
+from ...common.inputs.regular_files import check_video
 from ...common.pictures import cut_box, encode
 from ..loading.decode import CorruptImageError, read_image
 
@@ -84,8 +85,12 @@ class VideoReader:
         return self._pixels
 
     def _open(self, path: str) -> None:
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"{path}: no such video; paths start at the CSV file's folder")
+        try:
+            check_video(path)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{path}: no such video; paths start at the CSV file's folder") from None
+        except UserError as error:
+            raise CorruptImageError(str(error)) from error
         self.close()
         self._capture, self._path = cv2.VideoCapture(path), path
 

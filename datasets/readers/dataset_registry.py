@@ -27,12 +27,14 @@ class ReadOptions:
         test_share: share of the identities of `folder` that become query and gallery.
         split_seed: seed of that split.
         draws: whether `synthetic` may draw its people. Not if a file, such as a checkpoint, chose the data set.
+        camera_pattern: regular expression that finds the camera in the paths of `folder`, and of a `manifest` without camid.
     """
 
     manifest: str = ""
     test_share: float = 0.5
     split_seed: int = 0
     draws: bool = True
+    camera_pattern: str = ""
 
 
 DATASETS: dict[str, Callable[[str | Path, ReadOptions], ReidData]] = {  # name -> reader of (root, options)
@@ -40,8 +42,8 @@ DATASETS: dict[str, Callable[[str | Path, ReadOptions], ReidData]] = {  # name -
     "dukemtmc": lambda root, _: load_dukemtmc(root),
     "msmt17": lambda root, _: load_msmt17(root),
     "synthetic": lambda root, options: load_synthetic(root, draws=options.draws),
-    "manifest": lambda _, options: load_manifest(options.manifest),
-    "folder": lambda root, options: load_folder(root, options.test_share, options.split_seed),
+    "manifest": lambda _, options: load_manifest(options.manifest, options.camera_pattern),
+    "folder": lambda root, options: load_folder(root, options.test_share, options.split_seed, options.camera_pattern),
 }
 ALIASES = {"dukemtmcreid": "dukemtmc"}
 

@@ -8,33 +8,50 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ...common.box_columns import BoxColumns, to_whole
 from ...common.errors import UserError
+from ...common.inputs.regular_files import read_lines
+from ...labels.column_names import find_columns, why_absent
+from ...labels.label_text import UNKNOWN, are_whole_numbers, without_decimals
+from ...labels.name_options import JUNK
+from ...labels.name_pattern import NamePattern
+from ..box_columns import BoxColumns, to_whole
 from ..records import Record, ReidData
 from .box_crops import Box, BoxPlace, cut_crops, is_still
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ("path", "pid", "camid", "split")
+FIELDS = {  # field -> its name in messages
+    "path": "path",
+    "pid": "pid",
+    "camera": "camid",
+    "split": "split",
+    "view": "viewid",
+    "tracklet": "tracklet",
+}
+NEEDED = ("path", "pid", "camera", "split")
+LABELS = ("pid", "camera", "view", "tracklet")
 SPLITS = ("train", "query", "gallery")
 NAMED = 5  # wrong lines listed in an error; further ones are counted
 
 
 class ManifestRow(NamedTuple):
-    """A line: its file, its texts by column, and the box to be cut out of the file, if any."""
+    """A line: its file, its texts by field, and the box to be cut out of the file, if any."""
 
     path: str
     texts: dict[str, str]
     place: BoxPlace | None
 
 
-def load_manifest(file: str | Path) -> ReidData:
+def load_manifest(file: str | Path, camera_pattern: str = "") -> ReidData:
     """Read a manifest. Pids, camids, viewids and tracklets are numbered in the order of the sorted names.
 
     Relative paths start at the CSV file's folder. With one camera, only the query's own file is junk (protocol "own-file"). A
     line with a box (x, y, width, height, or other usual columns) is the crop of a picture, or with a frame that of a video; these crops are
-    cut once, into the folder FILE.crops. A line without a pid, but with a tracklet, is of a person of that tracklet.
+    cut once, into the folder FILE.crops. A line without a pid, but with a tracklet, is of a person of that tracklet. Lines of pid
+    -1 are junk and left out.
 
+    Args:
+        camera_pattern: regular expression that finds the camera's name in the path, for a file without the column camid.
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a column is missing, or lines are wrong; names file and lines.
@@ -42,14 +59,13 @@ def load_manifest(file: str | Path) -> ReidData:
     """
     file = Path(file).expanduser()
     if not file.is_file():
-        raise FileNotFoundError(f"DATASETS.MANIFEST: no file {str(file)!r}; expected a CSV with {', '.join(COLUMNS)}")
-    rows = _with_crops(_read(file), file)
-    persons, cameras, views, tracklets = (
-        _names(row.texts[column] for row in rows) for column in ("pid", "camid", "viewid", "tracklet")
-    )
+        expected = ", ".join(FIELDS[field] for field in NEEDED)
+        raise FileNotFoundError(f"DATASETS.MANIFEST: no file {str(file)!r}; expected a CSV with {expected}")
+    rows = _with_crops(_without_junk(_read(file, camera_pattern), file), file)
+    persons, cameras, views, tracklets = (_names(row.texts[field] for row in rows) for field in LABELS)
     records: dict[str, list[Record]] = {split: [] for split in SPLITS}
     for path, texts, _ in rows:
-        ids = persons[texts["pid"]], cameras[texts["camid"]], views.get(texts["viewid"], -1)
+        ids = persons[texts["pid"]], cameras[texts["camera"]], views.get(texts["view"], -1)
         records[texts["split"]].append(Record(path, *ids, tracklets.get(texts["tracklet"], -1)))
     if bool(records["query"]) != bool(records["gallery"]):
         empty = "gallery" if records["query"] else "query"
@@ -68,6 +84,18 @@ def load_manifest(file: str | Path) -> ReidData:
         person_names=person_names,
         protocol="same-camera" if len(cameras) > 1 else "own-file",
     )
+
+
+def _without_junk(rows: list[ManifestRow], file: Path) -> list[ManifestRow]:
+    """Return the lines of people; images of pid -1 would count as one more person."""
+    kept = [row for row in rows if row.texts["pid"] != JUNK]
+    if len(kept) < len(rows):
+        logger.info("%s: %d images of pid -1 are junk and left out", file, len(rows) - len(kept))
+    if not kept:
+        raise UserError(
+            f"{file}: all {len(rows)} images have the pid -1, which means junk; give each person another pid"
+        )
+    return kept
 
 
 def _with_crops(rows: list[ManifestRow], file: Path) -> list[ManifestRow]:
@@ -91,35 +119,80 @@ def _names(values: Iterable[str]) -> dict[str, int]:
     return {name: number for number, name in enumerate(sorted(set(values) - {""}))}
 
 
-def _read(file: Path) -> list[ManifestRow]:
+def _read(file: Path, camera_pattern: str) -> list[ManifestRow]:
     try:
-        return _read_rows(file)
+        reader = csv.DictReader(read_lines(file))
+        parser = _LineParser(file, list(reader.fieldnames or []), camera_pattern)
+        return parser.parse([(reader.line_num, values) for values in reader])
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(
             f"{file}: not a CSV file in UTF-8 ({error}); save it as such (Excel calls it 'CSV UTF-8')"
         ) from error
 
 
-def _read_rows(file: Path) -> list[ManifestRow]:
-    with file.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines)
-        columns = reader.fieldnames or []
-        if missing := [column for column in COLUMNS if column not in columns]:
+class _LineParser:
+    """Turns the lines of a manifest with these columns into rows."""
+
+    def __init__(self, file: Path, columns: Sequence[str], camera_pattern: str) -> None:
+        self.file, self.boxes = file, BoxColumns.find(columns)
+        self.columns = {field: column for column, field in find_columns(columns, tuple(FIELDS), f"{file}:1").items()}
+        self.pattern = None
+        if camera_pattern and "camera" not in self.columns:
+            self.pattern = NamePattern("DATASETS.CAMERA_PATTERN", camera_pattern)
+        self._whole: set[str] = set()
+        needed = [field for field in NEEDED if field != "camera" or self.pattern is None]
+        if missing := [FIELDS[field] for field in needed if field not in self.columns]:
+            hint = "; DATASETS.CAMERA_PATTERN reads cameras from the paths" if "camid" in missing else ""
             raise UserError(
                 f"{file}:1: missing column {', '.join(missing)}; found {', '.join(columns) or 'nothing'}, "
-                f"expected {', '.join(COLUMNS)} and optionally viewid, with commas between"
+                f"expected {', '.join(FIELDS[field] for field in NEEDED)} and optionally viewid, with commas between{hint}"
             )
-        boxes, rows, wrong = BoxColumns.find(columns), [], []
-        for values in reader:
+
+    def parse(self, lines: Sequence[tuple[int, dict[str, str | None]]]) -> list[ManifestRow]:
+        """Return all lines; raise ValueError, naming the first wrong ones, if some are wrong or there is none."""
+        texts = {field: [self._text(values, field) for _, values in lines] for field in LABELS}
+        self._whole = {field for field in LABELS if are_whole_numbers(texts[field])}
+        rows, wrong = [], []
+        for number, values in lines:
             try:
-                rows.append(_parse(f"{file}:{reader.line_num}", file.parent, values, boxes))
+                rows.append(self._row(f"{self.file}:{number}", values))
             except ValueError as error:
                 wrong.append(str(error))
-    if wrong:
-        raise UserError(_summary(wrong, len(rows) + len(wrong)))
-    if not rows:
-        raise UserError(f"{file}: no line below the column names; add one per image")
-    return rows
+        if wrong:
+            raise UserError(_summary(wrong, len(rows) + len(wrong)))
+        if not rows:
+            raise UserError(f"{self.file}: no line below the column names; add one per image")
+        return rows
+
+    def _text(self, values: dict[str, str | None], field: str) -> str:
+        """Return a field of a line; "" if it is missing, 1 for pandas' 1.0 in a column of whole numbers."""
+        text = (values.get(self.columns.get(field, "")) or "").strip()
+        if field in LABELS and text in UNKNOWN:
+            return ""
+        return without_decimals(text) if field in self._whole else text
+
+    def _row(self, where: str, values: dict[str, str | None]) -> ManifestRow:
+        """Return a checked line, with the path from the working directory; view and tracklet may be empty."""
+        texts = {field: self._text(values, field) for field in FIELDS}
+        if self.pattern and texts["path"]:
+            texts["camera"] = self.pattern.of(texts["path"]) or ""
+        if texts["tracklet"] and texts["camera"]:
+            texts["tracklet"] = f"{texts['camera']} {texts['tracklet']}"  # their numbers start anew in each camera
+            texts["pid"] = texts["pid"] or f"track {texts['tracklet']}"
+        if empty := [FIELDS[field] for field in NEEDED if not texts[field]]:
+            if self.pattern and empty == ["camid"]:
+                raise UserError(
+                    f"{where}: DATASETS.CAMERA_PATTERN {self.pattern.text!r} is not found in {texts['path']}"
+                )
+            raise UserError(f"{where}: {', '.join(empty)} is empty; write unknown for an unknown camera")
+        if None in values:  # csv's key for values without a column
+            raise UserError(f"{where}: more values than columns; put a path with commas in quotes")
+        if texts["split"] not in SPLITS:
+            raise UserError(f"{where}: unknown split {texts['split']!r}; choose from {', '.join(SPLITS)}")
+        path = self.file.parent / texts["path"]
+        if not path.is_file():
+            raise UserError(f"{where}: no image {path}; {why_absent(texts['path'])}")
+        return ManifestRow(str(path), texts, _place(where, str(path), values, self.boxes))
 
 
 def _summary(wrong: Sequence[str], count: int) -> str:
@@ -128,24 +201,6 @@ def _summary(wrong: Sequence[str], count: int) -> str:
         return wrong[0]
     others = [f"and {len(wrong) - NAMED} more"] if len(wrong) > NAMED else []
     return "\n  ".join([f"{len(wrong)} of {count} lines are wrong; correct or remove them:", *wrong[:NAMED], *others])
-
-
-def _parse(where: str, folder: Path, values: dict[str, str | None], boxes: BoxColumns | None) -> ManifestRow:
-    """Return a checked line, with the path from the working directory; `viewid` and `tracklet` may be empty."""
-    texts = {column: (values.get(column) or "").strip() for column in (*COLUMNS, "viewid", "tracklet")}
-    if texts["tracklet"] and texts["camid"]:
-        texts["tracklet"] = f"{texts['camid']} {texts['tracklet']}"  # numbers of tracklets start anew in each camera
-        texts["pid"] = texts["pid"] or f"track {texts['tracklet']}"
-    if empty := [column for column in COLUMNS if not texts[column]]:
-        raise UserError(f"{where}: {', '.join(empty)} is empty; write unknown for an unknown camera")
-    if None in values:  # csv's key for values without a column
-        raise UserError(f"{where}: more values than columns; put a path with commas in quotes")
-    if texts["split"] not in SPLITS:
-        raise UserError(f"{where}: unknown split {texts['split']!r}; choose from {', '.join(SPLITS)}")
-    path = folder / texts["path"]
-    if not path.is_file():
-        raise UserError(f"{where}: no image {path}; paths start at the CSV file's folder")
-    return ManifestRow(str(path), texts, _place(where, str(path), values, boxes))
 
 
 def _place(where: str, path: str, values: dict[str, str | None], boxes: BoxColumns | None) -> BoxPlace | None:

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 SUBSETS = ("bounding_box_train", "query", "bounding_box_test")
 _LAYOUT = "the folders bounding_box_train, query and bounding_box_test with images such as 0002_c1s1_000451_03.jpg"
-_NAME = re.compile(r"(-?\d+)_c(\d+)")
+_NAME = re.compile(r"(-?\d{1,15})_c(\d+)", re.IGNORECASE)
 
 MARKET1501 = PublishedDataset(
     "market1501",
@@ -61,18 +61,21 @@ def load_published(root: str | Path, published: PublishedDataset) -> ReidData:
     """
     folder = find_folder(root, published, SUBSETS[1:])
     there = [subset for subset in SUBSETS if (folder / subset).exists()]
-    subsets = [_read(folder / subset, published) if subset in there else [] for subset in SUBSETS]
+    read = [_read(folder / subset, published) if subset in there else ([], []) for subset in SUBSETS]
+    subsets, left_out = [records for records, _ in read], tuple(path for _, foreign in read for path in foreign)
     rows, names = name_cameras((record for subset in subsets for record in subset), published.name)
     train, query, gallery = ([replace(record, camid=rows[record.camid]) for record in subset] for subset in subsets)
-    return check_counts(ReidData(published.name, train, query, gallery, names), published)
+    return check_counts(ReidData(published.name, train, query, gallery, names, left_out=left_out), published)
 
 
-def _read(folder: Path, published: PublishedDataset) -> list[Record]:
-    """Return the records of a folder; camids are the numbers in the file names."""
+def _read(folder: Path, published: PublishedDataset) -> tuple[list[Record], list[str]]:
+    """Return the records of a folder, with the numbers in the file names as camids, and the images with other names."""
     files = list_images(folder)
     parsed = [(path, _NAME.match(path.name)) for path in files]
-    if foreign := [path.name for path, match in parsed if match is None]:
-        log.warning("%s: %d files left out that are not named PID_cCAMERA…, first %s", folder, len(foreign), foreign[0])
+    if foreign := [path for path, match in parsed if match is None]:
+        log.warning(
+            "%s: %d files left out that are not named PID_cCAMERA…, first %s", folder, len(foreign), foreign[0].name
+        )
     records = [
         Record(str(path), int(match[1]), int(match[2])) for path, match in parsed if match and int(match[1]) >= 0
     ]
@@ -80,4 +83,4 @@ def _read(folder: Path, published: PublishedDataset) -> list[Record]:
         raise FileNotFoundError(
             f"{folder}: no image of a person found among {len(files)} image files. Expected: {published.expected}"
         )
-    return records
+    return records, [str(path) for path in foreign]

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...common.errors import UserError
+from ...common.inputs.regular_files import read_lines
 from ..records import Record, ReidData
 from .published import PublishedDataset, check_counts, find_folder, name_cameras
 
 _LISTS = ("list_train.txt", "list_val.txt", "list_query.txt", "list_gallery.txt")
 _FOLDERS = (("train", "test"), ("mask_train_v2", "mask_test_v2"))  # version 1, version 2 (faces masked)
-_CAMERA = re.compile(r"-?\d+_\d+_(\d+)")
+_CAMERA, _PID = re.compile(r"-?\d+_\d+_(\d+)"), re.compile(r"\d{1,15}")
 
 MSMT17 = PublishedDataset(
     "msmt17",
@@ -59,15 +60,19 @@ def _image_folders(folder: Path) -> tuple[str, str]:
 
 def _read(list_file: Path, images: Path) -> list[Record]:
     """Return the records of a list; camids are the numbers in the file names."""
+    try:
+        lines = [line.strip() for line in read_lines(list_file)]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{list_file}: not a list in UTF-8 ({error.reason}); copy it again") from error
     records = []
-    for number, line in enumerate(list_file.read_text().splitlines(), 1):
-        if not line.strip():
+    for number, line in enumerate(lines, 1):
+        if not line:
             continue
-        path, _, pid = line.strip().rpartition(" ")
+        path, _, pid = line.rpartition(" ")
         camera = _CAMERA.match(Path(path).name)
-        if camera is None or not pid.isdigit():
+        if camera is None or not _PID.fullmatch(pid):
             raise UserError(
-                f"{list_file}:{number}: cannot read {line!r}; expected '0000/0000_000_01_0303morning_0008_0.jpg 0'"
+                f"{list_file}:{number}: cannot read {line[:200]!r}; expected '0000/0000_000_01_0303morning_0008_0.jpg 0'"
             )
         records.append(Record(str(images / path), int(pid), int(camera[1])))
     if not records:

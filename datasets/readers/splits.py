@@ -24,7 +24,7 @@ def hold_out(data: ReidData, num_ids: int, seed: int) -> ReidData:
     if not query:
         raise UserError(
             f"DATASETS.VAL_IDS: none of the {num_ids} identities held out of {data.name} gives a query: each needs "
-            "images from two cameras; hold out more"
+            f"{'images from two cameras' if find_protocol(data.protocol).ignores_own_camera else 'two images'}; hold out more"
         )
     return replace(
         data, train=train, query=query, gallery=gallery, test_name=f"{data.name} validation ({num_ids} people)"

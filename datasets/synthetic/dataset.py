@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ...common.files import digest
-from ...common.regular_files import IMAGE_BYTES
+from ...common.inputs.regular_files import IMAGE_BYTES
 from ..readers.market1501 import SUBSETS, load_published
 from ..readers.published import PublishedDataset
 from ..records import ReidData

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ...common.files import digest
+from ...common.inputs.regular_files import read_bytes, read_json
 from ...common.locks import FILE as LOCK
 from ...common.locks import WriterLock
-from ...common.regular_files import read_bytes, read_json
 from ...common.replace_folder import locked_place, recover, replacement
 
 _WAIT, _PATIENCE = 0.2, 600  # seconds: between two looks at a folder that another process draws; in all

@@ -27,6 +27,7 @@ import numpy as np
 
 from ...common.errors import UserError, choose
 from ...common.files import digest
+from ...common.inputs.regular_files import read_chunks
 from ...common.locks import FILE as LOCK
 from .camera import make_cameras
 from .dataset import SyntheticPlan
@@ -133,7 +134,7 @@ def _draw_all(folder: Path, plan: FilmPlan) -> dict[str, str]:
     write_cameras(folder / "cameras.csv", {f"{camera}{plan.suffix}": camera for camera in boxes})
     write_paths(folder / "paths.csv", _visits(plan, walks, boxes))
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != LOCK)
-    return {path.relative_to(folder).as_posix(): digest([path.read_bytes()]) for path in files}
+    return {path.relative_to(folder).as_posix(): digest(read_chunks(path)) for path in files}
 
 
 def _draw_video(

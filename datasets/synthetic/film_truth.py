@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...common.inputs.regular_files import read_lines
+
 COUNTED = 0.25  # visible share of a body from which a person counts as seen
 FILM_START = datetime(2026, 1, 31, 8, tzinfo=timezone.utc)  # of all cameras
 
@@ -86,8 +88,8 @@ def write_paths(path: Path, visits: Iterable[Visit]) -> None:
 
 def read_truth(folder: str | Path, camera: str) -> list[FilmBox]:
     """Return the boxes of a camera's gt.txt that count, in the order of the frames, with their visible parts from det.txt."""
-    rows = np.loadtxt(Path(folder) / camera / "gt" / "gt.txt", delimiter=",", ndmin=2)
-    found = np.loadtxt(Path(folder) / camera / "det" / "det.txt", delimiter=",", ndmin=2)
+    rows = np.loadtxt(read_lines(Path(folder) / camera / "gt" / "gt.txt"), delimiter=",", ndmin=2)
+    found = np.loadtxt(read_lines(Path(folder) / camera / "det" / "det.txt"), delimiter=",", ndmin=2)
     counted = rows[rows[:, 6] > 0].tolist() if len(rows) else []
     return [
         FilmBox(int(row[0]) - 1, int(row[1]), _corners(row), row[8], _corners(part))
@@ -101,8 +103,7 @@ def _corners(row: Sequence[float]) -> tuple[float, float, float, float]:
 
 def read_paths(folder: str | Path) -> list[Visit]:
     """Return the visits of paths.csv, by person and time."""
-    with open(Path(folder) / "paths.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(read_lines(Path(folder) / "paths.csv")))
     return [Visit(int(row["person"]), row["camera"], float(row["start"]), float(row["end"])) for row in rows]
 
 

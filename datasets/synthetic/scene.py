@@ -11,7 +11,7 @@ from .body import Pose, draw_person
 from .camera import Camera, light_figure
 from .drawing import Sketch
 from .identity import SyntheticPerson
-from .walks import Place, View
+from .walks import StandingPlace, View
 
 _OVERSAMPLING = 2
 _EDGE = 96  # pixels around the picture in which people are drawn too, so that their full boxes are known
@@ -56,7 +56,7 @@ class Scene:
         self._noise = rng.normal(0, 255 * camera.noise, (view.height + 64, view.width + 64, 3)).astype(np.int16)
 
     def draw(
-        self, people: list[SyntheticPerson], places: list[tuple[int, Place]], frame: int
+        self, people: list[SyntheticPerson], places: list[tuple[int, StandingPlace]], frame: int
     ) -> tuple[np.ndarray, list[SeenPerson]]:
         """Return a frame, (H, W, 3) uint8 RGB, and the people of whom something can be seen.
 
@@ -82,7 +82,7 @@ class Scene:
         return self._expose(canvas[inside], frame), [one for one in seen if one.visible > 0]
 
     def _draw_person(
-        self, canvas: np.ndarray, owners: np.ndarray, person: SyntheticPerson, number: int, place: Place
+        self, canvas: np.ndarray, owners: np.ndarray, person: SyntheticPerson, number: int, place: StandingPlace
     ) -> tuple[np.ndarray, int]:
         """Draw into the canvas; return the body's box (4,) in the canvas, and its area in pixels."""
         height, feet = self._view.body(place.depth), self._view.feet(place.depth)

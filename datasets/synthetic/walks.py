@@ -37,7 +37,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Place:
+class StandingPlace:
     """Where somebody is at one moment.
 
     Args:
@@ -70,13 +70,13 @@ class Walk:
     distances: np.ndarray
     headings: np.ndarray
 
-    def at(self, seconds: float) -> Place | None:
+    def at(self, seconds: float) -> StandingPlace | None:
         """Return the place at a time of the film, None before the first and after the last corner."""
         if not self.times[0] <= seconds <= self.times[-1]:
             return None
         phase = 2 * np.pi * np.interp(seconds, self.times, self.distances) / _STRIDE
         walks = np.diff(self.distances) > 0
-        return Place(
+        return StandingPlace(
             float(np.interp(seconds, self.times, self.xs)),
             float(np.interp(seconds, self.times, self.depths)),
             self._between_corners(seconds, self.headings),

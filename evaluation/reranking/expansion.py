@@ -30,7 +30,7 @@ def expand_queries(query: Features, gallery: Features, k: int = 10, alpha: float
     """
     query, gallery = pair_of_features(query, gallery)
     _check_options(k, alpha, len(gallery), len(gallery))
-    query, gallery = _unit_rows("query", query), _unit_rows("gallery", gallery)
+    query, gallery = unit_rows("query", query), unit_rows("gallery", gallery)
     return _expanded(query, gallery, distance_blocks(query, gallery), k, alpha)
 
 
@@ -50,8 +50,8 @@ def augment_database(gallery: Features, k: int = 10, alpha: float = 3.0) -> Tens
     """
     gallery = as_features("gallery", gallery)
     _check_options(k, alpha, len(gallery) - 1, len(gallery))
-    gallery = _unit_rows("gallery", gallery)
-    return _expanded(gallery, gallery, map(_without_itself, distance_blocks(gallery, gallery)), k, alpha)
+    gallery = unit_rows("gallery", gallery)
+    return _expanded(gallery, gallery, map(without_itself, distance_blocks(gallery, gallery)), k, alpha)
 
 
 def _check_options(k: int, alpha: float, most: int, num_gallery: int) -> None:
@@ -62,13 +62,13 @@ def _check_options(k: int, alpha: float, most: int, num_gallery: int) -> None:
         raise UserError(f"alpha: an exponent of 0 or more, got {alpha}")
 
 
-def _unit_rows(name: str, features: Tensor) -> Tensor:
+def unit_rows(name: str, features: Tensor) -> Tensor:
     """Return the rows of (N, D) scaled to unit length; rows of zeros stay."""
     check_finite(name, squared_norms(features))
     return normalize(features)
 
 
-def _without_itself(block: tuple[int, Tensor]) -> tuple[int, Tensor]:
+def without_itself(block: tuple[int, Tensor]) -> tuple[int, Tensor]:
     """Set each row's distance to itself, in a block of the square distance matrix, to infinity."""
     start, distances = block
     distances.diagonal(start).fill_(torch.inf)

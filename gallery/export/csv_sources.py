@@ -7,37 +7,45 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...common.box_columns import BoxColumns, checked_corners
 from ...common.errors import UserError
+from ...common.inputs.regular_files import read_lines
 from ...datasets import CorruptImageError
+from ...datasets.box_columns import BoxColumns, checked_corners
 from ...datasets.readers.box_crops import VideoReader, is_still
+from ...labels.column_names import find_columns, is_windows_path, why_absent
+from ...labels.label_text import UNKNOWN, are_whole_numbers, without_decimals
+from ...labels.name_options import JUNK, NameOptions
 from ...tracking.frames import VideoFile
 from ..storage.records_file import to_seconds
 from .source_rows import BOX, FIELDS, ImageFiles, SourceRow, box_of
 
-PATH_COLUMNS = {**{name: name for name in FIELDS}, "camid": "camera", "viewid": "view"}
-VIDEO_COLUMNS = {"video": "path", **{key: value for key, value in PATH_COLUMNS.items() if key != "path"}}
+NAMES = ("pid", "camera", "view", "tracklet")  # fields that are names
 
 
 class _CsvSource:
     """Lines of a CSV file; relative paths start at the file's folder.
 
     Args:
-        known: columns and their meaning, one of FIELDS; other columns are kept as text.
         box: the columns of a box, frame included; None = the lines have no boxes.
+        names: what the paths say, for what no column does.
     """
 
     def __init__(
-        self, file: Path, columns: Sequence[str], known: Mapping[str, str], box: BoxColumns | None = None
+        self, file: Path, columns: Sequence[str], box: BoxColumns | None = None, names: NameOptions | None = None
     ) -> None:
-        self.file, self._folder = file, Path(os.path.abspath(file)).parent
-        self.known, self._box, self._frame = dict(known), box, box.others.get("frame") if box else None
-        if box and "tracklet" not in columns and (track := box.others.get("track")) and track not in self.known:
+        self.file, self._folder, self._names = file, Path(os.path.abspath(file)).parent, names or NameOptions()
+        self.known, self._box, self._frame = self._meanings(columns), box, box.others.get("frame") if box else None
+        for what, pattern in self._names.patterns.items():
+            if what in self.known.values():
+                raise UserError(f"{pattern.option}: {file} has a column for it; leave the option or the column out")
+        track = box.others.get("track") if box and "tracklet" not in self.known.values() else None
+        if track and track not in self.known:
             self.known[track] = "tracklet"
         _check_columns(file, columns, self.known)
         taken = {*self.known, *((*box.box, self._frame) if box else ())}
@@ -45,32 +53,60 @@ class _CsvSource:
         if box:
             self.extra = {**({"frame": int} if self._frame else {}), **dict.fromkeys(BOX, float), **self.extra}
 
+    def _meanings(self, columns: Sequence[str]) -> dict[str, str]:
+        """Return column -> its field, one of FIELDS; other columns are kept as text."""
+        return find_columns(columns, FIELDS, f"{self.file}:1")
+
+    @cached_property
+    def _whole(self) -> set[str]:
+        """Columns of names that are whole numbers with decimals, as pandas writes them next to an empty one."""
+        values: dict[str, set[str]] = {column: set() for column, field in self.known.items() if field in NAMES}
+        for line in csv.DictReader(read_lines(self.file, errors="replace")):
+            for column, found in values.items():
+                found.add((line.get(column) or "").strip())
+        return {column for column, found in values.items() if are_whole_numbers(found)}
+
     def rows(self) -> Iterator[SourceRow]:
         """Yield one row per line."""
-        with self.file.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
-            try:
-                for values in reader:
-                    yield self._parse(f"{self.file}:{reader.line_num}", values)
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{self.file}:{_line_not_utf8(self.file)}: not UTF-8 ({error.reason}); save the file as UTF-8"
-                ) from error
-            except csv.Error as error:
-                raise UserError(f"{self.file}:{reader.line_num}: not a line of a CSV file ({error})") from error
+        reader = csv.DictReader(read_lines(self.file))
+        try:
+            for values in reader:
+                yield self._parse(f"{self.file}:{reader.line_num}", values)
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{self.file}:{reader.line_num + 1}: not UTF-8 ({error.reason}); save the file as UTF-8"
+            ) from error
+        except csv.Error as error:
+            raise UserError(f"{self.file}:{reader.line_num}: not a line of a CSV file ({error})") from error
 
     def _parse(self, where: str, values: dict[str | Any, Any]) -> SourceRow:
         if None in values:  # key of values without a column
             raise UserError(f"{where}: more values than columns; put a path with commas in quotes")
         texts = {column: (text or "").strip() or None for column, text in values.items()}
-        own: dict[str, Any] = {self.known[column]: text for column, text in texts.items() if column in self.known}
+        own: dict[str, Any] = {field: self._label(column, texts[column]) for column, field in self.known.items()}
         if not own["path"]:
             raise UserError(f"{where}: the path is empty; every line names its file")
-        own["path"] = os.path.join(self._folder, own["path"])
-        own["time"] = _seconds(own.get("time"), where)
+        own |= self._names.by_pattern(own["path"])
+        own["path"] = self._located(own["path"], where)
+        own["time"] = seconds_of(own.get("time"), where)
         extra: dict[str, Any] = self._boxed(texts, where)
         extra |= {column: texts[column] for column in self.extra if column not in extra}
         return SourceRow(**own, extra=extra)
+
+    def _label(self, column: str, text: str | None) -> str | None:
+        """Return the text of a field; None for a missing value, and for the pid of junk."""
+        field = self.known[column]
+        if text is None or field not in NAMES:
+            return text
+        name = without_decimals(text) if column in self._whole else text
+        return None if name in UNKNOWN or (field == "pid" and name == JUNK) else name
+
+    def _located(self, path: str, where: str) -> str:
+        """Return a path from the CSV file's folder; raise ValueError for one of Windows, read elsewhere."""
+        found = os.path.join(self._folder, path)
+        if is_windows_path(path) and not os.path.exists(found):
+            raise UserError(f"{where}: no file {found}; {why_absent(path)}")
+        return found
 
     def _boxed(self, texts: Mapping[str, str | None], where: str) -> dict[str, Any]:
         """Return frame, x, y, width and height of a line; all None where one of the four is empty."""
@@ -87,23 +123,10 @@ class _CsvSource:
         return {**frame, **dict(zip(BOX, (x0, y0, x1 - x0, y1 - y0)))}
 
 
-def _line_not_utf8(file: Path) -> int:
-    """Return the number of the first line that is not UTF-8; the decoder reads ahead, so its position is later."""
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                return number
-    return number
-
-
 def _check_columns(file: Path, columns: Sequence[str], known: Mapping[str, str]) -> None:
     meanings = [known.get(column, column) for column in columns]
     if twice := sorted({name for name in meanings if meanings.count(name) > 1}):
-        raise UserError(
-            f"{file}:1: the column {', '.join(twice)} stands twice (camid means camera, viewid means view); keep one"
-        )
+        raise UserError(f"{file}:1: the column {', '.join(twice)} stands twice; keep one, or rename the other")
     if taken := sorted({"id", "path", ""} & (set(columns) - set(known))):
         raise UserError(
             f"{file}:1: a gallery reserves the column {taken[0]!r}, and every column needs a name; give it another name"
@@ -116,9 +139,6 @@ class ManifestSource(ImageFiles, _CsvSource):
     Columns: path; optionally pid, camera (or camid), view (or viewid), time (seconds or ISO 8601), tracklet, and a box such as
     x, y, width, height in pixels; other columns are kept as text.
     """
-
-    def __init__(self, file: Path, columns: Sequence[str], box: BoxColumns | None = None) -> None:
-        super().__init__(file, columns, PATH_COLUMNS, box)
 
 
 class BoxesSource(_CsvSource):
@@ -134,11 +154,23 @@ class BoxesSource(_CsvSource):
     num_readers = 1  # frames are read in order
 
     def __init__(
-        self, file: Path, columns: Sequence[str], box: BoxColumns, frames_from: int = 0, skips: bool = False
+        self,
+        file: Path,
+        columns: Sequence[str],
+        box: BoxColumns,
+        names: NameOptions | None = None,
+        frames_from: int = 0,
+        skips: bool = False,
     ) -> None:
-        super().__init__(file, columns, VIDEO_COLUMNS if "video" in columns else PATH_COLUMNS, box)
+        super().__init__(file, columns, box, names)
         self.frames_from, self._skips = frames_from, skips
         self._reader, self._checked = VideoReader(), set[str]()
+
+    def _meanings(self, columns: Sequence[str]) -> dict[str, str]:
+        if "video" not in columns:
+            return super()._meanings(columns)
+        others = tuple(field for field in FIELDS if field != "path")
+        return {"video": "path", **find_columns(columns, others, f"{self.file}:1")}
 
     def rows(self) -> Iterator[SourceRow]:
         """Yield one row per box, frames counted from 0."""
@@ -204,7 +236,7 @@ def _to_type(text: str | None, kind: type, what: str) -> Any:
     return kind(value)  # pandas writes 12 as 12.0 if other lines are empty
 
 
-def _seconds(text: str | None, where: str) -> float | None:
+def seconds_of(text: str | float | None, where: str) -> float | None:
     """Return a time in seconds, converted as in a gallery; raise ValueError, naming `where`, for anything else."""
     try:
         seconds = to_seconds(text)

@@ -16,6 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ...common.errors import UserError
+from ...labels.name_options import NameOptions
 from ...processor.distributed.process_group import Ranks, joined_ranks
 from ...processor.embedding.embedder import Embedder
 from ...tracking.recording_tracks import TrackOptions
@@ -42,7 +43,7 @@ def export(
     output: str | Path,
     *,
     root: str | None = None,
-    names: str | None = None,
+    names: NameOptions | str | None = None,
     format: str = FOLDER,
     dtype: str = "float32",
     batch_size: int = 256,

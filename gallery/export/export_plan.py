@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from ...common.errors import UserError
 from ...common.files import digest, write_text_atomically
+from ...common.inputs.regular_files import read_json
 from ...processor.embedding.embedder import Embedder
 from .source_rows import Source
 
@@ -121,7 +122,7 @@ class RecordingPlan(Plan):
 def read_plan(file: Path) -> Plan | None:
     """Return the plan in a file; None if there is none that this version can read."""
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = read_json(file)
         kind = RecordingPlan if "recordings" in values else ExportPlan
         values = {**values, "files": tuple(values.get("files", ()))}
         if kind is RecordingPlan:

@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ...common.errors import UserError
 from ...common.files import write_atomically
+from ...common.inputs.archives import NUMBERS, TEXT, read_arrays
+from ...common.inputs.safetensors_file import open_safetensors
+from ...common.text import parse_json
 from ..storage.gallery import Gallery
 from . import work_folder
 from .track_rows import TrackPart
@@ -63,17 +64,9 @@ class RecordingFolder(WorkFolder):
     def load(self, number: int) -> tuple[RecordingProgress, dict[str, np.ndarray]]:
         """Return the progress of recording `number` and the state of its tracks; a new one if there is none."""
         try:
-            with np.load(self._state(number), allow_pickle=False) as arrays:
-                state = {name: arrays[name] for name in arrays.files}
-            return RecordingProgress(**json.loads(bytes(state.pop("progress")))), state
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            EOFError,
-            BadZipFile,
-        ):  # missing, damaged, or of another version
+            state = read_arrays(self._state(number), NUMBERS + TEXT)
+            return RecordingProgress(**parse_json(bytes(state.pop("progress")), "progress")), state
+        except (OSError, ValueError, KeyError, TypeError):  # missing, damaged, or of another version
             return RecordingProgress(), {}
 
     def save(self, number: int, part: TrackPart, progress: RecordingProgress, state: dict[str, np.ndarray]) -> None:
@@ -98,7 +91,7 @@ class RecordingFolder(WorkFolder):
         """
         chunks, tables, first = [], [], len(gallery)
         for file in self._chunks():
-            records, names = json.loads(bytes(_load(file, "rows")))
+            records, names = parse_json(bytes(_load(file, "rows")), str(file))
             _write_images(gallery.path, names, _load(file, "images"))
             rows = [{"id": first + place, **record} for place, record in enumerate(records)]
             chunks.append(file)
@@ -124,9 +117,9 @@ class RecordingFolder(WorkFolder):
 def _load(file: Path, name: str) -> np.ndarray:
     """Return the embeddings (N, D) of a chunk, its rows or its images as `save` writes them."""
     try:
-        with safe_open(file, "np") as opened:
+        with open_safetensors(file, "np") as opened:
             return opened.get_tensor(name)
-    except (OSError, SafetensorError) as error:
+    except (OSError, UserError) as error:
         raise UserError(
             f"{file} is missing or damaged ({error}); delete {file.name[:12]}.npz next to it and run the export again. Under "
             "torchrun all processes need the same disk"
@@ -137,6 +130,8 @@ def _write_images(folder: Path, names: list[list[Any]], content: np.ndarray) -> 
     start = 0
     for name, length in names:
         path = folder / name
+        if ".." in path.parts or not path.is_relative_to(folder):  # a stranger's work folder
+            raise UserError(f"{name!r} lies outside {folder}; delete the work folder and run the export again")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content[start : start + length].tobytes())
         start += length

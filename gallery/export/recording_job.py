@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from ...common.errors import UserError
 from ...common.files import digest
+from ...common.inputs.regular_files import read_chunks
 from ...processor.distributed.process_group import Ranks
 from ...processor.embedding.embedder import Embedder
 from ...processor.runs.signals import StopSignals
@@ -311,4 +312,4 @@ def _identity(name: str) -> str:
     if not path.is_file():
         return name
     files = sorted(file for file in path.parent.iterdir() if file.stem == path.stem and file.is_file())
-    return f"{name} {digest(file.read_bytes() for file in files)}"
+    return f"{name} {digest(part for file in files for part in read_chunks(file))}"

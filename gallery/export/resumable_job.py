@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...common.files import write_text_atomically
+from ...common.inputs.regular_files import JSON_BYTES, read_text
 from ...common.locks import FILE as LOCK
 from ...common.locks import WriterLock
-from ...common.regular_files import JSON_BYTES, read_text
 from ...processor.distributed.process_group import Ranks
 from ...processor.embedding.embedder import Embedder
 from ..maintenance.export_formats import export_as
@@ -157,6 +157,9 @@ class ResumableJob(ABC):
     def _update_threshold(self) -> None:
         """Copy the threshold of weights that were calibrated after the export to the finished gallery."""
         gallery, threshold = Gallery.open(self.output.path), self.embedder.threshold
+        if self.embedder.thresholds and gallery.info.thresholds != self.embedder.thresholds:
+            gallery.set_info(thresholds=self.embedder.thresholds)
+            logger.info("%s: the thresholds for processed embeddings are now those of the weights", self.output.path)
         if threshold is None or gallery.info.threshold == threshold:
             return
         if gallery.info.metric != threshold["metric"]:

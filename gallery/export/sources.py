@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...common.box_columns import BoxColumns
 from ...common.errors import UserError
+from ...common.inputs.regular_files import read_lines
 from ...configs import OPTIONS
-from ...datasets import DATASETS, read_dataset
+from ...datasets import DATASETS, ReadOptions, read_dataset
+from ...datasets.box_columns import BoxColumns
 from ...datasets.readers.box_crops import is_still
 from ...datasets.readers.image_files import list_images, walk_images
+from ...labels.column_names import find_columns
+from ...labels.name_options import NameOptions
 from ...tracking.box_files import GivenBoxes, boxes_of_pictures, read_boxes, select_classes
 from ...tracking.box_files.mot_text import is_mot
 from ...tracking.box_files.text_files import head_of
@@ -21,51 +24,54 @@ from ...tracking.frames import is_live
 from ...tracking.frames.live_stream import without_password
 from ...tracking.recording_tracks import TrackOptions
 from ...tracking.recordings import FRAMES, VIDEO_SUFFIXES
-from .csv_sources import BoxesSource, ManifestSource
+from .csv_sources import BoxesSource, ManifestSource, seconds_of
 from .source_rows import BOX, ImageFiles, Source, SourceRow
 
+logger = logging.getLogger(__name__)
+
 SPLITS = ("train", "query", "gallery")
-LAYOUTS = ("market1501", "dukemtmc", "synthetic")  # their file names are PID_cCAMERA…
-_NAME = re.compile(r"(-?\d+)_c(\d+)")
 FIND_PEOPLE = "name what finds the people in it: --detector NAME|FILE|motion, or --boxes FILE"
 
 
 def open_source(
-    text: str, root: str | None = None, names: str | None = None, frames_from: int = 0, skips: bool = False
+    text: str,
+    root: str | None = None,
+    names: NameOptions | str | None = None,
+    frames_from: int = 0,
+    skips: bool = False,
 ) -> Source:
     """Return the source named by `text`.
 
     Args:
         text: a folder of images, a CSV file (a manifest, or boxes in videos), or DATASET:SPLIT such as market1501:gallery.
         root: folder of the data sets, for DATASET:SPLIT.
-        names: naming scheme of a folder's files, one of `LAYOUTS`: person and camera are read from their names.
+        names: what the names of a folder's files say, or the scheme alone.
         frames_from: number of a video's first frame in a CSV file of boxes.
         skips: what cannot be read will be left out; see `BoxesSource`.
     Raises:
         FileNotFoundError, ValueError: `text` is none of these, or an option does not apply to it.
     """
-    path = Path(text).expanduser()
-    if names and not path.is_dir():
+    path, said = Path(text).expanduser(), names if isinstance(names, NameOptions) else NameOptions(names)
+    if said.scheme and not path.is_dir():
         raise UserError(f"--names: for a folder of images only; {text!r} is none, leave --names out")
     if is_live(text) or path.suffix.lower() in VIDEO_SUFFIXES:
         raise UserError(f"--input: {without_password(text)} is a video; {FIND_PEOPLE}")
     if path.is_dir():
-        return FolderSource(path, names)
+        return FolderSource(path, said)
     if path.is_file():
-        return _open_csv(path, frames_from, skips)
+        return _open_csv(path, said, frames_from, skips)
     name, _, split = text.partition(":")
     if name in DATASETS and split:
-        return DatasetSource(name, split, root)
+        return DatasetSource(name, split, root, said)
     raise FileNotFoundError(
         f"--input: {text!r} does not exist; expected a folder of images, a video, a CSV file with the column path, a CSV file "
         f"with the columns video, frame, {', '.join(BOX)}, or DATASET:SPLIT with one of {', '.join(sorted(DATASETS))}"
     )
 
 
-def _open_csv(path: Path, frames_from: int, skips: bool) -> Source:
+def _open_csv(path: Path, names: NameOptions, frames_from: int, skips: bool) -> Source:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            columns = next(csv.reader(lines), [])
+        columns = next(csv.reader(read_lines(path)), [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(
             f"--input: {path} is not a CSV file in UTF-8 ({error}); give a folder or a CSV file; if it is a video, {FIND_PEOPLE}"
@@ -76,21 +82,21 @@ def _open_csv(path: Path, frames_from: int, skips: bool) -> Source:
             f"boxes: --input VIDEO --boxes {path}"
         )
     box = BoxColumns.find(columns)
-    if box and "frame" in box.others and ("video" in columns or _names_videos(path)):
-        return BoxesSource(path, columns, box, frames_from, skips)
-    if "path" in columns:
-        return ManifestSource(path, columns, box)
+    found = {field: column for column, field in find_columns(columns, ("path",), f"{path}:1").items()}
+    if box and "frame" in box.others and ("video" in columns or _names_videos(path, found.get("path", ""))):
+        return BoxesSource(path, columns, box, names, frames_from, skips)
+    if found:
+        return ManifestSource(path, columns, box, names)
     raise UserError(
         f"{path}:1: expected a column path (one image per line), or the columns video, frame, {', '.join(BOX)} (one box per "
         f"line); found {', '.join(columns) or 'nothing'}"
     )
 
 
-def _names_videos(path: Path) -> bool:
-    """Return whether the first line of a CSV file with a column path names something else than a picture."""
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
-        first = next(csv.DictReader(lines), {})
-    return bool(first.get("path")) and not is_still(str(first["path"]))
+def _names_videos(path: Path, column: str) -> bool:
+    """Return whether a column of the first line of a CSV file names something else than a picture."""
+    first = next(csv.DictReader(read_lines(path, errors="replace")), {})
+    return bool(first.get(column)) and not is_still(str(first[column]))
 
 
 def sequence_of(text: str) -> tuple[str, str] | None:
@@ -142,36 +148,59 @@ class FolderSource(ImageFiles):
     """All images below a folder, sorted by name within each folder; hidden files and folders are left out.
 
     Args:
-        names: naming scheme of the files; None = read nothing from their names.
+        names: what their names say.
+    Raises:
+        ValueError: no file is named so; while the rows are read.
     """
 
-    def __init__(self, folder: Path, names: str | None = None) -> None:
-        if names is not None and names not in LAYOUTS:
-            raise UserError(f"--names: unknown value {names!r}; choose from {', '.join(LAYOUTS)}")
-        self.folder, self.names = Path(os.path.abspath(folder)), names
+    def __init__(self, folder: Path, names: NameOptions | None = None) -> None:
+        self.folder, self.names = Path(os.path.abspath(folder)), names or NameOptions()
+        self._is_checked = False
 
     def rows(self) -> Iterator[SourceRow]:
         """Yield one row per image file."""
+        known, unknown = 0, []
         for path in walk_images(self.folder):
-            yield SourceRow(path, *self._parse(os.path.basename(path)))
+            by_scheme = self.names.by_scheme(path)
+            labels = {**by_scheme, **self.names.by_pattern(os.path.relpath(path, self.folder))}
+            if self.names.scheme and not by_scheme:
+                unknown.append(path)
+            else:
+                known += 1
+            yield SourceRow(path, labels.get("pid"), labels.get("camera"), time=seconds_of(labels.get("time"), path))
+        self._check(known, unknown)
 
-    def _parse(self, name: str) -> tuple[str | None, str | None]:
-        match = _NAME.match(name) if self.names else None
-        if match is None:
-            return None, None
-        pid = int(match[1])
-        return (str(pid) if pid >= 0 else None), f"{self.names}/c{int(match[2])}"  # -1 is junk, not a person
+    def _check(self, known: int, unknown: list[str]) -> None:
+        """Raise ValueError if no file has the scheme's name; log, once, how many do not."""
+        if unknown and not known:
+            raise UserError(
+                f"--names: none of the {len(unknown)} files is named PID_cCAMERA… as in {self.names.scheme}, the first: "
+                f"{unknown[0]}; leave --names out, or say how the camera stands in the names: --camera-pattern"
+            )
+        if unknown and not self._is_checked:
+            logger.warning(
+                "--names: %d of %d files are not named PID_cCAMERA…, their person and camera are unknown; the first: %s",
+                *(len(unknown), known + len(unknown), unknown[0]),
+            )
+        self._is_checked = True
 
 
 class DatasetSource(ImageFiles):
     """The images of one split of a data set below `root`."""
 
-    def __init__(self, name: str, split: str, root: str | None) -> None:
+    def __init__(self, name: str, split: str, root: str | None, names: NameOptions | None = None) -> None:
         if split not in SPLITS:
             raise UserError(f"--input: {name} has no split {split!r}; choose from {', '.join(SPLITS)}")
         if name == "manifest":
             raise UserError("--input: give the manifest's CSV file itself")
-        self._data = read_dataset(name, root or OPTIONS["DATASETS.ROOT_DIR"].default)
+        pattern = names.camera_pattern if names else None
+        if names and (names.time_pattern or (pattern and name != "folder")):
+            raise UserError(
+                f"--time-pattern, --camera-pattern: for images of a folder or a CSV file; {name} says in another way what its file "
+                "names mean, leave them out"
+            )
+        options = ReadOptions(camera_pattern=pattern or "")
+        self._data = read_dataset(name, root or OPTIONS["DATASETS.ROOT_DIR"].default, options)
         self._records = getattr(self._data, split)
 
     def rows(self) -> Iterator[SourceRow]:

@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ...common.errors import UserError
 from ...common.files import write_atomically
+from ...common.inputs.safetensors_file import open_safetensors
 from ...common.locks import FILE as LOCK
 from ...common.locks import WriterLock
+from ...common.replace_folder import refuse_link
+from ...common.text import parse_json
 from ..storage.gallery import Gallery
 from .export_plan import ExportPlan, Plan, read_plan
 
@@ -54,6 +56,7 @@ class WorkFolder:
 
     def locked(self) -> WriterLock:
         """Make the folder and return its lock against other exports; the lock of a killed process is free."""
+        refuse_link(self.folder)
         self.folder.mkdir(exist_ok=True)
         return WriterLock(self.folder)
 
@@ -127,9 +130,9 @@ class PartsFolder(WorkFolder):
             with_gaps: accept a part without the images that could not be read.
         """
         try:
-            with safe_open(self._file(number), "np") as opened:
+            with open_safetensors(self._file(number), "np") as opened:
                 about = opened.metadata() or {}
-        except (OSError, SafetensorError):  # missing or damaged
+        except (OSError, UserError):  # missing or damaged
             return False
         is_whole = about.get("skipped") == "0"
         return about.get("files") == plan.files[number] and (is_whole or with_gaps)
@@ -153,7 +156,7 @@ class PartsFolder(WorkFolder):
             numbers, tables = range(start, min(start + step, plan.num_parts)), []
             first = len(gallery)
             for number in numbers:
-                records, unread = json.loads(self._load(number, "rows").tobytes())
+                records, unread = parse_json(self._load(number, "rows").tobytes(), str(self._file(number)))
                 rows = [{"id": first + place, **record} for place, record in enumerate(records)]
                 tables.append(pa.Table.from_pylist(rows, schema))
                 first, skipped = first + len(rows), skipped + unread
@@ -164,9 +167,9 @@ class PartsFolder(WorkFolder):
         """Return the embeddings (N, D) of a part, or its rows as `save` writes them; an error names the part's file."""
         file = self._file(number)
         try:
-            with safe_open(file, "np") as opened:
+            with open_safetensors(file, "np") as opened:
                 return opened.get_tensor(name)
-        except (OSError, SafetensorError) as error:
+        except (OSError, UserError) as error:
             raise UserError(
                 f"{file} is missing or damaged ({error}); delete it, if it exists, and run the export again. Under "
                 "torchrun all processes need the same disk"

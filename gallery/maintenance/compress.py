@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...common.errors import UserError
+from ...labels.protocol import find_protocol
 from ..search.faiss_index import drawn_positions
 from ..storage.gallery import Gallery
 from ..storage.projection import Projection
@@ -38,9 +39,9 @@ def fit_pca(
     positions = np.flatnonzero(gallery.is_live)
     positions = positions[drawn_positions(len(positions), sample, seed)]
     projection = _fit(gallery.vectors(positions), dim, gallery.info.metric, seed)
-    if gallery.info.threshold is not None:
+    if gallery.info.limit is not None:
         log.warning("%s: the threshold is invalid for projected embeddings and is left out; calibrate again", output)
-    info = replace(gallery.info, dimension=dim, threshold=None)
+    info = replace(gallery.info, dimension=dim, threshold=None, thresholds={})
     parts = (projection(gallery.info.decode(rows)) for rows in live_rows(gallery))
     return Gallery.build(output, info, lambda smaller: _fill(smaller, gallery, parts), overwrite, projection)
 
@@ -101,34 +102,37 @@ class Cost:
         mAP, rank1: before and after.
         num_bytes: size of embeddings.npy, before and after.
         num_queries: number of queries in the averages.
+        protocol: which rows are junk for a query: those from its camera, or, where no camera is known, the query alone.
     """
 
     mAP: tuple[float, float]
     rank1: tuple[float, float]
     num_bytes: tuple[int, int]
     num_queries: int
+    protocol: str = "same-camera"
 
     def __str__(self) -> str:
         """Return one line, in percent."""
         (map0, map1), (first0, first1), (size0, size1) = self.mAP, self.rank1, self.num_bytes
         return (
             f"mAP {map0:.2%} -> {map1:.2%} ({100 * (map1 - map0):+.2f} points), Rank-1 {first0:.2%} -> {first1:.2%}, "
-            f"{size0 / 1e6:.1f} -> {size1 / 1e6:.1f} MB ({self.num_queries} queries)"
+            f"{size0 / 1e6:.1f} -> {size1 / 1e6:.1f} MB ({self.num_queries} queries"
+            f"{'' if find_protocol(self.protocol).ignores_own_camera else '; no cameras known, so rows of the own one count'})"
         )
 
 
 def cost(original: Gallery, smaller: Gallery, max_queries: int = 2000, seed: int = 0) -> Cost:
     """Compare two galleries of the same rows: up to `max_queries` rows search the rows of other cameras.
 
-    Only rows with pid and camera take part. The queries are the original's rows, as the model returned them.
-    Both galleries are in memory as float32.
+    Only rows with pid and camera take part; if no row has a camera, those with a pid, and a query's own row is junk for it.
+    The queries are the original's rows, as the model returned them. Both galleries are in memory as float32.
 
     Raises:
-        ValueError: the rows of the galleries differ, or no row has pid and camera.
+        ValueError: the rows of the galleries differ, no row has a pid, or no two are of one person.
     """
     from ...evaluation import evaluate_retrieval  # loads torch: 1.6 s and 780 MB, which a search does without
 
-    labels = _labels(original)
+    labels, protocol = _labels(original)
     if not np.array_equal(original.ids[original.is_live], smaller.ids[smaller.is_live]):
         raise UserError(f"{smaller.path} does not hold the rows of {original.path}; compress it again")
     queries = drawn_positions(len(labels), max_queries, seed)
@@ -137,7 +141,12 @@ def cost(original: Gallery, smaller: Gallery, max_queries: int = 2000, seed: int
     asked = rows[queries]
     results = [
         evaluate_retrieval(
-            query, gallery, pids[queries], pids, camids[queries], camids, metric=original.info.metric, max_rank=1
+            *(query, gallery, pids[queries], pids, camids[queries], camids),
+            metric=original.info.metric,
+            protocol=protocol,
+            q_files=labels[queries, 0],
+            g_files=labels[:, 0],
+            max_rank=1,
         )
         for query, gallery in (
             (asked, rows),
@@ -146,15 +155,23 @@ def cost(original: Gallery, smaller: Gallery, max_queries: int = 2000, seed: int
     ]
     before, after = results
     sizes = [len(item) * item.embeddings.itemsize * item.info.dimension for item in (original, smaller)]
-    return Cost((before.mAP, after.mAP), (before.rank(1), after.rank(1)), (sizes[0], sizes[1]), before.num_valid)
+    return Cost(
+        (before.mAP, after.mAP), (before.rank(1), after.rank(1)), (sizes[0], sizes[1]), before.num_valid, protocol
+    )
 
 
-def _labels(gallery: Gallery) -> np.ndarray:
-    """Return (n, 3) position, pid index and camera index of the live rows that have both."""
+def _labels(gallery: Gallery) -> tuple[np.ndarray, str]:
+    """Return (n, 3) position, pid index and camera index of the live rows that have both, and the protocol.
+
+    If no row has a camera, all rows with a pid are of camera 0.
+    """
     table = gallery.select(["pid", "camera"])
-    is_known = gallery.is_live & ~np.asarray(table["pid"].is_null()) & ~np.asarray(table["camera"].is_null())
-    rows = np.flatnonzero(is_known)
+    has_pid, has_camera = (gallery.is_live & ~np.asarray(table[name].is_null()) for name in ("pid", "camera"))
+    by_camera = bool(has_camera.any())
+    rows = np.flatnonzero(has_pid & has_camera if by_camera else has_pid)
     if not len(rows):
-        raise UserError(f"{gallery.path}: no row has a pid and a camera, so mAP cannot be measured; add them by update")
-    names = (np.array(table[name].take(rows).to_pylist()) for name in ("pid", "camera"))
-    return np.stack([rows, *(np.unique(values, return_inverse=True)[1] for values in names)], axis=1)
+        wanted = "a pid and a camera" if by_camera else "a pid"
+        raise UserError(f"{gallery.path}: no row has {wanted}, so mAP cannot be measured; add them by update")
+    pids = np.unique(table["pid"].take(rows).to_pylist(), return_inverse=True)[1]
+    cameras = np.unique(table["camera"].take(rows).to_pylist(), return_inverse=True)[1] if by_camera else 0 * rows
+    return np.stack([rows, pids, cameras], axis=1), "same-camera" if by_camera else "own-file"

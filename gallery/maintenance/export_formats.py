@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from ...common.errors import UserError
 from ...common.files import check_output_file, write_atomically
+from ...common.text import csv_cell
 from ..search.faiss_index import import_faiss
 from ..storage.gallery import Gallery
 from .merge_compact import live_records, live_rows
@@ -119,14 +120,14 @@ def _write_parquet(gallery: Gallery, path: Path) -> None:
 
 
 def _write_csv(gallery: Gallery, path: Path) -> None:
-    """Write the records' columns, then e0, e1, …; floats with all digits."""
+    """Write the records' columns, then e0, e1, …; floats with all digits; no formulas, see `csv_cell`."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*gallery.columns, *(f"e{i}" for i in range(gallery.info.dimension))])
+        writer.writerow([*map(csv_cell, gallery.columns), *(f"e{i}" for i in range(gallery.info.dimension))])
         for rows, records in _parts(gallery):
             texts = (map(str, row) for row in rows)
             for record, numbers in zip(records.to_pylist(), texts, strict=True):
-                writer.writerow([*record.values(), *numbers])
+                writer.writerow([*map(csv_cell, record.values()), *numbers])
 
 
 def _write_faiss(gallery: Gallery, path: Path) -> None:

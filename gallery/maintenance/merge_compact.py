@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...common.errors import UserError
+from ...common.inputs.regular_files import JSON_BYTES, read_bytes
 from ...common.replace_folder import replacement
 from ..storage.embeddings_file import blocks
 from ..storage.file_names import EXPORT_FILES, replaced_files
@@ -35,6 +35,7 @@ def merge(target: Gallery, sources: Sequence[Gallery | str | Path]) -> int:
         _check_mergeable(target, source)
     with target.writing():
         for source in galleries:
+            target.check_cameras(live_records(source))
             ids = np.arange(target.state.next_id, target.state.next_id + len(source))
             parts = (target.info.encode(source.info.decode(rows)) for rows in live_rows(source))
             target.append(parts, [with_ids(_moved(source), ids)])
@@ -111,4 +112,4 @@ def copy_into(folder: Path, gallery: Gallery) -> None:
     copy.commit(replace(copy.state, next_id=gallery.state.next_id))
     for name in EXPORT_FILES:
         if (gallery.path / name).is_file():
-            shutil.copyfile(gallery.path / name, folder / name)
+            (folder / name).write_bytes(read_bytes(gallery.path / name, JSON_BYTES))

@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from ...common.inputs.archives import DAMAGE, read_header
+from ...common.inputs.regular_files import open_regular
 from ...common.replace_folder import recover
 from ..storage.embeddings_file import blocks, checksum_of, map_rows
 from ..storage.file_names import EMBEDDINGS, METADATA, PROJECTION, RECORDS, replaced_files
 from ..storage.metadata import State
 from ..storage.projection import Projection
 from ..storage.records_file import RecordsFile
+from ..storage.row_checks import reasons, squared_lengths
 
 NAMED = 5  # rows or files named in a message
 
@@ -75,23 +78,25 @@ def _check_embeddings(path: Path, state: State) -> Iterator[GalleryProblem]:
         yield GalleryProblem(
             EMBEDDINGS, f"the {state.count} rows are not those that were written (checksum); restore the file"
         )
-    bad = [start + np.flatnonzero(~np.isfinite(part.astype(np.float32)).all(1)) for start, part in blocks(rows)]
-    if len(found := np.concatenate([*bad, np.empty(0, np.int64)])):
-        yield GalleryProblem(EMBEDDINGS, f"{len(found)} rows hold NaN or infinite values: {_some(found.tolist())}")
+    squares = [squared_lengths(info.decode(part), part) for _, part in blocks(rows)]
+    if squares:
+        for reason, found in reasons(np.concatenate(squares), info).items():
+            yield GalleryProblem(EMBEDDINGS, f"{len(found)} rows are no embeddings ({reason}): {_some(found.tolist())}")
 
 
 def _check_header(file: Path, state: State) -> Iterator[GalleryProblem]:
     """Check the .npy header, which other programs read."""
     try:
-        found = np.load(file, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
+        with open_regular(file) as opened:
+            shape, _, dtype = read_header(opened)
+    except DAMAGE as error:
         yield GalleryProblem(EMBEDDINGS, f"other programs cannot read it ({error}); the next add writes a new header")
         return
     expected = (state.info.dimension, np.dtype(state.info.dtype))
-    if found.shape[1:] != expected[:1] or found.dtype != expected[1] or len(found) < state.count:
+    if shape[1:] != expected[:1] or dtype != expected[1] or shape[0] < state.count:
         yield GalleryProblem(
             EMBEDDINGS,
-            f"its header says {found.shape} {found.dtype}, {METADATA} says {(state.count, expected[0])} {expected[1]}",
+            f"its header says {shape} {dtype}, {METADATA} says {(state.count, expected[0])} {expected[1]}",
         )
 
 

@@ -13,12 +13,14 @@ import numpy as np
 import pyarrow as pa
 
 from ...common.errors import UserError
+from ...labels.camera_norm import OFF
 from ..search.engine import Finder, Searchable, check_queries
 from ..search.exact_index import Hits
 from ..search.filters import Condition, Where
 from ..search.search_result import SearchResult, pair_distances
 from ..storage import records_file
 from ..storage.metadata import GalleryInfo
+from ..storage.row_ids import Ids, as_ids
 from . import milvus_collections
 from .filter_expression import as_expression
 from .milvus_collections import INDEXES, METRICS
@@ -85,6 +87,10 @@ class MilvusGallery(Searchable):
         """
         if index not in INDEXES:
             raise UserError(f"index: unknown index {index!r}; choose from {', '.join(INDEXES)}")
+        if info.camera_norm != OFF:
+            raise UserError(
+                "Milvus galleries are not normalised by camera; set it to none first: vitreid gallery camera-norm"
+            )
         if info.projection is not None:
             raise UserError("Milvus galleries keep no projection; import the gallery from before fit_pca")
         client, name = milvus_collections.connect(path, create=True)
@@ -180,25 +186,25 @@ class MilvusGallery(Searchable):
         schema = pa.schema([self.schema.field(name) for name in columns])
         return pa.Table.from_pylist([{name: row.get(name) for name in columns} for row in rows], schema)
 
-    def positions(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+    def positions(self, ids: Ids) -> np.ndarray:
         """Return the positions of these ids in `ids`, `embeddings` and `records`; raise KeyError if one is missing."""
         self._get(ids, ["id"])
-        return np.searchsorted(self.ids, np.asarray(ids, np.int64).reshape(-1))
+        return np.searchsorted(self.ids, as_ids(ids))
 
-    def rows_at(self, positions: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
+    def rows_at(self, positions: Ids) -> list[dict[str, Any]]:
         """Return the records at some positions, each as a dictionary."""
-        return self.rows_of(self.ids[np.asarray(positions, np.int64)])
+        return self.rows_of(self.ids[as_ids(positions, "positions")])
 
-    def rows_of(self, ids: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
+    def rows_of(self, ids: Ids) -> list[dict[str, Any]]:
         """Return the records with these ids, each as a dictionary; raise KeyError if one is missing."""
         rows = self._get(ids, ["*"])
         return [{name: row.get(name) for name in self.columns} for row in rows]
 
-    def vectors(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+    def vectors(self, positions: Ids) -> np.ndarray:
         """Return the float32 embeddings (n, D) at some positions."""
-        return self.vectors_of(self.ids[np.asarray(positions, np.int64)])
+        return self.vectors_of(self.ids[as_ids(positions, "positions")])
 
-    def vectors_of(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+    def vectors_of(self, ids: Ids) -> np.ndarray:
         """Return the float32 embeddings (n, D) of the rows with these ids; raise KeyError if one is missing."""
         rows = self._get(ids, ["vector"])
         return np.array([row["vector"] for row in rows], np.float32).reshape(-1, self.info.dimension)
@@ -244,19 +250,19 @@ class MilvusGallery(Searchable):
                 row["vector"] = vector
             self.client.insert(self._rows_name, rows)
 
-    def remove(self, ids: Sequence[int] | np.ndarray) -> int:
+    def remove(self, ids: Ids) -> int:
         """Remove rows by id. Return how many; raise KeyError, removing nothing, if one is missing."""
         self.refresh()
-        gone = np.unique(np.asarray(ids, np.int64)).tolist()
+        gone = np.unique(as_ids(ids)).tolist()
         self._get(gone, ["id"])
         for start in range(0, len(gone), BATCH):
             self.client.delete(self._rows_name, ids=gone[start : start + BATCH])
         return len(gone)
 
-    def update(self, ids: Sequence[int] | np.ndarray, values: Mapping[str, Any]) -> int:
+    def update(self, ids: Ids, values: Mapping[str, Any]) -> int:
         """Set columns of some records; as `Gallery.update`."""
         self.refresh()
-        rows = self._get(np.unique(np.asarray(ids, np.int64)), ["*"])
+        rows = self._get(np.unique(as_ids(ids)), ["*"])
         found = pa.Table.from_pylist([{**row, "vector": None} for row in rows], self.schema)
         changed = records_file.changed(found, np.ones(len(rows), bool), values)
         milvus_collections.check_types(changed.schema)
@@ -352,9 +358,9 @@ class MilvusGallery(Searchable):
             hits.positions, hits.distances, limit, scores, lambda: self.rows_of(hits.positions), hits.nearest
         )
 
-    def _get(self, ids: Sequence[int] | np.ndarray, fields: list[str]) -> list[dict[str, Any]]:
+    def _get(self, ids: Ids, fields: list[str]) -> list[dict[str, Any]]:
         """Return fields of the rows with these ids, in that order; raise KeyError if one is missing."""
-        wanted = np.asarray(ids, np.int64).reshape(-1).tolist()
+        wanted = as_ids(ids).tolist()
         found: dict[int, dict[str, Any]] = {}
         for start in range(0, len(wanted), BATCH):
             part = self.client.get(self._rows_name, ids=wanted[start : start + BATCH], output_fields=fields)

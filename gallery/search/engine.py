@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -13,15 +14,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...common.errors import UserError
+from ...labels.camera_names import find_rows
 from ..storage.gallery_reader import GalleryReader
 from ..storage.metadata import GalleryInfo
-from .exact_index import LARGEST, ExactIndex, Hits
+from ..storage.row_checks import LARGEST, LengthRange, accepted_lengths, reasons
+from .exact_index import Change, ExactIndex, Hits
 from .faiss_index import INDEXES, FaissIndex
 from .filter_hints import warn_of_absent
 from .filters import Where
 from .search_result import SearchResult, Verdict, compare, limit_of
 
+logger = logging.getLogger(__name__)
 FILTERED_GROUPS = 32  # row groups, half a million records, that a filter reads at once
+NAMED = 5  # unusable rows named in the log, of each kind
 POOL = 100  # least number of neighbours that are re-ranked
 RERANK = {"k1": 20, "k2": 6, "lam": 0.3}  # Zhong et al., CVPR 2017
 Finder = Callable[[np.ndarray, "str | None"], Iterator[tuple[Hits, Callable[[], np.ndarray]]]]
@@ -35,11 +40,14 @@ class Engine:
     Args:
         embeddings: (N, D) rows as stored.
         info: description of the gallery.
+        change: as for `ExactIndex`.
     """
 
-    def __init__(self, embeddings: np.ndarray, info: GalleryInfo) -> None:
+    def __init__(self, embeddings: np.ndarray, info: GalleryInfo, change: Change | None = None) -> None:
         self.embeddings = embeddings
-        self.exact = ExactIndex(embeddings, info.metric, info.scale)
+        lengths = accepted_lengths(info) if change is None else LengthRange()  # changed rows have other lengths
+        self.exact = ExactIndex(embeddings, info.metric, info.scale, lengths, change)
+        self.named: set[int] = set()  # positions of the unusable rows that were named in the log
         self.looked_for: set[tuple[str, str]] = set()  # (column, value) pairs of filters; see `warn_of_absent`
         self._built: dict[str, FaissIndex] = {}
 
@@ -63,7 +71,8 @@ def engine_of(gallery: GalleryReader) -> Engine:
     """Return the gallery's engine, a new one if the embeddings have changed."""
     engine = _engines.get(gallery)
     if engine is None or engine.embeddings is not gallery.embeddings:
-        engine = _engines[gallery] = Engine(gallery.embeddings, gallery.info)
+        norm = gallery.camera_norm
+        engine = _engines[gallery] = Engine(gallery.embeddings, gallery.info, norm.rows if norm else None)
     return engine
 
 
@@ -86,6 +95,7 @@ class Searchable(ABC):
         rerank: bool | Mapping[str, Any] = False,
         exclude_same_camera: str | Sequence[str | None] | None = None,
         index: str | None = None,
+        cameras: str | Sequence[str | None] | None = None,
     ) -> list[SearchResult]:
         """Return the live rows closest to each query; equal distances are in gallery order.
 
@@ -94,18 +104,24 @@ class Searchable(ABC):
             topk: results per query, 1 or more; fewer are returned if fewer rows pass the filters.
             where: conditions as `Where.of` takes them, e.g. ["camera!=c1", "time>=2026-01-31T08:00"].
             rerank: order the nearest rows (`topk`, at least POOL) by k-reciprocal re-ranking; a dictionary replaces values of RERANK.
-            exclude_same_camera: the queries' camera, or one per query (None = unknown): rows of that camera are left out.
+            exclude_same_camera: the queries' camera, or one per query (None = unknown): rows of that camera are left out. In a
+                gallery folder a bare c1 finds market1501/c1 if it is the only one.
             index: None or "exact"; or a FAISS index, a name in `vitreid.gallery.search.faiss_index.INDEXES`; in Milvus None,
                 or the index that `create` chose.
+            cameras: the queries' camera, or one per query, which a gallery normalised by camera needs; None = that of
+                `exclude_same_camera`.
         Raises:
             ValueError: an argument has another value; names the accepted ones.
             ImportError: a FAISS index is named and FAISS is not installed.
         """
         vectors = check_queries(self.as_vectors(queries), self.info.dimension, topk)
+        excluded = per_query("exclude_same_camera", exclude_same_camera, len(vectors))
+        own = excluded if cameras is None else per_query("cameras", cameras, len(vectors))
+        vectors = self.normalised(vectors, own)
         options, limit = rerank_options(rerank), limit_of(self.info)
         find = self._finder(topk if options is None else max(topk, POOL), where, index)
         results: list[SearchResult | None] = [None] * len(vectors)
-        for members, camera in by_camera(exclude_same_camera, len(vectors)):
+        for members, camera in by_camera(excluded):
             for member, (hits, rows) in zip(members, find(vectors[members], camera), strict=True):
                 scores = None
                 if options is not None:
@@ -113,13 +129,23 @@ class Searchable(ABC):
                 results[member] = self._result(hits, limit, scores)
         return [result for result in results if result is not None]
 
-    def same_person(self, a: Any, b: Any) -> Verdict:
-        """Compare two embeddings or images by the gallery's threshold; "unknown" if it has none."""
-        return compare(self.as_vectors(a), self.as_vectors(b), self.info)
+    def same_person(self, a: Any, b: Any, cameras: Sequence[str | None] = (None, None)) -> Verdict:
+        """Compare two embeddings or images by the gallery's threshold; "unknown" if it has none.
+
+        Args:
+            cameras: of a and of b, which a gallery normalised by camera needs.
+        """
+        sides = zip((a, b), per_query("cameras", cameras, 2), strict=True)
+        left, right = (self.normalised(self.as_vectors(side), [camera]) for side, camera in sides)
+        return compare(left, right, self.info)
 
     def as_vectors(self, queries: Any) -> np.ndarray:
         """Return queries, embeddings or images, as (n, D) float32."""
         return as_vectors(queries, self.embedder)
+
+    def normalised(self, vectors: np.ndarray, cameras: Sequence[str | None]) -> np.ndarray:
+        """Return queries (n, D) as they are compared; `cameras` (n,) are theirs."""
+        return vectors
 
     @abstractmethod
     def _finder(self, topk: int, where: Any, index: str | None) -> Finder:
@@ -208,10 +234,28 @@ def finder(gallery: GalleryReader, topk: int, where: Any, index: str | None) -> 
 
     def find(queries: np.ndarray, camera: str | None) -> Iterator[tuple[Hits, Callable[[], np.ndarray]]]:
         mask = keep if camera is None else other_cameras(gallery, camera, keep)
-        for hits in found_by.search(queries, topk, mask):
+        hits_of_queries = found_by.search(queries, topk, mask)
+        _name_unusable(gallery, engine)
+        for hits in hits_of_queries:
             yield hits, partial(engine.exact.decoded, hits.positions)
 
     return find
+
+
+def _name_unusable(gallery: GalleryReader, engine: Engine) -> None:
+    """Log, once, the rows that the search has left out because they are no embeddings."""
+    found = {position: square for position, square in engine.exact.unusable.items() if position not in engine.named}
+    if not found:
+        return
+    engine.named |= found.keys()
+    ids = gallery.ids[np.array(list(found), np.int64)]
+    wrong = reasons(np.array(list(found.values())), gallery.info)
+    listed = "; ".join(f"{reason}: id {', '.join(map(str, ids[places[:NAMED]]))}" for reason, places in wrong.items())
+    logger.warning(
+        "%s: %d rows are no embeddings and are left out of searches (%s); `vitreid gallery verify` lists them, remove them or "
+        "restore embeddings.npy",
+        *(gallery.path, len(found), listed),
+    )
 
 
 def rerank_options(rerank: bool | Mapping[str, Any]) -> dict[str, Any] | None:
@@ -236,7 +280,12 @@ def passing(gallery: GalleryReader, where: Any) -> np.ndarray | None:
 
 
 def other_cameras(gallery: GalleryReader, camera: str, keep: np.ndarray | None) -> np.ndarray:
-    """Return (N,) bool, the rows of `keep` (None = all) from another or an unknown camera."""
+    """Return (N,) bool, the rows of `keep` (None = all) from another or an unknown camera.
+
+    Args:
+        camera: a bare c1 means market1501/c1 if that is the gallery's only camera of the name.
+    """
+    camera = _known_camera(gallery, camera)
 
     def is_other(records: pa.Table) -> np.ndarray:
         return pc.fill_null(pc.not_equal(records["camera"], pa.scalar(camera)), True).to_numpy()
@@ -245,24 +294,33 @@ def other_cameras(gallery: GalleryReader, camera: str, keep: np.ndarray | None) 
     return others if keep is None else others & keep
 
 
+def _known_camera(gallery: GalleryReader, camera: str) -> str:
+    """Return the camera's name in the gallery; the name as given if there is none, or several fit."""
+    parts = gallery.batches(["camera"], FILTERED_GROUPS)
+    known = sorted({name for part in parts for name in pc.unique(part["camera"]).to_pylist() if name})
+    row = find_rows([camera], known)[0]
+    return camera if row < 0 else known[row]
+
+
 def _mask(gallery: GalleryReader, columns: Sequence[str], passes: Callable[[pa.Table], np.ndarray]) -> np.ndarray:
     """Return (N,) bool, the result of `passes` for all records; only a part of them is in memory at a time."""
     return np.concatenate([passes(records) for records in gallery.batches(columns, FILTERED_GROUPS)])
 
 
-def by_camera(cameras: str | Sequence[str | None] | None, count: int) -> Iterator[tuple[np.ndarray, str | None]]:
-    """Yield (indices of the queries, their camera), one camera at a time.
+def by_camera(cameras: Sequence[str | None]) -> Iterator[tuple[np.ndarray, str | None]]:
+    """Yield (indices of the queries, their camera), one camera at a time."""
+    for name in dict.fromkeys(cameras):
+        yield np.array([number for number, other in enumerate(cameras) if other == name]), name
 
-    Raises:
-        ValueError: neither one camera nor one per query.
-    """
+
+def per_query(option: str, cameras: str | Sequence[str | None] | None, count: int) -> Sequence[str | None]:
+    """Return the camera of each query; raise ValueError, naming the option, if it is neither one camera nor one per query."""
     names = [cameras] * count if cameras is None or isinstance(cameras, str) else cameras
     if isinstance(names, bool) or len(names) != count or not all(isinstance(name, str | None) for name in names):
         raise UserError(
-            f"exclude_same_camera: give the camera of the queries, or {count} of them (None = unknown), got {cameras!r}"
+            f"{option}: give the camera of the queries, or {count} of them (None = unknown), got {cameras!r}"
         )
-    for name in dict.fromkeys(names):
-        yield np.array([number for number, other in enumerate(names) if other == name]), name
+    return names
 
 
 def reranked(

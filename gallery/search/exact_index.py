@@ -8,19 +8,20 @@ NumPy computes everything: importing torch takes more memory than the search of 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..storage.embeddings_file import check_length
+from ..storage.row_checks import LengthRange, squared_lengths
 from .search_result import pair_distances
 
 BLOCK_ELEMENTS = 2**22  # products, and converted values, in memory at once: 16 MiB of float32 each
 BLOCK_BYTES = 2**26  # bytes of the memory map read at once
-LARGEST = 1e15  # largest value of a query: the sum of squares stays finite in float32
 GROUP = 1024  # queries that share a pass over the gallery
 KEEP_BYTES = 3 * 2**27  # 384 MiB: pages of a larger gallery are released after reading
+Change = Callable[[np.ndarray, Any], np.ndarray]  # rows (n, D), their positions -> rows (n, D)
 SPARSE = 8  # if at most one row in SPARSE passes the filters, only those rows are read
 CROWDED = 8  # candidates per wanted neighbour above which a block's own k-th best score narrows them
 PAIR_ELEMENTS = 2**20  # values of the pairs measured at once, 8 MiB of float64
@@ -51,15 +52,26 @@ class ExactIndex:
     """Exhaustive search for the nearest rows; may be used by several threads. Its methods raise as `check_length`.
 
     Args:
-        embeddings: (N, D) float32, float16 or int8, memory-mapped or not, all finite; must not change.
+        embeddings: (N, D) float32, float16 or int8, memory-mapped or not; must not change.
         metric: "euclidean" or "cosine".
         scale: (D,) factors of int8 values.
+        lengths: those of usable rows; no search returns a row of another length, or one with NaN.
+        change: returns float32 rows (n, D) at some positions as they are compared, in new memory; None = unchanged.
     """
 
-    def __init__(self, embeddings: np.ndarray, metric: str = "euclidean", scale: Any = None) -> None:
-        self.embeddings, self.metric = np.asarray(embeddings), metric
+    def __init__(
+        self,
+        embeddings: np.ndarray,
+        metric: str = "euclidean",
+        scale: Any = None,
+        lengths: LengthRange = LengthRange(),  # noqa: B008 - a tuple
+        change: Change | None = None,
+    ) -> None:
+        self.embeddings, self.metric, self.lengths = np.asarray(embeddings), metric, lengths
+        self.unusable: dict[int, float] = {}  # position -> squared length of the rows that searches have left out
         self._scale = None if scale is None else np.asarray(scale, np.float32)
-        self._norms = np.full(len(embeddings), np.nan, np.float32)  # filled by the first search
+        self._change = change
+        self._norms = np.full(len(embeddings), -1, np.float32)  # filled by the first search
         self._pages = MappedPages(embeddings)
 
     def search(self, queries: np.ndarray, topk: int, mask: np.ndarray | None = None) -> list[Hits]:
@@ -84,14 +96,15 @@ class ExactIndex:
     def decoded(self, positions: np.ndarray) -> np.ndarray:
         """Return the rows at some positions as float32 (n, D)."""
         check_length(self.embeddings)
-        return self._floats(self.embeddings[positions])
+        rows = self._floats(self.embeddings[positions])
+        return rows if self._change is None else self._change(rows, positions)
 
     def _blocks(self, num_queries: int, mask: np.ndarray | None) -> Iterator[Block]:
         """Yield the permitted rows, in gallery order, in blocks of bounded memory."""
         count, width = self.embeddings.shape
         window = max(256, BLOCK_BYTES // (width * self.embeddings.itemsize))
         step = max(256, min(BLOCK_ELEMENTS // num_queries, window))
-        if self.embeddings.dtype != np.float32:
+        if self.embeddings.dtype != np.float32 or self._change is not None:
             step = max(256, min(step, BLOCK_ELEMENTS // width))
         if mask is not None and SPARSE * np.count_nonzero(mask) <= count:
             yield from self._gathered(np.flatnonzero(mask), window, step)
@@ -103,7 +116,9 @@ class ExactIndex:
             if is_kept is None or is_kept.any():
                 check_length(self.embeddings)
                 rows = self._floats(self.embeddings[start:stop], buffer[: stop - start])
-                yield Block(np.arange(start, stop), rows, self._lengths(start, stop, rows), is_kept)
+                rows = rows if self._change is None else self._change(rows, slice(start, stop))
+                norms = self._lengths(start, stop, rows)
+                yield self._usable(Block(np.arange(start, stop), rows, norms, is_kept))
                 self._pages.drop(start, stop)
 
     def _gathered(self, positions: np.ndarray, window: int, step: int) -> Iterator[Block]:
@@ -114,7 +129,8 @@ class ExactIndex:
             for some in np.split(inside, range(step, len(inside), step)):
                 if len(some):
                     rows = self.decoded(some)
-                    yield Block(some, rows, _squares(rows), None)
+                    norms = squared_lengths(rows, self.embeddings[some])
+                    yield self._usable(Block(some, rows, norms, None))
             self._pages.drop(number * window, min((number + 1) * window, count))
 
     def _floats(self, rows: np.ndarray, buffer: np.ndarray | None = None) -> np.ndarray:
@@ -130,9 +146,25 @@ class ExactIndex:
 
     def _lengths(self, start: int, stop: int, rows: np.ndarray) -> np.ndarray:
         norms = self._norms[start:stop]
-        if np.isnan(norms).any():
-            norms[:] = _squares(rows)
+        if (norms == -1).any():
+            norms[:] = squared_lengths(rows, self.embeddings[start:stop])
         return norms
+
+    def _usable(self, block: Block) -> Block:
+        """Return the block without its unusable rows; their values would spoil the comparison of the others."""
+        fits = self.lengths.accepts(block.norms)
+        if fits.all():
+            return block
+        wrong = ~fits
+        self.unusable.update(zip(block.positions[wrong].tolist(), block.norms[wrong].tolist(), strict=True))
+        norms = np.where(fits, block.norms, 0)
+        return Block(block.positions, block.rows, norms, fits if block.is_kept is None else block.is_kept & fits)
+
+    def usable(self) -> np.ndarray:
+        """Return (N,) bool, the rows that a search can return; reads all rows that no search has read before."""
+        for _ in self._blocks(1, None):
+            pass
+        return self.lengths.accepts(self._norms)
 
 
 class _Kept:
@@ -142,7 +174,7 @@ class _Kept:
         self.metric, self.topk = metric, topk
         self.queries = queries
         self.products = np.array(queries / _lengths_of(queries) if metric == "cosine" else queries, np.float32)
-        self.norms = _squares(self.products)
+        self.norms = squared_lengths(self.products)
         self.limits = np.full(len(queries), np.inf, np.float32)  # distance of the last of k neighbours
         self.owners, self.positions = np.empty(0, np.int64), np.empty(0, np.int64)
         self.distances = np.empty(0, np.float32)
@@ -158,7 +190,8 @@ class _Kept:
 
     def _scores(self, block: Block) -> np.ndarray:
         """Return (B, Q) scores, larger for nearer rows: q . g - |g|^2 / 2, or the cosine."""
-        scores = block.rows @ self.products.T
+        with np.errstate(invalid="ignore", over="ignore"):  # in rows that are left out
+            scores = block.rows @ self.products.T
         if self.metric == "cosine":
             scores *= (1 / np.sqrt(np.maximum(block.norms, np.float32(1e-30))))[:, None]
         else:
@@ -236,11 +269,6 @@ class MappedPages:
 def _lengths_of(vectors: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     return np.where(lengths > 0, lengths, 1)
-
-
-def _squares(rows: np.ndarray) -> np.ndarray:
-    """Return the squared lengths (n,) of float32 rows (n, D)."""
-    return np.einsum("nd,nd->n", rows, rows)
 
 
 def widen(halves: np.ndarray, floats: np.ndarray) -> None:

@@ -32,14 +32,20 @@ class FaissIndex:
     def __init__(self, exact: ExactIndex, name: str) -> None:
         self.exact, self.name, self.faiss = exact, name, import_faiss()
         count, width = exact.embeddings.shape
+        usable = exact.usable()
+        self._usable = None if usable.all() else usable
         self.index = INDEXES[name](self.faiss, width, count)
         if not self.index.is_trained:
-            self.index.train(self._vectors(drawn_positions(count, TRAIN_PER_LIST * self.index.nlist)))
+            places = np.flatnonzero(usable)
+            self.index.train(self._vectors(places[drawn_positions(len(places), TRAIN_PER_LIST * self.index.nlist)]))
         for start in range(0, count, ADD_ROWS):
             self.index.add(self._vectors(np.arange(start, min(start + ADD_ROWS, count))))
 
     def _vectors(self, positions: np.ndarray) -> np.ndarray:
-        return self._prepared(self.exact.decoded(positions))
+        rows = self.exact.decoded(positions)
+        if self._usable is not None:
+            rows[~self._usable[positions]] = 0  # never found; NaN would spoil the index
+        return self._prepared(rows)
 
     def _prepared(self, vectors: np.ndarray) -> np.ndarray:
         """Return vectors (n, D) in the metric's order of euclidean distances: scaled to unit length for the cosine."""
@@ -53,6 +59,8 @@ class FaissIndex:
 
         If the index finds too few rows that pass the mask (N,), the query is searched exactly.
         """
+        if self._usable is not None:
+            mask = self._usable if mask is None else mask & self._usable
         count = len(self.exact.embeddings) if mask is None else int(np.count_nonzero(mask))
         wanted = min(topk, count)
         if not wanted or (mask is not None and SELECTIVE * count <= len(mask)):

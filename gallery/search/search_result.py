@@ -128,13 +128,12 @@ def limit_of(info: GalleryInfo) -> float | None:
     Raises:
         ValueError: the threshold is damaged, or belongs to another metric than the gallery's.
     """
-    if info.threshold is None:
+    found = info.limit
+    if found is None:
         return None
-    if not isinstance(info.threshold, dict):  # gallery.json may have been edited
-        raise UserError(
-            f"threshold: must be a dictionary of distance and metric, got {info.threshold!r}; calibrate again"
-        )
-    distance, metric = (info.threshold.get(name) for name in ("distance", "metric"))
+    if not isinstance(found, dict):  # gallery.json may have been edited
+        raise UserError(f"threshold: must be a dictionary of distance and metric, got {found!r}; calibrate again")
+    distance, metric = (found.get(name) for name in ("distance", "metric"))
     if metric != info.metric:
         raise UserError(
             f"threshold: measured by the {metric} distance, but the gallery's metric is {info.metric}; "

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ...common.errors import UserError
+from ...common.inputs.regular_files import check_regular, open_own
 from .file_names import EMBEDDINGS
 
 HEADER_BYTES = 128  # room for any shape of two dimensions; the rows start on a cache line
@@ -42,7 +43,8 @@ def append_rows(
         OSError: the disk is full, or the file holds fewer than `count` rows.
     """
     start = HEADER_BYTES + count * dimension * np.dtype(dtype).itemsize
-    with open(path, "r+b" if count else "wb") as file:
+    handle = open_own(path, os.O_RDWR | (0 if count else os.O_CREAT | os.O_TRUNC))
+    with os.fdopen(handle, "r+b") as file:
         if count and (size := file.seek(0, os.SEEK_END)) < start:
             raise OSError(f"{path} is cut short: {size} bytes instead of {start}; see vitreid.gallery.verify")
         _write_header(file, count, dimension, dtype)
@@ -78,10 +80,13 @@ def map_rows(path: Path, count: int, dimension: int, dtype: str) -> np.ndarray:
     """
     if not count:
         return np.empty((0, dimension), dtype)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; restore it or export again")
     row = dimension * np.dtype(dtype).itemsize
-    if (size := path.stat().st_size) < HEADER_BYTES + count * row:
+    try:
+        check_regular(path)
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file; restore it or export again") from None
+    if size < HEADER_BYTES + count * row:
         raise UserError(
             f"{path} is cut short: {size} bytes hold {max(0, size - HEADER_BYTES) // row} of {count} rows; "
             "restore it or export again"

@@ -6,12 +6,13 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+from ...common.inputs.regular_files import JSON_BYTES, read_bytes
 from ...common.locks import FILE as LOCK
-from ...common.regular_files import JSON_BYTES, read_bytes
 
 EMBEDDINGS, RECORDS, PROJECTION, METADATA = "embeddings.npy", "records.parquet", "projection.npz", "gallery.json"
+CAMERAS = "cameras.npz"
 OWN_FILES = frozenset(
-    {LOCK, *(text for name in (EMBEDDINGS, RECORDS, PROJECTION, METADATA) for text in (name, f".{name}.tmp"))}
+    {LOCK, *(text for name in (EMBEDDINGS, RECORDS, PROJECTION, CAMERAS, METADATA) for text in (name, f".{name}.tmp"))}
 )  # all other files in the folder, such as images, belong to the user
 EXPORT_PLAN, SKIPPED = "export.json", "skipped.txt"
 EXPORT_FILES = (EXPORT_PLAN, SKIPPED)  # no longer true once the rows are replaced

@@ -17,15 +17,18 @@ import pyarrow.compute as pc
 from ...common.errors import UserError
 from ...common.locks import WriterLock
 from ...common.replace_folder import clear, locked_place, recover, replacement
+from ...labels.camera_norm import OFF
 from ..milvus.milvus_gallery import MilvusGallery
 from ..search.engine import Finder, Searchable, finder
 from ..search.exact_index import Hits
 from ..search.search_result import SearchResult
 from . import embeddings_file, records_file
-from .file_names import EMBEDDINGS, METADATA, OWN_FILES, RECORDS, replaced_files
+from .camera_statistics import CameraSums
+from .file_names import CAMERAS, EMBEDDINGS, METADATA, OWN_FILES, RECORDS, replaced_files
 from .gallery_reader import GalleryReader
 from .metadata import GalleryInfo, State
 from .projection import Projection
+from .row_ids import Ids, as_ids
 
 Embed = Callable[..., np.ndarray]  # images -> (n, D); has a `fingerprint`
 
@@ -119,6 +122,10 @@ class Gallery(GalleryReader, Searchable):
         """Return queries, embeddings or images, as (n, D) float32, projected if the gallery is."""
         return self.project(super().as_vectors(queries))
 
+    def normalised(self, vectors: np.ndarray, cameras: Sequence[str | None]) -> np.ndarray:
+        """Return queries (n, D) normalised by their cameras, if the gallery is; errors as `CameraNorm.queries`."""
+        return vectors if self.camera_norm is None else self.camera_norm.queries(vectors, cameras)
+
     def _finder(self, topk: int, where: Any, index: str | None) -> Finder:
         return finder(self, topk, where, index)
 
@@ -147,8 +154,20 @@ class Gallery(GalleryReader, Searchable):
             self.info.check_model(self.path, model, "those to be added")
             rows = self._encoded(embeddings)
             ids = np.arange(self.state.next_id, self.state.next_id + len(rows))
-            self.append(rows, [records_file.with_ids(records_file.as_records(records, len(rows)), ids)])
+            table = records_file.with_ids(records_file.as_records(records, len(rows)), ids)
+            self.check_cameras([table])
+            self.append(rows, [table])
         return ids
+
+    def check_cameras(self, records: Iterable[pa.Table]) -> None:
+        """Raise UserError if rows are compared normalised by camera and a camera of new records would have too few."""
+        if self.info.camera_norm == OFF:
+            return
+        sums = self.camera_sums()
+        for table in records:
+            codes = sums.codes(table["camera"], grow=True)
+            sums.counts += np.bincount(codes, minlength=len(sums.counts))
+        sums.check()
 
     def append(self, rows: np.ndarray | Iterable[np.ndarray], records: Sequence[pa.Table]) -> None:
         """Append checked rows: write embeddings, then records, then gallery.json, which commits them.
@@ -158,7 +177,10 @@ class Gallery(GalleryReader, Searchable):
             records: n records with ids, ascending from `state.next_id`.
         """
         state = self.state
-        parts = [rows] if isinstance(rows, np.ndarray) else rows
+        parts: Iterable[np.ndarray] = [rows] if isinstance(rows, np.ndarray) else rows
+        sums = self.camera_sums() if self.info.camera_norm != OFF else None
+        if sums is not None:
+            parts = self._counted(parts, records, sums)
         with self.lock:
             count, checksum = embeddings_file.append_rows(
                 self.path / EMBEDDINGS, state.count, state.checksum, parts, self.info.dimension, self.info.dtype
@@ -167,7 +189,24 @@ class Gallery(GalleryReader, Searchable):
             state = replace(state, count=count, checksum=checksum, next_id=last + 1)
             schema = reduce(records_file.common_schema, (item.schema for item in records), self.schema)
             self._write_records(chain(self.batches(), records), schema, state)
-            self.commit(state)
+            self._commit_with(sums, state)
+
+    def _counted(
+        self, parts: Iterable[np.ndarray], records: Sequence[pa.Table], sums: CameraSums
+    ) -> Iterator[np.ndarray]:
+        """Yield the parts and add their rows to the sums of their cameras."""
+        cameras = pa.concat_tables([table.select(["camera"]) for table in records])["camera"]
+        start = 0
+        for part in parts:
+            sums.add(self.info.decode(part), cameras.slice(start, len(part)))
+            start += len(part)
+            yield part
+
+    def _commit_with(self, sums: CameraSums | None, state: State) -> None:
+        """Write the sums of the cameras, if there are any, then commit."""
+        if sums is not None:
+            sums.save(self.path, state)
+        self.commit(state)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -183,37 +222,53 @@ class Gallery(GalleryReader, Searchable):
         state.write(self.path)
         self.reload()
 
-    def remove(self, ids: Sequence[int] | np.ndarray) -> int:
+    def remove(self, ids: Ids) -> int:
         """Remove rows by id; searches no longer return them, and `compact` frees their space. Return how many.
 
         Raises:
-            ValueError: an id is not in the gallery; nothing is removed.
+            ValueError: an id is no whole number (a mask of rows, for example) or not in the gallery; nothing is removed.
         """
         with self.writing():
-            gone = np.unique(np.asarray(ids, np.int64))
-            self.positions(gone)
+            gone = np.unique(as_ids(ids))
+            places = self.positions(gone)
+            sums = self.camera_sums() if self.info.camera_norm != OFF else None
+            if sums is not None:
+                cameras = self.select(["camera"])["camera"].take(pa.array(places))
+                sums.add(self.vectors(places), cameras, sign=-1)
             removed = tuple(sorted({*self.state.removed, *gone.tolist()}))
-            self.commit(replace(self.state, removed=removed))
+            self._commit_with(sums, replace(self.state, removed=removed))
         return len(gone)
 
-    def update(self, ids: Sequence[int] | np.ndarray, values: Mapping[str, Any]) -> int:
+    def update(self, ids: Ids, values: Mapping[str, Any]) -> int:
         """Set columns of some records, e.g. `{"pid": "7"}`; a new column is null in the other rows. Return how many rows.
 
         Raises:
-            ValueError: an id is not in the gallery, `id` or `path` would be lost, or a value does not fit its column.
+            ValueError: an id is no whole number or not in the gallery, `id` or `path` would be lost, or a value does not fit its column.
         """
         with self.writing():
             rows = np.zeros(self.state.count, bool)
             rows[self.positions(ids)] = True
             changed = records_file.changed(self._records.read(), rows, values)
+            if "camera" in values:
+                (self.path / CAMERAS).unlink(missing_ok=True)  # first: after a crash it is computed again
             self._write_records([changed], changed.schema, self.state)
             self.reload()
+            if "camera" in values and self.info.camera_norm != OFF:
+                self.camera_sums().save(self.path, self.state)
         return int(rows.sum())
 
     def set_info(self, **values: Any) -> None:
-        """Replace values of `info` as `GalleryInfo.with_values`: threshold, preprocess, embed."""
+        """Replace values of `info` as `GalleryInfo.with_values`: threshold, preprocess, embed, camera_norm.
+
+        Raises:
+            UserError: `camera_norm` is not none and a camera has too few rows for its statistics.
+        """
         with self.writing():
-            self.commit(replace(self.state, info=self.info.with_values(**values)))
+            state = replace(self.state, info=self.info.with_values(**values))
+            sums = self.camera_sums() if state.info.camera_norm != OFF else None
+            if sums is not None:
+                sums.check()
+            self._commit_with(sums, state)
 
     def _encoded(self, embeddings: np.ndarray) -> np.ndarray:
         """Return (n, D) as stored."""

@@ -12,11 +12,14 @@ import pyarrow as pa
 
 from ...common.errors import UserError
 from ...common.replace_folder import recover
+from ...labels.camera_norm import OFF
 from . import embeddings_file
+from .camera_statistics import CameraNorm, CameraSums
 from .file_names import EMBEDDINGS, OWN_FILES, RECORDS, replaced_files
 from .metadata import GalleryInfo, State
 from .projection import Projection
 from .records_file import RecordsFile
+from .row_ids import Ids, as_ids
 
 LOAD_TRIES, LOAD_PAUSE = 100, 0.02  # attempts to read all files of one state, seconds between them; 2 s in all
 
@@ -30,6 +33,7 @@ class GalleryReader:
 
     _table: pa.Table | None
     _ids: np.ndarray | None
+    _camera_norm: CameraNorm | None
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -67,6 +71,30 @@ class GalleryReader:
         return self._projection
 
     @property
+    def camera_norm(self) -> CameraNorm | None:
+        """Normalisation of rows and queries by their cameras, None = none; computed when first asked for, and kept.
+
+        Raises:
+            UserError: a camera has too few rows left.
+        """
+        if self.info.camera_norm != OFF and self._camera_norm is None:
+            sums = self.camera_sums()
+            codes = [sums.codes(batch["camera"]) for batch in self.batches(["camera"])]
+            self._camera_norm = CameraNorm(self.info.camera_norm, sums, np.concatenate(codes))
+        return self._camera_norm
+
+    def camera_sums(self) -> CameraSums:
+        """Return the sums over the live rows of each camera, from cameras.npz or from the rows."""
+        sums = CameraSums.load(self.path, self.state)
+        if sums is None:
+            sums, live, start = CameraSums.empty(self.info.dimension), self.is_live, 0
+            for batch in self.batches(["camera"]):
+                own = np.flatnonzero(live[start : start + len(batch)])
+                sums.add(self.vectors(start + own), batch["camera"].take(pa.array(own)))
+                start += len(batch)
+        return sums
+
+    @property
     def schema(self) -> pa.Schema:
         """Columns of the records and their types."""
         return self._records.schema
@@ -100,17 +128,17 @@ class GalleryReader:
         """Yield the records (count rows), or some columns, as consecutive tables of some row groups each, at least one."""
         return self._records.batches(columns, num_groups)
 
-    def rows_at(self, positions: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
+    def rows_at(self, positions: Ids) -> list[dict[str, Any]]:
         """Return the records at some positions (0 … count - 1), each as a dictionary."""
-        return self._records.take(positions)
+        return self._records.take(as_ids(positions, "positions"))
 
-    def positions(self, ids: Sequence[int] | np.ndarray, removed_too: bool = False) -> np.ndarray:
+    def positions(self, ids: Ids, removed_too: bool = False) -> np.ndarray:
         """Return the positions (n,) of the rows with these ids.
 
         Raises:
-            ValueError: an id is not in the gallery, or was removed.
+            ValueError: an id is no whole number, is not in the gallery, or was removed.
         """
-        wanted = np.asarray(ids, np.int64).reshape(-1)
+        wanted = as_ids(ids)
         places = np.minimum(np.searchsorted(self.ids, wanted), max(0, self.state.count - 1))
         is_there = self.ids[places] == wanted if self.state.count else np.zeros(len(wanted), bool)
         if not removed_too and self.state.removed:
@@ -119,16 +147,16 @@ class GalleryReader:
             raise UserError(f"id {wanted[~is_there][0]} is not in {self.path}, or was removed")
         return places
 
-    def vectors(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+    def vectors(self, positions: Ids) -> np.ndarray:
         """Return the float32 embeddings (n, D) at some positions; raise CutShortError if their file was cut short."""
         embeddings_file.check_length(self.embeddings)
-        return self.info.decode(self.embeddings[np.asarray(positions, np.int64)])
+        return self.info.decode(self.embeddings[as_ids(positions, "positions")])
 
-    def rows_of(self, ids: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
+    def rows_of(self, ids: Ids) -> list[dict[str, Any]]:
         """Return the records with these ids, each as a dictionary; errors as for `positions`."""
         return self.rows_at(self.positions(ids))
 
-    def vectors_of(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+    def vectors_of(self, ids: Ids) -> np.ndarray:
         """Return the float32 embeddings (n, D) of the rows with these ids; errors as for `positions`."""
         return self.vectors(self.positions(ids))
 
@@ -172,7 +200,7 @@ class GalleryReader:
             if attempt:
                 time.sleep(LOAD_PAUSE)
             if self._try_load():
-                self._table = self._ids = None
+                self._table = self._ids = self._camera_norm = None
                 return
         raise TimeoutError(
             f"{self.path} changed during each of {LOAD_TRIES} attempts to read it: another process writes to it without "

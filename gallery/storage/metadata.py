@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
@@ -12,14 +13,16 @@ from typing import Any
 import numpy as np
 
 from ... import __version__
-from ...common.errors import UserError
+from ...common.errors import UserError, choose
 from ...common.files import write_text_atomically
+from ...common.inputs.regular_files import read_json
+from ...labels.camera_norm import CAMERA_NORMS, OFF, postprocess_name
 from .file_names import METADATA
 
 FORMAT = 1
 DTYPES = ("float32", "float16", "int8")
 METRICS = ("euclidean", "cosine")
-CHANGEABLE = ("embed", "preprocess", "threshold")  # fields of GalleryInfo that do not change the meaning of the rows
+CHANGEABLE = ("embed", "preprocess", "threshold", "thresholds", "camera_norm")  # do not change the meaning of the rows
 
 
 def _now() -> str:
@@ -42,6 +45,8 @@ class GalleryInfo:
         scale: (D,) factors of int8 values; None for floats.
         projection: fingerprint of the projection of the embeddings (see `fit_pca`), None = none.
         model_name: the model's readable name; "" = unknown.
+        camera_norm: the rows and queries are compared normalised by their cameras, a key of CAMERA_NORMS.
+        thresholds: those for processed embeddings, by `postprocess_name`.
 
     Raises:
         ValueError: a value is not allowed; the message says which are.
@@ -59,6 +64,8 @@ class GalleryInfo:
     scale: tuple[float, ...] | None = None
     projection: str | None = None
     model_name: str = ""
+    camera_norm: str = OFF
+    thresholds: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.scale is not None:
@@ -71,8 +78,13 @@ class GalleryInfo:
             raise UserError(f"gallery: unknown dtype {self.dtype!r}; choose from {', '.join(DTYPES)}")
         if self.metric not in METRICS:
             raise UserError(f"gallery: unknown metric {self.metric!r}; choose from {', '.join(METRICS)}")
+        choose("gallery: camera_norm", self.camera_norm, CAMERA_NORMS)
         if self.dtype != "int8" and self.scale is not None:
             raise UserError(f"gallery: scale is for int8, the dtype is {self.dtype}; leave it out")
+        if not all(math.isfinite(value) and value > 0 for value in self.scale or ()):
+            raise UserError("gallery: scale must hold finite numbers above 0; restore gallery.json")
+        if not isinstance(self.embed, dict) or not isinstance(self.preprocess, dict):
+            raise UserError("gallery: embed and preprocess must be objects; restore gallery.json")
         if self.dtype == "int8" and len(self.scale or ()) != self.dimension:
             raise UserError(
                 f"gallery: int8 needs a scale of {self.dimension} values, got {len(self.scale or ())}; see to_int8"
@@ -89,7 +101,14 @@ class GalleryInfo:
             embed=embedder.settings.to_dict(),
             threshold=embedder.threshold,
             model_name=embedder.name,
+            thresholds=getattr(embedder, "thresholds", {}),
         )
+
+    @property
+    def limit(self) -> Any:
+        """The threshold of the distances that a search returns: that for the embeddings as they are compared."""
+        name = postprocess_name(self.camera_norm)
+        return self.thresholds.get(name) if name else self.threshold
 
     def encode(self, vectors: np.ndarray) -> np.ndarray:
         """Return floats (n, D) in the stored type; int8 values are rounded and clipped to -127 … 127."""
@@ -203,14 +222,16 @@ class State:
             ValueError: the file is damaged or has another format; names it.
         """
         path = folder / METADATA
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file, so {folder} is not a gallery; make one with vitreid export")
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_json(path)
             _check_format(values)
             own = {name: values.get(name, 0) for name in ("count", "next_id", "checksum")}
             return cls(GalleryInfo.from_dict(values), removed=tuple(values.get("removed", ())), **own)
-        except (ValueError, TypeError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        except (FileNotFoundError, NotADirectoryError):
+            raise FileNotFoundError(
+                f"{path}: no such file, so {folder} is not a gallery; make one with vitreid export"
+            ) from None
+        except (ValueError, TypeError) as error:
             raise UserError(f"{path} is damaged or not of a gallery ({error}); restore it or export again") from error
 
 

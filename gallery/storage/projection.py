@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +9,8 @@ import numpy as np
 
 from ...common.errors import UserError
 from ...common.files import digest, write_atomically
+from ...common.inputs.archives import read_arrays
 from .file_names import PROJECTION
-
-DAMAGE = (  # raised by zipfile, zlib and NumPy for files with changed or missing bytes, tried on 20,000 of them
-    *(OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, NotImplementedError, RuntimeError),
-    *(zipfile.BadZipFile, zlib.error),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +57,19 @@ class Projection:
             ValueError: it is damaged; names it.
         """
         path = folder / PROJECTION
-        if not path.is_file():
+        try:
+            arrays = read_arrays(path)
+            mean, components = arrays["mean"], arrays["components"]
+        except FileNotFoundError:
             raise FileNotFoundError(
                 f"{path}: no such file, and gallery.json says that there is a projection; restore it"
-            )
-        try:
-            with np.load(path) as arrays:
-                return cls(arrays["mean"], arrays["components"])
-        except DAMAGE as error:
+            ) from None
+        except (UserError, KeyError) as error:
             raise UserError(f"{path} is damaged ({error}); restore it") from error
+        if (
+            components.ndim != 2
+            or mean.shape != components.shape[1:]
+            or mean.dtype.kind + components.dtype.kind != "ff"
+        ):
+            raise UserError(f"{path} is damaged (mean {mean.shape}, components {components.shape}); restore it")
+        return cls(mean, components)

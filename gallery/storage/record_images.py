@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from ...common.errors import UserError
+from ...common.inputs.regular_files import FileTooLargeError, check_video, read_bytes
 from ...common.pictures import cut_box, decode, encode
 
 MAX_FILE_BYTES = 100_000_000
@@ -21,7 +22,7 @@ SHOWN = {  # first bytes of the files that browsers show
     b"BM": "image/bmp",
 }
 BOX = ("frame", "x", "y", "width", "height")  # columns of a crop from a video; without `frame`, from a picture
-STILLS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+STILLS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 
 
 class RecordImageError(UserError):
@@ -45,14 +46,13 @@ def load_image(path: Path, record: Mapping[str, Any]) -> ImageFile:
         RecordImageError: the file is gone, too large or not an image.
     """
     try:
-        if not path.is_file():  # a pipe or a device may have no end
-            raise FileNotFoundError(path)
         if box := box_of(path, record):
+            check_video(path)
             return _as_png(_crop(path, *box))
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise RecordImageError(f"{path.name} is too large to be shown")
-        content = path.read_bytes()
-    except OSError as error:
+        content = read_bytes(path, MAX_FILE_BYTES)
+    except FileTooLargeError as error:
+        raise RecordImageError(f"{path.name} is too large to be shown") from error
+    except (OSError, ValueError) as error:
         raise RecordImageError(f"{path.name} is not where the gallery's record says; has it been moved?") from error
     if media_type := _media_type(content):
         return ImageFile(content, media_type)
@@ -105,8 +105,8 @@ def _as_png(pixels: np.ndarray | None) -> ImageFile:
 
 def _crop(path: Path, frame: float, x: float, y: float, width: float, height: float) -> np.ndarray | None:
     """Return the box (pixels) of a picture, or of a video's frame, counted from 0; None if the video has no such frame."""
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR) if frame < 0 else _frame(path, int(frame))
-    return cut_box(pixels, x, y, width, height)[..., ::-1] if pixels is not None else None  # BGR -> RGB
+    pixels = decode(read_bytes(path, MAX_FILE_BYTES)) if frame < 0 else _frame(path, int(frame))
+    return cut_box(pixels, x, y, width, height) if pixels is not None else None
 
 
 def _frame(path: Path, number: int) -> np.ndarray | None:
@@ -118,9 +118,9 @@ def _frame(path: Path, number: int) -> np.ndarray | None:
         if round(video.get(cv2.CAP_PROP_POS_FRAMES)) != number:  # raw streams have no index
             video.release()
             video.open(str(path))
-            for _ in range(number):
-                video.grab()
+            while number > 0 and video.grab():
+                number -= 1
         is_read, pixels = video.read()
     finally:
         video.release()
-    return pixels if is_read else None
+    return pixels[..., ::-1] if is_read else None  # BGR -> RGB

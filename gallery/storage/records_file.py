@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 
 from ...common.errors import UserError
 from ...common.files import write_atomically
+from ...common.inputs.regular_files import check_regular
+from ...labels.label_text import as_name
 
 CORE = pa.schema(
     {
@@ -38,7 +40,7 @@ Rows: TypeAlias = Sequence[Mapping[str, Any]] | pa.Table
 def as_records(rows: Rows, count: int) -> pa.Table:
     """Return `rows` as a table: the columns of CORE except `id`, with its order and types, then further columns unchanged.
 
-    Numbers are accepted as names; `time` may be seconds, a datetime or ISO 8601 (UTC unless an offset is given).
+    Numbers are accepted as names, 1.0 as "1" and NaN as unknown, as pandas has them; `time` may be seconds, a datetime or ISO 8601 (UTC unless an offset is given).
 
     Raises:
         ValueError: not `count` rows, no path, an `id`, or values of mixed types; names the column.
@@ -70,8 +72,10 @@ def _from_dicts(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 def _as_column(name: str, values: list[Any]) -> pa.Array:
     if name == "time":
         return pa.array([to_seconds(value) for value in values], pa.float64())
-    if name in CORE.names[1:]:
+    if name == "path":
         return pa.array([None if value is None else str(value) for value in values], pa.string())
+    if name in CORE.names[1:]:
+        return pa.array([as_name(value) for value in values], pa.string())
     return pa.array([value.item() if isinstance(value, np.generic) else value for value in values])
 
 
@@ -81,6 +85,8 @@ def _core_column(table: pa.Table, name: str, count: int) -> pa.ChunkedArray | pa
         return pa.nulls(count, kind)
     column = table[name]
     if name == "time" and not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+        return _as_column(name, column.to_pylist())
+    if pa.types.is_floating(column.type) and kind == pa.string():  # pandas' numbers next to a missing one
         return _as_column(name, column.to_pylist())
     try:
         return column.cast(kind)
@@ -102,9 +108,13 @@ def to_seconds(value: Any) -> float | None:
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
     try:
-        return None if math.isnan(float(value)) else float(value)
+        seconds = float(value)
     except (TypeError, ValueError):
         pass
+    else:
+        if math.isinf(seconds):
+            raise UserError(f"time: a finite number of seconds, got {value!r}")
+        return None if math.isnan(seconds) else seconds
     try:
         return to_seconds(datetime.fromisoformat(str(value).replace("Z", "+00:00")))
     except ValueError:
@@ -187,8 +197,10 @@ class RecordsFile:
 
     def __init__(self, path: Path, count: int) -> None:
         self.path, self.count = path, count
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file; restore it or export again")
+        try:
+            check_regular(path)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{path}: no such file; restore it or export again") from None
         try:
             self._file = pq.ParquetFile(pa.OSFile(str(path)))
         except pa.ArrowInvalid as error:

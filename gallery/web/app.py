@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -25,15 +26,12 @@ from .request_error import RequestError
 from .routes import Routes
 from .service import Service
 
-PAGES = {
-    "/": ("page.html", "text/html"),
-    "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
-    "/requests.js": ("requests.js", "text/javascript"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
-    # FastAPI's own page of the API loads scripts from another site; this one needs no internet
-    "/docs": ("docs.html", "text/html"),
-    "/docs.js": ("docs.js", "text/javascript"),
+STATIC = files(__package__) / "static"
+KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+PAGES = {  # address: file; all of them come from this server, so the pages need no internet
+    "/": "page.html",
+    "/docs": "docs.html",  # FastAPI's own page of the API loads scripts from another site
+    **{f"/{file.name}": file.name for file in STATIC.iterdir() if Path(file.name).suffix in KINDS.keys() - {".html"}},
 }
 OPEN = {*PAGES, "/openapi.json", "/health"}  # readable without a token: they hold no personal data
 COSTLY = {"/search", "/embed", "/attention"}  # counted by the rate limit
@@ -64,8 +62,8 @@ def build_app(gallery: Any, embedder: Embed, limits: Limits, batch_size: int) ->
     app.add_middleware(Guard, limits=limits, open_paths=OPEN, costly_paths=COSTLY)
     for kind, answer in HANDLERS.items():
         app.add_exception_handler(kind, answer)
-    for path, (name, media_type) in PAGES.items():
-        app.add_api_route(path, _page(name, media_type), include_in_schema=False)
+    for path, name in PAGES.items():
+        app.add_api_route(path, _page(name), include_in_schema=False)
     _add_routes(app, Routes(service, limits))
     return app
 
@@ -93,12 +91,12 @@ def _body(model: type[EmbedFields], *kinds: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def _page(name: str, media_type: str) -> Callable[[], Response]:
+def _page(name: str) -> Callable[[], Awaitable[Response]]:
     """Return a route that answers with a file of static/, read once."""
-    content = (files(__package__) / "static" / name).read_bytes()
+    content, kind = (STATIC / name).read_bytes(), KINDS[Path(name).suffix]
 
-    def page() -> Response:
-        return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
+    async def page() -> Response:
+        return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
 
     return page
 
@@ -107,7 +105,7 @@ def _sentence(status: int, sentence: str, headers: Any = None) -> JSONResponse:
     return JSONResponse({"detail": sentence.encode("utf-8", "replace").decode()}, status, headers)
 
 
-def _not_valid(_: Request, error: Any) -> JSONResponse:
+def _not_valid(error: Any) -> JSONResponse:
     found = error.errors()[0]
     return _sentence(400 if found["type"] == "json_invalid" else 422, explain(found))
 
@@ -118,11 +116,24 @@ def _failed(request: Request, error: Any) -> JSONResponse:
     return _sentence(500, "the server failed at this request; its log has the reason", headers)
 
 
+def _refusing(answer: Callable[[Any], Response]) -> Callable[[Request, Any], Response]:
+    """Return an exception handler that also lets go of the frames in which a body or an image is still held."""
+
+    def handle(_: Request, error: Any) -> Response:
+        response = answer(error)
+        while error is not None:
+            error.__traceback__ = None
+            error = error.__cause__ or error.__context__
+        return response
+
+    return handle
+
+
 HANDLERS: dict[Any, Any] = {
-    RequestError: lambda _, error: _sentence(error.status, error.sentence, error.headers),
-    RequestValidationError: _not_valid,
-    RecordImageError: lambda _, error: _sentence(404, str(error)),
-    HTTPException: lambda _, error: _sentence(error.status_code, str(error.detail), error.headers),
-    ClientDisconnect: lambda _, __: _sentence(400, "the connection closed before the request was complete"),
+    RequestError: _refusing(lambda error: _sentence(error.status, error.sentence, error.headers)),
+    RequestValidationError: _refusing(_not_valid),
+    RecordImageError: _refusing(lambda error: _sentence(404, str(error))),
+    HTTPException: _refusing(lambda error: _sentence(error.status_code, str(error.detail), error.headers)),
+    ClientDisconnect: _refusing(lambda _: _sentence(400, "the connection closed before the request was complete")),
     Exception: _failed,
 }

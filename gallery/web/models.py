@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import from_json
 
-from ..search.exact_index import LARGEST
+from ..storage.row_checks import LARGEST
 
 MAX_TOPK, MAX_CONDITIONS, MAX_TEXT, MAX_VALUES = 1000, 16, 500, 8192
 MAX_ID = 2**63 - 1

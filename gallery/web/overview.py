@@ -21,7 +21,8 @@ def describe(gallery: Any) -> dict[str, Any]:
         table = table.filter(pa.array(gallery.is_live))
     ids = table["id"].to_numpy()
     times = pc.min_max(table["time"].filter(pc.is_finite(table["time"])))
-    threshold = gallery.info.threshold or {}
+    threshold = gallery.info.limit or {}
+    found = threshold.get("tar")  # share of the pairs of one person within the threshold
     return {
         "count": len(ids),
         "model": gallery.info.model,
@@ -29,6 +30,7 @@ def describe(gallery: Any) -> dict[str, Any]:
         "metric": gallery.info.metric,
         "threshold": limit_of(gallery.info),
         "fmr": threshold.get("fmr"),
+        "missed": 1 - found if isinstance(found, int | float) else None,
         "columns": list(gallery.columns),
         "cameras": _cameras(table),
         "time": [times["min"].as_py(), times["max"].as_py()] if times["min"].is_valid else None,

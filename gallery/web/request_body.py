@@ -9,7 +9,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import Field, File, FormParser, parse_options_header
+from python_multipart.multipart import MultipartParser, parse_options_header
 
 from .models import EmbedFields
 from .request_error import RequestError
@@ -34,14 +34,22 @@ def fields_of(model: type[Fields]) -> Callable[[Request], Awaitable[Fields]]:
         kind, options = parse_options_header(request.headers.get("content-type", ""))
         if kind == JSON.encode():
             _check_text(int(request.headers.get("content-length", 0)))
-            content = await request.body()
+            content = await _content(request)
             return await _parsing.run(lambda: _checked(lambda: model.model_validate_json(content)))
         if kind == FORM.encode():
-            content = await request.body()
+            content = await _content(request)
             return await _parsing.run(lambda: _checked(lambda: model.model_validate(form_fields(content, options))))
         raise RequestError(415, f"expected {FORM} with an image, or {JSON} with an id or a vector")
 
     return read
+
+
+async def _content(request: Request) -> bytearray:
+    """Return the body; `request.body()` would hold it twice, once until the response."""
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+    return content
 
 
 def _checked(read: Callable[[], Fields]) -> Fields:
@@ -59,7 +67,7 @@ def _check_text(num_bytes: int) -> None:
         )
 
 
-def form_fields(content: bytes, options: dict[bytes, bytes]) -> dict[str, Any]:
+def form_fields(content: bytearray, options: dict[bytes, bytes]) -> dict[str, Any]:
     """Return the fields of a form: files as bytes, others as text; a field that is given several times as a list.
 
     Args:
@@ -67,30 +75,61 @@ def form_fields(content: bytes, options: dict[bytes, bytes]) -> dict[str, Any]:
     Raises:
         RequestError: 400, it is no form, or has too many parts; 413, too much text.
     """
-    fields: dict[str, list[Any]] = {}
-    num_text = 0
-
-    def keep(name: bytes | None, value: bytes | str) -> None:
-        fields.setdefault((name or b"").decode("utf-8", "replace"), []).append(value)
-        if sum(map(len, fields.values())) > MAX_PARTS:
-            raise RequestError(400, f"the form has more than {MAX_PARTS} parts")
-
-    def keep_text(field: Field) -> None:
-        nonlocal num_text
-        value = field.value or b""
-        num_text += len(value)
-        _check_text(num_text)
-        keep(field.field_name, value.decode("utf-8", "replace"))
-
-    def keep_file(file: File) -> None:
-        file.file_object.seek(0)
-        keep(file.field_name, file.file_object.read())
-
-    config = {"MAX_MEMORY_FILE_SIZE": len(content) + 1}  # the content is in memory already
+    form = _Form()
     try:
-        parser = FormParser(FORM, keep_text, keep_file, boundary=options.get(b"boundary"), config=config)
-        parser.write(content)
+        if not options.get(b"boundary"):
+            raise FormParserError("its Content-Type names no boundary")
+        parser = MultipartParser(options[b"boundary"], form.callbacks())  # type: ignore[arg-type]
+        parser.write(content)  # type: ignore[arg-type]  # it reads slices of it
         parser.finalize()
     except FormParserError as error:
         raise RequestError(400, f"the form cannot be read: {error}") from error
-    return {name: values[0] if len(values) == 1 else values for name, values in fields.items()}
+    return {name: values[0] if len(values) == 1 else values for name, values in form.fields.items()}
+
+
+class _Form:
+    """The fields of a form while it is read.
+
+    The library's own `FormParser` keeps a form with 10 MB of image until Python next looks for reference cycles.
+    """
+
+    def __init__(self) -> None:
+        self.fields: dict[str, list[Any]] = {}
+        self._num_parts = self._num_text = 0
+        self._name, self._value, self._disposition = bytearray(), bytearray(), b""
+        self._content = bytearray()
+
+    def callbacks(self) -> dict[str, Callable[..., None]]:
+        """Return what the parser calls."""
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+            "on_header_end": self._end_header,
+            "on_part_data": lambda data, start, end: self._content.extend(data[start:end]),
+            "on_part_end": self._end_part,
+        }
+
+    def _begin(self) -> None:
+        self._num_parts += 1
+        if self._num_parts > MAX_PARTS:
+            raise RequestError(400, f"the form has more than {MAX_PARTS} parts")
+        self._disposition, self._content = b"", bytearray()
+
+    def _end_header(self) -> None:
+        if self._name.lower() == b"content-disposition":
+            self._disposition = bytes(self._value)
+        self._name.clear()
+        self._value.clear()
+
+    def _end_part(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        if b"name" not in options:
+            raise RequestError(400, "the form cannot be read: a part has no name")
+        value: str | bytes = bytes(self._content)
+        if b"filename" not in options:
+            self._num_text += len(value)
+            _check_text(self._num_text)
+            value = self._content.decode("utf-8", "replace")
+        self._content = bytearray()
+        self.fields.setdefault(options[b"name"].decode("utf-8", "replace"), []).append(value)

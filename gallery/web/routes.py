@@ -71,11 +71,15 @@ class Routes:
         async def draw(pixels: np.ndarray) -> ImageFile:
             return await self._overlaying.run(lambda: self.service.overlay(pixels, fields.camera))
 
-        content = fields.image
-        if content is None:
-            assert fields.id is not None  # for the type checker: the fields hold one of the two
-            content = await self._reading.run(lambda: self.service.image(fields.id).content)
-        return _as_image(await self._with_pixels(content, draw), "no-store")
+        return _as_image(await self._with_pixels(await self._content_of(fields), draw), "no-store")
+
+    async def _content_of(self, fields: AttentionFields) -> bytes:
+        """Return the uploaded image, or that of the row."""
+        if fields.image is not None:
+            return fields.image
+        id = fields.id
+        assert id is not None  # the fields hold one of the two
+        return await self._reading.run(lambda: self.service.image(id).content)
 
     async def _embed(self, content: bytes, camera: str | None) -> np.ndarray:
         async def embed(pixels: np.ndarray) -> np.ndarray:

@@ -128,7 +128,8 @@ class Service:
                 raise RequestError(422, f"vector: expected {accepted} numbers, got {len(vector)}")
             try:
                 where = _where(query, record)
-                result = gallery.search(vector[None], query.topk, where, rerank=query.rerank)[0]
+                camera = record["camera"] if record else query.camera
+                result = gallery.search(vector[None], query.topk, where, rerank=query.rerank, cameras=camera)[0]
             except ValueError as error:
                 raise RequestError(422, str(error)) from error
             try:

@@ -1,4 +1,4 @@
-"""Resampling of position embeddings to another grid of patches."""
+"""Resampling of position embeddings, and of tables of relative positions, to another grid of patches."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import torch
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 Grid = tuple[int, int]
 ASPECTS = (2, 3)  # height over width of the usual person crops: 256x128 and 384x128
@@ -31,6 +32,21 @@ def resize_pos_embed(
     patches = resample_abs_pos_embed(patches, list(grid), list(old), num_prefix_tokens=0)
     missing = prefix.new_zeros(1, max(num_prefix - source_prefix, 0), prefix.shape[2])
     return torch.cat([prefix[:, :num_prefix], missing, patches], dim=1), old
+
+
+def resize_bias_table(table: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
+    """Return a table of relative position biases (S, heads) resampled (bicubic) to the distances in `grid`, and its old grid.
+
+    A grid of (h, w) tokens has (2h - 1) * (2w - 1) distances; further rows at the end, of a class token, stay as they are. The old
+    grid is taken to be square.
+    """
+    side = math.isqrt(len(table))
+    distances, further = table[: side**2], table[side**2 :]
+    planes = distances.t().reshape(1, -1, side, side)  # (1, heads, 2h - 1, 2w - 1)
+    size = (2 * grid[0] - 1, 2 * grid[1] - 1)
+    resized = interpolate(planes.float(), size=size, mode="bicubic", align_corners=False).to(table.dtype)
+    old = ((side + 1) // 2, (side + 1) // 2)
+    return torch.cat([resized.flatten(2)[0].t(), further]), old
 
 
 def guess_grid(count: int, like: Grid) -> Grid:

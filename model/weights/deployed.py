@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ...common.errors import UserError
 from ...common.files import write_atomically
-from ..model_spec import ModelSpec
+from ...common.inputs.safetensors_file import open_safetensors, read_fact
 from ..reid_model import ReidModel
+from ..stored_model import build_stored
 from .read import SPEC
 
 META = "vitreid.meta"
@@ -52,30 +52,31 @@ def load_deploy(path: str | Path, device: str | torch.device = "cpu") -> tuple[R
         ValueError: not a deploy checkpoint of ours, damaged, or with other tensors than its description asks for.
     """
     with _opened(path) as file:
-        about = file.metadata() or {}
+        spec, about = read_fact(file, SPEC, path), read_fact(file, META, path) or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if SPEC not in about:
+    if spec is None:
         raise UserError(
             f"{path} does not describe its model, so it is not a deploy checkpoint of vitreid; give the config too, its weights are then imported by name"
         )
-    model = ReidModel(ModelSpec.from_dict(json.loads(about[SPEC])))
-    _fill(model, tensors, path)
-    return model.to(device).eval(), json.loads(about.get(META, "{}"))
+    if not isinstance(about, dict):
+        raise UserError(f"{path}: its metadata are no JSON object; copy or train it again")
+    model = build_stored(spec, path)
+    fill(model, tensors, path)
+    return model.to(device).eval(), about
 
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Any]:
     """Open a safetensors file without reading its tensors."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint")
     try:
-        with safe_open(path, "pt") as file:
+        with open_safetensors(path, remedy="copy or train it again") as file:
             yield file
-    except SafetensorError as error:
-        raise UserError(f"{path} is damaged or not a safetensors file ({error}); copy or train it again") from error
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such checkpoint") from None
 
 
-def _fill(model: ReidModel, tensors: dict[str, torch.Tensor], path: str | Path) -> None:
+def fill(model: ReidModel, tensors: Mapping[str, torch.Tensor], path: str | Path) -> None:
+    """Load all tensors of the file into the model; raise ValueError if some are missing, unexpected or of another shape."""
     target = model.state_dict()
     missing, unexpected = sorted(target.keys() - tensors.keys()), sorted(tensors.keys() - target.keys())
     reshaped = sorted(name for name in target.keys() & tensors.keys() if target[name].shape != tensors[name].shape)
@@ -84,4 +85,4 @@ def _fill(model: ReidModel, tensors: dict[str, torch.Tensor], path: str | Path) 
             f"{path} does not hold the model that it describes: missing {', '.join(missing) or 'none'}; unexpected "
             f"{', '.join(unexpected) or 'none'}; of another shape {', '.join(reshaped) or 'none'}"
         )
-    model.load_state_dict(tensors)
+    model.load_state_dict(dict(tensors))

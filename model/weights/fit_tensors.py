@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from timm.layers.patch_embed import resample_patch_embed
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -13,7 +14,7 @@ from ..backbones.registry import has_own_stem
 from ..backbones.stems import STEMS
 from ..backbones.vit import create_vit
 from ..model_spec import ModelSpec
-from ..parts.pos_embed import Grid, resize_pos_embed
+from ..parts.pos_embed import Grid, resize_bias_table, resize_pos_embed
 from ..parts.sie import build_side_information
 from ..reid_model import ReidModel, is_vit
 from .naming.key_names import NET, SIE_TABLE, State
@@ -39,9 +40,29 @@ def fit(
         return _fit_side_information(value, target, source, model.spec)
     if name.startswith("neck.") and not strict:
         return _fit_neck(value, target)
-    if name.endswith("patch_embed.proj.weight") and value.numel() == target.numel():
-        return value.reshape(target.shape), ""  # older files store the patch projection as a matrix
+    if name.endswith("patch_embed.proj.weight"):
+        return _fit_patches(value, target, strict)
+    if name.endswith("relative_position_bias_table") and value.shape[0] != target.shape[0]:
+        return _fit_bias_table(model, name, value)
     return value, ""
+
+
+def _fit_patches(value: Tensor, target: Tensor, strict: bool) -> tuple[Tensor, str]:
+    """Return the projection of patches, for initial weights also of patches of another size [Beyer et al., CVPR 2023]."""
+    if value.numel() == target.numel():
+        return value.reshape(target.shape), ""  # older files store it as a matrix
+    if strict or value.ndim != 4 or value.shape[:2] != target.shape[:2]:
+        return value, ""
+    old, new = tuple(value.shape[2:]), (target.shape[2], target.shape[3])
+    fitted = resample_patch_embed(value, [*new])
+    return fitted, f"{old[0]}x{old[1]} -> {new[0]}x{new[1]} pixels per patch"
+
+
+def _fit_bias_table(model: ReidModel, name: str, value: Tensor) -> tuple[Tensor, str]:
+    layer: Any = model.get_submodule(name.rpartition(".")[0])
+    grid: Grid = layer.window_size
+    fitted, old = resize_bias_table(value, grid)
+    return fitted, f"{old[0]}x{old[1]} -> {grid[0]}x{grid[1]} tokens"
 
 
 def _fit_pos_embed(model: ReidModel, found: State, target: Tensor, source: ModelSpec | None) -> tuple[Tensor, str]:
@@ -107,12 +128,19 @@ def _fit_neck(value: Tensor, target: Tensor) -> tuple[Tensor, str]:
     return torch.cat([value[:count], target[count:]]), f"the first {count} of {len(value)} features"
 
 
-def norm_before_the_mean(found: State, target: State) -> State:
-    """Return the tensors with timm's fc_norm (behind the mean) renamed to the last norm, if the model has only that one."""
-    last, behind = f"{NET}norm.", f"{NET}fc_norm."
-    if f"{last}weight" in found or f"{last}weight" not in target or f"{behind}weight" in target:
-        return found
-    return {name.replace(behind, last): value for name, value in found.items()}
+def last_norm_of_the_model(found: State, target: State) -> tuple[State, str]:
+    """Return the tensors with the last norm at the model's place, in front of the mean or behind it, and the change.
+
+    timm has `norm` in front of pooling and `fc_norm` behind it; a file has the one, the model maybe only the other.
+    """
+    before, behind = f"{NET}norm.", f"{NET}fc_norm."
+    old, new = (behind, before) if f"{behind}weight" in found else (before, behind)
+    if any(f"{name}weight" in place for name, place in ((new, found), (old, target))) or f"{old}weight" not in found:
+        return found, ""
+    if f"{new}weight" not in target:
+        return found, ""
+    moved = {new + name.removeprefix(old) if name.startswith(old) else name: value for name, value in found.items()}
+    return moved, "" if new == before else "= the norm in front of pooling, here behind it"
 
 
 def with_norm_eps(accepted: State, net: nn.Module, eps: float) -> tuple[State, str]:

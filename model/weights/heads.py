@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 HEADS = (
     "head.",
@@ -22,8 +22,10 @@ HEADS = (
 )
 
 
-def is_head(net: nn.Module, name: str) -> bool:
-    """Return whether a tensor under timm's name that the network does not have belongs to a head, see above."""
+def is_head(net: nn.Module, name: str, value: Tensor) -> bool:
+    """Return whether a tensor under timm's name that the network does not have belongs to a head, see above, or is a counter."""
+    if value.ndim == 0 and not value.is_floating_point():
+        return True
     cfg: Any = getattr(net, "pretrained_cfg", None) or {}
     own = cfg.get("classifier") or ()
     own = (own,) if isinstance(own, str) else tuple(own)

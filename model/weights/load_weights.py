@@ -8,8 +8,9 @@ from pathlib import Path
 from torch import Tensor
 
 from ...common.errors import UserError
+from ..model_spec import ModelSpec
 from ..reid_model import ReidModel
-from .fit_tensors import copied_branch, fit, norm_before_the_mean, unknown_row, with_norm_eps
+from .fit_tensors import copied_branch, fit, last_norm_of_the_model, unknown_row, with_norm_eps
 from .heads import is_head
 from .identify.identify import identify
 from .load_report import SHOWN, LoadReport
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 REMEDIES = {  # part of the model -> options to check if file and model differ there
     f"{NET}blocks.": "MODEL.NAME, MODEL.DEPTH, MODEL.EMBED_DIM",
-    f"{NET}patch_embed.": "MODEL.STEM",
+    f"{NET}patch_embed.": "MODEL.STEM, MODEL.PATCH_SIZE",
     "backbone.jigsaw.": "MODEL.JPM",
     "backbone.sie.": "MODEL.SIE_CAMERA, MODEL.SIE_VIEW",
     "backbone.projection.": "MODEL.PROJECTION",
@@ -51,31 +52,20 @@ def load_weights(model: ReidModel, path: str | Path, strict: bool = True, min_co
 
 def read_classifiers(path: str | Path) -> State:
     """Return the ID classifiers (C, D) in a file of ours or of another project, by branch: "0" is the global one."""
-    return {str(branch): weight for branch, weight in sorted(translate(read_weights(path).tensors).classifiers.items())}
+    return find_classifiers(read_weights(path).tensors)
+
+
+def find_classifiers(tensors: State) -> State:
+    """Return the ID classifiers among the tensors of a file, as `read_classifiers`."""
+    return {str(branch): weight for branch, weight in sorted(translate(tensors).classifiers.items())}
 
 
 def load_state(model: ReidModel, file: WeightsFile, strict: bool = True, min_coverage: float = 1.0) -> LoadReport:
     """Fill `model` from tensors already read; see `load_weights`."""
-    ours = translate(file.tensors)
-    target = model.state_dict()
-    found = norm_before_the_mean(ours.state, target)
+    ours, target = translate(file.tensors), model.state_dict()
     note = "; ".join(filter(None, (file.note, ours.note)))
     report = LoadReport(file.path, ours.project, classifiers=ours.classifiers, left_out=ours.left_out, note=note)
-    accepted: State = {}
-    for name in found:
-        if name in target:
-            fitted, how = fit(model, name, found, target[name], file.spec, strict)
-            _note(report, name, found[name], fitted, target[name], how)
-            if name not in report.mismatched:
-                accepted[name] = fitted
-        else:
-            is_unused = name.startswith(NET) and is_head(model.backbone.net, name.removeprefix(NET))
-            (report.left_out if is_unused else report.unexpected).append(name)
-    accepted.update(_derive(accepted, target, report, strict))
-    variances, change = with_norm_eps(accepted, model.backbone.net, ours.hints.norm_eps)
-    accepted.update(variances)
-    if variances:
-        report.resized[f"{len(variances)} running variances"] = change
+    accepted = _fitted(model, ours, target, file.spec, report, strict)
     _refuse_damaged(accepted, file, ours)
     report.missing = [
         name
@@ -88,6 +78,28 @@ def load_state(model: ReidModel, file: WeightsFile, strict: bool = True, min_cov
     model.load_state_dict({**target, **accepted})
     logger.info("%s", report)
     return report
+
+
+def _fitted(
+    model: ReidModel, ours: TranslatedWeights, target: State, spec: ModelSpec | None, report: LoadReport, strict: bool
+) -> State:
+    """Return the tensors that the model takes, and note in the report what becomes of each one of the file."""
+    found, moved = last_norm_of_the_model(ours.state, target)
+    report.resized.update({"the last norm": moved} if moved else {})
+    accepted: State = {}
+    for name, value in found.items():
+        if name in target:
+            fitted, how = fit(model, name, found, target[name], spec, strict)
+            _note(report, name, value, fitted, target[name], how)
+            accepted.update({name: fitted} if name not in report.mismatched else {})
+        elif name.startswith(NET) and is_head(model.backbone.net, name.removeprefix(NET), value):
+            report.left_out.append(name)
+        else:
+            report.unexpected.append(name)
+    accepted.update(_derive(accepted, target, report, strict))
+    variances, change = with_norm_eps(accepted, model.backbone.net, ours.hints.norm_eps)
+    report.resized.update({f"{len(variances)} running variances": change} if variances else {})
+    return {**accepted, **variances}
 
 
 def _refuse_damaged(accepted: State, file: WeightsFile, ours: TranslatedWeights) -> None:
@@ -136,20 +148,20 @@ def _check(
     remedies = [key for area, key in REMEDIES.items() if any(name.startswith(area) for name in wrong)]
     asked = ""
     if report.coverage < min_coverage:
-        asked = f"It gives {report.coverage:.2%} of the backbone, {min_coverage:.2%} are asked for. "
+        asked = f" It gives {report.coverage:.2%} of the backbone, {min_coverage:.2%} are asked for."
     raise UserError(
-        f"{report.source} ({report.project} names) does not fit the model {model.spec.name}: {report.problems(part)}. {asked}The file "
-        f"has {_shape(ours.state)}, the model {_shape(model.state_dict())}. Set {', '.join(remedies) or 'MODEL.NAME'} as the file needs "
-        f"it, or choose another file. {_fitting(model, ours, file)}"
+        f"{report.source} ({report.project} names) does not fit the model {model.spec.name}{_fitting(model, ours, file)}. Differences: "
+        f"{report.problems(part)}.{asked} The file has {_shape(ours.state)}, the model {_shape(model.state_dict())}. Set "
+        f"{', '.join(remedies) or 'MODEL.NAME'} as the file needs it, or choose another file"
     )
 
 
 def _fitting(model: ReidModel, ours: TranslatedWeights, file: WeightsFile) -> str:
-    """Return a sentence about the model that the file holds."""
+    """Return the end of a sentence about the model that the file holds."""
     if file.spec is not None:
-        return f"The file says that it holds {file.spec.title}"
+        return f", but {file.spec.title}, as it says"
     found = identify(ours, file.config, like=model.spec.name)
-    return f"What fits the file: {found}" if found else "Neither timm nor vitreid has a model with its tensors"
+    return f", but {found}" if found else ""
 
 
 def _shape(state: State) -> str:

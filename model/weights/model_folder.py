@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
+from ...common.inputs.regular_files import read_json
 
 WEIGHTS = (  # names of a folder's weights, the first that exists counts
     "model.safetensors",
@@ -16,7 +16,9 @@ WEIGHTS = (  # names of a folder's weights, the first that exists counts
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.bin",
 )
-CONFIG, PIXELS = "config.json", "preprocessor_config.json"
+CONFIGS = ("config.json", "open_clip_config.json")
+OF_MODELS = {"model_type", "architecture", "architectures", "model_cfg"}  # keys of a model's config
+PIXELS = "preprocessor_config.json"
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -30,7 +32,7 @@ def weight_files(path: Path) -> list[Path]:
         if not found:
             raise FileNotFoundError(f"{path}: no such weight file (it is a folder, without {', '.join(WEIGHTS[:-2])})")
         path = found[0]
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"{path}: no such weight file")
     return _shards(path) if path.name.endswith(".index.json") else [path]
 
@@ -56,15 +58,28 @@ def _shards(index: Path) -> list[Path]:
 
 
 def model_config(path: Path) -> dict[str, Any]:
-    """Return what config.json next to the weights says of the model, with `pixels` from preprocessor_config.json; {} without."""
+    """Return what a config next to the weights says of the model; {} without one of transformers, timm or open_clip.
+
+    `pixels` are mean and std of the pixels, (3,) each, if it says so.
+    """
     folder = path if path.is_dir() else path.parent
-    config = _readable(folder / CONFIG)
-    if not {"model_type", "architecture", "architectures", "vision_cfg", "model_cfg"} & config.keys():
-        return {}  # of something else
-    pixels = _readable(folder / PIXELS)
-    if {"image_mean", "image_std"} <= pixels.keys():
-        config["pixels"] = (tuple(pixels["image_mean"]), tuple(pixels["image_std"]))
-    return config
+    found = [config for config in (_readable(folder / name) for name in CONFIGS) if OF_MODELS & config.keys()]
+    config = dict(found[0]) if found else {}
+    images = _readable(folder / PIXELS) if found else {}
+    stated = [
+        (images.get("image_mean"), images.get("image_std")),
+        *(
+            (part.get("mean"), part.get("std"))
+            for part in (config.get("pretrained_cfg"), config.get("preprocess_cfg"))
+            if part
+        ),
+    ]
+    pixels = next(((tuple(mean), tuple(std)) for mean, std in stated if _is_triple(mean) and _is_triple(std)), None)
+    return {**config, "pixels": pixels}
+
+
+def _is_triple(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(isinstance(one, (int, float)) for one in value)
 
 
 def _readable(path: Path) -> dict[str, Any]:
@@ -76,8 +91,5 @@ def _readable(path: Path) -> dict[str, Any]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}; copy or download it again") from error
+    content = read_json(path)
     return content if isinstance(content, dict) else {}

@@ -6,21 +6,17 @@ import logging
 from pathlib import Path
 
 import timm
-from huggingface_hub.errors import HfHubHTTPError
 
 from ...common.errors import UserError
 from ...common.text import first_line
 from ..backbones.registry import OWN
 from ..reid_model import ReidModel
+from .hub import FETCH_ERRORS, cache_only, hub_failure, is_hub_name
 from .load_report import LoadReport
 from .load_weights import load_state, load_weights
 from .read import WeightsFile
 
 logger = logging.getLogger(__name__)
-
-# Errors of the file system and network (OSError), of timm (RuntimeError: it has no weights of that name), and of the HTTP library,
-# which depends on the version of huggingface_hub.
-FETCH_ERRORS: tuple[type[BaseException], ...] = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
 
 
 def load_initial(model: ReidModel, choice: str, path: str = "") -> LoadReport | None:
@@ -36,9 +32,9 @@ def load_initial(model: ReidModel, choice: str, path: str = "") -> LoadReport | 
     """
     if choice == "none":
         return None
-    if path and not Path(path).is_file():
+    if path and not is_hub_name(path) and not Path(path).exists():
         raise FileNotFoundError(
-            f"MODEL.PRETRAIN_PATH: no file at {path}; correct the path, or set MODEL.PRETRAIN_CHOICE none to start from random weights"
+            f"MODEL.PRETRAIN_PATH: no file or folder at {path}; correct the path, or set MODEL.PRETRAIN_CHOICE none to start from random weights"
         )
     if path:
         return load_weights(model, path, strict=False)
@@ -59,17 +55,17 @@ def fetch_timm(name: str) -> WeightsFile:
             f"MODEL.PRETRAIN_PATH: MODEL.PRETRAIN_CHOICE imagenet needs a weight file here, since timm has none for {name}; "
             f"docs/backbones.md lists files that fit it; or set MODEL.PRETRAIN_CHOICE none to start from random weights"
         )
+    failure = hub_failure()
     logger.info(
-        "timm's weights of %s: from its cache, or downloaded; without a network it tries for a minute (HF_HUB_OFFLINE=1: the "
-        "cache only, at once)",
-        name,
+        "timm's weights of %s: %s", name, f"from the cache, as {failure}" if failure else "from the hub or its cache"
     )
     try:
-        net = timm.create_model(name, pretrained=True)
+        with cache_only(failure):
+            net = timm.create_model(name, pretrained=True)
     except FETCH_ERRORS as error:
         raise ConnectionError(
-            f"MODEL.PRETRAIN_CHOICE imagenet: timm's weights of {name} cannot be fetched ({first_line(error)}). Download "
-            f"them on a machine with access and set MODEL.PRETRAIN_PATH to the file, or set MODEL.PRETRAIN_CHOICE none to "
+            f"MODEL.PRETRAIN_CHOICE imagenet: timm's weights of {name} cannot be fetched ({'; '.join(filter(None, (first_line(error), failure)))}). "
+            f"Download them on a machine with access and set MODEL.PRETRAIN_PATH to the file, or set MODEL.PRETRAIN_CHOICE none to "
             f"start from random weights"
         ) from error
     return WeightsFile(f"timm's {name}", net.state_dict(), None)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ...common.errors import UserError
+from ...common.inputs.archives import read_arrays
+from ...common.inputs.regular_files import open_regular
+from ...common.inputs.safetensors_file import open_safetensors, read_fact
 from ..model_spec import ModelSpec
+from ..stored_model import stored_spec
+from .hub import fetch_model, is_hub_name
 from .model_folder import model_config, weight_files
-from .safe_unpickle import load_plain, refuse_programs
+from .safe_unpickle import load_plain, load_tensors
 from .wrappings import CONTAINERS, clean, find_state
 
 SPEC = "vitreid.spec"  # our key in the metadata of a safetensors file
@@ -50,6 +51,8 @@ class _Content(NamedTuple):
 def read_weights(path: str | Path, plain: bool = False) -> WeightsFile:
     """Return the tensors, on the CPU, of a .safetensors, a NumPy .npz or a torch file of any nesting, or of a model's folder.
 
+    `hf-hub:owner/model` is the folder of that model in the hub's cache.
+
     Args:
         plain: accept a torch file with other objects than tensors and plain values, and drop these. Nothing in the file is
             executed either way.
@@ -57,7 +60,7 @@ def read_weights(path: str | Path, plain: bool = False) -> WeightsFile:
         FileNotFoundError: no such file.
         ValueError: none of these formats, damaged, holding more than tensors and plain values, or no tensors at all.
     """
-    path = Path(path)
+    path = fetch_model(str(path)) if is_hub_name(path) else Path(path)
     contents = [_read(file, plain) for file in weight_files(path)]
     tensors = {clean(name): tensor for content in contents for name, tensor in content.tensors.items()}
     if not tensors:
@@ -69,7 +72,7 @@ def read_weights(path: str | Path, plain: bool = False) -> WeightsFile:
 
 def _read(path: Path, plain: bool) -> _Content:
     reader = _reader(path)
-    return _understood(load_plain(path)) if plain and reader is _read_torch else reader(path)
+    return _understood(load_plain(path), path) if plain and reader is _read_torch else reader(path)
 
 
 def _reader(path: Path) -> Callable[[Path], _Content]:
@@ -80,59 +83,49 @@ def _reader(path: Path) -> Callable[[Path], _Content]:
 
 def _is_safetensors(path: Path) -> bool:
     """Return whether the file is safetensors: 8 bytes of length, then a JSON object."""
-    with path.open("rb") as file:
-        return file.read(9)[8:] == b"{" or path.suffix == ".safetensors"
+    with open_regular(path) as file:
+        return (file.read(9) or b"")[8:] == b"{" or path.suffix == ".safetensors"
 
 
 def _is_numpy(path: Path) -> bool:
     """Return whether the file is a zip archive of .npy files; torch's archives hold other files."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             return all(name.endswith(".npy") for name in archive.namelist())
     except zipfile.BadZipFile:
         return False
 
 
 def _read_numpy(path: Path) -> _Content:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return _Content({name: torch.from_numpy(arrays[name]) for name in arrays.files}, None)
-    except (ValueError, TypeError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(
-            f"{path} is damaged or holds more than arrays of numbers ({error}); copy or download it again"
-        ) from error
+    return _Content({name: torch.from_numpy(array) for name, array in read_arrays(path).items()}, None)
 
 
 def _read_safetensors(path: Path) -> _Content:
-    try:
-        with safe_open(path, "pt") as file:
-            spec = (file.metadata() or {}).get(SPEC)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise UserError(f"{path} is damaged or not a safetensors file ({error}); copy or download it again") from error
-    return _Content(tensors, ModelSpec.from_dict(json.loads(spec)) if spec else None)
+    with open_safetensors(path) as file:
+        spec = read_fact(file, SPEC, path)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return _Content(tensors, None if spec is None else stored_spec(spec, path))
 
 
 def _read_torch(path: Path) -> _Content:
-    refuse_programs(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_tensors(path)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} holds more than tensors and plain values, or is no torch file; such a file can run code when it is "
             f"opened, so it is refused. `vitreid convert --plain {path} OUT.safetensors --config_file FILE` takes its tensors "
             f"without running anything; or save its state dict alone: torch.save(model.state_dict(), ...)"
         ) from error
-    except MemoryError:
+    except (MemoryError, UserError):
         raise
     except Exception as error:  # a damaged or foreign file can raise any kind inside the unpickler
         raise UserError(
             f"{path} is damaged or no torch file ({type(error).__name__}: {str(error)[:120]}); copy or download it again"
         ) from error
-    return _understood(content)
+    return _understood(content, path)
 
 
-def _understood(content: Any) -> _Content:
+def _understood(content: Any, path: Path) -> _Content:
     spec = content.get("spec") if isinstance(content, Mapping) else None
     tensors, note = find_state(content)
-    return _Content(tensors, ModelSpec.from_dict(spec) if isinstance(spec, Mapping) else None, note)
+    return _Content(tensors, stored_spec(spec, path) if isinstance(spec, Mapping) else None, note)

@@ -1,4 +1,4 @@
-"""Unpickles old torch files that hold other objects than tensors, without executing anything from the file.
+"""Reads torch files without executing anything from them, also old ones that hold other objects than tensors.
 
 A pickle names classes and functions to call. Only those that rebuild tensors and plain containers are called; any other becomes
 an empty stand-in, which is dropped. torch.load(weights_only=True) with safe_globals does not replace this: it reads neither
@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import collections
 import pickle
+import re
 import tarfile
 import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,12 @@ import torch
 from torch.serialization import SourceChangeWarning
 
 from ...common.errors import UserError
+from ...common.inputs.archives import SMALL, check_archive
+from ...common.inputs.regular_files import open_regular
+from ...common.text import num_values
 
+OLDEST_TORCH = (2, 10)  # as in pyproject.toml; older ones have holes in weights_only
+MOST_VALUES = 10**7  # in a file, tensors counted as one; last.pth has one for each of its people
 ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("collections", "defaultdict"): collections.defaultdict,
@@ -69,23 +78,88 @@ def load(file: Any, **options: Any) -> Any:
     return Unpickler(file, **options).load()
 
 
+def load_tensors(path: str | Path) -> Any:
+    """Return the content of a torch file that holds only tensors and plain values, on the CPU.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UserError: a kind that torch would execute or unpack, or a file that would take far more memory than it has bytes.
+        pickle.UnpicklingError: it holds other objects, or is no torch file.
+        Exception: a damaged or foreign file can raise any kind inside the unpickler.
+    """
+    check_torch_file(path)
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    return _check_content(content, path)
+
+
 def load_plain(path: str | Path) -> Any:
     """Return the content of a torch file, on the CPU, with stand-ins for all but tensors and plain values.
 
     Raises:
         ValueError: damaged, no torch file, or a kind that torch would execute or unpack.
     """
-    refuse_programs(path)
+    check_torch_file(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SourceChangeWarning)  # a stand-in's source always differs from the file's
-            return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_PickleModule)
-    except MemoryError:
+            content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_PickleModule)
+            return _check_content(content, path)
+    except (MemoryError, UserError):
         raise
     except Exception as error:  # a damaged or foreign file can raise any kind inside the unpickler
         raise UserError(
             f"{path} is damaged or no torch file ({type(error).__name__}: {str(error)[:120]}); copy or download it again"
         ) from error
+
+
+def check_torch_file(path: str | Path) -> None:
+    """Raise, before torch opens the file, if it is no regular one, would unpack to too much, or would be executed.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UserError: as said; also if torch itself is too old to read strangers' files.
+    """
+    if _version(torch.__version__) < OLDEST_TORCH:
+        raise UserError(
+            f"{path}: torch {torch.__version__} can be made to run code by such a file (CVE-2025-32434, CVE-2026-24747); update "
+            f"torch to {'.'.join(map(str, OLDEST_TORCH))} or newer, or use a .safetensors file"
+        )
+    with open_regular(path) as file, suppress(zipfile.BadZipFile):  # torch's format before 1.6 is no archive
+        check_archive(file, path)
+    refuse_programs(path)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
+
+
+def _check_content(content: Any, path: str | Path) -> Any:
+    """Return the content; raise UserError if repeated parts make it, or one of its tensors, larger than the file."""
+    if num_values(content) > MOST_VALUES:
+        raise UserError(f"{path} holds lists or dictionaries nested too deeply, or in each other; do not use it")
+    for name, tensor in _tensors(content):
+        if tensor.layout is not torch.strided or tensor.device.type != "cpu":
+            raise UserError(f"{path}: {name} is no plain tensor ({tensor.layout}, {tensor.device}); save it as one")
+        size = tensor.numel() * tensor.element_size()
+        if size > max(SMALL, tensor.untyped_storage().nbytes()):
+            raise UserError(
+                f"{path}: {name} {tuple(tensor.shape)} would take {size / 1e6:,.0f} MB, the file has only "
+                f"{tensor.untyped_storage().nbytes() / 1e6:,.1f} MB of it; do not use it"
+            )
+    return content
+
+
+def _tensors(content: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the tensors in nested lists and dictionaries with the names under which they are found."""
+    waiting, seen = [("", content)], set()
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, torch.Tensor):
+            yield name, value
+        elif isinstance(value, (Mapping, list, tuple)) and id(value) not in seen:
+            seen.add(id(value))
+            items = value.items() if isinstance(value, Mapping) else enumerate(value)
+            waiting += [(str(key)[:200], item) for key, item in items]
 
 
 def refuse_programs(path: str | Path) -> None:

@@ -19,16 +19,8 @@ CONTAINERS = (
     "weights",
 )  # keys to expect
 BACKBONES = ("backbone", "encoder", "trunk", "visual", "vit", "extractor", "feature_extractor", "timm_model")
-WRAPPERS = (
-    *CONTAINERS,
-    *BACKBONES,
-    "base",
-    "body",
-    "base_encoder",
-    "encoder_q",
-    "online_encoder",
-    "0",
-)  # and parts of names
+NETWORKS = ("base", "body", "base_encoder", "encoder_q", "online_encoder", "0")  # of self-supervision and of lists
+WRAPPERS = (*CONTAINERS, *BACKBONES, *NETWORKS)
 AVERAGED = {"ema", "averaged", "average", "avg", "swa", "teacher", "target"}
 SECOND = {"student", "momentum", "key", "k"}  # the other of two networks, where none is called averaged
 NO_MODEL = re.compile(
@@ -38,6 +30,9 @@ INSIDE = re.compile(
     r"(^|(?<=\.))(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 )  # of torch.compile, FSDP, ...
 DEEPEST = 6
+
+
+WORDS = {"online", "query"} | AVERAGED | SECOND | {word for name in WRAPPERS for word in name.split("_")}
 
 
 class FoundState(NamedTuple):

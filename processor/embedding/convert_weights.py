@@ -10,8 +10,7 @@ from yacs.config import CfgNode
 from ... import __version__
 from ...common.errors import UserError
 from ...common.files import check_output_file
-from ...common.signature import sign
-from ...configs import dump_config
+from ...configs import marked_config
 from ...datasets import build_preprocess
 from ...model import LoadReport, ReidModel, build_spec, save_deploy
 from ...model.weights.identify.found_model import FoundModel
@@ -20,6 +19,7 @@ from ...model.weights.load_weights import load_state
 from ...model.weights.naming.key_names import SIE_TABLE
 from ...model.weights.naming.recognise_project import translate
 from ...model.weights.read import WeightsFile
+from ..runs.provenance import parents_of, provenance_of
 from .extract import build_embed_settings
 
 
@@ -85,10 +85,8 @@ def convert(cfg: CfgNode, file: WeightsFile, order: Conversion) -> LoadReport:
     model = ReidModel(build_spec(cfg, order.cameras, order.views))
     report = load_state(model, file, not order.backbone_only, order.min_coverage)
     if order.target is not None and not order.dry_run:
-        config = dump_config(cfg)
         about = {
-            "config": config,
-            "mark": sign(config),
+            "config": marked_config(cfg),
             "preprocess": build_preprocess(cfg).to_dict(),
             "embed": build_embed_settings(cfg).to_dict(),
             "dataset": "",
@@ -96,6 +94,7 @@ def convert(cfg: CfgNode, file: WeightsFile, order: Conversion) -> LoadReport:
             "metrics": {},
             "source": f"{order.source.name} ({report.project})",
             "versions": {"vitreid": __version__},
+            "provenance": provenance_of(parents_of(order.source)),
         }
         save_deploy(order.target, model, about)
     return report

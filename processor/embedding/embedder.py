@@ -18,9 +18,13 @@ from ...common.errors import UserError
 from ...common.pictures import from_pil
 from ...datasets import Preprocess, name_rows, read_image
 from ...datasets.loading.decode import resize
+from ...labels.camera_names import UnknownNames
+from ...labels.label_text import as_name
 from ...model import attention_rollout, has_attention
 from ..device import PRECISIONS, pick_device, pick_precision, place
-from ..scoring.thresholds import stored_calibration
+from ..publishing.hub_upload import upload
+from ..publishing.saved_folder import save_folder
+from ..scoring.thresholds import processed_thresholds, stored_calibration
 from .embedding_model import EmbeddingModel
 from .extract import EmbedSettings, embed_images
 from .weight_files import Weights, read_described, weights_path
@@ -66,8 +70,24 @@ class Embedder:
         self.fingerprint = fingerprint_of(own.model, self.preprocess, self.settings)
         calibration = stored_calibration(own.about)
         self.threshold = calibration.threshold.to_dict() if calibration else None
+        self.thresholds = processed_thresholds(own.about)
         self._model = place(own.model, self.device, self.precision).eval()
         self._lock = threading.Lock()
+        self._cameras, self._views = UnknownNames("camera", own.model.cameras), UnknownNames("view", own.model.views)
+
+    def save_pretrained(self, folder: str | Path, licence: str = "") -> Path:
+        """Write the model as a folder (model.safetensors, config.json, README.md) and return it; see `save_folder`."""
+        return save_folder(self._stored(), folder, "", licence)
+
+    def push_to_hub(
+        self, name: str, private: bool = True, token: str | None = None, licence: str = "", message: str = ""
+    ) -> str:
+        """Upload the model to the Hugging Face hub as `owner/model` and return its address; see `upload`."""
+        return upload(self._stored(), name, private, token, licence, message)
+
+    def _stored(self) -> Weights:
+        """Return the model as its file has it, in full precision."""
+        return _read(self.weights, None)
 
     @property
     def model(self) -> Any:
@@ -107,6 +127,7 @@ class Embedder:
 
     def _attention(self, image: Any, camera: str | None = None) -> np.ndarray:
         planes = torch.from_numpy(self.planes(image)[None]).to(self.device)
+        self._cameras.warn([camera])
         camids = _rows([camera], self._model.cameras).to(self.device)
         with self._lock:
             return attention_rollout(self._model.network, self.preprocess.normalise(planes), camids)[0].cpu().numpy()
@@ -116,8 +137,9 @@ class Embedder:
 
         Args:
             images: paths, PIL images, or (H, W, 3) uint8 RGB arrays, in any mixture.
-            cameras: the camera's name for all images, or one name (or None) per image; None and cameras that are unknown
-                to the model use the fallback row of its side information.
+            cameras: the camera's name for all images, or one name (or None) per image. A bare c1 finds market1501/c1 if it is the
+                only one. None, and cameras that are unknown to the model, use the fallback row of its side information; a
+                warning names the latter once.
         Returns:
             (N, D) float32; N = 1 for one image.
         Raises:
@@ -149,12 +171,26 @@ class Embedder:
             planes: (B, 3, H, W) uint8 RGB at the model's size.
             cameras, views: B names; None and unknown names use the fallback row.
         """
+        self._cameras.warn(cameras)
+        self._views.warn(views or ())
         rows = _rows(cameras, self._model.cameras), _rows(views or [None] * len(planes), self._model.views)
         with self._lock:
             images, camids, viewids = (part.to(self.device) for part in (torch.from_numpy(planes), *rows))
             images = self.preprocess.normalise(images)
             embeddings = embed_images(self._model, images, camids, viewids, self.settings, self.device, self.precision)
             return embeddings.numpy()
+
+
+def from_pretrained(source: str | Path, **options: Any) -> Embedder:
+    """Return the embedder of a model by name.
+
+    Args:
+        source: `hf-hub:owner/model` (with `@revision` behind it, if need be), a folder of `Embedder.save_pretrained`, or a file.
+        options: of `Embedder`.
+    Raises:
+        ConnectionError: not in the hub's cache, and the hub does not answer; and what `Embedder` raises.
+    """
+    return Embedder(source, **options)
 
 
 def _rows(names: Sequence[str | None], known: Sequence[str]) -> Tensor:
@@ -168,7 +204,8 @@ def _read(path: Path, options: Mapping[str, Any] | None) -> Weights:
     if own is None or missing:
         raise UserError(
             f"{path} does not say how images are prepared for it ({', '.join(missing)}), so it cannot embed on its own; "
-            "give the best.safetensors or last.pth of a run of vitreid, or a finished model (.onnx, .xml, TorchScript)"
+            "give the best.safetensors or last.pth of a run of vitreid, or a finished model (.onnx, .xml, TorchScript), or convert "
+            f"it first: vitreid convert {path} OUT.safetensors"
         )
     return own
 
@@ -192,12 +229,12 @@ def as_list(images: Any) -> list[Any]:
 
 def _per_image(cameras: str | Sequence[str | None] | None, count: int) -> list[str | None]:
     if cameras is None or isinstance(cameras, str):
-        return [cameras] * count
+        return [as_name(cameras)] * count
     if len(cameras) != count:
         raise UserError(
             f"cameras: {len(cameras)} names for {count} images; give one name per image, None where unknown"
         )
-    return list(cameras)
+    return [as_name(camera) for camera in cameras]
 
 
 def as_pixels(image: Any) -> np.ndarray:

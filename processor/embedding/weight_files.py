@@ -12,13 +12,17 @@ from yacs.config import CfgNode
 
 from ...common.errors import UserError
 from ...datasets import build_test_sets
-from ...model import ModelSpec, ReidModel, build_model, is_deploy, load_deploy, load_weights, save_deploy
-from ..runs.checkpoint import NotACheckpointError, load_last
+from ...model import build_model, is_deploy, load_deploy, load_weights, save_deploy
+from ...model.weights.hub import fetch_model, is_hub_name
+from ..runs.checkpoint import NotACheckpointError, load_last, restored_model
 from .embedding_model import EmbeddingModel
 from .foreign.open_foreign import open_foreign
 from .foreign.runtimes import RUNTIMES, runtime_of
+from .wrong_kinds import kind_of
 
 logger = logging.getLogger(__name__)
+
+PRETRAINED = "model.safetensors"  # the weights in a folder of a model
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class Weights:
 
     Args:
         about: empty for a file of the original TransReID.
-        store: writes a new threshold to where it is kept, and returns that file; None = it cannot be kept.
+        store: writes entries of `about`, such as a new threshold, to where they are kept, and returns that file; None = they
+            cannot be kept.
     """
 
     model: EmbeddingModel
@@ -36,21 +41,25 @@ class Weights:
 
 
 def weights_path(weights: str) -> Path:
-    """Return the path of a weight file.
+    """Return the path of a weight file: itself, or that in a folder of `save_pretrained`, here or on the hub (`hf-hub:owner/model`).
 
     Raises:
-        UserError: `weights` is empty; FileNotFoundError: the file does not exist; IsADirectoryError: it is a folder.
+        UserError: `weights` is empty, or a picture or text; FileNotFoundError: the file does not exist; IsADirectoryError: it is a folder.
     """
     if not weights:
         raise UserError(
             "no weights to test: give --weights RUN/best.safetensors, or --config_file and TEST.WEIGHT FILE"
         )
-    path = Path(weights)
+    path = fetch_model(weights) if is_hub_name(weights) else Path(weights)
+    if (path / PRETRAINED).is_file():
+        return path / PRETRAINED
     if path.is_dir():
         raise IsADirectoryError(f"weights file {path} is a folder; it holds {_listing(path)}; name a file")
     if not path.is_file():
         hint = f"; the folder {path.parent} holds {_listing(path.parent)}" if path.parent.is_dir() else ""
         raise FileNotFoundError(f"weights file {path} does not exist{hint}")
+    if kind := kind_of(path):
+        raise UserError(f"weights file {path} is {kind}, not weights; give the best.safetensors or last.pth of a run")
     return path
 
 
@@ -70,7 +79,7 @@ def read_described(path: Path, options: Mapping[str, Any] | None = None) -> Weig
     """
     if runtime_of(path):
         opened = open_foreign(path, options)
-        return Weights(opened.model, opened.about, opened.store_threshold)
+        return Weights(opened.model, opened.about, opened.store)
     if options:
         raise UserError(
             f"--embedder-{next(iter(options))}: for ONNX, OpenVINO and TorchScript files; {path} is none, leave it out"
@@ -88,18 +97,14 @@ def _read_own(path: Path) -> Weights | None:
         state = load_last(path)
     except NotACheckpointError:
         return None
-    model = ReidModel(ModelSpec.from_dict(state["spec"]))
-    module, averaged = state["trainer"]["module"], state["trainer"]["ema"]
-    trained = {name.removeprefix("model."): value for name, value in module.items() if name.startswith("model.")}
-    model.load_state_dict(averaged["model"] if averaged else trained)
-    return Weights(model, state["about"])
+    return Weights(restored_model(state, path), state["about"])
 
 
 def _deployed(path: Path) -> Weights:
     model, about = load_deploy(path)
 
-    def store(threshold: Mapping[str, Any]) -> Path:
-        save_deploy(path, model, {**about, "threshold": dict(threshold)})
+    def store(entries: Mapping[str, Any]) -> Path:
+        save_deploy(path, model, {**about, **entries})
         return path
 
     return Weights(model, about, store)

@@ -20,10 +20,14 @@ from yacs.config import CfgNode
 from ... import __version__
 from ...common.errors import UserError
 from ...common.files import write_atomically
-from ...common.signature import sign
+from ...common.inputs.regular_files import open_regular
 from ...common.text import first_line
-from ...configs import dump_config
+from ...configs import marked_config
 from ...datasets import ReidData, build_preprocess
+from ...model import ReidModel
+from ...model.stored_model import build_stored
+from ...model.weights.deployed import fill
+from ...model.weights.safe_unpickle import check_torch_file, load_tensors
 from ..embedding.extract import build_embed_settings
 
 logger = logging.getLogger(__name__)
@@ -53,16 +57,18 @@ def load_last(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: no such file.
         DamagedCheckpointError: the file is cut short, or its bytes have changed.
         NotACheckpointError: the file is no last.pth.
+        UserError: it is refused, see `check_torch_file`.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"--resume: {path} does not exist; leave out --resume to start anew")
     try:
+        check_torch_file(path)
         _check_sums(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_tensors(path)
     except pickle.UnpicklingError as error:  # objects other than tensors and plain types
         raise NotACheckpointError(f"{path} {NOT_A_CHECKPOINT} ({first_line(error)[:200]})") from error
-    except MemoryError:
+    except (MemoryError, UserError):
         raise
     except Exception as error:  # a damaged or foreign file can raise any kind inside the unpickler
         if "can't allocate memory" in str(error):  # how torch reports too little memory for a sound file
@@ -77,13 +83,34 @@ def load_last(path: str | Path) -> dict[str, Any]:
     return state
 
 
+def restored_model(state: Mapping[str, Any], path: Path) -> ReidModel:
+    """Return the model in the state of a last.pth, with averaged weights if it has such.
+
+    Raises:
+        NotACheckpointError: the state lacks something, or does not fit the model that it describes.
+    """
+    try:
+        module, averaged = state["trainer"]["module"], state["trainer"]["ema"]
+        trained = {name.removeprefix("model."): value for name, value in module.items() if name.startswith("model.")}
+        tensors, about = averaged["model"] if averaged else trained, state["about"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise NotACheckpointError(f"{path} {NOT_A_CHECKPOINT} (it lacks {error})") from error
+    if not isinstance(about, Mapping) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+        raise NotACheckpointError(f"{path} {NOT_A_CHECKPOINT} (its parts have other types)")
+    model = build_stored(state.get("spec"), path)
+    fill(model, tensors, path)
+    return model
+
+
 def _check_sums(path: Path) -> None:
     """Raise BadZipFile if the bytes of a part have changed since the write; torch itself does not compare the sums."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
+    with open_regular(path) as file:
+        if not zipfile.is_zipfile(file):
+            return
+        with zipfile.ZipFile(file) as archive:
             bad = archive.testzip()
-        if bad is not None:
-            raise zipfile.BadZipFile(f"{bad} has changed since it was written")
+    if bad is not None:
+        raise zipfile.BadZipFile(f"{bad} has changed since it was written")
 
 
 def rotated(folder: Path) -> list[Path]:
@@ -130,13 +157,17 @@ def load_newest(last: Path) -> dict[str, Any]:
         raise
 
 
-def describe_model(cfg: CfgNode, data: ReidData, labels: dict[int, int], metrics: dict[str, float]) -> dict[str, Any]:
-    """Return the metadata of a checkpoint, in plain types."""
-    config = dump_config(cfg)
+def describe_model(
+    cfg: CfgNode,
+    data: ReidData,
+    labels: dict[int, int],
+    metrics: dict[str, float],
+    provenance: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the metadata of a checkpoint, in plain types; `provenance` see `build_provenance`."""
     versions = {"vitreid": __version__, "torch": str(torch.__version__), "timm": timm.__version__}
     return {
-        "config": config,
-        "mark": sign(config),  # the user's own paths in it count, see `parse_stored_config`
+        "config": marked_config(cfg),
         "preprocess": build_preprocess(cfg).to_dict(),
         "embed": build_embed_settings(cfg).to_dict(),
         "dataset": data.name,
@@ -145,6 +176,7 @@ def describe_model(cfg: CfgNode, data: ReidData, labels: dict[int, int], metrics
         "people": {str(pid): name for pid, name in data.person_names.items() if pid in labels},
         "metrics": metrics,
         "versions": versions,
+        "provenance": dict(provenance or {}),
     }
 
 

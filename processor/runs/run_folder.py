@@ -12,8 +12,9 @@ from typing import Any
 
 import tqdm
 
-from ...common.files import write_text_atomically
-from ...common.text import plain_values
+from ...common.files import append_text, write_text_atomically
+from ...common.inputs.regular_files import JSON_BYTES, open_own, read_text
+from ...common.text import parse_json, plain_values, printable
 from .checkpoint import rotated
 from .run_lock import FolderLock
 
@@ -50,10 +51,12 @@ class RunFolder:
             raise NotADirectoryError(f"OUTPUT_DIR: {path} is, or lies under, a file; choose another folder") from None
         self._lock = FolderLock(self.path / ".lock")
         self._lock.acquire()
-        self._handler = logging.FileHandler(
-            self.path / "log.txt", encoding="utf-8"
-        )  # appends to that of an earlier run
-        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        try:
+            self._handler = _LogFile(self.path / "log.txt")  # appends to that of an earlier run
+        except BaseException:
+            self._lock.release()
+            raise
+        self._handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s"))
         LOGGER.addHandler(self._handler)
         self._events: Any = None
 
@@ -80,11 +83,11 @@ class RunFolder:
 
     def _clear_pictures(self) -> None:
         folder = self.path / "report_pictures"
-        if not folder.is_dir():
+        if folder.is_symlink() or not folder.is_dir():
             return
         for name in REPORT_PICTURES:
             (folder / name).unlink(missing_ok=True)
-        if not folder.is_symlink() and not any(folder.iterdir()):
+        if not any(folder.iterdir()):
             folder.rmdir()
 
     def write_config(self, text: str) -> None:
@@ -105,7 +108,8 @@ class RunFolder:
         """Return the rows of metrics.jsonl; a killed process may have left half a line."""
         if not self.metrics.exists():
             return []
-        return [json.loads(line) for line in self.metrics.read_text().splitlines() if line.endswith("}")]
+        rows = map(_row, read_text(self.metrics, JSON_BYTES, errors="replace").splitlines())
+        return [row for row in rows if row is not None]
 
     def write_epoch(self, row: Mapping[str, float]) -> None:
         """Append one epoch's numbers to metrics.jsonl and to the TensorBoard events.
@@ -115,8 +119,7 @@ class RunFolder:
         """
         line = json.dumps(plain_values(row)) + "\n"
         try:
-            with open(self.metrics, "a", encoding="utf-8") as file:
-                file.write(line)
+            append_text(self.metrics, line)
         except OSError as error:
             raise OSError(f"cannot write {self.metrics}: {error}; free some space, then --resume") from error
         for name, value in row.items():
@@ -139,6 +142,15 @@ class RunFolder:
         self._lock.release()
 
 
+def _row(line: str) -> dict[str, Any] | None:
+    """Return a line of metrics.jsonl; None if it is broken, as in `report.collect.read_epochs`."""
+    try:
+        row = parse_json(line, "metrics.jsonl")
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("epoch"), int) else None
+
+
 class ReadOnlyFolder(RunFolder):
     """A run's folder for the ranks that do not write: it names the files."""
 
@@ -149,6 +161,22 @@ class ReadOnlyFolder(RunFolder):
         """Rank 0 does it."""
 
     refuse_another_run = clear = write_config = keep_epochs = write_epoch = close = _leave_to_first_rank  # type: ignore[assignment]
+
+
+class PrintableFormatter(logging.Formatter):
+    """Shows control characters, as they may stand in names, as their codes: a terminal would obey them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        return printable(super().format(record))
+
+
+class _LogFile(logging.FileHandler):
+    """Appends to a file; never through a link of its name."""
+
+    def _open(self) -> Any:
+        handle = open_own(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        return os.fdopen(handle, "a", encoding="utf-8", errors="backslashreplace")
 
 
 class _ProgressBarHandler(logging.StreamHandler):
@@ -167,5 +195,5 @@ def log_to_console() -> None:
         return
     if not any(isinstance(handler, _ProgressBarHandler) for handler in LOGGER.handlers):
         handler = _ProgressBarHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(PrintableFormatter("%(message)s"))
         LOGGER.addHandler(handler)

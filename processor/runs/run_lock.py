@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ...common.locks import lock_file, unlock_file, write_holder
+from ...common.inputs.regular_files import open_own, open_regular, read_json
+from ...common.locks import HOLDER_BYTES, lock_file, unlock_file, write_holder
 
 BEAT = 15.0  # seconds between heartbeats
 PATIENCE = 3 * BEAT
@@ -43,7 +44,7 @@ class FolderLock:
         try:
             handle, has_locks = lock_file(self.path), True
         except OSError:  # a file system without locks
-            handle, has_locks = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), False
+            handle, has_locks = open_own(self.path, os.O_RDWR | os.O_CREAT), False
         other = self._read()
         # versions before filelock wrote "ticks" and held no lock
         is_free = has_locks and other.get("boot") == _boot() and "ticks" not in other
@@ -72,14 +73,14 @@ class FolderLock:
     def _read(self) -> dict[str, Any]:
         """Return the content of the lock file; {} if it is empty, cut short, or cannot be read (Windows)."""
         try:
-            found = json.loads(self.path.read_text())
+            found = read_json(self.path, HOLDER_BYTES)
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
 
     def _touched(self) -> float:
         try:
-            with open(self.path) as file:  # opening makes a network file system look again
+            with open_regular(self.path) as file:  # opening makes a network file system look again
                 return os.fstat(file.fileno()).st_mtime
         except FileNotFoundError:
             return 0.0

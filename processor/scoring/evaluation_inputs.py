@@ -11,8 +11,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from ...common.errors import UserError
-from ...common.signature import sign
-from ...configs import dump_config, parse_stored_config
+from ...configs import marked_config, parse_stored_config
 from ...datasets import Preprocess, ReidData, build_preprocess, build_test_sets
 from ...model import build_spec
 from ..device import pick_device, pick_precision, place
@@ -59,8 +58,7 @@ def build_file_inputs(
         raise UserError("--features takes the place of the model; leave --weights out")
     paths = tuple(map(Path, files))
     if cfg is None:
-        about = read_facts(paths[0])["about"]
-        cfg = parse_stored_config(about.get("config", ""), overrides, str(paths[0]), about.get("mark"))
+        cfg = parse_stored_config(read_facts(paths[0])["about"].get("config", ""), overrides, str(paths[0]))
     asked = build_embed_settings(cfg).to_dict()
     return EvaluationInputs(
         paths, len(paths), build_rerank(cfg), None, lambda: (_loaded(path, asked) for path in paths)
@@ -93,9 +91,10 @@ def build_weights_inputs(
     if cfg is None:
         if own is None:
             raise UserError(
-                f"{path} does not carry its config; name the recipe it was trained with: --config_file configs/….yml"
+                f"{path} does not carry its config; name the recipe it was trained with, --config_file configs/….yml, or "
+                f"convert it first: vitreid convert {path} OUT.safetensors"
             )
-        cfg = parse_stored_config(own.about["config"], overrides, str(path), own.about.get("mark"))
+        cfg = parse_stored_config(own.about["config"], overrides, str(path))
     sets = build_test_sets(cfg, once=ranks.from_first, draws=is_chosen)
     rerank = build_rerank(cfg)
     for data in sets:
@@ -115,13 +114,11 @@ def build_features(
     preprocess = Preprocess.from_dict(weights.about["preprocess"]) if weights.about else build_preprocess(cfg)
     settings = model.settle(build_embed_settings(cfg))
     _build_warnings(cfg, model, preprocess, settings)
-    config = dump_config(cfg)
     about = {
-        "config": config,
-        "mark": sign(config),
+        "config": marked_config(cfg),
         "weights": str(path),
         "fingerprint": fingerprint_of(model, preprocess, settings),
-        "threshold": weights.about.get("threshold"),
+        **{key: weights.about.get(key) for key in ("threshold", "thresholds")},
     }
     for data in sets:
         features = build_evaluator(cfg, data, model, device, precision, preprocess, ranks).extract(model)

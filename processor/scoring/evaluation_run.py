@@ -112,7 +112,8 @@ def _store_threshold(inputs: EvaluationInputs, reports: dict[str, ScoreReport], 
         logger.info("the threshold is in metrics.json only; use --weights to store it in a checkpoint")
         return
     assert inputs.weights.store is not None  # for the type checker
-    logger.info("threshold stored in %s", inputs.weights.store(calibration.to_dict()))
+    path = inputs.weights.store(calibration.stored_in(inputs.weights.about))
+    logger.info("threshold%s stored in %s", f" for {calibration.postprocess}" * bool(calibration.postprocess), path)
 
 
 def _write_numbers(inputs: EvaluationInputs, reports: dict[str, ScoreReport], output: Path) -> None:

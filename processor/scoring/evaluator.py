@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ...common.errors import UserError
 from ...datasets import Preprocess, Record, ReidData, build_eval_loader, build_preprocess
 from ...datasets.same_files import number_contents
 from ...evaluation import RetrievalResult
+from ...labels.camera_names import UnknownNames
 from ...labels.protocol import find_protocol
 from ..distributed.process_group import ALONE, Ranks
 from ..embedding.embedding_model import EmbeddingModel
@@ -66,7 +68,7 @@ class Evaluator:
         gallery = self._rows(model, self.gallery, len(data.gallery), "gallery")
         if query is None or gallery is None:
             return None
-        q_files, g_files = file_contents(data)
+        q_files, g_files = self._contents
         return FeatureSet(
             dataset=data.evaluated,
             protocol=data.protocol,
@@ -83,6 +85,11 @@ class Evaluator:
             q_files=q_files,
             g_files=g_files,
         )
+
+    @cached_property
+    def _contents(self) -> tuple[np.ndarray, np.ndarray]:
+        """`file_contents` of the data, read once for all evaluations of a training."""
+        return file_contents(self.data)
 
     def _rows(self, model: nn.Module, loader: Iterable[Any], count: int, title: str) -> Tensor | None:
         share = extract(model, loader, self.settings, self.device, self.precision, title, self.ranks.is_first)
@@ -128,6 +135,8 @@ def build_evaluator(
     check_answerable(data, build_rerank(cfg))
     preprocess = preprocess or build_preprocess(cfg)
     cameras, views = model.cameras, model.views
+    if ranks.is_first:
+        UnknownNames("camera", cameras).warn(data.camera_names[record.camid] for record in (*data.query, *data.gallery))
     query, gallery = (
         build_eval_loader(cfg, data, share, cameras, views, device, preprocess) if share else ()
         for share in (records[ranks.rank :: ranks.size] for records in (data.query, data.gallery))
@@ -154,3 +163,4 @@ def check_answerable(data: ReidData, rerank: Rerank) -> None:
         where = ", seen by another camera" * find_protocol(data.protocol).ignores_own_camera
         raise UserError(f"{data.evaluated}: no query has another image of its person in the gallery{where}; {remedy}")
     rerank.check(len(data.query), len(data.gallery))
+    rerank.postprocess.check(data)

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ...common.errors import UserError
 from ...common.files import write_atomically
+from ...common.inputs.safetensors_file import open_safetensors, read_fact
+from ...common.text import parse_json
 from ...evaluation import RetrievalData
 from ...evaluation.input_checks import as_features, as_labels, check_finite, squared_norms
 from ...model.weights.read import SPEC
@@ -105,7 +106,7 @@ def load_features(path: str | Path) -> FeatureSet:
         ValueError: damaged, another kind of file, arrays that do not fit each other, or NaN; names file, array and row.
     """
     facts = read_facts(path)
-    with safe_open(path, "pt") as file:
+    with open_safetensors(path) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     try:
         features = _features_of(tensors, facts)
@@ -124,19 +125,16 @@ def read_facts(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: no such file.
         ValueError: damaged, or another kind of file.
     """
-    if not Path(path).is_file():
+    if not Path(path).exists():
         raise FileNotFoundError(f"--features: {path} does not exist; vitreid test --save-features makes such a file")
-    try:
-        with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-    except SafetensorError as error:
-        raise UserError(
-            f"--features: {path} is damaged or not a safetensors file ({error}); save it again with --save-features"
-        ) from error
-    if FORMAT not in about:
-        hint = "it is a model: give it as --weights" if SPEC in about else "vitreid test --save-features makes one"
+    with open_safetensors(path, remedy="save it again with --save-features") as file:
+        facts, is_model = read_fact(file, FORMAT, path), SPEC in (file.metadata() or {})
+    if facts is None:
+        hint = "it is a model: give it as --weights" if is_model else "vitreid test --save-features makes one"
         raise UserError(f"--features: {path} is not a file of features; {hint}")
-    return json.loads(about[FORMAT])
+    if not isinstance(facts, dict) or not isinstance(facts.get("about"), dict):
+        raise UserError(f"--features: the description in {path} is damaged; save it again with --save-features")
+    return facts
 
 
 def _features_of(tensors: dict[str, Tensor], facts: dict[str, Any]) -> FeatureSet:
@@ -148,7 +146,8 @@ def _features_of(tensors: dict[str, Tensor], facts: dict[str, Any]) -> FeatureSe
             values[labels] = as_labels(labels, tensors[labels], count, name)
         if f"{side}_files" in tensors:
             values[f"{side}_files"] = as_labels(f"{side}_files", tensors[f"{side}_files"], count, name)
-        values[f"{side}_names"] = list(json.loads(tensors[f"{side}_names"].numpy().tobytes()))
+        names = parse_json(tensors[f"{side}_names"].numpy().tobytes(), f"{side}_names")
+        values[f"{side}_names"] = [str(name) for name in names]
         camids = values[f"{side}_camids"]
         if camids.min() < 0 or camids.max() >= len(facts["camera_names"]):
             raise UserError(f"{side}_camids: 0 to {len(facts['camera_names']) - 1} expected, got {camids.max()}")

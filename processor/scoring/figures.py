@@ -56,13 +56,14 @@ class ScoreReport:
     Args:
         dataset, protocol: name of the test set, and its protocol.
         embed: the test embedding (`EmbedSettings` as plain types).
-        retrieval: CMC, mAP, mINP, re-ranked if asked for. All other figures use the plain distances.
+        retrieval: CMC, mAP, mINP, re-ranked if asked for. All other figures use the distances without re-ranking.
         camera_names: name of each camid.
         confidence: (low, high) of each figure of `retrieval`.
         cameras: figures of every pair of cameras.
         open_set: DIR@FAR by name.
         calibration: the checkpoint's threshold, or the new one; None if there is neither.
         judged: the rates of the checkpoint's threshold on this test set.
+        postprocess: what was done to the embeddings before all comparisons, "" = nothing.
     """
 
     dataset: str
@@ -77,6 +78,7 @@ class ScoreReport:
     open_set: dict[str, float] | None = None
     calibration: Calibration | None = None
     judged: ThresholdReport | None = None
+    postprocess: str = ""
 
     def numbers(self) -> dict[str, Any]:
         """Return the figures in JSON types, NaN as None; figures that are None are left out."""
@@ -87,6 +89,7 @@ class ScoreReport:
             "open_set": self.open_set,
             "threshold": self.calibration and self.calibration.to_dict(),
             "threshold_here": self.judged and asdict(self.judged),
+            "postprocess": self.postprocess or None,
         }
         return plain_values(
             {
@@ -104,6 +107,7 @@ class ScoreReport:
 
 def score(features: FeatureSet, rerank: Rerank, asked: ScoreOptions) -> ScoreReport:
     """Return the figures of the features; raise ValueError if they do not suffice for one of them."""
+    features = rerank.postprocess(features)
     retrieval = rank(features, rerank)
     judgeable = None if asked.calibrate else stored_calibration(features.about)
     return ScoreReport(
@@ -119,6 +123,7 @@ def score(features: FeatureSet, rerank: Rerank, asked: ScoreOptions) -> ScoreRep
         open_set=_open_set(features.data) if asked.verification else None,
         calibration=calibrate_on(features, asked.calibrate) if asked.calibrate else judgeable,
         judged=judge_on(features, judgeable) if judgeable else None,
+        postprocess=rerank.postprocess.name,
     )
 
 

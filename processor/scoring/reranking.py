@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from yacs.config import CfgNode
 
@@ -17,6 +17,7 @@ from ...evaluation import (
     expand_queries,
 )
 from .feature_file import FeatureSet
+from .postprocessing import Postprocess, build_postprocess
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Rerank:
         k1, k2, lam: options of k-reciprocal (Zhong et al., CVPR 2017): neighbours considered, neighbours averaged, share of
             the original distance.
         qe_k, qe_alpha: options of aqe and dba: neighbours averaged, exponent of the similarity as their weight.
+        postprocess: what is done to the embeddings first.
     """
 
     method: str = "none"
@@ -36,6 +38,7 @@ class Rerank:
     lam: float = 0.3
     qe_k: int = 10
     qe_alpha: float = 3.0
+    postprocess: Postprocess = field(default_factory=Postprocess)
 
     def __post_init__(self) -> None:
         """Raise UserError if the method is unknown."""
@@ -49,7 +52,8 @@ class Rerank:
 def build_rerank(cfg: CfgNode) -> Rerank:
     """Return the ranking that the config asks for."""
     test = cfg.TEST
-    return Rerank(test.RERANK, test.RERANK_K1, test.RERANK_K2, test.RERANK_LAMBDA, test.QE_K, test.QE_ALPHA)
+    options = test.RERANK_K1, test.RERANK_K2, test.RERANK_LAMBDA, test.QE_K, test.QE_ALPHA
+    return Rerank(test.RERANK, *options, build_postprocess(cfg))
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,13 @@ class Ranking:
 
 
 def rank(features: FeatureSet, rerank: Rerank) -> RetrievalResult:
-    """Return the retrieval result of the features, ranked as `rerank` says.
+    """Return the retrieval result of the features, processed and ranked as `rerank` says.
 
     Raises:
         ValueError: no query has a match, the features have NaN, or there are too few images for the options.
     """
     rerank.check(len(features.query), len(features.gallery))
-    return RANKINGS[rerank.method].evaluate(features.data, rerank)
+    return RANKINGS[rerank.method].evaluate(rerank.postprocess(features).data, rerank)
 
 
 def _k_reciprocal(data: RetrievalData, rerank: Rerank) -> RetrievalResult:

@@ -41,7 +41,8 @@ def report_table(reports: Mapping[str, ScoreReport]) -> str:
     results = {name: report.retrieval for name, report in reports.items()}
     headline = result_table(results, {name: report.confidence for name, report in reports.items()})
     cautions = {name: find_protocol(report.protocol).caution for name, report in reports.items()}
-    headline = "\n".join([headline, *(f"{name}: {text}" for name, text in cautions.items() if text)])
+    processed = [f"{name}: embeddings with {one.postprocess}" for name, one in reports.items() if one.postprocess]
+    headline = "\n".join([headline, *processed, *(f"{name}: {text}" for name, text in cautions.items() if text)])
     return "\n\n".join([headline, *(part for name, report in reports.items() for part in details(name, report))])
 
 

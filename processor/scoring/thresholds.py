@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...common.errors import UserError
@@ -20,15 +20,26 @@ class Calibration:
 
     Args:
         embed: the test embedding (`EmbedSettings` as plain types); empty = not known.
+        postprocess: what was done to the embeddings (`Postprocess.name`).
     """
 
     threshold: Threshold
     dataset: str
     embed: dict[str, Any]
+    postprocess: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types, for a checkpoint."""
         return {**self.threshold.to_dict(), "dataset": self.dataset, "embed": self.embed}
+
+    def stored_in(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the entries of a checkpoint's metadata that hold this threshold, next to those for other embeddings.
+
+        `threshold` is for embeddings as they are; `thresholds` has those for processed ones, by `postprocess`.
+        """
+        if not self.postprocess:
+            return {"threshold": self.to_dict()}
+        return {"thresholds": {**(about.get("thresholds") or {}), self.postprocess: self.to_dict()}}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
@@ -39,7 +50,9 @@ class Calibration:
 
 def calibrate_on(features: FeatureSet, fmr: float) -> Calibration:
     """Return the threshold with a false match rate of `fmr` on the features; re-ranking does not apply."""
-    return Calibration(calibrate(features.data, fmr=fmr), features.dataset, features.about.get("embed", {}))
+    about = features.about
+    found = calibrate(features.data, fmr=fmr)
+    return Calibration(found, features.dataset, about.get("embed", {}), about.get("postprocess", ""))
 
 
 def try_to_calibrate(features: FeatureSet, fmr: float) -> Calibration | None:
@@ -57,12 +70,15 @@ def stored_calibration(about: Mapping[str, Any]) -> Calibration | None:
     A threshold without an entry `embed` is taken to be for the embedding at hand.
 
     Args:
-        about: the metadata of a checkpoint or of a `FeatureSet`: `threshold`, and `embed`, the embedding at hand.
+        about: the metadata of a checkpoint or of a `FeatureSet`: `threshold` and `thresholds`, and `embed` and `postprocess`, the
+            embedding at hand.
     """
-    if not about.get("threshold"):
+    name = about.get("postprocess", "")
+    values = (about.get("thresholds") or {}).get(name) if name else about.get("threshold")
+    if not values:
         return None
     try:
-        calibration = Calibration.from_dict(about["threshold"])
+        calibration = replace(Calibration.from_dict(values), postprocess=name)
     except UserError as error:
         logger.warning("the checkpoint's threshold is left aside: %s", error)
         return None
@@ -73,6 +89,12 @@ def stored_calibration(about: Mapping[str, Any]) -> Calibration | None:
         )
         return None
     return calibration
+
+
+def processed_thresholds(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the thresholds for processed embeddings by what was done to them, as `Threshold.to_dict`; wrong ones are left aside."""
+    found = {name: stored_calibration({**about, "postprocess": name}) for name in about.get("thresholds") or {}}
+    return {name: calibration.threshold.to_dict() for name, calibration in found.items() if calibration}
 
 
 def judge_on(features: FeatureSet, calibration: Calibration) -> ThresholdReport | None:

@@ -9,22 +9,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from yacs.config import CfgNode
 
 from ...common.errors import UserError, choose
 from ...common.files import digest
-from ...configs import OPTIONS, dump_config, flatten_config, parse_config
+from ...configs import OPTIONS, dump_config, flatten_config, marked_config, parse_config
 from ...datasets import Record, ReidData, build_data, build_test_set_names, build_train_loader, label_map
 from ...evaluation import RetrievalResult
 from ...loss import HEADS, METRICS, ReidLoss, build_loss
-from ...model import build_model, read_classifiers
+from ...model import build_model, find_classifiers, read_classifiers
 from ...solver import OPTIMIZERS, SCHEDULES, build_average, build_optimizers, build_schedule
 from ..device import pick_device, pick_precision, place
 from ..distributed.consistency import check_agreed
 from ..distributed.ddp import device_of, seed_rank
 from ..distributed.fsdp import distribute_training
 from ..distributed.process_group import ALONE, Ranks, joined_ranks
-from ..runs.checkpoint import describe_model, load_last, load_newest, rotated, seed_everything
+from ..runs.checkpoint import (
+    DamagedCheckpointError,
+    NotACheckpointError,
+    describe_model,
+    load_last,
+    load_newest,
+    rotated,
+    seed_everything,
+)
+from ..runs.provenance import build_provenance
 from ..runs.run_folder import ReadOnlyFolder, RunFolder
 from ..runs.signals import Stopped
 from ..scoring.evaluator import build_evaluator
@@ -84,7 +94,7 @@ def _train_into(folder: RunFolder, cfg: CfgNode, resume: str | None, overwrite: 
     if not continues:
         folder.clear()
     folder.keep_epochs(run.first_epoch - 1)
-    folder.write_config(dump_config(cfg))
+    folder.write_config(marked_config(cfg))
     return run.train()
 
 
@@ -97,7 +107,9 @@ def build_run(cfg: CfgNode, folder: RunFolder, state: dict[str, Any] | None = No
     session = build_session(cfg, resumed=state is not None, ranks=ranks)
     data, model = session.data, session.module.model
     evaluator = build_evaluator(cfg, data, model, session.device, session.precision, ranks=ranks)
-    describe = partial(describe_model, cfg, data, session.labels)
+    earlier = state["about"].get("provenance") if state is not None else None
+    provenance = build_provenance(cfg, earlier) if ranks.rank == 0 else {}
+    describe = partial(describe_model, cfg, data, session.labels, provenance=provenance)
     run = Run(session, evaluator, folder, build_run_options(cfg), describe)
     if state is not None:
         _warn_of_changes(parse_config(state["config"]), cfg)
@@ -211,10 +223,20 @@ def _without_weights(cfg: CfgNode) -> CfgNode:
 
 def _load_classifiers(loss: ReidLoss, path: str, num_people: int) -> None:
     try:
-        loss.load_classifiers(read_classifiers(path))
+        loss.load_classifiers(_classifiers_of(Path(path)))
     except ValueError as error:
         raise UserError(f"MODEL.PRETRAIN_CLASSIFIERS: {path}: {error}; set it to False") from error
     logger.info("%s: the ID classifiers of %d people too", path, num_people)
+
+
+def _classifiers_of(path: Path) -> dict[str, Tensor]:
+    """Return the ID classifiers in a file; those of our last.pth stand with the trained weights, not with the averaged ones."""
+    if path.suffix != ".safetensors":
+        try:
+            return find_classifiers(load_last(path)["trainer"]["module"])
+        except (NotACheckpointError, DamagedCheckpointError):  # a file of another project
+            pass
+    return read_classifiers(path)
 
 
 def _warn_of_changes(old: CfgNode, new: CfgNode) -> None:

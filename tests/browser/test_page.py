@@ -1,91 +1,17 @@
 """The gallery's page in a real browser: `pip install playwright`, and chromium on the PATH or `playwright install chromium`."""
 
-import shutil
-import socket
-import threading
-import time
+import csv
+from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
-from web_gallery import CAMERAS, COLOURS, THRESHOLD, MeanColour
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-uvicorn = pytest.importorskip("uvicorn", reason='needs the extra: pip install "vitreid[serve]"')
+pytest.importorskip("uvicorn", reason='needs the extra: pip install "vitreid[serve]"')
 
-from vitreid.gallery import Gallery, GalleryInfo  # noqa: E402
-from vitreid.gallery.web import create_app  # noqa: E402
+from browser_page import found, serving, wait_until  # noqa: E402
+from web_gallery import THRESHOLD  # noqa: E402
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    root = tmp_path_factory.mktemp("page")
-    for i, colour in enumerate(COLOURS):
-        Image.new("RGB", (32, 64), colour).save(root / f"{i}.png")
-    (root / "note.png").write_text("no image")
-    return root
-
-
-def serve(files, **options):
-    """Start a server in a thread; return it and its address."""
-    gallery = Gallery.create(
-        files / f"g{len(options)}", GalleryInfo(MeanColour.fingerprint, 3, threshold=THRESHOLD), overwrite=True
-    )
-    records = [
-        {"path": str(files / f"{i}.png"), "camera": CAMERAS[i], "time": 1.7e9 + 60 * i, "pid": f"<b>{i}</b>"}
-        for i in range(6)
-    ]
-    images = [np.asarray(Image.open(record["path"])) for record in records]
-    gallery.add(MeanColour()(images, CAMERAS), records, MeanColour.fingerprint)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(gallery, MeanColour(), **options), port=port, log_level="warning")
-    )
-    threading.Thread(target=server.run, daemon=True).start()
-    while not server.started:
-        time.sleep(0.01)
-    return server, f"http://127.0.0.1:{port}/"
-
-
-@pytest.fixture(scope="module")
-def address(files):
-    server, address = serve(files)
-    yield address
-    server.should_exit = True
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        except sync_api.Error as error:
-            pytest.skip(f"needs chromium: {error.message.splitlines()[0]}")
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser):
-    """A page; a script error on it fails the test."""
-    page = browser.new_page(viewport={"width": 1200, "height": 800})
-    page.set_default_timeout(30_000)
-    errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("filechooser", lambda _: None)  # choosers are caught from now on; asked for later, the key may be quicker
-    yield page
-    page.close()
-    assert not errors
-
-
-def found(page):
-    """Wait for the end of the search; return the ids in the order shown."""
-    page.wait_for_selector("body:not(.busy) .card .distance")
-    return [int(pick.get_attribute("data-id")) for pick in page.query_selector_all(".pick")]
 
 
 def shows(page, count):
@@ -93,19 +19,11 @@ def shows(page, count):
     sync_api.expect(page.locator(".pick")).to_have_count(count)
 
 
-def wait_until(page, condition):
-    """Wait for a JavaScript condition; the page's security policy forbids `page.wait_for_function`."""
-    deadline = time.monotonic() + 30
-    while not page.evaluate(condition):
-        assert time.monotonic() < deadline, condition
-        time.sleep(0.05)
-
-
 def test_an_upload_is_searched_and_its_link_can_be_shared(page, address, files, browser):
     page.goto(address)
     page.set_input_files("#file", str(files / "0.png"))
     assert found(page)[:3] == [0, 1, 4]
-    assert page.inner_text("#verdict") == "same person 3 of 6 within the threshold 0.250."
+    assert page.inner_text("#verdict") == "match 3 of 6 within the threshold 0.250."
     kinds = page.eval_on_selector_all("#results > li", "items => items.map(item => item.className)")
     assert kinds == ["card same"] * 3 + ["threshold"] + ["card different"] * 3
     other = browser.new_page()
@@ -139,10 +57,12 @@ def test_filters_are_in_the_address(page, address):
     assert len(found(page)) == 4 and page.inner_text("#filter-count") == "1"
     page.click("#clear")
     shows(page, 5)
-    page.fill("#from", "2023-11-14T22:16")  # 1.7e9 s is 22:13:20
+    page.fill("#from", "2023-11-14T23:16")  # 1.7e9 s is 22:13:20 UTC, 23:13:20 here
     page.press("#from", "Tab")
     shows(page, 3)
-    assert set(found(page)) == {3, 4, 5}
+    assert set(found(page)) == {3, 4, 5} and "from=2023-11-14T23%3A16%2B01%3A00" in page.url
+    page.reload()
+    assert set(found(page)) == {3, 4, 5} and page.input_value("#from") == "2023-11-14T23:16"
 
 
 def test_names_are_text_not_markup(page, address):
@@ -209,7 +129,11 @@ URL.revokeObjectURL = (address) => { living.delete(address); revoke.call(URL, ad
 @pytest.mark.parametrize("token", [None, "s3cret"])
 def test_object_urls_are_freed_once_their_picture_is_shown(page, files, token):
     """Otherwise every upload and every attention map stays in memory until the page is closed."""
-    server, address = serve(files, token=token)
+    with serving(files, token=token) as address:
+        check_object_urls(page, files, address, token)
+
+
+def check_object_urls(page, files, address, token):
     page.add_init_script(COUNT_ADDRESSES + f"sessionStorage.setItem('token', '{token or ''}');")
     page.goto(address)
     for name in ("0.png", "2.png"):
@@ -223,7 +147,6 @@ def test_object_urls_are_freed_once_their_picture_is_shown(page, files, token):
     page.click(".attend >> nth=0")
     wait_until(page, "document.querySelector('.pick img').naturalWidth === 32 && living.size === 0")
     assert not page.query_selector(".gone")
-    server.should_exit = True
 
 
 def test_attention_off_shows_the_picture_of_the_present_query(page, address):
@@ -237,28 +160,91 @@ def test_attention_off_shows_the_picture_of_the_present_query(page, address):
         page.wait_for_selector(f"#query-image[src$='image/{id}']")
 
 
-def test_a_phones_width_is_enough(browser, address):
-    page = browser.new_page(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
-    page.goto(f"{address}#id=0")
+def test_a_phones_width_is_enough(phone, address):
+    phone.goto(f"{address}#id=0")
+    found(phone)
+    phone.tap("#filters summary")
+    phone.wait_for_selector("#cameras", state="visible")
+    assert phone.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_an_error_is_seen_on_a_phone_whose_filters_are_open(phone, address):
+    """In the page's words, and until it is closed."""
+    phone.goto(f"{address}#id=0")
+    found(phone)
+    phone.tap("#filters summary")
+    phone.fill("#where", "shoe=9")
+    phone.press("#where", "Tab")
+    phone.wait_for_selector("#error:not([hidden])")
+    assert phone.inner_text("#error-text").startswith("More conditions: no column 'shoe'; the records have ")
+    box = phone.locator("#error").bounding_box()
+    assert box["y"] >= 0 and box["y"] + box["height"] <= 800 and phone.evaluate("scrollY") > 0
+    phone.tap("#error-close")
+    assert not phone.is_visible("#error")
+
+
+def test_a_camera_that_is_missing_is_asked_for_by_its_label(page, address, files):
+    page.goto(address)
+    page.set_input_files("#file", str(files / "0.png"))
     found(page)
-    page.tap("#filters summary")
-    page.wait_for_selector("#cameras", state="visible")
-    assert page.evaluate("document.documentElement.scrollWidth") == 360
-    page.close()
+    page.check("#others")
+    page.wait_for_selector("#error:has-text('choose it under “Camera of the uploaded crop”')")
+
+
+@pytest.mark.parametrize("tar, word", [(0.9, "no match"), (0.95, "no match"), (0.21, "unsure"), (None, "unsure")])
+def test_beyond_the_threshold_nobody_is_called_another_person(tar, word, page, files):
+    """The threshold lets few strangers pass, so it also misses pairs of one person; both shares stand at the line."""
+    with serving(files, threshold={**THRESHOLD, "fmr": 0.01, "tar": tar}) as address:
+        page.goto(f"{address}#id=0")
+        found(page)
+        assert page.locator(".card.different .badge").all_inner_texts() == [word] * 3
+        line = page.inner_text(".threshold")
+        assert "1 % of pairs of different people are this close" in line
+        if tar:
+            assert f"{100 - 100 * tar:.2g} % of pairs of one person are farther apart" in line
+        page.goto(f"{address}#id=2")
+        page.wait_for_selector(f"#verdict:has-text('{word} Nobody here is within the threshold 0.250.')")
+
+
+def test_times_are_those_of_the_visitor(page, address):
+    page.goto(f"{address}#id=1")
+    found(page)
+    assert "2023-11-14 23:14:20 GMT+1" in page.inner_text("#query-text")
+    assert "GMT+1" in page.inner_text("#time-unit")
+
+
+def test_an_address_without_a_time_zone_means_utc(page, address):
+    """As links of earlier versions have it."""
+    page.goto(f"{address}#id=0&from=2023-11-14T22:16")
+    assert set(found(page)) == {3, 4, 5} and page.input_value("#from") == "2023-11-14T23:16"
+
+
+def test_results_are_downloaded_as_a_table(page, files):
+    """Spreadsheets take no cell for a formula."""
+    with serving(files, changes=[(1, {"pid": '=HYPERLINK("x")', "note": 'a, "b"'})]) as address:
+        page.goto(f"{address}#id=0&topk=10")
+        ids = found(page)
+        with page.expect_download() as download:
+            page.click("#download")
+        text = Path(download.value.path()).read_text(encoding="utf-8-sig")
+    rows = list(csv.DictReader(text.splitlines()))
+    assert download.value.suggested_filename == "results.csv"
+    assert [int(row["id"]) for row in rows] == ids and [row["rank"] for row in rows] == list("12345")
+    assert rows[0]["pid"] == '\'=HYPERLINK("x")' and rows[0]["note"] == 'a, "b"' and rows[0]["verdict"] == "match"
+    assert rows[0]["when"] == "2023-11-14 23:14:20 GMT+1" and rows[4]["camera"] == "c2"
 
 
 def test_a_token_is_asked_for_once(page, files):
-    server, address = serve(files, token="s3cret")
-    page.goto(f"{address}#id=0")
-    page.wait_for_selector("#login[open]")
-    page.fill("#token", "wrong")
-    page.click("#login button")
-    page.wait_for_selector("#login-error:has-text('wrong')")
-    page.fill("#token", "s3cret")
-    page.click("#login button")
-    assert len(found(page)) == 5
-    page.wait_for_selector(".pick img[src^='blob:']")
-    assert not page.query_selector(".gone")
-    page.reload()
-    assert len(found(page)) == 5
-    server.should_exit = True
+    with serving(files, token="s3cret") as address:
+        page.goto(f"{address}#id=0")
+        page.wait_for_selector("#login[open]")
+        page.fill("#token", "wrong")
+        page.click("#login button")
+        page.wait_for_selector("#login-error:has-text('wrong')")
+        page.fill("#token", "s3cret")
+        page.click("#login button")
+        assert len(found(page)) == 5
+        page.wait_for_selector(".pick img[src^='blob:']")
+        assert not page.query_selector(".gone")
+        page.reload()
+        assert len(found(page)) == 5

@@ -128,6 +128,11 @@ def test_a_query_in_the_gallery_under_its_own_camera_is_no_news(good):
     assert "own-file" not in findings(changed(good, gallery=good.query))
 
 
+def test_pictures_that_the_reader_leaves_out_are_named(good):
+    found = findings(dataclasses.replace(good, left_out=("ann/1.heic", "loose.png")))
+    assert (found["left-out"].count, found["left-out"].examples) == (2, ("ann/1.heic", "loose.png"))
+
+
 def test_too_few_people_for_a_batch_is_a_problem_with_the_size_that_works(good):
     found = findings(good, plan=BatchPlan(num_ids=3, num_instances=2))
     assert found["batch"].level == "problem"

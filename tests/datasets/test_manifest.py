@@ -1,8 +1,18 @@
 """People's own data as a CSV file."""
 
-import pytest
+from pathlib import Path
+from types import SimpleNamespace
 
+import cv2
+import numpy as np
+import pytest
+from films import noise_frames, write_video
+
+from vitreid.common.errors import UserError
+from vitreid.datasets import read_image
+from vitreid.datasets.readers import box_crops
 from vitreid.datasets.readers.manifest import load_manifest
+from vitreid.tracking.frames import open_frames
 
 LINES = [
     "path,pid,camid,split",
@@ -134,3 +144,137 @@ def test_a_person_in_training_and_in_the_test_set_is_told(write, caplog):
     assert not caplog.records
     load_manifest(write([*LINES, "a.jpg,Bob,gate,train"]))
     assert "people in training and in the test set: 1 (Bob)" in caplog.text
+
+
+# --- files of other programs ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Path,PID,CamID,Split,ViewID",
+        "path,pid,camera,split,view",
+        "image,person_id,cam,subset,viewpoint",
+        " path , pid,Camera ID,split,view-id",
+    ],
+)
+def test_columns_may_have_the_fields_other_names(write, header):
+    data = load_manifest(write([header, "a.jpg,Ann,lobby,train,front", "sub/b.jpg,Ann,gate,train,back"]))
+    assert (data.camera_names, data.view_names) == (("gate", "lobby"), ("back", "front"))
+    assert data.person_names == {0: "Ann"}
+
+
+def test_two_columns_of_one_meaning_are_an_error(write):
+    with pytest.raises(ValueError, match=r"people\.csv:1: the columns camid and camera both mean camera"):
+        load_manifest(write(["path,pid,camid,camera,split", "a.jpg,1,a,b,train"]))
+
+
+def test_images_of_pid_minus_one_are_junk_not_a_person(write, caplog):
+    data = load_manifest(write([*LINES, "a.jpg,-1,lobby,gallery"]))
+    assert data.person_names == {0: "Ann", 1: "Bob"} and len(data.gallery) == 1
+    assert "1 images of pid -1 are junk" in caplog.text
+    with pytest.raises(ValueError, match="all 1 images have the pid -1"):
+        load_manifest(write([LINES[0], "a.jpg,-1,lobby,gallery"]))
+
+
+def test_pandas_writes_whole_numbers_with_a_decimal(write):
+    lines = [LINES[0] + ",viewid", "a.jpg,1.0,2.0,train,1.0", "a.jpg,10.0,3,train,"]
+    data = load_manifest(write(lines))
+    assert set(data.person_names.values()) == {"1", "10"}
+    assert (data.camera_names, data.view_names) == (("2", "3"), ("1",))
+
+
+def test_decimals_that_mean_something_stay(write):
+    assert load_manifest(write([LINES[0], "a.jpg,1.0,1.0,train", "a.jpg,1.5,1.1,train"])).camera_names == ("1.0", "1.1")
+
+
+def test_a_missing_value_is_no_person(write):
+    with pytest.raises(ValueError, match=r"csv:2: pid is empty"):
+        load_manifest(write([LINES[0], "a.jpg,nan,lobby,train"]))
+
+
+@pytest.mark.parametrize("path", ["sub\\b.jpg", "C:\\people\\b.jpg", "D:/people/b.jpg"])
+def test_windows_paths_are_named(write, path):
+    with pytest.raises(ValueError, match="Windows path: write /"):
+        load_manifest(write([LINES[0], f"{path},Ann,lobby,train"]))
+
+
+def test_cameras_may_stand_in_the_paths(write):
+    lines = ["path,pid,split", "a.jpg,Ann,train", "sub/b.jpg,Ann,train"]
+    assert load_manifest(write(lines), camera_pattern=r"([ab])\.jpg").camera_names == ("a", "b")
+    with pytest.raises(ValueError, match=r"csv:3: DATASETS.CAMERA_PATTERN .* is not found in sub/b\.jpg"):
+        load_manifest(write(lines), camera_pattern=r"(a)\.jpg")
+    with pytest.raises(ValueError, match="missing column camid.*DATASETS.CAMERA_PATTERN"):
+        load_manifest(write(lines))
+
+
+# --- boxes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hall(tmp_path):
+    """hall.avi of six frames of noise, and one of them as hall.png."""
+    frames = noise_frames()
+    write_video(tmp_path / "hall.avi", frames)
+    cv2.imwrite(str(tmp_path / "hall.png"), frames[0])
+    return tmp_path
+
+
+def boxed(folder, *lines, columns="path,frame,x,y,width,height,camid,tracklet,pid,split"):
+    (folder / "m.csv").write_text("\n".join([columns, *lines]))
+    return folder / "m.csv"
+
+
+def test_boxes_in_videos_and_pictures_are_cut_once(hall, monkeypatch):
+    lines = [
+        "hall.avi,4,10,5,20,30,door,,anna,train",
+        "hall.png,,10,5,20,30,gate,,bert,train",
+        "hall.avi,1,60,5,20,30,door,,bert,train",
+    ]
+    data = load_manifest(boxed(hall, *lines))
+    video = open_frames(hall / "hall.avi")
+    frames = [frame.pixels[..., ::-1] for frame in video.frames()]
+    crops = [read_image(record.path) for record in data.train]
+    assert np.array_equal(crops[0], frames[4][5:35, 10:30]) and np.array_equal(crops[2], frames[1][5:35, 60:80])
+    assert np.array_equal(crops[1], read_image(hall / "hall.png")[5:35, 10:30])
+    assert all(Path(record.path).is_relative_to(hall / "m.csv.crops") for record in data.train)
+    monkeypatch.setattr(box_crops, "VideoReader", lambda: SimpleNamespace(close=lambda: None))
+    assert load_manifest(hall / "m.csv") == data, "the second time nothing is cut"
+
+
+def test_a_changed_video_is_cut_again(hall):
+    path = boxed(hall, "hall.avi,4,10,5,20,30,door,,anna,train")
+    before = load_manifest(path).train[0].path
+    write_video(hall / "hall.avi", noise_frames(seed=1, number=7))
+    after = load_manifest(path).train[0].path
+    assert after != before and not np.array_equal(read_image(after), read_image(before))
+
+
+def test_a_track_without_a_pid_is_a_person(hall):
+    lines = ["hall.png,,1,1,9,9,door,1,,train", "hall.png,,2,1,9,9,door,1,,train", "hall.png,,3,1,9,9,gate,1,,train"]
+    data = load_manifest(boxed(hall, *lines))
+    assert sorted(data.person_names.values()) == ["track door 1", "track gate 1"], "numbers start anew in each camera"
+    assert [record.tracklet for record in data.train] == [0, 0, 1] and len({record.pid for record in data.train}) == 2
+    with pytest.raises(UserError, match=r"m\.csv:2.*pid is empty"):
+        load_manifest(boxed(hall, "hall.png,,1,1,9,9,door,,,train"))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("hall.avi,,1,1,9,9,door,1,,train", r"m\.csv:2.*frame is empty.*count from 0"),
+        ("hall.avi,-1,1,1,9,9,door,1,,train", r"m\.csv:2.*frame -1.*count from 0"),
+        ("hall.avi,two,1,1,9,9,door,1,,train", r"m\.csv:2: frame.*'two'"),
+        ("hall.avi,2,1,1,0,9,door,1,,train", r"m\.csv:2.*no area"),
+        ("hall.avi,6,1,1,9,9,door,1,,train", r"hall\.avi: has no frame 6.*it has 6 frames"),
+        ("hall.png,,200,1,9,9,door,1,,train", r"hall\.png: the box.*outside.*96 x 64"),
+    ],
+)
+def test_wrong_boxes_are_named(hall, line, message):
+    with pytest.raises(UserError, match=message):
+        load_manifest(boxed(hall, line))
+
+
+def test_a_picture_with_the_frame_it_was_cut_from_is_the_crop(hall):
+    data = load_manifest(boxed(hall, "hall.png,17,10,5,20,30,door,,anna,train"))
+    assert data.train[0].path == str(hall / "hall.png") and not (hall / "m.csv.crops").exists()

@@ -85,6 +85,17 @@ def test_foreign_file_names_are_counted(tmp_path, caplog):
     assert "1 files left out that are not named PID_cCAMERA…, first holiday.jpg" in caplog.text
 
 
+def test_foreign_file_names_are_left_out_of_the_data_set(tmp_path):
+    data = load_market1501(market(tmp_path, train=("0001_c1s1_1.jpg", "holiday.jpg")))
+    assert data.left_out == (str(tmp_path / "bounding_box_train" / "holiday.jpg"),)
+
+
+def test_capitals_of_the_camera_do_not_matter(tmp_path):
+    """DukeMTMC-VideoReID's names."""
+    data = load_dukemtmc(market(tmp_path, train=("0017_C1_F0001_X00001.jpg",)))
+    assert pids(data.train) == [17] and "dukemtmc/c1" in data.camera_names
+
+
 def test_wrong_folder_says_what_is_expected_found_and_where_to_get_it(tmp_path):
     touch(tmp_path, "photos/a.jpg", "notes.txt")
     with pytest.raises(FileNotFoundError) as error:
@@ -143,6 +154,20 @@ def test_bad_line_of_a_list_is_named(tmp_path):
     (folder / "list_val.txt").write_text("0001/0001_000_03_a.jpg 1\nnonsense\n")
     with pytest.raises(ValueError, match=r"list_val\.txt:2.*'nonsense'"):
         load_msmt17(tmp_path)
+
+
+def test_a_list_that_is_not_utf8_is_named(tmp_path):
+    folder = msmt(tmp_path / "MSMT17")
+    (folder / "list_val.txt").write_bytes("0001/Köln_000_03_a.jpg 1\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"list_val\.txt: not a list in UTF-8"):
+        load_msmt17(tmp_path)
+
+
+def test_lists_of_windows_are_read(tmp_path):
+    folder = msmt(tmp_path / "MSMT17")
+    for file in folder.glob("list_*.txt"):
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert pids(load_msmt17(tmp_path).train) == [0, 1]
 
 
 def test_msmt17_without_images_is_an_error(tmp_path):

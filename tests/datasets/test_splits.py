@@ -129,3 +129,77 @@ def test_views_are_brought_together_by_name():
     both = join({"l": left, "r": right}, train=["l", "r"], test="l")
     assert both.view_names == ("front", "back")
     assert [record.viewid for record in both.train] == [1, 1, -1]
+
+
+# --- the folder layout as people have it ------------------------------------------------------------------------------
+
+
+def count(data):
+    return sum(len(split) for split in (data.train, data.query, data.gallery))
+
+
+def test_hidden_folders_are_nobody(tmp_path):
+    names = ["ann/c1_1.jpg", "ann/c2_1.jpg", "bob/c1_1.jpg", "bob/c2_1.jpg"]
+    hidden = ["ann/.ipynb_checkpoints/c1_1-checkpoint.jpg", ".ipynb_checkpoints/c1_9.jpg", "__MACOSX/ann/._c1_1.jpg"]
+    found = load_folder(people(tmp_path, [*names, *hidden]))
+    assert found.person_names == {0: "ann", 1: "bob"}
+    assert count(found) == 4 and found.left_out == ()
+
+
+def test_images_in_a_persons_sub_folders_are_the_persons(tmp_path):
+    names = [f"{who}/{part}c{camera}_1.jpg" for who in ("ann", "bob") for camera in (1, 2) for part in ("", "night/")]
+    found = load_folder(people(tmp_path, names))
+    assert count(found) == 8 and len(found.person_names) == 2
+
+
+def test_sub_folders_may_be_cameras(tmp_path):
+    found = load_folder(
+        people(tmp_path, [f"{who}/cam{c}/{n}.jpg" for who in ("ann", "bob") for c in (2, 10) for n in "12"])
+    )
+    assert (found.camera_names, found.protocol) == (("folder/c2", "folder/c10"), "same-camera")
+
+
+def test_pictures_that_are_not_read_are_listed(tmp_path):
+    names = ["ann/c1_1.jfif", "ann/c2_1.jpg", "bob/c1_1.jpg", "bob/c2_1.jpg"]
+    found = load_folder(people(tmp_path, [*names, "bob/night/c3_1.heic", "loose.png", "ann/notes.txt"]))
+    assert count(found) == 4
+    assert found.left_out == (str(tmp_path / "loose.png"), str(tmp_path / "bob/night/c3_1.heic"))
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (("cam_a", "cam_b"), "cam_a, cam_b look like cameras.*one folder per person"),
+        (("camera1", "camera2", "Camera3"), "look like cameras"),
+        (("c1", "c2"), "look like cameras.*person_c1"),
+        (("bounding_box_test", "bounding_box_train", "query"), "Market-1501's layout.*DATASETS.NAMES market1501"),
+        (("train", "test"), "test, train are splits"),
+    ],
+)
+def test_cameras_and_splits_do_not_become_people(tmp_path, folders, message):
+    with pytest.raises(ValueError, match=message):
+        load_folder(people(tmp_path, [f"{folder}/{n}.jpg" for folder in folders for n in "12"]))
+
+
+@pytest.mark.parametrize("folders", [("camilla", "carl"), ("cam", "ann"), ("c001", "c002"), ("query", "ann")])
+def test_people_with_such_names_stay_people(tmp_path, folders):
+    found = load_folder(people(tmp_path, [f"{folder}/{n}.jpg" for folder in folders for n in "12"]))
+    assert set(found.person_names.values()) == set(folders)
+
+
+def test_a_pattern_finds_the_camera_in_the_path(tmp_path):
+    names = [f"{who}/2026_{door}_{n}.jpg" for who in ("ann", "bob") for door in ("hall", "gate") for n in "12"]
+    found = load_folder(people(tmp_path, names), camera_pattern=r"_([a-z]+)_\d\.jpg")
+    assert (found.camera_names, found.protocol) == (("folder/gate", "folder/hall"), "same-camera")
+    assert {record.camid for record in found.query} == {0, 1}
+
+
+def test_a_pattern_that_does_not_fit_all_files_is_an_error(tmp_path):
+    names = ["ann/gate_1.jpg", "ann/1.jpg", "bob/gate_1.jpg", "bob/hall_1.jpg"]
+    with pytest.raises(ValueError, match=r"CAMERA_PATTERN: .* 1 of 4 file names, the first: ann/1\.jpg"):
+        load_folder(people(tmp_path, names), camera_pattern="/([a-z]+)_")
+
+
+def test_held_out_people_without_cameras_need_two_images():
+    with pytest.raises(ValueError, match="each needs two images"):
+        hold_out(data([*shots(0, 0), *shots(1, 0)], protocol="own-file"), 1, seed=0)

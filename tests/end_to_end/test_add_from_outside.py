@@ -157,6 +157,16 @@ def test_a_part_from_outside_is_refused_by_name_until_its_line_is_in_the_dict(na
     assert key in error and value in error
 
 
+@pytest.mark.parametrize("option", [("SOLVER.LAYER_DECAY", "0.75"), ("MODEL.FREEZE_BLOCKS", "1")])
+def test_layers_of_a_backbone_from_outside_are_known_only_if_it_says_so(option, tiny, monkeypatch, capsys):
+    words = add_backbone(monkeypatch)
+    assert train_tool.main([*tiny, *words, *option]) == 2
+    error = capsys.readouterr().err
+    assert (
+        option[0] in error and "Sequential does not say which layers follow each other (method group_matcher" in error
+    )
+
+
 @pytest.mark.slow
 def test_parts_from_outside_train_evaluate_and_are_reported(tiny, tmp_path, monkeypatch, caplog):
     """One part of each kind, together: in the log, in metrics.jsonl, in the checkpoint and in the report."""

@@ -21,7 +21,8 @@ from vitreid.tools import search as search_tool
 from vitreid.tools import serve as serve_tool
 from vitreid.tools import test as test_tool
 
-SIZE = {"size": "64x32", "input": "rgb1"}
+TRUSTED = {"runtime": "torchscript"}  # such a file is a program, which runs only if the user says so
+SIZE = {"size": "64x32", "input": "rgb1", **TRUSTED}
 
 
 class Stripes(torch.nn.Module):
@@ -67,33 +68,34 @@ def test_calibrate_stores_the_threshold_in_the_json_file(model, data, caplog):
     evaluate(str(model), None, data, asked=ScoreOptions(calibrate=0.2), options=SIZE)
     written = json.loads(model.with_name("stripes.pt.json").read_text())
     assert written["size"] == [64, 32] and written["channels"] == "rgb" and written["threshold"]["fmr"] == 0.2
-    embed = Embedder(model, "cpu")
+    embed = Embedder(model, "cpu", options=TRUSTED)
     assert embed.threshold["distance"] == written["threshold"]["distance"]
     assert embed.fingerprint == Embedder(model, "cpu", options=SIZE).fingerprint
     assert "left aside" not in caplog.text
-    assert Embedder(model, "cpu", options={"resize": "area"}).threshold is None
+    assert Embedder(model, "cpu", options={"resize": "area", **TRUSTED}).threshold is None
     assert f"the threshold in {model}.json is left aside: it holds for another resize" in caplog.text
-    report = evaluate(str(model), None, data)["market1501"]
+    report = evaluate(str(model), None, data, options=TRUSTED)["market1501"]
     assert report.judged.num_genuine and report.calibration.threshold.distance == written["threshold"]["distance"]
 
 
 def test_a_gallery_is_made_searched_and_refuses_other_models(model, data, people, tmp_path):
     evaluate(str(model), None, data, asked=ScoreOptions(calibrate=0.2), options=SIZE)
     crops = people / "synthetic" / "query"
-    folder = export(model, str(crops), tmp_path / "gallery", device="cpu")
-    embed = Embedder(model, "cpu")
+    folder = export(model, str(crops), tmp_path / "gallery", device="cpu", options=TRUSTED)
+    embed = Embedder(model, "cpu", options=TRUSTED)
     gallery = Gallery.open(folder, embed)
     first = sorted(crops.glob("*.jpg"))[0]
     assert gallery.search(str(first), topk=1)[0].rows[0]["path"].endswith(first.name)
     assert gallery.same_person(str(first), str(first)).answer == "same"
     assert gallery.info.threshold == embed.threshold and gallery.info.model_name == "stripes.pt"
-    for options in ({"resize": "area"}, {"input": "bgr1"}):
+    for options in ({"resize": "area", **TRUSTED}, {"input": "bgr1", **TRUSTED}):
         with pytest.raises(ValueError, match="another model or preprocessing"):
             Gallery.open(folder, Embedder(model, "cpu", options=options))
 
 
 def test_the_commands_take_it(model, data, people, tmp_path, capsys):
-    flags = ["--embedder-size", "64x32", "--embedder-input", "rgb1", "--embedder-resize", "bilinear"]
+    trusts = ["--embedder-runtime", "torchscript"]
+    flags = ["--embedder-size", "64x32", "--embedder-input", "rgb1", "--embedder-resize", "bilinear", *trusts]
     query = people / "synthetic" / "query"
     assert test_tool.main(["--weights", str(model), *flags, *data]) == 0
     out = str(tmp_path / "gallery")
@@ -101,26 +103,35 @@ def test_the_commands_take_it(model, data, people, tmp_path, capsys):
     image = str(sorted(query.glob("*.jpg"))[0])
     assert search_tool.main(["--gallery", out, "--weights", str(model), *flags, "--query", image, "--topk", "1"]) == 0
     assert "0.0000" in capsys.readouterr().out
-    assert search_tool.main(["--gallery", out, "--weights", str(model), "--query", image]) == 2
+    assert search_tool.main(["--gallery", out, "--weights", str(model), *trusts, "--query", image]) == 2
     assert "add --embedder-input" in capsys.readouterr().err
     (tmp_path / "other.json").write_text(json.dumps({"size": [64, 32], "input": "rgb1"}))
-    words = ["--gallery", out, "--weights", str(model), "--embedder-json", str(tmp_path / "other.json")]
+    words = ["--gallery", out, "--weights", str(model), *trusts, "--embedder-json", str(tmp_path / "other.json")]
     assert search_tool.main([*words, "--query", image]) == 0
     pytest.importorskip("fastapi", reason="not installed: fastapi")
-    assert serve_tool.make_app(serve_tool.get_parser().parse_args(words)).routes
+    assert serve_tool.make_app(serve_tool.get_parser().parse_args(words), None, True).routes
 
 
-def test_a_folder_with_one_model_has_a_report(model, data, tmp_path):
+@needs("onnx", "onnxruntime")
+def test_a_folder_with_one_model_has_a_report(data, tmp_path):
     """Ranked lists and curves as of a run; what needs the layers is named as missing."""
-    model.with_name("stripes.pt.json").write_text(json.dumps({"size": [64, 32], "input": "rgb1"}))
+    path = onnx_file(tmp_path / "means.onnx")
+    path.with_name("means.onnx.json").write_text(json.dumps({"input": "rgb1"}))
     write_report([str(tmp_path)], None, overrides=data, shown=ReportOptions(num_queries=1, map_method="none"))
     page = (tmp_path / "report.html").read_text()
-    assert "stripes.pt" in page and "is a finished model; its layers are not known" in page and "CMC" in page
+    assert "means.onnx" in page and "is a finished model; its layers are not known" in page and "CMC" in page
 
 
-def test_a_finished_model_is_not_exported_again(model, tmp_path, capsys):
-    model.with_name("stripes.pt.json").write_text(json.dumps({"size": [64, 32], "input": "rgb1"}))
-    assert export_model_tool.main(["--weights", str(model), "--output", str(tmp_path / "m.ts")]) == 2
+def test_a_report_runs_no_program(model, data, tmp_path):
+    write_report([str(tmp_path)], None, overrides=data, shown=ReportOptions(num_queries=1, map_method="none"))
+    assert "stripes.pt is a TorchScript archive, a program" in (tmp_path / "report.html").read_text()
+
+
+@needs("onnx", "onnxruntime")
+def test_a_finished_model_is_not_exported_again(tmp_path, capsys):
+    path = onnx_file(tmp_path / "means.onnx")
+    path.with_name("means.onnx.json").write_text(json.dumps({"input": "rgb1"}))
+    assert export_model_tool.main(["--weights", str(path), "--output", str(tmp_path / "m.ts")]) == 2
     assert "is a finished model already; give the best.safetensors of a run" in capsys.readouterr().err
 
 
@@ -155,7 +166,7 @@ def exported(untrained, tmp_path_factory):
 
 def test_an_exported_model_is_the_checkpoint(exported, untrained, people, tmp_path):
     """Same embeddings, with and without cameras, and the same fingerprint: one gallery takes both."""
-    ours, theirs = Embedder(untrained, "cpu", "fp32"), Embedder(exported, "cpu")
+    ours, theirs = Embedder(untrained, "cpu", "fp32"), Embedder(exported, "cpu", options=TRUSTED)
     crops = [str(path) for path in sorted((people / "synthetic" / "query").glob("*.jpg"))[:5]]
     cameras = ["market1501/c1", "market1501/c2", None, "another", "market1501/c3"]
     assert np.allclose(ours(crops, cameras), theirs(crops, cameras), atol=1e-5)
@@ -168,8 +179,8 @@ def test_an_exported_model_is_the_checkpoint(exported, untrained, people, tmp_pa
 
 def test_an_exported_model_describes_itself(exported, data, caplog):
     with pytest.raises(ValueError, match=r"scale is 1.0, .* says 255 \(its own metadata\); leave it out"):
-        Embedder(exported, "cpu", options={"input": "imagenet"})
-    evaluate(str(exported), None, [*data, "TEST.FLIP", "True"])
+        Embedder(exported, "cpu", options={"input": "imagenet", **TRUSTED})
+    evaluate(str(exported), None, [*data, "TEST.FLIP", "True"], options=TRUSTED)
     assert "the file's flip is False; the config's True is left aside" in caplog.text
 
 

@@ -217,3 +217,13 @@ def test_classifiers_of_the_same_people_go_on_too(tiny, tmp_path, caplog):
         build_session(load_config(None, [*words, str(tmp_path / "others.pth")]))
     with pytest.raises(ValueError, match=r"MODEL\.PRETRAIN_CLASSIFIERS.*MODEL\.PRETRAIN_CHOICE self"):
         load_config(None, [*words, "x.pth", "MODEL.PRETRAIN_CHOICE", "none"])
+
+
+def test_classifiers_of_a_run_with_averaged_weights_are_found(tiny, tmp_path):
+    """last.pth holds them next to the trained weights, not next to the averaged ones."""
+    run_tool([*tiny, "SOLVER.MAX_EPOCHS", "1", "SOLVER.EMA", "0.9"])
+    last = str(tmp_path / "run" / "last.pth")
+    words = [*tiny, "MODEL.PRETRAIN_CHOICE", "self", "MODEL.PRETRAIN_CLASSIFIERS", "True", "MODEL.PRETRAIN_PATH", last]
+    session = build_session(load_config(None, words))
+    trained = torch.load(last, weights_only=True)["trainer"]["module"]["loss.heads.0.weight"]
+    assert torch.equal(session.module.loss.heads[0].weight, trained)

@@ -1,6 +1,7 @@
 """Users' mistakes, each with the message it gets (options: configs/test_configs.py; data files: datasets/)."""
 
 import errno
+import json
 import logging
 import os
 import re
@@ -452,3 +453,40 @@ def test_a_port_that_does_not_exist(capsys):
     assert "--port: a number from 0 to 65535, got 99999" in error_of(
         serve_tool, ["--gallery", "g", "--weights", "w.safetensors", "--port", "99999"], capsys
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("photo.jpg", b"\xff\xd8\xff\xe0" + bytes(99), "a JPEG picture"),
+        ("photo", b"\x89PNG\r\n" + bytes(99), "a PNG picture"),
+        ("walk.mp4", bytes(4) + b"ftypisom" + bytes(99), "a video"),
+        ("vit_base.yml", b"MODEL:\n  NAME: vit", "a recipe"),
+        ("people.csv", b"path,pid", "a CSV file"),
+    ],
+)
+def test_a_picture_or_text_in_the_place_of_weights_is_named(tmp_path, capsys, name, content, kind):
+    (tmp_path / name).write_bytes(content)
+    message = error_of(test_tool, ["--weights", str(tmp_path / name)], capsys)
+    assert f"{name} is {kind}" in message and "best.safetensors" in message
+
+
+def test_a_run_needs_a_folder(tiny, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = error_of(train_tool, [*tiny, "OUTPUT_DIR", ""], capsys)
+    assert "OUTPUT_DIR: empty" in message and not list(tmp_path.iterdir())
+
+
+def test_a_batch_below_one_identity_has_one_remedy(tiny, capsys):
+    message = error_of(train_tool, [*tiny, "SOLVER.IMS_PER_BATCH", "3"], capsys)
+    assert message.rstrip().endswith("take 4")
+
+
+@pytest.mark.parametrize("rest", ['{"epoch": 2, "loss"', '{"a": {"b": 1}', "\x00\x00", "7"])
+def test_a_broken_last_line_of_the_metrics_does_not_stop_a_resume(tiny, tmp_path, rest):
+    """A killed process, or a disk that lost power, leaves any bytes at the end of metrics.jsonl."""
+    run([*tiny, "SOLVER.MAX_EPOCHS", "1"])
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    metrics.write_text(metrics.read_text() + rest)
+    run(tiny, resume="auto")
+    assert [json.loads(line)["epoch"] for line in metrics.read_text().splitlines()] == [1, 2]

@@ -19,7 +19,7 @@ from films import walk_frames, write_boxes, write_folder, write_video
 from vitreid.common.errors import UserError
 from vitreid.configs import load_config
 from vitreid.datasets import ReidData
-from vitreid.gallery import Gallery, verify
+from vitreid.gallery import Gallery, compact, merge, verify
 from vitreid.gallery.export import recording_job
 from vitreid.gallery.export.recording_job import RecordingOptions
 from vitreid.gallery.export.track_rows import RowOptions, diverse
@@ -322,10 +322,11 @@ def files_of(folder):
 
 
 def same_gallery(one, other):
-    kept = ("gallery.json", "export.json")  # they have the time of the export
-    return {k: v for k, v in files_of(one).items() if k not in kept} == {
-        k: v for k, v in files_of(other).items() if k not in kept
-    }
+    kept = ("gallery.json", "export.json", ".lock")  # the time of the export; the lock of a process that was killed
+    mine, theirs = ({k: v for k, v in files_of(place).items() if k not in kept} for place in (one, other))
+    differing = [name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name)]
+    assert not differing
+    return True
 
 
 ENTRANCE = CameraOptions(camera="entrance", start=START)
@@ -438,6 +439,50 @@ def test_several_processes_share_the_recordings(weights, film, tmp_path, small_c
     assert shares == [True, True] and same_gallery(tmp_path / "G", expected)
 
 
+# --- the crops stay with their rows ----------------------------------------------------------------------------------
+
+
+def crops_of(folder):
+    return sorted(path.name for path in (Path(folder) / "track_crops").iterdir())
+
+
+def test_crops_are_replaced_with_the_rows(weights, film, tmp_path):
+    output = export(weights, film / "lobby.avi", tmp_path / "G", options(film))
+    before = crops_of(output)
+    export(weights, film / "lobby.avi", output, options(film, stride=2), overwrite=True)
+    after = crops_of(output)
+    assert set(after) != set(before) and all(int(name[-10:-4]) % 2 == 0 for name in after)
+    assert verify(output) == [] and [path.name for path in tmp_path.iterdir()] == ["G"]
+    (output / "mine.jpg").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match=r"mine\.jpg"):
+        export(weights, film / "lobby.avi", output, options(film), overwrite=True)
+
+
+def test_crops_stay_when_the_gallery_is_rewritten(weights, film, tmp_path):
+    gallery = Gallery.open(export(weights, film / "lobby.avi", tmp_path / "G", options(film)))
+    before = crops_of(gallery.path)
+    gallery.remove([0])
+    compact(gallery)
+    assert crops_of(gallery.path) == before and len(gallery) == 1 and verify(gallery.path) == []
+    merged = Gallery.create(tmp_path / "M", gallery.info)
+    merge(merged, [gallery])
+    assert verify(merged.path) == [], "its rows name the crops where they are"
+
+
+def test_an_empty_gallery_in_its_place_takes_the_crops_away(weights, film, tmp_path):
+    gallery = Gallery.open(export(weights, film / "lobby.avi", tmp_path / "G", options(film)))
+    Gallery.create(gallery.path, gallery.info, overwrite=True)
+    assert not (gallery.path / "track_crops").exists() and [path.name for path in tmp_path.iterdir()] == ["G"]
+
+
+def test_a_folder_of_that_name_in_another_gallery_is_the_users(weights, film, tmp_path):
+    gallery = Gallery.open(export(weights, film / "frames" / "img1", tmp_path / "G"))
+    (gallery.path / "track_crops").mkdir()
+    (gallery.path / "track_crops" / "mine.jpg").write_bytes(b"mine")
+    Gallery.create(gallery.path, gallery.info, overwrite=True)
+    assert crops_of(gallery.path) == ["mine.jpg"]
+
+
 KILLER = """
 import os, random, shutil, signal, sys
 from importlib import import_module
@@ -503,7 +548,7 @@ def test_kill_9_at_any_step_changes_no_byte(weights, film, whole, tmp_path):
 
 
 class FakeCapture:
-    """A camera that shows the film once, then ends, or goes on until `close` of the stream."""
+    """A camera that shows the film once, then ends, or continues until `close` of the stream."""
 
     frames = ()
 

@@ -118,7 +118,7 @@ def test_verify_names_the_file_that_is_wrong(tmp_path):
     flipped = damage("embeddings.npy", lambda b: b[:-1] + bytes([b[-1] ^ 1]))
     assert [file for file, _ in flipped] == ["embeddings.npy"] and "checksum" in flipped[0][1]
     nan = damage("embeddings.npy", lambda b: b[:-4] + np.float32("nan").tobytes())
-    assert "1 rows hold NaN or infinite values: 3" in nan[1][1]
+    assert "1 rows are no embeddings (NaN, infinite or too large values): 3" in nan[1][1]
     assert "header says (4, 7)" in damage("embeddings.npy", lambda b: b.replace(b"(4, 8)", b"(4, 7)"))[0][1]
     assert damage("records.parquet", lambda b: b[:100])[0][0] == "records.parquet"
     assert damage("gallery.json", lambda b: b[:100])[0][0] == "gallery.json"
@@ -304,6 +304,16 @@ def test_the_cost_of_compression_is_measured_across_cameras(tmp_path):
         cost(gallery, make(tmp_path / "H", 3))
 
 
+def test_the_cost_without_cameras_leaves_out_the_query_itself(tmp_path):
+    """Each of the rows is the nearest to itself; the only other one of its person is the farthest."""
+    gallery = Gallery.create(tmp_path / "G", GalleryInfo("sha256:a", 1))
+    rows = np.float32([[0], [10], [4], [6]])
+    gallery.add(rows, [{"path": f"{i}.jpg", "pid": pid} for i, pid in enumerate("aabc")], "sha256:a")
+    found = cost(gallery, to_int8(gallery, tmp_path / "S"))
+    assert (found.rank1[0], found.mAP[0], found.num_queries) == (0, pytest.approx(1 / 3), 2)
+    assert found.protocol == "own-file" and "no cameras known, so rows of the own one count" in str(found)
+
+
 def projected(folder):
     """A projected gallery of 20 rows; returns the path of its projection.npz."""
     smaller = fit_pca(make(folder / "G", 20), folder / "P", 2)
@@ -316,7 +326,7 @@ def test_a_lack_of_memory_is_not_called_damage(tmp_path, monkeypatch):
     def exhausted(*_, **__):
         raise MemoryError("no memory left")
 
-    monkeypatch.setattr(np, "load", exhausted)
+    monkeypatch.setattr(np, "frombuffer", exhausted)
     with pytest.raises(MemoryError, match="no memory left"):
         Gallery.open(path.parent)
 

@@ -476,6 +476,18 @@ class FakeEmbedder:
         return np.stack([np.eye(3, dtype=np.float32)[int(image)] for image in images])
 
 
+def test_a_bare_name_leaves_out_the_only_camera_that_ends_so(tmp_path):
+    gallery = Gallery.create(tmp_path / "G", GalleryInfo("sha256:a", 1))
+    cameras = ["market1501/c1", "market1501/c2", "duke/c2", None]
+    records = [{"path": f"{i}.jpg", "camera": camera} for i, camera in enumerate(cameras)]
+    gallery.add(np.arange(1, 5, dtype=np.float32).reshape(-1, 1), records, "sha256:a")
+    found = {
+        camera: gallery.search(np.zeros((1, 1), np.float32), exclude_same_camera=camera)[0] for camera in ("c1", "c2")
+    }
+    assert found["c1"].ids.tolist() == [1, 2, 3]
+    assert found["c2"].ids.tolist() == [0, 1, 2, 3]  # two cameras end so: neither is meant for sure
+
+
 def test_the_tool_prints_a_table_or_json_and_makes_a_sheet(make, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(tool, "Embedder", FakeEmbedder)

@@ -102,6 +102,7 @@ def test_facets_say_what_can_be_chosen(client):
     assert facets["count"] == 6 and facets["time"] == [0, 500] and facets["threshold"] == 0.25
     assert {item["name"]: item["count"] for item in facets["cameras"]} == {"c1": 2, "c2": 2, "c 3, left": 1}
     assert facets["examples"] == [0, 1, 2, 3, 4, 5]
+    assert facets["fmr"] == 0.001 and facets["missed"] == pytest.approx(0.1)
 
 
 def test_removed_rows_are_gone_everywhere(served, tmp_path, monkeypatch):
@@ -212,7 +213,7 @@ def test_a_gallery_that_looks_up_by_id_is_not_read_whole(served):
 
 
 def test_a_match_that_reranking_cuts_off_is_told(client, monkeypatch):
-    def cut(gallery, vectors, topk, where, rerank):
+    def cut(gallery, vectors, topk, where, rerank, cameras=None):
         far = np.ones(1, np.float32)
         return [SearchResult(np.array([3]), far, 0.25, far, lambda: gallery.rows_at([3]), nearest=0.1)]
 
@@ -227,7 +228,7 @@ def test_a_match_that_reranking_cuts_off_is_told(client, monkeypatch):
 def test_a_row_that_another_program_removes_meanwhile_means_ask_again(client, monkeypatch):
     """In a Milvus, records are read by id, a moment after the search."""
 
-    def found(gallery, vectors, topk, where, rerank):
+    def found(gallery, vectors, topk, where, rerank, cameras=None):
         return [SearchResult(np.array([9]), np.ones(1, np.float32), look_up=lambda: {}[9])]
 
     monkeypatch.setattr(Gallery, "search", found)
@@ -322,7 +323,7 @@ def test_pages_need_nothing_from_another_site(client, path):
 
 def test_every_static_file_is_served():
     served = Path(web.__file__).parent / "static"
-    assert sorted(name for name, _ in PAGES.values()) == sorted(path.name for path in served.iterdir())
+    assert sorted(PAGES.values()) == sorted(path.name for path in served.iterdir())
 
 
 def test_the_api_describes_itself(client):

@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 from library_models import feature_of, imported, pictures, shaken, size_words
+from timm.models.resnet import Bottleneck, ResNet
 from torch import Tensor
 
 from vitreid.model import ModelSpec, ReidModel, load_weights
@@ -171,6 +172,19 @@ def mean_behind_registers(model: Any, images: Tensor) -> Tensor:
     return model(images).last_hidden_state[:, 5:].mean(1)
 
 
+CHANNELS: dict[str, Any] = {"hidden_sizes": [16, 32, 64, 64], "depths": [2, 1, 1, 1]}
+CONVNEXT = {"dims": (16, 32, 64, 64), "depths": (2, 1, 1, 1)}
+BLOCKS: dict[str, Any] = {"embedding_size": 64, "hidden_sizes": [64, 128, 256, 256], "depths": [2, 1, 1, 1]}
+
+
+def resnet(num_classes: int) -> Any:
+    return ResNet(Bottleneck, (2, 1, 1, 1), num_classes=num_classes, channels=(16, 32, 64, 64))
+
+
+def flat_pooled(model: Any, images: Tensor) -> Tensor:
+    return model.base_model(images).pooler_output.flatten(1)
+
+
 OTHERS: dict[str, tuple[Any, Any, Any, str]] = {  # model, feature, timm's network, project
     "BEiT": (
         lambda: make("BeitModel", "BeitConfig", **SIZES, **BIAS),
@@ -204,6 +218,30 @@ OTHERS: dict[str, tuple[Any, Any, Any, str]] = {  # model, feature, timm's netwo
         small("swin_tiny_patch4_window7_224", **SWIN),
         "Hugging Face Swin",
     ),
+    "ConvNeXt": (
+        lambda: make("ConvNextForImageClassification", "ConvNextConfig", **CHANNELS),
+        flat_pooled,
+        small("convnext_tiny", **CONVNEXT),
+        "Hugging Face ConvNeXt",
+    ),
+    "ConvNeXt V2": (
+        lambda: make("ConvNextV2Model", "ConvNextV2Config", **CHANNELS),
+        flat_pooled,
+        small("convnextv2_tiny", **CONVNEXT),
+        "Hugging Face ConvNeXt",
+    ),
+    "DINOv3's ConvNeXt": (
+        lambda: make("DINOv3ConvNextModel", "DINOv3ConvNextConfig", **CHANNELS),
+        pooled,
+        small("convnext_tiny", **CONVNEXT),
+        "Hugging Face ConvNeXt",
+    ),
+    "ResNet": (
+        lambda: make("ResNetForImageClassification", "ResNetConfig", **BLOCKS),
+        flat_pooled,
+        resnet,
+        "Hugging Face ResNet",
+    ),
     "SwinV2": (
         lambda: make("Swinv2ForImageClassification", "Swinv2Config", **STAGES),
         lambda model, images: model.swinv2(images).pooler_output,
@@ -211,6 +249,17 @@ OTHERS: dict[str, tuple[Any, Any, Any, str]] = {  # model, feature, timm's netwo
         "Hugging Face SwinV2",
     ),
 }
+
+
+def test_beit_before_finetuning_gets_its_norm_behind_the_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The norm of its pretraining's head; timm's BEiT has one behind the mean of the patches only, and the report says so."""
+    monkeypatch.setitem(CNNS, "small", small("beit_base_patch16_224", **BEIT))
+    theirs = make("BeitForMaskedImageModeling", "BeitConfig", **SIZES, **SHARED, vocab_size=11)
+    torch.save(theirs.state_dict(), tmp_path / "beit.pth")
+    model = ReidModel(ModelSpec("small", (64, 64)))
+    report = load_weights(model, tmp_path / "beit.pth", strict=False)
+    assert report.coverage == 1.0 and "behind it" in report.resized["the last norm"]
+    assert torch.equal(model.backbone.net.fc_norm.weight, theirs.layernorm.weight)
 
 
 @pytest.mark.parametrize("kind", ["state dict", "folder"])

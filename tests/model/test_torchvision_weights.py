@@ -147,7 +147,8 @@ def test_a_published_network_is_recognised_by_its_shapes(name: str):
     with torch.device("meta"):
         state = getattr(models, name)().state_dict()
     found = identify(translate(state), {}, whole_family=True)
-    assert found is not None and found.options == {
+    assert found is not None
+    assert {key: value for key, value in found.options.items() if key.startswith("MODEL.")} == {
         "MODEL.NAME": NAMES[name],
         **({"MODEL.STRIDE_SIZE": (32, 32)} if name == "vit_b_32" else {}),
     }

@@ -10,12 +10,14 @@ import pytest
 import timm
 import torch
 from helpers import original_state, read_golden
+from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vitreid.model import ModelSpec, ReidModel, load_deploy, load_weights, save_deploy
 from vitreid.model.parts.pos_embed import guess_grid, resize_pos_embed
+from vitreid.model.weights import pretrained
 from vitreid.model.weights.pretrained import fetch_timm, load_initial
 from vitreid.model.weights.read import read_weights
 
@@ -323,14 +325,22 @@ def test_offline_machine_is_an_error_with_the_remedy(monkeypatch: pytest.MonkeyP
         load_initial(model, "imagenet")
 
 
-def test_a_download_says_beforehand_how_it_ends_without_a_network(
+def test_without_a_network_only_the_cache_is_asked_and_the_log_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    """The hub tries again and again for a minute."""
-    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: torch.nn.Linear(1, 1))
-    fetch_timm("vit_tiny_patch16_224")
-    assert "weights of vit_tiny_patch16_224" in caplog.text
-    assert "HF_HUB_OFFLINE=1: the cache only, at once" in caplog.text
+    """The hub's library would try again and again for a minute."""
+    asked = []
+
+    def create(name: str, pretrained: bool) -> torch.nn.Module:
+        asked.append(constants.HF_HUB_OFFLINE)
+        return torch.nn.Linear(1, 1)
+
+    monkeypatch.setattr(timm, "create_model", create)
+    for failure in ("hub:443: connection refused", ""):
+        monkeypatch.setattr(pretrained, "hub_failure", lambda failure=failure: failure)
+        fetch_timm("vit_tiny_patch16_224")
+    assert asked == [True, constants.HF_HUB_OFFLINE]
+    assert "weights of vit_tiny_patch16_224: from the cache, as hub:443: connection refused" in caplog.text
 
 
 def test_weights_that_timm_does_not_have_are_not_looked_for():

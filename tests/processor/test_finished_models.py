@@ -24,6 +24,7 @@ from vitreid import Embedder
 from vitreid.common.errors import MissingPackageError
 from vitreid.processor.embedding.foreign.description import KINDS
 
+TRUSTED = {"runtime": "torchscript"}  # such a file is a program, which runs only if the user says so
 RAW = {"size": SIZE, "normalize": False}
 IMAGES = np.random.default_rng(0).integers(0, 256, (11, *SIZE, 3), dtype=np.uint8)  # RGB at the model's size
 ASSETS = ROOT.parent / "shared" / "assets" / "models"
@@ -47,7 +48,8 @@ def means(images, channels="rgb", scale=255.0, mean=(0, 0, 0), std=(1, 1, 1)):
 @pytest.mark.parametrize("make", FILES.values())
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_input_reaches_every_runtime(make, kind, tmp_path):
-    embed = Embedder(make(tmp_path), "cpu", options={**RAW, "input": kind})
+    path = make(tmp_path)
+    embed = Embedder(path, "cpu", options={**RAW, "input": kind, **(TRUSTED if path.suffix == ".pt" else {})})
     assert embed.dim == 3 and embed(IMAGES).dtype == np.float32
     assert np.allclose(embed(IMAGES), means(IMAGES, **KINDS[kind]), atol=1e-4)
 
@@ -56,19 +58,19 @@ def test_a_json_file_next_to_the_model_describes_it(tmp_path, caplog):
     """Mean and std are in the order of the channels; the log says where each value was read."""
     values = {"size": list(SIZE), "channels": "bgr", "scale": 255, "mean": [104, 117, 123], "std": [1, 2, 4]}
     path = write(script_file(tmp_path / "m.pt"), **values, normalize=False)
-    found = Embedder(path, "cpu")(IMAGES)
+    found = Embedder(path, "cpu", options=TRUSTED)(IMAGES)
     assert np.allclose(found, means(IMAGES, "bgr", 255, (104, 117, 123), (1, 2, 4)), atol=1e-4)
     assert f"BGR ({path}.json)" in caplog.text and "resized bilinear (usual)" in caplog.text
 
 
 def test_options_override_the_json_file_and_it_the_defaults(tmp_path):
     path = write(script_file(tmp_path / "m.pt"), size=list(SIZE), input="bgr255", resize="area")
-    assert Embedder(path, "cpu").preprocess.interpolation == "area"
-    embed = Embedder(path, "cpu", options={"resize": "bicubic", "size": "16x8"})
+    assert Embedder(path, "cpu", options=TRUSTED).preprocess.interpolation == "area"
+    embed = Embedder(path, "cpu", options={**TRUSTED, "resize": "bicubic", "size": "16x8"})
     assert embed.preprocess.interpolation == "bicubic" and embed.preprocess.size == (16, 8)
     elsewhere = tmp_path / "other.json"
     elsewhere.write_text(json.dumps({**RAW, "input": "rgb1"}))
-    found = Embedder(path, "cpu", options={"json": str(elsewhere)})(IMAGES)
+    found = Embedder(path, "cpu", options={**TRUSTED, "json": str(elsewhere)})(IMAGES)
     assert np.allclose(found, means(IMAGES, scale=1), atol=1e-5)
 
 
@@ -105,7 +107,7 @@ def test_crops_of_any_size_are_resized_as_opencv_does(tmp_path):
     import cv2
 
     crop = np.random.default_rng(1).integers(0, 256, (30, 20, 3), dtype=np.uint8)
-    embed = Embedder(script_file(tmp_path / "m.pt"), "cpu", options={**RAW, "input": "rgb255"})
+    embed = Embedder(script_file(tmp_path / "m.pt"), "cpu", options={**TRUSTED, **RAW, "input": "rgb255"})
     expected = means(cv2.resize(crop, SIZE[::-1], interpolation=cv2.INTER_LINEAR)[None])
     assert np.allclose(embed(crop), expected, atol=1e-3)
 
@@ -116,9 +118,9 @@ def test_embeddings_have_unit_length_and_are_averaged_with_the_mirror_image_on_r
             return images[:, :, :, 0].mean(dim=2)
 
     path = script_file(tmp_path / "m.pt", Left())
-    unit = Embedder(path, "cpu", options={"input": "rgb255", "size": SIZE})(IMAGES)
+    unit = Embedder(path, "cpu", options={**TRUSTED, "input": "rgb255", "size": SIZE})(IMAGES)
     assert np.allclose(np.linalg.norm(unit, axis=1), 1, atol=1e-6)
-    both = Embedder(path, "cpu", options={**RAW, "input": "rgb255", "flip": True})
+    both = Embedder(path, "cpu", options={**TRUSTED, **RAW, "input": "rgb255", "flip": True})
     expected = (IMAGES[:, :, 0].mean(1) + IMAGES[:, :, -1].mean(1)) / 2
     assert both.flip and np.allclose(both(IMAGES), expected, atol=1e-3)
 
@@ -145,8 +147,8 @@ def test_a_fixed_batch_in_openvino(tmp_path):
 def test_the_batch_of_a_file_that_does_not_say_it_can_be_given(tmp_path):
     path = script_file(tmp_path / "m.pt", OnlyThree())
     with pytest.raises(ValueError, match=r"does not run with 2 images of 8 x 4 pixels.*batch"):
-        Embedder(path, "cpu", options={**RAW, "input": "rgb255"})
-    embed = Embedder(path, "cpu", options={**RAW, "input": "rgb255", "batch": 3})
+        Embedder(path, "cpu", options={**TRUSTED, **RAW, "input": "rgb255"})
+    embed = Embedder(path, "cpu", options={**TRUSTED, **RAW, "input": "rgb255", "batch": 3})
     assert embed(IMAGES).shape == (11, 3) and np.allclose(embed(IMAGES), means(IMAGES), atol=1e-4)
 
 
@@ -204,14 +206,22 @@ def test_of_two_outputs_one_is_named(tmp_path):
 )
 def test_what_a_file_gives_is_checked_at_the_start(module, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        Embedder(script_file(tmp_path / "m.pt", module()), "cpu", options={**RAW, "input": "rgb1"})
+        Embedder(script_file(tmp_path / "m.pt", module()), "cpu", options={**TRUSTED, **RAW, "input": "rgb1"})
+
+
+def test_a_program_runs_only_if_the_user_says_so(tmp_path):
+    """Torch's operators include one that writes any file; a JSON file of the same stranger is no consent."""
+    path = write(script_file(tmp_path / "m.pt"), **RAW, input="rgb1", runtime="torchscript")
+    with pytest.raises(ValueError, match=r"m\.pt is a TorchScript archive.*--embedder-runtime torchscript"):
+        Embedder(path, "cpu")
+    assert Embedder(path, "cpu", options=TRUSTED).dim == 3
 
 
 def test_a_file_without_description_says_what_to_write(tmp_path):
     path = script_file(tmp_path / "m.pt")
     message = rf"m.pt does not say how .* \(size, channels, scale missing\): add --embedder-input .*write {path}.json"
     with pytest.raises(ValueError, match=message):
-        Embedder(path, "cpu")
+        Embedder(path, "cpu", options=TRUSTED)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +246,7 @@ def test_a_file_without_description_says_what_to_write(tmp_path):
 def test_wrong_values_name_the_file_the_key_and_what_is_accepted(values, message, tmp_path):
     path = write(script_file(tmp_path / "m.pt"), **{**RAW, "input": "rgb1", **values})
     with pytest.raises(ValueError, match=message):
-        Embedder(path, "cpu")
+        Embedder(path, "cpu", options={} if "runtime" in values else TRUSTED)
 
 
 def test_a_json_file_that_is_none_is_named(tmp_path):

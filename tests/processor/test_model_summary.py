@@ -9,9 +9,11 @@ from helpers import ROOT
 
 from vitreid.model import ModelSpec, ReidModel, set_fused_attention
 from vitreid.model.backbones.registry import OWN
+from vitreid.model.weights.naming.backbone_namings import NAMINGS
 from vitreid.processor.model_summary import summarise
 from vitreid.tools.published import backbones
 from vitreid.tools.published.backbones import ENTRIES, INTRODUCTION, PARITY, Entry, row
+from vitreid.tools.published.weight_namings import HEADLINE, ROWS, chapter
 from vitreid.tools.summary import main
 
 DOCUMENT = ROOT / "docs" / "backbones.md"
@@ -90,7 +92,7 @@ def test_summary_takes_cameras_and_views_apart(capsys: pytest.CaptureFixture[str
 def test_the_table_of_backbones_is_what_the_models_are():
     """Small rows are made again; all our own backbones and nothing else than the tool's entries are in it."""
     page = Path(__file__).resolve().parents[2] / "docs" / "backbones.md"
-    table = page.read_text(encoding="utf-8").removeprefix(INTRODUCTION).partition(PARITY)[0]
+    table = page.read_text(encoding="utf-8").removeprefix(INTRODUCTION).partition(HEADLINE)[0]
     lines = table.strip().splitlines()
     assert [line.split("`")[1] for line in lines] == [entry.name for entry in ENTRIES]
     assert set(OWN) <= {entry.name for entry in ENTRIES}
@@ -99,12 +101,20 @@ def test_the_table_of_backbones_is_what_the_models_are():
         assert lines[number] == row(ENTRIES[number])
 
 
+def test_the_page_lists_every_naming():
+    """Each name that a report can say of a library's file has a row."""
+    assert chapter() in (ROOT / "docs" / "backbones.md").read_text(encoding="utf-8")
+    listed = ", ".join(one.project for one in ROWS)
+    assert {name.partition(",")[0] for name in NAMINGS} <= set(listed.split(", "))
+
+
 def test_the_table_is_written_in_front_of_the_chapter_of_the_parity_benchmark(tmp_path, monkeypatch):
     page = tmp_path / "page.md"
     monkeypatch.setattr(backbones, "ENTRIES", (Entry("osnet_x0_25", "torchreid"),))
     assert backbones.main(["--output", str(page)]) == 0
     table = page.read_text()
-    assert table == INTRODUCTION + "| `osnet_x0_25` | 256x128 | 0.2 | 0.08 | 512 | yes |  |  |  | torchreid |\n"
+    line = "| `osnet_x0_25` | 256x128 | 0.2 | 0.08 | 512 | yes |  |  |  | torchreid |\n"
+    assert table == f"{INTRODUCTION}{line}\n{chapter()}"
     page.write_text(f"old\n\n{PARITY}figures\n")
     assert backbones.main(["--output", str(page)]) == 0
     assert page.read_text() == f"{table}\n{PARITY}figures\n"

@@ -19,7 +19,7 @@ def made(monkeypatch):
     """Do not load or serve anything; yield the options of `create_app` and of `run`."""
     made = {}
     monkeypatch.delenv(serve.TOKEN, raising=False)
-    monkeypatch.setattr(serve, "Embedder", lambda weights, device: (weights, device))
+    monkeypatch.setattr(serve, "Embedder", lambda weights, **_: weights)
     monkeypatch.setattr(serve.Gallery, "open", lambda path: path)
     monkeypatch.setattr(serve, "create_app", lambda *what, **options: made.update(options))
 
@@ -114,7 +114,7 @@ def test_a_host_that_is_not_this_machine_is_refused(host, made, capsys):
 
 @pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])
 def test_the_tool_names_the_package_that_is_missing(missing, monkeypatch, capsys):
-    monkeypatch.setattr(serve, "Embedder", lambda weights, device: None)
+    monkeypatch.setattr(serve, "Embedder", lambda weights, **_: None)
     monkeypatch.setattr(serve.Gallery, "open", lambda path: None)
     monkeypatch.setitem(sys.modules, missing, None)
     for module in ("app", "server"):

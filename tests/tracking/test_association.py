@@ -7,10 +7,10 @@ import pytest
 from vitreid.tracking.association.appearance import appearance_distances, remember
 from vitreid.tracking.association.appearance_limit import AppearanceLimit
 from vitreid.tracking.association.assignment import assign
-from vitreid.tracking.association.camera_motion import CameraMotion
 from vitreid.tracking.association.kalman import ACCELERATION, JITTER, SPEED, Motion, correct, predict, start
 from vitreid.tracking.association.overlap import box_iou, hidden_shares, nested_shares
-from vitreid.tracking.association.scene_cuts import SceneCuts
+from vitreid.tracking.frames.camera_motion import CameraMotion
+from vitreid.tracking.frames.scene_cuts import SceneCuts
 
 BOXES = np.array([[10.0, 20.0, 50.0, 120.0], [0.0, 0.0, 30.0, 90.0]])
 

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from films import HEIGHT, NUM_FRAMES, WIDTH, noise_frames, write_folder
+from films import HEIGHT, NUM_FRAMES, WIDTH, noise_frames, write_folder, write_video
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitreid.common.box_columns import BOXES, BoxColumns
 from vitreid.common.errors import UserError
 from vitreid.common.pictures import cut_box
+from vitreid.datasets.box_columns import BOXES, BoxColumns
 from vitreid.tracking.box_files import (
     BOX_FORMATS,
     BoxesOfVideo,
@@ -223,6 +223,14 @@ def test_the_crop_of_a_still_picture_is_the_box(form, tmp_path, frames):
     assert np.array_equal(cut_box(cv2.imread(str(path)), x0, y0, x1 - x0, y1 - y0), frames[0, Y : Y + H, X : X + W])
 
 
+def test_a_picture_as_a_video_of_one_frame_has_its_boxes(tmp_path, frames):
+    write_folder(tmp_path, frames[:1], pattern="a.png")
+    path = write(tmp_path / "b.csv", f"path,x,y,width,height\na.png,{X},{Y},{W},{H}\n")
+    source = open_frames(tmp_path / "a.png")
+    ((number, _, crop),) = crops(BoxesOfVideo(read_boxes(path), source), source)
+    assert number == 0 and np.array_equal(crop, frames[0, Y : Y + H, X : X + W])
+
+
 def test_missing_pictures_are_counted(tmp_path):
     path = write(tmp_path / "b.csv", "path,x,y,width,height\na.png,1,2,3,4\nb.png,1,2,3,4\n")
     with pytest.raises(FileNotFoundError, match=r"2 of its 2 pictures are missing .*a.png"):
@@ -250,9 +258,36 @@ def test_frames_counted_from_1_are_noticed(tmp_path, img1):
     assert place(tmp_path, img1, rows, first_frame=1)
 
 
+def test_frames_of_a_longer_video_are_noticed(tmp_path, img1):
+    """Frames 500 to 505 of the whole, and a video of these six."""
+    rows = "frame,x,y,w,h\n500,1,2,30,40\n505,1,2,30,40\n"
+    with pytest.raises(
+        UserError, match=r"has 6: if the video's first frame is number 500 there, give --first-frame 500"
+    ):
+        place(tmp_path, img1, rows)
+    assert place(tmp_path, img1, rows, first_frame=500)
+
+
+def test_times_outside_the_video_are_refused(tmp_path, img1):
+    """Such as seconds since 1970."""
+    with pytest.raises(UserError, match=r"from second 0.1 to 1769846400; .* has 0.2 s: times count from the start"):
+        place(tmp_path, img1, "timestamp,x,y,w,h\n0.1,1,2,30,40\n1769846400,1,2,30,40\n")
+
+
 def test_a_box_behind_the_end_names_both_counts(tmp_path, img1):
     with pytest.raises(UserError, match=r"up to frame 8, counted from 0, and covers 9 frames.*has 6"):
         place(tmp_path, img1, "frame,x,y,w,h\n0,1,2,3,4\n8,1,2,3,4\n")
+
+
+def test_a_video_shorter_than_its_container_states_is_noticed_at_its_end(tmp_path):
+    """Its header says 60 frames; the file is cut off before the box in frame 50."""
+    video = write_video(tmp_path / "cut.avi", noise_frames(60))
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    source = open_frames(video)
+    boxes = BoxesOfVideo(read_boxes(write(tmp_path / "b.csv", "frame,x,y,w,h\n1,2,3,30,40\n50,2,3,30,40\n")), source)
+    with pytest.raises(UserError, match=r"has boxes up to frame 50, .* has \d\d: check"):
+        list(boxes.stream(source.frames()))
+    assert source.count_frames() < 50
 
 
 def test_motchallenge_knows_no_frame_0(tmp_path, img1):
@@ -296,8 +331,18 @@ def test_the_first_frame_of_named_pictures_may_be_unclear(tmp_path, small_video)
 def test_boxes_of_several_videos_are_separated_by_name(tmp_path, img1):
     rows = "video,frame,x,y,width,height\ndoor.mp4,900,1,2,30,40\nfilm/img1,2,13,7,20,30\n"
     assert place(tmp_path, img1, rows)
-    with pytest.raises(UserError, match=r"holds no box of img1; its videos are door.mp4"):
+    with pytest.raises(UserError, match=r"holds no box of img1, but of door.mp4, hall.mp4"):
         place(tmp_path, img1, rows.replace("film/img1", "hall.mp4"))
+
+
+def test_pictures_of_several_folders_are_separated_by_folder(tmp_path, img1):
+    """As in MOTChallenge converted to COCO: each sequence has an img1/000004.png."""
+    data = coco("other/img1/000004.png")
+    data["images"].append({"id": 10, "file_name": f"{img1.parent.name}/img1/000002.png"})
+    data["annotations"].append({**data["annotations"][0], "image_id": 10, "bbox": [1, 2, 30, 40]})
+    source = open_frames(img1, 25)
+    ((number, _, crop),) = crops(place(tmp_path, img1, data, "b.json"), source)
+    assert (number, crop.shape) == (1, (40, 30, 3))
 
 
 # --- wrong files ----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -175,7 +176,7 @@ def test_a_letterbox_is_undone(tmp_path, resize):
 
 @pytest.mark.parametrize(
     "form, resize, channels, scale",
-    [("detr", "stretch", "RGB", 1 / 255), ("yolo", "letterbox", "RGB", 1 / 255), ("ssd", "stretch", "BGR", 1.0), ("yolox", "letterbox-corner", "BGR", 1.0)],
+    [("detr", "stretch", "rgb", 1.0), ("yolo", "letterbox", "rgb", 1.0), ("ssd", "stretch", "bgr", 255.0), ("yolox", "letterbox-corner", "bgr", 255.0)],
 )  # fmt: skip
 def test_a_form_has_its_usual_input(tmp_path, form, resize, channels, scale):
     detector = open_detector(write_onnx(tmp_path / "a.onnx", CASES[form]), options(**AS_STATED.get(form, {})))
@@ -188,7 +189,7 @@ def test_a_form_has_its_usual_input(tmp_path, form, resize, channels, scale):
 def test_a_sidecar_describes_the_file_and_the_caller_comes_last(tmp_path):
     path = write_onnx(tmp_path / "a.onnx", CASES["detr"])
     sidecar = {"classes": ["a", "b", "c"], "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2], "resize": "letterbox"}
-    path.with_suffix(".json").write_text(json.dumps(sidecar))
+    path.with_name("a.onnx.json").write_text(json.dumps(sidecar))
     detector = open_detector(path, DetectorOptions(classes=("a",), description={"resize": "stretch"}))
     assert (detector.input.mean, detector.input.resize) == ((0.5, 0.4, 0.3), "stretch")
     assert detector.detect([FRAME])[0].labels == ("a",)
@@ -197,6 +198,26 @@ def test_a_sidecar_describes_the_file_and_the_caller_comes_last(tmp_path):
 def test_names_in_the_metadata_of_ultralytics_are_read(tmp_path):
     path = write_onnx(tmp_path / "a.onnx", CASES["yolo"], metadata={"names": "{0: 'person', 1: 'bicycle', 2: 'car'}"})
     assert open_detector(path, DetectorOptions(classes=("car",))).detect([FRAME])[0].labels == ("car",)
+
+
+def test_a_folder_of_ultralytics_is_a_detector(tmp_path):
+    """NAME_openvino_model/ has the model and metadata.yaml."""
+    to_openvino(write_onnx(tmp_path / "a.onnx", CASES["yolo"]))
+    (tmp_path / "metadata.yaml").write_text("names:\n  0: person\n  1: bicycle\n  2: car\n")
+    with pytest.raises(UserError, match=r"nor one file .onnx or .xml, but 2 of them; give the file"):
+        open_detector(tmp_path)
+    (tmp_path / "a.onnx").unlink()
+    assert open_detector(tmp_path, DetectorOptions(classes=("car",))).detect([FRAME])[0].labels == ("car",)
+
+
+def test_an_export_of_rfdetr_is_recognised_by_its_names(tmp_path):
+    """Its 91 classes have COCO's numbers: person is 1."""
+    logits = np.full((1, 2, 91), -9, np.float32)
+    logits[0, :, 1] = 2
+    outputs = {"dets": CASES["detr"]["pred_boxes"], "labels": logits}
+    detector = open_detector(write_onnx(tmp_path / "a.onnx", outputs))
+    assert detector.input.mean == (0.485, 0.456, 0.406)
+    assert detector.detect([FRAME])[0].labels == ("person", "person")
 
 
 def test_the_files_of_transformers_next_to_an_export_are_read(tmp_path):
@@ -211,12 +232,22 @@ def test_the_files_of_transformers_next_to_an_export_are_read(tmp_path):
     assert detector.detect([FRAME])[0].labels == ("person",)
 
 
+def test_the_masks_of_a_segmentation_model_are_left_out(tmp_path):
+    """Their coefficients stand behind the class scores, the masks in a second output."""
+    table = np.concatenate([yolo_table(rows=50), np.full((50, 32), 5, np.float32)], axis=1)
+    outputs = {"output0": table.T[None].copy(), "output1": np.zeros((1, 32, 16, 16), np.float32)}
+    (found,) = open_detector(write_onnx(tmp_path / "a.onnx", outputs), options(form="yolo")).detect([FRAME])
+    assert found.labels == ("person", "car")
+
+
 def test_softmax_scores_have_a_last_class_for_nothing(tmp_path):
-    logits = np.log(np.array([[[0.6, 0.1, 0.1, 0.2], [0.1, 0.1, 0.1, 0.7]]], np.float32))
+    """It is no class, even where it is the most likely one."""
+    logits = np.log(np.array([[[0.6, 0.1, 0.1, 0.2], [0.1, 0.1, 0.3, 0.5]]], np.float32))
     outputs = {**CASES["detr"], "logits": logits}
-    (found,) = open_detector(write_onnx(tmp_path / "a.onnx", outputs), options(scores="softmax")).detect([FRAME])
-    assert found.labels == ("person",)
-    assert found.scores == pytest.approx([0.6], abs=1e-6)
+    settings = replace(options(scores="softmax"), confidence=0.25)
+    (found,) = open_detector(write_onnx(tmp_path / "a.onnx", outputs), settings).detect([FRAME])
+    assert found.labels == ("person", "car")
+    assert found.scores == pytest.approx([0.6, 0.3], abs=1e-6)
 
 
 def test_a_detector_of_one_class_needs_no_names(tmp_path):
@@ -226,16 +257,17 @@ def test_a_detector_of_one_class_needs_no_names(tmp_path):
 
 def test_several_classes_without_names_are_refused(tmp_path):
     detector = open_detector(write_onnx(tmp_path / "a.onnx", CASES["ssd"]))
-    with pytest.raises(UserError, match=r'finds the classes 1, 3, but states no names.*state "classes" in a.json'):
+    with pytest.raises(UserError, match=r'finds the classes 1, 3, but states no names.*state "classes" in a.onnx.json'):
         detector.detect([FRAME])
-    with pytest.raises(UserError, match=r'has 3 classes without names; state "classes" in a.json'):
+    with pytest.raises(UserError, match=r'has 3 classes without names; state "classes" in a.onnx.json'):
         open_detector(write_onnx(tmp_path / "a.onnx", CASES["yolo"]))
 
 
 def test_outputs_of_an_unknown_form_list_those_known(tmp_path):
     path = write_onnx(tmp_path / "a.onnx", {"heat": np.zeros((1, 2, 3, 4, 5), np.float32)})
     with pytest.raises(
-        UserError, match=r'the form of its outputs is not clear \(heat 1x2x3x4x5\); state "form" in a.json.*yolox: '
+        UserError,
+        match=r'the form of its outputs is not clear \(heat 1x2x3x4x5\); state "form" in a.onnx.json.*yolox: ',
     ):
         open_detector(path)
 
@@ -265,11 +297,13 @@ def test_forms_are_recognised_from_shapes(shapes, classes, form):
     [
         ({"form": "yolov8"}, r"detector form: unknown value 'yolov8'; choose from detr, labels"),
         ({"sise": [64, 64]}, r"unknown key 'sise'; choose from channels, classes"),
-        ({"mean": [0.5]}, r"mean has 1 values; expected 3"),
-        ({"size": 640}, r"a value has the wrong type"),
-        ({"channels": "GBR"}, r"channels 'GBR'; choose from RGB, BGR"),
+        ({"mean": [0.5]}, r"mean is \[0.5\]; expected 3 numbers"),
+        ({"size": 640}, r"size is 640; expected 2 numbers"),
+        ({"scale": "a"}, r"scale is 'a'; expected 1 number"),
+        ({"size": [32, 32]}, r"size 32x32 is stated, but the file's input has 64x64"),
+        ({"channels": "GBR"}, r"channels 'gbr'; choose from rgb, bgr"),
         ({"resize": "crop"}, r"resize 'crop'; choose from stretch, letterbox"),
-        ({"classes": "coco"}, r"class names: unknown value 'coco'; choose from coco80, coco91"),
+        ({"classes": "coco80"}, r"has 3 classes, but 80 names from number 0 on are stated"),
         ({"classes": ["a", "b", "c", "d"]}, r"has 3 classes, but 4 names from number 0 on are stated"),
     ],
 )
@@ -278,10 +312,18 @@ def test_a_wrong_description_is_refused(tmp_path, description, message):
         open_detector(write_onnx(tmp_path / "a.onnx", CASES["detr"]), DetectorOptions(description=description))
 
 
+def test_texts_of_a_command_line_describe_a_file_too(tmp_path):
+    path = write_onnx(tmp_path / "a.onnx", CASES["detr"], shape=[1, 3, "height", "width"])
+    texts = {"classes": "a, b,c", "size": "384x672", "mean": "0.5,0.4,0.3", "scale": "255", "channels": "BGR"}
+    detector = open_detector(path, DetectorOptions(classes=("a",), description=texts))
+    assert (detector.input.size, detector.input.mean) == ((384, 672), (0.5, 0.4, 0.3))
+    assert (detector.input.scale, detector.input.channels) == (255, "bgr")
+
+
 def test_a_sidecar_that_is_no_json_is_refused(tmp_path):
     path = write_onnx(tmp_path / "a.onnx", CASES["detr"])
-    path.with_suffix(".json").write_text("classes: person")
-    with pytest.raises(UserError, match=r"a.json: not a JSON file"):
+    path.with_name("a.onnx.json").write_text("classes: person")
+    with pytest.raises(UserError, match=r"a.onnx.json is not readable JSON"):
         open_detector(path)
 
 
@@ -398,7 +440,7 @@ def test_a_free_input_size_is_stated_or_640(tmp_path):
 def test_channels_last_and_uint8_inputs_are_found(tmp_path):
     path = write_onnx(tmp_path / "a.onnx", CASES["detr"], shape=[1, SIDE, 32, 3], kind=onnx.TensorProto.UINT8)
     found = open_detector(path, options()).input
-    assert (found.size, found.last, found.dtype, found.scale) == ((SIDE, 32), True, "uint8", 1.0)
+    assert (found.size, found.last, found.dtype, found.scale) == ((SIDE, 32), True, "uint8", 255.0)
 
 
 # --- input, filter, suppression -------------------------------------------------------------------------------------

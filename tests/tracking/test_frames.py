@@ -227,6 +227,25 @@ def test_a_closed_live_source_ends_its_loop(url):
     assert seen == [0]
 
 
+def test_a_slow_reader_of_a_live_source_loses_the_oldest_frames(url, monkeypatch):
+    """So that it never lags behind; the numbers show what is missing."""
+    monkeypatch.setattr("vitreid.tracking.frames.live_stream.WAITING", 2)
+    frames = open_frames(url).frames()
+    first = next(frames).number
+    (reader,) = [thread for thread in threading.enumerate() if thread.name == "live stream"]
+    reader.join()  # the camera has sent everything
+    rest = [frame.number for frame in frames]
+    assert first < rest[0] and rest == list(range(NUM_FRAMES))[-len(rest) :]
+    assert len(rest) <= 2
+
+
+def test_a_live_source_without_a_frame_is_an_error(url):
+    source = open_frames(url)
+    source._capture.release()  # a camera that answers and sends nothing
+    with pytest.raises(CorruptVideoError, match="no frame came within 10 s; check the camera"):
+        next(source.frames())
+
+
 def test_an_address_without_an_answer_is_one_message():
     with pytest.raises(CorruptVideoError, match=r"rtsp://127.0.0.1:9/door: this stream cannot be opened"):
         open_frames("rtsp://admin:secret@127.0.0.1:9/door")

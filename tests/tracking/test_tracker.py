@@ -145,7 +145,7 @@ def test_nobody_is_found_again_farther_away_than_one_can_walk():
 
 
 def test_a_first_crop_that_shows_too_little_is_put_right_within_a_second():
-    """Whoever comes back is cut off by the border at first, so that the crop looks like nobody."""
+    """A person who comes back is cut off by the border at first, so that the crop looks like nobody."""
     recording = Recording()
     introduce(recording)
     recording.wait(5 * FPS)

@@ -53,6 +53,7 @@ def layout(text: str) -> dict[str, Any]:
         "description": description,
         "epilog": mark.lower() + examples.rstrip(),
         "formatter_class": _ExamplesAsWritten,
+        "allow_abbrev": False,  # --overwrit, or an option of a later version, is no --overwrite
     }
 
 
@@ -61,6 +62,21 @@ class _ExamplesAsWritten(argparse.HelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return text if text.startswith("example") else super()._fill_text(text, width, indent)
+
+
+def number_from(least: int) -> Callable[[str], int]:
+    """Return the type of an option that takes a whole number, `least` or more."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"a whole number, {least} or more, got {text!r}")
+        return number
+
+    return read
 
 
 class Main(Protocol):

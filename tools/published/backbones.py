@@ -17,8 +17,12 @@ from vitreid.model.backbones.registry import has_own_stem
 from vitreid.model.backbones.vit import ViTBackbone
 from vitreid.processor.model_summary import count
 from vitreid.tools.cli.parser import command, new_parser
+from vitreid.tools.published.weight_namings import chapter
 
-TIMM, OTHERS = "timm hub", "timm hub, timm / DeiT / MAE / DINO files"
+TIMM, OTHERS = "timm hub", "timm hub, timm / DeiT / MAE / DINO / Hugging Face files"
+DINO = "timm hub, timm / DINO / Hugging Face files"
+CLIP = "timm hub, timm / open_clip / Hugging Face files"
+LIBRARIES = "timm hub, timm / Hugging Face / torchvision files"
 TRANSREID = f"{OTHERS}, Google's .npz, TransReID, TransReID-SSL, PersonViT"
 PARITY = "## Weights of other projects\n"  # headline of the chapter that benchmarks/parity.py writes
 INTRODUCTION = """# Backbones
@@ -29,7 +33,7 @@ tested ones.
 GMACs are 10^9 multiply-adds of matrix products, convolutions and attention for one crop of the given size, without the
 jigsaw module. SIE and JPM are the parts of TransReID. Stride means overlapping patches with `MODEL.STRIDE_SIZE`. Attention means the maps
 in the report and on the gallery page. `vitreid convert …` and `MODEL.PRETRAIN_PATH` load the files in the last column; the names and shapes
-in a file identify its project.
+in a file identify its project; [the namings](#namings-of-weight-files) are listed below.
 
 | `MODEL.NAME` | crop | parameters (M) | GMACs | embedding | SIE | JPM | stride | attention | weights |
 |---|---|---:|---:|---:|---|---|---|---|---|
@@ -59,13 +63,16 @@ ENTRIES = (
     Entry("deit_base_distilled_patch16_224", OTHERS),
     Entry("deit3_small_patch16_224", OTHERS),
     Entry("deit3_base_patch16_224", OTHERS),
-    Entry("vit_small_patch14_dinov2", TIMM, (252, 126), (14, 14)),
-    Entry("vit_base_patch14_reg4_dinov2", TIMM, (252, 126), (14, 14)),
-    Entry("vit_small_patch16_dinov3", TIMM),
+    Entry("vit_small_patch14_dinov2", DINO, (252, 126), (14, 14)),
+    Entry("vit_base_patch14_reg4_dinov2", DINO, (252, 126), (14, 14)),
+    Entry("vit_small_patch16_dinov3", DINO),
     Entry("eva02_small_patch14_224", TIMM, (252, 126)),
-    Entry("vit_base_patch16_siglip_224", "timm hub (with MODEL.POOL avg)", pool="avg"),
-    Entry("vit_base_patch16_clip_224", TIMM),
-    Entry("vit_base_patch16_clip_quickgelu_224", "timm hub, CLIP-ReID (MODEL.PROJECTION 512, MODEL.SIE_TOKENS class)"),
+    Entry("vit_base_patch16_siglip_224", f"{CLIP} (with MODEL.POOL avg)", pool="avg"),
+    Entry("vit_base_patch16_clip_224", CLIP),
+    Entry(
+        "vit_base_patch16_clip_quickgelu_224",
+        f"{CLIP}, OpenAI, CLIP-ReID (MODEL.PROJECTION 512, MODEL.SIE_TOKENS class)",
+    ),
     Entry("vit_base_r50_s16_224", "timm hub, Google's .npz"),
     Entry("transreid_vit_small", "TransReID"),
     Entry("pass_vit_small", "PASS (its backbone)"),
@@ -79,12 +86,17 @@ ENTRIES = (
     Entry("t2t_vit_t_14", "T2T-ViT"),
     Entry("t2t_vit_t_19", "T2T-ViT"),
     Entry("t2t_vit_t_24", "T2T-ViT"),
-    Entry("swin_tiny_patch4_window7_224", TIMM),
-    Entry("swinv2_tiny_window8_256", TIMM),
+    Entry("swin_tiny_patch4_window7_224", LIBRARIES),
+    Entry("swinv2_tiny_window8_256", LIBRARIES),
     Entry("solider_swin_tiny", "SOLIDER, SOLIDER-REID"),
     Entry("solider_swin_small", "SOLIDER, SOLIDER-REID"),
     Entry("solider_swin_base", "SOLIDER, SOLIDER-REID"),
-    Entry("convnext_tiny", TIMM),
+    Entry("beit_base_patch16_224", "timm hub, timm / Hugging Face / first files"),
+    Entry("convnext_tiny", "timm hub, timm / torchvision / first files"),
+    Entry("mobilenetv2_100", "timm hub, torchvision"),
+    Entry("mobilenetv3_large_100", "timm hub, torchvision"),
+    Entry("efficientnet_b0", "timm hub, torchvision"),
+    Entry("tf_efficientnet_lite0", "timm hub, EfficientNet-Lite-PyTorch"),
     Entry("resnet50", "timm hub, torchvision, torchreid"),
     Entry("resnet50_stride1", "timm, torchvision, BoT"),
     Entry("resnet50_ibn_stride1", "IBN-Net"),
@@ -133,7 +145,7 @@ def write_or_list(args: argparse.Namespace) -> str:
 def _write(output: Path) -> str:
     """Write the table; the chapter of benchmarks/parity.py, if the page has it, stays."""
     _, headline, text = (output.read_text(encoding="utf-8") if output.is_file() else "").partition(PARITY)
-    table = INTRODUCTION + "".join(f"{row(entry)}\n" for entry in ENTRIES)
+    table = INTRODUCTION + "".join(f"{row(entry)}\n" for entry in ENTRIES) + f"\n{chapter()}"
     output.write_text(table + (f"\n{headline}{text}" if headline else ""), encoding="utf-8")
     return f"{output}: {len(ENTRIES)} backbones"
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vitreid.common.errors import UserError
-from vitreid.tools.cli.parser import command, new_parser
+from vitreid.tools.cli.parser import command, new_parser, number_from
 from vitreid.tools.published.published_tables import PEERS, TABLES
 from vitreid.tools.published.repeat import fill, reproduce
 
@@ -24,7 +24,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument("table", nargs="?", choices=TABLES, help="which one; --list shows what they run")
     parser.add_argument("--list", action="store_true", help="show the tables and their commands, and run nothing")
-    parser.add_argument("--seeds", metavar="N", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
+    parser.add_argument(
+        "--seeds", metavar="N", type=number_from(0), nargs="+", default=[1, 2, 3], help="default: 1 2 3"
+    )
     parser.add_argument("--root", metavar="DIR", type=Path, default=Path("data"), help="folder of the data sets")
     output = Path("logs/reproduce")
     parser.add_argument("--output", metavar="DIR", type=Path, default=output, help="of the runs; delete it to restart")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import Any
 
-from vitreid.common.errors import UserError
+from vitreid.common.inputs.regular_files import read_json
 from vitreid.tracking.box_files import BOX_FORMATS
 from vitreid.tracking.camera_options import CameraOptions
 from vitreid.tracking.recording_tracks import LEAST_BOXES, TrackOptions
@@ -16,7 +15,7 @@ FINDING = ("detector", "boxes")
 TRACKS = (
     *FINDING,
     *("box_format", "class_names", "frames_from", "classes", "confidence", "stride", "fps", "track", "num_crops"),
-    *("least_boxes", "lost_seconds", "detector_option"),
+    *("least_boxes", "lost_seconds", "detector_json"),
 )
 CAMERAS = ("camera", "start", "time_zone", "recordings", "name_pattern")
 
@@ -33,7 +32,7 @@ def _add_people(add: Callable[..., object]) -> None:
     add(
         "--boxes",
         metavar="FILE",
-        help="boxes of another program in place of a detector; for a folder of sequences the name within each, e.g. gt/gt.txt",
+        help="boxes of another program in place of a detector; for a folder of sequences the name in each of them, e.g. gt/gt.txt",
     )
     add("--box-format", choices=sorted(BOX_FORMATS), help="of --boxes; default: found from the file")
     add(
@@ -58,11 +57,9 @@ def _add_people(add: Callable[..., object]) -> None:
     )
     add("--confidence", metavar="C", type=float, default=0.5, help="score at which a box starts a track; default: 0.5")
     add(
-        "--detector-option",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="how a model file is fed and read; repeatable",
+        "--detector-json",
+        metavar="FILE",
+        help="how a detector file is fed and read; default: its name with .json behind it",
     )
 
 
@@ -99,13 +96,15 @@ def _add_cameras(add: Callable[..., object]) -> None:
     add("--name-pattern", metavar="PATTERN", help="of file names, e.g. '{camera}_%%Y-%%m-%%d_%%H-%%M-%%S'")
 
 
-def track_options(args: argparse.Namespace, **others: Any) -> TrackOptions | None:
+def track_options(args: argparse.Namespace) -> TrackOptions | None:
     """Return what the options say about tracks; None if neither --detector nor --boxes is given."""
     if args.detector is None and args.boxes is None:
         return None
-    given = {name: getattr(args, name) for name in TRACKS if name != "detector_option"}
+    given = {name: getattr(args, name) for name in TRACKS if name != "detector_json"}
     given["num_crops"] = args.num_crops or NUM_CROPS
-    return TrackOptions(**given, description=_description(args.detector_option), **others)
+    if args.detector_json:
+        given["description"] = read_json(args.detector_json)
+    return TrackOptions(**given, device=args.device, precision=args.precision)
 
 
 def camera_options(args: argparse.Namespace) -> CameraOptions:
@@ -119,11 +118,3 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _class_names(text: str) -> tuple[str, ...] | str:
     return _names(text) if "," in text else text
-
-
-def _description(items: list[str]) -> dict[str, str]:
-    """Return KEY=VALUE items as a dictionary."""
-    for item in items:
-        if "=" not in item:
-            raise UserError(f"--detector-option: expected KEY=VALUE, got {item!r}")
-    return dict(item.split("=", 1) for item in items)

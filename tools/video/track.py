@@ -18,6 +18,7 @@ from vitreid.common.errors import UserError
 from vitreid.common.files import check_output_file
 from vitreid.common.text import table
 from vitreid.processor.embedding.embedder import Embedder
+from vitreid.tools.cli.embedder_flags import add_embedder_flags, embedder_options
 from vitreid.tools.cli.parser import command, new_parser
 from vitreid.tools.video.recording_flags import add_recording_flags, camera_options, track_options
 from vitreid.tracking.outputs.track_run import OutputOptions, write_tracks
@@ -42,16 +43,17 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="FILE.csv",
         help="list the boxes for training: DATASETS.NAMES manifest; a track is a person",
     )
-    add("--weights", metavar="FILE", help="best.safetensors or last.pth of a run: people are found again by appearance")
+    add("--weights", metavar="FILE", help="of a run, or a finished model: people are found again by their appearance")
     add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
     add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto")
     add_recording_flags(parser)
+    add_embedder_flags(parser)
     return parser
 
 
 def track(args: argparse.Namespace) -> str:
     """Write the tracks; return a table of what was found."""
-    options = track_options(args, device=args.device, precision=args.precision)
+    options = track_options(args)
     if options is None:
         raise UserError("--detector, --boxes: name what finds the people: --detector NAME|FILE|motion, or --boxes FILE")
     outputs = OutputOptions(
@@ -62,7 +64,9 @@ def track(args: argparse.Namespace) -> str:
         check_output_file("--manifest", args.manifest) if args.manifest else None,
         best=args.num_crops is not None,
     )
-    embedder = Embedder(args.weights, args.device, args.precision) if args.weights else None
+    embedder = None
+    if args.weights:
+        embedder = Embedder(args.weights, args.device, args.precision, options=embedder_options(args))
     found = write_tracks(args.input, options, outputs, camera_options(args), embedder)
     lines = [["recording", "frames", "boxes", "tracks", "longest"]]
     lines += [

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...common.box_columns import checked_corners, to_number
 from ...common.errors import UserError
+from ...datasets.box_columns import checked_corners, to_number
 from ..class_names import Names
 from .box_rows import BoxRows
 from .given_boxes import GivenBoxes

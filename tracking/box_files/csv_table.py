@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...common.box_columns import BoxColumns, flat_row, to_number, to_whole
 from ...common.errors import UserError
+from ...datasets.box_columns import BoxColumns, flat_row, to_number, to_whole
 from ..class_names import Names
 from .box_rows import BoxRows
 from .given_boxes import GivenBoxes

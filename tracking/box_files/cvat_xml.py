@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from ...common.box_columns import checked_corners, to_number, to_whole
 from ...common.errors import UserError
+from ...common.inputs.regular_files import JSON_BYTES, open_regular
+from ...datasets.box_columns import checked_corners, to_number, to_whole
 from ..class_names import Names
 from .box_rows import BoxRows
 from .given_boxes import GivenBoxes
@@ -46,7 +47,10 @@ def read_cvat(path: Path, class_names: Names | None = None) -> GivenBoxes:
         UserError: no XML of CVAT, several tasks in one file, or a box is wrong; names the track or picture.
     """
     try:
-        root = ElementTree.parse(path).getroot()
+        with open_regular(path, JSON_BYTES) as file:
+            root = ElementTree.parse(
+                file
+            ).getroot()  # expat limits what entities may grow to; none is read from elsewhere
     except ElementTree.ParseError as error:
         raise UserError(f"{path}:{error.position[0]}: not XML ({error})") from error
     if root.tag != "annotations":

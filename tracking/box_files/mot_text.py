@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...common.box_columns import checked_corners, to_number, to_whole
 from ...common.errors import UserError
+from ...datasets.box_columns import checked_corners, to_number, to_whole
 from ..class_names import Names
 from ..detections import Detections
 from .box_rows import BoxRows

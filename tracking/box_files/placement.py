@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -13,11 +12,9 @@ import numpy as np
 from ...common.errors import UserError
 from ...datasets.readers.image_files import EXTENSIONS
 from ..detections import Detections, VideoFrame
-from ..frames import FrameFolder, FrameSource
+from ..frames import FrameFolder, FrameSource, StillPicture
 from ..frames.frame_folder import file_number, read_picture
 from .given_boxes import GivenBoxes
-
-logger = logging.getLogger(__name__)
 
 
 class BoxesOfVideo:
@@ -36,7 +33,9 @@ class BoxesOfVideo:
         self._given = of_video(given, source.name)
         self._frames = frame_numbers(self._given, source, first_frame)
         self._rows: dict[int, list[int]] = defaultdict(list)
-        if self._frames is not None:
+        if self._frames is None:
+            check_times(self._given, source)
+        else:
             check_fits(self._given, self._frames, source)
             for row, number in enumerate(self._frames.tolist()):
                 self._rows[number].append(row)
@@ -110,18 +109,34 @@ def in_pixels(given: GivenBoxes, rows: np.ndarray, size: tuple[int, ...]) -> Det
 
 
 def of_video(given: GivenBoxes, name: str) -> GivenBoxes:
-    """Return the boxes of one video, by its file name; all if the file names no videos.
+    """Return the boxes of one video or folder of frames; all if the file does not state to which one they belong.
 
     Raises:
-        UserError: the file names videos, but not this one.
+        UserError: the file names videos, or folders of pictures, but not this one.
     """
-    if given.videos is None:
+    if given.videos is not None:
+        own = np.array([Path(video).name == Path(name).name for video in given.videos], bool)
+        stated = sorted(set(given.videos))
+    elif given.pictures is not None and len({os.path.dirname(picture) for picture in given.pictures}) > 1:
+        own = np.array([_lies_in(picture, Path(name)) for picture in given.pictures], bool)
+        stated = sorted({os.path.dirname(picture) for picture in given.pictures})
+    else:
         return given
-    own = np.array([Path(video).name == Path(name).name for video in given.videos], bool)
     if not own.any():
-        listed = ", ".join(sorted(set(given.videos))[:5])
-        raise UserError(f"{given.file}: holds no box of {Path(name).name}; its videos are {listed}")
+        raise UserError(f"{given.file}: holds no box of {Path(name).name}, but of {', '.join(stated[:5])}")
     return given.select(own)
+
+
+def _lies_in(picture: str, place: Path) -> bool:
+    """Return whether the folder of a picture is the end of this folder's path, or has the name of this video.
+
+    >>> _lies_in("MOT17-02/img1/000001.jpg", Path("/data/MOT17-02/img1")), _lies_in("hall/000001.jpg", Path("hall.mp4"))
+    (True, True)
+    """
+    parts = Path(picture).parent.parts
+    if place.suffix:  # a video
+        return parts[-1:] == (place.stem,)
+    return place.absolute().parts[-len(parts) :] == parts
 
 
 def frame_numbers(given: GivenBoxes, source: FrameSource, first_frame: int | None) -> np.ndarray | None:
@@ -134,7 +149,7 @@ def frame_numbers(given: GivenBoxes, source: FrameSource, first_frame: int | Non
         return given.frames - (first_frame if first_frame is not None else given.first_frame or 0)
     if given.pictures is None:
         return None
-    if isinstance(source, FrameFolder):
+    if isinstance(source, (FrameFolder, StillPicture)):
         return _by_name(given, source)
     numbers = {name: file_number(name) for name in {*given.pictures, *(given.all_pictures or ())}}
     if bad := sorted(name for name, number in numbers.items() if number is None):
@@ -159,7 +174,7 @@ def _first_of_names(given: GivenBoxes, source: FrameSource, numbers: dict[str, i
     )
 
 
-def _by_name(given: GivenBoxes, folder: FrameFolder) -> np.ndarray:
+def _by_name(given: GivenBoxes, folder: FrameFolder | StillPicture) -> np.ndarray:
     """Return the frame of each box by the name of its picture, with or without suffix."""
     assert given.pictures is not None  # for the type checker
     numbers = {path.name: number for number, path in folder.files.items()}
@@ -188,21 +203,33 @@ def check_fits(given: GivenBoxes, frames: np.ndarray, source: FrameSource, exact
         raise UserError(
             f"{given.file}: its first frame is {lowest + first}, but frames count from {first}; give --first-frame {lowest + first}"
         )
-    count = source.num_frames
-    if (
-        count is None or max(highest, (given.num_frames or 0) - 1) >= count
-    ):  # containers estimate their number of frames
-        count = source.count_frames()
     stated = max(highest + 1, given.num_frames or 0)
+    count = source.num_frames
+    if exact or count is None or stated > count:
+        count = source.count_frames()
     if stated <= count:
         return
     hint = "check that the boxes belong to this video"
-    if highest == count and lowest > 0:
-        hint = f"if its frames count from {first + 1}, give --first-frame {first + 1}"
+    if lowest > 0 and highest - lowest < count:
+        number = first + (1 if highest == count else lowest)
+        hint = f"if the video's first frame is number {number} there, give --first-frame {number}"
     raise UserError(
         f"{given.file}: has boxes up to frame {highest + first}, counted from {first}, and covers {stated} frames; "
         f"{source.name} has {count}: {hint}"
     )
+
+
+def check_times(given: GivenBoxes, source: FrameSource) -> None:
+    """Raise UserError if boxes, by seconds from the start, lie before or behind the video; names both lengths."""
+    if given.seconds is None or not len(given.seconds) or source.live:
+        return
+    length = (source.num_frames or source.count_frames()) / source.fps
+    lowest, highest = float(given.seconds.min()), float(given.seconds.max())
+    if lowest < -0.5 / source.fps or highest > length + 0.5 / source.fps:
+        raise UserError(
+            f"{given.file}: has boxes from second {lowest:.10g} to {highest:.10g}; {source.name} has {length:.1f} s: times count "
+            "from the start of the video"
+        )
 
 
 def check_size(given: GivenBoxes, frame: VideoFrame) -> None:

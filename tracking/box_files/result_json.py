@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...common.box_columns import CORNER_NAMES, BoxColumns, flat_row
 from ...common.errors import UserError
+from ...datasets.box_columns import CORNER_NAMES, BoxColumns, flat_row
 from ..class_names import Names
 from .csv_table import RowReader
 from .given_boxes import GivenBoxes

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
+from ...common.inputs import regular_files
+from ...common.inputs.regular_files import JSON_BYTES, check_regular, open_regular
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -16,20 +18,19 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         UserError: a line is not UTF-8; names it.
     """
-    with path.open("rb") as file:
-        for number, content in enumerate(file, 1):
-            try:
-                line = content.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            except UnicodeDecodeError as error:
-                raise UserError(f"{path}:{number}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
-            if line:
-                yield number, line
+    number = 0
+    try:
+        for number, line in enumerate(regular_files.read_lines(path), 1):
+            if line.strip():
+                yield number, line.strip()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}:{number + 1}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
 
 
 def head_of(path: Path, size: int = 65536) -> str:
     """Return the start of a file as text, without a line that is cut; "" if it is no text."""
-    with path.open("rb") as file:
-        content = file.read(size)
+    with open_regular(path) as file:
+        content = file.read(size) or b""
     if len(content) == size:
         content = content[: content.rfind(b"\n") + 1] or content
     try:
@@ -44,16 +45,19 @@ def read_json(path: Path) -> Any:
     Raises:
         UserError: it is neither; names the line.
     """
+    check_regular(path, JSON_BYTES)
     lines = list(read_lines(path))
     try:
         return json.loads("\n".join(line for _, line in lines))
+    except RecursionError:
+        raise UserError(f"{path}: not JSON (nested too deeply)") from None
     except ValueError as error:
         reason = error
     values = []
     for number, line in lines:
         try:
             values.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             where = lines[reason.lineno - 1][0] if isinstance(reason, json.JSONDecodeError) and lines else number
             raise UserError(f"{path}:{where}: not JSON ({getattr(reason, 'msg', reason)})") from reason
     return values

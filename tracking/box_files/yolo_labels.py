@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
-from ...common.box_columns import checked_corners, to_number, to_whole
 from ...common.errors import UserError
+from ...common.inputs.regular_files import CONFIG_BYTES, read_text
+from ...common.inputs.yaml_text import parse_yaml
+from ...datasets.box_columns import checked_corners, to_number, to_whole
 from ..class_names import Names
 from .box_rows import BoxRows
 from .given_boxes import GivenBoxes
@@ -125,11 +125,11 @@ def _stated_names(folder: Path) -> Names | None:
 
 def _yaml_names(file: Path) -> list[str | None]:
     try:
-        names = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("names")
-    except (yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:
+        names = (parse_yaml(read_text(file, CONFIG_BYTES), str(file)) or {}).get("names")
+    except (AttributeError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: not a data file of YOLO ({error})") from error
     if isinstance(names, dict) and all(isinstance(key, int) and key >= 0 for key in names):
         return [names.get(number) for number in range(max(names, default=-1) + 1)]
     if isinstance(names, list):
         return [str(name) for name in names]
-    raise UserError(f"{file}: names is {names!r}; expected a list of class names")
+    raise UserError(f"{file}: names is {str(names)[:200]}; expected a list of class names")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ...common.errors import UserError
@@ -23,10 +24,11 @@ DETECTORS: dict[str, Callable[[str, DetectorOptions], Detector]] = {  # KIND: wh
     "torchvision": TorchvisionDetector,
     "transformers": TransformersDetector,
 }
+WITH_WEIGHTS = ("rfdetr", "torchvision")  # known by name; their weights are a file apart
 SUFFIXES = {".onnx": "onnx", ".xml": "openvino"}
 EXAMPLES = (
     "motion; a file .onnx or .xml; a folder or hub name of transformers such as PekingU/rtdetr_v2_r18vd; rfdetr:nano; "
-    "torchvision:fasterrcnn_resnet50_fpn_v2"
+    "torchvision:fasterrcnn_resnet50_fpn_v2@weights.pth"
 )
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -36,7 +38,8 @@ def open_detector(name: str | Path, options: DetectorOptions | None = None) -> D
 
     Args:
         name: KIND:WHAT with a kind of DETECTORS, or something that shows its kind: motion, a file .onnx or .xml, a folder of
-            transformers, a name on the hub (owner/model), rfdetr, a model of torchvision.
+            transformers, a name on the hub (owner/model), rfdetr, a model of torchvision. torchvision:MODEL@FILE and
+            rfdetr:SIZE@FILE name the weights too.
         options: settings; None = people with a score of 0.5 or more, on the best device here.
     Raises:
         UserError: no such detector; lists what is accepted.
@@ -47,7 +50,11 @@ def open_detector(name: str | Path, options: DetectorOptions | None = None) -> D
     kind, _, what = text.partition(":")
     if kind not in DETECTORS:
         kind, what = kind_of_detector(text), text
-    return DETECTORS[kind](what, options or DetectorOptions())
+    options = options or DetectorOptions()
+    if kind in WITH_WEIGHTS and "@" in what:
+        what, _, weights = what.partition("@")
+        options = replace(options, weights=Path(weights).expanduser())
+    return DETECTORS[kind](what, options)
 
 
 def kind_of_detector(text: str) -> str:
@@ -64,7 +71,7 @@ def kind_of_detector(text: str) -> str:
         return kind
     if path.is_dir():
         return _kind_of_folder(path)
-    if text in torchvision_names():
+    if text.partition("@")[0] in torchvision_names():
         return "torchvision"
     if path.suffix.lower() in (".pt", ".pth", ".safetensors", ".engine"):
         raise UserError(
@@ -77,15 +84,27 @@ def kind_of_detector(text: str) -> str:
 
 
 def _kind_of_folder(folder: Path) -> str:
+    """Return the kind of a folder: with a model of transformers, or with one model file (an export by Ultralytics or optimum)."""
     if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
         return "transformers"
+    files = model_files(folder)
+    if len(files) == 1:
+        return SUFFIXES[files[0].suffix.lower()]
     raise UserError(
-        f"detector: the folder {folder} has no config.json and model.safetensors of transformers; give such a folder or a file"
+        f"detector: the folder {folder} has neither config.json and model.safetensors of transformers nor one file .onnx or "
+        f".xml, but {len(files)} of them; give the file"
     )
+
+
+def model_files(folder: Path) -> list[Path]:
+    """Return the model files directly in a folder."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
 
 
 def _file(what: str) -> Path:
     path = Path(what).expanduser()
+    if path.is_dir() and len(files := model_files(path)) == 1:
+        return files[0]
     if not path.is_file():
         raise FileNotFoundError(f"detector: there is no file {what!r}; give the path of a model file")
     return path

@@ -1,100 +1,25 @@
-"""What detector files (.onnx, .xml) have in common: how they are described, fed and read."""
+"""What detectors in files (.onnx, .xml) have in common: how they are fed and read."""
 
 from __future__ import annotations
 
-import ast
-import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ...common.errors import UserError, choose
+from ...common.errors import UserError
 from ..class_names import class_list, coco_names
 from ..detections import Detections
 from .detector import ClassFilter, Detector, DetectorOptions, RawBoxes, finish
+from .detector_description import FileSignature, ModelFileDescription, read_description, sidecar_of
 from .frame_input import FrameInput, Placement
-from .output_forms import FORMS, IMAGENET_MEAN, IMAGENET_STD, Reading, Shape, count_classes, recognise_form
+from .output_forms import FORMS, Reading, Shape, count_classes, recognise_form
 
 DEFAULT_SIDE = 640  # pixels, of a model with a free input size: what YOLO, RT-DETR and D-FINE are trained with
 SIZES_INPUT = "orig_target_sizes"  # second input of RT-DETR's and D-FINE's own exports: (B, 2) width, height
-SOFTMAX_MODELS = ("detr", "yolos", "table-transformer")  # transformers' models with a class "no object"
 INPUT_KEYS = ("size", "channels", "scale", "mean", "std", "resize", "fill")
-
-
-@dataclass(frozen=True)
-class ModelFileDescription:
-    """How a detector file is fed and read; None = found from the file, else the usual value of its output form.
-
-    Args:
-        form: of the outputs, one of FORMS.
-        classes: names by class number, or "coco80" or "coco91".
-        first_class: class number of the first name; 1 for "ssd", whose class 0 is the background, else 0.
-        scores: "sigmoid" or "softmax", for "detr".
-        size: (height, width) of the input in pixels.
-        channels, scale, mean, std, resize, fill: as `FrameInput`.
-    Raises:
-        UserError: a value is unknown.
-    """
-
-    form: str | None = None
-    classes: Sequence[str] | str | None = None
-    first_class: int | None = None
-    scores: str | None = None
-    size: Sequence[int] | None = None
-    channels: str | None = None
-    scale: float | None = None
-    mean: Sequence[float] | None = None
-    std: Sequence[float] | None = None
-    resize: str | None = None
-    fill: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.form is not None:
-            choose("detector form", self.form, FORMS)
-        if self.scores not in (None, "sigmoid", "softmax"):
-            raise UserError(f"detector scores: unknown value {self.scores!r}; choose from sigmoid, softmax")
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any], where: str) -> ModelFileDescription:
-        """Return the description of JSON values.
-
-        Args:
-            where: the file they come from, for the message.
-        Raises:
-            UserError: a key is unknown, or a value has the wrong type.
-        """
-        known = {one.name for one in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise UserError(f"{where}: unknown key {unknown[0]!r}; choose from {', '.join(sorted(known))}")
-        try:
-            for key, length in (("size", 2), ("mean", 3), ("std", 3)):
-                if values.get(key) is not None and len([float(value) for value in values[key]]) != length:
-                    raise UserError(f"{where}: {key} has {len(values[key])} values; expected {length}")
-            return cls(**values)
-        except TypeError as error:
-            raise UserError(f"{where}: a value has the wrong type ({error})") from error
-
-
-class FileSignature(NamedTuple):
-    """What a model file states about itself.
-
-    Args:
-        input_shape: of the image input; None = free.
-        input_type: NumPy name of its type, such as "float32".
-        wants_sizes: whether there is a second input for the sizes of the frames.
-        outputs: shapes by name.
-        metadata: texts by key.
-    """
-
-    input_shape: Shape
-    input_type: str
-    wants_sizes: bool
-    outputs: dict[str, Shape]
-    metadata: dict[str, str]
 
 
 class ModelFileDetector(Detector):
@@ -121,6 +46,7 @@ class ModelFileDetector(Detector):
         self._num_classes = count_classes(self._form_name, signature.outputs, softmax)
         self._softmax = softmax
         self._classes, self._any_class = self._build_filter(description)
+        self._seen: set[int] = set()  # class numbers, of a file without names
 
     def detect(self, frames: Sequence[np.ndarray]) -> list[Detections]:
         """Return the boxes in each frame; a file with a fixed batch size gets the frames in groups of it."""
@@ -161,11 +87,11 @@ class ModelFileDetector(Detector):
 
     def _check_single_class(self, raw: RawBoxes) -> None:
         """Raise UserError if boxes of several classes come from a file whose classes have no names."""
-        numbers = np.unique(raw.classes[raw.scores >= self.options.confidence])
-        self._seen = sorted({*getattr(self, "_seen", ()), *numbers.tolist()})
+        sure = (raw.scores >= self.options.confidence) & (raw.scores > 0)
+        self._seen.update(raw.classes[sure].tolist())
         if len(self._seen) > 1:
             raise UserError(
-                f"{self.path}: finds the classes {', '.join(map(str, self._seen))}, but states no names for them; "
+                f"{self.path}: finds the classes {', '.join(map(str, sorted(self._seen)))}, but states no names for them; "
                 f"{_state(self.path, 'classes')}"
             )
 
@@ -203,72 +129,9 @@ class ModelFileDetector(Detector):
             raise UserError(
                 f"{self.path}: has {self._num_classes} classes, but {len(names)} names from number {first} on are stated"
             )
+        if self._form_name.startswith("yolo") and self._num_classes is not None:
+            self._num_classes = len(names) + first  # what stands behind the classes are coefficients of masks
         return ClassFilter([*[None] * first, *names], self.options.classes, str(self.path)), False
-
-
-def read_description(path: Path, signature: FileSignature, given: Mapping[str, Any]) -> ModelFileDescription:
-    """Return the description of a model file. Later sources replace earlier ones.
-
-    Sources: the files of transformers in its folder (config.json, preprocessor_config.json), its own metadata, the sidecar
-    NAME.json next to NAME.onnx or NAME.xml, and what the caller states.
-
-    Raises:
-        UserError: a file is no JSON object, or has an unknown key.
-    """
-    values = {**_from_transformers(path.parent), **_from_metadata(signature.metadata)}
-    sidecar = path.with_suffix(".json")
-    if sidecar.is_file():
-        values |= _checked(read_json_object(sidecar), str(sidecar))
-    return ModelFileDescription.of(values | _checked(dict(given), "the detector's description"), str(path))
-
-
-def _checked(values: dict[str, Any], where: str) -> dict[str, Any]:
-    ModelFileDescription.of(values, where)
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Return the object of a JSON file.
-
-    Raises:
-        UserError: it holds no JSON object.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not a JSON file ({error}); mend it or move it away") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected a JSON object with keys such as form, classes, size")
-    return values
-
-
-def _from_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Return the class names of Ultralytics' exports: `names`, a Python dict as text."""
-    try:
-        names = ast.literal_eval(metadata.get("names", ""))
-    except (ValueError, SyntaxError):
-        return {}
-    return {"classes": [str(names[key]) for key in sorted(names)]} if isinstance(names, dict) else {}
-
-
-def _from_transformers(folder: Path) -> dict[str, Any]:
-    """Return what the configuration files of an export by transformers or optimum state."""
-    values: dict[str, Any] = {}
-    if (file := folder / "config.json").is_file():
-        config = read_json_object(file)
-        labels = config.get("id2label")
-        if labels:
-            values["classes"] = [labels[key] for key in sorted(labels, key=int)]
-            values["scores"] = "softmax" if config.get("model_type") in SOFTMAX_MODELS else "sigmoid"
-    if (file := folder / "preprocessor_config.json").is_file() and values:
-        config = read_json_object(file)
-        values["scale"] = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0
-        if config.get("do_normalize", False):
-            values |= {"mean": config.get("image_mean", IMAGENET_MEAN), "std": config.get("image_std", IMAGENET_STD)}
-        size = config.get("size") or {}
-        if "height" in size and "width" in size:
-            values["size"] = [size["height"], size["width"]]
-    return values
 
 
 def _build_input(signature: FileSignature, description: ModelFileDescription, usual: Mapping[str, Any]) -> FrameInput:
@@ -277,10 +140,12 @@ def _build_input(signature: FileSignature, description: ModelFileDescription, us
     sides = shape[1:3] if last else shape[2:4]
     stated = {key: getattr(description, key) for key in INPUT_KEYS if getattr(description, key) is not None}
     wanted = stated.pop("size", None) or (DEFAULT_SIDE, DEFAULT_SIDE)
-    size = tuple(int(own) if own is not None else int(other) for own, other in zip(sides, wanted))
+    size = tuple(int(other) if own is None else int(own) for own, other in zip(sides, wanted))
+    if description.size is not None and size != tuple(wanted):
+        raise UserError(f"detector: size {_text(tuple(wanted))} is stated, but the file's input has {_text(size)}")
     values = {**usual, **{key: tuple(v) if isinstance(v, list) else v for key, v in stated.items()}}
     if signature.input_type == "uint8":
-        values["scale"] = 1.0
+        values["scale"] = 255.0
     return FrameInput(size=(size[0], size[1]), last=last, dtype=signature.input_type, **values)
 
 
@@ -290,4 +155,4 @@ def _text(shape: Shape) -> str:
 
 def _state(path: Path, key: str) -> str:
     """Return the next step for a missing value."""
-    return f'state "{key}" in {path.with_suffix(".json").name} next to it'
+    return f'state "{key}" in {sidecar_of(path).name} next to it'

@@ -12,7 +12,7 @@ import numpy as np
 from ...common.errors import UserError
 
 RESIZES = ("stretch", "letterbox", "letterbox-corner")
-CHANNELS = ("RGB", "BGR")
+CHANNELS = ("rgb", "bgr")
 
 
 class Placement(NamedTuple):
@@ -31,12 +31,12 @@ class Placement(NamedTuple):
 
 @dataclass(frozen=True)
 class FrameInput:
-    """How frames become a model's input: resized, then (pixel * scale - mean) / std.
+    """How frames become a model's input: resized, then (pixel * scale / 255 - mean) / std.
 
     Args:
         size: (height, width) in pixels.
-        channels: RGB or BGR, the order of the three planes.
-        scale: factor of pixels in 0-255, before mean and std; 1/255 gives 0-1.
+        channels: rgb or bgr, the order of the three planes.
+        scale: value of the brightest pixel before mean and std, 1 or 255.
         mean, std: one value per channel, in that order.
         resize: "stretch" to the size; "letterbox": keep the aspect ratio, the rest filled on both sides;
             "letterbox-corner": the same with the frame in the upper left corner.
@@ -48,8 +48,8 @@ class FrameInput:
     """
 
     size: tuple[int, int]
-    channels: str = "RGB"
-    scale: float = 1 / 255
+    channels: str = "rgb"
+    scale: float = 1.0
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     resize: str = "stretch"
@@ -74,7 +74,7 @@ class FrameInput:
         placements = []
         for planes, frame in zip(tensor, frames):
             resized, placement = self._resize(frame)
-            order = (0, 1, 2) if self.channels == "BGR" else (2, 1, 0)
+            order = (0, 1, 2) if self.channels == "bgr" else (2, 1, 0)
             cv2.split(resized.astype(np.float32), [planes[channel] for channel in order])
             placements.append(placement)
         self._normalise(tensor)
@@ -86,7 +86,7 @@ class FrameInput:
         """Scale in place, in one multiplication and one subtraction per channel where needed."""
         for channel, (mean, std) in enumerate(zip(self.mean, self.std)):
             plane = tensor[:, channel]
-            if (factor := self.scale / std) != 1:
+            if (factor := self.scale / 255 / std) != 1:
                 plane *= np.float32(factor)
             if mean:
                 plane -= np.float32(mean / std)

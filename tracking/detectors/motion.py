@@ -15,7 +15,7 @@ from .detector import ClassFilter, Detector, DetectorOptions, RawBoxes, finish
 SUBTRACTORS = {"mog2": cv2.createBackgroundSubtractorMOG2, "knn": cv2.createBackgroundSubtractorKNN}
 WORK_HEIGHT = 360  # pixels; larger frames are reduced to it: noise averages out, and people are larger than a pixel
 HISTORY = 500  # frames over which the background is learnt: OpenCV's default
-WARM_UP = 10  # frames with OpenCV's faster rate; kept longer, it would take a slow walker for background
+WARM_UP = 100  # frames with OpenCV's own rate, which is fast at first: cameras set their exposure then
 MOVING, SHADOW = 255, 127  # values in OpenCV's masks; shadows are left out
 LEAST_HEIGHT = 0.08  # of the frame's height; lower shapes are noise
 BODY = (1.2, 5.0)  # least and greatest height / width of a person who stands, walks or sits

@@ -11,7 +11,8 @@ from ...common.errors import UserError
 from ...common.text import first_line
 from ...processor.device import pick_device
 from .detector import DetectorOptions, missing_video_package
-from .detector_file import SIZES_INPUT, FileSignature, ModelFileDetector
+from .detector_description import FileSignature
+from .detector_file import SIZES_INPUT, ModelFileDetector
 
 TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
 

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from ...common.errors import UserError
+from ...processor.embedding.foreign.runtimes import openvino_core
 from ..detections import Detections, VideoFrame
 from .detector import DetectorOptions, missing_video_package
-from .detector_file import SIZES_INPUT, FileSignature, ModelFileDetector
+from .detector_description import FileSignature
+from .detector_file import SIZES_INPUT, ModelFileDetector
 
 TYPES = {"f32": "float32", "f16": "float16", "u8": "uint8", "i64": "int64", "i32": "int32"}
 
@@ -30,14 +32,13 @@ class OpenVinoDetector(ModelFileDetector):
 
     def __init__(self, path: Path, options: DetectorOptions) -> None:
         try:
-            import openvino
+            core = openvino_core()
         except ModuleNotFoundError as error:
             raise missing_video_package("an .xml detector", error.name) from error
         if not path.with_suffix(".bin").is_file():
             raise UserError(
                 f"{path}: {path.with_suffix('.bin').name} with the weights is missing next to it; copy both"
             )
-        core = openvino.Core()
         try:
             model = core.read_model(path)
         except RuntimeError as error:
@@ -46,8 +47,8 @@ class OpenVinoDetector(ModelFileDetector):
         hint: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT"}
         if options.threads is not None:
             hint["INFERENCE_NUM_THREADS"] = options.threads
-        if options.precision == "fp32":
-            hint["INFERENCE_PRECISION_HINT"] = "f32"
+        if options.precision != "auto":
+            hint["INFERENCE_PRECISION_HINT"] = options.precision.replace("fp", "f")
         self._compiled = core.compile_model(model, "CPU", hint)
         self._names = list(self._signature.outputs)
         self._num_jobs = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))

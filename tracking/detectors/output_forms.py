@@ -145,13 +145,13 @@ FORMS = {
     "yolox": OutputForm(
         decode_yolox,
         True,
-        {"resize": "letterbox-corner", "channels": "BGR", "scale": 1.0},
+        {"resize": "letterbox-corner", "channels": "bgr", "scale": 255.0},
         "(B, N, 5 + C), not decoded",
     ),
-    "ssd": OutputForm(decode_ssd, False, {"channels": "BGR", "scale": 1.0}, "(1, 1, N, 7)"),
+    "ssd": OutputForm(decode_ssd, False, {"channels": "bgr", "scale": 255.0}, "(1, 1, N, 7)"),
     "rows": OutputForm(decode_rows, False, YOLO_INPUT, "(B, N, 6)"),
     "labels": OutputForm(decode_labels, False, {}, "boxes (B, N, 4), scores (B, N) and labels (B, N)"),
-    "scored": OutputForm(decode_scored, False, {"channels": "BGR", "scale": 1.0}, "(N, 5) and labels (N,)"),
+    "scored": OutputForm(decode_scored, False, {"channels": "bgr", "scale": 255.0}, "(N, 5) and labels (N,)"),
 }
 
 
@@ -197,7 +197,7 @@ def count_classes(form: str, shapes: Mapping[str, Shape], softmax: bool) -> int 
         last = next((shape[-1] for shape in logits if shape[-1] != 4), logits[0][-1] if logits else None)
         return last - softmax if last is not None else None
     if form.startswith("yolo"):
-        ((_, rows, columns),) = shapes.values()
+        _, rows, columns = next((shape for shape in shapes.values() if len(shape) == 3), (None, None, None))
         if rows is None or columns is None:
             return None
         return min(rows, columns) - (4 if form == "yolo" else 5)
@@ -222,9 +222,12 @@ def _best_class(boxes: np.ndarray, scores: np.ndarray) -> RawBoxes:
 
 
 def _table(outputs: Outputs, reading: Reading, extra: int) -> np.ndarray:
-    """Return the rows (B, N, extra + C) of the one output, transposed where the boxes are its last dimension."""
-    (table,) = outputs.values()
+    """Return the rows (B, N, extra + C), transposed where the boxes are the last dimension; columns behind them are cut off.
+
+    Such columns, and a second output, belong to the masks of a segmentation model.
+    """
+    table = next(array for array in outputs.values() if array.ndim == 3)
     wanted = None if reading.num_classes is None else extra + reading.num_classes
     if table.shape[2] != wanted and (table.shape[1] == wanted or table.shape[1] < table.shape[2]):
         table = table.transpose(0, 2, 1)
-    return table.astype(np.float32)
+    return table[..., :wanted].astype(np.float32)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import torchvision
-from safetensors.torch import load_file
 from torchvision.models import detection
 
 from ...common.errors import UserError, choose
 from ...common.text import first_line
+from ...model.weights.read import read_weights
 from ...processor.device import autocast, pick_device
 from ..detections import Detections
 from .detector import ClassFilter, Detector, DetectorOptions, RawBoxes, finish
@@ -76,12 +75,12 @@ class TorchvisionDetector(Detector):
 
 def _fill(model: torch.nn.Module, path: Path) -> None:
     """Load a state dict; no code in the file is executed."""
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"detector torchvision: there is no weight file {path}")
+    state = read_weights(path).tensors
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         model.load_state_dict(state)
-    except (RuntimeError, pickle.UnpicklingError, AttributeError, TypeError, EOFError) as error:
+    except (RuntimeError, TypeError) as error:
         raise UserError(
             f"{path}: these are not the weights of this detector ({first_line(error)}); give the file of the same name"
         ) from error

@@ -68,6 +68,7 @@ class StillPicture(FrameSource):
 
     def __init__(self, path: str | Path) -> None:
         self.path, self.name = Path(path), str(path)
+        self.files = {0: self.path}
 
     def frames(self, every: int = 1, start: int = 0) -> Iterator[VideoFrame]:
         """Yield the picture, unless the start lies behind it."""

@@ -42,6 +42,9 @@ class FrameSource(ABC):
             UserError: `every` is below 1, or `start` below 0.
         """
 
+    def close(self) -> None:  # noqa: B027
+        """End the loop over `frames` of a live source; other sources end when their loop is left."""
+
     @abstractmethod
     def count_frames(self) -> int:
         """Return the exact number of frames: one above the last frame's number. May read the whole source."""

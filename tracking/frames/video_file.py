@@ -8,11 +8,14 @@ from pathlib import Path
 
 import cv2
 
+from ...common.errors import UserError
+from ...common.inputs.regular_files import check_video, open_regular
 from ..detections import VideoFrame
 from .frame_source import CorruptVideoError, FrameSource, check_stride, known_fps
 
 logger = logging.getLogger(__name__)
 RAW_STREAMS = (".264", ".h264", ".avc", ".265", ".h265", ".hevc", ".mjpeg", ".mjpg")  # pictures without timestamps
+MOST_BOXES = 10_000  # looked at in an MP4 file; a sound one has a handful on its first level
 LEAST_GAP, MISSING_SHARE = 1.0, 0.02  # seconds, and share of the stated length, that may be missing at the end
 
 
@@ -96,8 +99,12 @@ def open_capture(path: Path) -> cv2.VideoCapture:
         FileNotFoundError: no such file.
         CorruptVideoError: it is empty, incomplete, or no video.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such video")
+    try:
+        check_video(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such video") from None
+    except UserError as error:
+        raise CorruptVideoError(str(error)) from error
     capture = cv2.VideoCapture(str(path))
     if not capture.isOpened():
         raise _undecodable(path, "OpenCV (FFmpeg) cannot open it as a video")
@@ -122,9 +129,9 @@ def _lacks_index(path: Path) -> bool:
     """Return whether the file is an MP4 or MOV without its moov box (ISO/IEC 14496-12, 4.2)."""
     kinds: list[bytes] = []
     size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         position = 0
-        while position + 8 <= size:
+        while position + 8 <= size and len(kinds) < MOST_BOXES:
             file.seek(position)
             header = file.read(16)
             length, kind = int.from_bytes(header[:4], "big"), header[4:8]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ...common.read_ahead import read_ahead
+from ...common.prefetch import read_ahead
 from ..detections import Detections, VideoFrame
 from ..tracker import Tracker
 from .crop_quality import cut

@@ -105,8 +105,9 @@ class Connection(H11Protocol):
         """Leave the pool; a request that nobody waits for any more is stopped."""
         self._pool.forget(self)
         self._set_timer(None)
-        if self.cycle is not None and not self.cycle.response_complete and STOP in self.scope:
-            self.scope[STOP]()  # type: ignore[typeddict-item]
+        scope: dict[str, Any] = {**self.scope} if self.scope else {}
+        if self.cycle is not None and not self.cycle.response_complete and STOP in scope:
+            scope[STOP]()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import nn
 
@@ -30,10 +32,17 @@ def create_empty_vit(spec: ModelSpec) -> nn.Module:
 
 def fits(net: nn.Module, state: State) -> bool:
     """Return whether each tensor of the network is in the file with the same shape, and the file has no others but heads."""
-    target = net.state_dict()
+    target, state = _one_norm(net.state_dict()), _one_norm(state)
     wanted = {name for name in target if not name.endswith("num_batches_tracked")}
-    extra = [name for name in state.keys() - target.keys() if not is_head(net, name)]
+    extra = [name for name in state.keys() - target.keys() if not is_head(net, name, state[name])]
     return not extra and all(name in state and _same_shape(name, target[name], state[name]) for name in wanted)
+
+
+def _one_norm(state: State) -> State:
+    """Return the tensors with the last norm under one name, whether it is in front of pooling or behind it."""
+    if "norm.weight" in state or "fc_norm.weight" not in state:
+        return state
+    return {re.sub(r"^fc_norm\.", "norm.", name): value for name, value in state.items()}
 
 
 def _same_shape(name: str, ours: torch.Tensor, theirs: torch.Tensor) -> bool:

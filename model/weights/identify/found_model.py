@@ -12,8 +12,8 @@ class FoundModel:
     """A model into which the tensors of a file fit.
 
     Args:
-        options: config key -> value, MODEL.NAME first, then what differs from the named model.
-        deployed: further options for a model that is not trained here: image size, pixels, neck.
+        options: config key -> value: MODEL.NAME, what differs from the named model, and the pixels it expects.
+        deployed: further options of a model that is not trained here: image size, neck.
         assumed: how values were chosen that the file does not state; empty if it states all.
     """
 

@@ -13,10 +13,11 @@ from ..naming.key_names import NET, SIE_TABLE, State
 from ..naming.recognise_project import TranslatedWeights
 from .found_model import FoundModel
 from .search_timm import search
-from .vit_facts import VitFacts, read_vit
+from .vit_facts import HEADS_OF_WIDTH, VitFacts, read_vit
 from .vit_names import vit_options
 
 CROPS = ((256, 128), (384, 128))  # usual sizes of person crops, height and width in pixels
+HALF = (0.5, 0.5, 0.5)
 STRIDES = (16, 14, 12, 11, 10, 8)  # usual steps between patches
 
 
@@ -32,22 +33,27 @@ def identify(
         whole_family: see `search`.
     """
     state = {name.removeprefix(NET): value for name, value in ours.state.items() if name.startswith(NET)}
+    stated = str(config.get("architecture") or "")  # in timm's configs
+    stated = stated if timm.is_model(stated) else ""
     facts = read_vit(state, config, ours.hints.activation)
-    options = vit_options(facts, state, like) if facts else _searched(state, ours, whole_family)
+    options = vit_options(facts, state, stated, like) if facts else None
+    options = options or _searched(state, ours, stated, whole_family)
     if options is None:
         return None
-    options = {**options, **_parts(ours.state)}
-    if facts:
-        options.update(_crop(facts, options))
     name = str(options["MODEL.NAME"])
     assumed = _assumed(facts, "" if facts.states_activation else ours.hints.assumed) if facts else ""
-    return FoundModel(options, _deployed(ours, name, config, facts), assumed)
+    return FoundModel(
+        {**options, **_parts(ours.state), **(_crop(facts) if facts else {}), **_pixels(ours, name, config)},
+        _deployed(ours.state, facts),
+        assumed,
+    )
 
 
-def _searched(state: State, ours: TranslatedWeights, whole_family: bool) -> dict[str, Any] | None:
+def _searched(state: State, ours: TranslatedWeights, stated: str, whole_family: bool) -> dict[str, Any] | None:
     pooling = "global_pool.p"
     others = {key: value for key, value in state.items() if key != pooling}
-    name = search(others, ours.project, ours.hints.names, whole_family)
+    names = (*([stated] if stated else []), *ours.hints.names)
+    name = search(others, ours.project, names, whole_family)
     if not name:
         return None
     return {"MODEL.NAME": name, **({"MODEL.POOL": "gem"} if pooling in state else {})}
@@ -63,7 +69,7 @@ def _parts(model: State) -> dict[str, Any]:
     }
 
 
-def _crop(facts: VitFacts, options: Mapping[str, Any]) -> dict[str, Any]:
+def _crop(facts: VitFacts) -> dict[str, Any]:
     """Return the image size and stride of a ViT of person crops, from its number of positions; nothing for square images."""
     tokens = facts.has_class + facts.has_distillation
     count = facts.positions - tokens
@@ -78,20 +84,26 @@ def _crop(facts: VitFacts, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _assumed(facts: VitFacts, of_naming: str) -> str:
-    heads = f"{facts.likely_heads} heads, which the tensors do not say, as published ViTs of width {facts.width} have"
+    is_usual = facts.width in HEADS_OF_WIDTH
+    reason = f"as published ViTs of width {facts.width} have" if is_usual else "one per 64 features"
+    heads = f"{facts.likely_heads} heads, which the tensors do not say, {reason}"
     return "; ".join(filter(None, ("" if facts.num_heads else heads, of_naming)))
 
 
-def _deployed(ours: TranslatedWeights, name: str, config: Mapping[str, Any], facts: VitFacts | None) -> dict[str, Any]:
-    """Return image size, pixels and neck of the model when it embeds without being trained here."""
+def _pixels(ours: TranslatedWeights, name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return mean and std of the pixels that the weights expect: as the config says, as usual with the naming, or as in timm."""
     cfg = timm.models.get_pretrained_cfg(name) if name not in OWN else None
-    pixels = config.get("pixels") or ours.hints.pixels or (cfg and (cfg.mean, cfg.std))
+    mean, std = config.get("pixels") or ours.hints.pixels or ((cfg.mean, cfg.std) if cfg else (HALF, HALF))
+    usual = (tuple(mean), tuple(std)) == (HALF, HALF)  # the defaults of the config
+    return {} if usual else {"INPUT.PIXEL_MEAN": tuple(mean), "INPUT.PIXEL_STD": tuple(std)}
+
+
+def _deployed(model: State, facts: VitFacts | None) -> dict[str, Any]:
+    """Return further options of a model that embeds without being trained here."""
     patch = facts.patch if facts else 1
     size = tuple(side // patch * patch for side in CROPS[0])
-    has_neck = any(key.startswith("neck.") for key in ours.state)
     return {
         "MODEL.DROP_PATH": 0.0,
-        **({} if has_neck else {"MODEL.NECK": "no"}),
+        **({} if any(key.startswith("neck.") for key in model) else {"MODEL.NECK": "no"}),
         **({"INPUT.SIZE_TRAIN": size, "INPUT.SIZE_TEST": size} if size != CROPS[0] else {}),
-        **({"INPUT.PIXEL_MEAN": tuple(pixels[0]), "INPUT.PIXEL_STD": tuple(pixels[1])} if pixels else {}),
     }

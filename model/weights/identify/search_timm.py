@@ -31,6 +31,7 @@ RESNETS = (
 )
 SWINS = tuple(f"swin_{size}_patch4_window7_224" for size in ("tiny", "small", "base", "large"))
 SWINS_V2 = tuple(f"swinv2_{size}_window8_256" for size in ("tiny", "small", "base"))
+BEITS = ("beit_base_patch16_224", "beit_large_patch16_224")
 DINOV3 = tuple(f"vit_{size}_patch16_dinov3" for size in ("small", "base", "large"))
 FAMILIES = {  # start of a name -> models to try first, and timm's modules
     r"layer1\.0\.conv1\.": (RESNETS, ("resnet", "resnetv2")),
@@ -41,10 +42,11 @@ FAMILIES = {  # start of a name -> models to try first, and timm's modules
     ),
     r"layers\.0\.blocks\.0\.attn\.logit_scale": (SWINS_V2, ("swin_transformer_v2",)),
     r"layers\.0\.blocks\.0\.attn\.relative_position_bias_table": (SWINS, ("swin_transformer",)),
-    r"blocks\.0\.attn\.relative_position_bias_table": ((), ("beit",)),
+    r"blocks\.0\.attn\.relative_position_bias_table": (BEITS, ("beit",)),
     r"blocks\.0\.(gamma_1|attn\.q_bias|attn\.q_proj)": (DINOV3, ("eva",)),
     r"stages\.0\.0\.conv1_1x1\.": ((), ("byobnet",)),
     r"s1\.b1\.": ((), ("regnet",)),
+    r"patch_embed\.backbone\.": (("vit_base_r50_s16_224",), ("vision_transformer_hybrid",)),
 }
 
 

@@ -126,7 +126,18 @@ def _patch(projection: Tensor, stem: str) -> int:
 
 def _about(config: Mapping[str, Any], width: int) -> Mapping[str, Any]:
     """Return the part of a config that describes a vision tower of this width; {} if none does."""
-    for part in (config, config.get("vision_config") or {}, config.get("model_args") or {}):
+    for part in (config, config.get("vision_config") or {}, config.get("model_args") or {}, _open_clip(config)):
         if part.get("hidden_size", part.get("embed_dim")) == width:
             return part
     return {}
+
+
+def _open_clip(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what open_clip's config says of the vision tower, with the names of transformers."""
+    model = config.get("model_cfg") or {}
+    vision = model.get("vision_cfg") or {}
+    width, head = vision.get("width"), vision.get("head_width", 64)
+    if not isinstance(width, int) or not isinstance(head, int) or head < 1:
+        return {}
+    activation = "quick_gelu" if model.get("quick_gelu") else "gelu"
+    return {"hidden_size": width, "num_attention_heads": width // head, "hidden_act": activation}

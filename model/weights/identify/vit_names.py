@@ -39,16 +39,17 @@ SPEC_KEYS = {  # field of the spec -> config key
 }
 
 
-def vit_options(facts: VitFacts, state: State, like: str) -> dict[str, Any] | None:
+def vit_options(facts: VitFacts, state: State, stated: str, like: str) -> dict[str, Any] | None:
     """Return the config keys and values of a ViT into which the tensors fit; None if there is none.
 
     Args:
+        stated: timm's name in a config, or empty.
         like: a name to prefer where no published model has these sizes.
     """
     template, model = _family(facts)
     size = SIZES.get((facts.width, facts.depth), "")
     published = [template.format(size=size, patch=facts.patch, pixels=pixels) for pixels in PIXELS]
-    for name in dict.fromkeys((*published, like, model)):
+    for name in dict.fromkeys((stated, *published, like, model)):
         if not _is_vit(name):
             continue
         spec = _with_sizes(name, facts)

@@ -9,8 +9,11 @@ from .clip import huggingface_clip, huggingface_siglip, openai_clip, openai_clip
 from .first_repositories import first_beit, first_convnext, first_dinov2, first_dinov3, first_swin
 from .huggingface import (
     huggingface_beit,
+    huggingface_convnext,
     huggingface_dinov3,
     huggingface_mae,
+    huggingface_masked_beit,
+    huggingface_resnet,
     huggingface_swin,
     huggingface_swin_v2,
     huggingface_vit,
@@ -23,6 +26,9 @@ PATCHES = r"embeddings\.patch_embeddings\.projection\.weight$"  # transformers
 BLOCK = r"(encoder\.)?layers?\.0\."
 
 NAMINGS: dict[str, Project] = {  # the first match counts
+    "Hugging Face BEiT, masked": Project(
+        (r"beit\." + PATCHES, r"layernorm\.", r"lm_head\."), huggingface_masked_beit, r"(?!beit\.|layernorm\.)"
+    ),
     "Hugging Face BEiT": Project((PATCHES, BLOCK + "lambda_1$"), huggingface_beit),
     "Hugging Face SwinV2": Project((PATCHES, r"encoder\.layers\.0\.blocks\.0\..*logit_scale$"), huggingface_swin_v2),
     "Hugging Face Swin": Project((PATCHES, r"encoder\.layers\.0\.blocks\."), huggingface_swin),
@@ -37,6 +43,10 @@ NAMINGS: dict[str, Project] = {  # the first match counts
     "Hugging Face SigLIP": Project(
         (r"embeddings\.patch_embedding\.bias$", r"encoder\.layers\.0\.self_attn\."), huggingface_siglip
     ),
+    "Hugging Face ConvNeXt": Project(
+        (r"((encoder|model)\.)?stages\.0\.layers\.0\.(dwconv|depthwise_conv)\.",), huggingface_convnext
+    ),
+    "Hugging Face ResNet": Project((r"embedder\.embedder\.convolution\.",), huggingface_resnet),
     "CLIP": Project((r"class_embedding$", r"transformer\.resblocks\.0\.", r"conv1\."), openai_clip),
     "CLIP ResNet": Project((r"attnpool\.positional_embedding$", r"layer1\.0\."), openai_clip_resnet),
     "torchvision ViT": Project((r"conv_proj\.", r"encoder\.layers\.encoder_layer_0\."), torchvision_vit),

@@ -16,6 +16,8 @@ CONVNEXT = (
     (r"^stages\.(\d)\.(\d+)\.", r"stages.\1.blocks.\2."),
     (r"\.dwconv\.", ".conv_dw."),
     (r"\.pwconv([12])\.", r".mlp.fc\1."),
+    (r"\.grn\.gamma$", ".mlp.grn.weight"),
+    (r"\.grn\.beta$", ".mlp.grn.bias"),
     (r"^norm\.", "head.norm."),
 )
 DINO = (
@@ -40,9 +42,13 @@ def first_swin(state: State) -> RenamedWeights:
 
 
 def first_convnext(state: State) -> RenamedWeights:
-    """ConvNeXt."""
+    """ConvNeXt and ConvNeXt V2."""
     state, left_out = without(state, r"head\.")
-    return in_backbone(renamed(state, CONVNEXT), left_out, Hints(pixels=IMAGENET))
+    state = renamed(state, CONVNEXT)
+    flat = {
+        name: value.flatten() if ".grn." in name else value for name, value in state.items()
+    }  # (1, 1, 1, C) -> (C,)
+    return in_backbone(flat, left_out, Hints(pixels=IMAGENET))
 
 
 def first_beit(state: State) -> RenamedWeights:

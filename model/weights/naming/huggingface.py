@@ -1,4 +1,4 @@
-"""Names of Hugging Face's transformers: ViT, DeiT, MAE, DINOv2, BEiT, DINOv3, Swin and SwinV2.
+"""Names of Hugging Face's transformers: ViT, DeiT, MAE, DINOv2, BEiT, DINOv3, Swin, SwinV2, ConvNeXt and ResNet.
 
 Files on the hub have the names of version 4, models of version 5 partly others; both are read. The model may lie below any prefix
 (`vit.`, `dinov2.`, `swin.`), which is taken off before.
@@ -64,6 +64,28 @@ SWIN = (
     *PATCHES,
     *BLOCK,
 )
+CONVNEXT = (
+    (r"^embeddings\.patch_embeddings\.", "stem.0."),
+    (r"^embeddings\.layernorm\.", "stem.1."),
+    (r"^(?:model\.)?stages\.0\.downsample_layers\.", "stem."),  # DINOv3's
+    (r"^(?:encoder\.|model\.)?stages\.(\d)\.downsampl(?:ing|e)_layers?\.", r"stages.\1.downsample."),
+    (r"^(?:encoder\.|model\.)?stages\.(\d)\.layers\.", r"stages.\1.blocks."),
+    (r"\.(?:dwconv|depthwise_conv)\.", ".conv_dw."),
+    (r"\.(?:pwconv|pointwise_conv)([12])\.", r".mlp.fc\1."),
+    (r"\.grn\.", ".mlp.grn."),
+    (r"\.layer_scale_parameter$", ".gamma"),
+    (r"^(stages\..*)\.layer_?norm\.", r"\1.norm."),
+    (r"^layer_?norm\.", "head.norm."),
+)
+RESNET = (
+    (r"^embedder\.embedder\.convolution\.", "conv1."),
+    (r"^embedder\.embedder\.normalization\.", "bn1."),
+    (r"^encoder\.stages\.(\d)\.layers\.", lambda match: f"layer{int(match[1]) + 1}."),
+    (r"\.shortcut\.convolution\.", ".downsample.0."),
+    (r"\.shortcut\.normalization\.", ".downsample.1."),
+    (r"\.layer\.(\d)\.convolution\.", lambda match: f".conv{int(match[1]) + 1}."),
+    (r"\.layer\.(\d)\.normalization\.", lambda match: f".bn{int(match[1]) + 1}."),
+)
 BUFFERS = r".*(relative_position_index|relative_coords_table)$"
 
 
@@ -98,6 +120,11 @@ def huggingface_beit(state: State) -> RenamedWeights:
     return in_backbone(spread_position_bias(merged_qkv(renamed(state, BEIT), split_bias=True)), left_out)
 
 
+def huggingface_masked_beit(state: State) -> RenamedWeights:
+    """BEiT with the head of its pretraining, whose norm is the backbone's last one."""
+    return huggingface_beit({name.removeprefix("beit."): value for name, value in state.items()})
+
+
 def huggingface_dinov3(state: State) -> RenamedWeights:
     """DINOv3's ViT."""
     first = "fc1_x" if any(".mlp.gate_proj." in name for name in state) else "fc1"
@@ -116,3 +143,17 @@ def huggingface_swin_v2(state: State) -> RenamedWeights:
     """SwinV2, whose keys have no bias."""
     state, left_out = without(state, BUFFERS)
     return in_backbone(merged_qkv(renamed(state, SWIN), split_bias=True), left_out)
+
+
+def huggingface_convnext(state: State) -> RenamedWeights:
+    """ConvNeXt, ConvNeXt V2 and DINOv3's ConvNeXt."""
+    state = renamed(state, CONVNEXT)
+    flat = {
+        name: value.flatten() if ".grn." in name else value for name, value in state.items()
+    }  # (1, 1, 1, C) -> (C,)
+    return in_backbone(flat, hints=Hints(pixels=IMAGENET))
+
+
+def huggingface_resnet(state: State) -> RenamedWeights:
+    """ResNet."""
+    return in_backbone(renamed(state, RESNET), hints=Hints(pixels=IMAGENET))

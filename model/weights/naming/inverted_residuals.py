@@ -17,14 +17,17 @@ ROLES = {  # number of convolutions, whether the first is depthwise -> their nam
     (2, False): ("conv_exp", "conv_pwl"),
     (1, False): ("conv",),
 }
-SQUEEZE = {"fc1": "se.conv_reduce", "fc2": "se.conv_expand"}
+SQUEEZE = {  # layers of squeeze and excitation, in torchvision and in lukemelas' package
+    "fc1": "se.conv_reduce",
+    "fc2": "se.conv_expand",
+    "_se_reduce": "se.conv_reduce",
+    "_se_expand": "se.conv_expand",
+}
 LARGER_EPS = 1e-3  # what torchvision's MobileNetV3, EfficientNet-B5 to B7 and V2 add to the variance; timm adds 1e-5
 WIDTH_OF_B5 = 2048
 LUKEMELAS = (
     (r"^_conv_stem\.", "conv_stem."),
     (r"^_bn0\.", "bn1."),
-    (r"\._se_reduce\.", ".se.conv_reduce."),
-    (r"\._se_expand\.", ".se.conv_expand."),
     (r"^_conv_head\.", "conv_head."),
     (r"^_bn1\.", "bn2."),
     (r"^_fc\.", "classifier."),
@@ -122,7 +125,7 @@ def _convolutions(block: Layers) -> list[State]:
 
 def _squeeze(path: str) -> str:
     """Return timm's name of a layer of squeeze and excitation, or nothing."""
-    return SQUEEZE.get(path.rpartition(".")[2], "se." + path.removeprefix("_se_") if path.startswith("_se_") else "")
+    return SQUEEZE.get(path.rpartition(".")[2], "")
 
 
 def _width(block: Layers) -> int:

@@ -61,7 +61,7 @@ class Project(NamedTuple):
         marks: regular expressions; a file belongs to the project if each of them matches the start of a name, below one prefix.
         rule: the file's tensors, without the prefix -> ours.
         unused: regular expression of the start of names that an embedder does not use.
-        is_general: another project whose marks match too goes first, at any prefix.
+        is_general: the marks are those of a wrapper; another project whose marks match at any prefix goes first.
     """
 
     marks: tuple[str, ...]

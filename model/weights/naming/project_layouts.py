@@ -12,7 +12,20 @@ from torch import Tensor
 
 from ....common.errors import UserError
 from .clip import OPENAI, as_rows
-from .key_names import BRANCH, NET, SIE_TABLE, RenamedWeights, State, biases, classifiers, neck, rename, rewrite
+from .key_names import (
+    BRANCH,
+    IMAGENET,
+    NET,
+    SIE_TABLE,
+    Hints,
+    RenamedWeights,
+    State,
+    biases,
+    classifiers,
+    neck,
+    rename,
+    rewrite,
+)
 
 OSNET = (
     (r"^conv1\.conv\.", "stem.0.0."),
@@ -98,7 +111,7 @@ JAX = (
 def torchreid_osnet(state: State) -> RenamedWeights:
     """torchreid's OSNet; its ResNets have torchvision's names."""
     ours = {NET + rewrite(name, OSNET): value for name, value in state.items() if not BRANCH.fullmatch(name)}
-    return RenamedWeights(ours, classifiers(state), biases(state))
+    return RenamedWeights(ours, classifiers(state), biases(state), Hints(pixels=IMAGENET))
 
 
 def torchreid_resnet(state: State) -> RenamedWeights:
@@ -106,14 +119,15 @@ def torchreid_resnet(state: State) -> RenamedWeights:
     found = {name: value for name, value in state.items() if not BRANCH.fullmatch(name)}
     renamed = (("fc.", f"{NET}global_pool.embedding."),)
     ours = {rename(name, renamed) if name.startswith("fc.") else NET + name: value for name, value in found.items()}
-    return RenamedWeights(ours, classifiers(state), biases(state))
+    return RenamedWeights(ours, classifiers(state), biases(state), Hints(pixels=IMAGENET))
 
 
 def fast_reid(state: State) -> RenamedWeights:
     """fast-reid's ResNets: BoT, and SBS and AGW with non-local blocks at the end of two stages."""
     heads = {0: state["heads.weight"]} if "heads.weight" in state else {}
     found = {name: value for name, value in state.items() if name != "heads.weight"}
-    return RenamedWeights({rename(rewrite(name, NON_LOCAL), FAST_REID): value for name, value in found.items()}, heads)
+    ours = {rename(rewrite(name, NON_LOCAL), FAST_REID): value for name, value in found.items()}
+    return RenamedWeights(ours, heads, hints=Hints(pixels=IMAGENET))
 
 
 def t2t(state: State) -> RenamedWeights:
@@ -124,7 +138,7 @@ def t2t(state: State) -> RenamedWeights:
             key, query, rest = value.chunk(3)
             value = torch.cat([query, key, rest])
         result[NET + rewrite(name, T2T)] = value
-    return RenamedWeights(result, {})
+    return RenamedWeights(result, {}, hints=Hints(pixels=IMAGENET))
 
 
 def clip_reid(state: State) -> RenamedWeights:
@@ -143,7 +157,7 @@ def clip_reid(state: State) -> RenamedWeights:
             result[rename(name, (("cv_embed", SIE_TABLE),))] = value
     if f"{NET}proj" in result:  # (D, P), applied from the right
         result["backbone.projection.weight"] = result.pop(f"{NET}proj").t().contiguous()
-    return RenamedWeights(as_rows(result), {})
+    return RenamedWeights(as_rows(result), {}, hints=Hints("quick_gelu"))
 
 
 def _other_half(state: State, name: str) -> Tensor:

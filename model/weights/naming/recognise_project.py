@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..wrappings import WRAPPERS, is_averaged, is_second
+from ..wrappings import WORDS, WRAPPERS, is_averaged, is_second, words_of
 from .backbone_namings import NAMINGS
 from .key_names import Hints, Project, State
 from .reid_projects import PROJECTS, bare
@@ -45,7 +45,8 @@ class Place(NamedTuple):
 def translate(state: State) -> TranslatedWeights:
     """Return the tensors of a weight file under our names; the project is recognised by its names."""
     places = _places(state)
-    place = min(places, key=lambda one: _order(one, state), default=None) or _timm(state)
+    places = [one for one in places if not one.project.is_general] or [*places, *_timm_places(state)]
+    place = min(places, key=lambda one: _order(one, state))
     inside = {name.removeprefix(place.prefix): value for name, value in state.items() if name.startswith(place.prefix)}
     outside = [name for name in state if not name.startswith(place.prefix)]
     unused = [name for name in inside if re.match(place.project.unused, name)]
@@ -71,23 +72,17 @@ def _prefixes(mark: str, names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(match[1] for match in map(pattern.match, names) if match))
 
 
-def _order(place: Place, state: State) -> tuple[bool, bool, bool, int, int]:
-    """Special projects first, then averaged weights, then the shortest prefix, then the most tensors."""
+def _order(place: Place, state: State) -> tuple[bool, bool, int, int]:
+    """Averaged weights first, then the shortest prefix, then the most tensors."""
     count = sum(name.startswith(place.prefix) for name in state)
-    prefix = place.prefix
-    return place.project.is_general, not is_averaged(prefix), is_second(prefix), prefix.count("."), -count
+    return not is_averaged(place.prefix), is_second(place.prefix), place.prefix.count("."), -count
 
 
-def _timm(state: State) -> Place:
-    """Return where timm's names start: in front of a usual first layer, else behind the usual words of wrappers."""
-    project = Project((TIMM,), bare)
+def _timm_places(state: State) -> list[Place]:
+    """Return where timm's names may start: in front of a usual first layer, else behind the usual words of wrappers."""
     counts = {one: sum(name.startswith(one) for name in state) for one in _prefixes(TIMM, state)}
-    places = [
-        Place("timm", project, one)
-        for one, count in counts.items()
-        if 2 * count > len(state) or set(one.split(".")[:-1]) <= {*WRAPPERS}
-    ]
-    return min(places, key=lambda one: _order(one, state), default=Place("timm", project, _wrappers(state)))
+    usual = [one for one, count in counts.items() if 2 * count > len(state) or words_of(one) <= WORDS]
+    return [Place("timm", Project((TIMM,), bare), one) for one in usual or [_wrappers(state)]]
 
 
 def _wrappers(state: State) -> str:

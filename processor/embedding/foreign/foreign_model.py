@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ....common.files import digest
+from ....common.inputs.regular_files import read_chunks
 from ....common.text import first_line
 from ..extract import EmbedSettings
 from .description import BGR, Description
@@ -18,7 +19,6 @@ from .model_file import ModelFile
 from .runtimes import RUNTIMES
 
 PROBE = 2  # images embedded once at the start, to see what the file gives
-CHUNK = 2**22  # bytes read at once
 
 
 class ForeignModel(nn.Module):
@@ -82,7 +82,7 @@ class ForeignModel(nn.Module):
             "output": self.output,
         }
         head = json.dumps([use, preprocess, settings], sort_keys=True).encode()
-        return digest(part for parts in ([head], *map(_bytes_of, _files(self.file.path))) for part in parts)
+        return digest(part for parts in ([head], *map(read_chunks, _files(self.file.path))) for part in parts)
 
     @torch.inference_mode()
     def embed(
@@ -166,9 +166,3 @@ def _files(path: Path) -> list[Path]:
     """Return the file, with OpenVINO also its .bin."""
     weights = path.with_suffix(".bin")
     return [path, weights] if path.suffix == ".xml" and weights.is_file() else [path]
-
-
-def _bytes_of(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while part := file.read(CHUNK):
-            yield part

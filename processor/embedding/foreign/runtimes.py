@@ -5,7 +5,6 @@ To add one: write the function that opens a file, and add a line to `RUNTIMES`.
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 import zipfile
@@ -18,7 +17,8 @@ import torch
 from torch import Tensor
 
 from ....common.errors import MissingPackageError, UserError
-from ....common.text import first_line
+from ....common.inputs.regular_files import check_regular, open_regular
+from ....common.text import first_line, parse_json
 from .model_file import ModelFile, Port
 
 logger = logging.getLogger(__name__)
@@ -79,17 +79,31 @@ def _onnx_type(name: str) -> str:
 
 def _without_prefix(entries: dict[str, str]) -> dict[str, Any]:
     ours = {key: text for key, text in entries.items() if key.startswith(f"{NOTES}.")}
-    return {key.removeprefix(f"{NOTES}."): json.loads(text) for key, text in ours.items()}
+    return {key.removeprefix(f"{NOTES}."): parse_json(text, key) for key, text in ours.items()}
+
+
+_cores: list[Any] = []
+
+
+def openvino_core() -> Any:
+    """Return the process' only Core, which is never freed.
+
+    On processors with AMX OpenVINO gives the main thread a stack for signal handlers and frees it with its Core; the next
+    signal, such as Ctrl-C, would then end the process with a segmentation fault.
+    """
+    import openvino
+
+    if not _cores:
+        _cores.append(openvino.Core())
+    return _cores[0]
 
 
 def open_openvino(path: Path, threads: int = 0) -> ModelFile:
     """Open an .xml with its .bin, or an .onnx, in OpenVINO, on the CPU in float32: its default on many processors is bfloat16."""
     with importing(path, "openvino"):
-        import openvino
-
+        core = openvino_core()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads or torch.get_num_threads()}
     with opening(path, "openvino"):
-        core = openvino.Core()
         model = core.read_model(str(path))
         compiled = core.compile_model(model, "CPU", settings)
 
@@ -121,7 +135,7 @@ def _openvino_notes(model: Any, path: Path) -> dict[str, Any]:
     if not model.has_rt_info([NOTES]):
         return {}
     entries = model.get_rt_info([NOTES]).value
-    return {key: json.loads(model.get_rt_info([NOTES, key]).astype(str)) for key in entries}
+    return {key: parse_json(model.get_rt_info([NOTES, key]).astype(str), f"{path}: {key}") for key in entries}
 
 
 def _onnx_notes(path: Path) -> dict[str, Any]:
@@ -169,16 +183,16 @@ def open_torchscript(path: Path, threads: int = 0) -> ModelFile:
     result = schema.returns[0].type
     count = len(result.elements()) if result.kind() == "TupleType" else 1
     outputs = tuple(Port(str(place), None, "") for place in range(count))
-    notes = json.loads(extra[f"{NOTES}.json"] or "{}")
+    notes = parse_json(extra[f"{NOTES}.json"] or "{}", f"{path}: its description")
     return ModelFile(path, "torchscript", tuple(inputs), outputs, run, notes, module=module)
 
 
 def is_torchscript(path: Path) -> bool:
     """Return whether the file is a TorchScript archive: a zip archive with code and constants."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError):
+    except (zipfile.BadZipFile, OSError, ValueError):
         return False
 
 
@@ -193,7 +207,8 @@ def importing(path: Path, extra: str) -> Iterator[None]:
 
 @contextmanager
 def opening(path: Path, runtime: str) -> Iterator[None]:
-    """Turn the exception of a runtime that cannot open a file into a UserError."""
+    """Turn the exception of a runtime that cannot open a file into a UserError; refuse what is no regular file."""
+    check_regular(path)
     try:
         yield
     except (MemoryError, UserError):

@@ -9,8 +9,12 @@ from typing import Any
 
 from ....common.errors import UserError
 from ....common.files import write_text_atomically
+from ....common.inputs.regular_files import CONFIG_BYTES, read_json
 
-THRESHOLD = "threshold"
+THRESHOLDS = (
+    "threshold",
+    "thresholds",
+)  # keys: of embeddings as they are, and of processed ones by their `Postprocess.name`
 
 
 def sidecar_of(path: Path) -> Path:
@@ -23,23 +27,19 @@ def read_sidecar(path: Path, required: bool) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is none and `required`.
-        UserError: it holds no JSON object; names the line.
+        UserError: it is no regular file, or holds no JSON object; names the line.
     """
-    if not path.is_file():
+    if not path.exists():
         if required:
             raise FileNotFoundError(f"--embedder-json: {path} does not exist; write one, see docs/embedders.md")
         return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-        raise UserError(f"{path} is not readable JSON ({error}); correct it there, or delete it") from error
+    values = read_json(path, CONFIG_BYTES)
     if not isinstance(values, dict):
         raise UserError(f'{path}: expected an object such as {{"input": "imagenet"}}, got a {type(values).__name__}')
     return values
 
 
-def write_sidecar(path: Path, values: Mapping[str, Any], threshold: Mapping[str, Any]) -> None:
-    """Write description and threshold, one key per line, atomically."""
-    content = {**values, THRESHOLD: dict(threshold)}
-    lines = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in content.items())
+def write_sidecar(path: Path, values: Mapping[str, Any]) -> None:
+    """Write description and thresholds, one key per line, atomically."""
+    lines = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in values.items())
     write_text_atomically(path, "{\n" + ",\n".join(lines) + "\n}\n")

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .errors import UserError
-from .text import parse_json
+from ..errors import UserError
+from ..text import parse_json
 
 CONFIG_BYTES = 2**20  # a recipe has some kB
 JSON_BYTES = 2**28  # gallery.json lists the removed ids, 10 bytes each
 IMAGE_BYTES = 2**28
 TABLE_BYTES = 2**30  # some ten million lines
-LINE_BYTES = 2**20
+LINE_BYTES = CHUNK = 2**20
 
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISFIFO, "a named pipe"),
@@ -30,6 +30,7 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISSOCK, "a socket"),
     (stat.S_ISLNK, "a link"),
 )
+_PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"[playlist]")
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # flag of os.open: a link as the last part of the path is an error
 
@@ -69,6 +70,14 @@ def _opened(path: str | Path, most: int | None) -> tuple[int, int]:
 def check_regular(path: str | Path, most: int | None = None) -> None:
     """Raise as `open_regular`; for libraries that open a file by its name."""
     _check(os.stat(path), path, most)
+
+
+def check_video(path: str | Path) -> None:
+    """Raise as `open_regular`, or UserError for a playlist: FFmpeg would open the files that it names."""
+    with open_regular(path) as file:
+        start = file.read(64).lstrip()
+    if start.startswith(_PLAYLISTS):
+        raise UserError(f"{path} is a playlist, which names other files; give the video itself")
 
 
 def _check(status: os.stat_result, path: str | Path, most: int | None) -> int:
@@ -123,9 +132,18 @@ def read_json(path: str | Path, most: int = JSON_BYTES) -> Any:
     return parse_json(read_bytes(path, most), str(path))
 
 
-def read_lines(path: str | Path) -> Iterator[str]:
+def read_chunks(path: str | Path) -> Iterator[bytes]:
+    """Yield the content of a file of any size in parts; raise as `open_regular`."""
+    with open_regular(path) as file:
+        while part := file.read(CHUNK):
+            yield part
+
+
+def read_lines(path: str | Path, errors: str = "strict") -> Iterator[str]:
     """Yield the lines of a table in UTF-8, with or without a byte order mark, as the module `csv` wants them.
 
+    Args:
+        errors: reaction to other bytes, as for `bytes.decode`.
     Raises:
         UnicodeDecodeError: not UTF-8; its `object` is the line.
         FileTooLargeError: the file, or one line of it, is too long; or as `open_regular`.
@@ -138,7 +156,7 @@ def read_lines(path: str | Path) -> Iterator[str]:
                 raise FileTooLargeError(
                     f"{path}:{number}: the line has more than {LINE_BYTES} bytes; is it the right file?"
                 )
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8", errors)
             yield from filter(None, re.split(r"(?<=\r)(?!\n)", text))  # lines may end in \r alone
 
 

@@ -47,7 +47,7 @@ def tracking_scores(sequences: dict[str, Sequence]) -> dict[str, float]:
 
 def _metrics() -> list[Any]:
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints which of its own extras are missing
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints which of its extras are missing
             from trackeval.metrics import CLEAR, HOTA, Identity
     except ImportError as error:
         raise MissingPackageError(

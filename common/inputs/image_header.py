@@ -23,7 +23,7 @@ def refusal(content: bytes, most_pixels: int = PIXELS) -> str:
     """
     size = image_size(content)
     if size is None:
-        return "is not an image of a known kind"
+        return "is of no kind that OpenCV and Pillow know, or damaged"
     pixels = size[0] * size[1]
     if not pixels:
         return "has no pixels"

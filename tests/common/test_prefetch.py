@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from vitreid.common.read_ahead import read_ahead
+from vitreid.common.prefetch import read_ahead
 
 
 def no_thread_left():

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import UserError
+from ..common.errors import UserError
 
 CORNER_NAMES = ("x1", "y1", "x2", "y2")  # of a box that is one value with four parts, as in Ultralytics' results
 CORNERS = (  # x0, y0, x1, y1

@@ -1,0 +1,1 @@
+"""Benchmarks of hostile requests and files."""

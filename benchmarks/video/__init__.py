@@ -1,0 +1,1 @@
+"""Benchmarks of recordings: decoding, detectors, tracks."""

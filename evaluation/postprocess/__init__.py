@@ -1,0 +1,1 @@
+"""Embeddings of a test set -> better ones, without labels and without training: camera normalisation, neighbours."""
