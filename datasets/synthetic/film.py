@@ -3,7 +3,7 @@
 For each camera the folder holds a video and, in the layout of MOTChallenge, its boxes:
 
     a.mp4                 the video of camera a
-    a/gt/gt.txt           frame from 1, person from 1, x, y, width, height, flag, class 1, visible share
+    a/gt/gt.txt           frame, person, x, y (all from 1), width, height, flag, class 1, visible share
     a/det/det.txt         what a detector would find of those that count: person -1, box of the visible part, confidence
     a/seqinfo.ini         frame rate, number of frames, size
     boxes.csv             the boxes of det.txt of all videos: video, frame from 0, x, y, width, height, score

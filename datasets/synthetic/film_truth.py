@@ -50,15 +50,15 @@ class Visit(NamedTuple):
 
 
 def write_sequence(folder: Path, size: FilmSize, boxes: Sequence[FilmBox]) -> None:
-    """Write ground truth and detections of one camera as MOTChallenge does."""
+    """Write ground truth and detections of one camera as MOTChallenge does: frames, people and pixels count from 1."""
     for name in ("gt", "det"):
         (folder / name).mkdir(parents=True)
     truth = [
-        f"{one.frame + 1},{one.person},{_sides(one.box)},{int(one.visible >= COUNTED)},1,{one.visible:.3f}\n"
+        f"{one.frame + 1},{one.person},{_sides(one.box, 1)},{int(one.visible >= COUNTED)},1,{one.visible:.3f}\n"
         for one in boxes
     ]
     (folder / "gt" / "gt.txt").write_text("".join(truth))
-    found = [f"{frame + 1},-1,{_sides(box)},{score:.3f},-1,-1,-1\n" for frame, box, score in _detected(boxes)]
+    found = [f"{frame + 1},-1,{_sides(box, 1)},{score:.3f},-1,-1,-1\n" for frame, box, score in _detected(boxes)]
     (folder / "det" / "det.txt").write_text("".join(found))
     text = f"name={folder.name}\nframeRate={size.fps}\nseqLength={size.num_frames}\n"
     (folder / "seqinfo.ini").write_text(f"[Sequence]\n{text}imWidth={size.width}\nimHeight={size.height}\n")
@@ -98,7 +98,8 @@ def read_truth(folder: str | Path, camera: str) -> list[FilmBox]:
 
 
 def _corners(row: Sequence[float]) -> tuple[float, float, float, float]:
-    return row[2], row[3], row[2] + row[4], row[3] + row[5]
+    x, y, width, height = row[2] - 1, row[3] - 1, row[4], row[5]
+    return x, y, x + width, y + height
 
 
 def read_paths(folder: str | Path) -> list[Visit]:
@@ -112,9 +113,10 @@ def _detected(boxes: Iterable[FilmBox]) -> list[tuple[int, tuple[float, float, f
     return [(one.frame, one.seen, 0.5 + 0.5 * one.visible) for one in boxes if one.visible >= COUNTED]
 
 
-def _sides(box: Iterable[float]) -> str:
+def _sides(box: Iterable[float], first: int = 0) -> str:
+    """Return x, y, width, height as text; the first pixel has the number `first`."""
     x0, y0, x1, y1 = box
-    return f"{x0:g},{y0:g},{x1 - x0:g},{y1 - y0:g}"
+    return f"{x0 + first:g},{y0 + first:g},{x1 - x0:g},{y1 - y0:g}"
 
 
 def _write_csv(path: Path, lines: Iterable[Sequence[str]]) -> None:
