@@ -53,16 +53,17 @@ SHOWN = ("HOTA", "DetA", "AssA", "IDF1", "MOTA")
 
 @dataclass(frozen=True)
 class TrackingPlan:
-    """The films: their number, and of each the people, the cameras and the seconds."""
+    """The films: their number, and of each the people, the cameras, the seconds, and height and width in pixels."""
 
     films: int = 3
     people: int = 10
     cameras: int = 2
     seconds: float = 60.0
+    size: tuple[int, int] = (270, 480)
 
     def film(self, seed: int) -> FilmPlan:
         """Return the film of a seed."""
-        return FilmPlan(self.people, self.cameras, self.seconds, seed=seed)
+        return FilmPlan(self.people, self.cameras, self.seconds, size=self.size, seed=seed)
 
 
 QUICK = TrackingPlan(1, 6, 1, 20.0)

@@ -74,6 +74,8 @@ class TrackerOptions:
             raise UserError(f"num_vectors: {self.num_vectors}; give 1 or more")
 
 
+_CLEAR_SCORE = 0.8  # of the usual confidence, below which something may hide a part of the person
+_FORGETTING = 0.05  # weight of one box in the usual confidence
 _LOW_SECONDS = 2.0  # for which boxes of low confidence alone continue a track
 _LONGEST_STEP = 3.0  # seconds between two frames, above which no motion is predicted
 _TENTATIVE_SECONDS = 0.3  # a track of fewer than LEAST_HITS boxes is dropped when it was lost for longer
@@ -94,6 +96,7 @@ class Tracker:
         self._table = TrackTable.empty(self.options.num_vectors)
         self._next_id = 1
         self._seconds = np.nan  # of the previous frame
+        self._usual_score = 0.0  # of the sure boxes of late
         self._cuts, self._camera = SceneCuts(), CameraMotion()
         self._limit = AppearanceLimit(self.options.appearance_distance)
         self.renamed: list[tuple[int, int]] = []
@@ -117,6 +120,7 @@ class Tracker:
         high = state.scores >= options.high_score
         looks = Looks(options.appearance_weight, limit, options.embed_seconds - _TICK)
         state.is_clear = state.clear(Motion(table.mean[table.moving], table.cov[table.moving]).boxes())
+        state.is_clear &= state.scores >= _CLEAR_SCORE * self._usual_score
         match_moving(table, state, high, self._unseen(state), looks, low=False)
         recent = self._unseen(state) & (state.seconds - table.sure <= _LOW_SECONDS + _TICK)
         match_moving(table, state, state.scores >= options.low_score, recent, looks, low=True)
@@ -124,6 +128,8 @@ class Tracker:
         match_lost(table, state, rows, np.flatnonzero(self._unseen(state)), limit)
         continued = np.flatnonzero(state.owners >= 0)
         table.observe(state.owners[continued], state.boxes[continued], high[continued], state.seconds)
+        for score in state.scores[continued[high[continued]]].tolist():
+            self._usual_score += _FORGETTING * (score - self._usual_score)
         self._start(state, rows[state.owners[rows] < 0])
         self._remember(state, high)
         self.renamed = rename_young(self._table, state, options.young_seconds, limit)
@@ -221,6 +227,7 @@ class Tracker:
             **self._table.arrays(),
             "next_id": np.array(self._next_id),
             "seconds": np.array(self._seconds),
+            "usual_score": np.array(self._usual_score),
             "cut_picture": self._cuts.previous,
             "camera_picture": self._camera.previous,
             "same_distances": self._limit.same,
@@ -233,6 +240,7 @@ class Tracker:
         columns = {name: np.array(state[name]) for name in self._table.arrays()}
         self._table = TrackTable(**columns)
         self._next_id, self._seconds = int(state["next_id"]), float(state["seconds"])
+        self._usual_score = float(state["usual_score"])
         self._cuts.previous, self._camera.previous = np.array(state["cut_picture"]), np.array(state["camera_picture"])
         self._limit.same, self._limit.tracks, self._limit.different = (
             np.array(state[name]) for name in ("same_distances", "same_tracks", "different_distances")

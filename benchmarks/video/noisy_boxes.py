@@ -35,11 +35,11 @@ class NoiseRates:
 
 
 def noisy_boxes(truth: list[FilmBox], plan: FilmPlan, rates: NoiseRates, rng: np.random.Generator) -> list[Detections]:
-    """Return the detections of each frame of a camera."""
+    """Return the detections of each frame of a camera: the visible parts of the people, with errors."""
     frames: list[list[tuple[np.ndarray, float]]] = [[] for _ in range(plan.num_frames)]
     blind_until: dict[int, float] = {}
     for one in sorted(truth):
-        height = one.box[3] - one.box[1]
+        height = one.seen[3] - one.seen[1]
         if rng.random() < rates.blind / plan.fps:
             blind_until[one.person] = one.frame + rng.uniform(*rates.blind_seconds) * plan.fps
         is_missed = rng.random() < rates.missed + (1 - rates.missed) * (1 - one.visible)
@@ -56,7 +56,7 @@ def noisy_boxes(truth: list[FilmBox], plan: FilmPlan, rates: NoiseRates, rng: np
 
 
 def _shifted(one: FilmBox, height: float, rates: NoiseRates, rng: np.random.Generator) -> np.ndarray:
-    x0, y0, x1, y1 = one.box
+    x0, y0, x1, y1 = one.seen
     dx, dy, dw, dh = rng.normal(0, rates.shifted * height, 4)
     centre, size = np.array([(x0 + x1) / 2 + dx, (y0 + y1) / 2 + dy]), np.array([x1 - x0 + dw, y1 - y0 + dh])
     size = np.maximum(size, 8)

@@ -137,7 +137,7 @@ def to_sequence(case: CameraCase, ids: list[np.ndarray], by_visit: bool) -> Sequ
     for one in case.truth:
         visit = int(np.searchsorted(case.visits[one.person], one.frame, side="right")) if by_visit else 0
         numbers[one.frame].append(1000 * one.person + visit)
-        boxes[one.frame].append(one.box)
+        boxes[one.frame].append(one.seen)
     return Sequence(
         [np.array(some, np.int64) for some in numbers],
         [np.array(some, float).reshape(-1, 4) for some in boxes],

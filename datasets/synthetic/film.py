@@ -3,8 +3,8 @@
 For each camera the folder holds a video and, in the layout of MOTChallenge, its boxes:
 
     a.mp4                 the video of camera a
-    a/gt/gt.txt           frame from 1, person from 1, x, y, width, height, flag, class 1, visible share
-    a/det/det.txt         the same boxes inside the frame as from a detector: person -1, confidence instead of the flag
+    a/gt/gt.txt           frame, person, x, y (all from 1), width, height, flag, class 1, visible share
+    a/det/det.txt         what a detector would find of those that count: person -1, box of the visible part, confidence
     a/seqinfo.ini         frame rate, number of frames, size
     boxes.csv             the boxes of det.txt of all videos: video, frame from 0, x, y, width, height, score
     cameras.csv           video, camera, start: all cameras start at the same moment
@@ -30,6 +30,7 @@ from ...common.files import digest
 from ...common.inputs.regular_files import read_chunks
 from ...common.locks import FILE as LOCK
 from .camera import make_cameras
+from .dataset import SyntheticPlan
 from .drawn_folder import DrawnFolder
 from .film_truth import COUNTED, FilmBox, FilmSize, Visit, write_boxes, write_cameras, write_paths, write_sequence
 from .identity import SyntheticPerson, make_people
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 FILM_STAMP = "film.json"
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # those that OpenCV writes without other software
 _FILE_BYTES = 2**32  # most of one video
+_STRANGERS = 1_000_000  # added to the seed of the people
 _VERSION = 1  # version of the drawing; raise it when pictures change, so that old films are replaced
 
 
@@ -53,6 +55,8 @@ class FilmPlan:
         seconds: length; fps: frames per second.
         size: (height, width) in pixels.
         suffix: .mp4 (MPEG-4) or .avi (Motion JPEG).
+        seed: of people and paths; nobody is in a synthetic data set of a small seed.
+        camera_seed: of the cameras' colours and backgrounds: those of the synthetic data set of this seed.
     Raises:
         UserError: a value out of its range.
     """
@@ -64,6 +68,7 @@ class FilmPlan:
     size: tuple[int, int] = (270, 480)
     suffix: str = ".mp4"
     seed: int = 0
+    camera_seed: int = 0
 
     def __post_init__(self) -> None:
         for name, most in (("num_people", 1000), ("num_cameras", len(ascii_lowercase)), ("fps", 60)):
@@ -112,8 +117,8 @@ def film_walks(plan: FilmPlan) -> list[Walk]:
 def _draw_all(folder: Path, plan: FilmPlan) -> dict[str, str]:
     """Draw the videos, one thread for each camera, then write the ground truth; return name and digest of each file."""
     log.info("drawing a film of %d cameras, %g s, %d people", plan.num_cameras, plan.seconds, plan.num_people)
-    people, walks = make_people(plan.num_people, plan.seed), film_walks(plan)
-    cameras = make_cameras(plan.num_cameras, plan.seed)
+    people, walks = make_people(plan.num_people, _STRANGERS + plan.seed), film_walks(plan)
+    cameras = make_cameras(max(plan.num_cameras, SyntheticPlan.num_cameras), plan.camera_seed)
 
     def draw(number: int) -> list[FilmBox]:
         scene = Scene(cameras[number], View(*plan.size), plan.seed, number)
@@ -125,7 +130,7 @@ def _draw_all(folder: Path, plan: FilmPlan) -> dict[str, str]:
     size = FilmSize(plan.num_frames, plan.fps, *plan.size)
     for camera, found in boxes.items():
         write_sequence(folder / camera, size, found)
-    write_boxes(folder / "boxes.csv", size, {f"{camera}{plan.suffix}": found for camera, found in boxes.items()})
+    write_boxes(folder / "boxes.csv", {f"{camera}{plan.suffix}": found for camera, found in boxes.items()})
     write_cameras(folder / "cameras.csv", {f"{camera}{plan.suffix}": camera for camera in boxes})
     write_paths(folder / "paths.csv", _visits(plan, walks, boxes))
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != LOCK)
@@ -144,7 +149,7 @@ def _draw_video(
         places = [(walk.person, place) for walk in walks if (place := walk.at(frame / plan.fps)) is not None]
         picture, seen = scene.draw(people, places, frame)
         writer.write(np.ascontiguousarray(picture[..., ::-1]))
-        found += [FilmBox(frame, one.person + 1, one.box, one.visible) for one in seen]
+        found += [FilmBox(frame, one.person + 1, one.box, one.visible, one.seen) for one in seen]
     writer.release()
     return found
 

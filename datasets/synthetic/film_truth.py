@@ -30,13 +30,14 @@ class FilmBox(NamedTuple):
 
     Args:
         frame: from 0; person: from 1.
-        box: x0, y0, x1, y1 in pixels of the whole body; visible: share of the body that can be seen.
+        box: x0, y0, x1, y1 in pixels of the whole body; visible: share of the body that can be seen; seen: box of that part.
     """
 
     frame: int
     person: int
     box: tuple[float, float, float, float]
     visible: float
+    seen: tuple[float, float, float, float]
 
 
 class Visit(NamedTuple):
@@ -49,25 +50,25 @@ class Visit(NamedTuple):
 
 
 def write_sequence(folder: Path, size: FilmSize, boxes: Sequence[FilmBox]) -> None:
-    """Write ground truth and detections of one camera as MOTChallenge does."""
+    """Write ground truth and detections of one camera as MOTChallenge does: frames, people and pixels count from 1."""
     for name in ("gt", "det"):
         (folder / name).mkdir(parents=True)
     truth = [
-        f"{one.frame + 1},{one.person},{_sides(one.box)},{int(one.visible >= COUNTED)},1,{one.visible:.3f}\n"
+        f"{one.frame + 1},{one.person},{_sides(one.box, 1)},{int(one.visible >= COUNTED)},1,{one.visible:.3f}\n"
         for one in boxes
     ]
     (folder / "gt" / "gt.txt").write_text("".join(truth))
-    found = [f"{frame + 1},-1,{_sides(box)},{score:.3f},-1,-1,-1\n" for frame, box, score in _detected(size, boxes)]
+    found = [f"{frame + 1},-1,{_sides(box, 1)},{score:.3f},-1,-1,-1\n" for frame, box, score in _detected(boxes)]
     (folder / "det" / "det.txt").write_text("".join(found))
     text = f"name={folder.name}\nframeRate={size.fps}\nseqLength={size.num_frames}\n"
     (folder / "seqinfo.ini").write_text(f"[Sequence]\n{text}imWidth={size.width}\nimHeight={size.height}\n")
 
 
-def write_boxes(path: Path, size: FilmSize, videos: dict[str, Sequence[FilmBox]]) -> None:
+def write_boxes(path: Path, videos: dict[str, Sequence[FilmBox]]) -> None:
     """Write the detections of all videos, by the name of the video's file, as one CSV file."""
     lines = [["video", "frame", "x", "y", "width", "height", "score"]]
     for video, boxes in videos.items():
-        found = _detected(size, boxes)
+        found = _detected(boxes)
         lines += [[video, str(frame), *_sides(box).split(","), f"{score:.3f}"] for frame, box, score in found]
     _write_csv(path, lines)
 
@@ -86,13 +87,19 @@ def write_paths(path: Path, visits: Iterable[Visit]) -> None:
 
 
 def read_truth(folder: str | Path, camera: str) -> list[FilmBox]:
-    """Return the boxes of a camera's gt.txt that count, in the order of the frames."""
+    """Return the boxes of a camera's gt.txt that count, in the order of the frames, with their visible parts from det.txt."""
     rows = np.loadtxt(read_lines(Path(folder) / camera / "gt" / "gt.txt"), delimiter=",", ndmin=2)
+    found = np.loadtxt(read_lines(Path(folder) / camera / "det" / "det.txt"), delimiter=",", ndmin=2)
+    counted = rows[rows[:, 6] > 0].tolist() if len(rows) else []
     return [
-        FilmBox(int(row[0]) - 1, int(row[1]), (row[2], row[3], row[2] + row[4], row[3] + row[5]), row[8])
-        for row in rows.tolist()
-        if row[6]
+        FilmBox(int(row[0]) - 1, int(row[1]), _corners(row), row[8], _corners(part))
+        for row, part in zip(counted, found.tolist(), strict=True)
     ]
+
+
+def _corners(row: Sequence[float]) -> tuple[float, float, float, float]:
+    x, y, width, height = row[2] - 1, row[3] - 1, row[4], row[5]
+    return x, y, x + width, y + height
 
 
 def read_paths(folder: str | Path) -> list[Visit]:
@@ -101,17 +108,15 @@ def read_paths(folder: str | Path) -> list[Visit]:
     return [Visit(int(row["person"]), row["camera"], float(row["start"]), float(row["end"])) for row in rows]
 
 
-def _detected(size: FilmSize, boxes: Iterable[FilmBox]) -> list[tuple[int, np.ndarray, float]]:
-    """Return frame, box inside the frame, and confidence of the people who count as seen."""
-    border = [size.width, size.height, size.width, size.height]
-    return [
-        (one.frame, np.clip(one.box, 0, border), 0.5 + 0.5 * one.visible) for one in boxes if one.visible >= COUNTED
-    ]
+def _detected(boxes: Iterable[FilmBox]) -> list[tuple[int, tuple[float, float, float, float], float]]:
+    """Return frame, box of the visible part, and confidence of the people who count as seen."""
+    return [(one.frame, one.seen, 0.5 + 0.5 * one.visible) for one in boxes if one.visible >= COUNTED]
 
 
-def _sides(box: Iterable[float]) -> str:
+def _sides(box: Iterable[float], first: int = 0) -> str:
+    """Return x, y, width, height as text; the first pixel has the number `first`."""
     x0, y0, x1, y1 = box
-    return f"{x0:g},{y0:g},{x1 - x0:g},{y1 - y0:g}"
+    return f"{x0 + first:g},{y0 + first:g},{x1 - x0:g},{y1 - y0:g}"
 
 
 def _write_csv(path: Path, lines: Iterable[Sequence[str]]) -> None:

@@ -17,6 +17,8 @@ _OVERSAMPLING = 2
 _EDGE = 96  # pixels around the picture in which people are drawn too, so that their full boxes are known
 _PILLAR = -2  # in the picture of owners
 
+Corners = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
+
 
 class SeenPerson(NamedTuple):
     """A person in a frame.
@@ -25,11 +27,13 @@ class SeenPerson(NamedTuple):
         person: number from 0.
         box: x0, y0, x1, y1 of the whole body in pixels, hidden parts included; may extend beyond the frame.
         visible: share of the body that can be seen, in [0, 1].
+        seen: the box of the part that can be seen.
     """
 
     person: int
-    box: tuple[float, float, float, float]
+    box: Corners
     visible: float
+    seen: Corners
 
 
 class Scene:
@@ -73,9 +77,7 @@ class Scene:
             self._draw_pillar(canvas, owners)
         inside = (slice(_EDGE, -_EDGE), slice(_EDGE, -_EDGE))
         seen = [
-            SeenPerson(number, tuple((box - _EDGE).tolist()), float((owners[inside] == number).sum() / area))
-            for number, (box, area) in sorted(bodies.items())
-            if area
+            _seen(number, box - _EDGE, area, owners[inside] == number) for number, (box, area) in sorted(bodies.items())
         ]
         return self._expose(canvas[inside], frame), [one for one in seen if one.visible > 0]
 
@@ -127,6 +129,13 @@ class Scene:
         y, x = rng.integers(0, 64, 2)
         noise = self._noise[y : y + self._view.height, x : x + self._view.width]
         return np.clip(toned.astype(np.int16) + noise, 0, 255).astype(np.uint8)
+
+
+def _seen(number: int, box: np.ndarray, area: int, shown: np.ndarray) -> SeenPerson:
+    """Return a person given the whole body's box (4,) and area in pixels, and the mask (H, W) of what can be seen of it."""
+    x, y, width, height = cv2.boundingRect(shown.astype(np.uint8))
+    x0, y0, x1, y1 = box.tolist()
+    return SeenPerson(number, (x0, y0, x1, y1), float(shown.sum() / max(area, 1)), (x, y, x + width, y + height))
 
 
 def _tones(camera: Camera) -> np.ndarray:

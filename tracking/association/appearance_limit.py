@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 _KEPT = 256  # pairs of each kind
-_LEAST = 8  # pairs of different people before their distances count
+_LEAST = 3  # pairs of different people before their distances count
 _PRIOR = 1.0  # without such pairs: limit over the median distance of one person
 _SHARE = 0.36  # limit over the median distance of two people
 

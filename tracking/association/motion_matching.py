@@ -19,6 +19,8 @@ _SURE = 9.21  # squared Mahalanobis distance that 99 % of the right pairs do not
 _MARGIN = 0.35  # by which the overlap of a match must exceed that of a second pair to be certain
 _SURE_IOU = 0.5  # overlap with the predicted box, above which a match can be certain
 _UNLIKE = 1.25  # appearance limits apart: another person
+_CLOSER = 2.0  # times nearer to another track: looks like that one
+_SECOND_IOU = 0.3  # overlap with the box of the track that it looks like, above which a box is a second one of it
 _STALE_SECONDS = 0.3  # unseen for longer, a track is not continued by its prediction alone if an embedding can be had
 
 
@@ -54,10 +56,13 @@ def match_moving(
         allowed |= _near(state.boxes[rows], predicted)
     allowed &= state.labels[rows][:, None] == table.labels[tracks][None]
     cost = np.where(allowed, 1 - _diou(overlap, state.boxes[rows], predicted.boxes()), np.inf)
-    if state.can_embed and looks.weight and looks.limit > 0:
+    counts = state.can_embed and looks.weight > 0 and looks.limit > 0
+    if counts:
         cost = _with_appearance(table, state, rows, tracks, cost, overlap, looks, low)
     found, given = assign(cost)
-    state.owners[rows[found]] = tracks[given]
+    rows, tracks = rows[found], tracks[given]
+    kept = _plausible(table, state, rows, tracks, looks.limit) if counts else np.ones(len(rows), bool)
+    state.owners[rows[kept]] = tracks[kept]
 
 
 def _diou(overlap: np.ndarray, boxes: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -96,16 +101,44 @@ def _with_appearance(
     chosen = np.flatnonzero(due | uncertain)
     if not len(chosen):
         return cost
-    everyone = appearance_distances(state.embeddings(rows[chosen]), table.vectors, table.counts)
-    distances = everyone[:, tracks]
+    vectors = state.embeddings(rows[chosen])
+    distances = appearance_distances(vectors, table.vectors[tracks], table.counts[tracks])
     evidence = np.where(np.isfinite(distances), np.clip(distances / (2 * looks.limit), 0, 1), 0.5)
     mixed = cost.copy()
     mixed[chosen] = (1 - looks.weight) * cost[chosen] + looks.weight * evidence
-    # Somebody who turns round looks different; that ends a certain match of a sure box only if it looks like another track.
-    doubted = uncertain[chosen] | (everyone <= looks.limit).any(1) | low
-    unlike = np.isfinite(distances) & (distances > _UNLIKE * looks.limit) & doubted[:, None]
-    mixed[chosen] = np.where(unlike & (stale[None] | clear[chosen][:, None]), np.inf, mixed[chosen])
+    unlike = np.isfinite(distances) & (distances > _UNLIKE * looks.limit) & clear[chosen][:, None]
+    mixed[chosen] = np.where(unlike & (low | stale[None]), np.inf, mixed[chosen])
     return mixed
+
+
+def _plausible(table: TrackTable, state: FrameState, rows: np.ndarray, tracks: np.ndarray, limit: float) -> np.ndarray:
+    """Return the mask (P,) of the matches to keep.
+
+    Somebody who turns round looks different, and that alone ends no match. A match of a clear box ends if the box looks like
+    another track instead, which has no box, or a box that looks like another track too (the two were exchanged), or a box that
+    this one overlaps (a second box of that person).
+    """
+    looked = np.array([state.is_clear[row] and state.has_embedding(row) for row in rows.tolist()], bool)
+    if not looked.any():
+        return np.ones(len(rows), bool)
+    distances = np.full((len(rows), len(table)), np.nan)
+    distances[looked] = appearance_distances(state.embeddings(rows[looked]), table.vectors, table.counts)
+    places = np.arange(len(rows))
+    own = distances[places, tracks]
+    distances[places, tracks] = np.inf
+    target = np.where(looked[:, None], distances, np.inf).argmin(1)
+    nearest = distances[places, target]
+    wrong = looked & np.isfinite(own) & (own > _UNLIKE * limit) & ((nearest <= limit) | (own > _CLOSER * nearest))
+    holder = np.full(len(table), -1)  # the match that has the track
+    holder[tracks] = places
+    holders = holder[target]
+    taken = holders >= 0
+    doubled = taken & (box_iou(state.boxes[rows], state.boxes[rows])[places, holders] >= _SECOND_IOU)
+    while True:
+        still = wrong & (~taken | doubled | wrong[holders])
+        if (still == wrong).all():
+            return ~wrong
+        wrong = still
 
 
 def _uncertain(allowed: np.ndarray, overlap: np.ndarray, stale: np.ndarray) -> np.ndarray:
