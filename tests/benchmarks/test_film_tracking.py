@@ -28,7 +28,12 @@ def test_without_noise_the_boxes_are_the_true_ones():
 
 @pytest.mark.parametrize(
     ("rates", "expected"),
-    [({"missed": 0.2}, 0.8), ({"doubled": 0.1}, 1.1), ({"false": 0.3}, 1.3), ({"blind": 0.5, "blind_seconds": (0.5, 0.5)}, 0.8)],
+    [
+        ({"missed": 0.2}, 0.8),
+        ({"doubled": 0.1}, 1.1),
+        ({"false": 0.3}, 1.3),
+        ({"blind": 0.5, "blind_seconds": (0.5, 0.5)}, 0.8),
+    ],
     ids=["missed", "doubled", "false", "blind"],
 )
 def test_the_rates_of_missed_doubled_and_false_boxes_are_the_stated_ones(rates, expected):

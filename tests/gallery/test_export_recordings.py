@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -556,6 +557,7 @@ class FakeCapture:
         return 25.0
 
     def grab(self):
+        time.sleep(0.02)  # a camera that is no faster than the detector
         return bool(self.left)
 
     def retrieve(self):

@@ -69,7 +69,7 @@ def test_rows_say_when_and_where(gallery):
 
 
 def test_a_crop_of_a_person_finds_the_persons_track(gallery):
-    """Each crop that was kept is searched by image; three of four find the row of their own track first."""
+    """Each crop that was kept is searched by image; three of four find the row of that track first."""
     weights = ASSETS / "models" / "person-reidentification-retail-0287.xml"
     embed = Embedder(weights, "cpu", options={"input": "bgr255"})
     files = sorted((gallery.path / "track_crops").iterdir())

@@ -22,9 +22,10 @@ BOTH = Postprocess("full", 2)
 TRUSTED = {"runtime": "torchscript"}  # such a file is a program, which runs only if the user says so
 
 
-def evaluate(weights, words, **settings):
-    options = TRUSTED if weights.endswith(".pt") else None
-    return evaluation_run.test(weights, None, words, options=options, **settings)
+def evaluate(weights=None, words=(), **settings):
+    if weights is not None and weights.endswith(".pt"):
+        settings["options"] = {**TRUSTED, **settings.pop("options", {})}
+    return evaluation_run.test(weights, None, words, **settings)
 
 
 @pytest.fixture(autouse=True)
@@ -131,22 +132,22 @@ def test_flip_combines_with_both(weights, words):
 
 def test_a_calibration_brings_the_probabilities(weights, words, tmp_path):
     """Fitted on the same pairs as the threshold, stored with it in a finished model's JSON file, kept by galleries."""
-    report = evaluate(weights, None, words, asked=ScoreOptions(calibrate=0.2))["market1501"]
+    report = evaluate(weights, words, asked=ScoreOptions(calibrate=0.2))["market1501"]
     curve = report.calibration.probability
     written = json.loads((tmp_path / "m.pt.json").read_text())["threshold"]["probability"]
     assert MatchProbability.from_dict(written) == curve and curve.metric == "euclidean"
-    embedder = Embedder(weights, "cpu")
+    embedder = Embedder(weights, "cpu", options=TRUSTED)
     assert embedder.threshold["probability"] == written and embedder.info.threshold["probability"] == written
-    again = evaluate(weights, None, words)["market1501"].calibration
+    again = evaluate(weights, words)["market1501"].calibration
     assert again.probability == curve and again == report.calibration
 
 
 def test_a_calibration_of_an_earlier_version_has_none(weights, words, tmp_path):
-    evaluate(weights, None, words, asked=ScoreOptions(calibrate=0.2))
+    evaluate(weights, words, asked=ScoreOptions(calibrate=0.2))
     values = json.loads((tmp_path / "m.pt.json").read_text())
     del values["threshold"]["probability"]
     (tmp_path / "m.pt.json").write_text(json.dumps(values))
-    assert "probability" not in Embedder(weights, "cpu").threshold
+    assert "probability" not in Embedder(weights, "cpu", options=TRUSTED).threshold
 
 
 def test_features_of_two_models_are_fused(words, tmp_path, caplog):
@@ -155,9 +156,9 @@ def test_features_of_two_models_are_fused(words, tmp_path, caplog):
     for name, kind in (("a", "rgb1"), ("b", "imagenet")):
         path = script_file(tmp_path / f"{name}.pt")
         options = {"size": [8, 4], "input": kind}
-        evaluate(str(path), None, words, asked=ScoreOptions(calibrate=0.2), options=options)
+        evaluate(str(path), words, asked=ScoreOptions(calibrate=0.2), options=options)
         files.append(str(tmp_path / f"{name}.safetensors"))
-        evaluate(str(path), None, words, save_to=files[-1])
+        evaluate(str(path), words, save_to=files[-1])
     reports = evaluate(features=files, output=str(tmp_path / "out.json"), asked=ScoreOptions(fuse="sum"))
     sets = [load_features(file) for file in files]
     curves = [stored_calibration(one.about).probability for one in sets]
@@ -170,12 +171,12 @@ def test_features_of_two_models_are_fused(words, tmp_path, caplog):
 
 def test_what_cannot_be_fused_is_named(weights, words, tmp_path):
     file = str(tmp_path / "f.safetensors")
-    evaluate(weights, None, words, save_to=file)
+    evaluate(weights, words, save_to=file)
     with pytest.raises(
         ValueError, match=r"--fuse: the model of .*f.safetensors has no probabilities: calibrate its weights"
     ):
         evaluate(features=[file, file], output=str(tmp_path / "o.json"), asked=ScoreOptions(fuse="mean"))
-    for arguments in ({"weights": weights, "overrides": words}, {"features": [file]}):
+    for arguments in ({"weights": weights, "words": words}, {"features": [file]}):
         with pytest.raises(ValueError, match="--fuse: for two or more --features"):
             evaluate(**arguments, asked=ScoreOptions(fuse="sum"))
     with pytest.raises(ValueError, match="--fuse: unknown value 'max'; choose from mean, sum"):

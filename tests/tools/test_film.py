@@ -9,7 +9,7 @@ from vitreid.gallery import Gallery, GalleryInfo
 from vitreid.tools.video.film import main
 from vitreid.tools.video.film_paths import find_paths, path_text
 
-PLAN = FilmPlan(num_people=3, num_cameras=2, seconds=8, fps=5, size=(96, 160))
+PLAN = FilmPlan(num_people=3, num_cameras=2, seconds=20, fps=5, size=(96, 160))
 WORDS = ["--people", "3", "--cameras", "2", "--seconds", "8", "--fps", "5"]
 THRESHOLD = {"distance": 0.5, "metric": "euclidean", "fmr": 0.001}
 
@@ -62,7 +62,9 @@ def test_a_visit_that_was_not_found_is_named(film, tmp_path):
     rows, people = rows_of(film)
     several = next(person for person in people if people.count(person) > 1)
     last = max(place for place, person in enumerate(people) if person == several)
-    gallery = gallery_of(tmp_path / "gallery", rows, [7 if place == last else person for place, person in enumerate(people)])
+    gallery = gallery_of(
+        tmp_path / "gallery", rows, [7 if place == last else person for place, person in enumerate(people)]
+    )
     path = next(path for path in find_paths(gallery, film) if path.person == several)
     assert not path.is_complete and [one.camera for one in path.missed] == [rows[last]["camera"]]
     assert "missed: camera" in path_text(path)
