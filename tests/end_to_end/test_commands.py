@@ -164,7 +164,7 @@ RUN_HERE = {page: [command for command in SHOWN[page] if not reason_to_skip(comm
 def test_every_block_is_of_a_kind_that_is_tested():
     """Python blocks run in test_docs.py."""
     for page, path in PAGES.items():
-        assert {kind for kind, _ in FENCED.findall(path.read_text())} <= {*SHELLS, "python"}, page
+        assert {kind for kind, _ in FENCED.findall(path.read_text())} <= {*SHELLS, "python", "json"}, page
 
 
 @pytest.mark.parametrize("page", PAGES)
