@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -124,15 +124,16 @@ Work = Callable[[CameraCase, TrackerCost], list[np.ndarray]]
 def contestants(library: str | None, embed: Embed) -> dict[str, Work]:
     """Return what gives ids to the boxes of a case, by name."""
     works: dict[str, Work] = {}
-    for name, (tracker, settings) in LIBRARY.items() if library else ():
-        works[name] = partial(_by_library, library, tracker, settings)
+    if library is not None:
+        for name, (tracker, settings) in LIBRARY.items():
+            works[name] = partial(_by_library, library, tracker, settings)
     for name, (options, looks) in OURS.items():
         works[name] = partial(_by_us, options, embed if looks else None)
     return works
 
 
 def _by_library(
-    python: str, tracker: str, settings: dict[str, object], case: CameraCase, cost: TrackerCost
+    python: str, tracker: str, settings: Mapping[str, object], case: CameraCase, cost: TrackerCost
 ) -> list[np.ndarray]:
     return track_by_library(case, python, tracker, settings, cost)
 

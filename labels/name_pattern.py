@@ -64,7 +64,8 @@ def time_in_name(text: str) -> float | str:
     if not (found := _DATE.fullmatch(text)):
         return text
     try:
-        return datetime(*(int(part) for part in found.groups(default="0")), tzinfo=timezone.utc).timestamp()  # type: ignore[misc]
+        year, month, day, hour, minute, second = (int(part) for part in found.groups(default="0"))
+        return datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc).timestamp()
     except ValueError as error:
         raise UserError(
             f"time: {text!r} is no date and time ({error}); expected digits such as 20260131_083000"

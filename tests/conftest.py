@@ -10,6 +10,7 @@ from pathlib import Path
 os.environ["XDG_STATE_HOME"] = os.path.join(tempfile.gettempdir(), f"vitreid-tests-{os.environ.get('USER', 'user')}")
 os.environ["OMP_NUM_THREADS"] = "1"  # two test processes share two cores, and tests fork; set before torch is imported
 
+import absl.logging  # a part of TensorBoard
 import pytest
 
 from vitreid.configs import load_config
@@ -17,6 +18,9 @@ from vitreid.datasets import build_data, label_map
 from vitreid.datasets.synthetic.dataset import SyntheticPlan, generate
 from vitreid.model import build_model, save_deploy
 from vitreid.processor.runs.checkpoint import describe_model
+
+# A program that sets up logging (uvicorn, Milvus Lite) closes absl's handler, and this one closes its stream: pytest's.
+absl.logging.get_absl_handler().python_handler.close = lambda: None
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,7 +96,7 @@ def track_case(case: CameraCase, options: TrackerOptions, embed: Embed | None, c
 
 
 def track_by_library(
-    case: CameraCase, python: str, name: str, options: dict[str, object], cost: TrackerCost
+    case: CameraCase, python: str, name: str, options: Mapping[str, object], cost: TrackerCost
 ) -> list[np.ndarray]:
     """Return the ids per frame of a class of the package `trackers`, run by the Python of its environment.
 

@@ -141,7 +141,7 @@ def _draw_video(
     path: Path, plan: FilmPlan, scene: Scene, people: list[SyntheticPerson], walks: list[Walk]
 ) -> list[FilmBox]:
     """Write the video of one camera; return its boxes."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*CODECS[plan.suffix]), plan.fps, plan.size[::-1])
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*CODECS[plan.suffix]), plan.fps, plan.size[::-1])
     if not writer.isOpened():
         raise OSError(f"{path}: OpenCV cannot write {CODECS[plan.suffix]} video; try another of {', '.join(CODECS)}")
     found: list[FilmBox] = []

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ...common.errors import UserError
 from ...common.inputs.regular_files import read_lines
@@ -162,7 +163,7 @@ class FolderSource(ImageFiles):
         known, unknown = 0, []
         for path in walk_images(self.folder):
             by_scheme = self.names.by_scheme(path)
-            labels = {**by_scheme, **self.names.by_pattern(os.path.relpath(path, self.folder))}
+            labels: dict[str, Any] = {**by_scheme, **self.names.by_pattern(os.path.relpath(path, self.folder))}
             if self.names.scheme and not by_scheme:
                 unknown.append(path)
             else:

@@ -83,7 +83,7 @@ def check_rows(gallery: Gallery) -> None:
     """Raise UserError, naming them, if live rows hold NaN or infinite values: what is made of them would be wrong too."""
     places = np.flatnonzero(gallery.is_live)
     bad = [~np.isfinite(rows).all(1) for rows in live_rows(gallery)] if gallery.embeddings.dtype.kind == "f" else []
-    found = places[np.concatenate(bad)] if bad else ()
+    found = places[np.concatenate(bad)] if bad else places[:0]
     if len(found):
         raise UserError(
             f"{gallery.path}: {len(found)} rows hold NaN or infinite values, the first has the id {gallery.ids[found[0]]}; restore "

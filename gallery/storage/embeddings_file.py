@@ -32,7 +32,7 @@ def header(count: int, dimension: int, dtype: str) -> bytes:
 class Written(NamedTuple):
     """What gallery.json says of the rows: their number, their CRC-32, and that of the last one (None = unknown)."""
 
-    count: int
+    num_rows: int
     checksum: int
     last_row: int | None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext, redirect_stdout
+from contextlib import redirect_stdout
 from typing import IO, Any, Protocol, cast
 
 from vitreid.common.errors import MissingPackageError, UserError
@@ -138,7 +138,7 @@ def run(action: Callable[[], object], traceback: bool) -> int:
     """
     log_to_console()
     try:
-        with redirect_stdout(cast(IO[str], PrintableStream(sys.stdout))) if sys.stdout.isatty() else nullcontext():
+        with redirect_stdout(cast(IO[str], PrintableStream(sys.stdout))):
             action()
     except Stopped as stopped:
         return stopped.status

@@ -116,6 +116,7 @@ def _find_path(
     vector = gallery.info.decode(gallery.embeddings[query : query + 1])
     result = gallery.search(vector, len(rows))[0]
     places = {row["id"]: place for place, row in enumerate(rows)}
+    assert result.is_match is not None  # the gallery has a threshold
     found = [places[number] for number, is_match in zip(result.ids.tolist(), result.is_match) if is_match]
     sightings = sorted((rows[place] for place in found if people[place] == person), key=lambda row: row["time"])
     missed = [visit for visit in visits if _share_found(visit, sightings) < LEAST_SHARE]

@@ -44,7 +44,7 @@ def _similarity(before: np.ndarray, grey: np.ndarray, boxes: np.ndarray) -> np.n
     corners = cv2.goodFeaturesToTrack(before, _CORNERS, 0.01, 5, mask=mask)
     if corners is None or len(corners) < _LEAST:
         return np.eye(2, 3)
-    moved, found, _ = cv2.calcOpticalFlowPyrLK(before, grey, corners, None)
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(before, grey, corners, None)  # type: ignore[call-overload]  # the stubs know no None
     kept = found.ravel() == 1
     if kept.sum() < _LEAST:
         return np.eye(2, 3)
