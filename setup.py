@@ -20,7 +20,15 @@ ROOMS = [
     "tools",
     "tracking",
 ]
-RECIPES = ["duke", "market", "msmt17", "synthetic"]  # folders of YAML files, packages to setuptools
+RECIPES = [
+    "duke",
+    "occ_duke",
+    "veri",
+    "vehicleid",
+    "market",
+    "msmt17",
+    "synthetic",
+]  # folders of YAML files, packages to setuptools
 PACKAGES = [
     file.parent.as_posix().replace("/", ".") for room in ROOMS for file in sorted(Path(room).rglob("__init__.py"))
 ]

@@ -6,6 +6,12 @@ TERMS: dict[str, str] = {  # a key of `DATASETS` -> its terms
     "market1501": "research only; no licence is stated with the data",
     "dukemtmc": "withdrawn by its authors in 2019: people were recorded without consent; do not distribute",
     "msmt17": "research only, under a signed agreement with its authors",
+    "occ_duke": "images of DukeMTMC-reID, withdrawn by its authors in 2019: people were recorded without consent; do not distribute",
+    **dict.fromkeys(("cuhk03-np-labeled", "cuhk03-np-detected"), "research only, given out by its authors on request"),
+    **dict.fromkeys(("veri", "veri-views"), "research only, given out by its authors on request"),
+    **dict.fromkeys(
+        ("vehicleid", "vehicleid-1600", "vehicleid-2400"), "research only, given out by its authors on request"
+    ),
     "synthetic": "drawn by vitreid, no people in it; MIT",
 }
 UNSTATED = "not stated: own data, ask the people who recorded it"

@@ -46,6 +46,8 @@ class ReidData:
         test_name: name of the data set of query and gallery, if not `name`.
         first_pids: first pid of each joined data set, ascending.
         left_out: pictures in its folders that are no records.
+        gallery_draws: galleries that an evaluation draws, one image of each person or vehicle, and averages over; 0 = the gallery
+            as it is. See `evaluate_drawn_galleries`.
     Raises:
         ValueError: a record's camid or viewid has no name, a name is used twice, or the protocol is unknown.
     """
@@ -61,6 +63,7 @@ class ReidData:
     test_name: str = ""
     first_pids: tuple[int, ...] = (0,)
     left_out: tuple[str, ...] = ()
+    gallery_draws: int = 0
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:

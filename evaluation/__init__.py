@@ -11,7 +11,7 @@ from .reranking.rerank import k_reciprocal
 from .retrieval import evaluate_distances, evaluate_reranked, evaluate_retrieval
 from .retrieval_data import RetrievalData
 from .retrieval_result import RetrievalResult
-from .single_shot import evaluate_single_shot
+from .single_shot import evaluate_drawn_galleries, evaluate_single_shot
 from .streaming import RetrievalMetric
 from .verification.open_set import OpenSetResult, evaluate_open_set
 from .verification.probability import match_probability
@@ -36,6 +36,7 @@ __all__ = [
     "centralise",
     "centralise_queries",
     "evaluate_distances",
+    "evaluate_drawn_galleries",
     "evaluate_fused",
     "evaluate_open_set",
     "evaluate_reranked",

@@ -1,6 +1,8 @@
-"""Single-shot evaluation, the first protocol of CUHK03: one gallery image per identity, drawn several times."""
+"""Evaluation with one gallery image per identity, drawn several times: CUHK03's first protocol, and VehicleID's."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 from torch.nn.functional import normalize
@@ -31,11 +33,55 @@ def evaluate_single_shot(
     Raises:
         ValueError: `RetrievalData` refuses the input, no query has a match, or an argument is out of range.
     """
+    _check_arguments(repeats, seed, max_rank)
+    people = _People(data.g_pids)
+    ranks: dict[int, np.ndarray] = {}
+    for i, row, relevant in _rows_with_matches(data):
+        drawn, own = people.draw(data.q_pids[i], relevant, repeats, np.random.default_rng((seed, i)))
+        ranks[i] = _rank_of(own, drawn, row)
+    return _result(ranks, len(data.query), max_rank)
+
+
+@takes_arrays
+def evaluate_drawn_galleries(
+    data: RetrievalData, *, repeats: int = 10, seed: int = 0, max_rank: int = 50
+) -> RetrievalResult:
+    """Draw galleries with one image per identity, rank them for all other images, and average (VehicleID: Liu et al., CVPR 2016).
+
+    A query counts in each draw in which the drawn image of its identity is no junk for it, so its own file is never its match.
+    Each such row has one match: AP and INP are both 1 / rank. Equal distances rank in gallery order.
+
+    Args:
+        data: the test set, or the fields of its `RetrievalData` one by one; query and gallery may hold the same images.
+        repeats: number of galleries drawn; each query is compared with the same ones.
+        seed: of the draws, 0 or more.
+        max_rank: length of the CMC curve.
+    Returns:
+        A result with one row per query and draw in which it counts.
+    Raises:
+        ValueError: `RetrievalData` refuses the input, no query ever counts, or an argument is out of range.
+    """
+    _check_arguments(repeats, seed, max_rank)
+    people = _People(data.g_pids)
+    rng = np.random.default_rng(seed)
+    drawn = people.by_pid[people.starts + rng.integers(people.counts, size=(repeats, len(people.counts)))]
+    ranks: dict[int, np.ndarray] = {}
+    for i, row, relevant in _rows_with_matches(data):
+        own = drawn[:, np.searchsorted(people.pids, data.q_pids[i])][:, None]
+        counts = np.isin(own[:, 0], relevant)
+        if counts.any():
+            ranks[i] = _rank_of(own[counts], drawn[counts], row)
+    return _result(ranks, len(data.query), max_rank)
+
+
+def _check_arguments(repeats: int, seed: int, max_rank: int) -> None:
     for name, value, least in (("repeats", repeats, 1), ("max_rank", max_rank, 1), ("seed", seed, 0)):
         if value < least:
             raise UserError(f"{name}: {least} or more, got {value}")
-    people = _People(data.g_pids)
-    ranks: dict[int, np.ndarray] = {}
+
+
+def _rows_with_matches(data: RetrievalData) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield the position, the distances (G,) and the relevant items of each query that has any."""
     query, gallery = data.query, data.gallery
     if data.metric == "cosine":  # euclidean distances of rows of unit length order as the cosine
         query, gallery = normalize(query), normalize(gallery)
@@ -43,9 +89,7 @@ def evaluate_single_shot(
         for i, row in enumerate(distances.cpu().numpy(), start):
             relevant, _ = data.matches.of(i)
             if len(relevant):
-                drawn, own = people.draw(data.q_pids[i], relevant, repeats, np.random.default_rng((seed, i)))
-                ranks[i] = _rank_of(own, drawn, row)
-    return _result(ranks, len(data.query), max_rank)
+                yield i, row, relevant
 
 
 class _People:
@@ -74,9 +118,8 @@ def _rank_of(own: np.ndarray, drawn: np.ndarray, distances: np.ndarray) -> np.nd
 
 
 def _result(ranks: dict[int, np.ndarray], num_queries: int, max_rank: int) -> RetrievalResult:
-    """Return the result of the ranks (repeats,) of each valid query."""
+    """Return the result of the ranks, one per draw in which it counts, of each valid query."""
     check_any_valid(len(ranks), num_queries)
-    first_hit = np.stack(list(ranks.values()))  # (V, repeats)
-    query_index = np.repeat(list(ranks), first_hit.shape[1])
-    first_hit = first_hit.ravel()
+    query_index = np.repeat(list(ranks), [len(found) for found in ranks.values()])
+    first_hit = np.concatenate(list(ranks.values()))
     return RetrievalResult(query_index, 1 / first_hit, 1 / first_hit, first_hit, num_queries, max_rank)

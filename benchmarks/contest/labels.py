@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vitreid.datasets.readers.market1501 import load_market1501
-from vitreid.datasets.readers.msmt17 import load_msmt17
+from vitreid.datasets.published.market1501 import load_market1501
+from vitreid.datasets.published.msmt17 import load_msmt17
 from vitreid.datasets.records import ReidData
 
 LOADERS: dict[str, Callable[[Path], ReidData]] = {"market1501": load_market1501, "msmt17": load_msmt17}

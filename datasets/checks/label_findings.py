@@ -7,14 +7,11 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...labels.protocol import find_protocol
+from ..published.catalog import PUBLISHED
+from ..published.published_dataset import PublishedDataset
 from ..readers.image_files import EXTENSIONS
-from ..readers.market1501 import DUKEMTMC, MARKET1501
-from ..readers.msmt17 import MSMT17
-from ..readers.published import PublishedDataset
 from ..records import Record, ReidData
 from .finding import Finding, first_few
-
-PUBLISHED = {published.name: published for published in (MARKET1501, DUKEMTMC, MSMT17)}
 
 
 @dataclass(frozen=True)

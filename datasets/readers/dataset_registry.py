@@ -1,6 +1,6 @@
 """Data sets by name: the registry of readers, and one function that reads a data set without a config.
 
-To add a data set: its reader in this folder and its line in `DATASETS`.
+To add a data set: its reader in this folder, or in `published/`, and its line in `DATASETS`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...common.errors import UserError
+from ..published.market1501 import (
+    load_cuhk03_detected,
+    load_cuhk03_labeled,
+    load_dukemtmc,
+    load_market1501,
+    load_occluded_duke,
+)
+from ..published.msmt17 import load_msmt17
+from ..published.vehicleid import load_vehicleid
+from ..published.veri776 import load_veri
 from ..records import ReidData
 from ..synthetic.dataset import load_synthetic
 from .folder import load_folder
 from .manifest import load_manifest
-from .market1501 import load_dukemtmc, load_market1501
-from .msmt17 import load_msmt17
 
 
 @dataclass(frozen=True)
@@ -41,11 +49,19 @@ DATASETS: dict[str, Callable[[str | Path, ReadOptions], ReidData]] = {  # name -
     "market1501": lambda root, _: load_market1501(root),
     "dukemtmc": lambda root, _: load_dukemtmc(root),
     "msmt17": lambda root, _: load_msmt17(root),
+    "occ_duke": lambda root, _: load_occluded_duke(root),
+    "cuhk03-np-labeled": lambda root, _: load_cuhk03_labeled(root),
+    "cuhk03-np-detected": lambda root, _: load_cuhk03_detected(root),
+    "veri": lambda root, _: load_veri(root),
+    "veri-views": lambda root, _: load_veri(root, only_with_view=True),
+    "vehicleid": lambda root, _: load_vehicleid(root),
+    "vehicleid-1600": lambda root, _: load_vehicleid(root, 1600),
+    "vehicleid-2400": lambda root, _: load_vehicleid(root, 2400),
     "synthetic": lambda root, options: load_synthetic(root, draws=options.draws),
     "manifest": lambda _, options: load_manifest(options.manifest, options.camera_pattern),
     "folder": lambda root, options: load_folder(root, options.test_share, options.split_seed, options.camera_pattern),
 }
-ALIASES = {"dukemtmcreid": "dukemtmc"}
+ALIASES = {"dukemtmcreid": "dukemtmc", "occluded_duke": "occ_duke", "veri776": "veri"}
 
 
 def read_dataset(name: str, root: str | Path, options: ReadOptions | None = None) -> ReidData:

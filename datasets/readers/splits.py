@@ -26,9 +26,8 @@ def hold_out(data: ReidData, num_ids: int, seed: int) -> ReidData:
             f"DATASETS.VAL_IDS: none of the {num_ids} identities held out of {data.name} gives a query: each needs "
             f"{'images from two cameras' if find_protocol(data.protocol).ignores_own_camera else 'two images'}; hold out more"
         )
-    return replace(
-        data, train=train, query=query, gallery=gallery, test_name=f"{data.name} validation ({num_ids} people)"
-    )
+    name = f"{data.name} validation ({num_ids} people)"
+    return replace(data, train=train, query=query, gallery=gallery, test_name=name, gallery_draws=0)
 
 
 def split_identities(records: Sequence[Record], num_ids: int, seed: int, key: str) -> tuple[list[Record], list[Record]]:

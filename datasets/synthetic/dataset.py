@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from ...common.files import digest
 from ...common.inputs.regular_files import IMAGE_BYTES
-from ..readers.market1501 import SUBSETS, load_published
-from ..readers.published import PublishedDataset
+from ..published.market1501 import SUBSETS, load_published
+from ..published.published_dataset import PublishedDataset
 from ..records import ReidData
 from .camera import make_cameras, photograph
 from .drawn_folder import DrawnFolder

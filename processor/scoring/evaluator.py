@@ -84,6 +84,7 @@ class Evaluator:
             about=self.about,
             q_files=q_files,
             g_files=g_files,
+            gallery_draws=data.gallery_draws,
         )
 
     @cached_property
@@ -163,4 +164,6 @@ def check_answerable(data: ReidData, rerank: Rerank) -> None:
         where = ", seen by another camera" * find_protocol(data.protocol).ignores_own_camera
         raise UserError(f"{data.evaluated}: no query has another image of its person in the gallery{where}; {remedy}")
     rerank.check(len(data.query), len(data.gallery))
+    if data.gallery_draws:
+        rerank.check_draws(data.evaluated)
     rerank.postprocess.check(data)

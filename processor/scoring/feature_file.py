@@ -36,6 +36,7 @@ class FeatureSet:
         q_names, g_names: Q and G image files.
         camera_names: name of each camid.
         q_files, g_files: (Q,) and (G,) contents of the image files, equal for exact copies; None = by their names.
+        gallery_draws: as in `ReidData`.
         about: what made them, in JSON types: config, embed, preprocess, weights, and a threshold if the model has one.
     """
 
@@ -53,6 +54,7 @@ class FeatureSet:
     about: dict[str, Any] = field(default_factory=dict)
     q_files: np.ndarray | None = None
     g_files: np.ndarray | None = None
+    gallery_draws: int = 0
 
     @property
     def arrays(self) -> tuple[Tensor, Tensor, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -94,7 +96,7 @@ def save_features(path: str | Path, features: FeatureSet) -> None:
         tensors[f"{side}_names"] = _as_bytes(getattr(features, f"{side}_names"))
         if getattr(features, f"{side}_files") is not None:
             tensors[f"{side}_files"] = torch.from_numpy(getattr(features, f"{side}_files"))
-    facts = {key: getattr(features, key) for key in ("dataset", "protocol", "camera_names", "about")}
+    facts = {key: getattr(features, key) for key in ("dataset", "protocol", "camera_names", "gallery_draws", "about")}
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata={FORMAT: json.dumps(facts)}))
 
 

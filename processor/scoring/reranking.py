@@ -12,6 +12,7 @@ from ...evaluation import (
     RetrievalData,
     RetrievalResult,
     augment_database,
+    evaluate_drawn_galleries,
     evaluate_reranked,
     evaluate_retrieval,
     expand_queries,
@@ -48,6 +49,14 @@ class Rerank:
         """Raise ValueError, naming the config key, if the method needs more neighbours than there are images."""
         RANKINGS[self.method].check(self, num_query, num_gallery)
 
+    def check_draws(self, dataset: str) -> None:
+        """Raise UserError if the method does not go with drawn galleries."""
+        if self.method != "none":
+            raise UserError(
+                f"TEST.RERANK: {self.method} does not go with {dataset}, whose evaluation draws galleries of one image each; "
+                "set TEST.RERANK none"
+            )
+
 
 def build_rerank(cfg: CfgNode) -> Rerank:
     """Return the ranking that the config asks for."""
@@ -76,7 +85,11 @@ def rank(features: FeatureSet, rerank: Rerank) -> RetrievalResult:
         ValueError: no query has a match, the features have NaN, or there are too few images for the options.
     """
     rerank.check(len(features.query), len(features.gallery))
-    return RANKINGS[rerank.method].evaluate(rerank.postprocess(features).data, rerank)
+    data = rerank.postprocess(features).data
+    if features.gallery_draws:
+        rerank.check_draws(features.dataset)
+        return evaluate_drawn_galleries(data, repeats=features.gallery_draws)
+    return RANKINGS[rerank.method].evaluate(data, rerank)
 
 
 def _k_reciprocal(data: RetrievalData, rerank: Rerank) -> RetrievalResult:

@@ -15,8 +15,8 @@ from vitreid.datasets import Record, ReidData
 from vitreid.datasets.checks import BatchPlan, check, write_montage
 from vitreid.datasets.checks.duplicates import count_bits, near_copies, near_pairs
 from vitreid.datasets.checks.read_files import difference_hash, scan_file
+from vitreid.datasets.published.published_dataset import PublishedDataset
 from vitreid.datasets.readers.manifest import load_manifest
-from vitreid.datasets.readers.published import PublishedDataset
 from vitreid.tools import check_data
 from vitreid.tools.check_data import main
 

@@ -1,25 +1,13 @@
-"""Market-1501, DukeMTMC-reID and MSMT17: file names, folders, and the error for a wrong folder."""
+"""Published data sets: file names, folders, copies with mistakes, and the error for a wrong folder."""
 
 import logging
 
 import pytest
+from published_trees import market, pids, touch
 
-from vitreid.datasets.readers.market1501 import load_dukemtmc, load_market1501
-from vitreid.datasets.readers.msmt17 import load_msmt17
-from vitreid.datasets.readers.published import PublishedDataset, check_counts
-
-
-def touch(folder, *names):
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
-
-def market(folder, train=("0002_c1s1_000451_03.jpg",), query=("0001_c1s1_1.jpg",), test=("0001_c2s1_1.jpg",)):
-    for subset, names in zip(("bounding_box_train", "query", "bounding_box_test"), (train, query, test), strict=True):
-        touch(folder / subset, *names)
-    return folder
+from vitreid.datasets.published.market1501 import load_dukemtmc, load_market1501
+from vitreid.datasets.published.msmt17 import load_msmt17
+from vitreid.datasets.published.published_dataset import PublishedDataset, check_counts
 
 
 def msmt(folder, images=("train", "test")):
@@ -31,10 +19,6 @@ def msmt(folder, images=("train", "test")):
     for name in images:
         (folder / name).mkdir()
     return folder
-
-
-def pids(records):
-    return [record.pid for record in records]
 
 
 def test_junk_is_left_out_and_distractors_stay_in_the_gallery(tmp_path):

@@ -68,7 +68,7 @@ SKIPPED = {  # what is not run: why
     r"--detector people\.onnx": "needs a detector; tests/tracking has small ones",
     r"^python benchmarks/.* DIR\b": "needs checkouts of other projects' code",
     r"--weights (model|person-reidentification)\S*\.(onnx|xml)": "needs another's model; tests/processor/test_finished_models.py has small ones",
-    r"0287\.safetensors": "needs another's model; tests/model has small ones",
+    r"0287\.safetensors|models/0287": "needs another's model; tests/model has small ones",
     r"--fuse ": "needs the embeddings of two models; see tests/processor/test_feature_file.py",
     r"^vitreid (test|search|export|export-model|serve|track|train)$": "the name of a command in a sentence",
     r"^python examples/track_with_boxmot": "needs BoxMOT, with an environment of its own; see test_ship_trackers.py",

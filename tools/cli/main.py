@@ -32,6 +32,7 @@ COMMANDS = {
     "convert": Command("convert", "convert weights of another project"),
     "export-model": Command("export_model", "export a model to ONNX, OpenVINO, TorchScript or torch.export"),
     "recipes": Command("cli.recipes", "list the recipes that --config_file accepts by name"),
+    "datasets": Command("published.dataset_page", "list the published data sets that are read, or write their page"),
     "backbones": Command("published.backbones", "list the tested backbones, or write their table"),
     "reproduce": Command("published.reproduce", "run the commands of a published table again"),
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 from ...common.errors import UserError
 from ...common.inputs.regular_files import read_lines
 from ..records import Record, ReidData
-from .published import PublishedDataset, check_counts, find_folder, name_cameras
+from .published_dataset import PublishedDataset, check_counts, find_folder, name_cameras
 
 _LISTS = ("list_train.txt", "list_val.txt", "list_query.txt", "list_gallery.txt")
 _FOLDERS = (("train", "test"), ("mask_train_v2", "mask_test_v2"))  # version 1, version 2 (faces masked)

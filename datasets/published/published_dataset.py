@@ -25,6 +25,8 @@ class PublishedDataset:
         counts: images in train, query and gallery.
         people: identities in train and query.
         cameras: number of cameras.
+        subsets: names of the folders or lists of train, query and gallery; case is ignored.
+        protocol, gallery_draws: as in `ReidData`.
     """
 
     name: str
@@ -34,27 +36,55 @@ class PublishedDataset:
     counts: tuple[int, int, int] | None = None
     people: tuple[int, int] | None = None
     cameras: int | None = None
+    subsets: tuple[str, str, str] = ("bounding_box_train", "query", "bounding_box_test")
+    protocol: str = "same-camera"
+    gallery_draws: int = 0
 
 
 def find_folder(root: str | Path, published: PublishedDataset, parts: Sequence[str]) -> Path:
-    """Return the data set's folder: one of `published.folders` in `root`, or `root` itself.
+    """Return the data set's folder: one of `published.folders` in `root`, a folder in it, or `root` itself.
 
     Args:
-        parts: required sub-folders and files.
+        parts: required sub-folders and files; see `find_part`.
     Raises:
         FileNotFoundError: not found; names the expected and the found contents, and the source.
     """
     root = Path(root).expanduser()
     accepted = {_plain(folder) for folder in published.folders}
-    children = [path for path in sorted(root.iterdir()) if _plain(path.name) in accepted] if root.is_dir() else []
-    for folder in (*children, root):
-        if all((folder / part).exists() for part in parts):
+    children = [path for path in _folders(root) if _plain(path.name) in accepted]
+    children += [path for name in published.folders if "/" in name and (path := find_part(root, name))]
+    inside = [
+        folder for child in children for folder in _folders(child)
+    ]  # unpacked into a folder of the archive's name
+    for folder in (*children, *inside, root):
+        if all(find_part(folder, part) for part in parts):
             return folder
     raise FileNotFoundError(
         f"DATASETS.ROOT_DIR: {published.name} not found in {str(root)!r}. Expected: {published.expected}, in "
         f"{root / published.folders[0]} or in {root} itself. Found: {_found(children[0] if children else root)}. "
         f"Source: {published.source}"
     )
+
+
+def find_part(folder: Path, name: str) -> Path | None:
+    """Return the file or folder `name` (with `/`, one further down) in `folder`, in small letters or capitals; None if there is none."""
+    found = folder
+    for part in name.split("/"):
+        if (found / part).exists():
+            found /= part
+            continue
+        others = sorted(found.iterdir()) if found.is_dir() else []
+        same = [path for path in others if path.name.lower() == part.lower()]
+        if not same:
+            return None
+        found = same[0]
+    return found
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Return the visible folders in a folder; macOS adds `__MACOSX` to what it packs."""
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in paths if path.is_dir() and not path.name.startswith((".", "__MACOSX"))]
 
 
 def _plain(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Reader of Market-1501's layout: Market-1501, DukeMTMC-reID and the synthetic people.
+"""Reader of Market-1501's layout: Market-1501, DukeMTMC-reID, Occluded-Duke, CUHK03-NP, VeRi-776 and the synthetic people.
 
 File names are `PID_cCAMERA…`, for example `0002_c1s1_000451_03.jpg`. Images of pid -1 are junk and left out; those of pid 0 are
 distractors and stay in the gallery [Zheng et al., ICCV 2015].
@@ -11,9 +11,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from ..readers.image_files import list_images
 from ..records import Record, ReidData
-from .image_files import list_images
-from .published import PublishedDataset, check_counts, find_folder, name_cameras
+from .published_dataset import PublishedDataset, check_counts, find_folder, find_part, name_cameras
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,30 @@ DUKEMTMC = PublishedDataset(
     (702, 702),
     8,
 )
+OCCLUDED_DUKE = PublishedDataset(
+    "occ_duke",
+    ("Occluded_Duke", "Occluded-DukeMTMC", "Occluded-DukeMTMC-reID"),
+    _LAYOUT.replace("0002_c1s1_000451_03", "0001_c2_f0046182"),
+    "github.com/lightas/Occluded-DukeMTMC-Dataset lists its images, which are of DukeMTMC-reID, withdrawn by its authors in 2019",
+    (15618, 2210, 17661),
+    (702, 519),
+    8,
+)
+CUHK03_LABELED = PublishedDataset(
+    "cuhk03-np-labeled",
+    ("cuhk03-np/labeled", "cuhk03-np/labelled", "cuhk03_np_labeled", "labeled"),
+    _LAYOUT.replace("0002_c1s1_000451_03.jpg", "0001_c1_1.png"),
+    "github.com/zhunzhong07/person-re-ranking",
+    (7368, 1400, 5328),
+    (767, 700),
+    2,
+)
+CUHK03_DETECTED = replace(
+    CUHK03_LABELED,
+    name="cuhk03-np-detected",
+    folders=("cuhk03-np/detected", "cuhk03_np_detected", "detected"),
+    counts=(7365, 1400, 5332),
+)
 
 
 def load_market1501(root: str | Path) -> ReidData:
@@ -51,6 +75,21 @@ def load_dukemtmc(root: str | Path) -> ReidData:
     return load_published(root, DUKEMTMC)
 
 
+def load_occluded_duke(root: str | Path) -> ReidData:
+    """Read Occluded-DukeMTMC [Miao et al., ICCV 2019] from `root` or a folder below it."""
+    return load_published(root, OCCLUDED_DUKE)
+
+
+def load_cuhk03_labeled(root: str | Path) -> ReidData:
+    """Read CUHK03-NP, the boxes drawn by hand [Li et al., CVPR 2014; split of Zhong et al., CVPR 2017]."""
+    return load_published(root, CUHK03_LABELED)
+
+
+def load_cuhk03_detected(root: str | Path) -> ReidData:
+    """Read CUHK03-NP, the boxes of a detector [Li et al., CVPR 2014; split of Zhong et al., CVPR 2017]."""
+    return load_published(root, CUHK03_DETECTED)
+
+
 def load_published(root: str | Path, published: PublishedDataset) -> ReidData:
     """Read a data set in Market-1501's layout, and warn if its size differs from the publication.
 
@@ -59,9 +98,9 @@ def load_published(root: str | Path, published: PublishedDataset) -> ReidData:
     Raises:
         FileNotFoundError: the folder is missing, or one of its parts holds no image.
     """
-    folder = find_folder(root, published, SUBSETS[1:])
-    there = [subset for subset in SUBSETS if (folder / subset).exists()]
-    read = [_read(folder / subset, published) if subset in there else ([], []) for subset in SUBSETS]
+    folder = find_folder(root, published, published.subsets[1:])
+    places = [find_part(folder, subset) for subset in published.subsets]
+    read = [_read(place, published) if place else ([], []) for place in places]
     subsets, left_out = [records for records, _ in read], tuple(path for _, foreign in read for path in foreign)
     rows, names = name_cameras((record for subset in subsets for record in subset), published.name)
     train, query, gallery = ([replace(record, camid=rows[record.camid]) for record in subset] for subset in subsets)

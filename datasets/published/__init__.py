@@ -1,0 +1,1 @@
+"""Readers of published data sets, held to their published counts."""

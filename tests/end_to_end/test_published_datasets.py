@@ -1,0 +1,42 @@
+"""Every published data set on a small tree of its layout: read, a training, its evaluation, its features from a file."""
+
+import pytest
+from conftest import TINY
+from published_trees import TREES, draw_tree
+
+from vitreid.configs import load_config
+from vitreid.datasets.readers.dataset_registry import DATASETS
+from vitreid.processor import train
+from vitreid.tools import test as test_tool
+
+pytestmark = pytest.mark.slow
+OWN = {"synthetic", "manifest", "folder"}
+
+
+def test_every_published_data_set_has_a_tree():
+    assert set(DATASETS) - OWN == set(TREES)
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_data_set_is_trained_on_and_evaluated(name, tmp_path, capsys):
+    draw_tree(tmp_path, name)
+    words = [
+        *(*TINY, "SOLVER.MAX_EPOCHS", "1", "DATASETS.NAMES", name, "DATASETS.ROOT_DIR", str(tmp_path)),
+        *("OUTPUT_DIR", str(tmp_path / "run"), "MODEL.SIE_CAMERA", "True", "MODEL.SIE_VIEW", str("veri" in name)),
+    ]
+    result = train(load_config(None, words))
+    assert result.mAP > 0
+    features = str(tmp_path / "features.safetensors")
+    weights = ["--weights", str(tmp_path / "run" / "best.safetensors"), "DATASETS.ROOT_DIR", str(tmp_path)]
+    assert test_tool.main([*weights, "--save-features", features]) == 0
+    first = capsys.readouterr().out
+    assert f"{100 * result.mAP:.2f}" in first
+    assert test_tool.main(["--features", features]) == 0
+    assert f"{100 * result.mAP:.2f}" in capsys.readouterr().out
+
+
+def test_reranking_does_not_go_with_drawn_galleries(tmp_path):
+    draw_tree(tmp_path, "vehicleid")
+    words = [*TINY, "DATASETS.NAMES", "vehicleid", "DATASETS.ROOT_DIR", str(tmp_path), "TEST.RERANK", "k-reciprocal"]
+    with pytest.raises(ValueError, match=r"TEST\.RERANK: k-reciprocal does not go with vehicleid"):
+        train(load_config(None, [*words, "TEST.RERANK_K1", "5", "OUTPUT_DIR", str(tmp_path / "run")]))

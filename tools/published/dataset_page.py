@@ -1,0 +1,104 @@
+"""Write the page of data sets from their descriptions: counts, layout, protocol, terms, the original's figures, recipes.
+
+Examples:
+    vitreid datasets
+    vitreid datasets --output docs/datasets.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from vitreid.common.files import write_text_atomically
+from vitreid.configs import shipped_recipes
+from vitreid.datasets.dataset_terms import terms_of
+from vitreid.datasets.published.catalog import PUBLISHED
+from vitreid.datasets.published.published_dataset import PublishedDataset
+from vitreid.tools.cli.parser import command, new_parser
+
+RECIPES = {"market1501": "market", "dukemtmc": "duke"}  # data set: folder of its recipes, if it has another name
+REFERENCES = {  # data set: the figures of TransReID's repository, ViT-Base at 256x128 or 256x256, baseline and TransReID*
+    "market1501": "mAP 87.1, Rank-1 94.6; 89.0, 95.1",
+    "dukemtmc": "mAP 79.6, Rank-1 89.0; 82.2, 90.7",
+    "msmt17": "mAP 61.8, Rank-1 81.8; 67.8, 85.3",
+    "occ_duke": "mAP 53.8, Rank-1 61.1; 59.5, 67.4",
+    "veri-views": "mAP 79.0, Rank-1 96.6; 82.1, 97.4",
+    "vehicleid": "Rank-1 83.5, Rank-5 96.7; 85.2, 97.4",
+}
+INTRODUCTION = """# Data sets
+
+Written by `vitreid datasets --output docs/datasets.md`; do not edit. [Own data](train.md) need no reader.
+
+`DATASETS.NAMES` takes the names below and `DATASETS.ROOT_DIR` the folder that holds the data set's folder. Case, dots, dashes and
+underscores of folder names do not matter, nor a folder of the same name inside. `vitreid check-data` compares the counts with the published ones.
+Nothing is downloaded: the images are given out by their authors. *TransReID's figures* are those of its repository, of the
+baseline and of TransReID* with ViT-Base; they are not ours.
+
+| `DATASETS.NAMES` | images: train / query / gallery | identities: train / query | cameras | junk for a query | TransReID's figures | recipes |
+|---|---|---|---:|---|---|---|
+"""
+
+
+def row(published: PublishedDataset) -> str:
+    """Return a data set's line of the table."""
+    counts = " / ".join(f"{count:,}" for count in published.counts) if published.counts else "not compared"
+    people = " / ".join(f"{count:,}" for count in published.people or ())
+    junk = "its camera, its own file" if published.protocol == "same-camera" else "its own file"
+    if published.gallery_draws:
+        junk += f"; mean of {published.gallery_draws} galleries of one drawn image per identity"
+    reference = REFERENCES.get(published.name, "")
+    cells = (
+        f"`{published.name}`",
+        counts,
+        people,
+        str(published.cameras or ""),
+        junk,
+        reference,
+        recipes_of(published.name),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def recipes_of(name: str) -> str:
+    """Return the names of the recipes of a data set, as `--config_file` takes them."""
+    folder = RECIPES.get(name, name.partition("-")[0])
+    found = [recipe for recipe, _ in shipped_recipes() if recipe.startswith(f"{folder}/")]
+    return f"`{folder}/…` ({len(found)})" if found else ""
+
+
+def paragraph(published: PublishedDataset) -> str:
+    """Return what a data set's folder holds, under which terms, and where to ask for it."""
+    folder = published.folders[0]
+    return (
+        f"**`{published.name}`**: in `{folder}`, {published.expected}. Terms: {terms_of(published.name)}. Source: "
+        f"{published.source}.\n"
+    )
+
+
+def page() -> str:
+    """Return the page."""
+    table = "".join(f"{row(published)}\n" for published in PUBLISHED.values())
+    return INTRODUCTION + table + "\n" + "\n".join(paragraph(published) for published in PUBLISHED.values())
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the tool's arguments."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--output", metavar="FILE", type=Path, help="page to write, e.g. docs/datasets.md")
+    return parser
+
+
+def write_or_list(args: argparse.Namespace) -> str:
+    """Write the page if --output names one; otherwise return a line per data set."""
+    if args.output:
+        write_text_atomically(args.output, page())
+        return f"{args.output}: {len(PUBLISHED)} data sets"
+    return "\n".join(f"{name:<20}{terms_of(name)}" for name in PUBLISHED)
+
+
+main = command(get_parser, write_or_list)
+
+if __name__ == "__main__":
+    sys.exit(main())
