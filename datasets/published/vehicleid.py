@@ -7,6 +7,7 @@ are query and gallery at once: the evaluation draws one image of each vehicle as
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from ...common.errors import UserError
@@ -49,8 +50,8 @@ def load_vehicleid(root: str | Path, num_vehicles: int = TEST_SIZES[0]) -> ReidD
     images = find_part(folder, published.subsets[2])
     there = {path.stem: path for path in (images or folder).iterdir() if path.suffix.lower() in (".jpg", ".png")}
     train, test = ([] if path is None else _read(path, there, published) for path in lists)
-    rules = {"protocol": published.protocol, "gallery_draws": published.gallery_draws}
-    return check_counts(ReidData(published.name, train, test, test, ("vehicleid/unknown",), **rules), published)
+    data = ReidData(published.name, train, test, test, ("vehicleid/unknown",), protocol=published.protocol)
+    return check_counts(replace(data, gallery_draws=published.gallery_draws), published)
 
 
 def _read(list_file: Path, images: dict[str, Path], published: PublishedDataset) -> list[Record]:

@@ -23,7 +23,7 @@ from vitreid.processor import Embedder
 
 pytestmark = pytest.mark.slow
 
-MADE_BY_USERS = {"market1501/", "dukemtmc-reid/", "MSMT17/"}  # folders of data sets
+MADE_BY_USERS = {"market1501/", "MSMT17/", "VeRi/"}  # folders of data sets
 PAGES = {page.name: page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 # A block is preceded by <!-- not run: reason --> if a test cannot run it; it is parsed all the same.
 PYTHON = re.compile(
