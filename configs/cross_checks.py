@@ -67,8 +67,13 @@ def _check_schedule(cfg: CfgNode) -> None:
 
 
 def _check_loss(cfg: CfgNode) -> None:
-    if cfg.LOSS.ID == "none" and cfg.LOSS.METRIC == "none":
-        raise UserError("LOSS.ID and LOSS.METRIC are both none: nothing to train on; set one of them")
+    if cfg.LOSS.ID == "none" and cfg.LOSS.METRIC == "none" and not cfg.LOSS.DISTILL:
+        raise UserError("LOSS.ID and LOSS.METRIC are both none: nothing to train on; set one of them, or LOSS.DISTILL")
+    if cfg.LOSS.DISTILL and not cfg.LOSS.DISTILL_WEIGHT and not cfg.LOSS.RELATION_WEIGHT:
+        raise UserError(
+            f"LOSS.DISTILL: {cfg.LOSS.DISTILL} teaches nothing with LOSS.DISTILL_WEIGHT 0 and LOSS.RELATION_WEIGHT 0; set one of them, "
+            "or LOSS.DISTILL ''"
+        )
     metric = cfg.LOSS.METRIC
     if cfg.LOSS.MEMORY and metric == "none":
         raise UserError(

@@ -162,6 +162,25 @@ MODEL_OPTIONS: dict[str, Option] = {
         "iterations before the past embeddings are used, which drift fast at first [Wang et al., CVPR 2020]",
         at_least=0,
     ),
+    "LOSS.METRIC_NORM": Option(
+        0.0,
+        "length to which embeddings are scaled for the metric loss; 0 = as they are. Self-supervised ViTs start with lengths "
+        "around 40, at which the soft margin of the triplet loss drowns the other terms",
+        at_least=0,
+    ),
+    "LOSS.DISTILL": Option(
+        "",
+        "teacher: a model file (best.safetensors, .onnx, .xml, …) whose embeddings of the training images are learned, computed "
+        "once and kept in OUTPUT_DIR/teacher.safetensors; or such a file; empty = none",
+        per_machine=True,
+        is_path=True,
+    ),
+    "LOSS.DISTILL_WEIGHT": Option(
+        1.0, "DISTILL: weight of 1 - cosine to the teacher's embedding, after a learned projection", at_least=0
+    ),
+    "LOSS.RELATION_WEIGHT": Option(
+        1.0, "DISTILL: weight of the squared difference of the cosines of all pairs of the batch", at_least=0
+    ),
     "LOSS.CENTER_WEIGHT": Option(
         0.0, "weight of the center loss [Wen et al., ECCV 2016]; 0 = off; 0.0005 is usual", at_least=0
     ),

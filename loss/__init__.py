@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ..common.errors import choose
 from .center import CenterLoss
 from .circle import CircleLoss
 from .cross_batch_memory import CrossBatchMemory
+from .distillation import Distillation
 from .id_classifiers import AMSoftmax, ArcFace, Circle, CosFace, SoftmaxHead
 from .reid_loss import ReidLoss
 from .triplet import TripletLoss
@@ -25,6 +26,7 @@ __all__ = [
     "CircleLoss",
     "CosFace",
     "CrossBatchMemory",
+    "Distillation",
     "ReidLoss",
     "SoftmaxHead",
     "TripletLoss",
@@ -46,8 +48,14 @@ METRICS: dict[str, Callable[[CfgNode], nn.Module]] = {
 }
 
 
-def build_loss(cfg: CfgNode, num_classes: int, embed_dim: int, num_branches: int = 1) -> ReidLoss:
-    """Return the loss of a model with `num_branches` embeddings of `embed_dim` features."""
+def build_loss(
+    cfg: CfgNode, num_classes: int, embed_dim: int, num_branches: int = 1, teacher: Tensor | None = None
+) -> ReidLoss:
+    """Return the loss of a model with `num_branches` embeddings of `embed_dim` features.
+
+    Args:
+        teacher: the embeddings of all training images (N, T) that LOSS.DISTILL asks for.
+    """
     make_head = choose("LOSS.ID", cfg.LOSS.ID, {**HEADS, "none": None})
     make_metric = choose("LOSS.METRIC", cfg.LOSS.METRIC, {**METRICS, "none": None})
     memory_size, center_weight = cfg.LOSS.MEMORY, cfg.LOSS.CENTER_WEIGHT
@@ -56,6 +64,10 @@ def build_loss(cfg: CfgNode, num_classes: int, embed_dim: int, num_branches: int
         metric=make_metric(cfg) if make_metric else None,
         memory=CrossBatchMemory(memory_size, num_branches, embed_dim, cfg.LOSS.MEMORY_START) if memory_size else None,
         center=CenterLoss(num_classes, embed_dim, center_weight) if center_weight else None,
+        distillation=Distillation(teacher, embed_dim, cfg.LOSS.DISTILL_WEIGHT, cfg.LOSS.RELATION_WEIGHT)
+        if teacher is not None
+        else None,
+        metric_norm=cfg.LOSS.METRIC_NORM,
         label_smooth=cfg.LOSS.LABEL_SMOOTH,
         id_weight=cfg.LOSS.ID_WEIGHT,
         metric_weight=cfg.LOSS.METRIC_WEIGHT,

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ..common.errors import UserError
 from .center import CenterLoss
 from .cross_batch_memory import CrossBatchMemory
+from .distillation import Distillation
 from .float32 import in_float32
 from .id_classifiers import SoftmaxHead
 
@@ -26,6 +27,8 @@ class ReidLoss(nn.Module):
         metric: loss (K,) of features (K, B, D) and labels (B,), or None; its `name` names the term.
         center: center loss of the global branch, already weighted, or None.
         memory: past embeddings, compared in addition by the metric loss, or None.
+        distillation: losses against a teacher, of the global branch, already weighted, or None.
+        metric_norm: length to which the embeddings are scaled for the metric loss; 0 = as they are.
         label_smooth: probability mass that the ID loss spreads over all classes.
         id_weight, metric_weight: factors of the terms.
     """
@@ -36,7 +39,9 @@ class ReidLoss(nn.Module):
         metric: nn.Module | None = None,
         center: CenterLoss | None = None,
         memory: CrossBatchMemory | None = None,
+        distillation: Distillation | None = None,
         *,
+        metric_norm: float = 0.0,
         label_smooth: float = 0.0,
         id_weight: float = 1.0,
         metric_weight: float = 1.0,
@@ -46,6 +51,8 @@ class ReidLoss(nn.Module):
         self.metric = metric
         self.center = center
         self.memory = memory
+        self.distillation = distillation
+        self.metric_norm = metric_norm
         self.label_smooth = label_smooth
         self.id_weight = id_weight
         self.metric_weight = metric_weight
@@ -70,11 +77,14 @@ class ReidLoss(nn.Module):
                 weight.copy_(weights[branch])
 
     @in_float32
-    def forward(self, before: Tensor, after: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return (terms, stats) of embeddings (B, K, D) with labels (B,).
+    def forward(
+        self, before: Tensor, after: Tensor, labels: Tensor, index: Tensor | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return (terms, stats) of embeddings (B, K, D) of the training images `index` (B,) with labels (B,).
 
-        `terms` are the scalars to add up that are on: "id", the name of the metric loss, "center". `stats` are scalars without
-        a gradient: "accuracy", the fraction of the batch that the classifier of the global branch gets right, without margin.
+        `terms` are the scalars to add up that are on: "id", the name of the metric loss, "center", "distill", "relation".
+        `stats` are scalars without a gradient: "accuracy", the fraction of the batch that the classifier of the global branch
+        gets right, without margin. `index` is needed with distillation only.
         """
         terms: dict[str, Tensor] = {}
         stats: dict[str, Tensor] = {}
@@ -85,11 +95,15 @@ class ReidLoss(nn.Module):
             terms[str(self.metric.name)] = self.metric_weight * mean_of_branches(self.metric_losses(before, labels))
         if self.center is not None:
             terms["center"] = self.center(before[:, 0], labels)
+        if self.distillation is not None:
+            terms.update(self.distillation(before[:, 0], cast(Tensor, index)))
         return terms, stats
 
     def metric_losses(self, features: Tensor, labels: Tensor) -> Tensor:
         """Return the metric loss of each branch (K,); in training the batch then enters the memory."""
         branches = features.transpose(0, 1)  # (B, K, D) -> (K, B, D)
+        if self.metric_norm:
+            branches = self.metric_norm * F.normalize(branches, dim=-1)
         metric = cast(nn.Module, self.metric)
         if self.memory is None:
             return metric(branches, labels)

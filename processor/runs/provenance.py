@@ -47,11 +47,13 @@ def provenance_of(parents: Sequence[Mapping[str, str]], data: Sequence[Mapping[s
 
 
 def build_parents(cfg: CfgNode) -> list[dict[str, str]]:
-    """Return name and SHA-256 of each file of initial weights; the sum is empty if timm's file is not in the cache."""
+    """Return name and SHA-256 of each file of initial weights, and of the teacher; empty if timm's file is not in the cache."""
     choice, path, name = cfg.MODEL.PRETRAIN_CHOICE, cfg.MODEL.PRETRAIN_PATH, cfg.MODEL.NAME
+    teacher = Path(cfg.LOSS.DISTILL)
+    taught_by = [{"name": f"teacher {teacher.name}", "sha256": sha256(teacher)}] if teacher.is_file() else []
     if choice == "none":
-        return []
-    return parents_of(path) if path else [_of_timm(name)]
+        return taught_by
+    return [*(parents_of(path) if path else [_of_timm(name)]), *taught_by]
 
 
 def parents_of(source: str | Path) -> list[dict[str, str]]:
@@ -91,7 +93,7 @@ def _git(*words: str) -> str:
     try:
         done = subprocess.run(
             ["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=GIT_SECONDS, check=False
-        )  # nosec B607: the user's own git, wherever PATH has it
+        )  # nosec B607 - the git in PATH is the user's own
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -19,6 +19,9 @@ from .checkpoint import rotated
 from .run_lock import FolderLock
 
 LOGGER = logging.getLogger("vitreid")
+TEACHER = (
+    "teacher.safetensors"  # LOSS.DISTILL; stays when a new run replaces an earlier one, which may have the same teacher
+)
 REPORT_PICTURES = frozenset(  # every PNG file that a report may write into report_pictures
     f"{name}.png"
     for name in (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,8 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from ...common.errors import UserError, choose
-from ...common.files import digest
 from ...configs import OPTIONS, dump_config, flatten_config, marked_config, parse_config
-from ...datasets import Record, ReidData, build_data, build_test_set_names, build_train_loader, label_map
+from ...datasets import build_data, build_test_set_names, build_train_loader, label_map
 from ...evaluation import RetrievalResult
 from ...loss import HEADS, METRICS, ReidLoss, build_loss
 from ...model import build_model, find_classifiers, read_classifiers
@@ -40,6 +39,8 @@ from ..runs.signals import Stopped
 from ..scoring.evaluator import build_evaluator
 from ..scoring.reranking import RANKINGS
 from .epoch_loop import Run, RunOptions, TrainingSession
+from .image_digest import image_digests
+from .teacher import build_teacher
 from .trainer import LogOptions, StepOptions, Trainer
 from .training_module import TrainingModule
 
@@ -140,7 +141,8 @@ def build_session(cfg: CfgNode, resumed: bool = False, ranks: Ranks = ALONE) -> 
 
     model = build_model(_without_weights(cfg) if resumed else cfg, data.train_cameras, data.train_views)
     model = place(model, device, precision)
-    loss = build_loss(cfg, len(labels), model.embed_dim, model.num_branches)
+    teacher = build_teacher(cfg, data, ranks)
+    loss = build_loss(cfg, len(labels), model.embed_dim, model.num_branches, teacher)
     if cfg.MODEL.PRETRAIN_CLASSIFIERS and not resumed:
         _load_classifiers(loss, cfg.MODEL.PRETRAIN_PATH, len(labels))
     module = TrainingModule(model, loss).to(device)
@@ -262,14 +264,3 @@ def check_names(options: Mapping[str, Any]) -> None:
     for key, registry in REGISTRIES.items():
         is_optional = "none" in (OPTIONS[key].choices or ())
         choose(key, options[key], {"none": None, **registry} if is_optional else registry)
-
-
-def image_digests(data: ReidData) -> dict[str, str]:
-    """Return number and digest of the images of each side, the same in whichever folder they lie."""
-    sides = {"training images": data.train, "queries": data.query, "gallery images": data.gallery}
-    return {name: f"{len(records)} ({_digest(records)})" for name, records in sides.items()}
-
-
-def _digest(records: Sequence[Record]) -> str:
-    rows = (f"{Path(record.path).name}\n{record.pid} {record.camid} {record.viewid}\n".encode() for record in records)
-    return digest(rows).removeprefix("sha256:")[:12]

@@ -150,7 +150,7 @@ class Trainer:
                 # (B, K, D), before the neck
                 embeddings, carry_on = self.passes.embed(self.module, batch, self._autocast)
                 with self._autocast():
-                    terms, stats = self.module.score(embeddings, batch.labels)
+                    terms, stats = self.module.score(embeddings, batch.labels, batch.index)
                 loss = self.watch.see(torch.stack(list(terms.values())).sum())  # ()
             with self.phase("backward"):
                 self.scaler.scale(loss / group_size).backward()

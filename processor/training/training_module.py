@@ -41,7 +41,7 @@ class TrainingModule(nn.Module):
 
     Args:
         model: its backbone turns images (B, 3, H, W), camids (B,) and viewids (B,) into embeddings (B, K, D).
-        loss: embeddings before and after the neck, and labels (B,) -> named, weighted terms to add up, and stats.
+        loss: embeddings before and after the neck, labels (B,) and positions of the images (B,) -> named, weighted terms to add up, and stats.
     """
 
     model: ReidModel
@@ -55,20 +55,23 @@ class TrainingModule(nn.Module):
 
     def forward(self, batch: Batch) -> Losses:
         """Return (terms, stats) of scalars, e.g. ({"id": (), "triplet": ()}, {"accuracy": ()})."""
-        return self.score(self.embed(batch), batch.labels)
+        return self.score(self.embed(batch), batch.labels, batch.index)
 
     def embed(self, batch: Batch) -> Tensor:
         """Return this rank's float32 embeddings before the neck, (B, K, D)."""
         backbone = self.spread.callable(self.model.backbone)
         return backbone(batch.images, batch.camids, batch.viewids).float()
 
-    def score(self, before: Tensor, labels: Tensor) -> Losses:
+    def score(self, before: Tensor, labels: Tensor, index: Tensor) -> Losses:
         """Return (terms, stats) of this rank's embeddings before the neck (B, K, D), with labels (B,).
+
+        Args:
+            index: (B,) positions of the images in the training list.
 
         With several ranks these are the terms of the whole batch, equal on all.
         """
-        before, labels = self.spread.gather(before), self.spread.gather(labels)
-        return self.loss(before, self.model.behind_neck(before), labels)
+        before, labels, index = (self.spread.gather(tensor) for tensor in (before, labels, index))
+        return self.loss(before, self.model.behind_neck(before), labels, index)
 
     def no_sync(self) -> AbstractContextManager:
         """Return a context in which ranks do not exchange the backbone's gradients."""

@@ -269,6 +269,7 @@ def test_options_that_may_differ_between_machines_or_change_on_resume_are_these(
     """The flags on the options replaced two lists of prefixes; a change here is a change of behaviour."""
     assert [key for key, option in OPTIONS.items() if option.per_machine] == [
         "MODEL.PRETRAIN_PATH",
+        "LOSS.DISTILL",
         "DATASETS.ROOT_DIR",
         "DATASETS.MANIFEST",
         "DATASETS.DISTRACTORS",

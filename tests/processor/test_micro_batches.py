@@ -45,7 +45,7 @@ def back_propagate(module, passes, batch, autocast=nullcontext, scale=unscaled):
     """What the trainer's step does with the passes."""
     embeddings, carry_on = passes.embed(module, batch, autocast)
     with autocast():
-        terms, stats = module.score(embeddings, batch.labels)
+        terms, stats = module.score(embeddings, batch.labels, batch.index)
     scale(torch.stack(list(terms.values())).sum()).backward()
     carry_on()
     return terms, stats
