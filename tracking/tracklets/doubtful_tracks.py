@@ -18,7 +18,10 @@ COVERED = 0.5  # share of a box that the boxes of other tracks cover together, a
 LOOK_SECONDS = 3.0  # between two looks at the picture in a box
 LEAST_LOOKS = 5  # before a track can be an object: 15 s
 LOOK_SIZE = (16, 32)  # width and height of the picture that is compared; noise of the camera disappears in it
-CHANGED_LEVEL, CHANGED_SHARE = 8, 0.03  # grey levels, and the share of the pixels that differ by more, up to which nothing changed
+CHANGED_LEVEL, CHANGED_SHARE = (
+    8,
+    0.03,
+)  # grey levels, and the share of the pixels that differ by more, up to which nothing changed
 SAME_PLACE = 0.7  # overlap with the box of the last look, below which the track moved
 
 
