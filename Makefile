@@ -13,7 +13,11 @@ demo: .venv/installed
 	$(BIN)/python tools/search.py --gallery $(RUN)/gallery --weights $(RUN)/best.safetensors --topk 8 --sheet $(RUN)/search.png \
 		--query $$(ls data/synthetic/query/*.jpg | head -3)
 	$(BIN)/python tools/report.py $(RUN)
-	@echo "made: $(RUN)/ with the weights, report.html, the gallery and search.png; look around: $(BIN)/python tools/serve.py --gallery $(RUN)/gallery --weights $(RUN)/best.safetensors"
+	$(BIN)/vitreid film --output data/film
+	$(BIN)/vitreid export --weights $(RUN)/best.safetensors --input data/film --boxes data/film/boxes.csv --recordings data/film/cameras.csv \
+		--output $(RUN)/film --overwrite
+	$(BIN)/vitreid film --output data/film --gallery $(RUN)/film
+	@echo "made: $(RUN)/ with the weights, report.html, the gallery, search.png and film/, the gallery of a film of three cameras; look around: $(BIN)/python tools/serve.py --gallery $(RUN)/gallery --weights $(RUN)/best.safetensors"
 
 test: .venv/installed  # every test but those of a browser
 	$(BIN)/python -m pytest -n 2

@@ -19,6 +19,7 @@ from .detectors import Detector, DetectorOptions, open_detector
 from .frames import FrameFolder, FrameSource, StillPicture, open_frames
 from .recordings import Recording, list_recordings
 from .tracker import Tracker, TrackerOptions
+from .tracklets.doubtful_tracks import TrackChecks
 from .tracklets.following import Detect, Follower, SingleIds, StatedIds, TrackedFrame, TrackerIds, detected
 from .tracklets.recent_looks import EmbedCrops, RecentLooks
 from .tracklets.tracklet import NUM_CROPS, Tracklet, TrackletBuilder
@@ -42,6 +43,7 @@ class TrackOptions:
         track: follow people; False = each box is a track.
         num_crops: most crops kept of each track.
         least_boxes: tracks with fewer boxes are dropped.
+        keep_still: keep tracks in whose box nothing changes for 15 s or more: pictures of people, and objects.
         lost_seconds: how long somebody lost can be found again by appearance.
         device, precision: of the detector.
         description: how a detector's model file is fed and read; see `DetectorOptions`.
@@ -61,6 +63,7 @@ class TrackOptions:
     track: bool = True
     num_crops: int = NUM_CROPS
     least_boxes: int = LEAST_BOXES
+    keep_still: bool = False
     lost_seconds: float = TrackerOptions.lost_seconds
     device: str = "auto"
     precision: str = "auto"
@@ -138,8 +141,10 @@ class TrackFinder:
             boxes: its boxes, if a file gives them; their tracks are used if it states them.
         """
         options = self.options
-        builder = TrackletBuilder(options.num_crops, options.least_boxes if options.track else 1)
-        return Follower(self._ids(recording, boxes), builder)
+        ids = self._ids(recording, boxes)
+        checks = TrackChecks(options.confidence, options.keep_still) if isinstance(ids, TrackerIds) else None
+        builder = TrackletBuilder(options.num_crops, options.least_boxes if options.track else 1, checks)
+        return Follower(ids, builder)
 
     def box_file(self, recording: Recording) -> Path:
         """Return the box file of a recording."""

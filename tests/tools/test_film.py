@@ -1,5 +1,7 @@
 """`vitreid film`: draws the film, and judges the paths that a gallery of its tracks gives."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
@@ -53,9 +55,29 @@ def test_every_path_is_complete_if_each_person_looks_like_nobody_else(film, tmp_
 def test_who_looks_like_somebody_else_is_named(film, tmp_path):
     rows, people = rows_of(film)
     looks = [1 if person == 2 else person for person in people]
-    first, second = find_paths(gallery_of(tmp_path / "gallery", rows, looks), film)[:2]
+    later = [
+        {**row, **{key: row[key] + 1000 * (person == 2) for key in ("time", "end_time")}}
+        for row, person in zip(rows, people)
+    ]
+    first, second = find_paths(gallery_of(tmp_path / "gallery", later, looks), film)[:2]
     assert not first.is_complete and first.others == [2] and second.others == [1]
     assert "also found: person 2" in path_text(first)
+
+
+def test_of_two_rows_at_the_same_time_in_one_camera_the_nearer_counts(film, tmp_path):
+    """Somebody else in the same picture is not the person, however alike the two look."""
+    rows, people = rows_of(film)
+    overlapping = next(
+        (one, other)
+        for one, other in combinations(range(len(rows)), 2)
+        if rows[one]["camera"] == rows[other]["camera"]
+        and people[one] != people[other]
+        and rows[one]["time"] < rows[other]["end_time"]
+        and rows[other]["time"] < rows[one]["end_time"]
+    )
+    kept = [rows[place] for place in overlapping]
+    paths = find_paths(gallery_of(tmp_path / "gallery", kept, [1, 1]), film)
+    assert [path.others for path in paths if path.sightings] == [[], []]
 
 
 def test_a_visit_that_was_not_found_is_named(film, tmp_path):

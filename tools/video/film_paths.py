@@ -1,4 +1,8 @@
-"""Paths of the people of a built-in film, found in a gallery of its tracks and judged by its ground truth."""
+"""Paths of the people of a built-in film, found in a gallery of its tracks and judged by its ground truth.
+
+Nobody is twice in one picture: of the rows that a search returns, one that overlaps in time with a nearer one of its camera is
+left out.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +30,9 @@ class FoundPath:
 
     Args:
         person: from 1; query: id of the gallery's row that was searched for: the person's first track.
-        sightings: rows within the threshold that show the person, by time.
+        sightings: rows found that show the person, by time: within the threshold, in a camera one at a time.
         visits: where the person was; missed: those of which less than half was found.
-        others: people whom rows within the threshold show instead.
+        others: people whom rows found show instead.
     """
 
     person: int
@@ -117,11 +121,27 @@ def _find_path(
     result = gallery.search(vector, len(rows))[0]
     places = {row["id"]: place for place, row in enumerate(rows)}
     assert result.is_match is not None  # the gallery has a threshold
-    found = [places[number] for number, is_match in zip(result.ids.tolist(), result.is_match) if is_match]
+    matches = [places[number] for number, is_match in zip(result.ids.tolist(), result.is_match) if is_match]
+    found = one_at_a_time(rows, [query, *(place for place in matches if place != query)])
     sightings = sorted((rows[place] for place in found if people[place] == person), key=lambda row: row["time"])
     missed = [visit for visit in visits if _share_found(visit, sightings) < LEAST_SHARE]
     others = sorted({people[place] for place in found} - {person, 0})
     return FoundPath(person, rows[query]["id"], sightings, visits, missed, others)
+
+
+def one_at_a_time(rows: Sequence[Mapping[str, Any]], places: Sequence[int]) -> list[int]:
+    """Return those of the places of rows, nearest first, whose rows overlap in time with no nearer one of their camera.
+
+    >>> rows = [{"camera": "a", "time": start, "end_time": start + 5} for start in (0, 4, 6)]
+    >>> one_at_a_time(rows, [0, 1, 2]), one_at_a_time(rows, [1, 0, 2])
+    ([0, 2], [1])
+    """
+    kept: list[int] = []
+    for place in places:
+        row, others = rows[place], [rows[one] for one in kept if rows[one]["camera"] == rows[place]["camera"]]
+        if all(row["time"] >= other["end_time"] or row["end_time"] <= other["time"] for other in others):
+            kept.append(place)
+    return kept
 
 
 def _share_found(visit: Visit, sightings: Sequence[Mapping[str, Any]]) -> float:

@@ -15,7 +15,7 @@ FINDING = ("detector", "boxes")
 TRACKS = (
     *FINDING,
     *("box_format", "class_names", "frames_from", "classes", "confidence", "stride", "fps", "track", "num_crops"),
-    *("least_boxes", "lost_seconds", "detector_json"),
+    *("least_boxes", "keep_still", "lost_seconds", "detector_json"),
 )
 CAMERAS = ("camera", "start", "time_zone", "recordings", "name_pattern")
 
@@ -74,6 +74,11 @@ def _add_tracks(add: Callable[..., object]) -> None:
         type=int,
         default=LEAST_BOXES,
         help="drop tracks with fewer boxes; default: %(default)s",
+    )
+    add(
+        "--keep-still",
+        action="store_true",
+        help="keep tracks in whose box nothing changes for 15 s or more; by default they count as pictures and objects",
     )
     add(
         "--lost-seconds",

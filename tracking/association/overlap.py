@@ -6,6 +6,7 @@ import numpy as np
 
 _LEVEL = 0.02  # box heights within which two boxes end at the same level: either may be in front
 _SAME = 0.5
+_GRID = 16  # points per side at which boxes are compared with several others
 
 
 def _shared(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -36,6 +37,22 @@ def nested_shares(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the share (N, M) of the smaller of two boxes that lies in the other; 1 = one contains the other."""
     smaller = np.minimum(areas(first)[:, None], areas(second)[None])
     return _shared(first, second) / np.maximum(smaller, 1e-9)
+
+
+def covered_shares(boxes: np.ndarray) -> np.ndarray:
+    """Return the share (N,) of each box that the others cover together, of a grid of 16 x 16 points.
+
+    >>> covered_shares(np.array([[0, 0, 4, 4], [0, 0, 2, 4], [2, 0, 3, 4]])).tolist()
+    [0.75, 1.0, 1.0]
+    """
+    if len(boxes) < 2:
+        return np.zeros(len(boxes))
+    steps = (np.arange(_GRID) + 0.5) / _GRID
+    points = boxes[:, None, :2] + steps[None, :, None] * (boxes[:, None, 2:] - boxes[:, None, :2])  # (N, 16, 2)
+    within = (points[:, None] >= boxes[None, :, None, :2]) & (points[:, None] <= boxes[None, :, None, 2:])
+    within[np.arange(len(boxes)), np.arange(len(boxes))] = False
+    covered = within[:, :, :, None, 0] & within[:, :, None, :, 1]  # (N, M, 16, 16): x and y of the point
+    return covered.any(1).mean((1, 2))
 
 
 def hidden_shares(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:

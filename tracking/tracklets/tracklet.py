@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ..association.overlap import covered_shares
 from ..detections import Detections, VideoFrame
 from .best_crops import BestCrops, TrackCrop, kept_pixels
 from .crop_quality import CropQuality, box_qualities, cut, sharpness
+from .doubtful_tracks import TrackChecks, TrackEvidence
 
+logger = logging.getLogger(__name__)
 NUM_CROPS = 8  # kept of each track
 
 
@@ -53,6 +57,7 @@ class _OpenTrack:
     best: BestCrops
     num_boxes: int = 0
     scores: float = 0.0
+    evidence: TrackEvidence = field(default_factory=TrackEvidence)
 
     def closed(self, id: int) -> Tracklet:
         span = (self.first_frame, self.last_frame, self.start, self.end)
@@ -66,12 +71,14 @@ class TrackletBuilder:
     Args:
         num_crops: most crops kept of each track.
         least_boxes: tracks with fewer boxes are dropped; most of them are false detections.
+        checks: drop second boxes of people, and objects that never change; None = keep them.
     Attributes:
         dropped: ids of the tracks that the last `close` dropped.
     """
 
     num_crops: int = NUM_CROPS
     least_boxes: int = 1
+    checks: TrackChecks | None = None
     dropped: list[int] = field(default_factory=list, init=False)
     _open: dict[int, _OpenTrack] = field(default_factory=dict, init=False)
 
@@ -89,6 +96,17 @@ class TrackletBuilder:
         for row, quality in enumerate(box_qualities(frame.pixels, detections)):
             if ids[row] >= 0:
                 self._add(int(ids[row]), frame, detections, row, quality)
+        if self.checks is not None:
+            self._judge(self.checks, frame, detections, ids)
+
+    def _judge(self, checks: TrackChecks, frame: VideoFrame, detections: Detections, ids: np.ndarray) -> None:
+        """Count what the boxes of a frame say about their tracks."""
+        rows = np.flatnonzero(ids >= 0)
+        for row, covered in zip(rows.tolist(), covered_shares(detections.boxes[rows]).tolist()):
+            evidence = self._open[int(ids[row])].evidence
+            evidence.add(bool(detections.scores[row] >= checks.confidence), covered)
+            if not checks.keep_still:
+                evidence.look(frame.pixels, frame.seconds, detections.boxes[row])
 
     def _add(self, id: int, frame: VideoFrame, detections: Detections, row: int, bound: CropQuality) -> None:
         track = self._open.get(id)
@@ -113,12 +131,28 @@ class TrackletBuilder:
         track.last_frame, track.end = max(track.last_frame, later.last_frame), max(track.end, later.end)
         track.num_boxes += later.num_boxes
         track.scores += later.scores
+        track.evidence = track.evidence.joined(later.evidence)
 
     def close(self, ids: Iterable[int]) -> list[Tracklet]:
         """Return the finished tracks with these ids, in the order of their ids."""
         found = [(id, self._open.pop(id)) for id in sorted(ids) if id in self._open]
-        self.dropped = [id for id, track in found if track.num_boxes < self.least_boxes]
-        return [track.closed(id) for id, track in found if track.num_boxes >= self.least_boxes]
+        kept = [(id, track) for id, track in found if self._is_kept(id, track)]
+        self.dropped = sorted({id for id, _ in found} - {id for id, _ in kept})
+        return [track.closed(id) for id, track in kept]
+
+    def _is_kept(self, id: int, track: _OpenTrack) -> bool:
+        if track.num_boxes < self.least_boxes:
+            return False
+        if self.checks is None:
+            return True
+        if track.evidence.is_still:
+            logger.info(
+                "track %d, %.0f s, is left out: nothing changes in its box, as in a picture or an object; "
+                "--keep-still keeps such tracks",
+                *(id, track.end - track.start),
+            )
+            return False
+        return not track.evidence.is_second(self.least_boxes)
 
     def finish(self) -> list[Tracklet]:
         """Return all tracks that are still open, in the order of their ids."""
@@ -129,7 +163,9 @@ class TrackletBuilder:
         pixels: dict[str, np.ndarray] = {}
         tracks = {}
         for id, track in self._open.items():
-            values = {name: value for name, value in vars(track).items() if name != "best"}
+            values = {name: value for name, value in vars(track).items() if name not in ("best", "evidence")}
+            values["evidence"] = {name: value for name, value in vars(track.evidence).items() if name != "picture"}
+            pixels[f"{id}.look"] = track.evidence.picture
             crops = {}
             for slot, crop in track.best.slots.items():
                 crops[slot] = [crop.frame, crop.seconds, crop.box, crop.quality]
@@ -150,7 +186,9 @@ class TrackletBuilder:
             best.slots[int(slot)] = TrackCrop(
                 frame, seconds, tuple(box), CropQuality(*quality), np.array(state[f"{id}.{slot}"])
             )
-        return _OpenTrack(**values, best=best)
+        evidence = TrackEvidence(**values.pop("evidence"), picture=np.array(state[f"{id}.look"]))
+        evidence.box = tuple(evidence.box)
+        return _OpenTrack(**values, best=best, evidence=evidence)
 
 
 def _crop(frame: VideoFrame, box: np.ndarray, bound: CropQuality) -> TrackCrop | None:
