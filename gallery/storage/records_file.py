@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 from ...common.errors import UserError
 from ...common.files import write_atomically
 from ...common.inputs.regular_files import check_regular
+from ...common.text import first_line
 from ...labels.label_text import as_name
 
 CORE = pa.schema(
@@ -40,6 +42,8 @@ ACCEPTED: dict[str, tuple[pa.DataType, ...]] = {  # types of columns, also as ot
     for name in CORE.names
     if CORE.field(name).type == pa.string()
 } | {"time": (pa.float64(), pa.float32(), pa.int64(), pa.null())}
+
+DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)  # raised by pyarrow for files with changed or missing bytes
 
 Rows: TypeAlias = Sequence[Mapping[str, Any]] | pa.Table
 
@@ -211,11 +215,9 @@ class RecordsFile:
             check_regular(path)
         except FileNotFoundError:
             raise FileNotFoundError(f"{path}: no such file; restore it or export again") from None
-        try:
+        with damage_named(path):
             self._file = pq.ParquetFile(pa.OSFile(str(path)))
-        except pa.ArrowInvalid as error:
-            raise UserError(f"{path} is damaged or cut short ({error}); restore it or export again") from error
-        self.schema = self._file.schema_arrow.remove_metadata()
+            self.schema = self._file.schema_arrow.remove_metadata()
         if twice := sorted({name for name in self.schema.names if self.schema.names.count(name) > 1}):
             raise UserError(f"{path}: the column {', '.join(twice)} stands twice; keep one")
         if missing := [name for name in CORE.names if name not in self.schema.names]:
@@ -232,7 +234,7 @@ class RecordsFile:
         sizes = [self._file.metadata.row_group(number).num_rows for number in range(self._file.num_row_groups)]
         self._starts = np.cumsum([0, *sizes])
         self._groups: dict[int, pa.Table] = {}
-        self._reading = threading.Lock()  # a file is read by one thread at a time
+        self._reading = threading.RLock()  # a file is read by one thread at a time
         self._identity = _identity(path)
 
     def is_current(self) -> bool:
@@ -250,8 +252,7 @@ class RecordsFile:
         """Return all rows, all columns or some; errors as `check`."""
         if columns is not None:
             self.check(columns)
-        with self._reading:
-            table = self._file.read(list(columns) if columns is not None else None, use_threads=False)
+        table = self._read(self._file.read, list(columns) if columns is not None else None)
         return table.slice(0, self.count).replace_schema_metadata(None)
 
     def check(self, columns: Sequence[str]) -> None:
@@ -268,8 +269,7 @@ class RecordsFile:
             if left <= 0:
                 return
             groups = range(first, min(first + num_groups, self._file.num_row_groups))
-            with self._reading:
-                table = self._file.read_row_groups(groups, columns, use_threads=False).slice(0, left)
+            table = self._read(self._file.read_row_groups, groups, columns).slice(0, left)
             left -= len(table)
             yield table.replace_schema_metadata(None)
 
@@ -288,8 +288,26 @@ class RecordsFile:
             if number not in self._groups:
                 if len(self._groups) >= KEPT_GROUPS:
                     self._groups.pop(next(iter(self._groups)))
-                self._groups[number] = self._file.read_row_group(number, use_threads=False)
+                self._groups[number] = self._read(self._file.read_row_group, number)
             return self._groups[number]
+
+    def _read(self, call: Callable[..., pa.Table], *given: Any) -> pa.Table:
+        """Return what a method of the opened file returns."""
+        with self._reading, damage_named(self.path):
+            return call(*given, use_threads=False)
+
+
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Turn pyarrow's errors about wrong bytes into UserError with the file's name."""
+    try:
+        yield
+    except DAMAGE as error:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None):  # not the file's fault
+            raise
+        raise UserError(
+            f"{path} is damaged or cut short ({first_line(error)[:200]}); restore it or export again"
+        ) from error
 
 
 def _identity(path: Path) -> tuple[int, int, int]:
