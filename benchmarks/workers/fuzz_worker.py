@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -17,7 +18,7 @@ import traceback
 import warnings
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import IO, Any
 
 import cv2
 
@@ -77,11 +78,11 @@ class Watch:
                 self.seen.append(f"{event} {os.fsdecode(path)[:200]}")
 
 
-def read_changed(kind: str, number: int, seed: int, folder: Path, others: list[bytes], watch: Watch) -> dict[str, Any]:
+def read_changed(kind: str, number: int, seed: int, folder: Path, samples: Samples, watch: Watch) -> dict[str, Any]:
     """Return what came of one reading: seconds, bytes of memory, and what is wrong ("" = nothing)."""
     rng = Random(f"{seed} {kind} {number}")
-    path = _prepared(kind, folder)
-    path.write_bytes(mutate(path.read_bytes(), FILES[kind].form, rng, others))
+    path = samples.copy(kind, folder)
+    path.write_bytes(mutate(path.read_bytes(), FILES[kind].form, rng, samples.contents))
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again from VmRSS
     before, start, wrong, text = status_bytes("VmRSS") or 0, time.process_time(), "", ""
     watch.seen.clear()
@@ -104,33 +105,46 @@ def read_changed(kind: str, number: int, seed: int, folder: Path, others: list[b
     return {"seconds": seconds, "bytes": max(0, peak), "refused": bool(text), "wrong": wrong}
 
 
-def _prepared(kind: str, folder: Path) -> Path:
-    """Return the path of a sound file in its own, otherwise untouched folder."""
-    with tempfile.TemporaryDirectory(dir=folder) as empty:
-        pass
-    return sample_of(kind, Path(empty))
+class Samples:
+    """A sound file of each kind, made once, and copied for each reading."""
+
+    def __init__(self, folder: Path) -> None:
+        self._paths = {kind: sample_of(kind, folder / str(number)) for number, kind in enumerate(FILES)}
+        self._folder = folder
+        self.contents = [path.read_bytes() for path in self._paths.values()]
+
+    def copy(self, kind: str, folder: Path) -> Path:
+        """Return the path of a copy in a folder of its own below `folder`."""
+        path = self._paths[kind].relative_to(self._folder)
+        shutil.copytree(self._folder / path.parts[0], folder / "files")
+        return folder.joinpath("files", *path.parts[1:])
 
 
 def main(argv: list[str]) -> int:
-    """Read as asked until the input ends."""
+    """Make the samples, then read as asked."""
     folder, seed = Path(argv[0]).resolve(), int(argv[1])
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     cv2.setNumThreads(1)
-    with tempfile.TemporaryDirectory(dir=folder) as place:
-        others = [sample_of(kind, Path(place) / str(number)).read_bytes() for number, kind in enumerate(FILES)]
-        for number, kind in enumerate(FILES):  # loads what is loaded once
-            FILES[kind].read(sample_of(kind, Path(place) / f"again {number}"))
+    with tempfile.TemporaryDirectory(prefix="vitreid-samples-") as place:
+        samples = Samples(Path(place))
+        for kind in FILES:  # loads what is loaded once
+            FILES[kind].read(samples.copy(kind, folder / str(len(kind)) / kind.replace("/", "")))
+        answer(folder, seed, samples, answers)
+    return 0
+
+
+def answer(folder: Path, seed: int, samples: Samples, answers: IO[str]) -> None:
+    """Read as asked until the input ends."""
     space = (status_bytes("VmSize") or 0) + ADDRESS_SPACE
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
     watch = Watch(folder, Path(tempfile.gettempdir()) / "vitreid-fuzz-")
     print(json.dumps({"ready": sorted(FILES)}), file=answers)
     for line in sys.stdin:
         kind, number = json.loads(line)
-        print(json.dumps(read_changed(kind, number, seed, folder, others, watch)), file=answers)
-    return 0
+        print(json.dumps(read_changed(kind, number, seed, folder, samples, watch)), file=answers)
 
 
 if __name__ == "__main__":
