@@ -109,7 +109,8 @@ def _images(path: Path, images: Sequence[ElementTree.Element]) -> GivenBoxes:
         if not name:
             raise UserError(f"{path}: the image {image.get('id')} has no name")
         names.append(name)
-        sizes.add((int(image.get("height", 0)), int(image.get("width", 0))))
+        height, width = (to_whole(image.get(side, 0), f"{path}: {name}: {side}") for side in ("height", "width"))
+        sizes.add((height, width))
         for box in image.findall("box"):
             rows.add(_corners(box, f"{path}: {name}"), picture=name, label=box.get("label") or "person")
     size = next(iter(sizes)) if len(sizes) == 1 and (0, 0) not in sizes else None
