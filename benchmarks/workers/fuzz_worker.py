@@ -54,7 +54,7 @@ STARTS = {
 }
 
 
-KEYED = ("request", "config")  # kinds whose errors name a field or a key
+KEYED = ("request", "config", "gallery: gallery.json")  # kinds whose errors may name a field or a key instead
 
 
 class Watch:

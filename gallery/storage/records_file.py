@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,8 +17,7 @@ import pyarrow.parquet as pq
 
 from ...common.errors import UserError
 from ...common.files import write_atomically
-from ...common.inputs.regular_files import check_regular
-from ...common.text import first_line
+from ...common.inputs.parquet_file import ParquetInput
 from ...labels.label_text import as_name
 
 CORE = pa.schema(
@@ -42,8 +40,6 @@ ACCEPTED: dict[str, tuple[pa.DataType, ...]] = {  # types of columns, also as ot
     for name in CORE.names
     if CORE.field(name).type == pa.string()
 } | {"time": (pa.float64(), pa.float32(), pa.int64(), pa.null())}
-
-DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)  # raised by pyarrow for files with changed or missing bytes
 
 Rows: TypeAlias = Sequence[Mapping[str, Any]] | pa.Table
 
@@ -212,12 +208,10 @@ class RecordsFile:
     def __init__(self, path: Path, count: int) -> None:
         self.path, self.count = path, count
         try:
-            check_regular(path)
+            self._file = ParquetInput(path)
         except FileNotFoundError:
             raise FileNotFoundError(f"{path}: no such file; restore it or export again") from None
-        with damage_named(path):
-            self._file = pq.ParquetFile(pa.OSFile(str(path)))
-            self.schema = self._file.schema_arrow.remove_metadata()
+        self.schema = self._file.schema.remove_metadata()
         if twice := sorted({name for name in self.schema.names if self.schema.names.count(name) > 1}):
             raise UserError(f"{path}: the column {', '.join(twice)} stands twice; keep one")
         if missing := [name for name in CORE.names if name not in self.schema.names]:
@@ -231,10 +225,10 @@ class RecordsFile:
             raise UserError(
                 f"{path} holds {self._file.metadata.num_rows} of {count} records; restore it or export again"
             )
-        sizes = [self._file.metadata.row_group(number).num_rows for number in range(self._file.num_row_groups)]
+        sizes = [self._file.metadata.row_group(number).num_rows for number in range(self._file.num_groups)]
         self._starts = np.cumsum([0, *sizes])
         self._groups: dict[int, pa.Table] = {}
-        self._reading = threading.RLock()  # a file is read by one thread at a time
+        self._keeping = threading.Lock()  # of `_groups`
         self._identity = _identity(path)
 
     def is_current(self) -> bool:
@@ -252,8 +246,8 @@ class RecordsFile:
         """Return all rows, all columns or some; errors as `check`."""
         if columns is not None:
             self.check(columns)
-        table = self._read(self._file.read, list(columns) if columns is not None else None)
-        return table.slice(0, self.count).replace_schema_metadata(None)
+        num_groups = int(np.searchsorted(self._starts, self.count))  # more may be of an interrupted addition
+        return self._file.read(range(num_groups), columns).slice(0, self.count).replace_schema_metadata(None)
 
     def check(self, columns: Sequence[str]) -> None:
         """Raise ValueError, listing the columns of the file, if one of `columns` is missing."""
@@ -265,11 +259,11 @@ class RecordsFile:
         if not self.count:
             yield self.read(columns)
         left = self.count
-        for first in range(0, self._file.num_row_groups, num_groups):
+        for first in range(0, self._file.num_groups, num_groups):
             if left <= 0:
                 return
-            groups = range(first, min(first + num_groups, self._file.num_row_groups))
-            table = self._read(self._file.read_row_groups, groups, columns).slice(0, left)
+            groups = range(first, min(first + num_groups, self._file.num_groups))
+            table = self._file.read(groups, columns).slice(0, left)
             left -= len(table)
             yield table.replace_schema_metadata(None)
 
@@ -284,30 +278,12 @@ class RecordsFile:
         return self._group(number).slice(place - int(self._starts[number]), 1).to_pylist()[0]
 
     def _group(self, number: int) -> pa.Table:
-        with self._reading:
+        with self._keeping:
             if number not in self._groups:
                 if len(self._groups) >= KEPT_GROUPS:
                     self._groups.pop(next(iter(self._groups)))
-                self._groups[number] = self._read(self._file.read_row_group, number)
+                self._groups[number] = self._file.read([number])
             return self._groups[number]
-
-    def _read(self, call: Callable[..., pa.Table], *given: Any) -> pa.Table:
-        """Return what a method of the opened file returns."""
-        with self._reading, damage_named(self.path):
-            return call(*given, use_threads=False)
-
-
-@contextmanager
-def damage_named(path: Path) -> Iterator[None]:
-    """Turn pyarrow's errors about wrong bytes into UserError with the file's name."""
-    try:
-        yield
-    except DAMAGE as error:
-        if isinstance(error, MemoryError) or getattr(error, "errno", None):  # not the file's fault
-            raise
-        raise UserError(
-            f"{path} is damaged or cut short ({first_line(error)[:200]}); restore it or export again"
-        ) from error
 
 
 def _identity(path: Path) -> tuple[int, int, int]:
