@@ -32,7 +32,7 @@ from vitreid.common.text import table
 WORKER = Path(__file__).parent / "workers" / "fuzz_worker.py"
 START_SECONDS = 300  # a worker's imports, on a busy machine
 PATIENCE = 4  # times the limit: other programs may be using the cores
-RENEWED = 2000  # readings after which a worker is replaced
+RENEWED = 20_000  # readings after which a worker is replaced
 
 
 def get_parser() -> argparse.ArgumentParser:

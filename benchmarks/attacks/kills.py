@@ -30,6 +30,7 @@ import torch
 from vitreid.benchmarks.attacks.writers import WRITERS, Writer
 from vitreid.benchmarks.common.command import Report, check_numbers, command, new_parser, save, start_report
 from vitreid.common.errors import UserError
+from vitreid.common.locks import FILE as LOCK
 from vitreid.common.text import first_line, table
 
 PATIENCE = 300  # seconds for one attempt
@@ -151,7 +152,7 @@ def after(writer: Writer, place: Path, added: set[int], folder: Path) -> list[st
     left = {item.name for item in place.iterdir()} - writer.left
     if writer.left and left:
         return [f"left behind: {', '.join(sorted(left))}"]
-    hidden = [item.relative_to(place).as_posix() for item in place.rglob(".*")]
+    hidden = [item.relative_to(place).as_posix() for item in place.rglob(".*") if item.name != LOCK]
     return [f"left behind: {', '.join(sorted(hidden))}"] if hidden else []
 
 

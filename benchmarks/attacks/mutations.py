@@ -7,6 +7,7 @@ import json
 import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
@@ -252,6 +253,26 @@ def _parquet(content: bytes, rng: Random) -> bytes:
     return target.getvalue()
 
 
+def _png(content: bytes, rng: Random) -> bytes:
+    """Change the body of a chunk, and state its length and sum."""
+    chunks, place = [], 8
+    while place < len(content):
+        size = int.from_bytes(content[place : place + 4], "big")
+        chunks.append((content[place + 4 : place + 8], content[place + 8 : place + 8 + size]))
+        place += size + 12
+    number = rng.randrange(len(chunks))
+    name, body = chunks[number]
+    if name == b"IDAT" and rng.random() < 0.5:
+        body = zlib.compress(_bytes(zlib.decompress(body), rng))
+    else:
+        body = _bytes(body, rng)
+    chunks[number] = (name, body)
+    parts = [
+        len(one).to_bytes(4, "big") + kind + one + zlib.crc32(kind + one).to_bytes(4, "big") for kind, one in chunks
+    ]
+    return content[:8] + b"".join(parts)
+
+
 def _request(content: bytes, rng: Random) -> bytes:
     """Change the head, or the body in its form."""
     head, _, body = content.partition(b"\n\n")
@@ -270,5 +291,6 @@ FORMS: dict[str, Callable[[bytes, Random], bytes]] = {
     "zip": _zip,
     "npy": _npy,
     "parquet": _parquet,
+    "png": _png,
     "request": _request,
 }

@@ -291,7 +291,10 @@ FILES: dict[str, StrangersFile] = {
     "weights: NumPy": StrangersFile(_numpy_weights, read_weights, "zip"),
     "weights: safetensors": StrangersFile(_plain_safetensors, read_weights, "safetensors"),
     "weights: config.json": StrangersFile(_model_folder, lambda path: model_config(path.parent), "json", True),
-    **{f"image: {kind}": StrangersFile(partial(_picture, kind), _read_picture, "bytes") for kind in PICTURES},
+    **{
+        f"image: {kind}": StrangersFile(partial(_picture, kind), _read_picture, "png" if kind == "png" else "bytes")
+        for kind in PICTURES
+    },
     "table: manifest": StrangersFile(_manifest, load_manifest, "table"),
     "table: images": StrangersFile(_manifest, _read_source, "table"),
     "table: boxes in videos": StrangersFile(_boxes_in_videos, _read_source, "table"),
