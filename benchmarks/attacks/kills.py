@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import json
 import logging
 import os
@@ -20,7 +21,7 @@ import tempfile
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from vitreid.common.locks import FILE as LOCK
 from vitreid.common.text import first_line, table
 
 PATIENCE = 300  # seconds for one attempt
+LONG, SELDOM = 1.0, 4  # seconds of a write that takes long
 PAUSE = 0.005  # seconds between two looks of the reader, and two writes of the second writer
 FILE_EVENTS = ("open", "os.", "shutil.")  # audit events (PEP 578) that count as accesses
 
@@ -61,9 +63,9 @@ def run(args: argparse.Namespace) -> int:
     rounds: dict[str, list[Report]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="vitreid-kills-") as folder:
         lengths = {name: measure(name, Path(folder) / "measured") for name in chosen}
-        number = 0
-        while sum(one["killed"] for found in rounds.values() for one in found) < kills and number < 4 * kills:
-            name, number = chosen[number % len(chosen)], number + 1
+        for number, name in enumerate(turns(lengths), 1):
+            if sum(one["killed"] for found in rounds.values() for one in found) >= kills or number > 4 * kills:
+                break
             dice = random.Random(f"{args.seed} {number}")
             found = one_round(WRITERS[name], Path(folder) / "round", dice, lengths[name])
             rounds[name].append(found)
@@ -77,6 +79,12 @@ def run(args: argparse.Namespace) -> int:
     )
     save(args, report | total | {"writers": rows})
     return int(bool(total["broken"]))
+
+
+def turns(lengths: dict[str, dict[str, float]]) -> Iterator[str]:
+    """Yield the writers in turn, without end; those that take long come every SELDOM-th time."""
+    for number in itertools.count():
+        yield from (name for name, length in lengths.items() if length["seconds"] < LONG or number % SELDOM == 0)
 
 
 def measure(name: str, folder: Path) -> dict[str, float]:
