@@ -30,7 +30,7 @@ from vitreid.common.errors import UserError
 from vitreid.common.text import table
 
 WORKER = Path(__file__).parent / "workers" / "fuzz_worker.py"
-START_SECONDS = 300  # a worker's imports, on a busy machine
+START_SECONDS = 900  # a worker's imports, on a busy machine
 PATIENCE = 4  # times the limit: other programs may be using the cores
 RENEWED = 20_000  # readings after which a worker is replaced
 
@@ -142,18 +142,15 @@ class Reader:
 
     def _start(self) -> None:
         words = [sys.executable, str(WORKER), str(self.folder), str(self.args.seed)]
-        self._process = subprocess.Popen(
-            words,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if not self.kinds else subprocess.DEVNULL,
-            text=True,
-            bufsize=1,
-        )
-        line = self._line(START_SECONDS)
-        if not line:
-            errors = self._process.stderr.read() if self._process.stderr else ""
-            raise OSError(f"the worker does not start: {errors[-2000:]}")
+        with tempfile.TemporaryFile("w+") as errors:  # a pipe that nobody reads would stop the worker
+            self._process = subprocess.Popen(
+                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, bufsize=1
+            )
+            line = self._line(START_SECONDS)
+            if not line:
+                self._stop()
+                errors.seek(0)
+                raise OSError(f"the worker does not start within {START_SECONDS} s: {errors.read()[-2000:]}")
         self.kinds, self._left = json.loads(line)["ready"], RENEWED
 
     def _line(self, seconds: float) -> str:

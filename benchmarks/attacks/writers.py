@@ -79,8 +79,8 @@ def add(folder: Path, keys: np.ndarray) -> None:
     records = [
         {
             "path": f"{key}.jpg",
-            "pid": str(key % 5),
-            "camera": f"c{key % 3}",
+            "pid": str(key // 8),
+            "camera": f"c{key // 4 % 3}",
             "tracklet": f"t{key // 4}",
             "key": int(key),
         }
