@@ -197,7 +197,7 @@ def _zip(content: bytes, rng: Random) -> bytes:
                     continue
                 part = _npy(part, rng) if name.endswith(".npy") and rng.random() < 0.6 else _bytes(part, rng)
                 name = rng.choice(TEXTS[3:7]) if rng.random() < 0.03 else name
-            changed.writestr(name, part)
+            changed.writestr(zipfile.ZipInfo(name), part)  # without the time of day
     return target.getvalue()
 
 
