@@ -27,6 +27,6 @@ def choose(key: str, name: str, registry: Mapping[str, Maker]) -> Maker:
     Raises:
         UserError: no such name; lists the names accepted.
     """
-    if name not in registry:
+    if not isinstance(name, str) or name not in registry:  # a config of a stranger may hold a list
         raise UserError(f"{key}: unknown value {name!r}; choose from {', '.join(sorted(registry))}")
     return registry[name]

@@ -23,6 +23,7 @@ from .locks import FILE as LOCK
 from .locks import WriterLock
 
 Own: TypeAlias = Collection[str] | Callable[[Path], Collection[str]]
+KINDS = ("old", "new", "ready")  # of the folders next to it
 PAUSE, PATIENCE = 0.01, 10.0  # seconds: between two attempts to take a place, in all
 
 
@@ -68,8 +69,8 @@ def replacement(path: Path, lock: WriterLock, own: Own) -> Iterator[Path]:
 
 
 def recover(path: Path, own: Own) -> None:
-    """Finish an interrupted swap. A folder that was incomplete, or had not replaced anything yet, is left alone."""
-    if not _next_to(path, "old").exists():
+    """Finish an interrupted swap. A folder that was incomplete, or had not replaced anything yet, is left alone; so are links."""
+    if not _is_folder(_next_to(path, "old")):
         return
     with suppress(OSError):  # another process was quicker; a read-only one leaves it to the next writer, see `clear`
         if _is_between(path):
@@ -93,7 +94,10 @@ def clear(path: Path, own: Own) -> None:
 
     Raises:
         FileExistsError: a file of the user exists in both folders.
+        NotRegularFileError: a link is in the place of one of the folders.
     """
+    for kind in KINDS:
+        refuse_link(_next_to(path, kind))
     old = _next_to(path, "old")
     if old.exists():
         _bring_along(old, path, own)
@@ -129,7 +133,12 @@ def _take_place(ready: Path, path: Path) -> None:
 
 def _is_between(path: Path) -> bool:
     """Return whether the folder was moved aside, and the new one is not yet in its place."""
-    return _next_to(path, "ready").exists() and _next_to(path, "old").exists()
+    return _is_folder(_next_to(path, "ready")) and _is_folder(_next_to(path, "old"))
+
+
+def _is_folder(path: Path) -> bool:
+    """Return whether there is a folder; a link to one, which a stranger may have put there, is none."""
+    return path.is_dir() and not path.is_symlink()
 
 
 def _bring_along(old: Path, path: Path, own: Own) -> None:

@@ -154,8 +154,8 @@ def to_whole(value: object, where: str) -> int:
         UserError: the value is none; names the place.
     """
     number = to_number(value, where)
-    if number != int(number):
-        raise UserError(f"{where}: expected a whole number, found {value!r}")
+    if number != int(number) or abs(number) >= 2**63:
+        raise UserError(f"{where}: expected a whole number, found {str(value)[:40]!r}")
     return int(number)
 
 

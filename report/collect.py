@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -112,8 +113,11 @@ def read_epochs(file: Path) -> tuple[list[dict[str, float]], list[str]]:
     for line in filter(str.strip, read_text(file, JSON_BYTES, errors="replace").splitlines()):
         try:
             row = parse_json(line, file.name)
-            rows[row["epoch"]] = {key: value for key, value in row.items() if isinstance(value, (int, float))}
-        except (ValueError, TypeError, KeyError, AttributeError):
+            epoch = row["epoch"]
+            if not isinstance(epoch, (int, float)) or not math.isfinite(epoch):
+                raise ValueError(epoch)
+            rows[epoch] = {key: value for key, value in row.items() if isinstance(value, (int, float))}
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
             broken += 1
     sentence = f"{broken} unreadable line(s) of {file.name} are left out: writing was interrupted there."
     return [rows[epoch] for epoch in sorted(rows)], [sentence] if broken else []

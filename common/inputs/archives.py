@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -19,7 +20,7 @@ MOST_MEMBERS = 100_000
 NUMBERS, TEXT = "biufc", "U"  # kinds of NumPy's types
 DAMAGE = (  # raised by zipfile, zlib and NumPy for files with changed or missing bytes, tried on 20,000 of them
     *(OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, NotImplementedError, RuntimeError),
-    *(zipfile.BadZipFile, zlib.error, SyntaxError, OverflowError, RecursionError),
+    *(zipfile.BadZipFile, zlib.error, SyntaxError, OverflowError, RecursionError, tokenize.TokenError),
 )
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from ...common.errors import UserError
 from ...common.inputs.regular_files import read_lines
+from ...common.text import first_line
 
 COUNTED = 0.25  # visible share of a body from which a person counts as seen
 FILM_START = datetime(2026, 1, 31, 8, tzinfo=timezone.utc)  # of all cameras
@@ -87,14 +92,45 @@ def write_paths(path: Path, visits: Iterable[Visit]) -> None:
 
 
 def read_truth(folder: str | Path, camera: str) -> list[FilmBox]:
-    """Return the boxes of a camera's gt.txt that count, in the order of the frames, with their visible parts from det.txt."""
-    rows = np.loadtxt(read_lines(Path(folder) / camera / "gt" / "gt.txt"), delimiter=",", ndmin=2)
-    found = np.loadtxt(read_lines(Path(folder) / camera / "det" / "det.txt"), delimiter=",", ndmin=2)
+    """Return the boxes of a camera's gt.txt that count, in the order of the frames, with their visible parts from det.txt.
+
+    Raises:
+        UserError: a line of one of the files is wrong, or they do not belong together; names the file.
+    """
+    files = [Path(folder) / camera / name / f"{name}.txt" for name in ("gt", "det")]
+    rows, found = (_numbers(file) for file in files)
     counted = rows[rows[:, 6] > 0].tolist() if len(rows) else []
+    if len(counted) != len(found):
+        raise UserError(
+            f"{files[1]} has {len(found)} boxes, {files[0]} has {len(counted)} that count; draw the film again"
+        )
     return [
         FilmBox(int(row[0]) - 1, int(row[1]), _corners(row), row[8], _corners(part))
         for row, part in zip(counted, found.tolist(), strict=True)
     ]
+
+
+def _numbers(file: Path) -> np.ndarray:
+    """Return the lines (n, 9) of gt.txt, or (n, 10) of det.txt."""
+    with _named(file), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "loadtxt: input contained no data")
+        rows = np.loadtxt(read_lines(file), delimiter=",", ndmin=2)
+        if rows.size and (rows.shape[1] < 9 or not np.isfinite(rows).all()):
+            raise ValueError(f"{rows.shape[1]} numbers in a line, or one that is not finite")
+    return rows
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Turn errors of wrong content into UserError with the file's name."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (ValueError, KeyError, TypeError, OverflowError, csv.Error) as error:
+        raise UserError(
+            f"{file} is damaged or not of a film ({first_line(error)[:200]}); draw the film again"
+        ) from error
 
 
 def _corners(row: Sequence[float]) -> tuple[float, float, float, float]:
@@ -103,9 +139,14 @@ def _corners(row: Sequence[float]) -> tuple[float, float, float, float]:
 
 
 def read_paths(folder: str | Path) -> list[Visit]:
-    """Return the visits of paths.csv, by person and time."""
-    rows = list(csv.DictReader(read_lines(Path(folder) / "paths.csv")))
-    return [Visit(int(row["person"]), row["camera"], float(row["start"]), float(row["end"])) for row in rows]
+    """Return the visits of paths.csv, by person and time; raise UserError, naming the file, if it cannot be read."""
+    file = Path(folder) / "paths.csv"
+    with _named(file):
+        rows = list(csv.DictReader(read_lines(file)))
+        visits = [Visit(int(row["person"]), row["camera"], float(row["start"]), float(row["end"])) for row in rows]
+        if not all(one.camera and math.isfinite(one.start) and math.isfinite(one.end) for one in visits):
+            raise ValueError("a line without a camera, or with a time that is not finite")
+    return visits
 
 
 def _detected(boxes: Iterable[FilmBox]) -> list[tuple[int, tuple[float, float, float, float], float]]:

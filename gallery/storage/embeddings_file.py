@@ -1,6 +1,10 @@
 """embeddings.npy: rows appended in place, read through a memory map.
 
 The number of valid rows is in gallery.json; the file's own header is for other programs.
+
+A map ends the process (SIGBUS) if another program cuts the file short while its rows are read. So its length is looked up before
+each block. Reading the blocks with `os.preadv` would close the moment that remains, and makes a search twice as slow: the copy
+costs as much as the comparison (100,000 x 768 float32).
 """
 
 from __future__ import annotations
@@ -163,9 +167,10 @@ def check_length(rows: np.ndarray) -> None:
 
 
 def blocks(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield consecutive blocks of about BLOCK_BYTES as (start, rows)."""
+    """Yield consecutive blocks of about BLOCK_BYTES as (start, rows); raise CutShortError as `check_length`."""
     step = max(1, BLOCK_BYTES // max(1, rows.itemsize * rows.shape[1]))
     for start in range(0, len(rows), step):
+        check_length(rows)
         yield start, rows[start : start + step]
 
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from ...common.errors import UserError
 from ...common.files import write_atomically
-from ...common.inputs.regular_files import check_regular
+from ...common.inputs.parquet_file import ParquetInput
 from ...labels.label_text import as_name
 
 CORE = pa.schema(
@@ -208,14 +208,10 @@ class RecordsFile:
     def __init__(self, path: Path, count: int) -> None:
         self.path, self.count = path, count
         try:
-            check_regular(path)
+            self._file = ParquetInput(path)
         except FileNotFoundError:
             raise FileNotFoundError(f"{path}: no such file; restore it or export again") from None
-        try:
-            self._file = pq.ParquetFile(pa.OSFile(str(path)))
-        except pa.ArrowInvalid as error:
-            raise UserError(f"{path} is damaged or cut short ({error}); restore it or export again") from error
-        self.schema = self._file.schema_arrow.remove_metadata()
+        self.schema = self._file.schema.remove_metadata()
         if twice := sorted({name for name in self.schema.names if self.schema.names.count(name) > 1}):
             raise UserError(f"{path}: the column {', '.join(twice)} stands twice; keep one")
         if missing := [name for name in CORE.names if name not in self.schema.names]:
@@ -229,10 +225,10 @@ class RecordsFile:
             raise UserError(
                 f"{path} holds {self._file.metadata.num_rows} of {count} records; restore it or export again"
             )
-        sizes = [self._file.metadata.row_group(number).num_rows for number in range(self._file.num_row_groups)]
+        sizes = [self._file.metadata.row_group(number).num_rows for number in range(self._file.num_groups)]
         self._starts = np.cumsum([0, *sizes])
         self._groups: dict[int, pa.Table] = {}
-        self._reading = threading.Lock()  # a file is read by one thread at a time
+        self._keeping = threading.Lock()  # of `_groups`
         self._identity = _identity(path)
 
     def is_current(self) -> bool:
@@ -250,9 +246,8 @@ class RecordsFile:
         """Return all rows, all columns or some; errors as `check`."""
         if columns is not None:
             self.check(columns)
-        with self._reading:
-            table = self._file.read(list(columns) if columns is not None else None, use_threads=False)
-        return table.slice(0, self.count).replace_schema_metadata(None)
+        num_groups = int(np.searchsorted(self._starts, self.count))  # more may be of an interrupted addition
+        return self._file.read(range(num_groups), columns).slice(0, self.count).replace_schema_metadata(None)
 
     def check(self, columns: Sequence[str]) -> None:
         """Raise ValueError, listing the columns of the file, if one of `columns` is missing."""
@@ -264,12 +259,11 @@ class RecordsFile:
         if not self.count:
             yield self.read(columns)
         left = self.count
-        for first in range(0, self._file.num_row_groups, num_groups):
+        for first in range(0, self._file.num_groups, num_groups):
             if left <= 0:
                 return
-            groups = range(first, min(first + num_groups, self._file.num_row_groups))
-            with self._reading:
-                table = self._file.read_row_groups(groups, columns, use_threads=False).slice(0, left)
+            groups = range(first, min(first + num_groups, self._file.num_groups))
+            table = self._file.read(groups, columns).slice(0, left)
             left -= len(table)
             yield table.replace_schema_metadata(None)
 
@@ -284,11 +278,11 @@ class RecordsFile:
         return self._group(number).slice(place - int(self._starts[number]), 1).to_pylist()[0]
 
     def _group(self, number: int) -> pa.Table:
-        with self._reading:
+        with self._keeping:
             if number not in self._groups:
                 if len(self._groups) >= KEPT_GROUPS:
                     self._groups.pop(next(iter(self._groups)))
-                self._groups[number] = self._file.read_row_group(number, use_threads=False)
+                self._groups[number] = self._file.read([number])
             return self._groups[number]
 
 

@@ -71,7 +71,7 @@ def model_config(path: Path) -> dict[str, Any]:
         *(
             (part.get("mean"), part.get("std"))
             for part in (config.get("pretrained_cfg"), config.get("preprocess_cfg"))
-            if part
+            if isinstance(part, dict)
         ),
     ]
     pixels = next(((tuple(mean), tuple(std)) for mean, std in stated if _is_triple(mean) and _is_triple(std)), None)

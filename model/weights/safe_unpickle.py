@@ -8,13 +8,15 @@ torch's format before 1.6 nor subclasses of dict and list, and needs torch 2.6 t
 from __future__ import annotations
 
 import collections
+import io
+import os
 import pickle
 import re
 import tarfile
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from ...common.inputs.regular_files import open_regular
 from ...common.text import num_values
 
 OLDEST_TORCH = (2, 10)  # as in pyproject.toml; older ones have holes in weights_only
+SHORTEST = 2**12  # bytes that a reader may ask for at the end of any file
 MOST_VALUES = 10**7  # in a file, tensors counted as one; last.pth has one for each of its people
 ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
@@ -88,7 +91,8 @@ def load_tensors(path: str | Path) -> Any:
         Exception: a damaged or foreign file can raise any kind inside the unpickler.
     """
     check_torch_file(path)
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    with _for_torch(path) as file:
+        content = torch.load(file, map_location="cpu", weights_only=True)
     return _check_content(content, path)
 
 
@@ -100,9 +104,9 @@ def load_plain(path: str | Path) -> Any:
     """
     check_torch_file(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _for_torch(path) as file:
             warnings.simplefilter("ignore", SourceChangeWarning)  # a stand-in's source always differs from the file's
-            content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_PickleModule)  # nosec B614
+            content = torch.load(file, map_location="cpu", weights_only=False, pickle_module=_PickleModule)  # nosec B614
             return _check_content(content, path)
     except (MemoryError, UserError):
         raise
@@ -127,6 +131,32 @@ def check_torch_file(path: str | Path) -> None:
     with open_regular(path) as file, suppress(zipfile.BadZipFile):  # torch's format before 1.6 is no archive
         check_archive(file, path)
     refuse_programs(path)
+
+
+@contextmanager
+def _for_torch(path: str | Path) -> Iterator[Any]:
+    """Yield what torch is to open: the path of an archive, a `BoundedFile` of torch's format before 1.6."""
+    with BoundedFile(path) as file:
+        if file.read(4) == b"PK\x03\x04":
+            yield str(path)
+        else:
+            file.seek(0)
+            yield file
+
+
+class BoundedFile(io.FileIO):
+    """A pickle may state that 2^63 bytes follow: reading more than there are is an error before memory is taken."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next `size` bytes.
+
+        Raises:
+            pickle.UnpicklingError: there are fewer.
+        """
+        left = os.fstat(self.fileno()).st_size - self.tell()
+        if size is not None and size > max(left, SHORTEST):
+            raise pickle.UnpicklingError(f"states a part of {size} bytes, {left} follow")
+        return super().read(size) or b""
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -92,7 +92,7 @@ def save_features(path: str | Path, features: FeatureSet) -> None:
     query = features.query.float().clone(memory_format=torch.contiguous_format)  # no memory shared with the gallery
     tensors = {"query": query, "gallery": features.gallery.float().contiguous()}
     for side in SIDES:
-        tensors |= {name: torch.from_numpy(getattr(features, name)) for name in (f"{side}_pids", f"{side}_camids")}
+        tensors |= {name: torch.tensor(getattr(features, name)) for name in (f"{side}_pids", f"{side}_camids")}
         tensors[f"{side}_names"] = _as_bytes(getattr(features, f"{side}_names"))
         if getattr(features, f"{side}_files") is not None:
             tensors[f"{side}_files"] = torch.from_numpy(getattr(features, f"{side}_files"))

@@ -55,7 +55,7 @@ class BoxRows:
         """Return the track of a name: its number, or the order of its first appearance among names that are none."""
         try:
             number = int(float(text))
-            if number == float(text):
+            if number == float(text) and abs(number) < 2**63:
                 return number
         except (ValueError, OverflowError):
             pass

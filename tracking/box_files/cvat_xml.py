@@ -20,6 +20,7 @@ from .box_rows import BoxRows
 from .given_boxes import GivenBoxes
 
 Corners = tuple[float, float, float, float]
+MOST_BOXES = 5_000_000  # of a file: 50 people in each frame of an hour
 
 
 class KeyFrame(NamedTuple):
@@ -69,15 +70,34 @@ def is_cvat(path: Path, head: str) -> bool:
 
 
 def _tracks(path: Path, root: ElementTree.Element, tracks: Sequence[ElementTree.Element]) -> GivenBoxes:
-    rows, task = BoxRows(), _task(root, path)
+    rows, task, count = BoxRows(), _task(root, path), 0
     for number, track in enumerate(tracks):
         where = f"{path}: track {track.get('id', number)}"
         identity = to_whole(track.get("id", number), f"{where}: id")
         keys = [_key_frame(box, where) for box in track.findall("box")]
+        count += num_frames(keys, task)
+        if count > MOST_BOXES:
+            raise UserError(
+                f"{where}: its key frames stand for {count:,} boxes with those before; {MOST_BOXES:,} are accepted"
+            )
         for frame, box in interpolated(keys, task, where):
             rows.add(box, frame=frame, label=track.get("label") or "person", track=identity)
     covered = None if task.last is None else task.last + 1
     return rows.finish(path, first_frame=0, num_frames=covered, size=task.size)
+
+
+def num_frames(keys: Sequence[KeyFrame], task: Task) -> int:
+    """Return in how many frames a track has a box."""
+    return sum(max(0, -((start.frame - end) // task.step)) for start, end, _ in _stretches(keys, task))
+
+
+def _stretches(keys: Sequence[KeyFrame], task: Task) -> Iterator[tuple[KeyFrame, int, Corners]]:
+    """Yield a key frame, the frame before which its box ends, and the box that it moves to."""
+    keys = sorted(keys)
+    for key, following in zip(keys, [*keys[1:], None]):
+        if not key.outside:
+            end = following.frame if following else (key.frame if task.last is None else task.last) + 1
+            yield key, end, following.box if following else key.box
 
 
 def interpolated(keys: Sequence[KeyFrame], task: Task, where: str) -> Iterator[tuple[int, Corners]]:
@@ -92,10 +112,7 @@ def interpolated(keys: Sequence[KeyFrame], task: Task, where: str) -> Iterator[t
             raise UserError(f"{where}: has two boxes in frame {key.frame}")
         if task.last is not None and key.frame > task.last and not key.outside:
             raise UserError(f"{where}: has a box in frame {key.frame}; the last frame of the task is {task.last}")
-        if key.outside:
-            continue
-        end = following.frame if following else (key.frame if task.last is None else task.last) + 1
-        target = following.box if following else key.box
+    for key, end, target in _stretches(keys, task):
         for frame in range(key.frame, end, task.step):
             share = (frame - key.frame) / (end - key.frame)
             a, b, c, d = (one + (other - one) * share for one, other in zip(key.box, target))
@@ -109,7 +126,8 @@ def _images(path: Path, images: Sequence[ElementTree.Element]) -> GivenBoxes:
         if not name:
             raise UserError(f"{path}: the image {image.get('id')} has no name")
         names.append(name)
-        sizes.add((int(image.get("height", 0)), int(image.get("width", 0))))
+        height, width = (to_whole(image.get(side, 0), f"{path}: {name}: {side}") for side in ("height", "width"))
+        sizes.add((height, width))
         for box in image.findall("box"):
             rows.add(_corners(box, f"{path}: {name}"), picture=name, label=box.get("label") or "person")
     size = next(iter(sizes)) if len(sizes) == 1 and (0, 0) not in sizes else None

@@ -70,7 +70,11 @@ class ModelFileDescription:
         known = {one.name for one in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise UserError(f"{where}: unknown key {unknown[0]!r}; choose from {', '.join(sorted(known))}")
-        return cls(**{key: _typed(key, value, where) for key, value in values.items() if value is not None})
+        found = {key: _typed(key, value, where) for key, value in values.items() if value is not None}
+        try:
+            return cls(**found)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
 
 
 class FileSignature(NamedTuple):
