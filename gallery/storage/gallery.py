@@ -48,6 +48,10 @@ class Gallery(GalleryReader, Searchable):
         if embedder is not None:
             self.info.check_embedder(path, embedder)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how another process opens the folder anew: as it is then, without the lock, and with the embedder."""
+        return type(self), (self.path, self.embedder)
+
     @classmethod
     def create(
         cls, path: str | Path, info: GalleryInfo, overwrite: bool = False, projection: Projection | None = None

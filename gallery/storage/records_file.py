@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from ...common.errors import UserError
 from ...common.files import write_atomically
+from ...common.forked_processes import watch_forks
 from ...common.inputs.regular_files import check_regular
 from ...labels.label_text import as_name
 
@@ -234,6 +235,11 @@ class RecordsFile:
         self._groups: dict[int, pa.Table] = {}
         self._reading = threading.Lock()  # a file is read by one thread at a time
         self._identity = _identity(path)
+        watch_forks(self)
+
+    def after_fork(self) -> None:
+        """Replace the lock in a child of `fork`: another thread of the parent may hold it."""
+        self._reading = threading.Lock()
 
     def is_current(self) -> bool:
         """Return whether the file at this path is still the opened one."""

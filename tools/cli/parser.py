@@ -24,7 +24,8 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory") 
 MEMORY_REMEDY = (
     "what was saved is intact; set SOLVER.MICRO_BATCH (e.g. 16), or lower it, lower TEST.IMS_PER_BATCH, set "
     "MODEL.CHECKPOINT_BLOCKS True, or DATALOADER.CACHE off"
-)
+)  # of a command that takes KEY VALUE
+SMALLER_BATCH, NO_REMEDY = "lower --batch-size", "end other programs, or take a machine with more memory"
 
 
 def new_parser(text: str | None, config: bool = False) -> argparse.ArgumentParser:
@@ -109,7 +110,7 @@ def command(
             if isinstance(results[0], str):
                 print(results[0], flush=True)  # here, so that a closed pipe is an error message too
 
-        status = run(act, args.traceback)
+        status = run(act, args.traceback, memory_remedy(args))
         return status or int(results == [False])
 
     return main
@@ -130,8 +131,18 @@ class PrintableStream:
         return getattr(self._stream, name)
 
 
-def run(action: Callable[[], object], traceback: bool) -> int:
+def memory_remedy(args: argparse.Namespace) -> str:
+    """Return what the user of a command can do if memory is too small: options that it has."""
+    if hasattr(args, "opts"):
+        return MEMORY_REMEDY
+    return SMALLER_BATCH if hasattr(args, "batch_size") else NO_REMEDY
+
+
+def run(action: Callable[[], object], traceback: bool, remedy: str = NO_REMEDY) -> int:
     """Run `action`; print a user's mistake as one message. Any other error is a defect and keeps its traceback.
+
+    Args:
+        remedy: what to do where memory is too small.
 
     Returns:
         The exit status: 0; 2 for an error; 128 + signal if it was stopped: 130 for Ctrl-C, 143 for SIGTERM.
@@ -152,7 +163,7 @@ def run(action: Callable[[], object], traceback: bool) -> int:
     except (MemoryError, RuntimeError) as error:
         if traceback or not is_out_of_memory(error):
             raise
-        print(f"error: out of memory: {first_line(error)}; {MEMORY_REMEDY}", file=sys.stderr)
+        print(f"error: out of memory: {first_line(error)}; {remedy}", file=sys.stderr)
         return 2
     return 0
 
