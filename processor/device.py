@@ -33,7 +33,7 @@ def pick_device(name: str = "auto", possible: Sequence[str] = DEVICES, key: str 
         return torch.device(next(kind for kind, there in available.items() if there))
     if not available[name]:
         here = ", ".join(kind for kind, there in available.items() if there)
-        raise UserError(f"{key}: {name} is not available on this machine; found {here}; use {key} auto")
+        raise UserError(f"{key}: {name} is not available on this machine; found {here}; choose auto")
     return torch.device(name)
 
 

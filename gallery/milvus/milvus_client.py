@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 PATIENCE = 60.0  # seconds for one call; pymilvus alone tries again for minutes
@@ -45,7 +45,7 @@ class CheckedClient:
 def failed(path: str, name: str, error: Exception) -> OSError:
     """Return the error of a failed call in words, with the next step."""
     said = " ".join(str(getattr(error, "message", "") or error).split())[:300]
-    lowered = said.lower()
+    lowered = " ".join(map(str, _chain(error))).lower()
     if any(word in lowered for word in ("auth check failure", "unauthenticated", "permission deny", "privilege")):
         return PermissionError(
             f"{path}: the server does not let this program {name.replace('_', ' ')} ({said}); set MILVUS_TOKEN to user:password, or "
@@ -57,3 +57,10 @@ def failed(path: str, name: str, error: Exception) -> OSError:
         f"{path}: no answer of Milvus to {name.replace('_', ' ')} ({said}); start the server, open the gallery again and repeat the "
         "call; what was completed before is kept"
     )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and those that led to it: pymilvus hides that a password is wrong."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

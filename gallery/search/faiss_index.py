@@ -37,6 +37,8 @@ class FaissIndex:
         usable = exact.usable()
         self._usable = None if usable.all() else usable
         self.index = INDEXES[name](self.faiss, width, count)
+        if not usable.any():
+            return  # nothing to train or add; every search is empty
         if not self.index.is_trained:
             places = np.flatnonzero(usable)
             self.index.train(self._vectors(places[drawn_positions(len(places), TRAIN_PER_LIST * self.index.nlist)]))

@@ -1,5 +1,6 @@
 """A real Milvus server: the folder's answers, passwords, two writers, 16 clients, and its death in the middle of an import."""
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -142,6 +143,15 @@ def test_columns_with_names_of_other_things_are_kept_and_filtered(server, tmp_pa
             from_folder(other, f"milvus:{server.address}#refused")
 
 
+def message_of(call, gallery):
+    """True if a call of a gallery whose server is gone says so; else what it does."""
+    try:
+        return f"returned {call(gallery)!r}"
+    except OSError as error:
+        said = str(error)
+        return said if "Traceback" in said or not re.search(r"#killed.*no answer of Milvus", said) else True
+
+
 def test_a_server_that_dies_in_the_middle_of_an_import_keeps_the_earlier_gallery(server, folder, monkeypatch):
     """Every call says that the server is gone, in time; started again it has what was committed, and the import works."""
     path = f"milvus:{server.address}#killed"
@@ -157,10 +167,7 @@ def test_a_server_that_dies_in_the_middle_of_an_import_keeps_the_earlier_gallery
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no answer of Milvus"):
         patch.setattr(MilvusGallery, "insert", insert_and_kill)
         from_folder(folder, path, overwrite=True)
-    for name, call in CALLS.items():
-        with pytest.raises(OSError, match=r"#killed.*no answer of Milvus") as caught:
-            call(gallery)
-        assert "Traceback" not in str(caught.value), name
+    assert {name: message_of(call, gallery) for name, call in CALLS.items()} == dict.fromkeys(CALLS, True)
     with pytest.raises(OSError, match="is the server running"):
         MilvusGallery.open(path)
     gallery.close()

@@ -83,7 +83,7 @@ def test_a_result_is_pickled_with_its_records_and_without_the_model(gallery):
     assert len(packed) < 5000
     gallery.remove([0, 1, 2, 3, 4, 5])
     copy = pickle.loads(packed)
-    assert [row["path"] for row in copy.rows][0] == "2.png" and copy.to_dict() == result.to_dict()
+    assert copy.rows[0]["path"] == "2.png" and copy.to_dict() == result.to_dict()
 
 
 def test_every_exception_reaches_another_process():
