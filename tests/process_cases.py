@@ -1,4 +1,4 @@
-"""What processor/test_other_processes.py runs by itself: `python process_cases.py CASE WEIGHTS GALLERY`.
+"""What processor/test_other_processes.py runs as a program: `python process_cases.py CASE WEIGHTS GALLERY`.
 
 The embedder computes with two threads before the other process starts; the last line printed is True if that one finds the same.
 """

@@ -12,7 +12,7 @@ from ...common.errors import UserError
 from ...labels.protocol import find_protocol
 from ..records import Record, ReidData
 
-FEWEST = 2  # identities that a model can be trained to tell apart
+FEWEST = 2  # identities that a model can be trained to distinguish
 
 
 def hold_out(data: ReidData, num_ids: int, seed: int) -> ReidData:

@@ -61,6 +61,8 @@ def failed(path: str, name: str, error: Exception) -> OSError:
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an exception and those that led to it: pymilvus hides that a password is wrong."""
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # pymilvus raises errors from themselves
+        seen.add(id(error))
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ if error.__cause__ not in (None, error) else error.__context__

@@ -236,7 +236,9 @@ class MilvusGallery(Searchable):
         with self.writing():
             self.info.check_model(self.path, model, "those to be added")
             vectors = check_queries(embeddings, self.info.dimension, 1)
-            rows = records_file.as_records(records, len(vectors))
+            rows = records_file.with_found_paths(
+                records_file.as_records(records, len(vectors)), Path(self.about["root"])
+            )
             ids = np.arange(self.about["next_id"], self.about["next_id"] + len(vectors))
             self._check_free(ids)
             self.insert(records_file.with_ids(rows, ids), vectors)

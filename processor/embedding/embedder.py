@@ -101,10 +101,8 @@ class Embedder:
             return
         if self.device.type != "cpu":
             raise UserError(in_fork(self.device.type))
-        torch.set_num_threads(
-            1
-        )  # each time: it holds for the calling thread; more would wait for threads of the parent
-        if self._model.network is None and self._is_stale:  # another runtime has threads of its own
+        torch.set_num_threads(1)  # each time, as it holds for the calling thread; others are missing here
+        if self._model.network is None and self._is_stale:  # another runtime has its own threads
             own = _read(self.weights, self._origin.options)
             self._model = place(own.model, self.device, self.precision).eval()
         self._is_stale = False
@@ -152,6 +150,19 @@ class Embedder:
     def info(self) -> Any:
         """The earlier name of `GalleryInfo.of(embedder)`; the gallery, a higher room, is imported when it is called."""
         return import_module("vitreid.gallery").GalleryInfo.of(self)
+
+    def same_person(self, a: Any, b: Any, cameras: Sequence[str | None] = (None, None)) -> Any:
+        """Compare two images by the threshold of the model; `Gallery.same_person` without a gallery.
+
+        Args:
+            a, b: an image each, as for a call.
+            cameras: of a and of b.
+        Returns:
+            The `Verdict`: answer "same", "different", or "unknown" for a model without a threshold, and the distance.
+        """
+        verdicts = import_module("vitreid.gallery.search.search_result")  # a higher room, imported when it is called
+        left, right = (self(image, [camera]) for image, camera in zip((a, b), cameras, strict=True))
+        return verdicts.compare(left, right, self.info)
 
     @property
     def attention(self) -> Callable[[Any, str | None], np.ndarray] | None:

@@ -84,4 +84,6 @@ def test_the_names_here_of_other_projects_options_exist():
 
 @pytest.mark.parametrize(("epochs", "expected"), [(1, 0), (3, 0), (5, 1), (6, 5)])
 def test_a_short_run_has_a_short_warmup_unless_one_is_chosen(epochs, expected):
-    assert load_config(None, ["SOLVER.MAX_EPOCHS", str(epochs)]).SOLVER.WARMUP_EPOCHS == expected
+    cfg = load_config(None, ["SOLVER.MAX_EPOCHS", str(epochs)])
+    warmup = cfg.SOLVER.WARMUP_EPOCHS
+    assert warmup == expected

@@ -156,12 +156,12 @@ def test_a_server_that_dies_in_the_middle_of_an_import_keeps_the_earlier_gallery
     """Every call says that the server is gone, in time; started again it has what was committed, and the import works."""
     path = f"milvus:{server.address}#killed"
     gallery = from_folder(folder, path)
-    monkeypatch.setattr(milvus_client, "PATIENCE", 1.0)
     insert = MilvusGallery.insert
 
     def insert_and_kill(target, records, vectors):
         insert(target, records.slice(0, 10), vectors[:10])
         server.kill()
+        monkeypatch.setattr(milvus_client, "PATIENCE", 1.0)
         insert(target, records.slice(10), vectors[10:])
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no answer of Milvus"):

@@ -139,7 +139,7 @@ def test_another_process_finds_the_same(case, gallery, untrained):
 @needs("onnx", "onnxruntime")
 @pytest.mark.parametrize("case", ["fork", "spawn"])
 def test_another_runtime_works_in_another_process(case, tmp_path):
-    """ONNX Runtime has threads of its own, which a child of `fork` lacks."""
+    """ONNX Runtime has its own threads, which a child of `fork` lacks."""
     (tmp_path / "m.onnx.json").write_text('{"size": [8, 4], "input": "rgb1"}')
     embedder = Embedder(onnx_file(tmp_path / "m.onnx"), "cpu")
     made = Gallery.create(tmp_path / "g", GalleryInfo.of(embedder))
@@ -148,7 +148,7 @@ def test_another_runtime_works_in_another_process(case, tmp_path):
 
 
 def check(case, weights, gallery):
-    """Run one of CASES in a process of its own, which has two threads."""
+    """Run one of CASES in a new process, which has two threads."""
     command = [sys.executable, str(ROOT / "tests" / "process_cases.py"), case, str(weights), str(gallery)]
     environment = {
         **os.environ,
