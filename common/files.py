@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable
@@ -30,11 +31,19 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
         temporary.chmod(0o666 & ~_umask())  # safetensors makes files that only the owner can read
         os.replace(temporary, path)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch.save reports a full disk as a RuntimeError
-        raise OSError(
-            f"cannot write {path}: {error}; free some space, or choose another place. Any earlier {path.name} is intact"
-        ) from error
+        raise OSError(f"cannot write {path}: {error}; {_remedy(error)}. Any earlier {path.name} is intact") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remedy(error: Exception) -> str:
+    """Return what helps against a failed write."""
+    number = getattr(error, "errno", None)
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "you may not write there: choose another place"
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        return "its folder does not exist: make it, or choose another place"
+    return "free some space, or choose another place"
 
 
 def sync(path: Path) -> None:
@@ -68,6 +77,7 @@ def check_output_file(option: str, path: str | Path, overwrite: bool = True) -> 
         FileNotFoundError: the folder of the file does not exist.
         UserError: the path is a folder.
         FileExistsError: the file exists and `overwrite` is false.
+        PermissionError: nothing can be written into the folder.
     """
     path = Path(path).expanduser()
     folder = path.absolute().parent
@@ -77,7 +87,18 @@ def check_output_file(option: str, path: str | Path, overwrite: bool = True) -> 
         raise UserError(f"{option}: {path} is a folder; give the name of a file in it")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{option}: {path} exists; choose another name, or add --overwrite")
+    _try_to_write(option, path)
     return path
+
+
+def _try_to_write(option: str, path: Path) -> None:
+    """Make and remove an empty file next to an output: rights alone do not say whether it can be written."""
+    trial = path.with_name(f".{path.name}.tmp")
+    try:
+        os.close(open_own(trial, os.O_RDWR | os.O_CREAT))
+        trial.unlink()
+    except OSError as error:
+        raise PermissionError(f"{option}: cannot write {path}: {error.strerror}; {_remedy(error)}") from error
 
 
 def digest(parts: Iterable[bytes | memoryview]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
+from .forked_processes import watch_forks
 from .inputs.regular_files import open_own, read_text
 
 FILE = ".lock"
@@ -26,6 +27,14 @@ class WriterLock:
         self._thread = threading.RLock()
         self._depth = 0
         self._handles: list[int] = []
+        watch_forks(self)
+
+    def after_fork(self) -> None:
+        """Hold nothing in a child of `fork`: the lock stays with the parent."""
+        for handle in self._handles:
+            with suppress(OSError):
+                os.close(handle)
+        self._thread, self._depth, self._handles = threading.RLock(), 0, []
 
     def __enter__(self) -> WriterLock:
         self._thread.acquire()

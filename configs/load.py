@@ -20,6 +20,7 @@ from ..common.signature import is_own, sign
 from .cross_checks import check_config
 from .defaults import OPTIONS
 from .options import Option
+from .other_projects import FAST_REID, listed
 from .transreid_keys import translate
 
 logger = logging.getLogger(__name__)
@@ -76,16 +77,40 @@ def find_recipe(name: str | Path, folder: str | Path = "", needed_by: str = "") 
 
 def make_config(*layers: Mapping[str, Any]) -> CfgNode:
     """Return the frozen, checked config that differs from the defaults by `layers` (`{"SOLVER.BASE_LR": 0.01}`); later ones win."""
-    cfg = get_defaults()
+    cfg, wrong = get_defaults(), []
     for number, layer in enumerate(layers):
-        values, notices = translate(dict(layer), is_file=number == 0)
+        values, notices, refused = translate(dict(layer), is_file=number == 0)
+        wrong += refused
         for notice in notices:
             logger.warning("original TransReID key: %s", notice)
         for key, value in values.items():
-            _set(cfg, key, _option(key).accept(key, value))
+            try:
+                _set(cfg, key, _option(key).accept(key, value))
+            except UserError as error:
+                wrong.append(str(error))
+    if wrong:
+        raise UserError(listed(wrong, [key for layer in layers for key in layer]))
+    _shorten_warmup(cfg, layers)
     check_config(cfg)
     cfg.freeze()
     return cfg
+
+
+def _shorten_warmup(cfg: CfgNode, layers: Sequence[Mapping[str, Any]]) -> None:
+    """Fit a warm-up that nobody chose for this length into a short run: the last layer that sets the epochs leaves it out."""
+    epochs, warmup = "SOLVER.MAX_EPOCHS", "SOLVER.WARMUP_EPOCHS"
+    setting = [layer for layer in layers if epochs in layer]
+    if setting and warmup not in setting[-1] and 0 < cfg.SOLVER.MAX_EPOCHS <= cfg.SOLVER.WARMUP_EPOCHS:
+        shorter = cfg.SOLVER.MAX_EPOCHS // 4
+        logger.warning(
+            "%s %d -> %d, as %s is %d; set both for another",
+            warmup,
+            cfg.SOLVER.WARMUP_EPOCHS,
+            shorter,
+            epochs,
+            cfg.SOLVER.MAX_EPOCHS,
+        )
+        cfg.SOLVER.WARMUP_EPOCHS = shorter
 
 
 def parse_config(text: str, overrides: Sequence[str] = (), source: str = "the stored config") -> CfgNode:
@@ -159,6 +184,8 @@ def _option(key: str) -> Option:
     near = difflib.get_close_matches(key, OPTIONS, n=3) or [
         k for k in OPTIONS if k.rsplit(".")[-1] == key.rsplit(".")[-1]
     ]
+    if key in FAST_REID:
+        near = [FAST_REID[key]]
     hint = f"did you mean {', '.join(near)}?" if near else "docs/options.md lists all keys"
     raise UserError(f"{key}: unknown config key; {hint}")
 

@@ -1,4 +1,4 @@
-"""Translates the config keys of the original TransReID's YAML files."""
+"""Translates the config keys of the original TransReID, and of the projects built on it: BoT, TransReID-SSL, PersonViT, SOLIDER, CLIP-ReID."""
 
 from __future__ import annotations
 
@@ -49,7 +49,18 @@ BACKBONES: dict[str, Values] = {
     "deit_base_patch16_224_TransReID": {"MODEL.NAME": "deit_base_patch16_224.fb_in1k"},
     "vit_small_patch16_224_TransReID": {"MODEL.NAME": "transreid_vit_small"},
     "deit_small_patch16_224_TransReID": {"MODEL.NAME": "deit_small_patch16_224"},
+    "vit_base": {"MODEL.NAME": "vit_base_patch16_224"},  # TransReID-SSL, PersonViT
+    "vit_small": {"MODEL.NAME": "vit_small_patch16_224"},
+    "swin_base_patch4_window7_224": {"MODEL.NAME": "solider_swin_base"},  # SOLIDER
+    "swin_small_patch4_window7_224": {"MODEL.NAME": "solider_swin_small"},
+    "swin_tiny_patch4_window7_224": {"MODEL.NAME": "solider_swin_tiny"},
 }
+NAMES = {"ViT-B-16": "vit_base_patch16_clip_224.openai"}  # CLIP-ReID's MODEL.NAME
+BOT, BOT_BACKBONE = (
+    "MODEL.METRIC_LOSS_TYPE",
+    "resnet50_stride1",
+)  # BoT's files have this key, and leave out their backbone
+UNUSED = ("CLUSTER_MARGIN", "RANGE_ALPHA", "RANGE_BETA", "RANGE_K", "RANGE_LOSS_WEIGHT", "RANGE_MARGIN")
 SAMPLERS = {"softmax_triplet": "pk", "softmax": "shuffle", "id_triplet": "pk", "id": "shuffle"}
 
 LEGACY: dict[str, Rule] = {
@@ -65,12 +76,16 @@ LEGACY: dict[str, Rule] = {
     "MODEL.NO_MARGIN": _switch("LOSS.SOFT_MARGIN"),
     "MODEL.IF_LABELSMOOTH": _switch("LOSS.LABEL_SMOOTH", 0.1, 0.0),
     "MODEL.IF_WITH_CENTER": _switch("LOSS.CENTER_WEIGHT", 0.0005, 0.0),
+    "MODEL.PRETRAIN_HW_RATIO": _ignored,  # position tables are resized from the shape that they have
+    "MODEL.STEM_CONV": _switch("MODEL.STEM", "ics", "patch"),
     "MODEL.DEVIDE_LENGTH": _renamed("MODEL.NUM_PARTS"),
     "SOLVER.MARGIN": _renamed("LOSS.MARGIN"),
     "SOLVER.COSINE_MARGIN": _renamed("LOSS.ID_MARGIN"),
     "SOLVER.COSINE_SCALE": _renamed("LOSS.SCALE"),
     "SOLVER.CENTER_LOSS_WEIGHT": _ignored,  # the original never added it to the loss; LOSS.CENTER_WEIGHT does
     "SOLVER.LARGE_FC_LR": _switch("SOLVER.HEAD_LR_FACTOR", 2.0, 1.0),
+    "SOLVER.WARMUP_ITERS": _renamed("SOLVER.WARMUP_EPOCHS"),  # they count epochs, too
+    **{f"SOLVER.{name}": _ignored for name in UNUSED},  # of a loss that the projects do not compute
     "SOLVER.WARMUP_METHOD": _ignored,  # linear is the only one
     "DATALOADER.SAMPLER": lambda value: {"DATALOADER.SAMPLER": SAMPLERS.get(value, value)},
     "TEST.FEAT_NORM": _switch("TEST.FEAT_NORM"),
@@ -103,14 +118,11 @@ ORIGINAL_DEFAULTS: Values = {
 }
 
 
-def translate(values: Values, is_file: bool = True) -> tuple[Values, list[str]]:
-    """Return `values` with the original's keys replaced by ours, and one sentence per replaced key.
+def translate(values: Values, is_file: bool = True) -> tuple[Values, list[str], list[str]]:
+    """Return `values` with the original's keys replaced by ours, one sentence per replaced key, and one per value unknown to it.
 
     A file with `MODEL.TRANSFORMER_TYPE` is one of the original's: for keys that it leaves out, the original's defaults hold instead
     of ours. Overrides (`is_file` False) change only the keys that they name.
-
-    Raises:
-        ValueError: a value unknown to the original; names its key.
     """
     # one file of the original has a typing error, tMODEL
     values = {key.replace("tMODEL.", "MODEL."): value for key, value in values.items()}
@@ -118,16 +130,27 @@ def translate(values: Values, is_file: bool = True) -> tuple[Values, list[str]]:
     result: Values = dict(ORIGINAL_DEFAULTS) if is_original else {}
     if values.get("MODEL.NAME") == "transformer":
         del values["MODEL.NAME"]  # TRANSFORMER_TYPE names the backbone
-    notices = []
+    elif values.get("MODEL.NAME") in NAMES:
+        values["MODEL.NAME"] = NAMES[values["MODEL.NAME"]]
+    notices, refused = [], []
+    if is_file and BOT in values and not {"MODEL.NAME", "MODEL.TRANSFORMER_TYPE"} & set(values) and not is_original:
+        result["MODEL.NAME"] = BOT_BACKBONE
+        notices.append(f"MODEL.NAME left out -> {BOT_BACKBONE}, the backbone of BoT; add MODEL.NAME for another")
     for key, value in values.items():
-        new = _translate_one(key, value)
+        if value is None and "." not in key:
+            continue  # a section without options
+        try:
+            new = _translate_one(key, value)
+        except UserError as error:
+            refused.append(str(error))
+            continue
         result.update(new)
         if _is_legacy(key, value):
             changes = ", ".join(f"{name} {item!r}" for name, item in new.items())
             notices.append(f"{key} {value!r} -> {changes or 'not needed, left out'}")
     if values.get("DATALOADER.SAMPLER", "softmax" if is_original else "") == "softmax":
         result["LOSS.METRIC"] = "none"  # with its plain sampler the original uses the ID loss only
-    return result, notices
+    return result, notices, refused
 
 
 def _translate_one(key: str, value: Any) -> Values:

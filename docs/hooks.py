@@ -1,19 +1,22 @@
-"""MkDocs hook: the page of options gets its table from `configs/defaults.py`."""
+"""The table of docs/options.md, from `configs/defaults.py`: `python docs/hooks.py` writes it; as a MkDocs hook it is made anew."""
 
 from __future__ import annotations
 
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from vitreid.configs import OPTIONS
 from vitreid.configs.options import Option
 
-MARK = "<!-- options -->"
+PAGE = Path(__file__).with_name("options.md")
+MARK = "<!-- options: written by `python docs/hooks.py` -->\n"  # the table is behind it, up to the end of the page
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Replace the mark by the table."""
-    return markdown.replace(MARK, option_tables()) if MARK in markdown else markdown
+    """Return a page with its table made anew; pages without the mark are unchanged."""
+    text, mark, _table = markdown.partition(MARK)
+    return f"{text}{mark}\n{option_tables()}\n" if mark else markdown
 
 
 def option_tables() -> str:
@@ -46,3 +49,7 @@ def _code(value: Any) -> str:
 def _cell(text: str) -> str:
     """Escape the characters that have a meaning in Markdown tables."""
     return "".join(f"\\{letter}" if letter in "|*_<[]" else letter for letter in text)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(on_page_markdown(PAGE.read_text()))

@@ -16,39 +16,41 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float
 Model = TypeVar("Model")
 
 
-def pick_device(name: str = "auto", possible: Sequence[str] = DEVICES) -> torch.device:
+def pick_device(name: str = "auto", possible: Sequence[str] = DEVICES, key: str = "MODEL.DEVICE") -> torch.device:
     """Return the device called `name`; "auto" takes cuda, then mps, then cpu.
 
     Args:
         possible: the devices that the model can use.
+        key: the option or argument that holds the name, for messages.
     Raises:
         ValueError: that device is not available here, or not possible.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name not in ("auto", *possible):
-        raise UserError(
-            f"MODEL.DEVICE: the model's runtime computes on {' or '.join(possible)}, not on {name}; use auto"
-        )
+        raise UserError(f"{key}: the model's runtime computes on {' or '.join(possible)}, not on {name}; use auto")
     available = {kind: there and kind in possible for kind, there in available.items()}
     if name == "auto":
         return torch.device(next(kind for kind, there in available.items() if there))
     if not available[name]:
         here = ", ".join(kind for kind, there in available.items() if there)
-        raise UserError(f"MODEL.DEVICE: {name} is not available on this machine; found {here}; use MODEL.DEVICE auto")
+        raise UserError(f"{key}: {name} is not available on this machine; found {here}; choose auto")
     return torch.device(name)
 
 
-def pick_precision(name: str, device: torch.device, possible: Sequence[str] = tuple(PRECISIONS)) -> torch.dtype:
+def pick_precision(
+    name: str, device: torch.device, possible: Sequence[str] = tuple(PRECISIONS), key: str = "SOLVER.PRECISION"
+) -> torch.dtype:
     """Return the dtype called `name`; "auto" takes bf16 where the hardware supports it, else fp16 on cuda, else fp32.
 
     Args:
         possible: the precisions that the model can compute in; "auto" takes a single one.
+        key: as for `pick_device`.
     Raises:
         ValueError: that precision is not possible.
     """
     if name not in ("auto", *possible):
         raise UserError(
-            f"SOLVER.PRECISION: the model is a finished file with its own precision, {name} cannot be chosen; use auto"
+            f"{key}: the model is a finished file with its own precision, {name} cannot be chosen; use auto"
         )
     if name != "auto":
         return PRECISIONS[name]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vitreid.common.errors import UserError
+from vitreid.common.files import check_output_file
 from vitreid.common.text import share_text, table
 from vitreid.gallery import Gallery
 from vitreid.gallery.search.contact_sheets import contact_sheet
@@ -67,9 +68,13 @@ def search(args: argparse.Namespace) -> None:
         raise UserError("--other-cameras: which camera took the queries? Give --camera NAME")
     if missing := [path for path in args.query if not Path(path).is_file()]:
         raise FileNotFoundError(f"--query: no file {missing[0]!r} (from {Path.cwd()})")
+    if args.sheet:
+        check_output_file("--sheet", args.sheet)
     gallery = Gallery.open(args.gallery)
     embedder = Embedder(args.weights, device=args.device, precision=args.precision, options=embedder_options(args))
     gallery.info.check_embedder(gallery.path, embedder)
+    if not len(gallery):
+        raise UserError(f"--gallery: {args.gallery} holds no rows; add some: vitreid export, or gallery.add in Python")
     vectors, own = embedder(args.query, args.camera), args.camera if args.other_cameras else None
     results = gallery.search(
         *(vectors, args.topk, args.where or None),

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..errors import UserError
+from ..forked_processes import watch_forks
 from ..text import first_line
 from .regular_files import check_regular
 
@@ -44,6 +45,11 @@ class ParquetInput:
         ] = {}  # the same file, with texts that stand in many rows kept once, by column
         self._measured: set[tuple[int, str]] = set()  # group, column
         self._reading = threading.Lock()  # a file is read by one thread at a time
+        watch_forks(self)
+
+    def after_fork(self) -> None:
+        """Replace the lock in a child of `fork`: another thread of the parent may hold it."""
+        self._reading = threading.Lock()
 
     @property
     def num_groups(self) -> int:

@@ -12,7 +12,10 @@ from ...common.inputs.image_header import refusal
 from ...common.inputs.regular_files import IMAGE_BYTES, FileTooLargeError, NotRegularFileError, read_bytes
 from .preprocess import Preprocess
 
-_SKIP = ", or set DATASETS.CORRUPT skip to leave it out"
+_SKIP = (
+    ", or set DATASETS.CORRUPT skip to leave it out"  # where images of a data set are read for training and evaluation
+)
+_LESS = "lower DATALOADER.NUM_WORKERS, SOLVER.IMS_PER_BATCH or TEST.IMS_PER_BATCH, or set DATALOADER.CACHE off"
 _FILTERS = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
 
 
@@ -26,7 +29,7 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
         FileNotFoundError: there is no such file.
         CorruptImageError: the file is empty, cut short, not an image, too large, or no regular file; names the file.
-        MemoryError: too little memory for the decoded image; names the options to lower.
+        MemoryError: too little memory for the decoded image.
     """
     return cv2.cvtColor(_read_bgr(path), cv2.COLOR_BGR2RGB)
 
@@ -35,7 +38,7 @@ def _read_bgr(path: str | Path) -> np.ndarray:
     try:
         content = read_bytes(path, IMAGE_BYTES)
     except (NotRegularFileError, FileTooLargeError) as error:
-        raise CorruptImageError(f"{error}{_SKIP}") from error
+        raise CorruptImageError(str(error)) from error
     if not content or _is_cut_short(content):
         raise _corrupt(path, "is empty" if not content else "is cut short")
     if reason := refusal(content):
@@ -44,10 +47,7 @@ def _read_bgr(path: str | Path) -> np.ndarray:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:
-            raise MemoryError(
-                f"{path}: not enough memory to decode the image; lower DATALOADER.NUM_WORKERS, SOLVER.IMS_PER_BATCH or "
-                "TEST.IMS_PER_BATCH, or set DATALOADER.CACHE off"
-            ) from error
+            raise MemoryError(f"{path}: not enough memory to decode the image") from error
         raise _corrupt(path, "cannot be decoded") from error
     if image is None:
         raise _corrupt(path, "is not an image that OpenCV can decode")
@@ -64,7 +64,7 @@ def _is_cut_short(content: bytes) -> bool:
 
 
 def _corrupt(path: str | Path, what: str) -> CorruptImageError:
-    return CorruptImageError(f"{path}: the image {what}; replace or delete the file{_SKIP}")
+    return CorruptImageError(f"{path}: the image {what}; replace or delete the file")
 
 
 def resize(
@@ -99,6 +99,12 @@ class PlaneReader:
         self._resized = np.empty((*preprocess.size, 3), np.uint8)
 
     def read(self, path: str | Path, planes: np.ndarray) -> None:
-        """Fill `planes`; errors as `read_image`."""
-        image = resize(_read_bgr(path), self._preprocess.size, self._preprocess.interpolation, self._resized)
+        """Fill `planes`; errors as `read_image`, with the options that help."""
+        try:
+            pixels = _read_bgr(path)
+        except CorruptImageError as error:
+            raise CorruptImageError(f"{error}{_SKIP}") from error
+        except MemoryError as error:
+            raise MemoryError(f"{error}; {_LESS}") from error
+        image = resize(pixels, self._preprocess.size, self._preprocess.interpolation, self._resized)
         cv2.split(image, [planes[2], planes[1], planes[0]])  # five times as fast as NumPy's transpose

@@ -12,6 +12,8 @@ from ...common.errors import UserError
 from ...labels.protocol import find_protocol
 from ..records import Record, ReidData
 
+FEWEST = 2  # identities that a model can be trained to distinguish
+
 
 def hold_out(data: ReidData, num_ids: int, seed: int) -> ReidData:
     """Hold `num_ids` training identities out as query and gallery, in the place of the test set.
@@ -37,8 +39,13 @@ def split_identities(records: Sequence[Record], num_ids: int, seed: int, key: st
         ValueError: there are too few identities; names the config `key`.
     """
     pids = sorted({record.pid for record in records})
-    if num_ids >= len(pids):
-        raise UserError(f"{key}: cannot hold out {num_ids} identities, the training set has {len(pids)}; take fewer")
+    if num_ids > len(pids) - FEWEST:
+        left = f"{len(pids)} in all, and {FEWEST} must stay for training"
+        most = len(pids) - FEWEST
+        raise UserError(
+            f"{key}: cannot hold out {num_ids} identities: there are {left}; "
+            + (f"take {most} or fewer" if most > 0 else "add people")
+        )
     drawn = {pids[place] for place in np.random.default_rng(seed).permutation(len(pids))[:num_ids]}
     return [r for r in records if r.pid not in drawn], [r for r in records if r.pid in drawn]
 

@@ -87,8 +87,8 @@ def load_synthetic(root: str | Path, plan: SyntheticPlan | None = None, draws: b
         generate(folder, plan)
     elif not _drawn_folder(folder, plan).is_done:
         raise FileNotFoundError(
-            f"DATASETS.ROOT_DIR: {folder} does not hold the synthetic people; they are drawn where the command names them: "
-            "add DATASETS.NAMES synthetic"
+            f"DATASETS.ROOT_DIR: {folder} does not hold the synthetic people; they are drawn where a command names "
+            "them as `synthetic`"
         )
     return load_published(folder, _SYNTHETIC)
 

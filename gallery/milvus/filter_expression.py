@@ -9,27 +9,27 @@ import sys
 from ...common.errors import UserError
 from ..search.filters import Condition, Where
 from ..search.time_of_day import TimeOfDay
+from .absent_values import EVERYTHING, LOWEST, NOTHING, NULL, is_absent
 
-NOTHING, EVERYTHING = "id < 0", "id >= 0"  # ids are never negative
 
-
-def as_expression(where: Where) -> str:
-    """Return typed conditions in Milvus' filter language.
+def as_expression(where: Where, form: str = NULL) -> str:
+    """Return typed conditions in Milvus' filter language; `form` is that of unknown values.
 
     >>> as_expression(Where.of({"camera!=": "c1", "time>=": 5}))
     '(camera not in ["c1"] or camera is null) and time >= 5'
     """
-    return " and ".join(_as_expression(condition) for condition in where.conditions)
+    return " and ".join(_as_expression(condition, form) for condition in where.conditions)
 
 
-def _as_expression(condition: Condition | TimeOfDay) -> str:
+def _as_expression(condition: Condition | TimeOfDay, form: str) -> str:
     if isinstance(condition, TimeOfDay):
         raise UserError(
             f"where: {condition.column} is not computed in Milvus; search the gallery's folder, or give ranges of time for each day"
         )
-    name, absent = condition.column, f"{condition.column} is null"
+    name, absent = condition.column, is_absent(condition.column, form)
     if condition.operator not in ("=", "!="):
-        return _range(name, condition.operator, condition.values[0])
+        found = _range(name, condition.operator, condition.values[0])
+        return found if form == NULL or name != "time" else f"({found} and time > {LOWEST!r})"
     known = [value for value in condition.values if value is not None and not _is_infinite(value)]
     values, is_absent_named = json.dumps(known, ensure_ascii=False), None in condition.values
     if condition.operator == "=":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import math
+import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pyarrow as pa
 from ...common.errors import MissingPackageError, UserError
 from ..storage.metadata import GalleryInfo
 from ..storage.records_file import CORE
+from .absent_values import NULL, form_for
+from .milvus_client import CheckedClient, failed
 
 PREFIX, COLLECTION = "milvus:", "gallery"
 METRICS = {"euclidean": "L2", "cosine": "COSINE"}
@@ -24,6 +27,8 @@ INDEXES = {  # name -> parameters of the index, parameters of a search
     "DISKANN": ({}, {"search_list": 256}),
     "AUTOINDEX": ({}, {}),
 }
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+RESERVED = ("and", "exists", "false", "in", "is", "like", "not", "null", "or", "true", "vector")  # in capitals, too
 TEXT = 65_535  # bytes of the longest text
 
 
@@ -33,7 +38,7 @@ def connect(path: str, create: bool = False) -> tuple[Any, str]:
     Raises:
         ImportError: pymilvus, or for a file milvus-lite, is not installed.
         FileNotFoundError: the file is missing and `create` is false.
-        OSError: the server does not answer, or the file is in use.
+        OSError: the server does not answer, or the file is in use; PermissionError: it wants a token, or another one.
     """
     uri, _, name = path.removeprefix(PREFIX).partition("#")
     is_server = "://" in uri
@@ -41,7 +46,12 @@ def connect(path: str, create: bool = False) -> tuple[Any, str]:
         raise UserError(f"gallery: {path} is neither milvus:FILE.db nor milvus:http://HOST:PORT")
     if not is_server and not create and not Path(uri).exists():
         raise FileNotFoundError(f"{uri}: no such file, so there is no gallery; make one with MilvusGallery.create")
+    if is_server and "@" in uri.rpartition("://")[2]:
+        raise UserError(
+            "gallery: the address holds a password, which would be written into logs; set MILVUS_TOKEN to user:password"
+        )
     try:
+        from grpc import RpcError
         from pymilvus import MilvusClient, MilvusException
 
         if not is_server:
@@ -50,15 +60,20 @@ def connect(path: str, create: bool = False) -> tuple[Any, str]:
         raise MissingPackageError(
             f'{path} needs pymilvus and, for a file, milvus-lite: pip install "vitreid[milvus]"'
         ) from error
+    if (log := logging.getLogger("pymilvus")).level == logging.NOTSET:
+        log.setLevel(logging.CRITICAL)  # it prints tracebacks of the errors that are raised here
     try:
         client = MilvusClient(uri, token=os.environ.get("MILVUS_TOKEN", "") if is_server else "")
-        if not is_server:
-            _load(client, name or COLLECTION)
-        return client, name or COLLECTION
-    except MilvusException as error:
+    except (MilvusException, RpcError) as error:
+        if isinstance(refused := failed(path, "open", error), PermissionError):
+            raise refused from error
         raise OSError(
             f"cannot open {path}: {error}; is the server running, or the file in use by another process?"
         ) from error
+    checked = CheckedClient(client, path, (MilvusException, RpcError))
+    if not is_server:
+        _load(checked, name or COLLECTION)
+    return checked, name or COLLECTION
 
 
 def _load(client: Any, name: str) -> None:
@@ -83,9 +98,10 @@ def check_types(schema: pa.Schema) -> None:
         kind = item.type
         if not any(is_it(kind) for is_it in plain):
             raise UserError(f"Milvus: column {item.name!r} holds {kind}; make it text or numbers, or leave it out")
-        if not item.name.isidentifier() or item.name == "vector":
+        if not NAME.fullmatch(item.name) or item.name.lower() in RESERVED:
             raise UserError(
-                f"Milvus: a column cannot be called {item.name!r}; use letters, digits and _, and not 'vector'"
+                f"Milvus: a column cannot be called {item.name!r}; rename it: letters of English, digits and _, and no word of Milvus' "
+                f"filters ({', '.join(RESERVED)})"
             )
 
 
@@ -153,9 +169,10 @@ def drop(client: Any, *collections: str) -> None:
 
 def make_empty(client: Any, rows: str, about_name: str, info: GalleryInfo, index: str) -> None:
     """Make both collections of a gallery; the rows come last, so that metadata always names their owner."""
+    form = form_for(client.get_server_version())
     about = {"info": info.to_dict(), "index": index, "next_id": 0, "root": os.getcwd(), "schema": pack(CORE)}
-    write_about(client, about_name, about | {"rows": rows})
-    make_rows(client, rows, info, index)
+    write_about(client, about_name, about | {"rows": rows, "absent": form})
+    make_rows(client, rows, info, index, form)
 
 
 def write_about(client: Any, name: str, about: dict[str, Any]) -> None:
@@ -165,8 +182,8 @@ def write_about(client: Any, name: str, about: dict[str, Any]) -> None:
     client.upsert(name, [about_row(about)])
 
 
-def make_rows(client: Any, name: str, info: GalleryInfo, index: str) -> None:
-    """Make an empty collection for a gallery's rows."""
+def make_rows(client: Any, name: str, info: GalleryInfo, index: str, form: str = NULL) -> None:
+    """Make an empty collection for a gallery's rows; `form` is that of unknown values."""
     from pymilvus import DataType
 
     schema = client.create_schema(auto_id=False, enable_dynamic_field=True)
@@ -174,8 +191,9 @@ def make_rows(client: Any, name: str, info: GalleryInfo, index: str) -> None:
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=info.dimension)
     for item in CORE:
         if pa.types.is_string(item.type):
-            schema.add_field(item.name, DataType.VARCHAR, max_length=4096, nullable=item.name != "path")
-    schema.add_field("time", DataType.DOUBLE, nullable=True)
+            can_be_null = {"nullable": True} if form == NULL and item.name != "path" else {}
+            schema.add_field(item.name, DataType.VARCHAR, max_length=4096, **can_be_null)
+    schema.add_field("time", DataType.DOUBLE, **({"nullable": True} if form == NULL else {}))
     indexes = client.prepare_index_params()
     options = {"metric_type": METRICS[info.metric], "params": dict(INDEXES[index][0])}
     indexes.add_index("vector", index_type=index, **options)
@@ -210,13 +228,3 @@ def pack(schema: pa.Schema) -> str:
 def unpack(text: str) -> pa.Schema:
     """Return the inverse of `pack`."""
     return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
-
-
-def known_values(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row in Milvus' form: unknown values are None in the columns of CORE and absent in the others."""
-    known = {name: None if _is_unknown(value) else value for name, value in row.items()}
-    return {name: value for name, value in known.items() if value is not None or name in CORE.names}
-
-
-def _is_unknown(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and not math.isfinite(value))

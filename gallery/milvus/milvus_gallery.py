@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,10 @@ from ..storage import records_file
 from ..storage.metadata import GalleryInfo
 from ..storage.row_ids import Ids, as_ids
 from . import milvus_collections
+from .absent_values import NULL, restored, stored
 from .filter_expression import as_expression
 from .milvus_collections import INDEXES, METRICS
+from .writer_entry import WriterEntry
 
 BATCH = 1000  # rows per request
 QUERIES = 64  # queries per request
@@ -35,8 +37,8 @@ class MilvusGallery(Searchable):
     """Embeddings and records in two Milvus collections: the rows, and one row of metadata that names the first collection.
 
     A filter or a search returns what the folder gallery returns: exactly, with the index "FLAT"; within its recall with another.
-    Unlike in a folder, adding is not atomic: after a crash some of the rows may be present. There is no lock: let one
-    program write at a time.
+    Unlike in a folder, adding is not atomic: after a crash some of the rows may be present. `with gallery.lock:` around several
+    writes keeps other writers out between them.
     """
 
     about: dict[str, Any]
@@ -45,6 +47,7 @@ class MilvusGallery(Searchable):
     def __init__(self, path: str, embedder: Callable[..., np.ndarray] | None = None) -> None:
         self.path, self.embedder = path, embedder
         self.client, self.name = milvus_collections.connect(path)
+        self.lock = WriterEntry(self.client, self._about_name, path)
         try:
             self.refresh()
             if embedder is not None:
@@ -52,6 +55,10 @@ class MilvusGallery(Searchable):
         except BaseException:
             self.client.close()
             raise
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how another process connects anew; with its own MILVUS_TOKEN."""
+        return type(self), (self.path, self.embedder)
 
     @classmethod
     def create(cls, path: str, info: GalleryInfo, overwrite: bool = False, index: str = "FLAT") -> MilvusGallery:
@@ -99,15 +106,18 @@ class MilvusGallery(Searchable):
             if live and not overwrite:
                 raise FileExistsError(f"{path} holds a gallery called {name!r}; give overwrite=True to replace it")
             rows, draft = f"{name}_rows" if live == name else name, f"{name}_draft"
+            if client.has_collection(f"{draft}_about"):
+                WriterEntry(client, f"{draft}_about", path).check()  # another import may be at work
             milvus_collections.clear(client, path, name, rows)
             try:
                 milvus_collections.make_empty(
                     client, rows, f"{draft}_about", replace(info, dtype="float32", scale=None), index
                 )
-                with closing(cls(f"{path.partition('#')[0]}#{draft}")) as made:
+                with closing(cls(f"{path.partition('#')[0]}#{draft}")) as made, made.lock:
                     fill(made)
             except BaseException:
-                milvus_collections.drop(client, rows, f"{draft}_about")
+                with suppress(OSError):  # the server may be gone; the next import clears what is left
+                    milvus_collections.drop(client, rows, f"{draft}_about")
                 raise
             # this commits the new rows
             milvus_collections.write_about(client, f"{name}_about", made.about | {"earlier": live})
@@ -131,6 +141,10 @@ class MilvusGallery(Searchable):
     @property
     def _rows_name(self) -> str:
         return self.about.get("rows", self.name)
+
+    @property
+    def _absent(self) -> str:
+        return self.about.get("absent", NULL)
 
     @property
     def schema(self) -> pa.Schema:
@@ -176,7 +190,7 @@ class MilvusGallery(Searchable):
         """Return some fields of all rows ("*" = all, including `vector`), in the order of the ids."""
         found, rows = self.client.query_iterator(self._rows_name, filter="", batch_size=BATCH, output_fields=fields), []
         while batch := found.next():
-            rows += [dict(row) for row in batch]
+            rows += [restored(dict(row), self._absent) for row in batch]
         found.close()
         return sorted(rows, key=lambda row: row["id"])
 
@@ -214,19 +228,28 @@ class MilvusGallery(Searchable):
         return Path(self.about["root"]) / path
 
     def add(self, embeddings: np.ndarray, records: records_file.Rows, model: str) -> np.ndarray:
-        """Add rows; arguments, result and errors as `Gallery.add`, without a lock.
+        """Add rows; arguments, result and errors as `Gallery.add`.
 
         Raises:
-            ValueError: another program is adding rows at the same time; nothing is added.
+            ValueError: rows with the new ids are there already, of a program without a lock; nothing is added.
         """
-        self.refresh()
-        self.info.check_model(self.path, model, "those to be added")
-        vectors = check_queries(embeddings, self.info.dimension, 1)
-        rows = records_file.as_records(records, len(vectors))
-        ids = np.arange(self.about["next_id"], self.about["next_id"] + len(vectors))
-        self._check_free(ids)
-        self.insert(records_file.with_ids(rows, ids), vectors)
+        with self.writing():
+            self.info.check_model(self.path, model, "those to be added")
+            vectors = check_queries(embeddings, self.info.dimension, 1)
+            rows = records_file.with_found_paths(
+                records_file.as_records(records, len(vectors)), Path(self.about["root"])
+            )
+            ids = np.arange(self.about["next_id"], self.about["next_id"] + len(vectors))
+            self._check_free(ids)
+            self.insert(records_file.with_ids(rows, ids), vectors)
         return ids
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keep other writers out, and read what earlier ones have written; may be nested."""
+        with self.lock:
+            self.refresh()
+            yield
 
     def _check_free(self, ids: np.ndarray) -> None:
         for start in range(0, len(ids), BATCH):
@@ -245,30 +268,34 @@ class MilvusGallery(Searchable):
         next_id = max(self.about["next_id"], last + 1)
         self.save(schema=milvus_collections.pack(schema), next_id=next_id)  # before the rows: ids are never reused
         for start in range(0, len(vectors), BATCH):
-            rows = [milvus_collections.known_values(row) for row in records.slice(start, BATCH).to_pylist()]
+            rows = [stored(row, self._absent) for row in records.slice(start, BATCH).to_pylist()]
             for row, vector in zip(rows, vectors[start : start + BATCH].tolist(), strict=True):
                 row["vector"] = vector
             self.client.insert(self._rows_name, rows)
+            self.lock.renew()
 
     def remove(self, ids: Ids) -> int:
         """Remove rows by id. Return how many; raise KeyError, removing nothing, if one is missing."""
-        self.refresh()
-        gone = np.unique(as_ids(ids)).tolist()
-        self._get(gone, ["id"])
-        for start in range(0, len(gone), BATCH):
-            self.client.delete(self._rows_name, ids=gone[start : start + BATCH])
+        with self.writing():
+            gone = np.unique(as_ids(ids)).tolist()
+            self._get(gone, ["id"])
+            for start in range(0, len(gone), BATCH):
+                self.client.delete(self._rows_name, ids=gone[start : start + BATCH])
         return len(gone)
 
     def update(self, ids: Ids, values: Mapping[str, Any]) -> int:
         """Set columns of some records; as `Gallery.update`."""
-        self.refresh()
+        with self.writing():
+            return self._update(ids, values)
+
+    def _update(self, ids: Ids, values: Mapping[str, Any]) -> int:
         rows = self._get(np.unique(as_ids(ids)), ["*"])
         found = pa.Table.from_pylist([{**row, "vector": None} for row in rows], self.schema)
         changed = records_file.changed(found, np.ones(len(rows), bool), values)
         milvus_collections.check_types(changed.schema)
         self.save(schema=milvus_collections.pack(changed.schema))
         new = [
-            {**milvus_collections.known_values(row), "vector": old["vector"]}
+            {**stored(row, self._absent), "vector": old["vector"]}
             for row, old in zip(changed.to_pylist(), rows, strict=True)
         ]
         for start in range(0, len(new), BATCH):
@@ -277,9 +304,9 @@ class MilvusGallery(Searchable):
 
     def set_info(self, **values: Any) -> None:
         """Replace threshold, preprocess or embed of `info`; as `Gallery.set_info`."""
-        self.refresh()
-        self._info = self.info.with_values(**values)
-        self.save(info=self.info.to_dict())
+        with self.writing():
+            self._info = self.info.with_values(**values)
+            self.save(info=self.info.to_dict())
 
     def refresh(self) -> None:
         """Read the metadata again, which other programs may have changed.
@@ -287,12 +314,7 @@ class MilvusGallery(Searchable):
         Raises:
             OSError: the gallery was dropped (FileNotFoundError), or the server does not answer; this object is unchanged.
         """
-        from pymilvus import MilvusException
-
-        try:
-            about = milvus_collections.about_of(self.client, self._about_name)
-        except MilvusException as error:
-            raise OSError(f"cannot read {self.path}: {error}; is the server running?") from error
+        about = milvus_collections.about_of(self.client, self._about_name)
         if about is None:
             raise FileNotFoundError(
                 f"{self.path}: there is no gallery called {self.name!r}; make one with MilvusGallery.create"
@@ -301,10 +323,12 @@ class MilvusGallery(Searchable):
 
     def drop_earlier(self) -> None:
         """Drop the rows of the gallery that this one replaced; objects that had it open must have refreshed."""
-        self.refresh()
-        if earlier := self.about.get("earlier"):
-            milvus_collections.drop(self.client, earlier)  # first: collections not named in `about` are never dropped
-            self.save(earlier=None)
+        with self.writing():
+            if earlier := self.about.get("earlier"):
+                milvus_collections.drop(
+                    self.client, earlier
+                )  # first: collections not named in `about` are never dropped
+                self.save(earlier=None)
 
     def _finder(self, topk: int, where: Any, index: str | None) -> Finder:
         """As `Searchable`.
@@ -322,7 +346,7 @@ class MilvusGallery(Searchable):
 
         def find(queries: np.ndarray, camera: str | None) -> Iterator[tuple[Hits, Callable[[], np.ndarray]]]:
             own = () if camera is None else (Condition("camera", "!=", (camera,)),)
-            return self._nearest(queries, topk, as_expression(Where((*conditions, *own))))
+            return self._nearest(queries, topk, as_expression(Where((*conditions, *own)), self._absent))
 
         return find
 
@@ -354,9 +378,8 @@ class MilvusGallery(Searchable):
                 yield Hits(ids[order], distances[order]), partial(vectors.__getitem__, order)
 
     def _result(self, hits: Hits, limit: float | None, scores: np.ndarray | None) -> SearchResult:
-        return SearchResult(
-            hits.positions, hits.distances, limit, scores, lambda: self.rows_of(hits.positions), hits.nearest
-        )
+        look_up = partial(self.rows_of, hits.positions)
+        return SearchResult(hits.positions, hits.distances, limit, scores, look_up, hits.nearest)
 
     def _get(self, ids: Ids, fields: list[str]) -> list[dict[str, Any]]:
         """Return fields of the rows with these ids, in that order; raise KeyError if one is missing."""
@@ -364,7 +387,7 @@ class MilvusGallery(Searchable):
         found: dict[int, dict[str, Any]] = {}
         for start in range(0, len(wanted), BATCH):
             part = self.client.get(self._rows_name, ids=wanted[start : start + BATCH], output_fields=fields)
-            found |= {row["id"]: dict(row) for row in part}
+            found |= {row["id"]: restored(dict(row), self._absent) for row in part}
         if missing := [number for number in wanted if number not in found]:
             raise KeyError(f"id {missing[0]} is not in {self.path} (or was removed)")
         return [found[number] for number in wanted]

@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...common.errors import UserError
-from ...labels.camera_names import find_rows
 from ..storage.gallery_reader import GalleryReader
 from ..storage.metadata import GalleryInfo
 from ..storage.row_checks import LARGEST, LengthRange, accepted_lengths, reasons
@@ -23,6 +22,7 @@ from .exact_index import Change, ExactIndex, Hits
 from .faiss_index import INDEXES, FaissIndex
 from .filter_hints import warn_of_absent
 from .filters import Where
+from .known_names import as_known, with_known_names
 from .search_result import SearchResult, Verdict, compare, limit_of, probability_of
 
 logger = logging.getLogger(__name__)
@@ -107,7 +107,8 @@ class Searchable(ABC):
         Args:
             queries: (Q, D) or (D,) embeddings; or, if the gallery was opened with an embedder, an image or a list of images.
             topk: results per query, 1 or more; fewer are returned if fewer rows pass the filters.
-            where: conditions as `Where.of` takes them, e.g. ["camera!=c1", "time>=2026-01-31T08:00"].
+            where: conditions as `Where.of` takes them, e.g. ["camera!=c1", "time>=2026-01-31T08:00"]. In a gallery folder a bare c1
+                finds market1501/c1 if it is the only one.
             rerank: order the nearest rows (`topk`, at least POOL) by k-reciprocal re-ranking; a dictionary replaces values of RERANK.
             exclude_same_camera: the queries' camera, or one per query (None = unknown): rows of that camera are left out. In a
                 gallery folder a bare c1 finds market1501/c1 if it is the only one.
@@ -280,7 +281,7 @@ def passing(gallery: GalleryReader, where: Any) -> np.ndarray | None:
     keep = None if len(gallery) == len(gallery.embeddings) else gallery.is_live
     if where is None or not (conditions := Where.of(where)).conditions:
         return keep
-    conditions = conditions.typed(gallery.schema)
+    conditions = with_known_names(gallery, conditions.typed(gallery.schema))
     mask = _mask(gallery, conditions.columns, conditions.typed_mask)
     if conditions.hints:
         warn_of_absent(gallery, conditions, keep, engine_of(gallery).looked_for)
@@ -293,21 +294,13 @@ def other_cameras(gallery: GalleryReader, camera: str, keep: np.ndarray | None) 
     Args:
         camera: a bare c1 means market1501/c1 if that is the gallery's only camera of the name.
     """
-    camera = _known_camera(gallery, camera)
+    (camera,) = as_known(gallery, "camera", [camera])
 
     def is_other(records: pa.Table) -> np.ndarray:
         return pc.fill_null(pc.not_equal(records["camera"], pa.scalar(camera)), True).to_numpy()
 
     others = _mask(gallery, ["camera"], is_other)
     return others if keep is None else others & keep
-
-
-def _known_camera(gallery: GalleryReader, camera: str) -> str:
-    """Return the camera's name in the gallery; the name as given if there is none, or several fit."""
-    parts = gallery.batches(["camera"], FILTERED_GROUPS)
-    known = sorted({name for part in parts for name in pc.unique(part["camera"]).to_pylist() if name})
-    row = find_rows([camera], known)[0]
-    return camera if row < 0 else known[row]
 
 
 def _mask(gallery: GalleryReader, columns: Sequence[str], passes: Callable[[pa.Table], np.ndarray]) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...common.errors import MissingPackageError
+from ...common.forked_processes import watch_forks
 from .exact_index import ExactIndex, Hits
 from .search_result import pair_distances
 
@@ -31,15 +32,22 @@ class FaissIndex:
 
     def __init__(self, exact: ExactIndex, name: str) -> None:
         self.exact, self.name, self.faiss = exact, name, import_faiss()
+        watch_forks(self)
         count, width = exact.embeddings.shape
         usable = exact.usable()
         self._usable = None if usable.all() else usable
         self.index = INDEXES[name](self.faiss, width, count)
+        if not usable.any():
+            return  # nothing to train or add; every search is empty
         if not self.index.is_trained:
             places = np.flatnonzero(usable)
             self.index.train(self._vectors(places[drawn_positions(len(places), TRAIN_PER_LIST * self.index.nlist)]))
         for start in range(0, count, ADD_ROWS):
             self.index.add(self._vectors(np.arange(start, min(start + ADD_ROWS, count))))
+
+    def after_fork(self) -> None:
+        """Search with one thread in a child of `fork`: the threads of FAISS are missing there, and it would wait for them."""
+        self.faiss.omp_set_num_threads(1)
 
     def _vectors(self, positions: np.ndarray) -> np.ndarray:
         rows = self.exact.decoded(positions)

@@ -74,6 +74,10 @@ class SearchResult:
         """Return k; below the requested number if fewer records pass the filters."""
         return len(self.ids)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields for another process, with the records instead of the gallery that they are read from."""
+        return {**self.__dict__, "rows": self.rows, "look_up": list}
+
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """The k records (path, pid, camera, …), read on first use.
@@ -83,7 +87,7 @@ class SearchResult:
         """
         try:
             rows = self.look_up()
-        except KeyError as error:
+        except (KeyError, IndexError) as error:  # the id is gone; or, after `compact`, the gallery has fewer rows
             raise GalleryChangedError from error
         if [row["id"] for row in rows] != self.ids.tolist():
             raise GalleryChangedError

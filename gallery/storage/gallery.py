@@ -48,6 +48,10 @@ class Gallery(GalleryReader, Searchable):
         if embedder is not None:
             self.info.check_embedder(path, embedder)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how another process opens the folder anew: as it is then, without the lock, and with the embedder."""
+        return type(self), (self.path, self.embedder)
+
     @classmethod
     def create(
         cls, path: str | Path, info: GalleryInfo, overwrite: bool = False, projection: Projection | None = None
@@ -141,7 +145,9 @@ class Gallery(GalleryReader, Searchable):
 
         Args:
             embeddings: (n, D), or, in a projected gallery, (n, dimension before the projection).
-            records: n dictionaries or a table: `path`, and if known pid, camera, view, time, tracklet; further columns are kept.
+            records: n dictionaries or a table: `path`, and if known pid, camera, view, time, tracklet; further columns are kept. A
+                relative path starts at the gallery's folder, or, if there is no such file, at the working folder: then the absolute
+                path is stored, which leads to the file from anywhere.
             model: fingerprint of the model that made the embeddings.
         Returns:
             (n,) the ids of the new rows.
@@ -154,7 +160,8 @@ class Gallery(GalleryReader, Searchable):
             self.info.check_model(self.path, model, "those to be added")
             rows = self._encoded(embeddings)
             ids = np.arange(self.state.next_id, self.state.next_id + len(rows))
-            table = records_file.with_ids(records_file.as_records(records, len(rows)), ids)
+            found = records_file.with_found_paths(records_file.as_records(records, len(rows)), self.path)
+            table = records_file.with_ids(found, ids)
             self.check_cameras([table])
             self.append(rows, [table])
         return ids

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 
 from ...common.errors import UserError
 from ...common.files import write_atomically
+from ...common.forked_processes import watch_forks
 from ...common.inputs.parquet_file import ParquetInput
 from ...labels.label_text import as_name
 
@@ -230,6 +232,11 @@ class RecordsFile:
         self._groups: dict[int, pa.Table] = {}
         self._keeping = threading.Lock()  # of `_groups`
         self._identity = _identity(path)
+        watch_forks(self)
+
+    def after_fork(self) -> None:
+        """Replace the lock in a child of `fork`: another thread of the parent may hold it."""
+        self._keeping = threading.Lock()
 
     def is_current(self) -> bool:
         """Return whether the file at this path is still the opened one."""
@@ -307,3 +314,24 @@ def changed(table: pa.Table, rows: np.ndarray, values: Mapping[str, Any]) -> pa.
         new = pc.if_else(pa.array(rows), column.cast(schema.field(name).type)[0], table[name])
         table = table.set_column(place, schema.field(name), new)
     return table
+
+
+def with_found_paths(records: pa.Table, folder: Path) -> pa.Table:
+    """Return records whose relative paths start at the gallery's folder, or are absolute.
+
+    Args:
+        folder: where the relative paths of the gallery's records start. One that leads to no file there, but to one from the
+            working folder, becomes absolute; one that leads to no file at all stays.
+    """
+    names = records["path"].to_pylist()
+    if all(os.path.isabs(name) for name in names):
+        return records
+    found = [_found(name, folder) for name in names]
+    place = records.schema.get_field_index("path")
+    return records.set_column(place, CORE.field("path"), pa.array(found, CORE.field("path").type))
+
+
+def _found(name: str, folder: Path) -> str:
+    if os.path.isabs(name) or (folder / name).exists() or not os.path.exists(name):
+        return name
+    return os.path.abspath(name)

@@ -19,6 +19,10 @@ class RequestError(Exception):
     sentence: str
     headers: dict[str, str] = field(default_factory=dict)
 
+    def __reduce__(self) -> tuple[type[RequestError], tuple[int, str, dict[str, str]]]:
+        """Return how another process makes this exception anew."""
+        return type(self), (self.status, self.sentence, self.headers)
+
     def __str__(self) -> str:
         """Return the sentence."""
         return self.sentence

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ...common.errors import UserError
+from ...common.forked_processes import watch_forks
 from ...common.pictures import from_pil
 from ...datasets import Preprocess, name_rows, read_image
 from ...datasets.loading.decode import resize
@@ -27,11 +28,15 @@ from ..publishing.saved_folder import save_folder
 from ..scoring.thresholds import processed_thresholds, stored_calibration
 from .embedding_model import EmbeddingModel
 from .extract import EmbedSettings, embed_images
+from .other_processes import Origin, absolute_json, in_fork, reopened
 from .weight_files import Weights, read_described, weights_path
 
 
 class Embedder:
     """A trained model with its preprocessing, cameras and settings; may be called from several threads.
+
+    Another process opens the file anew: a pickled embedder is its file and its arguments. A child of `fork` computes on the CPU
+    with one thread.
 
     Args:
         weights: best.safetensors or last.pth of a run; or a finished model: .onnx, .xml (OpenVINO) or a TorchScript archive.
@@ -61,10 +66,11 @@ class Embedder:
         if batch_size < 1:
             raise UserError(f"batch_size: 1 or more images, got {batch_size}")
         self.weights, self.batch_size = weights_path(str(weights)), batch_size
+        self._origin = Origin(str(weights), self.weights.absolute(), device, precision, absolute_json(options))
         own = _read(self.weights, options)
         self.about = own.about
-        self.device = pick_device(device, own.model.devices)
-        self.precision = pick_precision(precision, self.device, own.model.precisions)
+        self.device = pick_device(device, own.model.devices, "device")
+        self.precision = pick_precision(precision, self.device, own.model.precisions, "precision")
         self.preprocess = Preprocess.from_dict(own.about["preprocess"])
         self.settings = EmbedSettings(**own.about["embed"])
         self.fingerprint = fingerprint_of(own.model, self.preprocess, self.settings)
@@ -72,8 +78,34 @@ class Embedder:
         self.threshold = calibration.limit if calibration else None
         self.thresholds = processed_thresholds(own.about)
         self._model = place(own.model, self.device, self.precision).eval()
-        self._lock = threading.Lock()
+        self._lock, self._is_forked, self._is_stale = threading.Lock(), False, False
+        watch_forks(self)
         self._cameras, self._views = UnknownNames("camera", own.model.cameras), UnknownNames("view", own.model.views)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how another process opens the embedder anew; a changed `batch_size` or threshold comes along."""
+        changed = {key: getattr(self, key) for key in ("batch_size", "threshold", "thresholds")}
+        return reopened, (type(self), self._origin, self.fingerprint, changed)
+
+    def after_fork(self) -> None:
+        """Replace the lock in a child of `fork`; the model follows with its first images there."""
+        self._lock, self._is_forked, self._is_stale = threading.Lock(), True, True
+
+    def _ready(self) -> None:
+        """Make the model compute in a child of `fork`; within the lock.
+
+        Raises:
+            UserError: it is on a GPU, which a child of `fork` cannot use.
+        """
+        if not self._is_forked:
+            return
+        if self.device.type != "cpu":
+            raise UserError(in_fork(self.device.type))
+        torch.set_num_threads(1)  # each time, as it holds for the calling thread; others are missing here
+        if self._model.network is None and self._is_stale:  # another runtime has its own threads
+            own = _read(self.weights, self._origin.options)
+            self._model = place(own.model, self.device, self.precision).eval()
+        self._is_stale = False
 
     def save_pretrained(self, folder: str | Path, licence: str = "") -> Path:
         """Write the model as a folder (model.safetensors, config.json, README.md) and return it; see `save_folder`."""
@@ -119,6 +151,19 @@ class Embedder:
         """The earlier name of `GalleryInfo.of(embedder)`; the gallery, a higher room, is imported when it is called."""
         return import_module("vitreid.gallery").GalleryInfo.of(self)
 
+    def same_person(self, a: Any, b: Any, cameras: Sequence[str | None] = (None, None)) -> Any:
+        """Compare two images by the threshold of the model; `Gallery.same_person` without a gallery.
+
+        Args:
+            a, b: an image each, as for a call.
+            cameras: of a and of b.
+        Returns:
+            The `Verdict`: answer "same", "different", or "unknown" for a model without a threshold, and the distance.
+        """
+        verdicts = import_module("vitreid.gallery.search.search_result")  # a higher room, imported when it is called
+        left, right = (self(image, [camera]) for image, camera in zip((a, b), cameras, strict=True))
+        return verdicts.compare(left, right, self.info)
+
     @property
     def attention(self) -> Callable[[Any, str | None], np.ndarray] | None:
         """A function from image and camera to the share of each patch in the embedding, (h, w); None without attention."""
@@ -130,6 +175,7 @@ class Embedder:
         self._cameras.warn([camera])
         camids = _rows([camera], self._model.cameras).to(self.device)
         with self._lock:
+            self._ready()
             return attention_rollout(self._model.network, self.preprocess.normalise(planes), camids)[0].cpu().numpy()
 
     def __call__(self, images: Any, cameras: str | Sequence[str | None] | None = None) -> np.ndarray:
@@ -175,6 +221,7 @@ class Embedder:
         self._views.warn(views or ())
         rows = _rows(cameras, self._model.cameras), _rows(views or [None] * len(planes), self._model.views)
         with self._lock:
+            self._ready()
             images, camids, viewids = (part.to(self.device) for part in (torch.from_numpy(planes), *rows))
             images = self.preprocess.normalise(images)
             embeddings = embed_images(self._model, images, camids, viewids, self.settings, self.device, self.precision)

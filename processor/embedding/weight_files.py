@@ -14,7 +14,7 @@ from ...common.errors import UserError
 from ...datasets import build_test_sets
 from ...model import build_model, is_deploy, load_deploy, load_weights, save_deploy
 from ...model.weights.hub import fetch_model, is_hub_name
-from ..runs.checkpoint import NotACheckpointError, load_last, restored_model
+from ..runs.checkpoint import DamagedCheckpointError, NotACheckpointError, load_last, restored_model
 from .embedding_model import EmbeddingModel
 from .foreign.open_foreign import open_foreign
 from .foreign.runtimes import RUNTIMES, runtime_of
@@ -47,9 +47,7 @@ def weights_path(weights: str) -> Path:
         UserError: `weights` is empty, or a picture or text; FileNotFoundError: the file does not exist; IsADirectoryError: it is a folder.
     """
     if not weights:
-        raise UserError(
-            "no weights to test: give --weights RUN/best.safetensors, or --config_file and TEST.WEIGHT FILE"
-        )
+        raise UserError("no weights: give --weights RUN/best.safetensors, or another file of a model")
     path = fetch_model(weights) if is_hub_name(weights) else Path(weights)
     if (path / PRETRAINED).is_file():
         return path / PRETRAINED
@@ -97,6 +95,9 @@ def _read_own(path: Path) -> Weights | None:
         state = load_last(path)
     except NotACheckpointError:
         return None
+    except DamagedCheckpointError as error:
+        said = str(error).partition("; resume from")[0]
+        raise UserError(f"{said}; copy it again, or give another file, such as the run's best.safetensors") from error
     return Weights(restored_model(state, path), state["about"])
 
 

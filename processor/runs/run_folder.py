@@ -48,6 +48,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self._name_files(path)
+        self._is_new = not self.path.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
@@ -67,6 +68,13 @@ class RunFolder:
         self.path = Path(path)
         self.last, self.best = self.path / "last.pth", self.path / "best.safetensors"
         self.metrics = self.path / "metrics.jsonl"
+
+    def discard(self) -> None:
+        """Remove the folder again if it is new and holds only a log: the run did not start. After `close`."""
+        log = self.path / "log.txt"
+        if self._is_new and [item.name for item in self.path.iterdir()] == [log.name]:
+            log.unlink()
+            self.path.rmdir()
 
     def refuse_another_run(self) -> None:
         """Raise FileExistsError if the folder already holds a run."""
@@ -163,7 +171,7 @@ class ReadOnlyFolder(RunFolder):
     def _leave_to_first_rank(self, *_: Any, **__: Any) -> None:
         """Rank 0 does it."""
 
-    refuse_another_run = clear = write_config = keep_epochs = write_epoch = close = _leave_to_first_rank  # type: ignore[assignment]
+    refuse_another_run = discard = clear = write_config = keep_epochs = write_epoch = close = _leave_to_first_rank  # type: ignore[assignment]
 
 
 class PrintableFormatter(logging.Formatter):

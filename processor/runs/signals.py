@@ -20,6 +20,10 @@ class Stopped(KeyboardInterrupt):
         super().__init__(signal.Signals(number).name)
         self.number = number
 
+    def __reduce__(self) -> tuple[type[Stopped], tuple[int]]:
+        """Return how another process makes this exception anew."""
+        return type(self), (self.number,)
+
     @property
     def status(self) -> int:
         """The exit status, 128 + signal as in a shell: 130 or 143.

@@ -85,7 +85,12 @@ def build_weights_inputs(
     Raises:
         ValueError, FileNotFoundError: no weights, no config for them, or a test set that cannot be read or evaluated.
     """
-    path = weights_path(weights or (cfg.TEST.WEIGHT if cfg is not None else ""))
+    chosen = weights or (cfg.TEST.WEIGHT if cfg is not None else "")
+    if not chosen:
+        raise UserError(
+            "no weights to test: give --weights RUN/best.safetensors, or --config_file and TEST.WEIGHT FILE"
+        )
+    path = weights_path(chosen)
     is_chosen = cfg is not None or not {"DATASETS.NAMES", "DATASETS.TEST"}.isdisjoint(overrides[::2])
     own = read_described(path, options)
     if cfg is None:

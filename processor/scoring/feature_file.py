@@ -120,6 +120,20 @@ def load_features(path: str | Path) -> FeatureSet:
     return features
 
 
+OTHER_KINDS = {
+    ".mat": "a file of MATLAB",
+    ".npz": "a file of NumPy arrays",
+    ".npy": "a NumPy array",
+    ".pkl": "a pickle",
+    ".pt": "a file of torch.save",
+    ".pth": "a file of torch.save",
+    ".csv": "a table",
+    ".parquet": "a table",
+    ".h5": "an HDF5 file",
+    ".json": "a JSON file",
+}  # what others keep features in
+
+
 def read_facts(path: str | Path) -> dict[str, Any]:
     """Return the metadata of a feature file without reading its arrays: dataset, protocol, camera_names, about.
 
@@ -129,6 +143,11 @@ def read_facts(path: str | Path) -> dict[str, Any]:
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"--features: {path} does not exist; vitreid test --save-features makes such a file")
+    if kind := OTHER_KINDS.get(Path(path).suffix.lower()):
+        raise UserError(
+            f"--features: {path} is {kind}, not a file of vitreid test --save-features; evaluate its arrays in Python: "
+            "vitreid.evaluation.evaluate_retrieval(query, gallery, q_pids, g_pids, q_camids, g_camids)"
+        )
     with open_safetensors(path, remedy="save it again with --save-features") as file:
         facts, is_model = read_fact(file, FORMAT, path), SPEC in (file.metadata() or {})
     if facts is None:

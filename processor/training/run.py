@@ -68,9 +68,11 @@ def train(cfg: CfgNode, resume: str | None = None, overwrite: bool = False) -> R
         RankFailed: another process that torchrun started failed.
     """
     with joined_ranks() as ranks:
-        folder = build_folder(cfg, ranks)
+        folder, fails = build_folder(cfg, ranks), True
         try:
-            return _train_into(folder, cfg, resume, overwrite, ranks)
+            result = _train_into(folder, cfg, resume, overwrite, ranks)
+            fails = False
+            return result
         except Stopped:
             raise
         except KeyboardInterrupt:
@@ -82,6 +84,8 @@ def train(cfg: CfgNode, resume: str | None = None, overwrite: bool = False) -> R
             raise
         finally:
             folder.close()
+            if fails:
+                folder.discard()
 
 
 def _train_into(folder: RunFolder, cfg: CfgNode, resume: str | None, overwrite: bool, ranks: Ranks) -> RetrievalResult:

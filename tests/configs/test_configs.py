@@ -112,7 +112,10 @@ WRONG = {
     "batch not divisible by K": (["SOLVER.IMS_PER_BATCH", "30"], r"SOLVER\.IMS_PER_BATCH: 30 .*28 or 32"),
     "stride larger than the patch": (["MODEL.STRIDE_SIZE", "(20, 20)"], r"MODEL\.STRIDE_SIZE: .*the patch"),
     "two sizes for a ViT": (["INPUT.SIZE_TEST", "(384, 128)"], r"INPUT\.SIZE_TEST: .*INPUT\.SIZE_TRAIN"),
-    "warm-up longer than the run": (["SOLVER.MAX_EPOCHS", "3"], r"SOLVER\.WARMUP_EPOCHS: 5 .*SOLVER\.MAX_EPOCHS"),
+    "warm-up longer than the run": (
+        ["SOLVER.MAX_EPOCHS", "3", "SOLVER.WARMUP_EPOCHS", "5"],
+        r"SOLVER\.WARMUP_EPOCHS: 5 .*SOLVER\.MAX_EPOCHS",
+    ),
     "one identity per batch": (["SOLVER.IMS_PER_BATCH", "4"], r"SOLVER\.IMS_PER_BATCH: 4 .*one identity"),
     "a rate that is no number": (["SOLVER.BASE_LR", "nan"], r"SOLVER\.BASE_LR: nan "),
     "nothing to train on": (["LOSS.ID", "none", "LOSS.METRIC", "none"], "nothing to train on"),

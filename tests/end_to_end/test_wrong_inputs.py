@@ -51,9 +51,14 @@ def test_overwrite_replaces_a_run(tiny, tmp_path):
 
 
 def test_a_start_that_failed_does_not_block_the_next_one(tiny, tmp_path):
-    """A wrong data folder leaves a log, but no run."""
+    """A wrong data folder leaves no folder with a log only; a folder that was there stays, with its files."""
     with pytest.raises(FileNotFoundError):
         run([*tiny, "DATASETS.ROOT_DIR", str(tmp_path / "nowhere")])
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "run").mkdir()
+    with pytest.raises(FileNotFoundError):
+        run([*tiny, "DATASETS.ROOT_DIR", str(tmp_path / "nowhere")])
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["log.txt"]
     assert run(tiny).mAP > 0
 
 

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
+from milvus_galleries import CONDITIONS, MODEL, filled_folder
 
 from vitreid.gallery import Gallery, GalleryInfo, compact
 from vitreid.gallery.milvus import milvus_collections
@@ -16,27 +17,6 @@ from vitreid.gallery.milvus.transfer import from_folder, to_folder
 from vitreid.gallery.search.filters import Where
 
 pytestmark = pytest.mark.slow
-
-MODEL = "sha256:a"
-CONDITIONS = [
-    None,
-    ["camera=c1,c2"],
-    ["camera!=c1"],
-    ["camera="],
-    ["camera!="],
-    ["camera!=c1,"],
-    ["time>=5", "time<20"],
-    ['pid="it\'s ""7""",1'],
-    ["shoes>2"],
-    ["shoes!=3"],
-    ["shoes="],
-    ["shoes!="],
-    ["id!=0,1"],
-    ["id<4"],
-    ["camera={},c1"],
-    ["time<inf"],
-    {"camera": []},
-]
 
 
 @pytest.mark.parametrize(
@@ -71,6 +51,9 @@ def test_a_missing_file_and_a_strange_address_are_errors(tmp_path):
         connect(f"milvus:{tmp_path}/absent.db")
     with pytest.raises(ValueError, match="milvus:FILE"):
         connect("milvus:here")
+    with pytest.raises(ValueError, match="MILVUS_TOKEN") as caught:
+        connect("milvus:http://root:secret@127.0.0.1:19530")
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("column", [pa.field("seen", pa.timestamp("s")), pa.field("shoe size", pa.int64())])
@@ -84,22 +67,7 @@ def both(tmp_path_factory):
     """A gallery folder of 40 rows, two of them removed, and its copy in Milvus Lite."""
     for package in ("pymilvus", "milvus_lite"):
         pytest.importorskip(package, reason=f"{package} is not installed")
-    rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(40, 8)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    folder = Gallery.create(tmp_path_factory.mktemp("milvus") / "g", GalleryInfo(MODEL, 8))
-    records = [
-        {
-            "path": f"{i}.png",
-            "pid": 'it\'s "7"' if i % 3 == 0 else str(i % 3),
-            "camera": [None, "c1", "c2", "c3"][i % 4],
-            "time": None if i % 5 == 0 else float(i),
-            "shoes": None if i % 7 == 0 else i % 6,
-        }
-        for i in range(40)
-    ]
-    folder.add(vectors, records, MODEL)
-    folder.remove([4, 39])
+    folder = filled_folder(tmp_path_factory.mktemp("milvus") / "g")
     copy = from_folder(folder, f"milvus:{folder.path.parent}/g.db")
     yield folder, copy
     copy.close()
@@ -350,7 +318,7 @@ def test_a_refresh_that_fails_is_an_os_error_which_the_server_outlives(small, mo
         raise MilvusException(message="the server does not answer")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="does not answer"):
-        patch.setattr(small.client, "has_collection", unanswered)
+        patch.setattr(small.client._client, "has_collection", unanswered)
         small.refresh()
     milvus_collections.drop(small.client, "gallery_about")
     with pytest.raises(FileNotFoundError, match="no gallery"):
@@ -366,7 +334,7 @@ def test_each_client_is_closed_but_that_of_the_gallery_returned(small, tmp_path,
         return made[-1], path.partition("#")[2] or "gallery"
 
     def num_open():
-        return sum(client._handler is not None for client in made)
+        return sum(client._client._handler is not None for client in made)
 
     monkeypatch.setattr(milvus_collections, "connect", connect_and_note)
     folder = Gallery.open(tmp_path / "g")

@@ -220,3 +220,12 @@ def test_the_package_is_light_until_it_is_used():
         subprocess.run([sys.executable, "-c", check], env={"PYTHONPATH": ":".join(sys.path)}, check=False).returncode
         == 0
     )
+
+
+def test_two_images_are_compared_without_a_gallery(tmp_path, files):
+    bare = Embedder(save_weights(tmp_path / "bare.safetensors"), device="cpu", precision="fp32")
+    assert bare.same_person(files[0], files[0]).answer == "unknown"
+    able = Embedder(save_weights(tmp_path / "able.safetensors", threshold=THRESHOLD), device="cpu", precision="fp32")
+    same, other = able.same_person(files[0], files[0], ("a", None)), able.same_person(files[0], files[0], ("a", "a"))
+    assert other.answer == "same" and other.distance == 0 and other.threshold == THRESHOLD["distance"]
+    assert same.distance > 0  # the camera counts

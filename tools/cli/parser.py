@@ -24,7 +24,15 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory") 
 MEMORY_REMEDY = (
     "what was saved is intact; set SOLVER.MICRO_BATCH (e.g. 16), or lower it, lower TEST.IMS_PER_BATCH, set "
     "MODEL.CHECKPOINT_BLOCKS True, or DATALOADER.CACHE off"
-)
+)  # of a command that takes KEY VALUE
+FLAGS = {  # config key -> the option of the commands that have no config
+    "DATASETS.ROOT_DIR": "--root",
+    "DATASETS.CAMERA_PATTERN": "--camera-pattern",
+    "MODEL.DEVICE": "--device",
+    "OUTPUT_DIR": "--output",
+    "SOLVER.PRECISION": "--precision",
+}
+SMALLER_BATCH, NO_REMEDY = "lower --batch-size", "end other programs, or take a machine with more memory"
 
 
 def new_parser(text: str | None, config: bool = False) -> argparse.ArgumentParser:
@@ -109,7 +117,7 @@ def command(
             if isinstance(results[0], str):
                 print(results[0], flush=True)  # here, so that a closed pipe is an error message too
 
-        status = run(act, args.traceback)
+        status = run(act, args.traceback, memory_remedy(args), lambda message: fitted(message, args))
         return status or int(results == [False])
 
     return main
@@ -130,8 +138,35 @@ class PrintableStream:
         return getattr(self._stream, name)
 
 
-def run(action: Callable[[], object], traceback: bool) -> int:
+def fitted(message: str, args: argparse.Namespace) -> str:
+    """Return a message of a command without KEY VALUE, with its own options in the place of config keys.
+
+    >>> fitted("DATASETS.ROOT_DIR: no folder", argparse.Namespace(root=None))
+    '--root: no folder'
+    """
+    if hasattr(args, "opts"):
+        return message
+    for key, flag in FLAGS.items():
+        if hasattr(args, flag.strip("-").replace("-", "_")):
+            message = message.replace(key, flag)
+    return message
+
+
+def memory_remedy(args: argparse.Namespace) -> str:
+    """Return what the user of a command can do if memory is too small: options that it has."""
+    if hasattr(args, "opts"):
+        return MEMORY_REMEDY
+    return SMALLER_BATCH if hasattr(args, "batch_size") else NO_REMEDY
+
+
+def run(
+    action: Callable[[], object], traceback: bool, remedy: str = NO_REMEDY, reword: Callable[[str], str] = str
+) -> int:
     """Run `action`; print a user's mistake as one message. Any other error is a defect and keeps its traceback.
+
+    Args:
+        remedy: what to do where memory is too small.
+        reword: fits a message to the command.
 
     Returns:
         The exit status: 0; 2 for an error; 128 + signal if it was stopped: 130 for Ctrl-C, 143 for SIGTERM.
@@ -147,12 +182,12 @@ def run(action: Callable[[], object], traceback: bool) -> int:
     except USER_ERRORS as error:
         if traceback:
             raise
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        print(f"error: {printable(reword(str(error)))}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
         if traceback or not is_out_of_memory(error):
             raise
-        print(f"error: out of memory: {first_line(error)}; {MEMORY_REMEDY}", file=sys.stderr)
+        print(f"error: out of memory: {first_line(error)}; {remedy}", file=sys.stderr)
         return 2
     return 0
 
