@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -37,7 +39,7 @@ def headline_section(test: EvaluatedSet) -> Section:
     return Section("accuracy", "How well people are found", reading, parts)
 
 
-def cmc_chart(tests: dict[str, EvaluatedSet]) -> Chart:
+def cmc_chart(tests: Mapping[str, EvaluatedSet]) -> Chart:
     """Return the CMC curve of each evaluation, by label."""
 
     def draw(axes: Axes) -> None:
