@@ -20,7 +20,7 @@ def headline_section(test: EvaluatedSet) -> Section:
     """Return the figures of a paper with intervals, and the CMC curve."""
     features, result = test.features, test.result
     intervals = bootstrap(result, groups=features.q_pids)
-    rows = [["", "value", "95% interval"]]
+    rows = [["figure", "value", "95% interval"]]
     for name, value in result.summary().items():
         rows.append([name, percent(value), interval(*intervals[name])])
     ranked = "by distance alone" if test.ranking == "none" else f"re-ranked by {test.ranking}"

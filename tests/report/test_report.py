@@ -10,6 +10,7 @@ import pytest
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from report_crowd import IMAGE, crowd
 
 from vitreid import report
 from vitreid.evaluation import evaluate_retrieval, paired_bootstrap
@@ -38,8 +39,6 @@ from vitreid.report.sections.model_section import mean_of_neighbours, mosaic
 from vitreid.report.sections.ranked_lists import difference_section, ranked, ranking_section, strip
 from vitreid.report.sections.training_curves import line_chart, loss_chart, points, training_section
 
-IMAGE = np.full((64, 32, 3), 90, np.uint8)
-
 
 def html_of(shown) -> str:
     """A section, or a component in a section, as it stands on the page."""
@@ -58,22 +57,6 @@ def line_of_people(protocol="same-camera", **changes) -> EvaluatedSet:
     )
     result = evaluate_retrieval(*features.arrays, protocol=protocol)
     return EvaluatedSet(features, result, **{"read": lambda name: IMAGE, **changes})
-
-
-def crowd(num_people=10, crops=6, seed=0, noise=0.3, **changes) -> EvaluatedSet:
-    """People as points with noise around them, each seen twice by each of three cameras; the first crop is the query."""
-    rng = np.random.default_rng(seed)
-    pids, camids = np.repeat(np.arange(num_people), crops), np.tile(np.arange(crops) % 3, num_people)
-    places = np.random.default_rng(9).normal(size=(num_people, 8))[pids]
-    embeddings = torch.nn.functional.normalize(torch.tensor(places + noise * rng.normal(size=places.shape)).float())
-    is_query = np.arange(len(pids)) % crops == 0
-    query, gallery = embeddings[is_query], embeddings[~is_query]
-    labels = [pids[is_query], pids[~is_query], camids[is_query], camids[~is_query]]
-    names = [f"/somewhere/{i}.jpg" for i in range(len(pids))]
-    files = names[: int(is_query.sum())], names[int(is_query.sum()) :]
-    features = FeatureSet("crowd", "same-camera", query, gallery, *labels, *files, camera_names=("c1", "c2", "c3"))
-    result = evaluate_retrieval(query, gallery, *labels)
-    return EvaluatedSet(replace(features, **changes), result, read=lambda name: IMAGE)
 
 
 EPOCHS = [
