@@ -21,7 +21,7 @@ RUN_IDS = "trackers.json"  # in the run folder: tracker -> its id of the run, wh
 MOST_CHARACTERS = 500  # of an option's value, the limit of older MLflow servers
 
 
-class Tracker(Protocol):
+class ExperimentTracker(Protocol):
     """An open run of a tracker.
 
     Args:
@@ -91,7 +91,7 @@ class MlflowTracker:
         self._client.set_terminated(self.id)
 
 
-TRACKERS: dict[str, Callable[[str, Path, Mapping[str, Any], str | None], Tracker]] = {
+TRACKERS: dict[str, Callable[[str, Path, Mapping[str, Any], str | None], ExperimentTracker]] = {
     "mlflow": MlflowTracker,
     "wandb": WandbTracker,
 }
@@ -116,7 +116,7 @@ class OpenTrackers:
         check_trackers(names)
         file = folder / RUN_IDS
         ids = read_json(file) if names and file.is_file() else {}
-        self._open: dict[str, Tracker] = {}
+        self._open: dict[str, ExperimentTracker] = {}
         for name in names:
             try:
                 self._open[name] = TRACKERS[name](project, folder, options, ids.get(name))

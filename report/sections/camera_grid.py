@@ -13,9 +13,9 @@ from ..page.charts import Chart
 from ..page.components import Charts, Component, Group, Section, Table
 from ..run_contents import EvaluatedSet
 
-MOST_BESIDE = 32  # characters of column headings with which a table fits beside a chart
+MOST_BESIDE = 32  # characters of column headings with which a table fits next to a chart
 MOST_IN_LABEL = 18  # characters of a camera's name on an axis
-MOST_LEVEL = 16  # characters of all labels of the columns that fit beside each other, level
+MOST_LEVEL = 16  # characters of all labels of the columns that fit next to each other, level
 CHARACTER = 0.075  # inches: mean width of one in a label
 
 
@@ -72,8 +72,8 @@ def grid_chart(
     """Return values (R, C) as coloured squares, with numbers if no side is longer than 10."""
     rows, columns = fitted_labels(rows), fitted_labels(columns)
     is_level = sum(map(len, columns)) <= MOST_LEVEL * (1 if len(columns) < 10 else 0)
-    beside, below = (CHARACTER * max(map(len, labels)) for labels in (rows, columns))
-    side = max(2.2, 4.2 - beside) / max(len(rows), len(columns))  # of a square, inches
+    left, below = (CHARACTER * max(map(len, labels)) for labels in (rows, columns))
+    side = max(2.2, 4.2 - left) / max(len(rows), len(columns))  # of a square, inches
     height = 0.7 + side * len(rows) + (0.2 if is_level else below)
 
     def draw(axes: Axes) -> None:
@@ -97,6 +97,8 @@ def fitted_labels(names: Sequence[str]) -> list[str]:
     >>> fitted_labels(["parking level two east", "roof"])
     ['parking l…two east', 'roof']
     >>> fitted_labels(["parking level 1 north", "parking level 2 north"])
+    ['parking l…1 north', 'parking l…2 north']
+    >>> fitted_labels(["parking level 1 north side", "parking level 2 north side"])
     ['parking level 1 n…', 'parking level 2 n…']
     """
     for head in (MOST_IN_LABEL // 2, MOST_IN_LABEL - 1, 0):

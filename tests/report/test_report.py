@@ -144,7 +144,7 @@ def test_people_with_names_are_called_by_them():
 
 
 def test_long_names_of_cameras_do_not_run_together(undrawn):
-    """Labels that do not fit beside each other stand upright, and a wide table has the whole width of the page."""
+    """Labels that do not fit next to each other stand upright, and a wide table has the whole width of the page."""
     names = tuple(f"parking level {i} north side" for i in range(3))
     long, short = camera_section(crowd(camera_names=names)), camera_section(crowd())
     assert (long.parts[0].kind, short.parts[0].kind) == ("stack", "columns")
