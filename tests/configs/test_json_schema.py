@@ -1,6 +1,7 @@
 """The options as JSON Schema: it accepts what the recipes hold and refuses what they refuse."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -51,3 +52,16 @@ def test_what_a_recipe_refuses_the_schema_refuses(validator, wrong):
 def test_the_command_prints_the_schema(capsys):
     assert main(["options", "--json-schema"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(json_schema()))
+
+
+def test_the_map_for_language_models_names_every_page_and_nothing_else():
+    """docs/llms.txt, in the form of llmstxt.org: a heading, a summary, then sections of links."""
+    text = (ROOT / "docs" / "llms.txt").read_text()
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")}
+    assert set(re.findall(r"\]\((\S+)\)", text)) == pages
+    assert re.match(r"# vitreid\n\n> .+\n\n", text)
+    extras = set(re.search(r"extras (.+)\.\n", text)[1].replace("`", "").split(", "))
+    known = re.search(
+        r"^\[project.optional-dependencies\]\n(.*?)^\[", (ROOT / "pyproject.toml").read_text(), re.M | re.S
+    )[1]
+    assert extras == set(re.findall(r"^(\w+) = ", known, re.M)) - {"test", "docs", "dev"}
