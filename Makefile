@@ -11,7 +11,7 @@ demo: .venv/installed
 	$(BIN)/python tools/test.py --weights $(RUN)/best.safetensors --calibrate 0.001
 	$(BIN)/python tools/export.py --weights $(RUN)/best.safetensors --input synthetic:gallery --root data --output $(RUN)/gallery --overwrite
 	$(BIN)/python tools/search.py --gallery $(RUN)/gallery --weights $(RUN)/best.safetensors --topk 8 --sheet $(RUN)/search.png \
-		--query $$(ls data/synthetic/query/*.jpg | head -3)
+		--query $$(ls data/synthetic/query/*_c1s1_*.jpg | head -3)
 	$(BIN)/python tools/report.py $(RUN)
 	$(BIN)/vitreid film --output data/film
 	$(BIN)/vitreid export --weights $(RUN)/best.safetensors --input data/film --boxes data/film/boxes.csv --recordings data/film/cameras.csv \
@@ -25,7 +25,7 @@ test: .venv/installed  # every test but those of a browser
 test-lowest: .venv/lowest/installed  # the same with each dependency at its lower bound in pyproject.toml
 	.venv/lowest/bin/python -m pytest -n 2
 
-browser: .venv/installed  # the gallery's page in a real browser; needs chromium
+browser: .venv/installed  # the gallery's page and the report in a real browser; needs chromium
 	$(BIN)/python -m pip install --quiet "playwright>=1.40" axe-playwright-python
 	$(BIN)/python -m pytest -m browser tests/browser
 

@@ -12,10 +12,13 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from .errors import UserError
 from .inputs.image_header import refusal
 
 Color = tuple[int, int, int]  # RGB
-GREEN, RED, GREY, BLUE = (46, 158, 79), (204, 59, 48), (154, 154, 154), (47, 111, 208)  # frames
+# Frames mean the same in sheets, reports and the gallery's page. Green: the person; by their labels, else within the threshold.
+# Red: another person, by the labels. Grey: not decided, such as a distance beyond the threshold, or junk. Blue: the query.
+GREEN, RED, GREY, BLUE = (46, 158, 79), (204, 59, 48), (154, 154, 154), (47, 111, 208)
 INK, WHITE, EMPTY = (32, 36, 43), 255, 228
 FRAME, LINE, GAP = 4, 15, 6  # pixels: width of a frame, height of a line of text, space between pictures
 FONT_SIZE = 11
@@ -48,7 +51,7 @@ def text_picture(lines: Sequence[str], width: int | None = None, size: int = FON
     """Return lines of text on white, (num_lines * (size + 4), width, 3).
 
     Args:
-        width: a longer line loses its first characters, because names differ at their end; None = as wide as needed.
+        width: a longer line loses characters in the middle, because names differ at their ends; None = as wide as needed.
         size: of the font, pixels.
     """
     font, height = _font(size), size + LINE - FONT_SIZE
@@ -63,17 +66,38 @@ def text_picture(lines: Sequence[str], width: int | None = None, size: int = FON
 
 
 def _shortened(line: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    while font.getlength(line) > width:
-        line = line[1:]
-    return line
+    """Return the line with "…" in place of as many characters of its middle as do not fit."""
+    kept = len(line)
+    shown = line
+    while kept > 1 and font.getlength(shown) > width:
+        kept -= 1
+        shown = f"{line[: kept // 2]}…{line[len(line) - (kept + 1) // 2 :]}"
+    return shown
+
+
+def wrapped(text: str, width: int, most_lines: int = 2, size: int = FONT_SIZE) -> list[str]:
+    """Return the text as lines of at most `width` pixels, broken between words; the last line holds all the rest.
+
+    >>> wrapped("corridor 3rd floor", 64)
+    ['corridor', '3rd floor']
+    """
+    font, lines = _font(size), [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if not lines[-1] or len(lines) == most_lines or font.getlength(longer) <= width - 4:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [_shortened(line, font, width - 4) for line in lines]
 
 
 def labelled(image: np.ndarray | None, lines: Sequence[str], box: tuple[int, int], frame: Color) -> np.ndarray:
     """Return the image in a frame above lines of text, with a gap to the right and below; None = an empty box."""
     shown = _blank(box) if image is None else fit(image, box)
     framed = cv2.copyMakeBorder(shown, FRAME, FRAME, FRAME, FRAME, cv2.BORDER_CONSTANT, value=frame)
-    text = text_picture([line for line in lines if line])
-    width = max(box[1] + 2 * FRAME, text.shape[1]) + GAP
+    width = box[1] + 2 * FRAME
+    text = text_picture([part for line in lines if line for part in wrapped(line, width)], width)
+    width += GAP
     return np.vstack([pad(framed, (box[0] + 2 * FRAME, width)), pad(text, (text.shape[0] + GAP, width))])
 
 
@@ -125,6 +149,24 @@ def encode(image: np.ndarray, suffix: str = ".png") -> bytes:
     if not done:
         raise ValueError(f"OpenCV cannot write {suffix}")
     return content.tobytes()
+
+
+def check_picture_name(option: str, path: str | Path) -> str:
+    """Return the suffix of a picture that is to be written; PNG for a name without one.
+
+    Args:
+        option: what chose the name, for the message.
+    Raises:
+        UserError: OpenCV writes no file of this kind.
+    """
+    suffix = Path(path).suffix or ".png"
+    try:
+        encode(np.zeros((1, 1, 3), np.uint8), suffix.lower())
+    except (cv2.error, ValueError):
+        raise UserError(
+            f"{option}: cannot write a picture called {str(path)!r}; choose a name that ends in .png, .jpg or .webp"
+        ) from None
+    return suffix.lower()
 
 
 def decode(content: bytes) -> np.ndarray | None:

@@ -84,6 +84,16 @@ def short_names(names: Sequence[str]) -> list[str]:
     return short if len(set(short)) == len(short) else list(names)
 
 
+def person_text(pid: object) -> str:
+    """Return a person's name; a number becomes "pid 7".
+
+    >>> person_text("Ann Lee"), person_text(7), person_text("0007")
+    ('Ann Lee', 'pid 7', 'pid 0007')
+    """
+    text = str(pid)
+    return f"pid {text}" if text.lstrip("-").isdigit() else text
+
+
 def table(rows: Sequence[Sequence[str]], *, left: int | None = 1, widths: Sequence[int] = ()) -> str:
     """Return rows of cells as lines of aligned columns, two spaces apart.
 

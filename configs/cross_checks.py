@@ -43,6 +43,11 @@ def _check_schedule(cfg: CfgNode) -> None:
         )
     if list(cfg.SOLVER.STEPS) != sorted(set(cfg.SOLVER.STEPS)):
         raise UserError(f"SOLVER.STEPS: {cfg.SOLVER.STEPS} must rise")
+    if cfg.SOLVER.PATIENCE and not cfg.DATASETS.VAL_IDS:
+        raise UserError(
+            f"SOLVER.PATIENCE: {cfg.SOLVER.PATIENCE} evaluations would stop the training by its test set, which makes its figures "
+            "too good; hold people out with DATASETS.VAL_IDS, e.g. 100, or set it to 0"
+        )
     for key in ("SWA_START", "HEAD_EPOCHS"):
         if cfg.SOLVER[key] > cfg.SOLVER.MAX_EPOCHS - (key == "HEAD_EPOCHS"):
             raise UserError(

@@ -91,6 +91,12 @@ RUN_OPTIONS: dict[str, Option] = {
     "SOLVER.COMPILE": Option(
         False, "torch.compile of the backbone: a minute or more at the start; faster on GPUs only", resumable=True
     ),
+    "SOLVER.PATIENCE": Option(
+        0,
+        "evaluations without a better mAP of the people held out (DATASETS.VAL_IDS) after which training stops; 0 = never",
+        at_least=0,
+        resumable=True,
+    ),
     "SOLVER.EVAL_PERIOD": Option(10, "epochs between evaluations; the last epoch is always evaluated", at_least=1),
     # --- test ---------------------------------------------------------------------------------------------------
     "TEST.IMS_PER_BATCH": Option(256, "images per batch when embeddings are extracted", at_least=1, resumable=True),
@@ -150,6 +156,16 @@ RUN_OPTIONS: dict[str, Option] = {
         at_least=1e-9,
         at_most=0.5,
         resumable=True,
+    ),
+    "LOG.TRACKERS": Option(
+        (),
+        "experiment trackers in addition to TensorBoard: wandb = Weights & Biases, mlflow = MLflow",
+        ("mlflow", "wandb"),
+        is_open=True,
+        resumable=True,
+    ),
+    "LOG.PROJECT": Option(
+        "vitreid", "name of the project (wandb) or experiment (mlflow) at the trackers", resumable=True
     ),
     "OUTPUT_DIR": Option("logs/run", "the run folder", per_machine=True, resumable=True, is_path=True),
 }

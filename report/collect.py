@@ -196,7 +196,7 @@ def _find_or_extract(
         may_run: whether the model may run.
     """
     if (features := find_features(folder, build_embed_settings(cfg), embedder, data)) is not None:
-        return features
+        return replace(features, person_names=data.person_names) if data is not None else features
     if data is None or embedder is None or not may_run:
         missing["Evaluation"] = (
             "it needs the images and the model, or their features saved in the run folder (vitreid test --save-features)."

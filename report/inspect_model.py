@@ -80,7 +80,7 @@ def _with_maps(embedder: Embedder, test: EvaluatedSet, crops: list[int]) -> list
     return [
         CropAttention(
             image=planes[i].transpose(1, 2, 0),
-            title=f"pid {features.q_pids[crop]}, {cameras[i].rsplit('/', 1)[-1]}",
+            title=f"{features.person(features.q_pids[crop])}, {cameras[i].rsplit('/', 1)[-1]}",
             maps={name: values[i] for name, values in maps.items()},
             parts=list(parts[i]) if parts is not None else (),
         )

@@ -38,7 +38,7 @@ class CropAttention:
 
     Args:
         image: (H, W, 3) uint8 RGB as the model sees it.
-        title: person and camera, e.g. "pid 7, c2".
+        title: person and camera, e.g. "pid 7, c2" or "Ann, entrance".
         maps: name of a measure -> (h, w) weight of each patch.
         parts: one (h, w) array of patch weights for each jigsaw part, NaN where a patch is not in the part.
     """

@@ -15,6 +15,7 @@ from typing import Any
 
 from vitreid.common.errors import UserError
 from vitreid.common.files import check_output_file
+from vitreid.common.pictures import check_picture_name
 from vitreid.common.text import share_text, table
 from vitreid.gallery import Gallery
 from vitreid.gallery.search.contact_sheets import contact_sheet
@@ -66,6 +67,8 @@ def search(args: argparse.Namespace) -> None:
     """Print the closest records of each query; the gallery is opened before the model, which takes seconds to load."""
     if args.other_cameras and args.camera is None:
         raise UserError("--other-cameras: which camera took the queries? Give --camera NAME")
+    if args.sheet:
+        check_picture_name("--sheet", args.sheet)
     if missing := [path for path in args.query if not Path(path).is_file()]:
         raise FileNotFoundError(f"--query: no file {missing[0]!r} (from {Path.cwd()})")
     if args.sheet:

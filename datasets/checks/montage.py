@@ -6,17 +6,16 @@ from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from ...common.errors import UserError
 from ...common.files import write_atomically
-from ...common.pictures import encode, fit, grid, pad, text_picture
+from ...common.pictures import check_picture_name, encode, fit, grid, pad, text_picture, wrapped
 from ..loading.decode import CorruptImageError, read_image
 from .entries import CheckedImage, Listing
 
 _CELL = (128, 64)  # (height, width) in pixels
-_CAPTION = (16, 64)
+_LINE = 15  # height of a line of text
+_WIDEST = 240  # of the column with the names of the people
 _PEOPLE, _CAMERAS = 12, 16
 _BACKGROUND = 200  # grey level of a cell
 
@@ -34,29 +33,26 @@ def draw_montage(listing: Listing, unreadable: set[str], seed: int = 0) -> np.nd
             cells[side, entry.record.pid][entry.record.camid].append(entry)
     cameras = range(min(len(listing.data.camera_names), _CAMERAS))
     names = [listing.data.camera_names[camera].rsplit("/")[-1] for camera in cameras]
-    header = [_caption(name) for name in ("", *names)]
+    chosen = [(side, [entries.get(camera, []) for camera in cameras]) for side, entries in _choose(cells, rng)]
+    people = [text_picture([side, *_name_lines(listing, shown)]) for side, shown in chosen]
+    width = max([_CELL[1], *(person.shape[1] for person in people)])
+    header = [pad(_caption(""), (_LINE, width)), *(_caption(name) for name in names)]
     rows = [
-        _row(listing, side, [entries.get(camera, []) for camera in cameras], rng)
-        for side, entries in _choose(cells, rng)
+        [pad(person, (_CELL[0], width)), *(_cell(cell, rng) for cell in shown)]
+        for person, (_, shown) in zip(people, chosen, strict=True)
     ]
     return grid([header, *rows])[..., ::-1]
 
 
 def write_montage(file: Path, picture: np.ndarray) -> None:
     """Write (H, W, 3) uint8 BGR as PNG, or as the file's suffix says; an interruption leaves an earlier file intact."""
-    check_name(file)
-    content = encode(picture[..., ::-1], file.suffix or ".png")
+    content = encode(picture[..., ::-1], check_picture_name("--montage", file))
     write_atomically(file, lambda temporary: temporary.write_bytes(content))
 
 
 def check_name(file: Path) -> None:
     """Raise ValueError unless OpenCV can write an image file of that name."""
-    try:
-        encode(np.zeros((1, 1, 3), np.uint8), file.suffix or ".png")
-    except (cv2.error, ValueError):
-        raise UserError(
-            f"--montage: cannot write a picture called {str(file)!r}; choose a name that ends in .png or .jpg"
-        ) from None
+    check_picture_name("--montage", file)
 
 
 def _choose(
@@ -73,10 +69,10 @@ def _choose(
     return chosen
 
 
-def _row(listing: Listing, side: str, cells: list[list[CheckedImage]], rng: np.random.Generator) -> list[np.ndarray]:
+def _name_lines(listing: Listing, cells: list[list[CheckedImage]]) -> list[str]:
+    """Return the name of the person of a row, on one line or more; names of different people may differ in any character."""
     someone = next((cell[0] for cell in cells if cell), None)  # None: seen only by cameras that are not shown
-    label = np.vstack([_caption(side), _caption(listing.person(someone) if someone else "?")])
-    return [pad(label, _CELL), *(_cell(cell, rng) for cell in cells)]
+    return wrapped(listing.person(someone), _WIDEST, most_lines=4) if someone else ["?"]
 
 
 def _cell(entries: list[CheckedImage], rng: np.random.Generator) -> np.ndarray:
@@ -89,4 +85,5 @@ def _cell(entries: list[CheckedImage], rng: np.random.Generator) -> np.ndarray:
 
 
 def _caption(text: str) -> np.ndarray:
-    return pad(text_picture([text], _CAPTION[1]), _CAPTION)
+    picture = text_picture(wrapped(text, _CELL[1], most_lines=3), _CELL[1])
+    return pad(picture, (max(_LINE, picture.shape[0]), _CELL[1]))

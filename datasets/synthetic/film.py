@@ -40,7 +40,7 @@ from .walks import View, Walk, make_walks
 log = logging.getLogger(__name__)
 
 FILM_STAMP = "film.json"
-CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # those that OpenCV writes without other software
+CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".webm": "VP80"}  # those that OpenCV writes without other software
 _FILE_BYTES = 2**32  # most of one video
 _STRANGERS = 1_000_000  # added to the seed of the people
 _VERSION = 1  # version of the drawing; raise it when pictures change, so that old films are replaced
@@ -54,7 +54,7 @@ class FilmPlan:
         num_people, num_cameras: who walks through how many views.
         seconds: length; fps: frames per second.
         size: (height, width) in pixels.
-        suffix: .mp4 (MPEG-4) or .avi (Motion JPEG).
+        suffix: .mp4 (MPEG-4), .avi (Motion JPEG) or .webm (VP8, which browsers play).
         seed: of people and paths; nobody is in a synthetic data set of a small seed.
         camera_seed: of the cameras' colours and backgrounds: those of the synthetic data set of this seed.
     Raises:

@@ -1,4 +1,4 @@
-"""Contact sheet of search results: each query and its closest crops, with distance and camera, framed by match or no match."""
+"""Contact sheet of search results: each query and its closest crops, with distance and camera, framed by what is known of the person."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 
 from ...common.errors import UserError
 from ...common.files import write_atomically
-from ...common.pictures import BLUE, GREEN, GREY, RED, Color, encode, grid, labelled
+from ...common.pictures import BLUE, GREEN, GREY, RED, Color, check_picture_name, encode, grid, labelled
+from ...common.text import person_text
 from ..storage.record_images import RecordImageError, load_image, read_pixels
 from .search_result import SearchResult
 from .sightings import span, time_text
 
 CROP = (192, 96)  # height and width of a tile, pixels; crops are fitted into it
 MOST_COLUMNS = 10
-MOST_CHARACTERS = 16  # of a line of text
 
 
 def contact_sheet(
@@ -26,24 +26,26 @@ def contact_sheet(
     locate: Callable[[str], Path],
     pids: Sequence[str | None] | None = None,
 ) -> None:
-    """Write a PNG with one band per query: the query, then its results, best first.
+    """Write a picture with one band per query: the query, then its results, best first.
 
-    Frames are green (same person) or red (another): by `pids` if both are known, else by the threshold; grey without either.
+    Frames are green for the same person: by `pids` if both are known, else within the threshold. Red is another person by `pids`; a
+    row beyond the threshold may still be the person, so its frame is grey, as without a threshold.
 
     Args:
-        output: the file.
+        output: the file; its suffix says the format, PNG without one.
         found: queries, each an image file or (H, W, 3) uint8 RGB, and their results.
         locate: maps a record's path to its image file.
         pids: the queries' identities, None = unknown.
     Raises:
-        ValueError: there is no query.
+        ValueError: there is no query, or no picture can have this name.
         OSError: the file cannot be written.
     """
     if not found:
         raise UserError("contact sheet: there is no query to show; give at least one")
+    suffix = check_picture_name("contact sheet", output)
     names = pids or [None] * len(found)
     bands = [_band(query, result, locate, pid) for (query, result), pid in zip(found, names, strict=True)]
-    content = encode(grid([row for band in bands for row in band]))
+    content = encode(grid([row for band in bands for row in band]), suffix)
     write_atomically(output, lambda temporary: temporary.write_bytes(content))
 
 
@@ -51,7 +53,7 @@ def frame_color(row: dict[str, Any], is_match: bool | None, pid: str | None) -> 
     """Return the colour of a result's frame."""
     if pid is not None and row.get("pid") is not None:
         return GREEN if row["pid"] == pid else RED
-    return GREY if is_match is None else GREEN if is_match else RED
+    return GREEN if is_match else GREY
 
 
 def _band(
@@ -63,7 +65,7 @@ def _band(
     shown = query if isinstance(query, np.ndarray) else _read(Path(query), {})
     tiles = [labelled(shown, ["query", verdict, _pid_text(pid)], CROP, BLUE)]
     for row, distance, is_match in zip(result.rows, result.distances.tolist(), matches, strict=True):
-        camera = "" if row.get("camera") is None else str(row["camera"])[:MOST_CHARACTERS]
+        camera = "" if row.get("camera") is None else str(row["camera"])
         lines = [f"{distance:.3f}", camera, _pid_text(row.get("pid")), *_time_lines(row)]
         tiles.append(labelled(_read(locate(row["path"]), row), lines, CROP, frame_color(row, is_match, pid)))
     return [tiles[start : start + MOST_COLUMNS + 1] for start in range(0, len(tiles), MOST_COLUMNS + 1)]
@@ -83,7 +85,7 @@ def _time_lines(row: Mapping[str, Any]) -> list[str]:
 
 
 def _pid_text(pid: object) -> str:
-    return "" if pid is None else f"pid {pid}"[:MOST_CHARACTERS]
+    return "" if pid is None else person_text(pid)
 
 
 def _read(path: Path, record: Mapping[str, Any]) -> np.ndarray | None:

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ...common.inputs.regular_files import JSON_BYTES, open_own, read_text
 from ...common.text import parse_json, plain_values, printable
 from .checkpoint import rotated
 from .run_lock import FolderLock
+from .trackers import RUN_IDS, OpenTrackers
 
 LOGGER = logging.getLogger("vitreid")
 TEACHER = (
@@ -44,7 +45,7 @@ class RunFolder:
     """
 
     RESULTS = ("last.pth", "best.safetensors", "metrics.jsonl")  # any of them makes the folder a run
-    FILES = (*RESULTS, "metrics.json", "config.yml", "report.html")
+    FILES = (*RESULTS, "metrics.json", "config.yml", "report.html", RUN_IDS)
 
     def __init__(self, path: str | Path) -> None:
         self._name_files(path)
@@ -63,6 +64,7 @@ class RunFolder:
         self._handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s"))
         LOGGER.addHandler(self._handler)
         self._events: Any = None
+        self._trackers: OpenTrackers | None = None
 
     def _name_files(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -105,6 +107,14 @@ class RunFolder:
         """Write the resolved config as YAML text."""
         write_text_atomically(self.path / "config.yml", text)
 
+    def open_trackers(self, names: Sequence[str], project: str, options: Mapping[str, Any]) -> None:
+        """Send the numbers of the following epochs to trackers, too; a resumed run continues its runs there.
+
+        Raises:
+            UserError: a tracker cannot be opened.
+        """
+        self._trackers = OpenTrackers(names, project, self.path, options)
+
     def keep_epochs(self, epochs: int) -> None:
         """Remove the metrics of epochs after `epochs`; a resumed run computes them again."""
         if self.metrics.exists():
@@ -114,6 +124,11 @@ class RunFolder:
     def has_epoch(self, epoch: int) -> bool:
         """Return whether metrics.jsonl has the numbers of `epoch`."""
         return any(row["epoch"] == epoch for row in self._rows())
+
+    def evaluations_since_best(self) -> int:
+        """Return the number of evaluations after the one with the highest mAP, the first of them if several have it."""
+        found = [row["mAP"] for row in self._rows() if isinstance(row.get("mAP"), (int, float))]
+        return len(found) - 1 - found.index(max(found)) if found else 0
 
     def _rows(self) -> list[dict[str, Any]]:
         """Return the rows of metrics.jsonl; a killed process may have left half a line."""
@@ -136,6 +151,8 @@ class RunFolder:
         for name, value in row.items():
             self._writer().add_scalar(name, value, row["epoch"])
         self._writer().flush()
+        if self._trackers is not None:
+            self._trackers.log(row)
 
     def _writer(self) -> Any:
         if self._events is None:
@@ -150,6 +167,8 @@ class RunFolder:
         self._handler.close()
         if self._events is not None:
             self._events.close()
+        if self._trackers is not None:
+            self._trackers.finish()
         self._lock.release()
 
 
@@ -172,6 +191,7 @@ class ReadOnlyFolder(RunFolder):
         """Rank 0 does it."""
 
     refuse_another_run = discard = clear = write_config = keep_epochs = write_epoch = close = _leave_to_first_rank  # type: ignore[assignment]
+    open_trackers = _leave_to_first_rank  # type: ignore[assignment]
 
 
 class PrintableFormatter(logging.Formatter):

@@ -82,6 +82,7 @@ class Evaluator:
             g_names=[record.path for record in data.gallery],
             camera_names=data.camera_names,
             about=self.about,
+            person_names=_names_of_tested(data),
             q_files=q_files,
             g_files=g_files,
             gallery_draws=data.gallery_draws,
@@ -117,6 +118,12 @@ def file_contents(data: ReidData) -> tuple[np.ndarray, np.ndarray]:
 
 def _numbers(records: Sequence[Record], what: str) -> np.ndarray:
     return np.array([getattr(record, what) for record in records], np.int64)
+
+
+def _names_of_tested(data: ReidData) -> dict[int, str]:
+    """Return the names of the people in query and gallery, as far as they have any."""
+    tested = {record.pid for record in (*data.query, *data.gallery)}
+    return {pid: name for pid, name in data.person_names.items() if pid in tested}
 
 
 def build_evaluator(

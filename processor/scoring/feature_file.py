@@ -16,7 +16,7 @@ from torch import Tensor
 from ...common.errors import UserError
 from ...common.files import write_atomically
 from ...common.inputs.safetensors_file import open_safetensors, read_fact
-from ...common.text import parse_json
+from ...common.text import parse_json, person_text
 from ...evaluation import RetrievalData
 from ...evaluation.input_checks import as_features, as_labels, check_finite, squared_norms
 from ...model.weights.read import SPEC
@@ -37,6 +37,7 @@ class FeatureSet:
         camera_names: name of each camid.
         q_files, g_files: (Q,) and (G,) contents of the image files, equal for exact copies; None = by their names.
         gallery_draws: as in `ReidData`.
+        person_names: the user's names of the pids, if any.
         about: what made them, in JSON types: config, embed, preprocess, weights, and a threshold if the model has one.
     """
 
@@ -55,6 +56,11 @@ class FeatureSet:
     q_files: np.ndarray | None = None
     g_files: np.ndarray | None = None
     gallery_draws: int = 0
+    person_names: dict[int, str] = field(default_factory=dict)
+
+    def person(self, pid: int) -> str:
+        """Return the name of a person, "pid 7" without one."""
+        return person_text(self.person_names.get(int(pid), int(pid)))
 
     @property
     def arrays(self) -> tuple[Tensor, Tensor, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -97,6 +103,8 @@ def save_features(path: str | Path, features: FeatureSet) -> None:
         if getattr(features, f"{side}_files") is not None:
             tensors[f"{side}_files"] = torch.from_numpy(getattr(features, f"{side}_files"))
     facts = {key: getattr(features, key) for key in ("dataset", "protocol", "camera_names", "gallery_draws", "about")}
+    if features.person_names:
+        facts["person_names"] = {str(pid): name for pid, name in features.person_names.items()}
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata={FORMAT: json.dumps(facts)}))
 
 
@@ -114,7 +122,7 @@ def load_features(path: str | Path) -> FeatureSet:
         features = _features_of(tensors, facts)
         for name in SIDES.values():
             check_finite(name, squared_norms(getattr(features, name)))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else error
         raise UserError(f"{path}: these features cannot be evaluated: {what}; save them again") from error
     return features
@@ -172,7 +180,8 @@ def _features_of(tensors: dict[str, Tensor], facts: dict[str, Any]) -> FeatureSe
         camids = values[f"{side}_camids"]
         if camids.min() < 0 or camids.max() >= len(facts["camera_names"]):
             raise UserError(f"{side}_camids: 0 to {len(facts['camera_names']) - 1} expected, got {camids.max()}")
-    return FeatureSet(**values, **{**facts, "camera_names": tuple(facts["camera_names"])})
+    names = {int(pid): str(name) for pid, name in facts.get("person_names", {}).items()}
+    return FeatureSet(**values, **{**facts, "camera_names": tuple(facts["camera_names"]), "person_names": names})
 
 
 def _as_bytes(names: list[str]) -> Tensor:

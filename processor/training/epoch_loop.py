@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from ...common.errors import UserError
+from ...common.text import percent
 from ...datasets import ReidData
 from ...evaluation import RetrievalResult
 from ...model import ReidModel, save_deploy
@@ -83,6 +84,7 @@ class RunOptions:
         fmr: false match rate of the threshold that is stored.
         config: the resolved config as YAML, for checkpoints.
         other_tests: test sets to mention at the end.
+        patience: evaluations without a better mAP after which training stops; 0 = never.
     """
 
     num_epochs: int
@@ -95,6 +97,7 @@ class RunOptions:
     fmr: float
     config: str
     other_tests: tuple[str, ...] = ()
+    patience: int = 0
 
 
 class Run:
@@ -196,8 +199,21 @@ class Run:
         mute = None if self.ranks.is_first else True  # None = hide the bar where there is no terminal
         with tqdm(total=epochs * length, initial=done, desc="train", unit="it", disable=mute, smoothing=0.05) as bar:
             for epoch in range(self.first_epoch, epochs + 1):
-                result = self._epoch(epoch, bar)
+                if self._has_no_patience():
+                    break
+                result = self._epoch(epoch, bar) or result
         return result
+
+    def _has_no_patience(self) -> bool:
+        """Return whether the last evaluations brought no better mAP; the same on all ranks, also after a resume."""
+        patience = self.options.patience
+        waited = self.ranks.from_first(self.folder.evaluations_since_best) if patience else 0
+        if stops := 0 < patience <= waited:
+            logger.info(
+                "stopped early: %d evaluations brought no better mAP than %s (SOLVER.PATIENCE %d)",
+                *(waited, percent(self.best), patience),
+            )
+        return stops
 
     def _epoch(self, epoch: int, bar: tqdm) -> RetrievalResult | None:
         self._saved_at = self.trainer.progress.of_epoch(epoch).batches

@@ -36,6 +36,7 @@ from ..runs.checkpoint import (
 from ..runs.provenance import build_provenance
 from ..runs.run_folder import ReadOnlyFolder, RunFolder
 from ..runs.signals import Stopped
+from ..runs.trackers import check_trackers
 from ..scoring.evaluator import build_evaluator
 from ..scoring.reranking import RANKINGS
 from .epoch_loop import Run, RunOptions, TrainingSession
@@ -90,6 +91,7 @@ def train(cfg: CfgNode, resume: str | None = None, overwrite: bool = False) -> R
 
 def _train_into(folder: RunFolder, cfg: CfgNode, resume: str | None, overwrite: bool, ranks: Ranks) -> RetrievalResult:
     """Prepare the folder for a new or a resumed run, and train."""
+    check_trackers(build_trackers(cfg)[0])
     continues = resume == "auto" or (resume is not None and Path(resume).resolve().parent == folder.path.resolve())
     if continues and overwrite:
         raise UserError("--resume continues a run, --overwrite replaces it: choose one")
@@ -100,7 +102,13 @@ def _train_into(folder: RunFolder, cfg: CfgNode, resume: str | None, overwrite: 
         folder.clear()
     folder.keep_epochs(run.first_epoch - 1)
     folder.write_config(marked_config(cfg))
+    folder.open_trackers(*build_trackers(cfg), flatten_config(cfg))
     return run.train()
+
+
+def build_trackers(cfg: CfgNode) -> tuple[tuple[str, ...], str]:
+    """Return the names of the experiment trackers, and that of the project there."""
+    return tuple(cfg.LOG.TRACKERS), cfg.LOG.PROJECT
 
 
 def build_run(cfg: CfgNode, folder: RunFolder, state: dict[str, Any] | None = None, ranks: Ranks = ALONE) -> Run:
@@ -186,6 +194,7 @@ def build_run_options(cfg: CfgNode) -> RunOptions:
         keep_last=cfg.SOLVER.KEEP_LAST,
         counts_skipped=cfg.SOLVER.SKIP_NONFINITE > 0,
         validates=cfg.DATASETS.VAL_IDS > 0,
+        patience=cfg.SOLVER.PATIENCE,
         fmr=cfg.TEST.FMR,
         config=dump_config(cfg),
         other_tests=tuple(test_sets) if len(test_sets) > 1 or cfg.DATASETS.VAL_IDS else (),

@@ -33,12 +33,14 @@ class Table:
 
     Args:
         folded: show only the caption until the reader opens the table.
+        kind: "figures", or "texts", whose rows become blocks on a narrow page so that their last cell, a sentence, is seen.
     """
 
     macro: ClassVar[str] = "table"
     caption: str
     rows: Sequence[Sequence[str]]
     folded: bool = False
+    kind: str = "figures"
 
 
 @dataclass(frozen=True)

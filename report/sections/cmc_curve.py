@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -18,7 +20,7 @@ def headline_section(test: EvaluatedSet) -> Section:
     """Return the figures of a paper with intervals, and the CMC curve."""
     features, result = test.features, test.result
     intervals = bootstrap(result, groups=features.q_pids)
-    rows = [["", "value", "95% interval"]]
+    rows = [["figure", "value", "95% interval"]]
     for name, value in result.summary().items():
         rows.append([name, percent(value), interval(*intervals[name])])
     ranked = "by distance alone" if test.ranking == "none" else f"re-ranked by {test.ranking}"
@@ -37,7 +39,7 @@ def headline_section(test: EvaluatedSet) -> Section:
     return Section("accuracy", "How well people are found", reading, parts)
 
 
-def cmc_chart(tests: dict[str, EvaluatedSet]) -> Chart:
+def cmc_chart(tests: Mapping[str, EvaluatedSet]) -> Chart:
     """Return the CMC curve of each evaluation, by label."""
 
     def draw(axes: Axes) -> None:

@@ -17,12 +17,14 @@ def about_section(run: RunContents) -> Section | None:
     if changed:
         head = ["option", "value", "default", "meaning"]
         body = [[o.key, show(o.value), show(o.default), o.help] for o in changed]
-        parts.append(Table("Options that differ from the defaults", [head, *body]))
+        parts.append(Table("Options that differ from the defaults", [head, *body], kind="texts"))
     if others:
         rows = [["option", "value"], *([option.key, show(option.value)] for option in others)]
         parts.append(Table(f"The other {len(others)} options, at their defaults", rows, folded=True))
     if run.environment:
-        parts.append(Table("Environment", [["", ""], *([name, value] for name, value in run.environment.items())]))
+        parts.append(
+            Table("Environment", [["what", "value"], *([name, value] for name, value in run.environment.items())])
+        )
     if not parts:
         return None
     reading = "The run can be repeated with these options and versions." if run.options else "What is known of the run."

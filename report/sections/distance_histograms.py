@@ -29,7 +29,7 @@ def distance_section(test: EvaluatedSet) -> Section:
     found = verify(replace(test.features.data, metric=metric), max_impostors=MOST_PAIRS)
     reading = "The less the two histograms overlap, the more reliably one comparison decides whether two crops show the same person. "
     reading += "Pairs to the left of the threshold count as the same person." if test.threshold else NO_THRESHOLD
-    numbers = [["", "value"], ["AUC", percent(found.auc, 2)], ["equal error rate", percent(found.eer, 2)]]
+    numbers = [["figure", "value"], ["AUC", percent(found.auc, 2)], ["equal error rate", percent(found.eer, 2)]]
     numbers += [[name, percent(value, 2)] for name, value in found.summary().items() if name.startswith("TAR")]
     charts = Charts([distance_chart(found, test.threshold)])
     parts: list[Component] = [Group([charts, Table("One comparison at a time", numbers)])]

@@ -17,10 +17,12 @@ from ...common.text import short_names
 from ..page.charts import COLOURS, Chart, add_legend
 from ..page.components import Charts, Section, Text
 from ..run_contents import EvaluatedSet
+from .camera_grid import CHARACTER, fitted_labels
 
 MOST_PEOPLE, MOST_CROPS = 12, 500
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "*", ">", "p", "h")
 FEWEST = 8
+WIDTH, ENTRY = 4.4, 0.3  # inches: of the chart; of an entry of the legend without its name
 
 
 class Sample(NamedTuple):
@@ -44,7 +46,7 @@ def map_section(test: EvaluatedSet, method: str = "tsne", seed: int = 0) -> Sect
     places, about = METHODS[method](sample.embeddings, seed)
     cameras = short_names(test.features.camera_names)
     charts = [
-        _map_chart("map-people", "by person: one colour and shape each", places, sample.pids, lambda pid: f"pid {pid}"),
+        _map_chart("map-people", "by person: one colour and shape each", places, sample.pids, test.features.person),
         _map_chart("map-cameras", "by camera", places, sample.camids, lambda camid: cameras[camid]),
     ]
     reading = (
@@ -93,6 +95,8 @@ METHODS: dict[str, Callable[[np.ndarray, int], tuple[np.ndarray, str]]] = {"tsne
 
 def _map_chart(name: str, title: str, places: np.ndarray, labels: np.ndarray, name_of: Callable[[int], str]) -> Chart:
     kinds = np.unique(labels).tolist()
+    names = fitted_labels([name_of(kind) for kind in kinds])
+    columns = min(4, len(kinds), max(1, int(WIDTH / (ENTRY + CHARACTER * max(map(len, names))))))
 
     def draw(axes: Axes) -> None:
         drawn: dict[str, Artist] = {}
@@ -100,17 +104,17 @@ def _map_chart(name: str, title: str, places: np.ndarray, labels: np.ndarray, na
             own = places[labels == kind]
             colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
             look: Any = {"s": 16, "color": colour, "marker": marker, "linewidths": 0, "alpha": 0.85}
-            drawn[name_of(kind)] = axes.scatter(own[:, 0], own[:, 1], **look)
+            drawn[names[number]] = axes.scatter(own[:, 0], own[:, 1], **look)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.grid(False)
         axes.spines[:].set_visible(True)
         place: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.01)}
-        add_legend(axes, drawn, ncols=min(4, len(kinds)), handletextpad=0.1, columnspacing=0.8, **place)
+        add_legend(axes, drawn, ncols=columns, handletextpad=0.1, columnspacing=0.8, **place)
 
     alt = f"Map of {len(labels)} crops coloured {title}; {nearest_share(places, labels):.0%} have a nearest neighbour of the same kind"
-    height = 3.4 + 0.2 * math.ceil(len(kinds) / 4)
-    return Chart(name, f"Coloured {title}", alt, draw, (4.4, height))
+    height = 3.4 + 0.2 * math.ceil(len(kinds) / columns)
+    return Chart(name, f"Coloured {title}", alt, draw, (WIDTH, height))
 
 
 def nearest_share(places: Sequence[Sequence[float]] | np.ndarray, labels: np.ndarray) -> float:

@@ -83,7 +83,10 @@ def _strip(test: EvaluatedSet, row: int) -> Strip:
     result = test.result
     features, query = test.features, int(result.query_index[row])
     camera = short_names(features.camera_names)[features.q_camids[query]]
-    title = f"pid {features.q_pids[query]} in {camera}: AP {percent(float(result.ap[row]))}, first right one at rank {result.first_hit[row]}"
+    person = features.person(features.q_pids[query])
+    title = (
+        f"{person} in {camera}: AP {percent(float(result.ap[row]))}, first right one at rank {result.first_hit[row]}"
+    )
     return strip(test, query, title + order_of(test))
 
 
@@ -96,9 +99,9 @@ def strip(test: EvaluatedSet, query: int, title: str) -> Strip:
     """Return a query and its results."""
     features = test.features
     cameras = short_names(features.camera_names)
-    camera, pid = cameras[features.q_camids[query]], features.q_pids[query]
-    image, alt = _image(test, features.q_names[query]), f"query: person {pid} in camera {camera}"
-    tiles, rank = [Tile(image, "query", [camera, f"pid {pid}"], alt)], 0
+    camera, person = cameras[features.q_camids[query]], features.person(features.q_pids[query])
+    image, alt = _image(test, features.q_names[query]), f"query: {person} in camera {camera}"
+    tiles, rank = [Tile(image, "query", [camera, person], alt)], 0
     for found in ranked(test, query):
         rank += found.kind != "junk"
         tiles.append(_tile(test, found, rank, cameras))
@@ -107,10 +110,10 @@ def strip(test: EvaluatedSet, query: int, title: str) -> Strip:
 
 def _tile(test: EvaluatedSet, found: RankedItem, rank: int, cameras: Sequence[str]) -> Tile:
     features = test.features
-    camera, pid = cameras[features.g_camids[found.item]], features.g_pids[found.item]
+    camera, person = cameras[features.g_camids[found.item]], features.person(features.g_pids[found.item])
     place = "not counted" if found.kind == "junk" else f"rank {rank}"
-    alt = f"{place}: person {pid} in camera {camera}, distance {found.distance:.3f}, {found.kind}"
-    lines = [place, f"{found.distance:.3f} {camera}", f"pid {pid}"]
+    alt = f"{place}: {person} in camera {camera}, distance {found.distance:.3f}, {found.kind}"
+    lines = [place, f"{found.distance:.3f} {camera}", person]
     return Tile(_image(test, features.g_names[found.item]), found.kind, lines, alt)
 
 
@@ -129,7 +132,7 @@ def difference_section(first: EvaluatedSet, second: EvaluatedSet, names: tuple[s
     strips = []
     for row, (test, name) in product(rows, zip((first, second), names)):
         query, precision = int(test.result.query_index[row]), percent(float(test.result.ap[row]))
-        title = f"pid {test.features.q_pids[query]}, {name}: AP {precision}{order_of(test)}"
+        title = f"{test.features.person(test.features.q_pids[query])}, {name}: AP {precision}{order_of(test)}"
         strips.append(strip(test, query, title))
     better, worse = int((gains > 0).sum()), int((gains < 0).sum())
     reading = (

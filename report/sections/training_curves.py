@@ -64,6 +64,8 @@ def metric_chart(runs: Sequence[RunContents]) -> Chart | None:
     lines = {name if len(runs) == 1 else run.name: points(run.epochs, name) for run, name in product(runs, names)}
     last = ", ".join(f"{label} {percent(values[-1])}" for label, (_, values) in lines.items() if values)
     caption = f"{' and '.join(names)} at each evaluation"
+    if len({run.test.features.dataset for run in runs if run.test is not None}) > 1:
+        caption += ", of each run on its own test set"
     return line_chart("training-map", caption, " and ".join(names), lines, f"Last: {last}.", is_share=True)
 
 

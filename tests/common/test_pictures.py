@@ -48,8 +48,9 @@ def test_a_missing_image_leaves_its_place():
     assert labelled(None, [], (64, 64), GREEN).shape == labelled(IMAGE, [], (64, 64), GREEN).shape
 
 
-def test_a_long_line_loses_its_beginning():
-    np.testing.assert_array_equal(text_picture(["entrance_of_the_hall_1"], 40), text_picture(["a_hall_1"], 40))
+def test_a_long_line_keeps_its_beginning_and_its_end():
+    """The first characters say who or where, the last ones which; "…" says that some are missing."""
+    np.testing.assert_array_equal(text_picture(["visitor-to-the-hall-028"], 70), text_picture(["visit…ll-028"], 70))
     assert text_picture(["entrance_of_the_hall_1"]).shape[1] > 40
 
 

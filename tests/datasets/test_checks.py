@@ -11,9 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
+from vitreid.common.pictures import text_picture
 from vitreid.datasets import Record, ReidData
-from vitreid.datasets.checks import BatchPlan, check, write_montage
+from vitreid.datasets.checks import BatchPlan, check, draw_montage, write_montage
 from vitreid.datasets.checks.duplicates import count_bits, near_copies, near_pairs
+from vitreid.datasets.checks.entries import Listing
 from vitreid.datasets.checks.read_files import difference_hash, scan_file
 from vitreid.datasets.published.published_dataset import PublishedDataset
 from vitreid.datasets.readers.manifest import load_manifest
@@ -354,11 +356,25 @@ def test_a_montage_and_numbers_for_programs(people, tmp_path, capsys):
     sheet, numbers = tmp_path / "sheet.png", tmp_path / "found.json"
     options = ["DATASETS.ROOT_DIR", str(people / "synthetic"), "SOLVER.IMS_PER_BATCH", "16"]
     assert main([*options, "--montage", str(sheet), "--json", str(numbers)]) == 0
-    assert cv2.imread(str(sheet)).shape == (16 + 12 * 128, 64 * (1 + 3), 3)  # 12 people, 3 cameras and their names
+    assert cv2.imread(str(sheet)).shape == (15 + 12 * 128, 64 * (1 + 3), 3)  # 12 people, 3 cameras and their names
     found = json.loads(numbers.read_text())[0]
     assert found["images"] == {"train": 48, "query": 18, "gallery": 24}
     assert found["usable"] is True
     assert "market1501/c1" in capsys.readouterr().out
+
+
+def test_a_montage_shows_the_names_of_people_and_cameras_whole(good, tmp_path):
+    """`visitor-028` and `isitor-028` would be two people, and a camera's name takes as many lines as it needs."""
+    names = {pid: f"visitor-{pid:03d} of the day" for pid in range(10)}
+    cameras = tuple(f"corridor {i}rd floor" for i in range(len(CAMERAS)))
+    data = ReidData("mine", good.train, good.query, good.gallery, cameras, person_names=names)
+    sheet = draw_montage(Listing(data), set())[..., ::-1]
+    pid = next(record.pid for record in data.train)
+    shown = [text_picture([side, names[pid]]) for side in ("train", "test")]
+    width = shown[0].shape[1]
+    rows = [sheet[top : top + 30, :width] for top in range(30, len(sheet), 128)]
+    assert any((row == name).all() for row in rows for name in shown)
+    assert (sheet[:30, width : width + 64] == text_picture(["corridor", "0rd floor"], 64)).all()
 
 
 def test_several_sets_are_checked_one_by_one(people, tmp_path, capsys):

@@ -78,6 +78,7 @@ SMALLER = {  # what is shown: what is run instead
     r"torchrun (--nnodes=\d+ )?--nproc_per_node=\d+( --rdzv_\S+)*": "torchrun --standalone --nproc_per_node=2",  # on a free port
     r"\blast_epoch_\d+": "last_epoch_001",
     r"DATASETS.VAL_IDS \d+": "DATASETS.VAL_IDS 2",
+    r'LOG\.TRACKERS "\[.*?\]"': 'LOG.TRACKERS "[]"',  # tests/processor/test_trackers.py has them, without a network
     r"--dim \d+": "--dim 8",
     r"duration>=2": "duration>=0.1",  # the recording is short
     r"\bFILE\b": "file.json",  # a placeholder
@@ -101,6 +102,7 @@ SMALL = {
 }
 ADDED = {  # program: words at the end of its commands; SMALL is for those that take a recipe
     "train": ["--no-report"],
+    "tune": ["--trials", "1"],
     "export_model": ["--num-crops", "16", "--rounds", "1"],
     "serve": ["--port", "0"],  # a free one
     "shipping": ["--quick", "--formats", "torchscript"],
@@ -340,7 +342,7 @@ def made_small(words):
     """Return the words of a command of ours with what ADDED and SMALL say."""
     tool = tool_of(words)
     added = list(ADDED.get(tool, ()))
-    if tool in ("train", "check_data", "convert") or (tool == "test" and "--config_file" in words):
+    if tool in ("train", "tune", "check_data", "convert") or (tool == "test" and "--config_file" in words):
         added += small_for(words)
     if tool == "train" and "--resume" in words:
         added += ["SOLVER.MAX_EPOCHS", "2"]

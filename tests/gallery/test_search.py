@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vitreid.common.pictures import GREEN, GREY, RED
 from vitreid.evaluation import Threshold
 from vitreid.gallery import Gallery, GalleryInfo, export_as
 from vitreid.gallery.search import engine, exact_index
@@ -438,16 +439,31 @@ def test_records_of_a_rewritten_gallery_are_not_mistaken_for_the_results():
         _ = result.rows
 
 
-def test_a_contact_sheet_frames_matches_green_and_others_red(make, tmp_path):
+def test_a_contact_sheet_frames_matches_green_other_people_red_and_the_undecided_grey(make, tmp_path):
+    """A row beyond the threshold may be the person, so only labels make it red, as in a report."""
     gallery = make(np.eye(3, dtype=np.float32), threshold=threshold(1.0))
     crop = np.full((64, 32, 3), 90, np.uint8)
     cv2.imwrite(str(gallery.path / "0.png"), crop)
     cv2.imwrite(str(gallery.path / "1.png"), crop)  # 2.png is missing: its place stays grey, and says so
     result = gallery.search(np.eye(3, dtype=np.float32)[:1], 3)[0]
-    contact_sheet(tmp_path / "sheet.png", [(str(gallery.path / "0.png"), result)], gallery.image_path)
-    sheet = cv2.imread(str(tmp_path / "sheet.png")).reshape(-1, 3).astype(int)
-    green, red = ((sheet[:, a] - sheet[:, b] > 80).sum() for a, b in ((1, 2), (2, 1)))
-    assert green > 100 and 1.5 < red / green < 2.5  # one match, two that are none
+    counts = []
+    for pids in (None, ["0"]):
+        contact_sheet(tmp_path / "sheet.png", [(str(gallery.path / "0.png"), result)], gallery.image_path, pids)
+        sheet = cv2.imread(str(tmp_path / "sheet.png")).reshape(-1, 3)
+        counts.append([(sheet == frame[::-1]).all(1).sum() for frame in (GREEN, RED, GREY)])
+    (green, red, grey), (labelled_green, labelled_red, labelled_grey) = counts
+    assert green > 100 and red == 0 and grey == 2 * green  # one match, two that may be
+    assert (labelled_green, labelled_red, labelled_grey) == (green, 2 * green, 0)
+
+
+def test_a_contact_sheet_is_of_the_kind_that_its_name_says(make, tmp_path):
+    gallery = make(np.eye(3, dtype=np.float32))
+    found = [(np.full((64, 32, 3), 90, np.uint8), gallery.search(np.eye(1, 3))[0])]
+    contact_sheet(tmp_path / "sheet.JPG", found, gallery.image_path)
+    assert (tmp_path / "sheet.JPG").read_bytes().startswith(b"\xff\xd8")
+    with pytest.raises(ValueError, match=r"'.*sheet\.pdf'.* \.png, \.jpg"):
+        contact_sheet(tmp_path / "sheet.pdf", found, gallery.image_path)
+    assert not (tmp_path / "sheet.pdf").exists()
 
 
 def test_a_contact_sheet_shows_the_boxes_of_videos_without_reading_the_files_whole(tmp_path, monkeypatch):

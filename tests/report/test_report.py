@@ -3,12 +3,14 @@
 import re
 from dataclasses import replace
 from html import unescape
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from report_crowd import IMAGE, crowd
 
 from vitreid import report
 from vitreid.evaluation import evaluate_retrieval, paired_bootstrap
@@ -37,8 +39,6 @@ from vitreid.report.sections.model_section import mean_of_neighbours, mosaic
 from vitreid.report.sections.ranked_lists import difference_section, ranked, ranking_section, strip
 from vitreid.report.sections.training_curves import line_chart, loss_chart, points, training_section
 
-IMAGE = np.full((64, 32, 3), 90, np.uint8)
-
 
 def html_of(shown) -> str:
     """A section, or a component in a section, as it stands on the page."""
@@ -57,22 +57,6 @@ def line_of_people(protocol="same-camera", **changes) -> EvaluatedSet:
     )
     result = evaluate_retrieval(*features.arrays, protocol=protocol)
     return EvaluatedSet(features, result, **{"read": lambda name: IMAGE, **changes})
-
-
-def crowd(num_people=10, crops=6, seed=0, noise=0.3, **changes) -> EvaluatedSet:
-    """People as points with noise around them, each seen twice by each of three cameras; the first crop is the query."""
-    rng = np.random.default_rng(seed)
-    pids, camids = np.repeat(np.arange(num_people), crops), np.tile(np.arange(crops) % 3, num_people)
-    places = np.random.default_rng(9).normal(size=(num_people, 8))[pids]
-    embeddings = torch.nn.functional.normalize(torch.tensor(places + noise * rng.normal(size=places.shape)).float())
-    is_query = np.arange(len(pids)) % crops == 0
-    query, gallery = embeddings[is_query], embeddings[~is_query]
-    labels = [pids[is_query], pids[~is_query], camids[is_query], camids[~is_query]]
-    names = [f"/somewhere/{i}.jpg" for i in range(len(pids))]
-    files = names[: int(is_query.sum())], names[int(is_query.sum()) :]
-    features = FeatureSet("crowd", "same-camera", query, gallery, *labels, *files, camera_names=("c1", "c2", "c3"))
-    result = evaluate_retrieval(query, gallery, *labels)
-    return EvaluatedSet(replace(features, **changes), result, read=lambda name: IMAGE)
 
 
 EPOCHS = [
@@ -145,7 +129,57 @@ def test_tiles_tell_rank_distance_camera_and_mark_without_colour():
     assert "<span>rank 1</span><span>1.000 c2</span>" in html
     assert "<span>not counted</span><span>2.000 c1</span>" in html
     assert "<span>rank 3</span><span>4.000 c3</span>" in html
-    assert 'alt="rank 2: person 8 in camera c1, distance 3.000, wrong"' in html
+    assert 'alt="rank 2: pid 8 in camera c1, distance 3.000, wrong"' in html
+
+
+def test_people_with_names_are_called_by_them():
+    """In titles, below crops, for screen readers and in the legend of the map; without a name it is the pid."""
+    test = line_of_people()
+    named = replace(test, features=replace(test.features, person_names={7: "Ann Lee", 9: "visitor-028"}))
+    html = html_of(ranking_section(named, 1))
+    assert "Ann Lee in c1: AP" in html and "<span>visitor-028</span>" in html
+    assert "<span>pid 8</span>" in html and "pid 7" not in html and 'alt="query: Ann Lee in camera c1"' in html
+    people = crowd(person_names={pid: f"person-{pid:03d}" for pid in range(10)})
+    assert "person-003" in html_of(map_section(people, "pca"))
+
+
+def test_long_names_of_cameras_do_not_run_together(undrawn):
+    """Labels that do not fit next to each other stand upright, and a wide table has the whole width of the page."""
+    names = tuple(f"parking level {i} north side" for i in range(3))
+    long, short = camera_section(crowd(camera_names=names)), camera_section(crowd())
+    assert (long.parts[0].kind, short.parts[0].kind) == ("stack", "columns")
+    figure = Figure()
+    for section, rotation in ((long, 90), (short, 0)):
+        axes = figure.add_subplot()
+        section.charts[0].draw(axes)
+        assert {label.get_rotation() for label in axes.get_xticklabels()} == {rotation}
+
+
+def test_a_legend_of_long_names_lies_in_its_chart():
+    people = crowd(num_people=14, person_names={pid: f"Bartholomew Featherstone {pid:03d}" for pid in range(14)})
+    chart = map_section(people, "pca").charts[0]
+    figure = chart._figure()
+    figure.draw_without_rendering()
+    box = figure.axes[0].get_legend().get_window_extent()
+    assert figure.bbox.contains(box.x0, box.y0) and figure.bbox.contains(box.x1, box.y1)
+    assert figure.axes[0].get_window_extent().width > 0.6 * figure.bbox.width
+
+
+def test_a_drawn_label_lies_in_the_chart_and_touches_no_other():
+    names = tuple(f"parking level {i} north side" for i in range(3))
+    figure = camera_section(crowd(camera_names=names)).charts[0]._figure()
+    figure.draw_without_rendering()
+    (axes, *_) = figure.axes
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        boxes = [label.get_window_extent() for label in labels]
+        assert all(figure.bbox.contains(box.x0, box.y0) and figure.bbox.contains(box.x1, box.y1) for box in boxes)
+        assert not any(a.overlaps(b) for a, b in pairwise(boxes))
+
+
+def test_the_meaning_of_an_option_is_seen_on_a_phone(full):
+    """Tables of texts have the headings of their cells in the cells, for pages where rows become blocks."""
+    assert '<td role="cell" data-label="meaning">epochs</td>' in full.html
+    assert ".texts tr { display: grid" in full.html
 
 
 def test_hardest_queries_come_first_and_none_stands_twice():
@@ -179,7 +213,7 @@ def test_headline_table_has_the_figures_with_their_intervals():
     html = html_of(headline_section(test))
     assert f"{100 * test.result.mAP:.1f}%" in html
     assert "10 queries against 50 gallery images" in html
-    assert len(re.findall(r"<td>([\d.]+% to [\d.]+%|-)</td>", html)) == 6
+    assert len(re.findall(r'<td role="cell">([\d.]+% to [\d.]+%|-)</td>', html)) == 6
 
 
 def test_a_large_test_set_is_drawn_from_and_the_page_says_how_much(monkeypatch):
@@ -264,6 +298,15 @@ def test_runs_on_other_images_are_not_compared_query_by_query(undrawn):
     html = build_comparison([run_of(crowd(), "a"), run_of(other, "b")], 1).html
     assert "b was evaluated on other images than a" in html
     assert "minus" not in html
+    assert "better</h2>" not in html and "CMC curve" not in html, "the figures do not say which one is better"
+
+
+def test_of_three_runs_those_on_the_same_images_are_compared(undrawn):
+    other = crowd(noise=0.2, dataset="others", g_names=[f"other{i}.jpg" for i in range(50)])
+    html = build_comparison([run_of(crowd(), "a"), run_of(other, "b"), run_of(crowd(noise=0.9, seed=1), "c")], 1).html
+    assert "b was evaluated on other images than a, c" in html
+    assert "c minus a" in html and "b minus" not in html and "minus b" not in html
+    assert "of each run on its own test set" in html
 
 
 def test_the_same_images_in_another_folder_are_the_same():
@@ -274,7 +317,7 @@ def test_the_same_images_in_another_folder_are_the_same():
 def test_options_that_differ_are_named(undrawn):
     other = RunContents("b", EPOCHS, [OptionValue("SOLVER.MAX_EPOCHS", 3, 120), OptionValue("SOLVER.SEED", 1234, 1234)])
     html = build_comparison([run_of(name="a"), other]).html
-    assert '<th scope="row">SOLVER.MAX_EPOCHS</th><td>2</td><td>3</td>' in html
+    assert 'role="rowheader">SOLVER.MAX_EPOCHS</th><td role="cell">2</td><td role="cell">3</td>' in html
     assert "SOLVER.SEED" not in html
 
 
@@ -310,7 +353,7 @@ def test_every_anchor_leads_somewhere_and_no_id_stands_twice(full):
 def test_everything_is_told_in_words_too(full):
     assert all(re.search(r'alt="[^"]+"', image) for image in re.findall(r"<img[^>]*>", full.html))
     assert all(re.search(r'role="img" aria-label="[^"]+"', svg) for svg in re.findall(r"<svg[^>]*>", full.html))
-    assert full.html.count("<table>") == full.html.count("<caption>") > 3
+    assert full.html.count("<table ") == full.html.count("<caption>") > 3
     assert full.html.count("<h1>") == 1
     assert 'lang="en"' in full.html
 
@@ -371,7 +414,7 @@ def test_names_are_text_not_html():
     html = build_report(RunContents("<b>run</b>", sentences=["a & b"])).html
     assert "<b>run" not in html
     assert "a &amp; b" in html
-    assert "<td>&lt;i&gt;</td>" in html_of(Table("c", [["a", "b"], ["c", "<i>"]]))
+    assert '<td role="cell">&lt;i&gt;</td>' in html_of(Table("c", [["a", "b"], ["c", "<i>"]]))
 
 
 def test_a_chart_takes_the_pages_colour_and_keeps_its_ids_to_itself():

@@ -31,6 +31,8 @@ COMMANDS = {
     "summary": Command("summary", "show a model's layers, parameters, multiply-adds and memory"),
     "convert": Command("convert", "convert weights of another project"),
     "export-model": Command("export_model", "export a model to ONNX, OpenVINO, TorchScript or torch.export"),
+    "tune": Command("cli.tune", "search for better values of options in several trainings"),
+    "options": Command("cli.option_list", "list the options, or print their JSON Schema"),
     "recipes": Command("cli.recipes", "list the recipes that --config_file accepts by name"),
     "datasets": Command("published.dataset_page", "list the published data sets that are read, or write their page"),
     "backbones": Command("published.backbones", "list the tested backbones, or write their table"),

@@ -133,7 +133,7 @@ export function listenToPlayer(fail) {
   video.addEventListener("loadedmetadata", () => { fitStage(); start(); });
   for (const event of ["timeupdate", "seeked"]) video.addEventListener(event, follow);
   video.addEventListener("error", () => {
-    if (row?.video && video.getAttribute("src")) showInstead("this browser cannot play the recording");
+    if (row?.video && video.getAttribute("src")) showInstead("this browser cannot play the recording: most play H.264 in .mp4, and VP8 or VP9 in .webm");
   });
   $("player-again").addEventListener("click", start);
   $("player-where").addEventListener("click", () => pauseAt(row.moment));
