@@ -198,7 +198,8 @@ class Gallery(GalleryReader, Searchable):
         written = embeddings_file.append_rows(self.path / EMBEDDINGS, before, parts, info.dimension, info.dtype)
         last = max((pc.max(item["id"]).as_py() for item in records if len(item)), default=state.next_id - 1)
         schema = reduce(records_file.common_schema, (item.schema for item in records), self.schema)
-        new = replace(state, **written._asdict(), next_id=last + 1)
+        count, checksum, last_row = written
+        new = replace(state, count=count, checksum=checksum, last_row=last_row, next_id=last + 1)
         self._write_records(chain(self.batches(), records), schema, new)
         return new
 
