@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from identity_crops import MODEL, crops, make
 
 from vitreid.gallery import Gallery, GalleryInfo, compact, merge, verify
 from vitreid.gallery.identities.group_people import GroupingOptions, group_people
@@ -18,30 +19,9 @@ from vitreid.gallery.identities.grouping_report import report_of
 from vitreid.gallery.identities.near_rows import near_rows
 from vitreid.gallery.identities.person_columns import CONFIRMED, FILE, PERSON, confirm, read_people, write_people
 from vitreid.gallery.identities.record_constraints import constraints_of
-from vitreid.tools import identities as tool
+from vitreid.tools.people import identities as tool
 
-MODEL = "sha256:a"
 FEW = GroupingOptions(k1=8, k2=3, camera_norm="none")
-
-
-def crops(num_people=8, images=8, dim=16, spread=0.3, seed=0, first=0):
-    """Unit-length rows of some people and their records; the person's number is the pid."""
-    rng = np.random.default_rng(7)
-    centres = rng.normal(size=(50, dim))[first : first + num_people]
-    people = np.repeat(np.arange(num_people), images)
-    rows = centres[people] + spread * np.random.default_rng(seed).normal(size=(len(people), dim))
-    records = [
-        {"path": f"{seed}/{first + person}-{i}.jpg", "pid": str(first + person), "camera": f"c{i % 3}"}
-        for i, person in enumerate(people)
-    ]
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32), records
-
-
-def make(path, **options):
-    rows, records = crops(**options)
-    gallery = Gallery.create(path, GalleryInfo(MODEL, rows.shape[1], metric="cosine"))
-    gallery.add(rows, records, MODEL)
-    return gallery
 
 
 def find(gallery, options=FEW):

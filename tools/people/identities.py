@@ -5,6 +5,7 @@ New rows join the people that are there, or found new ones; `pid` stays as it is
 Example:
     vitreid identities galleries/crops
     vitreid identities galleries/crops --threshold 0.6 --regroup --dry-run
+    vitreid identities galleries/crops --to-manifest people.csv
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from vitreid.gallery.identities.group_people import GroupingOptions, group_peopl
 from vitreid.gallery.identities.grouping_report import report_of
 from vitreid.gallery.identities.near_rows import AUTO
 from vitreid.gallery.identities.person_columns import write_people
+from vitreid.gallery.identities.training_manifest import ManifestOptions, write_manifest
 from vitreid.gallery.milvus.milvus_collections import PREFIX
 from vitreid.gallery.search.faiss_index import INDEXES
 from vitreid.labels.camera_norm import CAMERA_NORMS
@@ -60,7 +62,27 @@ def get_parser() -> argparse.ArgumentParser:
         type=number_from(0),
         help="measure the stability N times; default: 5 up to 200,000 rows",
     )
-    add("--seed", type=number_from(0), default=0, help="of the resamples")
+    add("--seed", type=number_from(0), default=0, help="of the resamples and of the people held out")
+    add(
+        "--to-manifest",
+        metavar="FILE.csv",
+        help="only write the people that are there as training data, split by person",
+    )
+    add(
+        "--test-share",
+        metavar="S",
+        type=float,
+        default=ManifestOptions.test_share,
+        help="share of the people held out for the test",
+    )
+    add(
+        "--least",
+        metavar="N",
+        type=number_from(2),
+        default=ManifestOptions.least,
+        help="images that a person needs in the manifest",
+    )
+    add("--confirmed", action="store_true", help="only confirmed rows in the manifest")
     add("--dry-run", action="store_true", help="print the report only")
     add("--json", action="store_true", help="print JSON rather than a table")
     return parser
@@ -73,6 +95,8 @@ def identities(args: argparse.Namespace) -> str:
             f"GALLERY: {args.gallery} is stored in Milvus; copy it to a folder first: vitreid gallery from-milvus"
         )
     gallery = Gallery.open(args.gallery)
+    if args.to_manifest:
+        return manifest(gallery, args)
     names = ("threshold", "k1", "k2", "window", "camera_norm", "index", "regroup")
     found = group_people(gallery, GroupingOptions(**{name: getattr(args, name) for name in names}))
     report = report_of(gallery, found, args.resamples, args.seed)
@@ -81,6 +105,19 @@ def identities(args: argparse.Namespace) -> str:
         return json.dumps(plain_values({**report.to_dict(), "changed": changed}), indent=1)
     done = "nothing written (--dry-run)" if args.dry_run else f"{changed} rows have another person than before"
     return f"{report}\n{args.gallery}: {done}"
+
+
+def manifest(gallery: Gallery, args: argparse.Namespace) -> str:
+    """Write the people as a manifest; return what it holds."""
+    made = write_manifest(
+        gallery, args.to_manifest, ManifestOptions(args.test_share, args.seed, args.least, args.confirmed)
+    )
+    lines = ", ".join(f"{count} {split}" for split, count in made.num_lines.items())
+    missing = f"; {made.num_missing} rows left out, their images are missing" * bool(made.num_missing)
+    return (
+        f"{args.to_manifest}: {made.num_train_people} people to train on, {made.num_test_people} held out ({lines} images){missing}; "
+        f"vitreid train DATASETS.NAMES manifest DATASETS.MANIFEST {args.to_manifest}"
+    )
 
 
 main = command(get_parser, identities)
