@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 from ...common.errors import UserError
 from ...common.files import write_atomically
 from ...common.inputs.regular_files import check_regular
+from ..storage.file_names import IDENTITIES
 from ..storage.gallery import Gallery
 from ..storage.row_ids import Ids
 
 PERSON, FIT, CONFIRMED = "person", "person_fit", "person_confirmed"
-FILE = "identities.parquet"  # no file of the storage: it stays when the rows are replaced
 KEY = ("path", "frame", "x", "y", "width", "height")  # what makes a row the same in another export
 KEY_BYTES, NAME_LETTERS = 16, 10
 SCHEMA = pa.schema({"key": pa.binary(KEY_BYTES), "path": pa.string(), PERSON: pa.string(), CONFIRMED: pa.bool_()})
@@ -64,7 +64,7 @@ def read_people(gallery: Gallery) -> People:
     )
     fit = table[FIT].to_numpy() if FIT in columns else np.full(len(table), np.nan)
     people = People(table["id"].to_numpy(), keys, table["path"].to_pylist(), names, confirmed, fit)
-    return _completed(people, _read_file(gallery.path / FILE))
+    return _completed(people, _read_file(gallery.path / IDENTITIES))
 
 
 def check_columns(gallery: Gallery) -> None:
@@ -125,7 +125,7 @@ def write_people(gallery: Gallery, before: People, after: People) -> int:
             CONFIRMED: pa.array(after.confirmed[same], pa.bool_()),
         }
         gallery.set_values(before.ids[same], values)
-        _write_file(gallery.path / FILE, read_people(gallery))
+        _write_file(gallery.path / IDENTITIES, read_people(gallery))
     return int(((after.names != before.names) | (after.confirmed != before.confirmed))[same].sum())
 
 

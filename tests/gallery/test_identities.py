@@ -17,8 +17,9 @@ from vitreid.gallery import Gallery, GalleryInfo, compact, merge, verify
 from vitreid.gallery.identities.group_people import GroupingOptions, group_people
 from vitreid.gallery.identities.grouping_report import report_of
 from vitreid.gallery.identities.near_rows import near_rows
-from vitreid.gallery.identities.person_columns import CONFIRMED, FILE, PERSON, confirm, read_people, write_people
+from vitreid.gallery.identities.person_columns import CONFIRMED, PERSON, confirm, read_people, write_people
 from vitreid.gallery.identities.record_constraints import constraints_of
+from vitreid.gallery.storage.file_names import IDENTITIES
 from vitreid.tools.people import identities as tool
 
 FEW = GroupingOptions(k1=8, k2=3, camera_norm="none")
@@ -115,7 +116,7 @@ def test_people_outlive_compaction_and_a_new_export(tmp_path):
     again = Gallery.build(
         gallery.path, gallery.info, lambda made: made.add(rows[::-1], records[::-1], MODEL), overwrite=True
     )
-    assert PERSON not in again.columns and (again.path / FILE).exists()
+    assert PERSON not in again.columns and (again.path / IDENTITIES).exists()
     find(again)
     assert column(again)[::-1][1:] == names[1:] and column(again, CONFIRMED)[::-1][3]
 
