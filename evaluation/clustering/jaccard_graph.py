@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy import sparse
+from torch.nn.functional import normalize
 
 from ...common.errors import UserError
 from ..distances.blockwise import map_shares
@@ -32,7 +34,7 @@ def jaccard_pairs(
 ) -> SimilarPairs:
     """Return the pairs of near crops that share k-reciprocal neighbours, with their Jaccard similarity, 0 to 1.
 
-    The similarity is 1 - the Jaccard distance of Zhong et al. (CVPR 2017, arXiv:1701.08398). SimilarPairs without a shared
+    The similarity is 1 - the Jaccard distance of Zhong et al. (CVPR 2017, arXiv:1701.08398). Pairs without a shared
     neighbour, and those that are not near, are left out: their similarity counts as 0.
 
     Args:
@@ -53,13 +55,68 @@ def jaccard_pairs(
         raise UserError(f"reach: takes 1 or more neighbours, got {reach}")
     if neighbours is None:
         neighbours = find_neighbours(features, max(k1 + 1, k2, reach + 1))
+    first, second = near_pairs(neighbours, reach + 1)
+    found = _jaccard(features, first, second, k1, k2, neighbours)
+    kept = found > 0
+    return SimilarPairs(first[kept], second[kept], found[kept])
+
+
+@torch.no_grad()
+def mixed_pairs(
+    features: Features,
+    k1: Sequence[int] = (20, 30, 40),
+    k2: int = 6,
+    share: float = 0.3,
+    *,
+    reach: int | None = None,
+    neighbours: Neighbours | None = None,
+) -> SimilarPairs:
+    """Return near pairs with the mean of their Jaccard similarities for several `k1`, mixed with their cosine.
+
+    A small k1 misses images of people who were seen often, a large one takes in others of those seen seldom; the mean suffers less
+    from either. The cosine is that of the centred features, 0 if negative.
+
+    Args:
+        k1: one or more.
+        share: of the cosine, 0 to 1.
+        features, k2, reach, neighbours: as for `jaccard_pairs`, with the largest k1.
+    """
+    features = as_features("features", features)
+    check_finite("features", squared_norms(features))
+    most = max(k1)
+    reach = min(REACH * most if reach is None else reach, len(features) - 1)
+    for each in k1:
+        check_options(each, k2, share, len(features))
+    if neighbours is None:
+        neighbours = find_neighbours(features, max(most + 1, k2, reach + 1))
+    first, second = near_pairs(neighbours, reach + 1)
+    found = np.zeros(len(first), np.float32)
+    for each in k1:
+        found += _jaccard(features, first, second, each, k2, neighbours) * np.float32((1 - share) / len(k1))
+    found += np.float32(share) * _cosines(features, first, second)
+    kept = found > 0
+    return SimilarPairs(first[kept], second[kept], found[kept])
+
+
+def _cosines(features: torch.Tensor, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the cosines (P,) of the centred features, 0 if negative."""
+    middle, found = features.mean(0), np.empty(len(first), np.float32)
+    for start in range(0, len(first), CHUNK_PAIRS):
+        some = slice(start, start + CHUNK_PAIRS)
+        one, other = (normalize(features[torch.from_numpy(rows[some]).long()] - middle) for rows in (first, second))
+        found[some] = (one * other).sum(1).clamp_(0, 1).cpu().numpy()
+    return found
+
+
+def _jaccard(
+    features: torch.Tensor, first: np.ndarray, second: np.ndarray, k1: int, k2: int, neighbours: Neighbours
+) -> np.ndarray:
+    """Return the Jaccard similarities (P,) float32 of pairs of rows."""
     weights = average_weights(neighbour_weights(features, neighbours, k1), neighbours, k2)
     weights.sort_indices()
-    first, second = near_pairs(neighbours, reach + 1)
-    shared = np.concatenate(map_shares(lambda share: _shared_weights(weights, first[share], second[share]), len(first)))
-    found = shared > 0
-    shared = np.minimum(shared[found], 1)  # rounding
-    return SimilarPairs(first[found], second[found], shared / (2 - shared))
+    parts = map_shares(lambda share: _shared_weights(weights, first[share], second[share]), len(first))
+    shared = np.minimum(np.concatenate(parts), 1)  # rounding
+    return shared / (2 - shared)
 
 
 def near_pairs(neighbours: Neighbours, k: int) -> tuple[np.ndarray, np.ndarray]:

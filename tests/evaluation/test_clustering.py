@@ -12,7 +12,7 @@ from sklearn.metrics.cluster import pair_confusion_matrix
 from vitreid.evaluation import k_reciprocal
 from vitreid.evaluation.clustering.average_linkage import Constraints, average_linkage, in_order
 from vitreid.evaluation.clustering.cluster_figures import compare_with_labels, pairs_among, row_fit, stability
-from vitreid.evaluation.clustering.jaccard_graph import SimilarPairs, jaccard_pairs
+from vitreid.evaluation.clustering.jaccard_graph import SimilarPairs, jaccard_pairs, mixed_pairs
 from vitreid.evaluation.reranking.neighbours import Neighbours
 
 
@@ -65,6 +65,16 @@ def test_neighbours_can_be_given():
     given = Neighbours(np.argsort(distances, axis=1, kind="stable").astype(np.int32), distances.max(1))
     for found, expected in zip(jaccard_pairs(rows, 10, 4, neighbours=given), jaccard_pairs(rows, 10, 4), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_mixed_similarities_are_means_of_jaccard_and_cosine():
+    rows, _ = people()
+    mixed = mixed_pairs(rows, (6, 10), 4, 0.25, reach=len(rows))
+    parts = [dense(jaccard_pairs(rows, k1, 4, reach=len(rows)), len(rows)) for k1 in (6, 10)]
+    centred = rows - rows.mean(0)
+    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
+    expected = 0.75 * (parts[0] + parts[1]) / 2 + 0.25 * (centred @ centred.T).clip(0)
+    np.testing.assert_allclose(dense(mixed, len(rows)), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{"k1": 0}, {"k1": 96}, {"k2": 0}, {"reach": 0}])

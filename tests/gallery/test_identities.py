@@ -22,7 +22,7 @@ from vitreid.gallery.identities.record_constraints import constraints_of
 from vitreid.gallery.storage.file_names import IDENTITIES
 from vitreid.tools.people import identities as tool
 
-FEW = GroupingOptions(k1=8, k2=3, camera_norm="none")
+FEW = GroupingOptions(k1=6, k2=3, camera_norm="none")
 
 
 def find(gallery, options=FEW):
@@ -275,7 +275,7 @@ def test_the_report_counts_people_and_names_those_to_look_at(tmp_path):
 
 def test_the_command_writes_and_dry_run_does_not(tmp_path, capsys):
     gallery = make(tmp_path / "G")
-    few = ["--k1", "8", "--k2", "3"]
+    few = ["--k1", "6", "--k2", "3"]
     assert tool.main([str(gallery.path), "--dry-run", "--json", *few]) == 0
     assert json.loads(capsys.readouterr().out)["num_people"] == 8
     assert PERSON not in pq.read_schema(gallery.path / "records.parquet").names

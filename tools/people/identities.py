@@ -37,7 +37,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--threshold",
         metavar="T",
         default=AUTO,
-        help="auto; fmr=0.001: only pairs within the gallery's distance for this false match rate count; or the Jaccard "
+        help="auto; fmr=0.001: only pairs within the gallery's distance for this false match rate count; or the "
         "distance, between 0 and 1, up to which two groups merge",
     )
     add("--regroup", action="store_true", help="group all rows again but the confirmed ones")
