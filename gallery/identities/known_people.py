@@ -18,7 +18,7 @@ from .person_columns import FIT, read_people
 
 KNOWN, NEW, ASK = "known", "new", "ask"
 QUALITIES = ("quality", "size", "sharpness", "inside", "visible")  # columns of the records, 0 to 1
-COHORT = 20  # next best people, whose scores a score is compared with
+COHORT = 5  # next best people, whose scores a score is compared with
 FEWEST = 20  # scores of either kind that a decision is calibrated on
 
 
@@ -40,7 +40,7 @@ class EnrolmentOptions:
     """
 
     least: int = 3
-    templates: int = 5
+    templates: int = 8
     quality: tuple[tuple[str, float], ...] = (("quality", 0.1),)
     least_fit: float = -1.0
     confirmed: bool = False
@@ -121,6 +121,7 @@ class KnownPeople:
     Args:
         names: (P,) people.
         templates: (T, D) unit-length rows as they are compared.
+        means: (P, D) unit-length mean of each person's rows.
         owners: (T,) position of each template's person in `names`.
         ids: (T,) rows of the gallery that the templates are.
         calibration: from the enrolled people's other rows.
@@ -130,6 +131,7 @@ class KnownPeople:
 
     names: tuple[str, ...]
     templates: np.ndarray
+    means: np.ndarray
     owners: np.ndarray
     ids: np.ndarray
     calibration: EnrolmentScores
@@ -137,11 +139,14 @@ class KnownPeople:
     norm: CameraNorm | None = None
 
     def scores(self, rows: np.ndarray) -> np.ndarray:
-        """Return the score (P,) of each person for the crops (n, D) of one track: the mean of the crops' best similarities."""
-        similar = _units(rows) @ self.templates.T  # (n, T)
+        """Return the score (P,) of each person for the crops (n, D) of one track, averaged over the crops.
+
+        A crop's score is the mean of its cosines with the most similar template and with the person's mean.
+        """
+        rows = _units(rows)
         best = np.full((len(self.names), len(rows)), -np.inf, np.float32)
-        np.maximum.at(best, self.owners, similar.T)
-        return best.mean(1)
+        np.maximum.at(best, self.owners, self.templates @ rows.T)
+        return (best.mean(1) + self.means @ rows.mean(0)) / 2
 
     def identify(
         self,
@@ -174,7 +179,7 @@ class KnownPeople:
             return Identification(NEW, None, 0.0, -np.inf, None)
         scores = self.scores(rows)
         order = np.argsort(-scores, kind="stable")[:2]
-        score = normalised_best(scores, self.cohort)
+        score = best_margin(scores, self.cohort)
         best, second = self.names[order[0]], self.names[order[1]] if len(order) > 1 else None
         verdict, reason = self._verdict(score, far, miss, usable)
         return Identification(verdict, best, self.calibration.probability(score), score, second, reason)
@@ -192,17 +197,15 @@ class KnownPeople:
         return ASK, "between a known person and a new one"
 
 
-def normalised_best(scores: np.ndarray, cohort: int = COHORT) -> float:
-    """Return the best of the scores (P,), less the mean of the next `cohort` ones, over their spread; as it is if `cohort` is 0.
+def best_margin(scores: np.ndarray, cohort: int = COHORT) -> float:
+    """Return the best of the scores (P,) less the mean of the next `cohort` ones; as it is if `cohort` is 0.
 
-    A crop that resembles everybody gets high scores from all; the next best people show how high (adaptive score
-    normalisation: Matějka et al., Interspeech 2017).
+    A crop that resembles everybody gets high scores from all; the next best people show how high (cohort normalisation, as
+    in speaker verification: Matějka et al., Interspeech 2017, without the spread, which few people give badly).
     """
     ordered = -np.sort(-scores)
     others = ordered[1 : cohort + 1]
-    if not len(others):
-        return float(ordered[0])
-    return float((ordered[0] - others.mean()) / max(float(others.std()), 1e-3))
+    return float(ordered[0] - others.mean()) if len(others) else float(ordered[0])
 
 
 def enrol(gallery: Gallery, options: EnrolmentOptions = EnrolmentOptions(), camera_norm: str = AUTO) -> KnownPeople:
@@ -241,21 +244,30 @@ def enrolled(
     places = np.concatenate([np.empty(0, np.int64), *chosen]).astype(np.int64)
     owners = np.repeat(np.arange(len(kept)), [len(some) for some in chosen]).astype(np.int64)
     cohort = options.cohort if len(kept) > options.cohort + 1 else 0  # with and without the right person
+    sums = np.stack([rows[owner == person].sum(0) for person in kept]) if len(kept) else rows[:0]
     nothing = EnrolmentScores(np.empty(0), np.empty(0))
-    made = KnownPeople(tuple(names[kept].tolist()), rows[places], owners, ids[places], nothing, cohort, norm)
+    made = KnownPeople(
+        tuple(names[kept].tolist()), rows[places], _units(sums), owners, ids[places], nothing, cohort, norm
+    )
     rest = np.setdiff1d(np.flatnonzero(np.isin(owner, kept)), places)
-    return replace(made, calibration=_calibration(made, rows[rest], np.searchsorted(kept, owner[rest])))
+    return replace(made, calibration=_calibration(made, sums, rows[rest], np.searchsorted(kept, owner[rest])))
 
 
-def _calibration(known: KnownPeople, rows: np.ndarray, owners: np.ndarray) -> EnrolmentScores:
-    """Return the scores of rows (n, D) of known people that are no templates, with and without the right person."""
+def _calibration(known: KnownPeople, sums: np.ndarray, rows: np.ndarray, owners: np.ndarray) -> EnrolmentScores:
+    """Return the scores of rows (n, D) of known people that are no templates, with and without the right person.
+
+    Args:
+        sums: (P, D) of the rows of each person; a row does not count for its own mean.
+        owners: (n,) person of each row.
+    """
     if len(known.names) < 2:
         return known.calibration
     own, others = [], []
     for row, owner in zip(rows, owners.tolist(), strict=True):
         scores = known.scores(row[None])
-        own.append(normalised_best(scores, known.cohort) if scores.argmax() == owner else -np.inf)
-        others.append(normalised_best(np.delete(scores, owner), known.cohort))
+        others.append(best_margin(np.delete(scores, owner), known.cohort))
+        scores[owner] += (_units((sums[owner] - row)[None])[0] - known.means[owner]) @ row / 2
+        own.append(best_margin(scores, known.cohort) if scores.argmax() == owner else -np.inf)
     return EnrolmentScores(np.sort(own), np.sort(others))
 
 
