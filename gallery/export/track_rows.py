@@ -15,7 +15,7 @@ from ...tracking.frames.live_stream import without_password
 from ...tracking.recordings import Recording
 from ...tracking.tracklets.best_crops import TrackCrop
 from ...tracking.tracklets.tracklet import Tracklet
-from ..maintenance.tracklets import pool
+from ..maintenance.tracklets import diverse, pool
 from ..storage.file_names import TRACK_CROPS
 from .work_folder import ExportPart
 
@@ -182,16 +182,3 @@ class TrackRows:
             "quality": crop.quality.value,
             **{key: getattr(crop.quality, key) for key in ("size", "sharpness", "inside", "visible")},
         }
-
-
-def diverse(embeddings: np.ndarray, most: int) -> list[int]:
-    """Return up to `most` rows of embeddings (n, D) that differ most: the first, then each the farthest from those before.
-
-    Farthest-point sampling (Gonzalez, Theoretical Computer Science 38, 1985) by cosine; rows that equal one before are left out.
-    """
-    unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
-    chosen, distances = [0], 1 - unit @ unit[0]
-    while len(chosen) < min(most, len(unit)) and distances.max() > 1e-6:
-        chosen.append(int(distances.argmax()))
-        distances = np.minimum(distances, 1 - unit @ unit[chosen[-1]])
-    return chosen

@@ -66,6 +66,19 @@ def pool(rows: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     return total * (lengths.mean() / size) if size > 0 else total
 
 
+def diverse(embeddings: np.ndarray, most: int) -> list[int]:
+    """Return up to `most` rows of embeddings (n, D) that differ most: the first, then each the farthest from those before.
+
+    Farthest-point sampling (Gonzalez, Theoretical Computer Science 38, 1985) by cosine; rows that equal one before are left out.
+    """
+    unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+    chosen, distances = [0], 1 - unit @ unit[0]
+    while len(chosen) < min(most, len(unit)) and distances.max() > 1e-6:
+        chosen.append(int(distances.argmax()))
+        distances = np.minimum(distances, 1 - unit @ unit[chosen[-1]])
+    return chosen
+
+
 def _pool(rows: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, int]:
     """Return the pooled vector (D,) of rows (n, D), and the index of the row closest to it."""
     pooled = pool(rows, weights)

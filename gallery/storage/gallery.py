@@ -283,6 +283,25 @@ class Gallery(GalleryReader, Searchable):
                 self.camera_sums().save(self.path, self.state)
         return int(rows.sum())
 
+    def set_values(self, ids: Ids, values: Mapping[str, pa.Array]) -> int:
+        """Set columns of some records row by row; a new column is null in the other rows. Return how many rows.
+
+        Args:
+            ids: (n,); those removed in the meantime are left out.
+            values: column -> (n,) values.
+        Raises:
+            ValueError: `id`, or a column that statistics are kept of, is named, or a value does not fit its column.
+        """
+        with self.writing():
+            wanted = as_ids(ids)
+            there = np.isin(wanted, self.ids[self.is_live])
+            places = self.positions(wanted[there])
+            chosen = {name: column.filter(pa.array(there)) for name, column in values.items()}
+            table = records_file.scattered(self._records.read(), places, chosen)
+            self._write_records([table], table.schema, self.state)
+            self.reload()
+        return len(places)
+
     def set_info(self, **values: Any) -> None:
         """Replace values of `info` as `GalleryInfo.with_values`: threshold, preprocess, embed, camera_norm.
 

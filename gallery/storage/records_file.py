@@ -335,3 +335,23 @@ def _found(name: str, folder: Path) -> str:
     if os.path.isabs(name) or (folder / name).exists() or not os.path.exists(name):
         return name
     return os.path.abspath(name)
+
+
+def scattered(table: pa.Table, places: np.ndarray, values: Mapping[str, pa.Array]) -> pa.Table:
+    """Return the table with the values (n,) of some columns at `places` (n,); a new column is null in the other rows.
+
+    Raises:
+        ValueError: `id`, `path` or `camera` is named, or the values do not fit their column.
+    """
+    if kept := sorted({"id", "path", "camera"} & set(values)):
+        raise UserError(f"set_values: {', '.join(kept)} cannot be set row by row; see update")
+    source = np.full(len(table), -1)
+    source[places] = np.arange(len(places))
+    is_set, rows = pa.array(source >= 0), pa.array(source, mask=source < 0)
+    for name, column in values.items():
+        schema = common_schema(table.schema, pa.schema({name: column.type}))
+        table = conform(table, schema)
+        kind = schema.field(name)
+        new = pc.if_else(is_set, column.cast(kind.type).take(rows), table[name].combine_chunks())
+        table = table.set_column(schema.get_field_index(name), kind, new)
+    return table

@@ -1,0 +1,121 @@
+"""What the records say before any comparison: rows of one track are one person, two tracks in one camera at one time are two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ...evaluation.clustering.average_linkage import Constraints
+from ..storage.gallery import Gallery
+
+COLUMNS = ("camera", "time", "end_time", "tracklet", "path", "video", "frame", "x")
+
+
+def constraints_of(gallery: Gallery, positions: np.ndarray, keys: np.ndarray, owners: np.ndarray) -> Constraints:
+    """Return the constraints on some rows of a gallery.
+
+    Rows of one tracklet, or of one image, are together, unless people were confirmed to be several. Two tracklets of one camera that overlap in
+    time are apart, and so are two boxes of one frame, or two images of one camera and one time.
+
+    Args:
+        positions: (n,) ascending.
+        keys: (n,) of `row_keys`.
+        owners: (n,) person of the rows that are settled, -1 = open.
+    """
+    names = [name for name in COLUMNS if name in gallery.columns]
+    table = gallery.select(names).take(pa.array(positions))
+    tracks, images = _codes(table, "camera", "tracklet"), np.unique(keys.astype("V16"), return_inverse=True)[1]
+    nodes = _unless_split(np.where(tracks >= 0, images.max(initial=0) + 1 + tracks, images), owners)
+    leaders, node = np.unique(nodes, return_index=True, return_inverse=True)[1:]
+    together = np.stack([leaders[node], np.arange(len(node))], axis=1)
+    apart = [_overlapping(table, leaders, node), _same_frame(table, leaders, node)]
+    return Constraints(together[together[:, 0] != together[:, 1]], np.concatenate(apart), owners)
+
+
+def _codes(table: pa.Table, *names: str) -> np.ndarray:
+    """Return (n,) number of each combination of values; -1 where the last column is missing or unknown."""
+    codes = np.zeros(len(table), np.int64)
+    for name in names:
+        if name not in table.column_names:
+            codes = codes if name != names[-1] else np.full(len(table), -1)
+            continue
+        column = table[name].combine_chunks()
+        column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        encoded = column.dictionary_encode()
+        own = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        codes = np.unique(np.stack([codes, own]), axis=1, return_inverse=True)[1].reshape(-1)
+        codes = np.where(own < 0, -1, codes) if name == names[-1] else codes
+    return codes
+
+
+def _unless_split(nodes: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    """Return the nodes (n,), with each row of a node of several owners as its own node."""
+    known = owners >= 0
+    pairs = np.unique(np.stack([nodes[known], owners[known]]), axis=1)
+    several, counts = np.unique(pairs[0], return_counts=True)
+    return np.where(np.isin(nodes, several[counts > 1]), nodes.max(initial=0) + 1 + np.arange(len(nodes)), nodes)
+
+
+def _overlapping(table: pa.Table, leaders: np.ndarray, node: np.ndarray) -> np.ndarray:
+    """Return pairs (C, 2) of rows, the first ones of two nodes of one camera that overlap in time."""
+    start, end = (_numbers(table, name) for name in ("time", "end_time"))
+    cameras = _codes(table, "camera")
+    end = np.where(np.isnan(end), start, end)
+    first, last = np.full(len(leaders), np.inf), np.full(len(leaders), -np.inf)
+    known = ~np.isnan(start) & (cameras >= 0)
+    np.minimum.at(first, node[known], start[known])
+    np.maximum.at(last, node[known], end[known])
+    usable = np.flatnonzero(np.isfinite(first))
+    found = []
+    for camera in np.unique(cameras[leaders[usable]]):
+        own = usable[cameras[leaders[usable]] == camera]
+        own = own[np.argsort(first[own], kind="stable")]
+        found += _sweep(own, first[own], last[own])
+    pairs = np.array(found, np.int64).reshape(-1, 2)
+    return leaders[pairs]
+
+
+def _sweep(nodes: np.ndarray, first: np.ndarray, last: np.ndarray) -> list[tuple[int, int]]:
+    """Return the pairs of nodes, in the order of `first`, that are seen at one time; a touch of the ends does not count."""
+    found: list[tuple[int, int]] = []
+    seen: list[int] = []
+    for place in range(len(nodes)):
+        begin = first[place]
+        seen = [other for other in seen if last[other] > begin or first[other] == begin]
+        for other in seen:
+            if last[other] > begin or (last[other] == begin and last[place] == begin):
+                found.append((int(nodes[other]), int(nodes[place])))
+        seen.append(place)
+    return found
+
+
+def _same_frame(table: pa.Table, leaders: np.ndarray, node: np.ndarray) -> np.ndarray:
+    """Return pairs (C, 2) of rows that are two boxes of one frame of a video, or of one picture."""
+    if "frame" in table.column_names:
+        frames = _codes(table, "video" if "video" in table.column_names else "path", "frame")
+    elif "x" in table.column_names:
+        frames = _codes(table, "path")
+    else:
+        return np.empty((0, 2), np.int64)
+    order = np.lexsort((node, frames))
+    order = order[frames[order] >= 0]
+    found = []
+    for group in np.split(order, np.flatnonzero(np.diff(frames[order])) + 1):
+        nodes = np.unique(node[group])
+        one, other = np.triu_indices(len(nodes), 1)
+        found.append(np.stack([leaders[nodes[one]], leaders[nodes[other]]], axis=1))
+    return np.concatenate(found) if found else np.empty((0, 2), np.int64)
+
+
+def _numbers(table: pa.Table, name: str) -> np.ndarray:
+    if name not in table.column_names:
+        return np.full(len(table), np.nan)
+    column: Any = table[name].cast(pa.float64())
+    return column.to_numpy(zero_copy_only=False).astype(np.float64)
+
+
+def times_of(gallery: Gallery, positions: np.ndarray) -> np.ndarray:
+    """Return the time (n,) of some rows, NaN = unknown."""
+    return _numbers(gallery.select(["time"]).take(pa.array(positions)), "time")
