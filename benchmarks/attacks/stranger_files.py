@@ -24,8 +24,8 @@ from vitreid.common.inputs.regular_files import CONFIG_BYTES, read_text
 from vitreid.configs import load_config
 from vitreid.configs.load import parse_stored_config
 from vitreid.datasets.loading.decode import read_image
+from vitreid.datasets.published.msmt17 import load_msmt17
 from vitreid.datasets.readers.manifest import load_manifest
-from vitreid.datasets.readers.msmt17 import load_msmt17
 from vitreid.datasets.synthetic.film_truth import read_paths, read_truth
 from vitreid.gallery import Gallery, GalleryInfo, fit_pca, verify
 from vitreid.gallery.export.export_plan import read_plan

@@ -23,6 +23,7 @@ from ..device import pick_device, pick_precision, place
 from ..distributed.consistency import check_agreed
 from ..distributed.ddp import device_of, seed_rank
 from ..distributed.fsdp import distribute_training
+from ..distributed.image_digest import image_digests
 from ..distributed.process_group import ALONE, Ranks, joined_ranks
 from ..runs.checkpoint import (
     DamagedCheckpointError,
@@ -40,7 +41,6 @@ from ..runs.trackers import check_trackers
 from ..scoring.evaluator import build_evaluator
 from ..scoring.reranking import RANKINGS
 from .epoch_loop import Run, RunOptions, TrainingSession
-from .image_digest import image_digests
 from .teacher import build_teacher
 from .trainer import LogOptions, StepOptions, Trainer
 from .training_module import TrainingModule

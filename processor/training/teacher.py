@@ -18,10 +18,10 @@ from ...common.errors import UserError
 from ...common.files import write_atomically
 from ...common.inputs.safetensors_file import open_safetensors, read_fact
 from ...datasets import Record, ReidData
+from ..distributed.image_digest import image_digest
 from ..distributed.process_group import ALONE, Ranks
 from ..embedding.embedder import Embedder
 from ..runs.run_folder import TEACHER
-from .image_digest import image_digest
 
 logger = logging.getLogger(__name__)
 FORMAT = "vitreid.teacher"  # key of our entry in the file's metadata

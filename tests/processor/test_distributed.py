@@ -19,11 +19,11 @@ from vitreid.datasets import Record, ReidData
 from vitreid.model import ModelSpec, ReidModel
 from vitreid.processor.distributed.consistency import check_agreed
 from vitreid.processor.distributed.fsdp import distribute_training
+from vitreid.processor.distributed.image_digest import image_digests
 from vitreid.processor.distributed.process_group import Ranks
 from vitreid.processor.runs.run_folder import ReadOnlyFolder
 from vitreid.processor.runs.signals import StopSignals
 from vitreid.processor.training.epoch_loop import Run
-from vitreid.processor.training.image_digest import image_digests
 from vitreid.processor.training.run import build_run_options, read_checkpoint
 from vitreid.processor.training.training_module import TrainingModule
 from vitreid.tools import test as test_tool
