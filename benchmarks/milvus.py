@@ -92,6 +92,10 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
+def _search_one(copy: MilvusGallery, query: np.ndarray, found: list[SearchResult]) -> None:
+    found.extend(copy.search(query[None], TOPK))
+
+
 def measure(gallery: Gallery, address: str, index: str, queries: np.ndarray, exact: list[SearchResult]) -> Report:
     """Return the seconds of the import and of single queries, and the recall, of one index."""
     path, found = f"milvus:{address}#benchmark", list[SearchResult]()
@@ -99,7 +103,7 @@ def measure(gallery: Gallery, address: str, index: str, queries: np.ndarray, exa
     copy = MilvusGallery.open(path)
     try:
         copy.search(queries[:1], TOPK)  # loads the collection
-        times = [timed(lambda query=query: found.extend(copy.search(query[None], TOPK)))[0] for query in queries]
+        times = [timed(partial(_search_one, copy, query, found))[0] for query in queries]
         version = copy.client.get_server_version()
     finally:
         copy.close()

@@ -74,7 +74,9 @@ class SearchedOption:
         except ValueError:
             raise UserError(f"--search {text}: {ends!r} is no range of two numbers such as 0.1..0.5") from None
         whole = key in OPTIONS and isinstance(OPTIONS[key].default, int)
-        return cls(key, (), *((int(low), int(high)) if whole else (low, high)), how == "log")
+        if whole:
+            low, high = int(low), int(high)
+        return cls(key, (), low, high, how == "log")
 
     def suggest(self, trial: Any) -> Any:
         """Return the value that an Optuna trial proposes."""
