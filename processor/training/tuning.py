@@ -66,16 +66,17 @@ class SearchedOption:
             raise UserError(f"--search {text}: expected KEY=LOW..HIGH, KEY=LOW..HIGH:log or KEY=VALUE,VALUE")
         if ".." not in values:
             return cls(key, tuple(yaml.safe_load(value) for value in values.split(",")))
-        span, _, how = values.partition(":")
+        ends, _, how = values.partition(":")
         if how not in ("", "log"):
             raise UserError(f"--search {text}: unknown {how!r} behind the range; log or nothing is accepted")
         try:
-            low, high = (float(end) for end in span.split(".."))
+            low, high = (float(end) for end in ends.split(".."))
         except ValueError:
-            raise UserError(f"--search {text}: {span!r} is no range of two numbers such as 0.1..0.5") from None
+            raise UserError(f"--search {text}: {ends!r} is no range of two numbers such as 0.1..0.5") from None
         whole = key in OPTIONS and isinstance(OPTIONS[key].default, int)
-        ends = (int(low), int(high)) if whole else (low, high)
-        return cls(key, (), ends[0], ends[1], how == "log")
+        if whole:
+            low, high = int(low), int(high)
+        return cls(key, (), low, high, how == "log")
 
     def suggest(self, trial: Any) -> Any:
         """Return the value that an Optuna trial proposes."""
