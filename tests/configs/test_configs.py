@@ -294,6 +294,9 @@ def test_options_that_may_differ_between_machines_or_change_on_resume_are_these(
         "SOLVER.KEEP_LAST",
         "SOLVER.SKIP_NONFINITE",
         "SOLVER.COMPILE",
+        "SOLVER.PATIENCE",
+        "LOG.TRACKERS",
+        "LOG.PROJECT",
         "OUTPUT_DIR",
     ]
     assert {key for key in resumable if key.startswith("TEST.")} == {key for key in OPTIONS if key.startswith("TEST.")}

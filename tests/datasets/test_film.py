@@ -190,3 +190,14 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
 def test_a_plan_out_of_range_is_refused(values, message):
     with pytest.raises(UserError, match=message):
         FilmPlan(**values)
+
+
+def test_a_film_for_browsers_has_its_frames(tmp_path):
+    """VP8 in WebM, which browsers play; MPEG-4 they do not."""
+    plan = FilmPlan(num_people=1, num_cameras=1, seconds=1, fps=5, size=(96, 160), suffix=".webm")
+    make_film(tmp_path / "film", plan)
+    assert (tmp_path / "film" / "a.webm").read_bytes()[:4] == b"\x1aE\xdf\xa3"
+    capture, count = cv2.VideoCapture(str(tmp_path / "film" / "a.webm")), 0
+    while capture.read()[0]:
+        count += 1
+    assert count == plan.num_frames
