@@ -81,7 +81,7 @@ SMALLER = {  # what is shown: what is run instead
     r"DATASETS.VAL_IDS \d+": "DATASETS.VAL_IDS 2",
     r"--dim \d+": "--dim 8",
     r"duration>=2": "duration>=0.1",  # the recording is short
-    r"vitreid film --output data/film": "vitreid film --output data/film --people 3 --cameras 2 --seconds 8",
+    r"vitreid film --output data/film": "vitreid film --output data/film --people 2 --cameras 1 --seconds 6",
     r"\bFILE\b": "file.json",  # a placeholder
 }
 SMALL = {
