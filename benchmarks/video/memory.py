@@ -27,7 +27,7 @@ PARTS, MOST_GROWTH_MB = 10, 50.0
 
 
 class LoopedFrames(FrameSource):
-    """A recording that is played again and again; frame numbers and times go on.
+    """A recording that is played again and again; frame numbers and times continue.
 
     Args:
         source: the recording.
