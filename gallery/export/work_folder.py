@@ -80,7 +80,7 @@ class WorkFolder:
             raise FileExistsError(f"{self.folder} is needed for the export and holds {foreign}, not ours; move it away")
         old = self.plan
         differences = old.differences(plan, files=False) if old else []
-        if differences and resume and not overwrite:
+        if differences and resume and not overwrite and self._has_parts():
             raise UserError(
                 f"{self.folder} holds an unfinished export that differs: {'; '.join(differences)}. Finish that one, or "
                 "start anew with --overwrite"
@@ -94,6 +94,10 @@ class WorkFolder:
         """Return the name of a file in the folder that is not of an export, "" if there is none."""
         names = sorted(os.listdir(self.folder)) if self.folder.is_dir() else []
         return next((name for name in names if not _OWN.fullmatch(name)), "")
+
+    def _has_parts(self) -> bool:
+        """Whether anything was saved that another plan would delete; a call that was refused at its start saves nothing."""
+        return any(path.is_file() and path.name not in (PLAN, LOCK) for path in self.folder.rglob("*"))
 
     def _delete_parts(self) -> None:
         """Delete all files except the plan and the lock."""

@@ -35,6 +35,7 @@ import uvicorn
 from vitreid.benchmarks import shipping
 from vitreid.configs import load_config
 from vitreid.datasets.synthetic import dataset as synthetic_dataset
+from vitreid.datasets.synthetic import film as _film  # noqa: F401  imported before REPLACED changes the plan that it reads
 from vitreid.gallery.web import server as web_server
 from vitreid.labels import camera_norm
 from vitreid.model import load_deploy
@@ -81,6 +82,7 @@ SMALLER = {  # what is shown: what is run instead
     r'LOG\.TRACKERS "\[.*?\]"': 'LOG.TRACKERS "[]"',  # tests/processor/test_trackers.py has them, without a network
     r"--dim \d+": "--dim 8",
     r"duration>=2": "duration>=0.1",  # the recording is short
+    r"vitreid film --output data/film": "vitreid film --output data/film --people 2 --cameras 1 --seconds 6",
     r"\bFILE\b": "file.json",  # a placeholder
 }
 SMALL = {

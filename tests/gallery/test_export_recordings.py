@@ -391,6 +391,14 @@ def test_another_export_is_named(weights, film, tmp_path, other, message):
         export(weights, film / "frames" / "img1", tmp_path / "G")
 
 
+def test_a_refused_box_file_stands_in_nobodys_way(weights, film, tmp_path):
+    """Nothing was saved under it, so the corrected call needs no --overwrite."""
+    write_boxes(tmp_path / "late.csv", walk_frames()[1], first=50)
+    with pytest.raises(UserError, match="covers 110 frames"):
+        export(weights, film / "lobby.avi", tmp_path / "G", options(film, boxes=str(tmp_path / "late.csv")))
+    assert len(Gallery.open(export(weights, film / "lobby.avi", tmp_path / "G", options(film)))) == 2
+
+
 def test_a_box_file_that_was_changed_is_noticed(weights, film, tmp_path):
     boxes = tmp_path / "boxes.csv"
     boxes.write_bytes((film / "boxes.csv").read_bytes())

@@ -65,7 +65,7 @@ def test_who_looks_like_somebody_else_is_named(film, tmp_path):
 
 
 def test_of_two_rows_at_the_same_time_in_one_camera_the_nearer_counts(film, tmp_path):
-    """Somebody else in the same picture is not the person, however alike the two look."""
+    """Somebody else in the same picture is not the person, even if the two look the same."""
     rows, people = rows_of(film)
     overlapping = next(
         (one, other)

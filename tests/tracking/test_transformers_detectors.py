@@ -1,12 +1,21 @@
-"""The DETR family of transformers, randomly initialised: loaded from a folder, batched, filtered by class; and no network."""
+"""The DETR family of transformers, randomly initialised: loaded from a folder, batched, filtered by class, killed; and no network."""
 
+import os
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from films import walk_frames, write_video
 
 from vitreid.common.errors import UserError
+from vitreid.configs import load_config
+from vitreid.datasets import ReidData
+from vitreid.gallery import Gallery, verify
+from vitreid.model import ModelSpec, ReidModel, save_deploy
+from vitreid.processor.runs.checkpoint import describe_model
 from vitreid.tracking.detections import VideoFrame
 from vitreid.tracking.detectors import DetectorOptions, open_detector
 from vitreid.tracking.detectors.transformers_detector import box_precision
@@ -199,3 +208,80 @@ def test_coordinates_are_not_computed_in_8_bits_unless_asked_for():
     assert box_precision("auto", torch.device("cpu")) is torch.float32
     assert box_precision("auto", torch.device("cuda")) is torch.float16
     assert box_precision("bf16", torch.device("cpu")) is torch.bfloat16
+
+
+# --- killed -----------------------------------------------------------------------------------------------------------
+
+KILLED = """
+import os, random, shutil, signal, sys
+from importlib import import_module
+
+import transformers
+
+module = import_module("vitreid.gallery.export.export_job")
+job = import_module("vitreid.gallery.export.recording_job")
+detector = import_module("vitreid.tracking.detectors.transformers_detector").TransformersDetector
+TrackOptions = import_module("vitreid.tracking.recording_tracks").TrackOptions
+job.CHUNK_FRAMES = 8
+folder, weights, video, output = sys.argv[1:]
+
+def attempt(deadly, output):
+    steps = 0
+    def counted(call):
+        def inner(*args, **options):
+            nonlocal steps
+            steps += 1
+            if steps == deadly:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*args, **options)
+        return inner
+    for place, name in ((os, "replace"), (os, "fsync"), (os, "mkdir"), (shutil, "rmtree"), (detector, "detect")):
+        setattr(place, name, counted(getattr(place, name)))
+    module.Embedder.embed = counted(module.Embedder.embed)
+    tracks = TrackOptions(detector=folder, confidence=0.3, device="cpu", precision="fp32")
+    module.export(weights, video, output, batch_size=4, device="cpu", precision="fp32", recordings=job.RecordingOptions(tracks))
+
+def child(deadly, output):
+    pid = os.fork()
+    if not pid:
+        attempt(deadly, output)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+rng = random.Random(0)
+ends = [child(rng.randint(3, 16), output) for _ in range(10)]
+ends.append(child(0, output))
+print(ends.count(-signal.SIGKILL), ends[-1], child(0, output + "-whole"))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which Windows lacks")
+@pytest.mark.slow
+def test_an_export_killed_ten_times_has_the_bytes_of_an_uninterrupted_one(rt_detr, tmp_path):
+    torch.manual_seed(0)
+    spec = ModelSpec("vit_tiny_patch16_224", (32, 16), embed_dim=16, depth=1, num_heads=2)
+    about = load_config(None, ["INPUT.SIZE_TEST", "(32,16)", "INPUT.SIZE_TRAIN", "(32,16)", "MODEL.DEVICE", "cpu"])
+    save_deploy(
+        tmp_path / "model.safetensors",
+        ReidModel(spec),
+        describe_model(about, ReidData("none", [], [], [], ()), {}, {}),
+    )
+    video = write_video(tmp_path / "lobby.avi", walk_frames()[0])
+    words = [rt_detr, tmp_path / "model.safetensors", video, tmp_path / "G"]
+    run = subprocess.run(
+        [sys.executable, "-c", KILLED, *map(str, words)],
+        env={"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.stdout, run.stderr[-2000:]
+    kills, last, whole = map(int, run.stdout.split()[-3:])
+    assert kills == 10 and last == whole == 0, run.stderr[-2000:]
+    gallery = Gallery.open(tmp_path / "G")
+    assert len(gallery) >= 3 and not verify(gallery.path)
+    files = [path.relative_to(gallery.path) for path in sorted(gallery.path.rglob("*")) if path.is_file()]
+    assert any(file.parts[0] == "track_crops" for file in files)
+    for file in files:
+        if file.name not in ("gallery.json", "export.json", ".lock"):  # these hold the time of the export
+            assert (gallery.path / file).read_bytes() == (tmp_path / "G-whole" / file).read_bytes(), file

@@ -1,4 +1,4 @@
-"""Tracks that are no person of their own: second boxes of people who have a track, and objects that never change.
+"""Tracks to leave out: second boxes of people who have a track, and objects that never change.
 
 A detector that takes a window for a person does so in every frame. Nobody keeps so still: the picture in the box of a person is
 another one some seconds later.
@@ -14,7 +14,7 @@ import numpy as np
 from ..association.overlap import box_iou
 from .crop_quality import cut
 
-COVERED = 0.5  # share of a box that the boxes of other tracks cover together, above which it says nothing of its own
+COVERED = 0.5  # share of a box that the boxes of other tracks cover together, above which it shows nothing else
 LOOK_SECONDS = 3.0  # between two looks at the picture in a box
 LEAST_LOOKS = 5  # before a track can be an object: 15 s
 LOOK_SIZE = (16, 32)  # width and height of the picture that is compared; noise of the camera disappears in it
