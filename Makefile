@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := logs/synthetic_vit_tiny
 ROOMS := benchmarks common configs datasets deploy evaluation gallery labels loss model processor report solver tools tracking
 
-.PHONY: demo test test-lowest browser check docs format clean
+.PHONY: demo test test-lowest test-wheel browser check docs format clean
 
 demo: .venv/installed
 	$(BIN)/python tools/train.py --config_file configs/synthetic/vit_tiny.yml --overwrite
@@ -24,6 +24,16 @@ test: .venv/installed  # every test but those of a browser
 
 test-lowest: .venv/lowest/installed  # the same with each dependency at its lower bound in pyproject.toml
 	.venv/lowest/bin/python -m pytest -n 2
+
+test-wheel: .venv/installed  # the fast tests with the built wheel, from a folder outside the clone; other packages are those of .venv
+	rm -rf .venv/wheel
+	$(BIN)/python -m pip install --quiet build
+	$(BIN)/python -m build --outdir .venv/wheel/dist .
+	$(BIN)/python -m venv --without-pip .venv/wheel/env
+	$(BIN)/python -c "import sysconfig as s, pathlib as p; next(p.Path('.venv/wheel/env').glob('lib/python*/site-packages')).joinpath('shared.pth').write_text(s.get_path('purelib'))"
+	$(BIN)/python -m pip --python .venv/wheel/env/bin/python install --quiet --no-deps .venv/wheel/dist/*.whl
+	mkdir .venv/wheel/outside && cp -r tests pyproject.toml .venv/wheel/outside
+	cd .venv/wheel/outside && PYTHONPATH= ../env/bin/python -m pytest -n 2 -m "not slow and not browser"
 
 browser: .venv/installed  # the gallery's page and the report in a real browser; needs chromium
 	$(BIN)/python -m pip install --quiet "playwright>=1.40" axe-playwright-python

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -178,3 +178,16 @@ def num_values(value: Any, known: dict[int, float] | None = None) -> float:
         except RecursionError:
             return math.inf
     return known[id(value)]
+
+
+def parse_moment(text: str) -> datetime:
+    """Return ISO 8601 text as a datetime; Python 3.10 alone reads no Z, and fractions of 3 or 6 digits only.
+
+    >>> parse_moment("2026-01-31T08:00:07.5Z")
+    datetime.datetime(2026, 1, 31, 8, 0, 7, 500000, tzinfo=datetime.timezone.utc)
+
+    Raises:
+        ValueError: other text.
+    """
+    full = re.sub(r"(?<=\d)[.,](\d{1,6})\d*", lambda found: f".{found[1]:<06}", text, count=1)
+    return datetime.fromisoformat(full.replace("Z", "+00:00"))

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ..common.errors import UserError
 from ..common.inputs.regular_files import read_lines
+from ..common.text import parse_moment
 from .recordings import Recording, list_recordings
 
 logger = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ def parse_start(text: str, zone: tzinfo, where: str = "--start") -> datetime:
         UserError: not ISO 8601; names `where`.
     """
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        moment = parse_moment(text)
     except ValueError as error:
         raise UserError(f"{where}: expected a date and time such as 2026-01-31T08:00+01:00, got {text!r}") from error
     return moment if moment.tzinfo else moment.replace(tzinfo=zone)

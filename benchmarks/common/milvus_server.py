@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import random
 import socket
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from vitreid.common.errors import MissingPackageError
 
+CLOSING = 90.0  # seconds, at most, for which the system keeps the port of a killed server
 PASSWORD = "root:Milvus"  # of a new server that asks for one
 
 
@@ -43,6 +46,9 @@ class LocalMilvus:
 
     def start(self) -> None:
         """Start the server, with the data of its folder, and wait until it answers; on its earlier port."""
+        until = time.monotonic() + CLOSING
+        while not is_free(self.port) and time.monotonic() < until:  # connections of a killed server are still closing
+            time.sleep(0.5)
         try:
             self._server.start()
         except BaseException:
@@ -66,7 +72,15 @@ class LocalMilvus:
 
 
 def free_port() -> int:
-    """Return a port of the loopback address that nothing listens at."""
+    """Return a port that nothing listens at, below those that the system gives to clients: one of them could take it meanwhile."""
+    return next(port for port in random.Random().sample(range(20_000, 30_000), 100) if is_free(port))
+
+
+def is_free(port: int) -> bool:
+    """Return whether a server can listen at a port."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+        try:
+            listener.bind(("", port))
+        except OSError:
+            return False
+    return True

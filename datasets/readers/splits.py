@@ -28,6 +28,13 @@ def hold_out(data: ReidData, num_ids: int, seed: int) -> ReidData:
             f"DATASETS.VAL_IDS: none of the {num_ids} identities held out of {data.name} gives a query: each needs "
             f"{'images from two cameras' if find_protocol(data.protocol).ignores_own_camera else 'two images'}; hold out more"
         )
+    left, count = len({record.pid for record in train}), len({record.pid for record in data.train})
+    if left < FEWEST:
+        most = f"take {count - FEWEST} or fewer" if count > FEWEST else "add people"
+        raise UserError(
+            f"DATASETS.VAL_IDS: cannot hold out {num_ids} identities: there are {count} in all, and {FEWEST} must stay for "
+            f"training; {most}"
+        )
     name = f"{data.name} validation ({num_ids} people)"
     return replace(data, train=train, query=query, gallery=gallery, test_name=name, gallery_draws=0)
 
@@ -39,13 +46,8 @@ def split_identities(records: Sequence[Record], num_ids: int, seed: int, key: st
         ValueError: there are too few identities; names the config `key`.
     """
     pids = sorted({record.pid for record in records})
-    if num_ids > len(pids) - FEWEST:
-        left = f"{len(pids)} in all, and {FEWEST} must stay for training"
-        most = len(pids) - FEWEST
-        raise UserError(
-            f"{key}: cannot hold out {num_ids} identities: there are {left}; "
-            + (f"take {most} or fewer" if most > 0 else "add people")
-        )
+    if num_ids >= len(pids):
+        raise UserError(f"{key}: cannot hold out {num_ids} identities, the training set has {len(pids)}; take fewer")
     drawn = {pids[place] for place in np.random.default_rng(seed).permutation(len(pids))[:num_ids]}
     return [r for r in records if r.pid not in drawn], [r for r in records if r.pid in drawn]
 

@@ -8,6 +8,9 @@ from typing import Any
 PATIENCE = 60.0  # seconds for one call; pymilvus alone tries again for minutes
 UNTIMED = ("close", "create_schema", "prepare_index_params")  # they do not call the server
 ITERATOR = "query_iterator"
+NOT_LOADED = (
+    "not loaded"  # in the message of a server that has been started again; the call is repeated once it is loaded
+)
 GONE = ("unavailable", "connect", "deadline", "timed out", "timeout", "channel", "not ready", "retry")
 
 
@@ -34,7 +37,13 @@ class CheckedClient:
             if self._is_timed and name not in UNTIMED:
                 options.setdefault("timeout", PATIENCE)
             try:
-                result = method(*args, **options)
+                try:
+                    result = method(*args, **options)
+                except self._errors as error:
+                    if NOT_LOADED not in str(error) or not self._is_timed:
+                        raise
+                    self._client.load_collection(args[0], timeout=PATIENCE)
+                    result = method(*args, **options)
             except self._errors as error:
                 raise failed(self._path, name, error) from error
             return CheckedClient(result, self._path, self._errors, False) if name == ITERATOR else result

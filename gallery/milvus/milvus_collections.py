@@ -15,7 +15,7 @@ import pyarrow as pa
 from ...common.errors import MissingPackageError, UserError
 from ..storage.metadata import GalleryInfo
 from ..storage.records_file import CORE
-from .absent_values import NULL, form_for
+from .absent_values import EMPTY, NULL, form_for
 from .milvus_client import CheckedClient, failed
 
 PREFIX, COLLECTION = "milvus:", "gallery"
@@ -169,7 +169,10 @@ def drop(client: Any, *collections: str) -> None:
 
 def make_empty(client: Any, rows: str, about_name: str, info: GalleryInfo, index: str) -> None:
     """Make both collections of a gallery; the rows come last, so that metadata always names their owner."""
-    form = form_for(client.get_server_version())
+    try:
+        form = form_for(client.get_server_version())
+    except OSError:
+        form = EMPTY  # Milvus Lite before 3 does not answer this, and has no null
     about = {"info": info.to_dict(), "index": index, "next_id": 0, "root": os.getcwd(), "schema": pack(CORE)}
     write_about(client, about_name, about | {"rows": rows, "absent": form})
     make_rows(client, rows, info, index, form)

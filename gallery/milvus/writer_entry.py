@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 LEASE = 300.0  # seconds after which the entry of a program that no longer renews it counts for nothing
+_HELD: set[int] = (
+    set()
+)  # ids of the entries of this process; others of its number are left from a call that lost the server
 TRIES, PAUSE = 6, 0.3  # attempts to be alone, and the longest time between two of them, seconds
 
 
@@ -41,6 +44,7 @@ class WriterEntry:
     def __exit__(self, *_: object) -> None:
         self._depth -= 1
         if self._depth == 0:
+            _HELD.discard(self._id)
             with suppress(OSError):  # the server is gone: the entry ends with its lease
                 self.client.delete(self.collection, ids=[self._id])
 
@@ -58,6 +62,7 @@ class WriterEntry:
             holder = self._other()
             if not holder:
                 return
+            _HELD.discard(self._id)
             self.client.delete(self.collection, ids=[self._id])
         raise self._blocked(holder)
 
@@ -74,6 +79,7 @@ class WriterEntry:
 
     def _announce(self) -> None:
         self._until = time.time() + LEASE
+        _HELD.add(self._id)
         entry = {"writer": os.getpid(), "host": socket.gethostname(), "until": self._until}
         entry["program"] = Path(sys.argv[0]).name or "python"
         self.client.upsert(self.collection, [{"id": self._id, "vector": [0.0, 0.0], "text": json.dumps(entry)}])
@@ -84,18 +90,20 @@ class WriterEntry:
             if row["id"] == self._id:
                 continue
             entry = json.loads(row["text"])
-            if _is_alive(entry):
+            if _is_alive(row["id"], entry):
                 return f"process {entry['writer']} ({entry['program']}) on {entry['host']}"
             self.client.delete(self.collection, ids=[row["id"]])
         return ""
 
 
-def _is_alive(entry: dict[str, Any]) -> bool:
+def _is_alive(number: int, entry: dict[str, Any]) -> bool:
     """Return whether the writer of an entry may still write: its lease runs, and its process, if of this machine, exists."""
     if entry["until"] < time.time():
         return False
-    if entry["host"] != socket.gethostname() or entry["writer"] == os.getpid():
+    if entry["host"] != socket.gethostname() or os.name == "nt":  # there, the signal 0 would end the process
         return True
+    if entry["writer"] == os.getpid():
+        return number in _HELD
     try:
         os.kill(entry["writer"], 0)
     except ProcessLookupError:

@@ -20,6 +20,7 @@ from ...common.errors import UserError
 from ...common.files import write_atomically
 from ...common.forked_processes import watch_forks
 from ...common.inputs.parquet_file import ParquetInput
+from ...common.text import parse_moment
 from ...labels.label_text import as_name
 
 CORE = pa.schema(
@@ -128,7 +129,7 @@ def to_seconds(value: Any) -> float | None:
     except (TypeError, ValueError):
         pass
     try:
-        return to_seconds(datetime.fromisoformat(str(value).replace("Z", "+00:00")))
+        return to_seconds(parse_moment(str(value)))
     except ValueError:
         raise UserError(f"time: expected seconds or ISO 8601 such as 2026-01-31T12:00:00, got {value!r}") from None
 

@@ -168,7 +168,7 @@ def test_a_server_that_dies_in_the_middle_of_an_import_keeps_the_earlier_gallery
         patch.setattr(MilvusGallery, "insert", insert_and_kill)
         from_folder(folder, path, overwrite=True)
     assert {name: message_of(call, gallery) for name, call in CALLS.items()} == dict.fromkeys(CALLS, True)
-    with pytest.raises(OSError, match="is the server running"):
+    with pytest.raises(OSError, match=r"#killed.*(is the server running|no answer of Milvus)"):
         MilvusGallery.open(path)
     gallery.close()
     server.start()

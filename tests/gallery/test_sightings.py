@@ -9,6 +9,7 @@ import pytest
 
 from vitreid.common.errors import UserError
 from vitreid.common.pictures import text_picture
+from vitreid.common.text import parse_moment
 from vitreid.gallery import Gallery, GalleryInfo
 from vitreid.gallery.milvus.filter_expression import as_expression
 from vitreid.gallery.search import contact_sheets
@@ -21,7 +22,7 @@ MODEL = "sha256:fake"
 
 
 def at(text):
-    return datetime.fromisoformat(text).timestamp()
+    return parse_moment(text).timestamp()
 
 
 ROWS = [  # camera, from, to, zone

@@ -1,4 +1,4 @@
-"""Time and recall of a gallery in a Milvus server: `python benchmarks/milvus.py [--quick] [--json FILE] [--address URL]`.
+"""Time and recall of a gallery in a Milvus server: `python benchmarks/milvus_recall.py [--quick] [--json FILE] [--address URL]`.
 
 The vectors are people: centres at random, and crops around them, of unit length. For each index the gallery is imported from a
 folder, and searched; the recall is the share of the folder's exact neighbours among those found.
@@ -92,10 +92,6 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def _search_one(copy: MilvusGallery, query: np.ndarray, found: list[SearchResult]) -> None:
-    found.extend(copy.search(query[None], TOPK))
-
-
 def measure(gallery: Gallery, address: str, index: str, queries: np.ndarray, exact: list[SearchResult]) -> Report:
     """Return the seconds of the import and of single queries, and the recall, of one index."""
     path, found = f"milvus:{address}#benchmark", list[SearchResult]()
@@ -103,12 +99,16 @@ def measure(gallery: Gallery, address: str, index: str, queries: np.ndarray, exa
     copy = MilvusGallery.open(path)
     try:
         copy.search(queries[:1], TOPK)  # loads the collection
-        times = [timed(partial(_search_one, copy, query, found))[0] for query in queries]
+        times = [timed(partial(_search, copy, query, found))[0] for query in queries]
         version = copy.client.get_server_version()
     finally:
         copy.close()
     shares = [len(set(a.ids.tolist()) & set(b.ids.tolist())) / TOPK for a, b in zip(found, exact, strict=True)]
     return {"import": seconds, "one query": spread(times), "recall": float(np.mean(shares)), "server": version}
+
+
+def _search(gallery: MilvusGallery, query: np.ndarray, found: list[SearchResult]) -> None:
+    found += gallery.search(query[None], TOPK)
 
 
 main = partial(command, get_parser, run)
