@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vitreid.benchmarks.attacks.writers import MODEL, WIDTH, make
+from vitreid.benchmarks.attacks.gallery_writers import MODEL, WIDTH, make
 from vitreid.common.text import csv_cell, printable
 from vitreid.gallery import Gallery, GalleryInfo, export_as, verify
 from vitreid.tools import gallery as gallery_tool
