@@ -224,9 +224,8 @@ def _parquet(content: bytes, rng: Random) -> bytes:
             values = [rng.choice((*NUMBERS[:5], None)) for _ in range(len(table))]
             table = table.set_column(place, name, pa.array(values, pa.float64()))
         case 2:
-            values = [rng.choice((*TEXTS[:12], None)) for _ in range(len(table))]
-            values = [value and value.encode("utf-8", "replace").decode() for value in values]
-            table = table.set_column(place, name, pa.array(values, rng.choice((pa.string(), pa.large_string()))))
+            texts = [rng.choice(TEXTS[:12]).encode("utf-8", "replace").decode() for _ in range(len(table))]
+            table = table.set_column(place, name, pa.array(texts, rng.choice((pa.string(), pa.large_string()))))
         case 3:
             table = table.set_column(
                 place, name, pa.nulls(len(table), rng.choice((pa.null(), pa.int8(), pa.list_(pa.int8()))))

@@ -148,7 +148,7 @@ class Memory:
             return None
         third = max(1, len(known) // 3)
         second, last = known[third : 2 * third] or known, known[-third:]
-        figures = {
+        figures: dict[str, Any] = {
             "first": known[0],
             "highest": max(known),
             "second third": np.mean(second),

@@ -82,7 +82,8 @@ def _torch_file(folder: Path, zipped: bool) -> Path:
 
 
 def _numpy_weights(folder: Path) -> Path:
-    np.savez(folder / "weights.npz", **{name: tensor.numpy() for name, tensor in _tensors().items()})
+    arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in _tensors().items()}
+    np.savez(folder / "weights.npz", **arrays)
     return folder / "weights.npz"
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ class MeanColour:
 
     fingerprint = "sha256:mean-colour"
 
-    def __call__(self, images: list[np.ndarray], cameras: list[str | None]) -> np.ndarray:
+    def __call__(self, images: list[np.ndarray], cameras: Sequence[str | None]) -> np.ndarray:
         rows = np.array([image.reshape(-1, 3).mean(0) for image in images], np.float32) + 1
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 

@@ -66,7 +66,7 @@ def model_config(path: Path) -> dict[str, Any]:
     found = [config for config in (_readable(folder / name) for name in CONFIGS) if OF_MODELS & config.keys()]
     config = dict(found[0]) if found else {}
     images = _readable(folder / PIXELS) if found else {}
-    stated = [
+    stated: list[tuple[Any, Any]] = [
         (images.get("image_mean"), images.get("image_std")),
         *(
             (part.get("mean"), part.get("std"))

@@ -91,7 +91,7 @@ def _git(*words: str) -> str:
     try:
         done = subprocess.run(
             ["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=GIT_SECONDS, check=False
-        )  # nosec B607: the user's own git, wherever PATH has it
+        )  # nosec B607: the user's own git, found through PATH
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

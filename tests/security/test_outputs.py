@@ -1,4 +1,4 @@
-"""What vitreid shows of a stranger's text: no formula in a spreadsheet, no command to a terminal, no mark of one's own."""
+"""What vitreid shows of a stranger's text: no formula in a spreadsheet, no command to a terminal."""
 
 import csv
 import io
