@@ -22,6 +22,7 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from vitreid.common.text import first_line, table
 
 PATIENCE = 300  # seconds for one attempt
 LONG, SELDOM = 1.0, 4  # seconds of a write that takes long
+PROGRESS = 50  # rounds between two lines of progress
 PAUSE = 0.005  # seconds between two looks of the reader, and two writes of the second writer
 FILE_EVENTS = ("open", "os.", "shutil.")  # audit events (PEP 578) that count as accesses
 
@@ -63,14 +65,18 @@ def run(args: argparse.Namespace) -> int:
     rounds: dict[str, list[Report]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="vitreid-kills-") as folder:
         lengths = {name: measure(name, Path(folder) / "measured") for name in chosen}
-        for number, name in enumerate(turns(lengths), 1):
-            if sum(one["killed"] for found in rounds.values() for one in found) >= kills or number > 4 * kills:
-                break
-            dice = random.Random(f"{args.seed} {number}")  # nosec B311: moments, no secrets
-            found = one_round(WRITERS[name], Path(folder) / "round", dice, lengths[name])
-            rounds[name].append(found)
-            if found["broken"]:
-                print(f"{name}, round {number} ({found['moment']}): {found['broken']}", flush=True)
+        with suppress(KeyboardInterrupt):  # then the figures are those so far
+            for number, name in enumerate(turns(lengths), 1):
+                killed = sum(one["killed"] for found in rounds.values() for one in found)
+                if killed >= kills or number > 4 * kills:
+                    break
+                if number % PROGRESS == 0:
+                    print(f"{killed} kills in {number} rounds", file=sys.stderr, flush=True)
+                dice = random.Random(f"{args.seed} {number}")  # nosec B311: moments, no secrets
+                found = one_round(WRITERS[name], Path(folder) / "round", dice, lengths[name])
+                rounds[name].append(found)
+                if found["broken"]:
+                    print(f"{name}, round {number} ({found['moment']}): {found['broken']}", flush=True)
     print(as_table(rounds))
     rows = {name: summary(found) for name, found in rounds.items()}
     total = {key: sum(row[key] for row in rows.values()) for key in ("killed", "looks", "added", "broken")}
