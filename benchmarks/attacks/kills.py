@@ -22,6 +22,7 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from vitreid.common.text import first_line, table
 
 PATIENCE = 300  # seconds for one attempt
 LONG, SELDOM = 1.0, 4  # seconds of a write that takes long
+PROGRESS = 50  # rounds between two lines of progress
 PAUSE = 0.005  # seconds between two looks of the reader, and two writes of the second writer
 FILE_EVENTS = ("open", "os.", "shutil.")  # audit events (PEP 578) that count as accesses
 
@@ -63,19 +65,23 @@ def run(args: argparse.Namespace) -> int:
     rounds: dict[str, list[Report]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="vitreid-kills-") as folder:
         lengths = {name: measure(name, Path(folder) / "measured") for name in chosen}
-        for number, name in enumerate(turns(lengths), 1):
-            if sum(one["killed"] for found in rounds.values() for one in found) >= kills or number > 4 * kills:
-                break
-            dice = random.Random(f"{args.seed} {number}")
-            found = one_round(WRITERS[name], Path(folder) / "round", dice, lengths[name])
-            rounds[name].append(found)
-            if found["broken"]:
-                print(f"{name}, round {number} ({found['moment']}): {found['broken']}", flush=True)
+        with suppress(KeyboardInterrupt):  # then the figures are those so far
+            for number, name in enumerate(turns(lengths), 1):
+                killed = sum(one["killed"] for found in rounds.values() for one in found)
+                if killed >= kills or number > 4 * kills:
+                    break
+                if number % PROGRESS == 0:
+                    print(f"{killed} kills in {number} rounds", file=sys.stderr, flush=True)
+                dice = random.Random(f"{args.seed} {number}")  # nosec B311: moments, no secrets
+                found = one_round(WRITERS[name], Path(folder) / "round", dice, lengths[name])
+                rounds[name].append(found)
+                if found["broken"]:
+                    print(f"{name}, round {number} ({found['moment']}): {found['broken']}", flush=True)
     print(as_table(rounds))
     rows = {name: summary(found) for name, found in rounds.items()}
     total = {key: sum(row[key] for row in rows.values()) for key in ("killed", "looks", "added", "broken")}
     print(
-        f"{total['killed']} kills, {total['looks']:,} looks, {total['added']:,} rows added beside, {total['broken']} things broken"
+        f"{total['killed']} kills, {total['looks']:,} looks, {total['added']:,} rows of the second writer, {total['broken']} things broken"
     )
     save(args, report | total | {"writers": rows})
     return int(bool(total["broken"]))
@@ -117,8 +123,8 @@ def one_round(writer: Writer, folder: Path, dice: random.Random, length: dict[st
     access = dice.randint(1, max(1, round(1.1 * length["accesses"]))) if by_access else 0
     seconds = dice.uniform(0, 1.3 * length["seconds"])
     helpers = [started(partial(look_on, writer, place, folder), folder / "reader")]
-    if writer.beside is not None:
-        helpers.append(started(partial(write_beside, writer, place, folder), folder / "second"))
+    if writer.second is not None:
+        helpers.append(started(partial(write_second, writer, place, folder), folder / "second"))
     victim = started(partial(write_until, writer, place, access), folder / "victim")
     if not by_access:
         time.sleep(seconds)
@@ -131,7 +137,7 @@ def one_round(writer: Writer, folder: Path, dice: random.Random, length: dict[st
     time.sleep(2 * PAUSE)
     (folder / "stop").touch()
     errors += [
-        f"beside: {error}"
+        f"meanwhile: {error}"
         for one, helper in zip(("reader", "second"), helpers)
         if (error := ended(helper, folder / one))
     ]
@@ -148,7 +154,7 @@ def one_round(writer: Writer, folder: Path, dice: random.Random, length: dict[st
 
 
 def after(writer: Writer, place: Path, added: set[int], folder: Path) -> list[str]:
-    """Return what is broken: now, after another attempt, or left over; the checks run in processes of their own."""
+    """Return what is broken: now, after another attempt, or left over; each check runs in another process."""
     steps: list[tuple[str, Callable[[], object]]] = [
         ("after the kill", lambda: writer.check(place, added)),
         ("the next attempt", lambda: writer.write(place, 2)),
@@ -197,13 +203,13 @@ def look_on(writer: Writer, place: Path, folder: Path) -> None:
         time.sleep(PAUSE)
 
 
-def write_beside(writer: Writer, place: Path, folder: Path) -> None:
-    """Write beside the killed writer until the round ends; note what was added."""
+def write_second(writer: Writer, place: Path, folder: Path) -> None:
+    """Write next to the killed writer until the round ends; note what was added."""
     added: set[int] = set()
     number = 0
-    assert writer.beside is not None
+    assert writer.second is not None
     while not (folder / "stop").exists():
-        added |= writer.beside(place, number)
+        added |= writer.second(place, number)
         number += 1
         time.sleep(PAUSE)
     (folder / "added.json").write_text(json.dumps(sorted(added)))
@@ -261,7 +267,7 @@ def summary(found: list[Report]) -> dict[str, int]:
 
 def as_table(rounds: dict[str, list[Report]]) -> str:
     """Return a line for each writer."""
-    rows = [["writer", "rounds", "kills", "looks", "rows beside", "broken"]]
+    rows = [["writer", "rounds", "kills", "looks", "rows added", "broken"]]
     for name, found in rounds.items():
         one = summary(found)
         rows.append([name, *(f"{one[key]:,}" for key in ("rounds", "killed", "looks", "added", "broken"))])

@@ -224,8 +224,7 @@ def _parquet(content: bytes, rng: Random) -> bytes:
             values = [rng.choice((*NUMBERS[:5], None)) for _ in range(len(table))]
             table = table.set_column(place, name, pa.array(values, pa.float64()))
         case 2:
-            texts = [rng.choice((*TEXTS[:12], None)) for _ in range(len(table))]
-            texts = [text and text.encode("utf-8", "replace").decode() for text in texts]
+            texts = [rng.choice(TEXTS[:12]).encode("utf-8", "replace").decode() for _ in range(len(table))]
             table = table.set_column(place, name, pa.array(texts, rng.choice((pa.string(), pa.large_string()))))
         case 3:
             table = table.set_column(

@@ -139,11 +139,22 @@ class Memory:
             self.samples.append(status_bytes("VmRSS", self.process))
 
     def summary(self) -> dict[str, int] | None:
-        """Return the memory at the beginning, the highest and the last, in MB; None where it is not known."""
-        known = [count for count in self.samples if count]
-        return (
-            {"first": known[0] // 10**6, "highest": max(known) // 10**6, "last": known[-1] // 10**6} if known else None
-        )
+        """Return the memory in MB: first and highest, and the means of the second and the last third; None where it is not known.
+
+        In the first third, caches and buffers fill.
+        """
+        known = [count / 10**6 for count in self.samples if count]
+        if not known:
+            return None
+        third = max(1, len(known) // 3)
+        second, last = known[third : 2 * third] or known, known[-third:]
+        figures: dict[str, Any] = {
+            "first": known[0],
+            "highest": max(known),
+            "second third": np.mean(second),
+            "last third": np.mean(last),
+        }
+        return {name: round(float(count)) for name, count in figures.items()}
 
 
 # ---- what is sent

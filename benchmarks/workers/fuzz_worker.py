@@ -1,4 +1,4 @@
-"""Reads changed files in a process of its own: `python benchmarks/workers/fuzz_worker.py FOLDER SEED`.
+"""Reads changed files in a separate process: `python benchmarks/workers/fuzz_worker.py FOLDER SEED`.
 
 Each line of its input is a kind and a number; its answer is one line of JSON: what came of that reading. It never writes outside
 FOLDER; whatever a reader opens for writing elsewhere, starts or connects to is in the answer.
@@ -80,7 +80,7 @@ class Watch:
 
 def read_changed(kind: str, number: int, seed: int, folder: Path, samples: Samples, watch: Watch) -> dict[str, Any]:
     """Return what came of one reading: seconds, bytes of memory, and what is wrong ("" = nothing)."""
-    rng = Random(f"{seed} {kind} {number}")
+    rng = Random(f"{seed} {kind} {number}")  # nosec B311: changes, no secrets
     path = samples.copy(kind, folder)
     path.write_bytes(mutate(path.read_bytes(), FILES[kind].form, rng, samples.contents))
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again from VmRSS
@@ -114,7 +114,7 @@ class Samples:
         self.contents = [path.read_bytes() for path in self._paths.values()]
 
     def copy(self, kind: str, folder: Path) -> Path:
-        """Return the path of a copy in a folder of its own below `folder`."""
+        """Return the path of a copy in a new folder below `folder`."""
         path = self._paths[kind].relative_to(self._folder)
         shutil.copytree(self._folder / path.parts[0], folder / "files")
         return folder.joinpath("files", *path.parts[1:])

@@ -35,8 +35,11 @@ def check_archive(file: BinaryIO, path: str | Path) -> None:
         zipfile.BadZipFile: it is no zip archive, or a damaged one.
     """
     size = file.seek(0, 2)
-    with zipfile.ZipFile(file) as archive:
-        members = archive.infolist()
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+    except (UnicodeDecodeError, NotImplementedError) as error:  # of a name; a version of the format
+        raise zipfile.BadZipFile(str(error)) from error
     unpacked = sum(member.file_size for member in members)
     if len(members) > MOST_MEMBERS:
         raise ArchiveTooLargeError(f"{path} holds {len(members)} parts, accepted are {MOST_MEMBERS}")

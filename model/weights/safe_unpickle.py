@@ -64,8 +64,11 @@ class StandIn:
         """Drop several items of a list."""
 
 
-class Unpickler(pickle.Unpickler):
-    """Finds only the names in `ALLOWED` and torch's dtypes."""
+class Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
+    """Finds only the names in `ALLOWED` and torch's dtypes.
+
+    Python's own unpickler, not that in C: there, 6 bytes make the list of remembered objects 16 GB long.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the allowed object of that name, or a stand-in."""

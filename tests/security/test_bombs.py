@@ -76,6 +76,11 @@ def lists_of_lists(sound, depth=60):
     return target.getvalue()
 
 
+def distant_memo(sound):
+    """An object that is to be remembered under the number 2^28."""
+    return b"\x80\x02]r" + (2**28).to_bytes(4, "little") + b"." + sound
+
+
 def with_spec(**changes):
     def change(sound):
         size = struct.unpack("<Q", sound[:8])[0]
@@ -176,6 +181,7 @@ def open_quote(sound):
 BOMBS = {
     "weights: NumPy": [zeros_in_npz, huge_array_in_npz, many_parts],
     "weights: torch": [zeros_in_torch, stretched_tensor, lists_of_lists],
+    "weights: torch before 1.6": [distant_memo],
     "weights: last.pth": [zeros_in_torch, lists_of_lists],
     "weights: best.safetensors": [
         with_spec(depth=10**6),

@@ -1,4 +1,4 @@
-"""What vitreid shows of a stranger's text: no formula in a spreadsheet, no command to a terminal, no mark of one's own."""
+"""What vitreid shows of a stranger's text: no formula in a spreadsheet, no command to a terminal."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vitreid.benchmarks.attacks.writers import MODEL, WIDTH, make
+from vitreid.benchmarks.attacks.gallery_writers import MODEL, WIDTH, make
 from vitreid.common.text import csv_cell, printable
 from vitreid.gallery import Gallery, GalleryInfo, export_as, verify
 from vitreid.tools import gallery as gallery_tool

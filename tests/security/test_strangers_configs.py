@@ -175,7 +175,7 @@ class Harmful:
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before 1.6"])
 @pytest.mark.parametrize("name", ["last.pth", "weights.pth"])
 def test_no_pickle_runs_anything(name, zipped, tmp_path, capsys):
-    """Also `--resume`, which once had a reader of its own."""
+    """Also `--resume`, which once had another reader."""
     touched, path = tmp_path / "touched", tmp_path / name
     torch.save({"format": 1, "model": Harmful(touched)}, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(ValueError, match=re.escape(name)):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from vitreid.benchmarks.attacks import kills
-from vitreid.benchmarks.attacks.writers import WRITERS, Broken, G, add, add_beside, keys_in, make
+from vitreid.benchmarks.attacks.gallery_writers import Broken, G, add, add_as_second, keys_in, make
+from vitreid.benchmarks.attacks.writers import WRITERS
 from vitreid.common import replace_folder, signature
 from vitreid.common.inputs.regular_files import NotRegularFileError
 from vitreid.common.locks import FILE, WriterLock
@@ -63,8 +64,8 @@ def test_a_gallery_is_not_written_through_a_link(name, gallery, secret):
 
 
 @pytest.mark.parametrize("name", [".G.new", ".G.old", ".G.ready"])
-def test_what_a_link_beside_a_gallery_leads_to_stays(name, gallery, tmp_path):
-    """The folders of a replacement lie beside the gallery, where a stranger's archive may have put a link."""
+def test_what_a_link_next_to_a_gallery_leads_to_stays(name, gallery, tmp_path):
+    """The folders of a replacement lie next to the gallery, where a stranger's archive may have put a link."""
     other = tmp_path / "other"
     other.mkdir()
     (other / "mine.txt").write_bytes(SECRET)
@@ -149,7 +150,7 @@ def test_a_kill_at_any_moment_of_any_writer_loses_nothing(capsys):
 def test_what_the_kills_look_for_is_found(tmp_path):
     """A check that finds nothing in a spoiled gallery would prove nothing."""
     make(tmp_path / G)
-    added = add_beside(tmp_path, 0)
+    added = add_as_second(tmp_path, 0)
     check = WRITERS["gallery add"].check
     check(tmp_path, added)
     with pytest.raises(Broken, match="1 rows are lost"):

@@ -30,6 +30,7 @@ def read_coco(path: Path, class_names: Names | None = None) -> GivenBoxes:
             f"{path}: expected an object with images and annotations; a list of results alone does not name its pictures: give "
             "the annotation file with those results in it"
         )
+    check_ids(data, path)
     names = {one.get("id"): str(one.get("name")) for one in _entries(data, "categories", path)}
     pictures = {}
     for number, image in enumerate(_entries(data, "images", path)):
@@ -45,6 +46,17 @@ def read_coco(path: Path, class_names: Names | None = None) -> GivenBoxes:
             raise UserError(f"{where}: image_id {one.get('image_id')!r} is not among the {len(pictures)} images")
         _add(rows, one, pictures[one["image_id"]], names, where)
     return rows.finish(path, all_pictures=tuple(dict.fromkeys(pictures.values())))
+
+
+def check_ids(data: Mapping[str, Any], path: Path) -> None:
+    """Raise UserError, naming the entry, unless all ids are numbers or texts."""
+    for key in ("images", "annotations", "categories"):
+        for number, one in enumerate(_entries(data, key, path)):
+            for name in ("id", "image_id", "category_id"):
+                if isinstance(one.get(name), (list, dict)):
+                    raise UserError(
+                        f"{path}: {key}[{number}]: {name} is {str(one[name])[:80]!r}; expected a number or a text"
+                    )
 
 
 def is_coco(path: Path, head: str) -> bool:

@@ -99,16 +99,20 @@ def _typed(key: str, value: Any, where: str) -> Any:
     """Return a value of a description in its type: texts are split at commas, or the x of 384x672, and become numbers."""
     if key == "classes":
         names = value.split(",") if isinstance(value, str) and value not in ("coco80", "coco91") else value
+        if not isinstance(names, (str, list, tuple)):
+            raise UserError(f"{where}: classes is {str(value)[:80]!r}; expected a list of names, or coco80 or coco91")
         return names if isinstance(names, str) else [None if name is None else str(name).strip() for name in names]
     if key == "channels" and isinstance(value, str):
         return value.lower()
     if key not in NUMBERS:
+        if not isinstance(value, str):
+            raise UserError(f"{where}: {key} is {str(value)[:80]!r}; expected a text")
         return value
     kind, count = NUMBERS[key]
     parts = value.replace("x", ",").split(",") if isinstance(value, str) else value if count > 1 else [value]
     try:
         numbers = [kind(float(part)) for part in parts]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = []
     if len(numbers) != count:
         raise UserError(f"{where}: {key} is {value!r}; expected {count} number{'s' * (count > 1)}")

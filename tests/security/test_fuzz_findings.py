@@ -1,0 +1,102 @@
+"""What `python benchmarks/fuzz.py` has found: each wrong value is refused by name now, or does no harm."""
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from deadline import at_once
+
+pytest.importorskip("fastapi", reason='needs the extra: pip install "vitreid[serve]"')
+
+from vitreid.benchmarks.attacks.stranger_files import read, sample_of
+from vitreid.common.errors import UserError
+
+
+def text(old, new):
+    def change(content):
+        assert old.encode() in content
+        return content.replace(old.encode(), new.encode(), 1)
+
+    return change
+
+
+def values(**changed):
+    return lambda content: json.dumps({**json.loads(content), **changed}).encode()
+
+
+def image_id_of_a_list(content):
+    data = json.loads(content)
+    data["annotations"][0]["image_id"] = {"a": [1]}
+    return json.dumps(data).encode()
+
+
+def name_that_is_no_text(content):
+    """A name in the archive that is said to be UTF-8 and is not."""
+    return content.replace(b"weights/data.pkl", b"weights/dat\xff.pkl").replace(
+        b"PK\x01\x02\x00\x00\x00\x00\x08\x00", b"PK\x01\x02\x00\x00\x00\x00\x08\x08"
+    )
+
+
+def open_bracket(content):
+    """A header of an array whose bracket never closes."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(target, "w") as changed:
+        for name in archive.namelist():
+            changed.writestr(name, archive.read(name).replace(b"), }", b"(, }"))
+    return target.getvalue()
+
+
+def broken_page(content):
+    """Bytes in the middle of a compressed page."""
+    place = content.index(b"\x28\xb5\x2f\xfd") + 12  # behind the first mark of zstd
+    return content[:place] + bytes(40) + content[place + 40 :]
+
+
+REFUSED = [
+    (
+        "boxes: csv",
+        text(
+            "frame,x1,y1,x2,y2,confidence,class,track_id\n0,",
+            "frame,x1,y1,x2,y2,confidence,class,track_id\n" + "9" * 40 + ",",
+        ),
+    ),
+    ("boxes: cvat images", text('width="320"', 'width="-1e308"')),
+    ("boxes: cvat images", text('height="240"', 'height="tall"')),
+    ("boxes: coco", image_id_of_a_list),
+    ("description: detector", values(classes=3.5)),
+    ("description: detector", values(form={})),
+    ("description: detector", values(resize=[1])),
+    ("description: detector", values(channels={})),
+    ("description: detector", values(first_class="1e999")),
+    ("description: detector", values(form="1e999")),
+    ("table: paths", text("1,c1", "1e9,c1")),
+    ("table: paths", text("person", "people")),
+    ("table: film", text("1,2,10,20", "1,2,ten,20")),
+    ("table: film", lambda content: content + b"7,2,10,20,30,60,1,1,0.8\n"),
+    ("gallery: projection.npz", open_bracket),
+    ("gallery: records.parquet", broken_page),
+    ("weights: torch", name_that_is_no_text),
+]
+
+
+@pytest.mark.parametrize("kind, change", REFUSED, ids=[f"{kind}-{number}" for number, (kind, _) in enumerate(REFUSED)])
+def test_it_is_refused_by_name(kind, change, tmp_path):
+    path = sample_of(kind, tmp_path / "made")
+    path.write_bytes(change(path.read_bytes()))
+    with at_once(), pytest.raises((UserError, OSError), match=path.name):
+        read(kind, path)
+
+
+def test_a_track_with_a_number_of_40_digits_is_a_name(tmp_path):
+    path = sample_of("boxes: csv", tmp_path / "made")
+    path.write_bytes(path.read_bytes().replace(b"person,0\n", b"person," + b"9" * 40 + b"\n", 1))
+    assert len(np.unique(read("boxes: csv", path).detections.tracks)) >= 2
+
+
+@pytest.mark.parametrize("part", ["text", 5, [1], None])
+def test_a_config_of_other_types_next_to_weights_is_left_aside(part, tmp_path):
+    path = sample_of("weights: config.json", tmp_path / "made")
+    path.write_bytes(values(pretrained_cfg=part, architecture=part)(path.read_bytes()))
+    assert read("weights: config.json", path)["pixels"] is None
