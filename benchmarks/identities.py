@@ -24,7 +24,7 @@ from sklearn.cluster import DBSCAN
 
 from vitreid.benchmarks.common.command import Report, command, new_parser, save, start_report
 from vitreid.common.errors import UserError
-from vitreid.common.inputs.archives import read_arrays
+from vitreid.common.inputs.archives import NUMBERS, TEXT, read_arrays
 from vitreid.common.text import percent, table
 from vitreid.evaluation.clustering.cluster_figures import ClusteringFigures, compare_with_labels
 from vitreid.evaluation.clustering.jaccard_graph import jaccard_pairs
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> Report:
 def read(path: Path) -> Labelled:
     """Return the embeddings of a file."""
     if path.suffix == ".npz":
-        found = read_arrays(path)
+        found = read_arrays(path, NUMBERS + TEXT)
         if missing := {"embeddings", "pid", "camera", "path"} - set(found):
             raise UserError(
                 f"--features: {path} lacks {', '.join(sorted(missing))}; write it by vitreid export --format npz"
