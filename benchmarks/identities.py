@@ -1,8 +1,8 @@
 """Who is who, measured: `python benchmarks/identities.py [--features FILE] [--rows N] [--quick] [--json FILE]`.
 
 FILE holds labelled embeddings: `vitreid test --save-features FILE.safetensors`, or an .npz of `vitreid export --format npz`.
-Groups are compared with the pids, which the grouping does not see; a pid 0 (Market-1501's distractors) is a person of its own
-in each image. In the open-set part half of the people are enrolled with the first half of their images in the order of time
+Groups are compared with the pids, which the grouping does not see; a pid 0 (Market-1501's distractors) is another person in
+each image. In the open-set part half of the people are enrolled with the first half of their images in the order of time
 (Market-1501's names have it), and all other images are searched for. Without FILE, embeddings of random people are drawn.
 """
 

@@ -72,7 +72,7 @@ def check_columns(gallery: Gallery) -> None:
     schema = gallery.schema
     if PERSON in schema.names and (CONFIRMED not in schema.names or not pa.types.is_string(schema.field(PERSON).type)):
         raise UserError(
-            f"{gallery.path}: the records have a column {PERSON!r} of their own, which the groups would replace; rename it in "
+            f"{gallery.path}: the records have another column {PERSON!r}, which the groups would replace; rename it in "
             "the source and export again"
         )
 
@@ -92,7 +92,7 @@ def new_name(key: bytes, taken: set[str]) -> str:
     """Return the name of a person first seen in the row with this key; the same in each run, and in no other gallery.
 
     >>> new_name(b"0123456789abcdef", set()), new_name(b"0123456789abcdef", {"pgaytemzugu"})
-    ('pgaytemzugu', 'pi2cyonfvaq')
+    ('pgaytemzugu', 'pwaiiiie7qj')
     """
     while True:
         name = "p" + base64.b32encode(key).decode().lower()[:NAME_LETTERS]

@@ -68,6 +68,7 @@ SKIPPED = {  # what is not run: why
     r"--detector people\.onnx": "needs a detector; tests/tracking has small ones",
     r"^python benchmarks/.* DIR\b": "needs checkouts of other projects' code",
     r"--weights (model|person-reidentification)\S*\.(onnx|xml)": "needs another's model; tests/processor/test_finished_models.py has small ones",
+    r"--features people\.npz": "needs another's model and Market-1501; tests/benchmarks has random people",
     r"0287\.safetensors": "needs another's model; tests/model has small ones",
     r"--fuse ": "needs the embeddings of two models; see tests/processor/test_feature_file.py",
     r"^vitreid (test|search|export|export-model|serve|track|train)$": "the name of a command in a sentence",
@@ -105,6 +106,7 @@ ADDED = {  # program: words at the end of its commands; SMALL is for those that 
     "serve": ["--port", "0"],  # a free one
     "shipping": ["--quick", "--formats", "torchscript"],
     "benchmarks/gallery": ["--quick"],
+    "benchmarks/identities": ["--quick"],
     "serving": ["--quick", "--clients", "1", "--seconds", "1"],
     "budget": [
         *("--minutes", "0.01", "--val-ids", "2"),
@@ -330,8 +332,8 @@ def tool_of(words):
     """Return the module of tools/ or benchmarks/ that a command starts; "" for another program."""
     if words[0] == "vitreid":
         return COMMANDS[words[1]].module.rpartition(".")[2]
-    if words[:2] == ["python", "benchmarks/gallery.py"]:
-        return "benchmarks/gallery"  # `vitreid gallery` is another command
+    if words[:2] in (["python", "benchmarks/gallery.py"], ["python", "benchmarks/identities.py"]):
+        return words[1].removesuffix(".py")  # `vitreid gallery` and `vitreid identities` are other commands
     names = [Path(word).stem for word in words if word.endswith(".py") or word in SCRIPTS]
     return names[0].removeprefix("vitreid-").replace("-", "_") if names else ""
 
