@@ -174,6 +174,9 @@ def open_set(path: Path, data: Labelled, seed: int) -> dict[str, Any]:
         others = answers(people, rows[unknown], data.pids[unknown], of_mean)[1]
         rates = []
         for far in FARS:
+            if far * len(others) < 1:
+                rates.append(float("nan"))  # too few images of others
+                continue
             limit = np.sort(others)[::-1][int(far * len(others))]  # at most this share lies above
             rates.append(float((right & (score > limit)).mean()))
         report[name] = dict(zip(map(str, FARS), rates, strict=True))

@@ -14,7 +14,7 @@ from ..maintenance.tracklets import diverse
 from ..storage.camera_statistics import CameraNorm
 from ..storage.gallery import Gallery
 from .near_rows import AUTO, camera_norm_of, compared_rows, usable_positions
-from .person_columns import FIT, read_people
+from .person_columns import FIT, is_none, read_people
 
 KNOWN, NEW, ASK = "known", "new", "ask"
 QUALITIES = ("quality", "size", "sharpness", "inside", "visible")  # columns of the records, 0 to 1
@@ -219,7 +219,7 @@ def enrol(gallery: Gallery, options: EnrolmentOptions = EnrolmentOptions(), came
     positions = usable_positions(gallery)
     live = np.searchsorted(np.flatnonzero(gallery.is_live), positions)
     people = read_people(gallery)
-    good = _good(gallery, positions, options) & ~np.equal(people.names[live], None)
+    good = _good(gallery, positions, options) & ~is_none(people.names[live])
     if options.confirmed:
         good &= people.confirmed[live]
     positions, names = positions[good], people.names[live][good].astype(str)

@@ -71,7 +71,7 @@ SKIPPED = {  # what is not run: why
     r"--features people\.npz": "needs another's model and Market-1501; tests/benchmarks has random people",
     r"0287\.safetensors": "needs another's model; tests/model has small ones",
     r"--fuse ": "needs the embeddings of two models; see tests/processor/test_feature_file.py",
-    r"^vitreid (test|search|export|export-model|serve|track|train)$": "the name of a command in a sentence",
+    r"^vitreid (test|search|export|export-model|serve|track|train|identities|identify)$": "the name of a command in a sentence",
     r"^python examples/track_with_boxmot": "needs BoxMOT, with an environment of its own; see test_ship_trackers.py",
 }
 SMALLER = {  # what is shown: what is run instead
