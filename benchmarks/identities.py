@@ -1,8 +1,8 @@
 """Who is who, measured: `python benchmarks/identities.py [--features FILE] [--rows N] [--quick] [--json FILE]`.
 
 FILE holds labelled embeddings: `vitreid test --save-features FILE.safetensors`, or an .npz of `vitreid export --format npz`.
-Groups are compared with the pids, which the grouping does not see; a pid 0 (Market-1501's distractors) is a person of its own
-in each image. In the open-set part half of the people are enrolled with the first half of their images in the order of time
+Groups are compared with the pids, which the grouping does not see; a pid 0 (Market-1501's distractors) is another person in
+each image. In the open-set part half of the people are enrolled with the first half of their images in the order of time
 (Market-1501's names have it), and all other images are searched for. Without FILE, embeddings of random people are drawn.
 """
 
@@ -24,7 +24,7 @@ from sklearn.cluster import DBSCAN
 
 from vitreid.benchmarks.common.command import Report, command, new_parser, save, start_report
 from vitreid.common.errors import UserError
-from vitreid.common.inputs.archives import read_arrays
+from vitreid.common.inputs.archives import NUMBERS, TEXT, read_arrays
 from vitreid.common.text import percent, table
 from vitreid.evaluation.clustering.cluster_figures import ClusteringFigures, compare_with_labels
 from vitreid.evaluation.clustering.jaccard_graph import jaccard_pairs
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> Report:
 def read(path: Path) -> Labelled:
     """Return the embeddings of a file."""
     if path.suffix == ".npz":
-        found = read_arrays(path)
+        found = read_arrays(path, NUMBERS + TEXT)
         if missing := {"embeddings", "pid", "camera", "path"} - set(found):
             raise UserError(
                 f"--features: {path} lacks {', '.join(sorted(missing))}; write it by vitreid export --format npz"
@@ -174,6 +174,9 @@ def open_set(path: Path, data: Labelled, seed: int) -> dict[str, Any]:
         others = answers(people, rows[unknown], data.pids[unknown], of_mean)[1]
         rates = []
         for far in FARS:
+            if far * len(others) < 1:
+                rates.append(float("nan"))  # too few images of others
+                continue
             limit = np.sort(others)[::-1][int(far * len(others))]  # at most this share lies above
             rates.append(float((right & (score > limit)).mean()))
         report[name] = dict(zip(map(str, FARS), rates, strict=True))

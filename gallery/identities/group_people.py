@@ -19,7 +19,7 @@ from ..search.exact_index import ExactIndex
 from ..search.search_result import limit_of
 from ..storage.gallery import Gallery
 from .near_rows import AUTO, camera_norm_of, compared_rows, near_rows, usable_positions
-from .person_columns import People, new_name, read_people
+from .person_columns import People, is_none, new_name, read_people
 from .record_constraints import constraints_of, times_of
 
 LEAST = 0.29  # mean similarity of two groups that merge: chosen on training people, see docs/identities.md
@@ -165,7 +165,7 @@ def _graph(gallery: Gallery, people: People, options: GroupingOptions) -> RowGra
 def _settled(people: People, regroup: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return the owner (N,) of each row, -1 = open, and which rows are open (N,)."""
     sizes = Counter(people.names.tolist())
-    known = ~np.equal(people.names, None)
+    known = ~is_none(people.names)
     several = np.array([sizes[name] > 1 for name in people.names.tolist()], bool)
     settled = people.confirmed & known if regroup else known & (people.confirmed | several)
     owners = np.full(len(settled), -1)
@@ -181,7 +181,7 @@ def _around(
     norm = camera_norm_of(gallery, options.camera_norm)
     info, all_live = gallery.info, np.flatnonzero(gallery.is_live)
     index = ExactIndex(gallery.embeddings, info.metric, info.scale, change=norm.rows if norm else None)
-    new = live[np.equal(people.names[live], None)]
+    new = live[is_none(people.names[live])]
     mask = np.zeros(gallery.state.count, bool)
     mask[all_live[live]] = True
     near = [hit.positions for hit in index.search(index.decoded(all_live[new]), options.k1 + 1, mask)]
@@ -237,7 +237,7 @@ def _named(groups: np.ndarray, graph: RowGraph, people: People) -> np.ndarray:
     settled = ~graph.is_open
     chosen.update(zip(groups[settled].tolist(), names[settled].tolist(), strict=True))
     used = set(chosen.values())
-    known = ~np.equal(names, None) & graph.is_open
+    known = ~is_none(names) & graph.is_open
     votes = Counter(zip(groups[known].tolist(), names[known].tolist(), strict=True))
     for (group, name), _ in sorted(votes.items(), key=lambda vote: (-vote[1], vote[0])):
         if group not in chosen and name not in used:

@@ -21,6 +21,7 @@ from ...evaluation.clustering.cluster_figures import (
 )
 from ..storage.gallery import Gallery
 from .group_people import BAND, LEAST, Grouping
+from .person_columns import is_none
 
 SHOWN = 10  # people, and pairs of them, that are listed
 RESAMPLED_ROWS = 200_000  # more rows are not clustered again, unless asked for
@@ -181,7 +182,7 @@ def _live(gallery: Gallery, column: str) -> np.ndarray:
 
 def _against_pids(gallery: Gallery, found: Grouping) -> ClusteringFigures | None:
     pids, names = _live(gallery, "pid"), found.after.names
-    known = ~np.equal(pids, None) & ~np.equal(names, None)
+    known = ~is_none(pids) & ~is_none(names)
     return compare_with_labels(pids[known].astype(str), names[known].astype(str)) if known.sum() > 1 else None
 
 

@@ -14,7 +14,7 @@ from ..maintenance.tracklets import diverse
 from ..storage.camera_statistics import CameraNorm
 from ..storage.gallery import Gallery
 from .near_rows import AUTO, camera_norm_of, compared_rows, usable_positions
-from .person_columns import FIT, read_people
+from .person_columns import FIT, is_none, read_people
 
 KNOWN, NEW, ASK = "known", "new", "ask"
 QUALITIES = ("quality", "size", "sharpness", "inside", "visible")  # columns of the records, 0 to 1
@@ -155,6 +155,7 @@ class KnownPeople:
         *,
         far: float = 0.01,
         miss: float = 0.05,
+        ask: float = 0.1,
         usable: bool = True,
     ) -> Identification:
         """Return what the crops (n, D) of one person show.
@@ -163,7 +164,8 @@ class KnownPeople:
             rows: embeddings of the gallery's model: one crop, or those of a track.
             cameras: (n,) which a gallery normalised by camera needs.
             far: share of new people that may be called known.
-            miss: share of known people that may be called new.
+            miss: share of known people that may be called new, if they look as in the enrolled crops.
+            ask: share of new people for whom it asks at least: later crops of known people score lower than enrolled ones.
             usable: False if no crop passes the quality gate; then it asks.
         Raises:
             UserError: the rows have another width, or a camera is missing.
@@ -181,10 +183,10 @@ class KnownPeople:
         order = np.argsort(-scores, kind="stable")[:2]
         score = best_margin(scores, self.cohort)
         best, second = self.names[order[0]], self.names[order[1]] if len(order) > 1 else None
-        verdict, reason = self._verdict(score, far, miss, usable)
+        verdict, reason = self._verdict(score, far, miss, ask, usable)
         return Identification(verdict, best, self.calibration.probability(score), score, second, reason)
 
-    def _verdict(self, score: float, far: float, miss: float, usable: bool) -> tuple[str, str]:
+    def _verdict(self, score: float, far: float, miss: float, ask: float, usable: bool) -> tuple[str, str]:
         if not usable:
             return ASK, "no crop is good enough"
         upper, lower = self.calibration.known_above(far), self.calibration.new_below(miss)
@@ -192,7 +194,7 @@ class KnownPeople:
             return ASK, f"too few enrolled crops to decide: {FEWEST} and more besides the templates are needed"
         if score > upper:
             return KNOWN, ""
-        if score < min(lower, upper):
+        if score < min(lower, self.calibration.known_above(max(ask, far))):
             return NEW, ""
         return ASK, "between a known person and a new one"
 
@@ -217,7 +219,7 @@ def enrol(gallery: Gallery, options: EnrolmentOptions = EnrolmentOptions(), came
     positions = usable_positions(gallery)
     live = np.searchsorted(np.flatnonzero(gallery.is_live), positions)
     people = read_people(gallery)
-    good = _good(gallery, positions, options) & ~np.equal(people.names[live], None)
+    good = _good(gallery, positions, options) & ~is_none(people.names[live])
     if options.confirmed:
         good &= people.confirmed[live]
     positions, names = positions[good], people.names[live][good].astype(str)

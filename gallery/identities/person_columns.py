@@ -67,12 +67,17 @@ def read_people(gallery: Gallery) -> People:
     return _completed(people, _read_file(gallery.path / IDENTITIES))
 
 
+def is_none(names: np.ndarray) -> np.ndarray:
+    """Return (n,) bool: the names (n,) that are missing."""
+    return np.array([name is None for name in names.tolist()], bool)
+
+
 def check_columns(gallery: Gallery) -> None:
     """Raise UserError if the column `person` was not written by `write_people`; it would be replaced."""
     schema = gallery.schema
     if PERSON in schema.names and (CONFIRMED not in schema.names or not pa.types.is_string(schema.field(PERSON).type)):
         raise UserError(
-            f"{gallery.path}: the records have a column {PERSON!r} of their own, which the groups would replace; rename it in "
+            f"{gallery.path}: the records have another column {PERSON!r}, which the groups would replace; rename it in "
             "the source and export again"
         )
 
@@ -92,7 +97,7 @@ def new_name(key: bytes, taken: set[str]) -> str:
     """Return the name of a person first seen in the row with this key; the same in each run, and in no other gallery.
 
     >>> new_name(b"0123456789abcdef", set()), new_name(b"0123456789abcdef", {"pgaytemzugu"})
-    ('pgaytemzugu', 'pi2cyonfvaq')
+    ('pgaytemzugu', 'pwaiiiie7qj')
     """
     while True:
         name = "p" + base64.b32encode(key).decode().lower()[:NAME_LETTERS]
@@ -154,7 +159,7 @@ def _completed(people: People, known: Mapping[bytes, tuple[str, bool]]) -> Peopl
     if not known:
         return people
     names, confirmed = people.names.copy(), people.confirmed.copy()
-    for place in np.flatnonzero(np.equal(names, None)):
+    for place in np.flatnonzero(is_none(names)):
         if found := known.get(people.keys[place]):
             names[place], confirmed[place] = found
     return replace(people, names=names, confirmed=confirmed)
@@ -178,7 +183,7 @@ def _read_file(path: Path) -> dict[bytes, tuple[str, bool]]:
 
 
 def _write_file(path: Path, people: People) -> None:
-    known = np.flatnonzero(~np.equal(people.names, None))
+    known = np.flatnonzero(~is_none(people.names))
     columns = [
         pa.array([people.keys[place] for place in known], SCHEMA.field("key").type),
         pa.array([people.paths[place] for place in known], pa.string()),

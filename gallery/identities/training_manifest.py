@@ -17,7 +17,7 @@ from ...common.errors import UserError
 from ...common.files import check_output_file, write_atomically
 from ...common.text import csv_cell
 from ..storage.gallery import Gallery
-from .person_columns import read_people
+from .person_columns import is_none, read_people
 
 BOX = ("x", "y", "width", "height")
 COLUMNS = ("path", "pid", "camid", "split", "frame", *BOX)
@@ -91,7 +91,7 @@ def write_manifest(gallery: Gallery, path: str | Path, options: ManifestOptions 
 def _lines(gallery: Gallery, path: Path, options: ManifestOptions) -> tuple[list[dict[str, Any]], int]:
     """Return a line per usable row of a person with enough of them, and the number of rows without an image."""
     people = read_people(gallery)
-    chosen = ~np.equal(people.names, None) & (people.confirmed | (not options.confirmed))
+    chosen = ~is_none(people.names) & (people.confirmed | (not options.confirmed))
     names = [name for name in ("path", "camera", "video", "frame", *BOX) if name in gallery.columns]
     records = gallery.select(names).filter(pa.array(gallery.is_live)).filter(pa.array(chosen)).to_pylist()
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -141,7 +141,8 @@ def _queries(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     sizes: dict[str, int] = defaultdict(int)
     for line in lines:
         sizes[line["pid"]] += 1
-    found, taken = [], defaultdict(int)
+    found: list[dict[str, Any]] = []
+    taken: dict[str, int] = defaultdict(int)
     for (name, _), line in first.items():
         if taken[name] + 1 < sizes[name]:  # at least one image remains to be found
             taken[name] += 1

@@ -70,8 +70,9 @@ SKIPPED = {  # what is not run: why
     r"^python benchmarks/.* DIR\b": "needs checkouts of other projects' code",
     r"--weights (model|person-reidentification)\S*\.(onnx|xml)": "needs another's model; tests/processor/test_finished_models.py has small ones",
     r"0287\.safetensors|models/0287": "needs another's model; tests/model has small ones",
+    r"--features people\.npz": "needs another's model and Market-1501; tests/benchmarks has random people",
     r"--fuse ": "needs the embeddings of two models; see tests/processor/test_feature_file.py",
-    r"^vitreid (test|search|export|export-model|serve|track|train)$": "the name of a command in a sentence",
+    r"^vitreid (test|search|export|export-model|serve|track|train|identities|identify)$": "the name of a command in a sentence",
     r"^python examples/track_with_boxmot": "needs BoxMOT, with an environment of its own; see test_ship_trackers.py",
 }
 SMALLER = {  # what is shown: what is run instead
@@ -109,6 +110,7 @@ ADDED = {  # program: words at the end of its commands; SMALL is for those that 
     "serve": ["--port", "0"],  # a free one
     "shipping": ["--quick", "--formats", "torchscript"],
     "benchmarks/gallery": ["--quick"],
+    "benchmarks/identities": ["--quick"],
     "serving": ["--quick", "--clients", "1", "--seconds", "1"],
     "serving_attack": ["--quick", "--clients", "1", "--hostile", "1", "--idle", "10", "--seconds", "1"],
     "fuzz": ["--quick", "--kind", "boxes"],
@@ -337,8 +339,8 @@ def tool_of(words):
     """Return the module of tools/ or benchmarks/ that a command starts; "" for another program."""
     if words[0] == "vitreid":
         return COMMANDS[words[1]].module.rpartition(".")[2]
-    if words[:2] == ["python", "benchmarks/gallery.py"]:
-        return "benchmarks/gallery"  # `vitreid gallery` is another command
+    if words[:2] in (["python", "benchmarks/gallery.py"], ["python", "benchmarks/identities.py"]):
+        return words[1].removesuffix(".py")  # `vitreid gallery` and `vitreid identities` are other commands
     names = [Path(word).stem for word in words if word.endswith(".py") or word in SCRIPTS]
     return names[0].removeprefix("vitreid-").replace("-", "_") if names else ""
 

@@ -119,7 +119,7 @@ def test_owners_keep_their_rows_and_never_merge():
 
 
 def test_apart_holds_for_whole_groups():
-    """1 and 2 are most alike; 0 is apart from 2, so it cannot join the two."""
+    """1 and 2 are the most similar; 0 is apart from 2, so it cannot join the two."""
     similarity = np.zeros((3, 3))
     similarity[0, 1] = similarity[1, 0] = 0.8
     similarity[1, 2] = similarity[2, 1] = 0.9

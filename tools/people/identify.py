@@ -52,6 +52,13 @@ def get_parser() -> argparse.ArgumentParser:
         help="share of known people that may be called new; default: 0.05",
     )
     add(
+        "--ask",
+        metavar="RATE",
+        type=float,
+        default=0.1,
+        help="share of new people for whom it asks at least; default: 0.1",
+    )
+    add(
         "--least",
         metavar="N",
         type=number_from(1),
@@ -80,7 +87,7 @@ def identify(args: argparse.Namespace) -> str:
         raise UserError(
             f"GALLERY: {args.gallery} is stored in Milvus; copy it to a folder first: vitreid gallery from-milvus"
         )
-    for name in ("far", "miss"):
+    for name in ("far", "miss", "ask"):
         if not 0 < getattr(args, name) < 1:
             raise UserError(f"--{name}: a share between 0 and 1, got {getattr(args, name)}")
     if missing := [path for path in args.query if not Path(path).is_file()]:
@@ -93,7 +100,10 @@ def identify(args: argparse.Namespace) -> str:
     rows = gallery.project(embedder(args.query, args.camera))
     tracks = [rows] if args.together else list(rows[:, None])
     names = [", ".join(args.query)] if args.together else args.query
-    found = [known.identify(track, [args.camera] * len(track), far=args.far, miss=args.miss) for track in tracks]
+    found = [
+        known.identify(track, [args.camera] * len(track), far=args.far, miss=args.miss, ask=args.ask)
+        for track in tracks
+    ]
     if args.json:
         return json.dumps(
             [plain_values({"query": name, **asdict(one)}) for name, one in zip(names, found, strict=True)], indent=1
