@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vitreid.benchmarks import identities
+from vitreid.benchmarks.galleries import identities
 
 
 def test_names_of_market1501_have_an_order_of_time():

@@ -110,7 +110,7 @@ ADDED = {  # program: words at the end of its commands; SMALL is for those that 
     "serve": ["--port", "0"],  # a free one
     "shipping": ["--quick", "--formats", "torchscript"],
     "benchmarks/gallery": ["--quick"],
-    "benchmarks/identities": ["--quick"],
+    "benchmarks/galleries/identities": ["--quick"],
     "serving": ["--quick", "--clients", "1", "--seconds", "1"],
     "serving_attack": ["--quick", "--clients", "1", "--hostile", "1", "--idle", "10", "--seconds", "1"],
     "fuzz": ["--quick", "--kind", "boxes"],
@@ -339,7 +339,7 @@ def tool_of(words):
     """Return the module of tools/ or benchmarks/ that a command starts; "" for another program."""
     if words[0] == "vitreid":
         return COMMANDS[words[1]].module.rpartition(".")[2]
-    if words[:2] in (["python", "benchmarks/gallery.py"], ["python", "benchmarks/identities.py"]):
+    if words[:2] in (["python", "benchmarks/gallery.py"], ["python", "benchmarks/galleries/identities.py"]):
         return words[1].removesuffix(".py")  # `vitreid gallery` and `vitreid identities` are other commands
     names = [Path(word).stem for word in words if word.endswith(".py") or word in SCRIPTS]
     return names[0].removeprefix("vitreid-").replace("-", "_") if names else ""

@@ -1,4 +1,4 @@
-"""Time and recall of a gallery in a Milvus server: `python benchmarks/milvus_recall.py [--quick] [--json FILE] [--address URL]`.
+"""Time and recall of a gallery in a Milvus server: `python benchmarks/galleries/milvus_recall.py [--quick] [--json FILE] [--address URL]`.
 
 The vectors are people: centres at random, and crops around them, of unit length. For each index the gallery is imported from a
 folder, and searched; the recall is the share of the folder's exact neighbours among those found.

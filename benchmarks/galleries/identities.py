@@ -1,4 +1,4 @@
-"""Who is who, measured: `python benchmarks/identities.py [--features FILE] [--rows N] [--quick] [--json FILE]`.
+"""Who is who, measured: `python benchmarks/galleries/identities.py [--features FILE] [--rows N] [--quick] [--json FILE]`.
 
 FILE holds labelled embeddings: `vitreid test --save-features FILE.safetensors`, or an .npz of `vitreid export --format npz`.
 Groups are compared with the pids, which the grouping does not see; a pid 0 (Market-1501's distractors) is another person in
@@ -36,7 +36,7 @@ from vitreid.gallery.identities.person_columns import write_people
 from vitreid.processor.scoring.feature_file import load_features
 
 MODEL, WIDTH, PER_PERSON, ADDED = "sha256:benchmark", 256, 16, 1000
-BASELINE = {"k1": 30, "k2": 6, "eps": 0.5}
+K1, K2, EPS = 30, 6, 0.5  # of the baseline
 FARS = (0.01, 0.001)
 _MOMENT = re.compile(r"_c\d+s(\d+)_(\d+)_")
 
@@ -133,7 +133,7 @@ def grouping(path: Path, data: Labelled) -> dict[str, Any]:
     gallery = make_gallery(path, data, labelled=False)
     own = np.array([f"alone {i}" if pid == "0" else pid for i, pid in enumerate(data.pids)])
     rows = compared_rows(gallery, np.arange(len(data.rows)), AUTO)
-    found = {"DBSCAN (k1 30, k2 6, eps 0.5)": compare_with_labels(own, baseline(rows))}
+    found = {f"DBSCAN (k1 {K1}, k2 {K2}, eps {EPS})": compare_with_labels(own, baseline(rows))}
     begin = time.process_time()
     ours = group_people(gallery)
     seconds = time.process_time() - begin
@@ -155,9 +155,9 @@ def cells(one: ClusteringFigures) -> tuple[str, ...]:
 
 def baseline(rows: np.ndarray) -> np.ndarray:
     """Return the groups (N,) of DBSCAN on the Jaccard distances; rows that it calls noise are alone."""
-    pairs = jaccard_pairs(rows, min(30, len(rows) - 1), BASELINE["k2"])
+    pairs = jaccard_pairs(rows, min(K1, len(rows) - 1), K2)
     graph = sparse.coo_array((1 - pairs.value, (pairs.first, pairs.second)), shape=(len(rows), len(rows))).tocsr()
-    found = DBSCAN(eps=BASELINE["eps"], min_samples=2, metric="precomputed").fit((graph + graph.T).tocsr()).labels_
+    found = DBSCAN(eps=EPS, min_samples=2, metric="precomputed").fit((graph + graph.T).tocsr()).labels_
     return np.where(found < 0, found.max() + 1 + np.arange(len(found)), found)
 
 
@@ -236,7 +236,7 @@ def size(path: Path, count: int, seed: int) -> dict[str, Any]:
     data = random_people(count + ADDED, seed)
     first = Labelled(*(column[:count] for column in data))
     gallery = make_gallery(path, first)
-    found, report = None, {"rows": count}
+    report: Report = {"rows": count}
     for name in ("all rows", f"{ADDED} added rows"):
         begin, used = time.monotonic(), time.process_time()
         found = group_people(gallery, GroupingOptions(camera_norm="none"))

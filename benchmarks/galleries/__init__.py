@@ -1,0 +1,1 @@
+"""Benchmarks of galleries besides search: who is who, recall of Milvus."""
