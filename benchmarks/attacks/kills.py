@@ -22,7 +22,7 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,10 +60,9 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--writer: {args.writer!r} is in none of {', '.join(WRITERS)}")
     kills = len(chosen) if args.quick else args.kills
     report = start_report(args, "cpu", f"{kills} kills")
-    logging.disable(logging.CRITICAL)
     torch.set_num_threads(1)
     rounds: dict[str, list[Report]] = defaultdict(list)
-    with tempfile.TemporaryDirectory(prefix="vitreid-kills-") as folder:
+    with without_log(), tempfile.TemporaryDirectory(prefix="vitreid-kills-") as folder:
         lengths = {name: measure(name, Path(folder) / "measured") for name in chosen}
         with suppress(KeyboardInterrupt):  # then the figures are those so far
             for number, name in enumerate(turns(lengths), 1):
@@ -85,6 +84,16 @@ def run(args: argparse.Namespace) -> int:
     )
     save(args, report | total | {"writers": rows})
     return int(bool(total["broken"]))
+
+
+@contextmanager
+def without_log() -> Iterator[None]:
+    """Keep the log of this process and of those that it forks quiet."""
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def turns(lengths: dict[str, dict[str, float]]) -> Iterator[str]:

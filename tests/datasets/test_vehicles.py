@@ -113,7 +113,7 @@ def test_a_wrong_list_is_named(tmp_path, test, message):
 def test_a_validation_split_of_vehicleid_has_its_own_gallery(tmp_path):
     folder = vehicleid(tmp_path / "VehicleID")
     (folder / "train_test_split" / "train_list.txt").write_text(
-        "".join(f"{number:07d} {(number - 1) // 3}\n" for number in range(1, 7))
+        "".join(f"{number:07d} {(number - 1) // 2}\n" for number in range(1, 7))
     )
     words = ["DATASETS.NAMES", "VehicleID", "DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.VAL_IDS", "1"]
     assert build_data(load_config(None, words)).gallery_draws == 0

@@ -51,7 +51,7 @@ SHELLS = {"bash", "sh", "console"}
 STARTS = r"(?:python|torchrun|vitreid|vitreid-[\w-]+) "
 ASIDE = re.compile(rf"^    ({STARTS}.+)|`({STARTS}[^`]+)`", re.MULTILINE)  # an indented line, or in a sentence
 OURS = re.compile(
-    r"(mkdir -p [\w/]+|python (tools|examples|benchmarks)/\w+\.py|torchrun .*\btools/\w+\.py|vitreid [a-z-]+|vitreid-[\w-]+)( |$)"
+    r"(mkdir -p [\w/]+|python (tools|examples|benchmarks)/[\w/]+\.py|torchrun .*\btools/\w+\.py|vitreid [a-z-]+|vitreid-[\w-]+)( |$)"
 )
 SCRIPTS = dict(re.findall(r'^(vitreid-[\w-]+) = "([\w.]+):main"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
 OTHERS = {".", "cd", "docker", "git", "make", "mkdir", "pip", "pre-commit", "python3", "source"}  # not ours
@@ -64,13 +64,15 @@ SKIPPED = {  # what is not run: why
     r"^(pip install|git clone|pre-commit) ": "changes the machine, and needs a network",
     r" hf-hub:": "needs the Hugging Face hub; see tests/model/test_hub.py",
     r"^docker ": "needs a docker daemon and a network",
-    r" milvus:http": "needs a Milvus server",
+    r" milvus:http|milvus_recall": "needs a Milvus server",
     r"rtsp://": "needs a camera",
     r"--detector people\.onnx": "needs a detector; tests/tracking has small ones",
     r"^python benchmarks/.* DIR\b": "needs checkouts of other projects' code",
     r"--weights (model|person-reidentification)\S*\.(onnx|xml)": "needs another's model; tests/processor/test_finished_models.py has small ones",
     r"0287\.safetensors|models/0287": "needs another's model; tests/model has small ones",
     r"--features people\.npz": "needs another's model and Market-1501; tests/benchmarks has random people",
+    r"^python docs/hooks\.py$": "rewrites a page of the clone; see test_docs.py",
+    r"--library PYTHON": "needs an environment with another library",
     r"--fuse ": "needs the embeddings of two models; see tests/processor/test_feature_file.py",
     r"^vitreid (test|search|export|export-model|serve|track|train|identities|identify)$": "the name of a command in a sentence",
     r"^python examples/track_with_boxmot": "needs BoxMOT, with an environment of its own; see test_ship_trackers.py",
