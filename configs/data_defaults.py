@@ -61,7 +61,7 @@ DATA_OPTIONS: dict[str, Option] = {
     "DATASETS.TEST": Option(
         (),
         "test sets by name, which need not be among NAMES; empty = the first of NAMES. Training evaluates the first of them, "
-        "vitreid test each",
+        "a test each",
     ),
     "DATASETS.ROOT_DIR": Option(
         "data",

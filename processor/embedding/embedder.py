@@ -79,6 +79,7 @@ class Embedder:
         self.thresholds = processed_thresholds(own.about)
         self._model = place(own.model, self.device, self.precision).eval()
         self._lock, self._is_forked, self._is_stale = threading.Lock(), False, False
+        self._of_parent: EmbeddingModel | None = None
         watch_forks(self)
         self._cameras, self._views = UnknownNames("camera", own.model.cameras), UnknownNames("view", own.model.views)
 
@@ -104,6 +105,7 @@ class Embedder:
         torch.set_num_threads(1)  # each time, as it holds for the calling thread; others are missing here
         if self._model.network is None and self._is_stale:  # another runtime has its own threads
             own = _read(self.weights, self._origin.options)
+            self._of_parent = self._model  # never freed here: that would wait for the threads of the parent
             self._model = place(own.model, self.device, self.precision).eval()
         self._is_stale = False
 

@@ -100,5 +100,5 @@ def test_a_short_run_finds_nothing_and_writes_its_figures(tmp_path, capsys):
     assert fuzz.main(words) == 0
     found = json.loads((tmp_path / "fuzz.json").read_text())
     assert found["readings"] == 8 and found["wrong"] == [] and not (tmp_path / "found").exists()
-    assert "7 readings, 0 things wrong" in capsys.readouterr().out
+    assert "8 readings, 0 things wrong" in capsys.readouterr().out
     assert fuzz.main(["--kind", "no such kind"]) == 2

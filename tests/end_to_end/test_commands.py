@@ -125,7 +125,8 @@ ADDED = {  # program: words at the end of its commands; SMALL is for those that 
         ),
     ],
 }
-PLAN = synthetic_dataset.SyntheticPlan(
+make_plan = synthetic_dataset.SyntheticPlan
+PLAN = make_plan(
     num_train_ids=12, num_test_ids=12, num_distractors=2, num_cameras=3, images_per_camera=2, size=(64, 32)
 )
 
@@ -147,7 +148,7 @@ def ask_for_health(app, sockets, *_):
 
 
 REPLACED = (  # name: what is there instead
-    (synthetic_dataset, "SyntheticPlan", lambda: PLAN),
+    (synthetic_dataset, "SyntheticPlan", lambda **plan: make_plan(**plan) if plan else PLAN),
     (web_server, "run", ask_for_health),
     (backbones, "ENTRIES", backbones.ENTRIES[-1:]),
     (shipping, "PARTS", {"plain": {}}),
