@@ -66,6 +66,7 @@ SKIPPED = {  # what is not run: why
     r"^docker ": "needs a docker daemon and a network",
     r" milvus:http|milvus_recall": "needs a Milvus server",
     r"rtsp://": "needs a camera",
+    r"--video VIDEO": "needs a recording and a detector; tests/benchmarks has small ones",
     r"--detector people\.onnx": "needs a detector; tests/tracking has small ones",
     r"^python benchmarks/.* DIR\b": "needs checkouts of other projects' code",
     r"--weights (model|person-reidentification)\S*\.(onnx|xml)": "needs another's model; tests/processor/test_finished_models.py has small ones",
