@@ -57,7 +57,7 @@ class WriterEntry:
         holder = ""
         for attempt in range(TRIES):
             if attempt:
-                time.sleep(random.uniform(PAUSE / 10, PAUSE))
+                time.sleep(random.uniform(PAUSE / 10, PAUSE))  # nosec B311 - a pause, no secret
             self._announce()
             holder = self._other()
             if not holder:
