@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from safetensors import SafetensorError
 
@@ -92,11 +93,10 @@ def check_output_file(option: str, path: str | Path, overwrite: bool = True) -> 
 
 
 def _try_to_write(option: str, path: Path) -> None:
-    """Make and remove an empty file next to an output: rights alone do not say whether it can be written."""
-    trial = path.with_name(f".{path.name}.tmp")
+    """Make a file without a name next to an output, which vanishes: rights alone do not say whether it can be written."""
     try:
-        os.close(open_own(trial, os.O_RDWR | os.O_CREAT))
-        trial.unlink()
+        with TemporaryFile(dir=path.absolute().parent):
+            pass
     except OSError as error:
         raise PermissionError(f"{option}: cannot write {path}: {error.strerror}; {_remedy(error)}") from error
 

@@ -14,7 +14,7 @@ from vitreid.gallery.export.export_job import CORRUPT, DTYPES, FOLDER, export
 from vitreid.gallery.export.recording_job import RecordingOptions
 from vitreid.gallery.export.track_rows import RowOptions
 from vitreid.labels.name_options import LAYOUTS, NameOptions
-from vitreid.tools.cli.embedder_flags import PREFIX, add_embedder_flags, embedder_options
+from vitreid.tools.cli.embedder_flags import PREFIX, add_device_flags, add_embedder_flags, embedder_options
 from vitreid.tools.cli.parser import command, new_parser
 from vitreid.tools.video.recording_flags import CAMERAS, TRACKS, add_recording_flags, camera_options, track_options
 
@@ -55,8 +55,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--format", default=FOLDER, help="npz, parquet, csv, faiss or mat: one file in place of a gallery")
     add("--dtype", choices=DTYPES, default="float32", help="of the embeddings on disk")
     add("--batch-size", metavar="N", type=int, default=256, help="images per pass through the model")
-    add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
-    add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto")
+    add_device_flags(parser)
     add("--corrupt", choices=CORRUPT, default="error", help="stop at an image that cannot be read, or list and skip it")
     add("--no-resume", action="store_true", help="start anew; do not use the work of an earlier run")
     add("--overwrite", action="store_true", help="replace an earlier gallery of that name")

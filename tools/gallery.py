@@ -16,10 +16,11 @@ from vitreid.common.errors import UserError
 from vitreid.common.files import check_output_file
 from vitreid.common.text import table
 from vitreid.gallery import FORMATS, Gallery, compact, cost, export_as, fit_pca, merge, pool_tracklets, to_int8, verify
-from vitreid.gallery.milvus.milvus_collections import INDEXES, PREFIX
+from vitreid.gallery.milvus.milvus_collections import INDEXES
 from vitreid.gallery.milvus.milvus_gallery import MilvusGallery
 from vitreid.gallery.milvus.transfer import from_folder, to_folder
 from vitreid.labels.camera_norm import CAMERA_NORMS, OFF, postprocess_name
+from vitreid.tools.cli.gallery_arguments import gallery_folder
 from vitreid.tools.cli.parser import command, layout, new_parser
 
 
@@ -34,7 +35,7 @@ class Subcommand(NamedTuple):
 
 def verify_files(args: argparse.Namespace) -> bool:
     """Print the problems of a gallery; return whether there are none."""
-    problems = verify(_checked_folder(args.gallery), images=not args.no_images)
+    problems = verify(gallery_folder(args.gallery), images=not args.no_images)
     print("\n".join(map(str, problems)) if problems else f"{args.gallery}: complete, no problem found")
     return not problems
 
@@ -130,14 +131,8 @@ def copy_from_milvus(args: argparse.Namespace) -> None:
         print(f"{args.output}: {len(to_folder(source, args.output, args.overwrite))} rows")
 
 
-def _checked_folder(path: str) -> str:
-    if path.startswith(PREFIX):
-        raise UserError(f"GALLERY: {path} is stored in Milvus; copy it to a folder first: vitreid gallery from-milvus")
-    return path
-
-
 def _open_folder(path: str) -> Gallery:
-    return Gallery.open(_checked_folder(path))
+    return Gallery.open(gallery_folder(path))
 
 
 def _megabytes(gallery: Gallery) -> str:

@@ -10,7 +10,6 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from vitreid.common.errors import UserError
@@ -23,7 +22,8 @@ from vitreid.gallery.search.faiss_index import INDEXES
 from vitreid.gallery.search.search_result import SearchResult
 from vitreid.gallery.search.sightings import time_text
 from vitreid.processor.embedding.embedder import Embedder
-from vitreid.tools.cli.embedder_flags import add_embedder_flags, embedder_options
+from vitreid.tools.cli.embedder_flags import add_device_flags, add_embedder_flags, embedder_options
+from vitreid.tools.cli.gallery_arguments import check_queries_exist
 from vitreid.tools.cli.parser import command, new_parser
 
 COLUMNS = ("camera", "pid", "time", "frame", "tracklet", "path")  # of a record, as shown
@@ -57,8 +57,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--index", choices=("exact", *INDEXES), default=None, help="default: exact; the others need FAISS")
     add("--json", action="store_true", help="print JSON rather than tables")
     add("--sheet", metavar="FILE.png", help="write a picture of the queries and their results")
-    add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
-    add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto")
+    add_device_flags(parser)
     add_embedder_flags(parser)
     return parser
 
@@ -69,10 +68,8 @@ def search(args: argparse.Namespace) -> None:
         raise UserError("--other-cameras: which camera took the queries? Give --camera NAME")
     if args.sheet:
         check_picture_name("--sheet", args.sheet)
-    if missing := [path for path in args.query if not Path(path).is_file()]:
-        raise FileNotFoundError(f"--query: no file {missing[0]!r} (from {Path.cwd()})")
-    if args.sheet:
         check_output_file("--sheet", args.sheet)
+    check_queries_exist(args.query)
     gallery = Gallery.open(args.gallery)
     embedder = Embedder(args.weights, device=args.device, precision=args.precision, options=embedder_options(args))
     gallery.info.check_embedder(gallery.path, embedder)

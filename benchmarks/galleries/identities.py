@@ -31,7 +31,7 @@ from vitreid.evaluation.clustering.jaccard_graph import jaccard_pairs
 from vitreid.gallery import Gallery, GalleryInfo
 from vitreid.gallery.identities.group_people import GroupingOptions, group_people
 from vitreid.gallery.identities.known_people import EnrolmentOptions, KnownPeople, best_margin, enrolled
-from vitreid.gallery.identities.near_rows import AUTO, compared_rows
+from vitreid.gallery.identities.near_rows import camera_norm_of, compared_rows
 from vitreid.gallery.identities.person_columns import write_people
 from vitreid.processor.scoring.feature_file import load_features
 
@@ -132,7 +132,7 @@ def grouping(path: Path, data: Labelled) -> dict[str, Any]:
     """Compare a plain baseline and ours with the pids."""
     gallery = make_gallery(path, data, labelled=False)
     own = np.array([f"alone {i}" if pid == "0" else pid for i, pid in enumerate(data.pids)])
-    rows = compared_rows(gallery, np.arange(len(data.rows)), AUTO)
+    rows = compared_rows(gallery, np.arange(len(data.rows)), camera_norm_of(gallery))
     found = {f"DBSCAN (k1 {K1}, k2 {K2}, eps {EPS})": compare_with_labels(own, baseline(rows))}
     begin = time.process_time()
     ours = group_people(gallery)
@@ -163,7 +163,8 @@ def baseline(rows: np.ndarray) -> np.ndarray:
 
 def open_set(path: Path, data: Labelled, seed: int) -> dict[str, Any]:
     """Enrol half of the people and search for all others' images and for the enrolled people's later ones."""
-    rows = compared_rows(Gallery.open(path), np.arange(len(data.rows)), AUTO)
+    gallery = Gallery.open(path)
+    rows = compared_rows(gallery, np.arange(len(data.rows)), camera_norm_of(gallery))
     enrol, known, unknown = halves(data, seed)
     several = enrolled(rows[enrol], data.pids[enrol])
     single = enrolled(rows[enrol], data.pids[enrol], options=EnrolmentOptions(templates=1, cohort=0))

@@ -28,21 +28,22 @@ DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)  # raised by pyarrow f
 class ParquetInput:
     """An opened Parquet file; it stays open, so rows of a replacement never mix in. May be used by several threads.
 
+    Args:
+        remedy: next step for a damaged file, for the message.
     Raises:
         FileNotFoundError, NotRegularFileError: as `check_regular`.
         UserError: it is damaged, or, when rows are read, would take far more memory than sound files; names it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, remedy: str = "restore it or export again") -> None:
         check_regular(path)
-        self.path = path
-        with damage_named(path):
+        self.path, self.remedy = path, remedy
+        with damage_named(path, remedy):
             self._source = pa.OSFile(str(path))
             self._file = pq.ParquetFile(self._source)
             self.metadata, self.schema = self._file.metadata, self._file.schema_arrow
-        self._shared: dict[
-            str, pq.ParquetFile
-        ] = {}  # the same file, with texts that stand in many rows kept once, by column
+        # the same file, with texts that stand in many rows kept once, by column
+        self._shared: dict[str, pq.ParquetFile] = {}
         self._measured: set[tuple[int, str]] = set()  # group, column
         self._reading = threading.Lock()  # a file is read by one thread at a time
         watch_forks(self)
@@ -60,7 +61,7 @@ class ParquetInput:
         """Return some groups of rows, some columns; None = all."""
         chosen = list(range(self.num_groups) if groups is None else groups)
         names = self.schema.names if columns is None else list(columns)
-        with self._reading, damage_named(self.path):
+        with self._reading, damage_named(self.path, self.remedy):
             for group in chosen:
                 self._measure(group, names)
             return self._file.read_row_groups(chosen, names, use_threads=False)
@@ -115,13 +116,11 @@ class ParquetInput:
 
 
 @contextmanager
-def damage_named(path: Path) -> Iterator[None]:
+def damage_named(path: Path, remedy: str) -> Iterator[None]:
     """Turn pyarrow's errors about wrong bytes into UserError with the file's name."""
     try:
         yield
     except DAMAGE as error:
         if isinstance(error, MemoryError) or getattr(error, "errno", None):  # not the file's fault
             raise
-        raise UserError(
-            f"{path} is damaged or cut short ({first_line(error)[:200]}); restore it or export again"
-        ) from error
+        raise UserError(f"{path} is damaged or cut short ({first_line(error)[:200]}); {remedy}") from error

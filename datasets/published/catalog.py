@@ -7,7 +7,7 @@ from dataclasses import replace
 from .market1501 import CUHK03_DETECTED, CUHK03_LABELED, DUKEMTMC, MARKET1501, OCCLUDED_DUKE
 from .msmt17 import MSMT17
 from .published_dataset import PublishedDataset
-from .vehicleid import vehicleid_of
+from .vehicleid import TEST_SIZES, vehicleid_of
 from .veri776 import VERI
 
 VERI_VIEWS = replace(VERI, name="veri-views", counts=None)  # 64 images fewer; in which part is not published
@@ -15,6 +15,6 @@ PUBLISHED: dict[str, PublishedDataset] = {
     published.name: published
     for published in (
         *(MARKET1501, DUKEMTMC, MSMT17, OCCLUDED_DUKE, CUHK03_LABELED, CUHK03_DETECTED, VERI, VERI_VIEWS),
-        *map(vehicleid_of, (800, 1600, 2400)),
+        *map(vehicleid_of, TEST_SIZES),
     )
 }

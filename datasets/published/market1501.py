@@ -39,7 +39,7 @@ DUKEMTMC = PublishedDataset(
     (702, 702),
     8,
 )
-OCCLUDED_DUKE = PublishedDataset(
+OCCLUDED_DUKE = PublishedDataset(  # Miao et al., ICCV 2019
     "occ_duke",
     ("Occluded_Duke", "Occluded-DukeMTMC", "Occluded-DukeMTMC-reID"),
     _LAYOUT.replace("0002_c1s1_000451_03", "0001_c2_f0046182"),
@@ -48,7 +48,7 @@ OCCLUDED_DUKE = PublishedDataset(
     (702, 519),
     8,
 )
-CUHK03_LABELED = PublishedDataset(
+CUHK03_LABELED = PublishedDataset(  # Li et al., CVPR 2014; split of Zhong et al., CVPR 2017
     "cuhk03-np-labeled",
     ("cuhk03-np/labeled", "cuhk03-np/labelled", "cuhk03_np_labeled", "labeled"),
     _LAYOUT.replace("0002_c1s1_000451_03.jpg", "0001_c1_1.png"),
@@ -73,21 +73,6 @@ def load_market1501(root: str | Path) -> ReidData:
 def load_dukemtmc(root: str | Path) -> ReidData:
     """Read DukeMTMC-reID [Zheng et al., ICCV 2017] from `root` or a folder below it."""
     return load_published(root, DUKEMTMC)
-
-
-def load_occluded_duke(root: str | Path) -> ReidData:
-    """Read Occluded-DukeMTMC [Miao et al., ICCV 2019] from `root` or a folder below it."""
-    return load_published(root, OCCLUDED_DUKE)
-
-
-def load_cuhk03_labeled(root: str | Path) -> ReidData:
-    """Read CUHK03-NP, the boxes drawn by hand [Li et al., CVPR 2014; split of Zhong et al., CVPR 2017]."""
-    return load_published(root, CUHK03_LABELED)
-
-
-def load_cuhk03_detected(root: str | Path) -> ReidData:
-    """Read CUHK03-NP, the boxes of a detector [Li et al., CVPR 2014; split of Zhong et al., CVPR 2017]."""
-    return load_published(root, CUHK03_DETECTED)
 
 
 def load_published(root: str | Path, published: PublishedDataset) -> ReidData:

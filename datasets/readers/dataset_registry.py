@@ -11,11 +11,12 @@ from pathlib import Path
 
 from ...common.errors import UserError
 from ..published.market1501 import (
-    load_cuhk03_detected,
-    load_cuhk03_labeled,
+    CUHK03_DETECTED,
+    CUHK03_LABELED,
+    OCCLUDED_DUKE,
     load_dukemtmc,
     load_market1501,
-    load_occluded_duke,
+    load_published,
 )
 from ..published.msmt17 import load_msmt17
 from ..published.vehicleid import load_vehicleid
@@ -49,9 +50,9 @@ DATASETS: dict[str, Callable[[str | Path, ReadOptions], ReidData]] = {  # name -
     "market1501": lambda root, _: load_market1501(root),
     "dukemtmc": lambda root, _: load_dukemtmc(root),
     "msmt17": lambda root, _: load_msmt17(root),
-    "occ_duke": lambda root, _: load_occluded_duke(root),
-    "cuhk03-np-labeled": lambda root, _: load_cuhk03_labeled(root),
-    "cuhk03-np-detected": lambda root, _: load_cuhk03_detected(root),
+    "occ_duke": lambda root, _: load_published(root, OCCLUDED_DUKE),
+    "cuhk03-np-labeled": lambda root, _: load_published(root, CUHK03_LABELED),
+    "cuhk03-np-detected": lambda root, _: load_published(root, CUHK03_DETECTED),
     "veri": lambda root, _: load_veri(root),
     "veri-views": lambda root, _: load_veri(root, only_with_view=True),
     "vehicleid": lambda root, _: load_vehicleid(root),

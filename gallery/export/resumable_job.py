@@ -15,7 +15,7 @@ from ...common.locks import WriterLock
 from ...processor.distributed.process_group import Ranks
 from ...processor.embedding.embedder import Embedder
 from ..maintenance.export_formats import export_as
-from ..storage.file_names import EXPORT_PLAN, IDENTITIES, METADATA, REPLACED_FILES, SKIPPED, TRACK_CROPS
+from ..storage.file_names import EXPORT_PLAN, EXPORTED_FILES, METADATA, SKIPPED, TRACK_CROPS
 from ..storage.gallery import Gallery
 from ..storage.metadata import GalleryInfo
 from .export_plan import Plan, RecordingPlan, read_plan
@@ -65,11 +65,7 @@ class ExportOutput:
     def refuse_foreign_files(self) -> None:
         """Raise FileExistsError if the output's folder also holds files of the user, such as images."""
         names = {item.name for item in self.path.iterdir()} if self.path.is_dir() else set()
-        own = (
-            REPLACED_FILES
-            | {IDENTITIES, f".{IDENTITIES}.tmp"}
-            | ({TRACK_CROPS} if isinstance(self.finished, RecordingPlan) else set())
-        )
+        own = EXPORTED_FILES | ({TRACK_CROPS} if isinstance(self.finished, RecordingPlan) else set())
         if foreign := sorted(names - own):
             raise FileExistsError(
                 f"--overwrite: {self.path} also holds {foreign[0]}, which is not the gallery's and would be lost "

@@ -17,6 +17,7 @@ from ...evaluation.clustering.jaccard_graph import REACH, SimilarPairs, mixed_pa
 from ...evaluation.reranking.neighbours import pair_distances
 from ..search.exact_index import ExactIndex
 from ..search.search_result import limit_of
+from ..storage.camera_statistics import CameraNorm
 from ..storage.gallery import Gallery
 from .near_rows import AUTO, camera_norm_of, compared_rows, near_rows, usable_positions
 from .person_columns import People, is_none, new_name, read_people
@@ -39,7 +40,7 @@ class GroupingOptions:
         k1: neighbours of a row that may show its person; SCALES of it are averaged.
         k2: as for `k_reciprocal`.
         window: seconds; rows further apart in time are not compared. None = no limit.
-        camera_norm, index: as for `compared_rows` and `near_rows`.
+        camera_norm, index: as for `camera_norm_of` and `near_rows`.
         regroup: group all rows again but the confirmed ones; otherwise groups stay, and new rows join or found groups.
     Raises:
         UserError: a value is out of range.
@@ -153,11 +154,12 @@ def _graph(gallery: Gallery, people: People, options: GroupingOptions) -> RowGra
             f"{gallery.path}: {len(live)} rows can be compared; grouping needs 3 or more, export more images"
         )
     owners, is_open = _settled(people, options.regroup)
+    norm = camera_norm_of(gallery, options.camera_norm)
     if len(live) > WHOLE_ROWS and not options.regroup and 4 * is_open[live].sum() < len(live):
-        live = _around(gallery, people, live, is_open, options)
+        live = _around(gallery, people, live, options.k1, norm)
     positions = np.flatnonzero(gallery.is_live)[live]
-    rows = compared_rows(gallery, positions, options.camera_norm)
-    pairs = _pairs(gallery, rows, positions, options)
+    rows = compared_rows(gallery, positions, norm)
+    pairs = _pairs(gallery, rows, positions, options, norm)
     constraints = constraints_of(gallery, positions, people.keys[live], owners[live])
     return RowGraph(live, pairs, constraints, is_open[live])
 
@@ -174,17 +176,14 @@ def _settled(people: People, regroup: bool) -> tuple[np.ndarray, np.ndarray]:
     return owners, ~settled
 
 
-def _around(
-    gallery: Gallery, people: People, live: np.ndarray, is_open: np.ndarray, options: GroupingOptions
-) -> np.ndarray:
+def _around(gallery: Gallery, people: People, live: np.ndarray, k1: int, norm: CameraNorm | None) -> np.ndarray:
     """Return the open rows without a name, their neighbours, and all rows of the neighbours' people; places among the live rows."""
-    norm = camera_norm_of(gallery, options.camera_norm)
     info, all_live = gallery.info, np.flatnonzero(gallery.is_live)
     index = ExactIndex(gallery.embeddings, info.metric, info.scale, change=norm.rows if norm else None)
     new = live[is_none(people.names[live])]
     mask = np.zeros(gallery.state.count, bool)
     mask[all_live[live]] = True
-    near = [hit.positions for hit in index.search(index.decoded(all_live[new]), options.k1 + 1, mask)]
+    near = [hit.positions for hit in index.search(index.decoded(all_live[new]), k1 + 1, mask)]
     chosen = np.zeros(len(all_live), bool)
     chosen[new] = True
     chosen[np.searchsorted(all_live, np.unique(np.concatenate([np.empty(0, np.int64), *near])))] = True
@@ -193,7 +192,9 @@ def _around(
     return live[chosen[live]]
 
 
-def _pairs(gallery: Gallery, rows: np.ndarray, positions: np.ndarray, options: GroupingOptions) -> SimilarPairs:
+def _pairs(
+    gallery: Gallery, rows: np.ndarray, positions: np.ndarray, options: GroupingOptions, norm: CameraNorm | None
+) -> SimilarPairs:
     """Return the similar pairs of the rows that may count as evidence."""
     most = len(rows) - 1
     k1 = [min(max(1, round(scale * options.k1)), most) for scale in SCALES]
@@ -207,20 +208,19 @@ def _pairs(gallery: Gallery, rows: np.ndarray, positions: np.ndarray, options: G
     if options.fmr is not None:
         squared = pair_distances(features, pairs.first, pairs.second)
         distances = squared / 2 if gallery.info.metric == "cosine" else np.sqrt(squared)
-        kept &= distances <= _limit(gallery, options)
+        kept &= distances <= _limit(gallery, options.fmr, norm)
     return SimilarPairs(*(column[kept] for column in pairs))
 
 
-def _limit(gallery: Gallery, options: GroupingOptions) -> float:
+def _limit(gallery: Gallery, fmr: float, norm: CameraNorm | None) -> float:
     """Return the gallery's distance for the false match rate asked for."""
-    norm = camera_norm_of(gallery, options.camera_norm)
     info = replace(gallery.info, camera_norm=norm.mode if norm else "none")
     limit, known = limit_of(info), (info.limit or {}).get("fmr")
-    if limit is None or known != options.fmr:
+    if limit is None or known != fmr:
         has = f"one for {known}" if known is not None else "none"
         raise UserError(
-            f"--threshold: {gallery.path} has no distance for a false match rate of {options.fmr}, it has {has} (camera "
-            f"normalisation {info.camera_norm}); calibrate the weights with vitreid test --calibrate {options.fmr} and export again, or "
+            f"--threshold: {gallery.path} has no distance for a false match rate of {fmr}, it has {has} (camera "
+            f"normalisation {info.camera_norm}); calibrate the weights with vitreid test --calibrate {fmr} and export again, or "
             f"take --threshold {AUTO}"
         )
     return limit

@@ -13,7 +13,7 @@ from ...common.errors import UserError
 from ..maintenance.tracklets import diverse
 from ..storage.camera_statistics import CameraNorm
 from ..storage.gallery import Gallery
-from .near_rows import AUTO, camera_norm_of, compared_rows, usable_positions
+from .near_rows import AUTO, camera_norm_of, compared_rows, unit_rows, usable_positions
 from .person_columns import FIT, is_none, read_people
 
 KNOWN, NEW, ASK = "known", "new", "ask"
@@ -56,9 +56,7 @@ class EnrolmentOptions:
             raise UserError(f"--expire-after: seconds above 0, got {self.expire_after}")
         for name, value in self.quality:
             if name not in QUALITIES or not 0 <= value <= 1:
-                raise UserError(
-                    f"--quality: {name}={value}; give one of {', '.join(QUALITIES)} and a number from 0 to 1"
-                )
+                raise UserError(f"quality: {name}={value}; give one of {', '.join(QUALITIES)} and a number from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ class KnownPeople:
 
         A crop's score is the mean of its cosines with the most similar template and with the person's mean.
         """
-        rows = _units(rows)
+        rows = unit_rows(rows)
         best = np.full((len(self.names), len(rows)), -np.inf, np.float32)
         np.maximum.at(best, self.owners, self.templates @ rows.T)
         return (best.mean(1) + self.means @ rows.mean(0)) / 2
@@ -214,7 +212,7 @@ def enrol(gallery: Gallery, options: EnrolmentOptions = EnrolmentOptions(), came
     """Return the people of a gallery (column `person`) that have enough good crops.
 
     Args:
-        camera_norm: as for `compared_rows`.
+        camera_norm: as for `camera_norm_of`.
     """
     positions = usable_positions(gallery)
     live = np.searchsorted(np.flatnonzero(gallery.is_live), positions)
@@ -223,8 +221,9 @@ def enrol(gallery: Gallery, options: EnrolmentOptions = EnrolmentOptions(), came
     if options.confirmed:
         good &= people.confirmed[live]
     positions, names = positions[good], people.names[live][good].astype(str)
-    rows = _units(compared_rows(gallery, positions, camera_norm))
-    return enrolled(rows, names, gallery.ids[positions], options, camera_norm_of(gallery, camera_norm))
+    norm = camera_norm_of(gallery, camera_norm)
+    rows = unit_rows(compared_rows(gallery, positions, norm))
+    return enrolled(rows, names, gallery.ids[positions], options, norm)
 
 
 def enrolled(
@@ -249,7 +248,7 @@ def enrolled(
     sums = np.stack([rows[owner == person].sum(0) for person in kept]) if len(kept) else rows[:0]
     nothing = EnrolmentScores(np.empty(0), np.empty(0))
     made = KnownPeople(
-        tuple(names[kept].tolist()), rows[places], _units(sums), owners, ids[places], nothing, cohort, norm
+        tuple(names[kept].tolist()), rows[places], unit_rows(sums), owners, ids[places], nothing, cohort, norm
     )
     rest = np.setdiff1d(np.flatnonzero(np.isin(owner, kept)), places)
     return replace(made, calibration=_calibration(made, sums, rows[rest], np.searchsorted(kept, owner[rest])))
@@ -268,7 +267,7 @@ def _calibration(known: KnownPeople, sums: np.ndarray, rows: np.ndarray, owners:
     for row, owner in zip(rows, owners.tolist(), strict=True):
         scores = known.scores(row[None])
         others.append(best_margin(np.delete(scores, owner), known.cohort))
-        scores[owner] += (_units((sums[owner] - row)[None])[0] - known.means[owner]) @ row / 2
+        scores[owner] += (unit_rows((sums[owner] - row)[None])[0] - known.means[owner]) @ row / 2
         own.append(best_margin(scores, known.cohort) if scores.argmax() == owner else -np.inf)
     return EnrolmentScores(np.sort(own), np.sort(others))
 
@@ -288,7 +287,3 @@ def _good(gallery: Gallery, positions: np.ndarray, options: EnrolmentOptions) ->
         now = np.nanmax(values["time"]) if options.now is None else options.now
         good &= ~(values["time"] < now - options.expire_after)
     return good
-
-
-def _units(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))

@@ -37,28 +37,36 @@ def usable_positions(gallery: Gallery) -> np.ndarray:
     return positions[usable]
 
 
-def compared_rows(gallery: Gallery, positions: np.ndarray, camera_norm: str = AUTO) -> np.ndarray:
+def compared_rows(gallery: Gallery, positions: np.ndarray, norm: CameraNorm | None) -> np.ndarray:
     """Return the rows (n, D) float32 at some positions as they are compared, by euclidean distance.
 
     Args:
-        camera_norm: a key of CAMERA_NORMS; "auto" = the gallery's own, else "full" if every camera has enough rows.
-    Raises:
-        UserError: a camera has too few rows for its statistics, or the mode is unknown.
+        norm: what `camera_norm_of` returned.
     """
-    norm = camera_norm_of(gallery, camera_norm)
     rows = np.empty((len(positions), gallery.info.dimension), np.float32)
     for start in range(0, len(positions), BLOCK):
         some = positions[start : start + BLOCK]
         part = gallery.vectors(some)
         part = part if norm is None else norm.rows(part, some)
         if gallery.info.metric == "cosine" and norm is None:
-            part /= np.maximum(np.linalg.norm(part, axis=1, keepdims=True), np.float32(1e-12))
+            part = unit_rows(part)
         rows[start : start + len(some)] = part
     return rows
 
 
-def camera_norm_of(gallery: Gallery, mode: str) -> CameraNorm | None:
-    """Return the normalisation of the rows by their cameras, None = none; `mode` and errors as for `compared_rows`."""
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Return rows (n, D) at unit length; zeros stay."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
+
+
+def camera_norm_of(gallery: Gallery, mode: str = AUTO) -> CameraNorm | None:
+    """Return the normalisation of the rows by their cameras, None = none.
+
+    Args:
+        mode: a key of CAMERA_NORMS; "auto" = the gallery's own, else "full" if every camera has enough rows.
+    Raises:
+        UserError: a camera has too few rows for its statistics, or the mode is unknown.
+    """
     if mode not in (AUTO, *CAMERA_NORMS):
         raise UserError(f"--camera-norm: unknown value {mode!r}; choose from {AUTO}, {', '.join(CAMERA_NORMS)}")
     if mode == AUTO and gallery.info.camera_norm != OFF:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from ...common.errors import UserError
 from ...common.files import write_atomically
-from ...common.inputs.regular_files import check_regular
+from ...common.inputs.parquet_file import ParquetInput
 from ..storage.file_names import IDENTITIES
 from ..storage.gallery import Gallery
 from ..storage.row_ids import Ids
@@ -23,6 +23,7 @@ from ..storage.row_ids import Ids
 PERSON, FIT, CONFIRMED = "person", "person_fit", "person_confirmed"
 KEY = ("path", "frame", "x", "y", "width", "height")  # what makes a row the same in another export
 KEY_BYTES, NAME_LETTERS = 16, 10
+REMEDY = "restore it, or delete it: the records keep their people"
 SCHEMA = pa.schema({"key": pa.binary(KEY_BYTES), "path": pa.string(), PERSON: pa.string(), CONFIRMED: pa.bool_()})
 
 
@@ -130,7 +131,9 @@ def write_people(gallery: Gallery, before: People, after: People) -> int:
             CONFIRMED: pa.array(after.confirmed[same], pa.bool_()),
         }
         gallery.set_values(before.ids[same], values)
-        _write_file(gallery.path / IDENTITIES, read_people(gallery))
+        names, confirmed = now.names.copy(), now.confirmed.copy()
+        names[place[same]], confirmed[place[same]] = after.names[same], after.confirmed[same]
+        _write_file(gallery.path / IDENTITIES, replace(now, names=names, confirmed=confirmed))
     return int(((after.names != before.names) | (after.confirmed != before.confirmed))[same].sum())
 
 
@@ -168,16 +171,12 @@ def _completed(people: People, known: Mapping[bytes, tuple[str, bool]]) -> Peopl
 def _read_file(path: Path) -> dict[bytes, tuple[str, bool]]:
     """Return key -> (person, confirmed) of the file; empty if there is none."""
     try:
-        check_regular(path)
+        table = ParquetInput(path, REMEDY).read(columns=SCHEMA.names)
     except FileNotFoundError:
         return {}
-    try:
-        table = pq.ParquetFile(pa.OSFile(str(path))).read(["key", PERSON, CONFIRMED], use_threads=False)
-        table = table.cast(pa.schema([SCHEMA.field(name) for name in ("key", PERSON, CONFIRMED)]))
-    except (pa.ArrowException, KeyError, ValueError) as error:
-        raise UserError(
-            f"{path} is damaged ({error}); restore it, or delete it: the records keep their people"
-        ) from error
+    if table.schema.remove_metadata() != SCHEMA:
+        raise UserError(f"{path} holds other columns than {', '.join(SCHEMA.names)}; {REMEDY}")
+    table = table.drop_columns("path")
     columns = (table[name].to_pylist() for name in table.column_names)
     return {key: (name, confirmed) for key, name, confirmed in zip(*columns, strict=True) if name is not None}
 

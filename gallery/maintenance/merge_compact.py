@@ -17,7 +17,9 @@ from ...common.replace_folder import replacement
 from ..storage.embeddings_file import blocks
 from ..storage.file_names import EXPORT_FILES, replaced_files
 from ..storage.gallery import Gallery
+from ..storage.metadata import GalleryInfo
 from ..storage.records_file import CORE, with_ids
+from ..storage.row_checks import check_not_cut
 
 
 def merge(target: Gallery, sources: Sequence[Gallery | str | Path]) -> int:
@@ -38,9 +40,16 @@ def merge(target: Gallery, sources: Sequence[Gallery | str | Path]) -> int:
         for source in galleries:
             target.check_cameras(live_records(source))
             ids = np.arange(target.state.next_id, target.state.next_id + len(source))
-            parts = (target.info.encode(source.info.decode(rows)) for rows in live_rows(source))
+            parts = (_encoded(source.info.decode(rows), target.info) for rows in live_rows(source))
             target.append(parts, [with_ids(_moved(source), ids)])
     return sum(map(len, galleries))
+
+
+def _encoded(vectors: np.ndarray, info: GalleryInfo) -> np.ndarray:
+    """Return vectors (n, D) as stored; raise UserError if int8 would cut them."""
+    rows = info.encode(vectors)
+    check_not_cut(vectors, rows, info)
+    return rows
 
 
 def _check_mergeable(target: Gallery, source: Gallery) -> None:

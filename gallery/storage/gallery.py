@@ -28,6 +28,7 @@ from .file_names import CAMERAS, EMBEDDINGS, METADATA, OWN_FILES, RECORDS, repla
 from .gallery_reader import GalleryReader
 from .metadata import GalleryInfo, State
 from .projection import Projection
+from .row_checks import check_not_cut
 from .row_ids import Ids, as_ids
 
 Embed = Callable[..., np.ndarray]  # images -> (n, D); has a `fingerprint`
@@ -317,12 +318,14 @@ class Gallery(GalleryReader, Searchable):
 
     def _encoded(self, embeddings: np.ndarray) -> np.ndarray:
         """Return (n, D) as stored."""
-        rows = self.info.encode(self.project(np.asarray(embeddings)))
+        vectors = self.project(np.asarray(embeddings))
+        rows = self.info.encode(vectors)
         bad = np.flatnonzero(~np.isfinite(rows if rows.dtype.kind == "f" else embeddings).all(1))
         if len(bad):
             raise UserError(
                 f"embeddings: row {bad[0]} holds NaN or values that {self.info.dtype} cannot hold ({len(bad)} such rows)"
             )
+        check_not_cut(vectors, rows, self.info)
         return rows
 
     def _write_records(self, tables: Iterable[pa.Table], schema: pa.Schema, state: State) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...common.errors import UserError
 from .metadata import GalleryInfo
 
 LARGEST = 1e15  # largest length: its square stays finite in float32
@@ -41,6 +42,22 @@ def squared_lengths(floats: np.ndarray, stored: np.ndarray | None = None) -> np.
     if stored is not None and stored.dtype == np.float16:
         squares[~np.isfinite(stored).all(1)] = np.nan
     return squares
+
+
+def check_not_cut(vectors: np.ndarray, stored: np.ndarray, info: GalleryInfo) -> None:
+    """Raise UserError if int8 cuts values of usable vectors (n, D) so far that searches would leave the row (n, D) out."""
+    if info.scale is None:
+        return
+    lengths = accepted_lengths(info)
+    before, after = (
+        lengths.accepts(squared_lengths(np.asarray(floats, np.float32))) for floats in (vectors, info.decode(stored))
+    )
+    cut = np.flatnonzero(before & ~after)
+    if len(cut):
+        raise UserError(
+            f"embeddings: row {cut[0]} holds values beyond the range of this int8 gallery, which would cut it to another length "
+            f"({len(cut)} such rows); add it to the gallery that this one was made of, and make it again: vitreid gallery compress --int8"
+        )
 
 
 def reasons(squares: np.ndarray, info: GalleryInfo) -> dict[str, np.ndarray]:

@@ -49,8 +49,8 @@ def provenance_of(parents: Sequence[Mapping[str, str]], data: Sequence[Mapping[s
 def build_parents(cfg: CfgNode) -> list[dict[str, str]]:
     """Return name and SHA-256 of each file of initial weights, and of the teacher; empty if timm's file is not in the cache."""
     choice, path, name = cfg.MODEL.PRETRAIN_CHOICE, cfg.MODEL.PRETRAIN_PATH, cfg.MODEL.NAME
-    teacher = Path(cfg.LOSS.DISTILL)
-    taught_by = [{"name": f"teacher {teacher.name}", "sha256": sha256(teacher)}] if teacher.is_file() else []
+    teacher = parents_of(cfg.LOSS.DISTILL) if cfg.LOSS.DISTILL else []
+    taught_by = [{**parent, "name": f"teacher {parent['name']}"} for parent in teacher]
     if choice == "none":
         return taught_by
     return [*(parents_of(path) if path else [_of_timm(name)]), *taught_by]

@@ -20,9 +20,7 @@ from .run_lock import FolderLock
 from .trackers import RUN_IDS, OpenTrackers
 
 LOGGER = logging.getLogger("vitreid")
-TEACHER = (
-    "teacher.safetensors"  # LOSS.DISTILL; stays when a new run replaces an earlier one, which may have the same teacher
-)
+TEACHER = "teacher.safetensors"  # of LOSS.DISTILL; a run that replaces this one may have the same, so it stays
 REPORT_PICTURES = frozenset(  # every PNG file that a report may write into report_pictures
     f"{name}.png"
     for name in (

@@ -28,7 +28,7 @@ class Evaluator:
     """Evaluates a model on one test set, any number of times.
 
     Args:
-        query, gallery: loaders in the order of the records of `data`; of several ranks, each loads the records rank,
+        query, gallery: loaders in the order of the records of `data`, `gallery` unused if both are the same; of several ranks, each loads the records rank,
             rank + size, rank + 2 * size, ...
         data: the records, with their protocol and camera names.
         rerank: the ranking; None = by distance alone.
@@ -65,7 +65,8 @@ class Evaluator:
         """Return the embeddings of `model` with their labels on rank 0, None on the others."""
         data = self.data
         query = self._rows(model, self.query, len(data.query), "query")
-        gallery = self._rows(model, self.gallery, len(data.gallery), "gallery")
+        is_one = data.query == data.gallery  # as in VehicleID
+        gallery = query if is_one else self._rows(model, self.gallery, len(data.gallery), "gallery")
         if query is None or gallery is None:
             return None
         q_files, g_files = self._contents
@@ -145,9 +146,10 @@ def build_evaluator(
     cameras, views = model.cameras, model.views
     if ranks.is_first:
         UnknownNames("camera", cameras).warn(data.camera_names[record.camid] for record in (*data.query, *data.gallery))
+    other_images = [] if data.query == data.gallery else data.gallery
     query, gallery = (
         build_eval_loader(cfg, data, share, cameras, views, device, preprocess) if share else ()
-        for share in (records[ranks.rank :: ranks.size] for records in (data.query, data.gallery))
+        for share in (records[ranks.rank :: ranks.size] for records in (data.query, other_images))
     )
     return Evaluator(
         query,

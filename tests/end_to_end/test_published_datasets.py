@@ -7,6 +7,7 @@ from published_trees import TREES, draw_tree
 from vitreid.configs import load_config
 from vitreid.datasets.readers.dataset_registry import DATASETS
 from vitreid.processor import train
+from vitreid.processor.scoring import evaluator
 from vitreid.tools import test as test_tool
 
 pytestmark = pytest.mark.slow
@@ -40,3 +41,12 @@ def test_reranking_does_not_go_with_drawn_galleries(tmp_path):
     words = [*TINY, "DATASETS.NAMES", "vehicleid", "DATASETS.ROOT_DIR", str(tmp_path), "TEST.RERANK", "k-reciprocal"]
     with pytest.raises(ValueError, match=r"TEST\.RERANK: k-reciprocal does not go with vehicleid"):
         train(load_config(None, [*words, "TEST.RERANK_K1", "5", "OUTPUT_DIR", str(tmp_path / "run")]))
+
+
+def test_images_that_are_queries_and_gallery_are_embedded_once(tmp_path, monkeypatch):
+    draw_tree(tmp_path, "vehicleid")
+    titles, embed = [], evaluator.extract
+    monkeypatch.setattr(evaluator, "extract", lambda *args: titles.append(args[5]) or embed(*args))
+    words = ["SOLVER.MAX_EPOCHS", "1", "DATASETS.NAMES", "vehicleid", "DATASETS.ROOT_DIR", str(tmp_path)]
+    train(load_config(None, [*TINY, *words, "OUTPUT_DIR", str(tmp_path / "run")]))
+    assert titles == ["query"]

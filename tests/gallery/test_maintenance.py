@@ -252,6 +252,26 @@ def test_int8_is_within_half_a_step(tmp_path):
     assert Gallery.open(small.path).info == small.info
 
 
+def test_a_row_that_int8_would_cut_is_refused_by_add_and_merge(tmp_path):
+    """Searches would leave it out: it would be lost without a word."""
+    unit = {"embed": {"normalize": True}}
+    gallery = Gallery.create(tmp_path / "G", GalleryInfo(MODEL, 8, **unit))
+    flat = np.full((3, 8), 8**-0.5, np.float32)
+    gallery.add(flat, [{"path": f"{i}.jpg"} for i in range(3)], MODEL)
+    small = to_int8(gallery, tmp_path / "S")
+    with pytest.raises(
+        ValueError, match=r"row 1 holds values beyond the range of this int8 gallery.*1 such rows.*compress"
+    ):
+        small.add(np.stack([flat[0], np.eye(8, dtype=np.float32)[0]]), [{"path": "a"}, {"path": "b"}], MODEL)
+    other = Gallery.create(tmp_path / "O", GalleryInfo(MODEL, 8, **unit))
+    other.add(np.eye(8, dtype=np.float32)[:1], [{"path": "c.jpg"}], MODEL)
+    with pytest.raises(ValueError, match="beyond the range of this int8 gallery"):
+        merge(small, [other])
+    assert len(Gallery.open(small.path)) == 3 and verify(small.path, images=False) == []
+    small.add(flat, [{"path": f"new{i}.jpg"} for i in range(3)], MODEL)
+    assert len(small) == 6
+
+
 MADE_OF_ANOTHER = {
     "int8": to_int8,
     "pca": lambda gallery, output, overwrite=False: fit_pca(gallery, output, 2, overwrite=overwrite),

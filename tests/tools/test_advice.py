@@ -112,10 +112,10 @@ def test_a_command_without_a_config_names_none_of_its_options(case, places, caps
 
 
 def test_a_sheet_that_cannot_be_written_is_an_error_before_the_model_is_read(places, capsys, monkeypatch):
-    def refuse(*_):
+    def refuse(**_):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(files, "open_own", refuse)
+    monkeypatch.setattr(files, "TemporaryFile", refuse)
     monkeypatch.setattr(search, "Embedder", None)
     words = [word.format(**places) for word in SEARCH]
     message = said(search, [*words, places["image"], "--sheet", places["folder"] / "s.png"], capsys)
@@ -123,10 +123,10 @@ def test_a_sheet_that_cannot_be_written_is_an_error_before_the_model_is_read(pla
 
 
 def test_check_data_finds_an_unwritable_output_before_it_reads(people, capsys, monkeypatch, tmp_path):
-    def refuse(*_):
+    def refuse(**_):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(files, "open_own", refuse)
+    monkeypatch.setattr(files, "TemporaryFile", refuse)
     monkeypatch.setattr(check_data, "build_checks", None)
     words = ["DATASETS.NAMES", "synthetic", "DATASETS.ROOT_DIR", people, "--json", tmp_path / "r.json"]
     assert "--json: cannot write" in said(check_data, words, capsys)

@@ -1,4 +1,4 @@
-"""The arguments that say what a finished model (ONNX, OpenVINO, TorchScript) expects: --embedder-input and others."""
+"""The arguments of commands with a model: its device and precision, and what a finished one (ONNX, OpenVINO, TorchScript) expects."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from vitreid.processor.embedding.foreign.description import KINDS
 from vitreid.processor.embedding.foreign.runtimes import RUNTIMES
 
 PREFIX = "embedder_"
+
+
+def add_device_flags(parser: argparse.ArgumentParser) -> None:
+    """Add --device and --precision."""
+    parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
+    parser.add_argument("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto")
 
 
 def add_embedder_flags(parser: argparse.ArgumentParser) -> None:

@@ -13,17 +13,16 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 from vitreid.common.errors import UserError
 from vitreid.common.text import plain_values, share_text, table
 from vitreid.gallery import Gallery
 from vitreid.gallery.identities.known_people import EnrolmentOptions, Identification, enrol
 from vitreid.gallery.identities.near_rows import AUTO
-from vitreid.gallery.milvus.milvus_collections import PREFIX
 from vitreid.labels.camera_norm import CAMERA_NORMS
 from vitreid.processor.embedding.embedder import Embedder
-from vitreid.tools.cli.embedder_flags import add_embedder_flags, embedder_options
+from vitreid.tools.cli.embedder_flags import add_device_flags, add_embedder_flags, embedder_options
+from vitreid.tools.cli.gallery_arguments import check_queries_exist, gallery_folder
 from vitreid.tools.cli.parser import command, new_parser, number_from
 
 
@@ -75,24 +74,18 @@ def get_parser() -> argparse.ArgumentParser:
     add("--expire-after", metavar="SECONDS", type=float, help="older rows do not count")
     add("--confirmed", action="store_true", help="only rows that somebody has confirmed")
     add("--json", action="store_true", help="print JSON rather than a table")
-    add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
-    add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto")
+    add_device_flags(parser)
     add_embedder_flags(parser)
     return parser
 
 
 def identify(args: argparse.Namespace) -> str:
     """Return what each image, or all of them together, shows."""
-    if args.gallery.startswith(PREFIX):
-        raise UserError(
-            f"GALLERY: {args.gallery} is stored in Milvus; copy it to a folder first: vitreid gallery from-milvus"
-        )
     for name in ("far", "miss", "ask"):
         if not 0 < getattr(args, name) < 1:
             raise UserError(f"--{name}: a share between 0 and 1, got {getattr(args, name)}")
-    if missing := [path for path in args.query if not Path(path).is_file()]:
-        raise FileNotFoundError(f"--query: no file {missing[0]!r} (from {Path.cwd()})")
-    gallery = Gallery.open(args.gallery)
+    check_queries_exist(args.query)
+    gallery = Gallery.open(gallery_folder(args.gallery))
     options = EnrolmentOptions(args.least, args.templates, confirmed=args.confirmed, expire_after=args.expire_after)
     known = enrol(gallery, options, args.camera_norm)
     embedder = Embedder(args.weights, device=args.device, precision=args.precision, options=embedder_options(args))

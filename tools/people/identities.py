@@ -14,7 +14,6 @@ import argparse
 import json
 import sys
 
-from vitreid.common.errors import UserError
 from vitreid.common.text import plain_values
 from vitreid.gallery import Gallery
 from vitreid.gallery.identities.group_people import GroupingOptions, group_people
@@ -22,9 +21,9 @@ from vitreid.gallery.identities.grouping_report import report_of
 from vitreid.gallery.identities.near_rows import AUTO
 from vitreid.gallery.identities.person_columns import write_people
 from vitreid.gallery.identities.training_manifest import ManifestOptions, write_manifest
-from vitreid.gallery.milvus.milvus_collections import PREFIX
 from vitreid.gallery.search.faiss_index import INDEXES
 from vitreid.labels.camera_norm import CAMERA_NORMS
+from vitreid.tools.cli.gallery_arguments import gallery_folder
 from vitreid.tools.cli.parser import command, new_parser, number_from
 
 
@@ -90,11 +89,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def identities(args: argparse.Namespace) -> str:
     """Group the rows, write the people, and return the report."""
-    if args.gallery.startswith(PREFIX):
-        raise UserError(
-            f"GALLERY: {args.gallery} is stored in Milvus; copy it to a folder first: vitreid gallery from-milvus"
-        )
-    gallery = Gallery.open(args.gallery)
+    gallery = Gallery.open(gallery_folder(args.gallery))
     if args.to_manifest:
         return manifest(gallery, args)
     names = ("threshold", "k1", "k2", "window", "camera_norm", "index", "regroup")

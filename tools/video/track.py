@@ -18,7 +18,7 @@ from vitreid.common.errors import UserError
 from vitreid.common.files import check_output_file
 from vitreid.common.text import table
 from vitreid.processor.embedding.embedder import Embedder
-from vitreid.tools.cli.embedder_flags import add_embedder_flags, embedder_options
+from vitreid.tools.cli.embedder_flags import add_device_flags, add_embedder_flags, embedder_options
 from vitreid.tools.cli.parser import command, new_parser
 from vitreid.tools.video.recording_flags import add_recording_flags, camera_options, track_options
 from vitreid.tracking.outputs.track_run import OutputOptions, write_tracks
@@ -44,8 +44,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="list the boxes for training: DATASETS.NAMES manifest; a track is a person",
     )
     add("--weights", metavar="FILE", help="of a run, or a finished model: people are found again by their appearance")
-    add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
-    add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto")
+    add_device_flags(parser)
     add_recording_flags(parser)
     add_embedder_flags(parser)
     return parser
