@@ -264,40 +264,24 @@ KILLER = """
 import os, random, shutil, signal, sys
 from importlib import import_module
 
+from killed_process import FILE_STEPS, die_at, in_child
+
 module = import_module("vitreid.gallery.export.export_job")
 import_module("vitreid.gallery.export.export_plan").PART_ROWS = 8
 import_module("vitreid.gallery.export.work_folder").JOIN_ROWS = 8
 weights, source, output = sys.argv[1:]
 
 def attempt(deadly):
-    steps = 0
-    def counted(call):
-        def inner(*args, **options):
-            nonlocal steps
-            steps += 1
-            if steps == deadly:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return call(*args, **options)
-        return inner
-    for place, name in ((os, "replace"), (os, "fsync"), (os, "mkdir"), (os, "unlink"), (os, "rmdir"), (shutil, "rmtree")):
-        setattr(place, name, counted(getattr(place, name)))
-    module.Embedder.embed = counted(module.Embedder.embed)
+    die_at(deadly, [*FILE_STEPS, (shutil, "rmtree"), (module.Embedder, "embed")])
     module.export(weights, source, output, batch_size=4, device="cpu", precision="fp32")
 
-def child(deadly):
-    pid = os.fork()
-    if not pid:
-        attempt(deadly)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
 rng = random.Random(int(os.environ.get("SEED", 0)))
-ends = [child(rng.randint(2, 12)) for _ in range(4)]
+ends = [in_child(attempt, rng.randint(2, 12)) for _ in range(4)]
 deadly = 12
 while ends[-1] == -signal.SIGKILL:  # later and later, up to an attempt that lives to its end
     deadly += rng.randint(4, 9)
-    ends.append(child(deadly))
-print(ends.count(-signal.SIGKILL), child(0))
+    ends.append(in_child(attempt, deadly))
+print(ends.count(-signal.SIGKILL), in_child(attempt, 0))
 """
 
 

@@ -490,6 +490,8 @@ KILLER = """
 import os, random, shutil, signal, sys
 from importlib import import_module
 
+from killed_process import FILE_STEPS, die_at, in_child
+
 module = import_module("vitreid.gallery.export.export_job")
 job = import_module("vitreid.gallery.export.recording_job")
 job.CHUNK_FRAMES = 8
@@ -498,35 +500,17 @@ CameraOptions = import_module("vitreid.tracking.camera_options").CameraOptions
 weights, source, boxes, start, output = sys.argv[1:]
 
 def attempt(deadly):
-    steps = 0
-    def counted(call):
-        def inner(*args, **options):
-            nonlocal steps
-            steps += 1
-            if steps == deadly:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return call(*args, **options)
-        return inner
-    for place, name in ((os, "replace"), (os, "fsync"), (os, "mkdir"), (os, "unlink"), (os, "rmdir"), (shutil, "rmtree")):
-        setattr(place, name, counted(getattr(place, name)))
-    module.Embedder.embed = counted(module.Embedder.embed)
+    die_at(deadly, [*FILE_STEPS, (shutil, "rmtree"), (module.Embedder, "embed")])
     recordings = job.RecordingOptions(TrackOptions(boxes=boxes), CameraOptions(camera="entrance", start=start))
     module.export(weights, source, output, batch_size=4, device="cpu", precision="fp32", recordings=recordings)
 
-def child(deadly):
-    pid = os.fork()
-    if not pid:
-        attempt(deadly)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
 rng = random.Random(int(os.environ.get("SEED", 0)))
-ends = [child(rng.randint(2, 12)) for _ in range(5)]
+ends = [in_child(attempt, rng.randint(2, 12)) for _ in range(5)]
 deadly = 8
 while ends[-1] == -signal.SIGKILL:  # later and later, up to an attempt that lives to its end
     deadly += rng.randint(3, 7)
-    ends.append(child(deadly))
-print(ends.count(-signal.SIGKILL), child(0))
+    ends.append(in_child(attempt, deadly))
+print(ends.count(-signal.SIGKILL), in_child(attempt, 0))
 """
 
 

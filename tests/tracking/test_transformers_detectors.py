@@ -216,6 +216,8 @@ KILLED = """
 import os, random, shutil, signal, sys
 from importlib import import_module
 
+from killed_process import FILE_STEPS, die_at, in_child
+
 import transformers
 
 module = import_module("vitreid.gallery.export.export_job")
@@ -226,32 +228,14 @@ job.CHUNK_FRAMES = 8
 folder, weights, video, output = sys.argv[1:]
 
 def attempt(deadly, output):
-    steps = 0
-    def counted(call):
-        def inner(*args, **options):
-            nonlocal steps
-            steps += 1
-            if steps == deadly:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return call(*args, **options)
-        return inner
-    for place, name in ((os, "replace"), (os, "fsync"), (os, "mkdir"), (shutil, "rmtree"), (detector, "detect")):
-        setattr(place, name, counted(getattr(place, name)))
-    module.Embedder.embed = counted(module.Embedder.embed)
+    die_at(deadly, [*FILE_STEPS[:3], (shutil, "rmtree"), (detector, "detect"), (module.Embedder, "embed")])
     tracks = TrackOptions(detector=folder, confidence=0.3, device="cpu", precision="fp32")
     module.export(weights, video, output, batch_size=4, device="cpu", precision="fp32", recordings=job.RecordingOptions(tracks))
 
-def child(deadly, output):
-    pid = os.fork()
-    if not pid:
-        attempt(deadly, output)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
 rng = random.Random(0)
-ends = [child(rng.randint(3, 16), output) for _ in range(10)]
-ends.append(child(0, output))
-print(ends.count(-signal.SIGKILL), ends[-1], child(0, output + "-whole"))
+ends = [in_child(attempt, rng.randint(3, 16), output) for _ in range(10)]
+ends.append(in_child(attempt, 0, output))
+print(ends.count(-signal.SIGKILL), ends[-1], in_child(attempt, 0, output + "-whole"))
 """
 
 
