@@ -32,15 +32,17 @@ NAMES = ("person", "bicycle", "car")
 
 
 def write_onnx(path, outputs, batch=1, metadata=None, shape=None, kind=onnx.TensorProto.FLOAT):
-    """A model that ignores its input and returns these arrays."""
-    nodes, infos = [], []
+    """A model that returns these arrays, whatever it sees: sides of the picture less themselves are added, since OpenVINO drops an unused input."""
+    make, node = onnx.helper.make_tensor_value_info, onnx.helper.make_node
+    nodes, infos = [node("Shape", ["images"], ["sides"]), node("Sub", ["sides", "sides"], ["zeros"])], []
+    nodes.append(node("ReduceMax", ["zeros"], ["zero"], keepdims=0))
     for name, array in outputs.items():
-        nodes.append(onnx.helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(array)))
-        infos.append(
-            onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-        )
-    image = onnx.helper.make_tensor_value_info("images", kind, shape or [batch, 3, SIDE, SIDE])
-    return _save(path, nodes, [image], infos, metadata)
+        dtype = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        nodes.append(node("Constant", [], [f"{name}_given"], value=onnx.numpy_helper.from_array(array)))
+        nodes.append(node("Cast", ["zero"], [f"{name}_zero"], to=dtype))
+        nodes.append(node("Add", [f"{name}_given", f"{name}_zero"], [name]))
+        infos.append(make(name, dtype, array.shape))
+    return _save(path, nodes, [make("images", kind, shape or [batch, 3, SIDE, SIDE])], infos, metadata)
 
 
 def _save(path, nodes, inputs, outputs, metadata=None, weights=()):
@@ -134,6 +136,15 @@ def to_openvino(path):
     """The same model as .xml and .bin."""
     openvino.save_model(openvino.Core().read_model(path), path.with_suffix(".xml"), compress_to_fp16=False)
     return path.with_suffix(".xml")
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+def test_a_model_without_an_input_for_pictures_is_no_detector(tmp_path, kind):
+    given = onnx.helper.make_node("Constant", [], ["boxes"], value=onnx.numpy_helper.from_array(np.ones((1, 4), "f4")))
+    boxes = onnx.helper.make_tensor_value_info("boxes", onnx.TensorProto.FLOAT, (1, 4))
+    path = _save(tmp_path / "people.onnx", [given], [], [boxes])
+    with pytest.raises(UserError, match="people.*no input for pictures.*name a detector's file"):
+        open_detector(to_openvino(path) if kind == "openvino" else path, options())
 
 
 def options(*classes, **description):

@@ -95,6 +95,13 @@ class FileSignature(NamedTuple):
     metadata: dict[str, str]
 
 
+def picture_input(path: Path, inputs: Sequence[Any]) -> Any:
+    """Return the first of a model's inputs that takes pictures; raise UserError if there is none."""
+    if not inputs:
+        raise UserError(f"{path}: this model has no input for pictures; name a detector's file")
+    return inputs[0]
+
+
 def _typed(key: str, value: Any, where: str) -> Any:
     """Return a value of a description in its type: texts are split at commas, or the x of 384x672, and become numbers."""
     if key == "classes":

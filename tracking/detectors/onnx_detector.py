@@ -11,7 +11,7 @@ from ...common.errors import UserError
 from ...common.text import first_line
 from ...processor.device import pick_device
 from .detector import DetectorOptions, missing_video_package
-from .detector_description import FileSignature
+from .detector_description import FileSignature, picture_input
 from .detector_file import SIZES_INPUT, ModelFileDetector
 
 TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
@@ -44,7 +44,7 @@ class OnnxDetector(ModelFileDetector):
             self._session = onnxruntime.InferenceSession(path, settings, providers=providers)
         except Exception as error:  # ONNX Runtime has no common class of errors
             raise UserError(f"{path}: ONNX Runtime cannot read this file ({first_line(error)})") from error
-        super().__init__(path, _signature(self._session), options)
+        super().__init__(path, _signature(path, self._session), options)
         self._image = next(one.name for one in self._session.get_inputs() if one.name != SIZES_INPUT)
 
     def run(self, tensor: np.ndarray) -> dict[str, np.ndarray]:
@@ -55,10 +55,10 @@ class OnnxDetector(ModelFileDetector):
         return dict(zip(self._signature.outputs, self._session.run(None, feed)))
 
 
-def _signature(session: Any) -> FileSignature:
+def _signature(path: Path, session: Any) -> FileSignature:
     """Return the shapes, types and texts of an ONNX model."""
     inputs = session.get_inputs()
-    image = next(one for one in inputs if one.name != SIZES_INPUT)
+    image = picture_input(path, [one for one in inputs if one.name != SIZES_INPUT])
     outputs = {one.name: _shape(one.shape) for one in session.get_outputs()}
     metadata = session.get_modelmeta().custom_metadata_map
     return FileSignature(

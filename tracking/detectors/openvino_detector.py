@@ -14,7 +14,7 @@ from ...common.errors import UserError
 from ...processor.embedding.foreign.runtimes import openvino_core
 from ..detections import Detections, VideoFrame
 from .detector import DetectorOptions, missing_video_package
-from .detector_description import FileSignature
+from .detector_description import FileSignature, picture_input
 from .detector_file import SIZES_INPUT, ModelFileDetector
 
 TYPES = {"f32": "float32", "f16": "float16", "u8": "uint8", "i64": "int64", "i32": "int32"}
@@ -43,7 +43,7 @@ class OpenVinoDetector(ModelFileDetector):
             model = core.read_model(path)
         except RuntimeError as error:
             raise UserError(f"{path}: OpenVINO cannot read this file ({_reason(error)})") from error
-        super().__init__(path, _signature(model), options)
+        super().__init__(path, _signature(path, model), options)
         hint: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT"}
         if options.threads is not None:
             hint["INFERENCE_NUM_THREADS"] = options.threads
@@ -88,9 +88,9 @@ class OpenVinoDetector(ModelFileDetector):
         return {name: np.array(request.get_output_tensor(i).data) for i, name in enumerate(self._names)}
 
 
-def _signature(model: Any) -> FileSignature:
+def _signature(path: Path, model: Any) -> FileSignature:
     """Return the shapes, types and texts of an OpenVINO model."""
-    image = next(one for one in model.inputs if SIZES_INPUT not in one.get_names())
+    image = picture_input(path, [one for one in model.inputs if SIZES_INPUT not in one.get_names()])
     outputs = {
         next(iter(sorted(output.get_names())), f"output{number}"): _shape(output)
         for number, output in enumerate(model.outputs)
