@@ -29,14 +29,10 @@ def density_clusters(count: int, pairs: SimilarPairs, eps: float = 0.6, min_samp
         raise UserError(f"min_samples: 1 or more neighbours, got {min_samples}")
     distances = 1 - pairs.value
     near = distances <= eps
-    first, second, distances = pairs.first[near], pairs.second[near], distances[near]
-    graph = sparse.coo_matrix(
-        (
-            np.concatenate([distances, distances]),
-            (np.concatenate([first, second]), np.concatenate([second, first])),
-        ),
-        shape=(count, count),
-    ).tocsr()
+    first, second, itself = pairs.first[near], pairs.second[near], np.arange(count)
+    values = np.concatenate([distances[near], distances[near], np.zeros(count, distances.dtype)])
+    places = np.concatenate([first, second, itself]), np.concatenate([second, first, itself])
+    graph = sparse.coo_matrix((values, places), shape=(count, count)).tocsr()
     graph = sort_graph_by_row_values(graph, copy=False, warn_when_not_sorted=False)
     found = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit_predict(graph)
     return in_order(found.astype(np.int64))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from yacs.config import CfgNode
 from ...common.csv_file import path_for_csv, write_csv
 from ...common.errors import UserError
 from ...datasets import Record, ReidData, TrainLoader, build_plain_loader
+from ...datasets.records import UNLABELLED
 from ...loss import ReidLoss
 from ...model import ReidModel
 from ..distributed.image_digest import image_digest
@@ -90,7 +91,7 @@ class PseudoLabels:
         self.options, self.ranks = options, ranks
         self.groups: np.ndarray | None = None
         self.rounds: list[RoundFigures] = []
-        self._images = image_digest(data.train)
+        self._images = image_digest([replace(record, pid=UNLABELLED) for record in data.train])
         self._cameras = np.array([record.camid for record in data.train])
         self._pids = np.array([record.pid for record in data.train])
 
