@@ -21,7 +21,9 @@ UNSUPERVISED_OPTIONS: dict[str, Option] = {
     "UNSUPERVISED.MIN_SAMPLES": Option(
         4, "dbscan: neighbours, itself included, of an image in the core of a cluster [Cluster Contrast]", at_least=1
     ),
-    "UNSUPERVISED.MIN_SIZE": Option(2, "images of the smallest cluster; those of smaller ones are outliers", at_least=2),
+    "UNSUPERVISED.MIN_SIZE": Option(
+        2, "images of the smallest cluster; those of smaller ones are outliers", at_least=2
+    ),
     "UNSUPERVISED.K1": Option(30, "neighbours considered per image [Cluster Contrast]", at_least=1),
     "UNSUPERVISED.K2": Option(6, "neighbours in the local query expansion [Cluster Contrast]", at_least=1),
     "UNSUPERVISED.CAMERA_NORM": Option(
@@ -31,9 +33,7 @@ UNSUPERVISED_OPTIONS: dict[str, Option] = {
         ("auto", "none", "mean", "full"),
     ),
     "UNSUPERVISED.PERIOD": Option(1, "epochs between clusterings [Cluster Contrast]", at_least=1),
-    "UNSUPERVISED.ITERATIONS": Option(
-        0, "batches per epoch; 0 = as many as all training images fill", at_least=0
-    ),
+    "UNSUPERVISED.ITERATIONS": Option(0, "batches per epoch; 0 = as many as all training images fill", at_least=0),
     "UNSUPERVISED.OUTLIERS": Option(
         "drop",
         "images in no cluster: drop = not used until the next clustering [Cluster Contrast]; instances = each is a class [SpCL, Ge "

@@ -10,10 +10,10 @@ import torch
 from yacs.config import CfgNode
 
 from .augment.augment import Augment
+from .loading.cluster_sampler import ClusterSampler
 from .loading.image_cache import ChosenImages, open_images
 from .loading.loaders import EvalLoader, TrainLoader
 from .loading.preprocess import Preprocess
-from .loading.cluster_sampler import ClusterSampler
 from .loading.samplers import PKSampler, Sampler, ShuffleSampler
 from .loading.shared_memory import LocalRanks
 from .loading.unreadable import Once, drop_unreadable, in_each

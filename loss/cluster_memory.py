@@ -56,7 +56,9 @@ class ClusterMemory(nn.Module):
         """Update the centroids by unit-length queries (B, D) with cosines (B,) to their own."""
         turn = turns(labels, cosines if self.update == "hardest" else None)
         rounds = 1 if self.update == "hardest" else int(turn.max()) + 1
-        moved = torch.cat([self.centroids, self.centroids.new_zeros(1, self.centroids.shape[1])])  # and a place for the others
+        moved = torch.cat(
+            [self.centroids, self.centroids.new_zeros(1, self.centroids.shape[1])]
+        )  # and a place for the others
         for number in range(rounds):
             places = torch.where(turn == number, labels, len(self.centroids))
             mixed = self.momentum * moved[places] + (1 - self.momentum) * queries

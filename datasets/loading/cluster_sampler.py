@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -43,7 +44,7 @@ class ClusterSampler:
         """
         order = np.argsort(labels, kind="stable")
         ends = np.searchsorted(labels[order], np.arange(num_clusters + 1))
-        self._members = [order[first:last] for first, last in zip(ends[:-1], ends[1:], strict=True)]
+        self._members = [order[first:last] for first, last in itertools.pairwise(ends)]
         self._alone = order[ends[-1] :]
 
     def batches(self, epoch: int) -> Sequence[np.ndarray]:

@@ -33,7 +33,9 @@ logger = logging.getLogger(__name__)
 EMBEDDING = EmbedSettings(neck="after", normalize=True, flip=False, global_only=True)
 FEWEST = 2  # clusters that a model can be trained to distinguish
 
-Embed = Callable[[nn.Module], "Tensor | None"]  # a model -> embeddings (N, D) of the training images on rank 0, None elsewhere
+Embed = Callable[
+    [nn.Module], "Tensor | None"
+]  # a model -> embeddings (N, D) of the training images on rank 0, None elsewhere
 
 
 class Found(NamedTuple):
@@ -280,9 +282,7 @@ def build_pseudo_labels(
     options = cfg.UNSUPERVISED
     if options.CLUSTERING == "none":
         return None
-    images = build_plain_loader(
-        cfg, data, loader, model.spec.cameras, model.spec.views, device, ranks.rank, ranks.size
-    )
+    images = build_plain_loader(cfg, data, loader, model.spec.cameras, model.spec.views, device, ranks.rank, ranks.size)
 
     def embed(model: nn.Module) -> Tensor | None:
         share = extract(model, images, EMBEDDING, device, precision, "embed", ranks.is_first)

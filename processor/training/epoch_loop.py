@@ -138,12 +138,12 @@ class Run:
             UserError: it was trained on other people or cameras, or with another model, loss or optimizer.
         """
         self._check_people(state)
+        if self.pseudo_labels is not None:
+            self.pseudo_labels.load_state_dict(state["pseudo_labels"])
         self.trainer.load_state_dict(state["trainer"])
         self.first_epoch, self._row = state["epoch"] + 1, state.get("row")
         if self.ranks.from_first(self.folder.best.exists):  # otherwise the best so far is in another run's folder
             self.best = state["best"]
-        if self.pseudo_labels is not None:
-            self.pseudo_labels.load_state_dict(state["pseudo_labels"])
         progress, inside = self.trainer.progress, ""
         if progress.epoch == self.first_epoch:
             self.trainer.check_place()

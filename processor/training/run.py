@@ -92,7 +92,8 @@ def train(cfg: CfgNode, resume: str | None = None, overwrite: bool = False) -> R
                 folder.discard()
 
 
-def _train_into(folder: RunFolder, cfg: CfgNode, resume: str | None, overwrite: bool, ranks: Ranks
+def _train_into(
+    folder: RunFolder, cfg: CfgNode, resume: str | None, overwrite: bool, ranks: Ranks
 ) -> RetrievalResult | None:
     """Prepare the folder for a new or a resumed run, and train."""
     check_trackers(build_trackers(cfg)[0])

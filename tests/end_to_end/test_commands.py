@@ -105,6 +105,7 @@ SMALL = {
     "SOLVER.KEEP_LAST": "3",
     "SOLVER.PRECISION": "fp32",
     "DATALOADER.NUM_WORKERS": "1",
+    "UNSUPERVISED.ITERATIONS": "2",
 }
 ADDED = {  # program: words at the end of its commands; SMALL is for those that take a recipe
     "train": ["--no-report"],
