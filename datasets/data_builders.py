@@ -71,7 +71,8 @@ def build_test_set_names(cfg: CfgNode) -> list[str]:
 
 def build_read_options(cfg: CfgNode, draws: bool = True) -> ReadOptions:
     """Return the settings of single readers."""
-    data, unlabelled = cfg.DATASETS, cfg.UNSUPERVISED.CLUSTERING != "none"
+    data = cfg.DATASETS
+    unlabelled = cfg.UNSUPERVISED.CLUSTERING != "none"
     return ReadOptions(data.MANIFEST, data.TEST_SHARE, data.SPLIT_SEED, draws, data.CAMERA_PATTERN, unlabelled)
 
 

@@ -88,6 +88,7 @@ SMALLER = {  # what is shown: what is run instead
     r"duration>=2": "duration>=0.1",  # the recording is short
     r"vitreid film --output data/film": "vitreid film --output data/film --people 2 --cameras 1 --seconds 6",
     r"\bFILE\b": "file.json",  # a placeholder
+    r"usl_vit_small_dinov2 DATASETS": "usl_vit_small_dinov2 UNSUPERVISED.CLUSTERING linkage DATASETS",  # random weights: one cluster
 }
 SMALL = {
     "MODEL.NAME": "vit_tiny_patch16_224",
