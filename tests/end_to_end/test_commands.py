@@ -111,6 +111,7 @@ SMALL = {
 ADDED = {  # program: words at the end of its commands; SMALL is for those that take a recipe
     "train": ["--no-report"],
     "tune": ["--trials", "1"],
+    "adapt": ["SOLVER.MAX_EPOCHS", "1", "UNSUPERVISED.ITERATIONS", "2", "--overwrite"],
     "export_model": ["--num-crops", "16", "--rounds", "1"],
     "serve": ["--port", "0"],  # a free one
     "shipping": ["--quick", "--formats", "torchscript"],

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import at, rows, run
+from helpers import at, rows, run, run_tool
 
 from vitreid.configs import load_config
 from vitreid.datasets import build_data
@@ -24,6 +24,7 @@ from vitreid.processor.pseudo_labels.round_figures import best_round, measure_ro
 from vitreid.processor.runs.checkpoint import load_last
 from vitreid.processor.training.epoch_loop import Run
 from vitreid.processor.training.run import build_session
+from vitreid.tools import report as report_tool
 
 WORDS = ["UNSUPERVISED.CLUSTERING", "dbscan", "UNSUPERVISED.K1", "6", "UNSUPERVISED.K2", "2"]
 ONLY = ["LOSS.ID", "none", "LOSS.METRIC", "none"]
@@ -346,3 +347,10 @@ def test_people_that_nobody_named_are_learnt(tiny, tmp_path):
     more = ["UNSUPERVISED.K1", "8", "UNSUPERVISED.ITERATIONS", "12", "SOLVER.BASE_LR", "0.001"]
     after = run([*target, *hidden, *WORDS, *ONLY, *more]).mAP
     assert after > 2 * before, (before, after)
+
+
+def test_a_run_without_a_test_set_has_a_report(words, people, tmp_path, caplog):
+    crops = people / "synthetic" / "bounding_box_train"
+    run_tool([*words, "DATASETS.NAMES", "crops", "DATASETS.ROOT_DIR", str(crops), "SOLVER.MAX_EPOCHS", "1"])
+    assert report_tool.main([str(tmp_path / "run"), "--no-model"]) == 0
+    assert "there is no test set" in (tmp_path / "run" / "report.html").read_text()
