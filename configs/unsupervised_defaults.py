@@ -32,6 +32,9 @@ UNSUPERVISED_OPTIONS: dict[str, Option] = {
         "several cameras with enough images",
         ("auto", "none", "mean", "full"),
     ),
+    "UNSUPERVISED.TRACKLETS": Option(
+        True, "images of one tracklet (column of a manifest) are one person, whatever their embeddings are"
+    ),
     "UNSUPERVISED.PERIOD": Option(1, "epochs between clusterings [Cluster Contrast]", at_least=1),
     "UNSUPERVISED.ITERATIONS": Option(0, "batches per epoch; 0 = as many as all training images fill", at_least=0),
     "UNSUPERVISED.OUTLIERS": Option(

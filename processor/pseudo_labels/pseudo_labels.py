@@ -288,6 +288,6 @@ def build_pseudo_labels(
         share = extract(model, images, EMBEDDING, device, precision, "embed", ranks.is_first)
         return join_shares(share, len(data.train), ranks)
 
-    cluster = build_clustering(cfg, [record.camid for record in data.train], data.camera_names, device)
+    cluster = build_clustering(cfg, data.train, data.camera_names, device)
     rounds = RoundOptions(options.PERIOD, options.OUTLIERS == "instances", options.PATIENCE)
     return PseudoLabels(data, embed, cluster, loader, loss, rounds, ranks)

@@ -234,3 +234,15 @@ def test_pairs_by_person_are_the_mixed_ones_at_three_scales():
     for found, expected in zip(person_pairs(rows, 9, 4), mixed_pairs(rows, (6, 9, 12), 4), strict=True):
         np.testing.assert_array_equal(found, expected)
     assert len(person_pairs(rows[:3]).value) <= 3  # neighbourhoods are cut to the rows that there are
+
+
+@given(st.integers(0, 10_000), st.integers(0, 12))
+@settings(deadline=None, max_examples=30)
+def test_rows_that_count_as_equal_have_distance_0_in_density_clusters(seed, count):
+    rows, _ = people(num_people=6, images=5, spread=0.8, seed=seed)
+    pairs = jaccard_pairs(rows, 6, 3, reach=len(rows))
+    together = np.random.default_rng(seed).integers(0, len(rows), (count, 2))
+    distances = 1 - dense(pairs, len(rows))
+    distances[together[:, 0], together[:, 1]] = distances[together[:, 1], together[:, 0]] = 0
+    expected = DBSCAN(eps=0.4, min_samples=3, metric="precomputed").fit_predict(distances)
+    np.testing.assert_array_equal(density_clusters(len(rows), pairs, 0.4, 3, together), in_order(expected))

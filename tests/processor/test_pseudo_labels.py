@@ -258,7 +258,28 @@ def test_each_clustering_finds_people_that_are_apart(words, name):
     generator = np.random.default_rng(0)
     features = np.eye(16)[labels] + 0.05 * generator.normal(size=(60, 16))
     cluster = CLUSTERINGS[name](load_config(None, [*words, "UNSUPERVISED.CLUSTERING", name]))
-    np.testing.assert_array_equal(cluster(torch.from_numpy(features).float()).groups, labels)
+    features = torch.from_numpy(features).float()
+    np.testing.assert_array_equal(cluster(features, np.empty((0, 2), int)).groups, labels)
+    joined = cluster(features, np.array([[0, 6], [0, 0]])).groups
+    assert joined[0] == joined[6] and (joined >= 0).all()
+
+
+def test_tracklets_come_from_the_manifest_and_stay_together(words, tmp_path):
+    manifest = tmp_path / "people.csv"
+    words = [*words, *write_manifest(words, manifest, with_pids=False)]
+    head, *lines = manifest.read_text().splitlines()
+    tracks = [f"{line},{line.split('_c')[0][-4:]}" if ",train" in line else f"{line}," for line in lines]
+    manifest.write_text("\n".join([f"{head},tracklet", *tracks]))
+    for name, value in (("together", "True"), ("apart", "False")):
+        run([*words, *at(tmp_path / name), "SOLVER.MAX_EPOCHS", "1", "UNSUPERVISED.TRACKLETS", value])
+    data = build_data(load_config(None, words))
+    with (tmp_path / "together" / "clusters.csv").open() as file:
+        pids = [row["pid"] for row in csv.DictReader(file)]
+    of_track = {}
+    for record, pid in zip(data.train, pids, strict=True):
+        of_track.setdefault(record.tracklet, set()).add(pid)
+    assert len(of_track) == 24 and all(len(found) == 1 for found in of_track.values())
+    assert rounds(tmp_path / "together") != rounds(tmp_path / "apart")
 
 
 def test_figures_of_a_round_can_be_counted_by_eye():

@@ -28,7 +28,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--output", metavar="FOLDER", required=True, help="the run folder; best.safetensors in it is the adapted model")
     add("--resume", action="store_true", help="continue a run that was interrupted")
     add("--overwrite", action="store_true", help="replace an earlier run in --output")
-    add("opts", nargs="*", metavar="KEY VALUE", help="options to change, e.g. SOLVER.MAX_EPOCHS 20")
+    add("options", nargs="*", metavar="KEY VALUE", help="options to change, e.g. SOLVER.MAX_EPOCHS 20")
     return parser
 
 
@@ -36,7 +36,7 @@ def adapt(args: argparse.Namespace) -> None:
     """Train without labels, from the weights."""
     about = Embedder(args.weights, device="cpu").about
     paths = (Path(path).expanduser() for path in (args.weights, args.input, args.output))
-    cfg = build_adaptation(about, *paths, args.opts)
+    cfg = build_adaptation(about, *paths, args.options)
     train(cfg, "auto" if args.resume else None, args.overwrite)
 
 
