@@ -82,10 +82,10 @@ def build_clustering(
     options = cfg.UNSUPERVISED
     cluster = choose("UNSUPERVISED.CLUSTERING", options.CLUSTERING, CLUSTERINGS)(cfg)
     cameras = np.array([camera_names[record.camid] for record in records])
-    tracklets = np.array([record.tracklet if options.TRACKLETS else -1 for record in records])
+    together = same_tracklet(np.array([record.tracklet if options.TRACKLETS else -1 for record in records]))
     return partial(
         cluster_images,
-        cluster=partial(cluster, together=same_tracklet(tracklets)),
+        cluster=lambda features: cluster(features, together),
         cameras=cameras,
         camera_norm=camera_norm_for(cameras, options.CAMERA_NORM),
         min_size=options.MIN_SIZE,

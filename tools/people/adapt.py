@@ -35,8 +35,8 @@ def get_parser() -> argparse.ArgumentParser:
 def adapt(args: argparse.Namespace) -> None:
     """Train without labels, from the weights."""
     about = Embedder(args.weights, device="cpu").about
-    paths = (Path(path).expanduser() for path in (args.weights, args.input, args.output))
-    cfg = build_adaptation(about, *paths, args.options)
+    weights, crops, output = (Path(path).expanduser() for path in (args.weights, args.input, args.output))
+    cfg = build_adaptation(about, weights, crops, output, args.options)
     train(cfg, "auto" if args.resume else None, args.overwrite)
 
 
