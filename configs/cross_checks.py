@@ -17,6 +17,7 @@ def check_config(cfg: CfgNode) -> None:
     _check_loss(cfg)
     _check_model(cfg)
     _check_data(cfg)
+    _check_unsupervised(cfg)
     if not cfg.OUTPUT_DIR.strip():
         raise UserError(
             "OUTPUT_DIR: empty, so the run's files would lie in the current folder; name a folder, e.g. logs/run"
@@ -72,7 +73,8 @@ def _check_schedule(cfg: CfgNode) -> None:
 
 
 def _check_loss(cfg: CfgNode) -> None:
-    if cfg.LOSS.ID == "none" and cfg.LOSS.METRIC == "none" and not cfg.LOSS.DISTILL:
+    against_clusters = cfg.UNSUPERVISED.CLUSTERING != "none" and cfg.UNSUPERVISED.WEIGHT > 0
+    if cfg.LOSS.ID == "none" and cfg.LOSS.METRIC == "none" and not cfg.LOSS.DISTILL and not against_clusters:
         raise UserError("LOSS.ID and LOSS.METRIC are both none: nothing to train on; set one of them, or LOSS.DISTILL")
     if cfg.LOSS.DISTILL and not cfg.LOSS.DISTILL_WEIGHT and not cfg.LOSS.RELATION_WEIGHT:
         raise UserError(
@@ -137,3 +139,27 @@ def _check_data(cfg: CfgNode) -> None:
         )
     if "manifest" in (*cfg.DATASETS.NAMES, *cfg.DATASETS.TEST) and not cfg.DATASETS.MANIFEST:
         raise UserError("DATASETS.MANIFEST: the data set 'manifest' needs its CSV file here")
+
+
+def _check_unsupervised(cfg: CfgNode) -> None:
+    """Refuse what needs the names of people, or classes that do not change."""
+    clustering = cfg.UNSUPERVISED.CLUSTERING
+    if clustering == "none":
+        return
+    refused = (
+        ("DATASETS.VAL_IDS", cfg.DATASETS.VAL_IDS, 0, "holds people out by their labels"),
+        ("DATASETS.BALANCE", cfg.DATASETS.BALANCE, "none", "shares batches by the people of each data set"),
+        ("DATALOADER.SAMPLER", cfg.DATALOADER.SAMPLER, "pk", "does not draw images by cluster"),
+        ("LOSS.CENTER_WEIGHT", cfg.LOSS.CENTER_WEIGHT, 0, "needs classes that stay"),
+        ("LOSS.MEMORY", cfg.LOSS.MEMORY, 0, "keeps labels that the next clustering makes wrong"),
+        ("MODEL.PRETRAIN_CLASSIFIERS", cfg.MODEL.PRETRAIN_CLASSIFIERS, False, "are those of other classes"),
+    )
+    for key, value, accepted, why in refused:
+        if value != accepted:
+            raise UserError(f"{key}: {value} {why}; with UNSUPERVISED.CLUSTERING {clustering} set it to {accepted}")
+    if cfg.LOSS.ID != "none" and (cfg.MODEL.JPM or cfg.SOLVER.FSDP):
+        part = "MODEL.JPM" if cfg.MODEL.JPM else "SOLVER.FSDP"
+        raise UserError(
+            f"LOSS.ID: {cfg.LOSS.ID} starts its classifier from the clusters' centroids, which {part} True does not go with; set "
+            f"LOSS.ID none, or {part} False"
+        )

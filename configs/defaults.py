@@ -10,5 +10,6 @@ from .data_defaults import DATA_OPTIONS
 from .model_defaults import MODEL_OPTIONS
 from .options import Option
 from .run_defaults import RUN_OPTIONS
+from .unsupervised_defaults import UNSUPERVISED_OPTIONS
 
-OPTIONS: dict[str, Option] = {**MODEL_OPTIONS, **DATA_OPTIONS, **RUN_OPTIONS}
+OPTIONS: dict[str, Option] = {**MODEL_OPTIONS, **DATA_OPTIONS, **UNSUPERVISED_OPTIONS, **RUN_OPTIONS}

@@ -10,12 +10,14 @@ import torch
 from yacs.config import CfgNode
 
 from .augment.augment import Augment
-from .loading.image_cache import open_images
+from .loading.cluster_sampler import ClusterSampler
+from .loading.image_cache import ChosenImages, open_images
 from .loading.loaders import EvalLoader, TrainLoader
 from .loading.preprocess import Preprocess
 from .loading.samplers import PKSampler, Sampler, ShuffleSampler
 from .loading.shared_memory import LocalRanks
 from .loading.unreadable import Once, drop_unreadable, in_each
+from .readers.crops import refuse_unlabelled
 from .readers.dataset_registry import ReadOptions, read_dataset, resolve_names
 from .readers.distractors import add_distractors, load_distractors
 from .readers.merge import join
@@ -44,6 +46,8 @@ def build_data(cfg: CfgNode, once: Once = in_each, draws: bool = True) -> ReidDa
             f"DATASETS.NAMES: {', '.join(names)} has no training images (folder bounding_box_train, or split train of a "
             "manifest); vitreid test needs none, vitreid train does"
         )
+    if cfg.UNSUPERVISED.CLUSTERING == "none":
+        refuse_unlabelled(data)
     if cfg.DATASETS.VAL_IDS:
         return hold_out(data, cfg.DATASETS.VAL_IDS, cfg.DATASETS.SPLIT_SEED)
     return _build_galleries(cfg, [data], once)[0]
@@ -68,7 +72,8 @@ def build_test_set_names(cfg: CfgNode) -> list[str]:
 def build_read_options(cfg: CfgNode, draws: bool = True) -> ReadOptions:
     """Return the settings of single readers."""
     data = cfg.DATASETS
-    return ReadOptions(data.MANIFEST, data.TEST_SHARE, data.SPLIT_SEED, draws, data.CAMERA_PATTERN)
+    unlabelled = cfg.UNSUPERVISED.CLUSTERING != "none"
+    return ReadOptions(data.MANIFEST, data.TEST_SHARE, data.SPLIT_SEED, draws, data.CAMERA_PATTERN, unlabelled)
 
 
 def _build_reader(cfg: CfgNode, once: Once, draws: bool) -> Callable[[str], ReidData]:
@@ -136,6 +141,10 @@ def build_train_loader(
 
 def _build_sampler(cfg: CfgNode, data: ReidData) -> Sampler:
     batch, instances, records = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE, data.train
+    if cfg.UNSUPERVISED.CLUSTERING != "none":
+        num_batches = cfg.UNSUPERVISED.ITERATIONS or max(1, len(records) // batch)
+        cameras = [record.camid for record in records]
+        return ClusterSampler(cameras, batch // instances, instances, num_batches, cfg.SOLVER.SEED)
     if cfg.DATALOADER.SAMPLER == "shuffle":
         return ShuffleSampler(len(records), batch, cfg.SOLVER.SEED)
     labels = label_map(records)
@@ -171,6 +180,35 @@ def build_augment(cfg: CfgNode, preprocess: Preprocess) -> Augment:
         gray=options.GRAY_PROB,
         local_gray=options.LOCAL_GRAY_PROB,
         auto=options.AUTO_AUGMENT_PROB,
+    )
+
+
+def build_plain_loader(
+    cfg: CfgNode,
+    data: ReidData,
+    train: TrainLoader,
+    cameras: Sequence[str] = (),
+    views: Sequence[str] = (),
+    device: torch.device | str = "cpu",
+    rank: int = 0,
+    num_ranks: int = 1,
+) -> EvalLoader:
+    """Return a loader of the images of `train` as they are, not augmented, which are decoded once for both loaders.
+
+    Args:
+        cameras, views: names of the rows of the model's camera and view tables.
+        rank, num_ranks: it loads the images rank, rank + num_ranks, rank + 2 * num_ranks, …
+    """
+    positions = np.arange(rank, len(data.train), num_ranks)
+    return EvalLoader(
+        [data.train[place] for place in positions],
+        build_preprocess(cfg, train=True),
+        batch_size=cfg.TEST.IMS_PER_BATCH,
+        camera_rows=name_rows(data.camera_names, cameras),
+        view_rows=name_rows(data.view_names, views),
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        device=device,
+        images=ChosenImages(train.images, positions),
     )
 
 

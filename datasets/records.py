@@ -13,6 +13,8 @@ from ..common.errors import UserError
 from ..labels.camera_names import find_rows
 from ..labels.protocol import CAMERA, FILE, PROTOCOLS, find_protocol
 
+UNLABELLED = -1  # pid of a training image whose person is unknown
+
 
 @dataclass(frozen=True)
 class Record:
@@ -20,7 +22,8 @@ class Record:
 
     Args:
         path: the image file.
-        pid: the data set's own identity, 0 or more; the same number is the same person in train, query and gallery.
+        pid: the data set's own identity, 0 or more; the same number is the same person in train, query and gallery. -1 = unknown,
+            only in train.
         camid: row in the data set's `camera_names`.
         viewid: row in its `view_names`; -1 = unknown.
         tracklet: number of the tracklet the image was taken from; -1 = none.
@@ -73,11 +76,13 @@ class ReidData:
         for what, names in (("camera", self.camera_names), ("view", self.view_names)):
             if len(set(names)) != len(names):
                 raise UserError(f"{self.name}: a {what} name stands twice in {names}; names must differ")
-        for record in (*self.train, *self.query, *self.gallery):
+        for record in self.train:
+            self._check(record, least_pid=UNLABELLED)
+        for record in (*self.query, *self.gallery):
             self._check(record)
 
-    def _check(self, record: Record) -> None:
-        if record.pid < 0:
+    def _check(self, record: Record, least_pid: int = 0) -> None:
+        if record.pid < least_pid:
             raise UserError(f"{self.name}: {record.path} has pid {record.pid}; pids are 0 or more, leave junk out")
         if not 0 <= record.camid < len(self.camera_names):
             raise UserError(

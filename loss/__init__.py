@@ -10,6 +10,7 @@ from yacs.config import CfgNode
 from ..common.errors import choose
 from .center import CenterLoss
 from .circle import CircleLoss
+from .cluster_memory import ClusterMemory
 from .cross_batch_memory import CrossBatchMemory
 from .distillation import Distillation
 from .id_classifiers import AMSoftmax, ArcFace, Circle, CosFace, SoftmaxHead
@@ -24,6 +25,7 @@ __all__ = [
     "CenterLoss",
     "Circle",
     "CircleLoss",
+    "ClusterMemory",
     "CosFace",
     "CrossBatchMemory",
     "Distillation",
@@ -54,6 +56,7 @@ def build_loss(
     """Return the loss of a model with `num_branches` embeddings of `embed_dim` features.
 
     Args:
+        num_classes: training classes, or the most clusters that there can be.
         teacher: the embeddings of all training images (N, T) that LOSS.DISTILL asks for.
     """
     make_head = choose("LOSS.ID", cfg.LOSS.ID, {**HEADS, "none": None})
@@ -67,8 +70,17 @@ def build_loss(
         distillation=Distillation(teacher, embed_dim, cfg.LOSS.DISTILL_WEIGHT, cfg.LOSS.RELATION_WEIGHT)
         if teacher is not None
         else None,
+        clusters=build_cluster_memory(cfg, embed_dim),
         metric_norm=cfg.LOSS.METRIC_NORM,
         label_smooth=cfg.LOSS.LABEL_SMOOTH,
         id_weight=cfg.LOSS.ID_WEIGHT,
         metric_weight=cfg.LOSS.METRIC_WEIGHT,
     )
+
+
+def build_cluster_memory(cfg: CfgNode, embed_dim: int) -> ClusterMemory | None:
+    """Return the loss against clusters of images without labels; None where people are known, or its weight is 0."""
+    options = cfg.UNSUPERVISED
+    if options.CLUSTERING == "none" or not options.WEIGHT:
+        return None
+    return ClusterMemory(embed_dim, options.TEMPERATURE, options.MOMENTUM, options.UPDATE, options.WEIGHT)

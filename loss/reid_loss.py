@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ..common.errors import UserError
 from .center import CenterLoss
+from .cluster_memory import ClusterMemory
 from .cross_batch_memory import CrossBatchMemory
 from .distillation import Distillation
 from .float32 import in_float32
@@ -22,12 +23,16 @@ class ReidLoss(nn.Module):
 
     The metric and the center loss use the embedding before the neck, the classifiers the one after it (Luo et al., 2019).
 
+    Attributes:
+        num_classes: classes in use; the ID classifiers have rows for more if clusters are the classes. None = all.
+
     Args:
         heads: one ID classifier per branch, each `scores(features)` and `penalise(scores, labels)`; none = no ID loss.
         metric: loss (K,) of features (K, B, D) and labels (B,), or None; its `name` names the term.
         center: center loss of the global branch, already weighted, or None.
         memory: past embeddings, compared in addition by the metric loss, or None.
         distillation: losses against a teacher, of the global branch, already weighted, or None.
+        clusters: loss of the global branch against the centroids of clusters, already weighted, or None.
         metric_norm: length to which the embeddings are scaled for the metric loss; 0 = as they are.
         label_smooth: probability mass that the ID loss spreads over all classes.
         id_weight, metric_weight: factors of the terms.
@@ -40,6 +45,7 @@ class ReidLoss(nn.Module):
         center: CenterLoss | None = None,
         memory: CrossBatchMemory | None = None,
         distillation: Distillation | None = None,
+        clusters: ClusterMemory | None = None,
         *,
         metric_norm: float = 0.0,
         label_smooth: float = 0.0,
@@ -52,10 +58,24 @@ class ReidLoss(nn.Module):
         self.center = center
         self.memory = memory
         self.distillation = distillation
+        self.clusters = clusters
+        self.num_classes: int | None = None
         self.metric_norm = metric_norm
         self.label_smooth = label_smooth
         self.id_weight = id_weight
         self.metric_weight = metric_weight
+
+    @torch.no_grad()
+    def start_classes(self, centroids: Tensor) -> None:
+        """Replace the classes by clusters with these centroids (C, D), which are also the first weights of the classifier.
+
+        The classifiers must have C rows or more, and there is one branch at most.
+        """
+        self.num_classes = len(centroids)
+        if self.clusters is not None:
+            self.clusters.start(centroids)
+        for head in cast("list[SoftmaxHead]", list(self.heads)):
+            head.weight[: len(centroids)] = F.normalize(centroids.to(head.weight), dim=1)
 
     def load_classifiers(self, weights: Mapping[str, Tensor]) -> None:
         """Fill the ID classifiers.
@@ -82,12 +102,15 @@ class ReidLoss(nn.Module):
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return (terms, stats) of embeddings (B, K, D) of the training images `index` (B,) with labels (B,).
 
-        `terms` are the scalars to add up that are on: "id", the name of the metric loss, "center", "distill", "relation".
-        `stats` are scalars without a gradient: "accuracy", the fraction of the batch that the classifier of the global branch
-        gets right, without margin. `index` is needed with distillation only.
+        `terms` are the scalars to add up that are on: "cluster", "id", the name of the metric loss, "center", "distill",
+        "relation". `stats` are scalars without a gradient: "accuracy", the fraction of the batch that the classifier of the global
+        branch gets right, without margin; without a classifier that of the nearest centroids. `index` is needed with distillation
+        only.
         """
         terms: dict[str, Tensor] = {}
         stats: dict[str, Tensor] = {}
+        if self.clusters is not None:
+            terms["cluster"], stats["accuracy"] = self.clusters(after[:, 0], labels)
         if self.heads:
             id_losses, stats["accuracy"] = self.id_losses(after, labels)
             terms["id"] = self.id_weight * mean_of_branches(id_losses)
@@ -115,7 +138,9 @@ class ReidLoss(nn.Module):
     def id_losses(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the ID loss of each branch (K,) and the accuracy of the first ()."""
         heads = cast("list[SoftmaxHead]", list(self.heads))
-        scores = [head.scores(feature) for head, feature in zip(heads, features.unbind(1), strict=True)]
+        scores = [
+            head.scores(feature)[:, : self.num_classes] for head, feature in zip(heads, features.unbind(1), strict=True)
+        ]
         logits = [head.penalise(score, labels) for head, score in zip(heads, scores, strict=True)]
         losses = [F.cross_entropy(logit, labels, label_smoothing=self.label_smooth) for logit in logits]
         return torch.stack(losses), (scores[0].detach().argmax(1) == labels).float().mean()

@@ -173,6 +173,9 @@ def build_evaluated_data(cfg: CfgNode, missing: dict[str, str]) -> ReidData | No
             "they cannot be read; the log of the report has the reason. If they have moved, give DATASETS.ROOT_DIR FOLDER."
         )
         return None
+    if not (first.query and first.gallery):
+        missing["Evaluation"] = "there is no test set; DATASETS.TEST NAME after the run folder chooses one."
+        return None
     if others:
         names = ", ".join(data.evaluated for data in others)
         missing["Other test sets"] = (
@@ -198,8 +201,9 @@ def _find_or_extract(
     if (features := find_features(folder, build_embed_settings(cfg), embedder, data)) is not None:
         return replace(features, person_names=data.person_names) if data is not None else features
     if data is None or embedder is None or not may_run:
-        missing["Evaluation"] = (
-            "it needs the images and the model, or their features saved in the run folder (vitreid test --save-features)."
+        missing.setdefault(
+            "Evaluation",
+            "it needs the images and the model, or their features saved in the run folder (vitreid test --save-features).",
         )
         return None
     evaluator = build_evaluator(cfg, data, embedder.model, embedder.device, embedder.precision, embedder.preprocess)

@@ -116,6 +116,18 @@ def draws(folder: Path, ranks: Ranks) -> dict:
     return {"numbers": ranks.gather_objects(numbers), "error": error}
 
 
+def clusters(folder: Path, ranks: Ranks) -> dict:
+    """The clusters of two rounds, and every batch's loss in the epochs after them."""
+    words = ["UNSUPERVISED.CLUSTERING", "dbscan", "UNSUPERVISED.K1", "6", "UNSUPERVISED.K2", "2"]
+    session = build_session(config(folder, *words, "SOLVER.BASE_LR", "0.0005"), ranks=ranks)
+    labels, trainer, found = session.pseudo_labels, session.trainer, []
+    for epoch in (1, 2):
+        labels.adopt(labels.find(session.module.model, epoch - 1), trainer.optimizers)
+        means = trainer.train_epoch(epoch, tqdm(disable=True))
+        found.append([labels.groups.tolist(), means["cluster"], session.module.loss.clusters.centroids.sum().item()])
+    return {"rounds": found}
+
+
 def deciding(folder: Path, ranks: Ranks) -> dict:
     return {
         "any": [ranks.any(False), ranks.any(ranks.rank == ranks.size - 1)],
@@ -177,7 +189,7 @@ def killed_while_decoding(folder: Path, ranks: Ranks) -> dict:
 CASES = {
     case.__name__: case
     for case in (
-        *(gathering, extraction, draws, deciding, failing, gone),
+        *(gathering, extraction, draws, clusters, deciding, failing, gone),
         *(sharing, undecodable, killed_while_decoding),
     )
 }

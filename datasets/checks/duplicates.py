@@ -11,6 +11,7 @@ import numpy as np
 
 from ...common.errors import UserError
 from ...labels.protocol import Protocol
+from ..records import UNLABELLED
 from .entries import CheckedImage, Listing
 from .read_files import FileScan
 
@@ -36,7 +37,7 @@ class DuplicateGroup:
     @property
     def has_two_people(self) -> bool:
         """Same picture, two identities: at least one label is wrong."""
-        return len({entry.record.pid for entry in self.entries}) > 1
+        return len({entry.record.pid for entry in self.entries} - {UNLABELLED}) > 1
 
     @property
     def has_two_sides(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..records import Record, ReidData
+from ..records import UNLABELLED, Record, ReidData
 
 SPLITS = ("train", "query", "gallery")
 
@@ -46,10 +46,12 @@ class Listing:
         return list(dict.fromkeys(entry.record.path for entry in self.entries))
 
     def person(self, entry: CheckedImage) -> str:
-        """Return the user's name of the person, or the pid."""
+        """Return the user's name of the person, or the pid; "" = unknown."""
+        if entry.record.pid == UNLABELLED:
+            return ""
         return self.data.person_names.get(entry.record.pid, str(entry.record.pid))
 
     def describe(self, entry: CheckedImage) -> str:
         """Return `path (train, person 7, camera c1)`."""
         camera = self.data.camera_names[entry.record.camid]
-        return f"{entry.record.path} ({entry.split}, person {self.person(entry)}, camera {camera})"
+        return f"{entry.record.path} ({entry.split}, person {self.person(entry) or 'unknown'}, camera {camera})"

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from ...common.files import write_atomically
-from ...common.text import csv_cell
+from ...common.csv_file import path_for_csv, write_csv
 from .duplicates import DuplicateGroup
 from .entries import CheckedImage, Listing
 from .read_files import FileScan
@@ -32,7 +29,7 @@ def write_manifest(file: Path, listing: Listing, scan: FileScan, copies: Sequenc
     good = [e for e in listing.entries if e.record.path not in scan.problems and e.place not in repeated]
     rows = [_row(file.parent, listing, entry) for entry in good]
     has_views = bool(listing.data.view_names)
-    _write(file, _COLUMNS if has_views else _COLUMNS[:-1], rows)
+    write_csv(file, _COLUMNS if has_views else _COLUMNS[:-1], rows)
     log.info("%s: %d of %d images kept", file, len(rows), len(listing.entries))
     conflicts = [group for group in copies if group.is_conflict]
     if not conflicts:
@@ -40,7 +37,7 @@ def write_manifest(file: Path, listing: Listing, scan: FileScan, copies: Sequenc
     conflicts_csv = conflicts_file(file)
     numbered = ((number, entry) for number, group in enumerate(conflicts, 1) for entry in group.entries)
     rows = [{"group": str(number), **_row(file.parent, listing, entry)} for number, entry in numbered]
-    _write(conflicts_csv, ("group", *_COLUMNS[:-1]), rows)
+    write_csv(conflicts_csv, ("group", *_COLUMNS[:-1]), rows)
     log.warning(
         "%s: %d groups of copies with contradicting labels, to be decided by hand", conflicts_csv, len(conflicts)
     )
@@ -55,27 +52,9 @@ def conflicts_file(file: Path) -> Path:
 def _row(folder: Path, listing: Listing, entry: CheckedImage) -> dict[str, str]:
     record, data = entry.record, listing.data
     return {
-        "path": _relative(Path(record.path), folder),
+        "path": path_for_csv(Path(record.path), folder),
         "pid": listing.person(entry),
         "camid": data.camera_names[record.camid],
         "split": entry.split,
         "viewid": data.view_names[record.viewid] if record.viewid >= 0 else "",
     }
-
-
-def _relative(path: Path, folder: Path) -> str:
-    path, folder = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
-    if not path.is_relative_to(folder):
-        return str(path)
-    text = str(path.relative_to(folder))
-    return text if csv_cell(text) == text else f"./{text}"  # the same file, and no formula
-
-
-def _write(file: Path, columns: Sequence[str], rows: Iterable[dict[str, str]]) -> None:
-    def write(temporary: Path) -> None:
-        with temporary.open("w", newline="", encoding="utf-8") as lines:
-            writer = csv.DictWriter(lines, columns, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows({name: csv_cell(text) for name, text in row.items()} for row in rows)
-
-    write_atomically(file, write)

@@ -10,7 +10,7 @@ from ...labels.protocol import find_protocol
 from ..published.catalog import PUBLISHED
 from ..published.published_dataset import PublishedDataset
 from ..readers.image_files import EXTENSIONS
-from ..records import Record, ReidData
+from ..records import UNLABELLED, Record, ReidData
 from .finding import Finding, first_few
 
 
@@ -31,6 +31,7 @@ def check_labels(data: ReidData, plan: BatchPlan, contents: Mapping[str, Hashabl
     checks: tuple[Callable[[ReidData], Iterable[Finding]], ...] = (
         _published,
         _missing_splits,
+        _unlabelled,
         _left_out,
         _overlap,
         _similar_names,
@@ -77,8 +78,23 @@ def _missing_splits(data: ReidData) -> Iterable[Finding]:
     if not data.train:
         yield Finding("warning", "no-train", 0, "no training images", "enough for vitreid test; training needs them")
     if not (data.query and data.gallery):
-        advice = "give query and gallery images, or hold training people out with DATASETS.VAL_IDS"
-        yield Finding("problem", "no-test", 0, "no query or no gallery images: nothing can be evaluated", advice)
+        unlabelled = bool(data.train) and not _people(data.train)
+        advice = "give query and gallery images"
+        advice += "" if unlabelled else ", or hold training people out with DATASETS.VAL_IDS"
+        level = "warning" if unlabelled else "problem"  # such a training chooses its model without a test
+        yield Finding(level, "no-test", 0, "no query or no gallery images: nothing can be evaluated", advice)
+
+
+def _unlabelled(data: ReidData) -> Iterable[Finding]:
+    unknown = len(data.train) - len(_labelled(data.train))
+    if unknown:
+        yield Finding(
+            "note",
+            "unlabelled",
+            unknown,
+            f"{_several(unknown, 'training image is', 'training images are')} of unknown people",
+            "train with UNSUPERVISED.CLUSTERING, which makes clusters of them",
+        )
 
 
 def _left_out(data: ReidData) -> Iterable[Finding]:
@@ -169,8 +185,9 @@ def _cameras(data: ReidData) -> Iterable[Finding]:
 
 def _single_camera_people(data: ReidData) -> Iterable[Finding]:
     """Training people seen by one camera only, so that no pair across cameras exists."""
-    cameras, images = defaultdict(set), Counter(record.pid for record in data.train)
-    for record in data.train:
+    known = _labelled(data.train)
+    cameras, images = defaultdict(set), Counter(record.pid for record in known)
+    for record in known:
         cameras[record.pid].add(record.camid)
     alone = sorted(pid for pid, seen in cameras.items() if len(seen) == 1)
     if alone and len(data.camera_names) > 1:
@@ -186,10 +203,11 @@ def _single_camera_people(data: ReidData) -> Iterable[Finding]:
 
 
 def _batches(data: ReidData, plan: BatchPlan) -> Iterable[Finding]:
-    """Check that there are P people, and K images of each."""
-    if not data.train or not plan.num_instances:
+    """Check that there are P people, and K images of each, unless they are unknown: clusters are not known before training."""
+    known = _labelled(data.train)
+    if not known or len(known) < len(data.train) or not plan.num_instances:
         return
-    images = Counter(record.pid for record in data.train)
+    images = Counter(record.pid for record in known)
     if len(images) < plan.num_ids:
         yield Finding(
             "problem",
@@ -212,7 +230,11 @@ def _batches(data: ReidData, plan: BatchPlan) -> Iterable[Finding]:
 
 
 def _people(records: Sequence[Record]) -> set[int]:
-    return {record.pid for record in records}
+    return {record.pid for record in _labelled(records)}
+
+
+def _labelled(records: Sequence[Record]) -> list[Record]:
+    return [record for record in records if record.pid != UNLABELLED]
 
 
 def _name(data: ReidData, pid: int) -> str:

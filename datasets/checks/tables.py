@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..records import ReidData
+from ..records import UNLABELLED, ReidData
 from .entries import SPLITS, Listing
 
 _BAR = 40  # characters
@@ -21,8 +21,9 @@ def count_table(data: ReidData) -> list[str]:
     lines = [f"{'':<10}{'images':>8}{'people':>8}{'cameras':>9}   images per person: least, median, most"]
     for split in SPLITS:
         records = getattr(data, split)
-        per_person = sorted(Counter(record.pid for record in records).values()) or [0]
-        people, cameras = len({r.pid for r in records}), len({r.camid for r in records})
+        counts = Counter(record.pid for record in records if record.pid != UNLABELLED)
+        per_person = sorted(counts.values()) or [0]
+        people, cameras = len(counts), len({record.camid for record in records})
         spread = f"{per_person[0]}, {int(np.median(per_person))}, {per_person[-1]}"
         lines.append(f"{split:<10}{len(records):>8}{people:>8}{cameras:>9}   {spread}")
     return lines
@@ -31,6 +32,7 @@ def count_table(data: ReidData) -> list[str]:
 def label_range(data: ReidData) -> str:
     """Return lowest and highest number of people and cameras."""
     pids = [record.pid for split in SPLITS for record in getattr(data, split)]
+    pids = [pid for pid in pids if pid != UNLABELLED]
     named = " (numbered by their names)" if data.person_names else ""
     return f"pids {min(pids, default=0)} to {max(pids, default=0)}{named}; cameras {', '.join(data.camera_names)}"
 

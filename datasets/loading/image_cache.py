@@ -124,6 +124,17 @@ class StreamedImages:
         return images
 
 
+class ChosenImages:
+    """Some of the images of another list, at these positions (N,)."""
+
+    def __init__(self, images: Images, positions: np.ndarray) -> None:
+        self.images, self.positions = images, positions
+
+    def read(self, positions: np.ndarray, pinned: bool = False) -> Tensor:
+        """Return (B, 3, H, W) uint8 of B positions among the chosen; `pinned` as there."""
+        return self.images.read(self.positions[positions], pinned)
+
+
 def open_images(
     paths: Sequence[str],
     preprocess: Preprocess,

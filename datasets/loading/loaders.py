@@ -87,7 +87,7 @@ class TrainLoader:
         num_workers: int = 0,
     ) -> None:
         self.records, self.sampler, self.augment = list(records), sampler, augment
-        self._images, self._seed, self._num_workers = images, seed, num_workers
+        self.images, self._seed, self._num_workers = images, seed, num_workers
         self._epoch, self._first_batch = 0, 0
         self._part = _part(sampler, rank, num_ranks)
         self._ids = _RecordIds(records, label_map(records), camera_rows, view_rows)
@@ -95,6 +95,11 @@ class TrainLoader:
 
     def __len__(self) -> int:
         return len(self.sampler)
+
+    def relabel(self, labels: np.ndarray, num_classes: int) -> None:
+        """Give the images other training classes (N,), for a sampler whose classes may change; see its `relabel`."""
+        self._ids.labels = torch.from_numpy(np.asarray(labels, np.int64))
+        self.sampler.relabel(labels, num_classes)  # type: ignore[attr-defined]
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
         """Choose the epoch of the next iteration, and the number of its first batch (for a resumed run)."""
@@ -114,7 +119,7 @@ class TrainLoader:
         """Return this rank's slice of the batch of the images at `index`."""
         draws = {name: drawn[self._part] for name, drawn in self.augment.draw(len(index), generator).items()}
         mine = index[self._part]
-        images = _read_to(self._device, self._images, mine)
+        images = _read_to(self._device, self.images, mine)
         return self._ids.batch(self.augment.apply(images, draws), mine, self._device)
 
 
@@ -137,6 +142,7 @@ class EvalLoader:
         camera_rows, view_rows: the model's row of each camid and viewid (`name_rows`); None = unknown.
         cache: off = decode anew in every pass; on, auto: see `open_images`.
         num_workers: threads that decode and prepare the next batches.
+        images: the images of the records, if another loader has decoded them.
     """
 
     def __init__(
@@ -151,13 +157,14 @@ class EvalLoader:
         cache_share: float = 0.25,
         num_workers: int = 0,
         device: torch.device | str = "cpu",
+        images: Images | None = None,
     ) -> None:
         self.records, self.preprocess = list(records), preprocess
         self._batch_size, self._num_workers = batch_size, num_workers
         self._device = torch.device(device)
         self._ids = _RecordIds(records, None, camera_rows, view_rows)
         paths = [record.path for record in records]
-        self._images = open_images(paths, preprocess, cache, cache_share, num_workers)
+        self._images = images or open_images(paths, preprocess, cache, cache_share, num_workers)
 
     def __len__(self) -> int:
         return -(-len(self.records) // self._batch_size)

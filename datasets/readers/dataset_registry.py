@@ -23,6 +23,7 @@ from ..published.vehicleid import load_vehicleid
 from ..published.veri776 import load_veri
 from ..records import ReidData
 from ..synthetic.dataset import load_synthetic
+from .crops import load_crops
 from .folder import load_folder
 from .manifest import load_manifest
 
@@ -36,7 +37,9 @@ class ReadOptions:
         test_share: share of the identities of `folder` that become query and gallery.
         split_seed: seed of that split.
         draws: whether `synthetic` may draw its people. Not if a file, such as a checkpoint, chose the data set.
-        camera_pattern: regular expression that finds the camera in the paths of `folder`, and of a `manifest` without camid.
+        camera_pattern: regular expression that finds the camera in the paths of `folder` and `crops`, and of a `manifest` without
+            camid.
+        unlabelled: training images of a `manifest` may lack a pid.
     """
 
     manifest: str = ""
@@ -44,6 +47,7 @@ class ReadOptions:
     split_seed: int = 0
     draws: bool = True
     camera_pattern: str = ""
+    unlabelled: bool = False
 
 
 DATASETS: dict[str, Callable[[str | Path, ReadOptions], ReidData]] = {  # name -> reader of (root, options)
@@ -59,8 +63,9 @@ DATASETS: dict[str, Callable[[str | Path, ReadOptions], ReidData]] = {  # name -
     "vehicleid-1600": lambda root, _: load_vehicleid(root, 1600),
     "vehicleid-2400": lambda root, _: load_vehicleid(root, 2400),
     "synthetic": lambda root, options: load_synthetic(root, draws=options.draws),
-    "manifest": lambda _, options: load_manifest(options.manifest, options.camera_pattern),
+    "manifest": lambda _, options: load_manifest(options.manifest, options.camera_pattern, options.unlabelled),
     "folder": lambda root, options: load_folder(root, options.test_share, options.split_seed, options.camera_pattern),
+    "crops": lambda root, options: load_crops(root, options.camera_pattern),
 }
 ALIASES = {"dukemtmcreid": "dukemtmc", "occluded_duke": "occ_duke", "veri776": "veri"}
 

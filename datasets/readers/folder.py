@@ -39,21 +39,39 @@ def load_folder(root: str | Path, test_share: float = 0.5, seed: int = 0, camera
     people = _people(root)
     files = [(path, pid) for pid, images in enumerate(people.values()) for path in images]
     below = [os.path.relpath(path, root) for path, _ in files]
-    names = (
-        _named(NamePattern("DATASETS.CAMERA_PATTERN", camera_pattern), below) if camera_pattern else _numbered(below)
-    )
-    if known := len(set(names)) > 1:
-        cameras = tuple(sorted(set(names), key=_natural))
-    else:
-        cameras = ("folder/unknown",) if not names[0] or not camera_pattern else (names[0],)
+    camids, cameras = find_cameras(below, "folder", camera_pattern, [path.partition(os.sep)[2] for path in below])
+    if not (known := len(cameras) > 1):
         log.warning(
             "%s: cameras unknown (not every file has c1, c2, … in its name, or all the same; DATASETS.CAMERA_PATTERN finds "
             "others): images from a query's own camera count as matches",
             root,
         )
-    rows = {name: row for row, name in enumerate(cameras)}
-    records = [Record(path, pid, rows.get(name, 0)) for (path, pid), name in zip(files, names, strict=True)]
+    records = [Record(path, pid, camid) for (path, pid), camid in zip(files, camids, strict=True)]
     return _split(records, list(people), cameras, known, _left_out(root), test_share, seed)
+
+
+def find_cameras(
+    paths: Sequence[str], data_set: str, camera_pattern: str, folders: Sequence[str]
+) -> tuple[list[int], tuple[str, ...]]:
+    """Return the camid of each file and the names of the cameras, in their natural order; a single "unknown" if none is known.
+
+    Args:
+        paths: below the data set's folder.
+        camera_pattern: see `NamePattern`; "" = the number behind c, cam or camera in a file's name, or else in `folders`, the
+            part of its path that may name a camera.
+    Raises:
+        ValueError: the pattern does not match all files.
+    """
+    if camera_pattern:
+        names = _named(NamePattern("DATASETS.CAMERA_PATTERN", camera_pattern), paths, data_set)
+    else:
+        names = _numbered(paths, data_set, folders)
+    if len(set(names)) > 1:
+        cameras = tuple(sorted(set(names), key=_natural))
+    else:
+        cameras = (f"{data_set}/unknown",) if not names[0] or not camera_pattern else (names[0],)
+    rows = {name: row for row, name in enumerate(cameras)}
+    return [rows.get(name, 0) for name in names], cameras
 
 
 def _people(root: Path) -> dict[str, list[str]]:
@@ -89,18 +107,19 @@ def _check_people(root: Path, names: Sequence[str]) -> None:
         )
 
 
-def _named(pattern: NamePattern, paths: Sequence[str]) -> list[str]:
+def _named(pattern: NamePattern, paths: Sequence[str], data_set: str) -> list[str]:
     """Return the name of each file's camera; raise ValueError if the pattern finds none in some."""
     found = [pattern.of(path) for path in paths]
     if missing := [path for path, name in zip(paths, found) if name is None]:
         raise pattern.missing(len(missing), len(paths), missing[0])
-    return [f"folder/{name}" for name in found]
+    return [f"{data_set}/{name}" for name in found]
 
 
-def _numbered(paths: Sequence[str]) -> list[str]:
+def _numbered(paths: Sequence[str], data_set: str, folders: Sequence[str]) -> list[str]:
     """Return the name of each file's camera by its number; all "" unless every file has one."""
-    found = [_CAMERA.search(os.path.basename(path)) or _CAMERA.search(path.partition(os.sep)[2]) for path in paths]
-    return [f"folder/c{int(match[1])}" if match and all(found) else "" for match in found]
+    places = zip(map(os.path.basename, paths), folders, strict=True)
+    found = [_CAMERA.search(name) or _CAMERA.search(folder) for name, folder in places]
+    return [f"{data_set}/c{int(match[1])}" if match and all(found) else "" for match in found]
 
 
 def _natural(name: str) -> tuple[str | int, ...]:

@@ -15,7 +15,7 @@ from ...labels.label_text import UNKNOWN, are_whole_numbers, without_decimals
 from ...labels.name_options import JUNK
 from ...labels.name_pattern import NamePattern
 from ..box_columns import BoxColumns, to_whole
-from ..records import Record, ReidData
+from ..records import UNLABELLED, Record, ReidData
 from .box_crops import Box, BoxPlace, cut_crops, is_still
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class ManifestRow(NamedTuple):
     place: BoxPlace | None
 
 
-def load_manifest(file: str | Path, camera_pattern: str = "") -> ReidData:
+def load_manifest(file: str | Path, camera_pattern: str = "", unlabelled: bool = False) -> ReidData:
     """Read a manifest. Pids, camids, viewids and tracklets are numbered in the order of the sorted names.
 
     Relative paths start at the CSV file's folder. With one camera, only the query's own file is junk (protocol "own-file"). A
@@ -52,6 +52,7 @@ def load_manifest(file: str | Path, camera_pattern: str = "") -> ReidData:
 
     Args:
         camera_pattern: regular expression that finds the camera's name in the path, for a file without the column camid.
+        unlabelled: the pid of training images may be empty, or its column missing: their person is unknown.
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a column is missing, or lines are wrong; names file and lines.
@@ -61,11 +62,11 @@ def load_manifest(file: str | Path, camera_pattern: str = "") -> ReidData:
     if not file.is_file():
         expected = ", ".join(FIELDS[field] for field in NEEDED)
         raise FileNotFoundError(f"DATASETS.MANIFEST: no file {str(file)!r}; expected a CSV with {expected}")
-    rows = _with_crops(_without_junk(_read(file, camera_pattern), file), file)
+    rows = _with_crops(_without_junk(_read(file, camera_pattern, unlabelled), file), file)
     persons, cameras, views, tracklets = (_names(row.texts[field] for row in rows) for field in LABELS)
     records: dict[str, list[Record]] = {split: [] for split in SPLITS}
     for path, texts, _ in rows:
-        ids = persons[texts["pid"]], cameras[texts["camera"]], views.get(texts["view"], -1)
+        ids = persons.get(texts["pid"], UNLABELLED), cameras[texts["camera"]], views.get(texts["view"], -1)
         records[texts["split"]].append(Record(path, *ids, tracklets.get(texts["tracklet"], -1)))
     if bool(records["query"]) != bool(records["gallery"]):
         empty = "gallery" if records["query"] else "query"
@@ -119,10 +120,10 @@ def _names(values: Iterable[str]) -> dict[str, int]:
     return {name: number for number, name in enumerate(sorted(set(values) - {""}))}
 
 
-def _read(file: Path, camera_pattern: str) -> list[ManifestRow]:
+def _read(file: Path, camera_pattern: str, unlabelled: bool) -> list[ManifestRow]:
     try:
         reader = csv.DictReader(read_lines(file))
-        parser = _LineParser(file, list(reader.fieldnames or []), camera_pattern)
+        parser = _LineParser(file, list(reader.fieldnames or []), camera_pattern, unlabelled)
         return parser.parse([(reader.line_num, values) for values in reader])
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(
@@ -133,16 +134,17 @@ def _read(file: Path, camera_pattern: str) -> list[ManifestRow]:
 class _LineParser:
     """Turns the lines of a manifest with these columns into rows."""
 
-    def __init__(self, file: Path, columns: Sequence[str], camera_pattern: str) -> None:
-        self.file, self.boxes = file, BoxColumns.find(columns)
+    def __init__(self, file: Path, columns: Sequence[str], camera_pattern: str, unlabelled: bool) -> None:
+        self.file, self.boxes, self.unlabelled = file, BoxColumns.find(columns), unlabelled
         self.columns = {field: column for column, field in find_columns(columns, tuple(FIELDS), f"{file}:1").items()}
         self.pattern = None
         if camera_pattern and "camera" not in self.columns:
             self.pattern = NamePattern("DATASETS.CAMERA_PATTERN", camera_pattern)
         self._whole: set[str] = set()
-        needed = [field for field in NEEDED if field != "camera" or self.pattern is None]
-        if missing := [FIELDS[field] for field in needed if field not in self.columns]:
+        left_out = {field for field, may in (("camera", self.pattern is not None), ("pid", unlabelled)) if may}
+        if missing := [FIELDS[field] for field in NEEDED if field not in {*self.columns, *left_out}]:
             hint = "; DATASETS.CAMERA_PATTERN reads cameras from the paths" if "camid" in missing else ""
+            hint += "; UNSUPERVISED.CLUSTERING trains without pids" if missing == ["pid"] else ""
             raise UserError(
                 f"{file}:1: missing column {', '.join(missing)}; found {', '.join(columns) or 'nothing'}, "
                 f"expected {', '.join(FIELDS[field] for field in NEEDED)} and optionally viewid, with commas between{hint}"
@@ -178,8 +180,9 @@ class _LineParser:
             texts["camera"] = self.pattern.of(texts["path"]) or ""
         if texts["tracklet"] and texts["camera"]:
             texts["tracklet"] = f"{texts['camera']} {texts['tracklet']}"  # their numbers start anew in each camera
-            texts["pid"] = texts["pid"] or f"track {texts['tracklet']}"
-        if empty := [FIELDS[field] for field in NEEDED if not texts[field]]:
+            texts["pid"] = texts["pid"] or ("" if self.unlabelled else f"track {texts['tracklet']}")
+        may_lack = ("pid",) if self.unlabelled and texts["split"] == "train" else ()
+        if empty := [FIELDS[field] for field in NEEDED if not texts[field] and field not in may_lack]:
             if self.pattern and empty == ["camid"]:
                 raise UserError(
                     f"{where}: DATASETS.CAMERA_PATTERN {self.pattern.text!r} is not found in {texts['path']}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ..records import Record, ReidData
+from ..records import UNLABELLED, Record, ReidData
 
 
 def join(parts: Mapping[str, ReidData], train: Sequence[str], test: str) -> ReidData:
@@ -17,7 +17,7 @@ def join(parts: Mapping[str, ReidData], train: Sequence[str], test: str) -> Reid
         moved[name] = _move(part, offset, cameras, views)
         first_pids.append(offset)
         records = (*moved[name].train, *moved[name].query, *moved[name].gallery)
-        offset = max((record.pid + 1 for record in records), default=offset)
+        offset = max((record.pid + 1 for record in records if record.pid != UNLABELLED), default=offset)
     return ReidData(
         name="+".join(train),
         train=[record for name in dict.fromkeys(train) for record in moved[name].train],
@@ -38,9 +38,12 @@ def _move(part: ReidData, offset: int, cameras: tuple[str, ...], views: tuple[st
     camids = [cameras.index(name) for name in part.camera_names]
     viewids = [*(views.index(name) for name in part.view_names), -1]  # the last entry maps viewid -1 to itself
 
+    def moved(pid: int) -> int:
+        return pid if pid == UNLABELLED else pid + offset
+
     def move(records: list[Record]) -> list[Record]:
         return [
-            replace(record, pid=record.pid + offset, camid=camids[record.camid], viewid=viewids[record.viewid])
+            replace(record, pid=moved(record.pid), camid=camids[record.camid], viewid=viewids[record.viewid])
             for record in records
         ]
 

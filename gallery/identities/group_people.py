@@ -13,7 +13,8 @@ import torch
 from ...common.errors import UserError
 from ...evaluation.clustering.average_linkage import Constraints, average_linkage
 from ...evaluation.clustering.cluster_figures import row_fit
-from ...evaluation.clustering.jaccard_graph import REACH, SimilarPairs, mixed_pairs
+from ...evaluation.clustering.jaccard_graph import SimilarPairs
+from ...evaluation.clustering.person_pairs import LEAST, person_pairs
 from ...evaluation.reranking.neighbours import pair_distances
 from ..search.exact_index import ExactIndex
 from ..search.search_result import limit_of
@@ -23,8 +24,6 @@ from .near_rows import AUTO, camera_norm_of, compared_rows, near_rows, usable_po
 from .person_columns import People, is_none, new_name, read_people
 from .record_constraints import constraints_of, times_of
 
-LEAST = 0.29  # mean similarity of two groups that merge: chosen on training people, see docs/identities.md
-SCALES = (2 / 3, 1, 4 / 3)  # of k1, whose similarities are averaged
 BAND = (0.25, 0.33)  # of LEAST, between which the best value of other data is expected
 WHOLE_ROWS = 20_000  # more rows are not compared again for a few new ones
 _FMR = re.compile(r"fmr=([0-9.eE-]+)")
@@ -36,9 +35,8 @@ class GroupingOptions:
 
     Args:
         threshold: "auto"; "fmr=0.001": in addition only pairs within the gallery's distance for this false match rate count;
-            or a distance between 0 and 1, up to which two groups merge: 1 - the similarity of `mixed_pairs`.
-        k1: neighbours of a row that may show its person; SCALES of it are averaged.
-        k2: as for `k_reciprocal`.
+            or a distance between 0 and 1, up to which two groups merge: 1 - the similarity of `person_pairs`.
+        k1, k2: as for `person_pairs`.
         window: seconds; rows further apart in time are not compared. None = no limit.
         camera_norm, index: as for `camera_norm_of` and `near_rows`.
         regroup: group all rows again but the confirmed ones; otherwise groups stay, and new rows join or found groups.
@@ -196,11 +194,8 @@ def _pairs(
     gallery: Gallery, rows: np.ndarray, positions: np.ndarray, options: GroupingOptions, norm: CameraNorm | None
 ) -> SimilarPairs:
     """Return the similar pairs of the rows that may count as evidence."""
-    most = len(rows) - 1
-    k1 = [min(max(1, round(scale * options.k1)), most) for scale in SCALES]
-    k2, reach = min(options.k2, most), min(REACH * max(k1), most)
     features = torch.from_numpy(rows)
-    pairs = mixed_pairs(features, k1, k2, reach=reach, neighbours=near_rows(rows, max(k2, reach + 1), options.index))
+    pairs = person_pairs(features, options.k1, options.k2, lambda k: near_rows(rows, k, options.index))
     kept = np.ones(len(pairs.value), bool)
     if options.window is not None:
         times = times_of(gallery, positions)

@@ -19,8 +19,9 @@ from ...evaluation.clustering.cluster_figures import (
     row_fit,
     stability,
 )
+from ...evaluation.clustering.person_pairs import LEAST
 from ..storage.gallery import Gallery
-from .group_people import BAND, LEAST, Grouping
+from .group_people import BAND, Grouping
 from .person_columns import is_none
 
 SHOWN = 10  # people, and pairs of them, that are listed

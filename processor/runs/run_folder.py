@@ -20,6 +20,7 @@ from .run_lock import FolderLock
 from .trackers import RUN_IDS, OpenTrackers
 
 LOGGER = logging.getLogger("vitreid")
+ROUNDS, CLUSTERS = "rounds.csv", "clusters.csv"  # of training without labels
 TEACHER = "teacher.safetensors"  # of LOSS.DISTILL; a run that replaces this one may have the same, so it stays
 REPORT_PICTURES = frozenset(  # every PNG file that a report may write into report_pictures
     f"{name}.png"
@@ -43,7 +44,7 @@ class RunFolder:
     """
 
     RESULTS = ("last.pth", "best.safetensors", "metrics.jsonl")  # any of them makes the folder a run
-    FILES = (*RESULTS, "metrics.json", "config.yml", "report.html", RUN_IDS)
+    FILES = (*RESULTS, "metrics.json", "config.yml", "report.html", ROUNDS, CLUSTERS, RUN_IDS)
 
     def __init__(self, path: str | Path) -> None:
         self._name_files(path)
@@ -127,6 +128,10 @@ class RunFolder:
         """Return the number of evaluations after the one with the highest mAP, the first of them if several have it."""
         found = [row["mAP"] for row in self._rows() if isinstance(row.get("mAP"), (int, float))]
         return len(found) - 1 - found.index(max(found)) if found else 0
+
+    def mean_precisions(self) -> dict[int, float]:
+        """Return the mAP after each epoch that was evaluated."""
+        return {row["epoch"]: row["mAP"] for row in self._rows() if isinstance(row.get("mAP"), (int, float))}
 
     def _rows(self) -> list[dict[str, Any]]:
         """Return the rows of metrics.jsonl; a killed process may have left half a line."""

@@ -20,6 +20,7 @@ from ..device import prefers_fused_attention
 from ..distributed.consistency import check_agreed, fingerprint
 from ..distributed.fsdp import whole_model
 from ..distributed.process_group import ALONE, Ranks
+from ..pseudo_labels.pseudo_labels import PseudoLabels
 from ..runs.checkpoint import rotate, save_last
 from ..runs.run_folder import RunFolder
 from ..runs.signals import Stopped, StopSignals
@@ -44,6 +45,7 @@ class TrainingSession:
         batch_size: images per batch on this rank.
         is_sharded: each rank keeps a part of the weights (FSDP).
         compiles: whether `compile` compiles the backbone.
+        pseudo_labels: clusters as training classes, instead of `labels`; None = the people in the data.
     """
 
     data: ReidData
@@ -56,6 +58,7 @@ class TrainingSession:
     is_sharded: bool = False
     compiles: bool = False
     ranks: Ranks = ALONE
+    pseudo_labels: PseudoLabels | None = None
 
     def compile(self) -> None:
         """Compile the backbone if SOLVER.COMPILE is on. Call it after all other work with the model, before the first step."""
@@ -104,19 +107,21 @@ class Run:
     """A training run: a session, the evaluator of its model, and the folder for its results.
 
     Args:
+        evaluator: None = there is no test set, which only training without labels does without.
         describe: metrics -> what a checkpoint says about itself, in plain types.
     """
 
     def __init__(
         self,
         session: TrainingSession,
-        evaluator: Evaluator,
+        evaluator: Evaluator | None,
         folder: RunFolder,
         options: RunOptions,
         describe: Callable[[dict[str, float]], dict[str, Any]],
     ) -> None:
         self.session = session
         self.trainer, self.model, self.ranks = session.trainer, session.module.model, session.ranks
+        self.pseudo_labels = session.pseudo_labels
         self.evaluator = evaluator
         self.folder = folder
         self.options = options
@@ -133,6 +138,8 @@ class Run:
             UserError: it was trained on other people or cameras, or with another model, loss or optimizer.
         """
         self._check_people(state)
+        if self.pseudo_labels is not None:
+            self.pseudo_labels.load_state_dict(state["pseudo_labels"])
         self.trainer.load_state_dict(state["trainer"])
         self.first_epoch, self._row = state["epoch"] + 1, state.get("row")
         if self.ranks.from_first(self.folder.best.exists):  # otherwise the best so far is in another run's folder
@@ -148,6 +155,11 @@ class Run:
     def _check_people(self, state: dict[str, Any]) -> None:
         """Raise UserError if a row of the classifier or of the camera table would now belong to another person or camera."""
         about = self.describe({})
+        if ("pseudo_labels" in state) != (self.pseudo_labels is not None):
+            raise UserError(
+                f"--resume: the checkpoint was trained with{'' if self.pseudo_labels is None else 'out'} UNSUPERVISED.CLUSTERING; go "
+                "back to its option"
+            )
         cameras = (tuple(state["spec"]["cameras"]), self.model.spec.cameras)
         people = [{key: side[key] for key in ("labels", "people")} for side in (state["about"], about)]
         if people[0] != people[1] or cameras[0] != cameras[1]:
@@ -163,8 +175,8 @@ class Run:
         model = cast(ReidModel, average.model) if average is not None else self.model
         return whole_model(model, self.session.device)
 
-    def train(self) -> RetrievalResult:
-        """Train the remaining epochs, evaluate and save; return the last evaluation.
+    def train(self) -> RetrievalResult | None:
+        """Train the remaining epochs, evaluate and save; return the last evaluation, None without a test set.
 
         Raises:
             Stopped: a signal came; all that was done is saved.
@@ -176,10 +188,12 @@ class Run:
         with self.signals:
             result = self._finish_epoch()
             result = self._train_epochs() or result
-        if result is None:
+            self._finish_rounds()
+        if result is None and self.evaluator is not None:
             logger.info("nothing left to train: %d epochs are done", self.options.num_epochs)
             result = self.evaluator(self.deployed)
-        logger.info("%s", result_table({self.session.data.evaluated: result}))
+        if result is not None:
+            logger.info("%s", result_table({self.session.data.evaluated: result}))
         logger.info("run folder: %s", self.folder.path)
         if self.options.other_tests:
             names = ", ".join(self.options.other_tests)
@@ -199,6 +213,7 @@ class Run:
         mute = None if self.ranks.is_first else True  # None = hide the bar where there is no terminal
         with tqdm(total=epochs * length, initial=done, desc="train", unit="it", disable=mute, smoothing=0.05) as bar:
             for epoch in range(self.first_epoch, epochs + 1):
+                self._start_round(epoch - 1)
                 if self._has_no_patience():
                     break
                 result = self._epoch(epoch, bar) or result
@@ -206,6 +221,8 @@ class Run:
 
     def _has_no_patience(self) -> bool:
         """Return whether the last evaluations brought no better mAP; the same on all ranks, also after a resume."""
+        if self.pseudo_labels is not None:
+            return self.pseudo_labels.has_no_patience()
         patience = self.options.patience
         waited = self.ranks.from_first(self.folder.evaluations_since_best) if patience else 0
         if stops := 0 < patience <= waited:
@@ -214,6 +231,33 @@ class Run:
                 *(waited, percent(self.best), patience),
             )
         return stops
+
+    def _start_round(self, epochs: int, is_last: bool = False) -> None:
+        """Training without labels: cluster the images if that is due after so many epochs; save the best model by its score.
+
+        A signal leaves the clusters as they were; the round is computed again after a resume.
+        """
+        labels = self.pseudo_labels
+        inside = self.trainer.progress.of_epoch(epochs + 1).batches
+        if labels is None or inside or not (labels.is_due(epochs) or (is_last and not labels.is_done(epochs))):
+            return
+        model = self.deployed
+        try:
+            with self._stoppable():
+                found = labels.find(model, epochs)
+        except Stopped:
+            self._save_last(epochs)
+            raise self._stopped() from None
+        is_best = labels.adopt(found, self.trainer.optimizers)
+        if self.ranks.is_first and is_best:
+            save_deploy(self.folder.best, model, self.describe({"epoch": epochs, "score": found.figures.score}))
+        labels.write(self.folder.path)
+
+    def _finish_rounds(self) -> None:
+        """Training without labels: cluster once more, and say which round was chosen."""
+        if self.pseudo_labels is not None:
+            self._start_round(self.trainer.progress.epoch, is_last=True)
+            logger.info("%s", self.pseudo_labels.summary(self.folder.mean_precisions()))
 
     def _epoch(self, epoch: int, bar: tqdm) -> RetrievalResult | None:
         self._saved_at = self.trainer.progress.of_epoch(epoch).batches
@@ -268,7 +312,7 @@ class Run:
         """Save, evaluate and log a trained epoch."""
         epoch, self._row = int(row["epoch"]), dict(row)
         saves, best, result = self._is_due(epoch, self.options.checkpoint_period), self.best, None
-        evaluates = self._is_due(epoch, self.options.eval_period)
+        evaluates = self.evaluator is not None and self._is_due(epoch, self.options.eval_period)
         if saves:
             self._save_epoch(epoch)  # before the evaluation, so that a failure there does not lose the epoch
         elif evaluates and self.ranks.size > 1:
@@ -292,11 +336,13 @@ class Run:
 
     def _evaluate(self, epoch: int, row: dict[str, float]) -> RetrievalResult:
         """Evaluate; keep the best epoch if people are held out for validation, else the latest: no choice is made on the test set."""
-        model = self.deployed
-        features = self.evaluator.extract(model)
-        result = self.evaluator.rank(features)
+        model, evaluator = self.deployed, cast(Evaluator, self.evaluator)
+        features = evaluator.extract(model)
+        result = evaluator.rank(features)
         row.update(result.summary())
         validates = self.options.validates
+        if self.pseudo_labels is not None:  # the best is chosen by their score
+            return result
         if result.mAP >= self.best or not validates:
             self.best = result.mAP if validates else 0.0
             if features is not None:
@@ -327,14 +373,17 @@ class Run:
             "about": self.describe({"epoch": epoch}),
             "trainer": self.trainer.state_dict(),
         }
+        if self.pseudo_labels is not None:
+            state["pseudo_labels"] = self.pseudo_labels.state_dict()
         if self.ranks.is_first:
             save_last(self.folder.last, {**state, "spec": self.model.spec.to_dict()})
 
     def _announce(self) -> None:
         data = self.session.data
+        people = "without labels" if self.pseudo_labels is not None else f"of {len(self.session.labels)} people"
         logger.info(
-            "%s: %d training images of %d people, %d queries, %d gallery",
-            *(data.name, len(data.train), len(self.session.labels), len(data.query), len(data.gallery)),
+            "%s: %d training images %s, %d queries, %d gallery",
+            *(data.name, len(data.train), people, len(data.query), len(data.gallery)),
         )
         device, precision = self.session.device, self.session.precision
         attention = "fused" if prefers_fused_attention(device, precision) else "plain"

@@ -25,6 +25,8 @@ from ..distributed.ddp import device_of, seed_rank
 from ..distributed.fsdp import distribute_training
 from ..distributed.image_digest import image_digests
 from ..distributed.process_group import ALONE, Ranks, joined_ranks
+from ..pseudo_labels.clusterings import CLUSTERINGS
+from ..pseudo_labels.pseudo_labels import build_num_classes, build_pseudo_labels
 from ..runs.checkpoint import (
     DamagedCheckpointError,
     NotACheckpointError,
@@ -52,11 +54,12 @@ REGISTRIES: dict[str, Mapping[str, Any]] = {
     "SOLVER.OPTIMIZER_NAME": OPTIMIZERS,
     "SOLVER.SCHEDULE": SCHEDULES,
     "TEST.RERANK": RANKINGS,
+    "UNSUPERVISED.CLUSTERING": CLUSTERINGS,
 }
 
 
-def train(cfg: CfgNode, resume: str | None = None, overwrite: bool = False) -> RetrievalResult:
-    """Train what `cfg` describes into the folder OUTPUT_DIR and return the last evaluation.
+def train(cfg: CfgNode, resume: str | None = None, overwrite: bool = False) -> RetrievalResult | None:
+    """Train what `cfg` describes into the folder OUTPUT_DIR and return the last evaluation, None without a test set.
 
     Args:
         resume: None = a new run; "auto" = resume from OUTPUT_DIR/last.pth if it exists (if it is damaged, with a warning, from the
@@ -89,7 +92,9 @@ def train(cfg: CfgNode, resume: str | None = None, overwrite: bool = False) -> R
                 folder.discard()
 
 
-def _train_into(folder: RunFolder, cfg: CfgNode, resume: str | None, overwrite: bool, ranks: Ranks) -> RetrievalResult:
+def _train_into(
+    folder: RunFolder, cfg: CfgNode, resume: str | None, overwrite: bool, ranks: Ranks
+) -> RetrievalResult | None:
     """Prepare the folder for a new or a resumed run, and train."""
     check_trackers(build_trackers(cfg)[0])
     continues = resume == "auto" or (resume is not None and Path(resume).resolve().parent == folder.path.resolve())
@@ -119,7 +124,9 @@ def build_run(cfg: CfgNode, folder: RunFolder, state: dict[str, Any] | None = No
     """
     session = build_session(cfg, resumed=state is not None, ranks=ranks)
     data, model = session.data, session.module.model
-    evaluator = build_evaluator(cfg, data, model, session.device, session.precision, ranks=ranks)
+    evaluator = None
+    if data.query or session.pseudo_labels is None:
+        evaluator = build_evaluator(cfg, data, model, session.device, session.precision, ranks=ranks)
     earlier = state["about"].get("provenance") if state is not None else None
     provenance = build_provenance(cfg, earlier) if ranks.rank == 0 else {}
     describe = partial(describe_model, cfg, data, session.labels, provenance=provenance)
@@ -147,14 +154,15 @@ def build_session(cfg: CfgNode, resumed: bool = False, ranks: Ranks = ALONE) -> 
     seed_everything(cfg.SOLVER.SEED)
 
     data = build_data(cfg, once=ranks.from_first)
-    labels = label_map(data.train)
+    labels = label_map(data.train) if cfg.UNSUPERVISED.CLUSTERING == "none" else {}
     if is_shared:
         check_agreed(lambda: image_digests(data), ranks, "images")
 
     model = build_model(_without_weights(cfg) if resumed else cfg, data.train_cameras, data.train_views)
     model = place(model, device, precision)
     teacher = build_teacher(cfg, data, ranks)
-    loss = build_loss(cfg, len(labels), model.embed_dim, model.num_branches, teacher)
+    num_classes = build_num_classes(cfg, len(data.train), len(labels))
+    loss = build_loss(cfg, num_classes, model.embed_dim, model.num_branches, teacher)
     if cfg.MODEL.PRETRAIN_CLASSIFIERS and not resumed:
         _load_classifiers(loss, cfg.MODEL.PRETRAIN_PATH, len(labels))
     module = TrainingModule(model, loss).to(device)
@@ -165,6 +173,7 @@ def build_session(cfg: CfgNode, resumed: bool = False, ranks: Ranks = ALONE) -> 
     average = build_average(cfg, model)
     if is_shared:
         distribute_training(module, average.model if average else None, ranks, device, precision, cfg.SOLVER.FSDP)
+    pseudo_labels = build_pseudo_labels(cfg, data, loader, model, loss, device, precision, ranks)
     optimizers = build_optimizers(cfg, model, loss, scaled=precision is torch.float16)
     schedule = build_schedule(cfg, len(loader))
     log = LogOptions(cfg.SOLVER.LOG_PERIOD, [record.path for record in data.train])
@@ -172,7 +181,9 @@ def build_session(cfg: CfgNode, resumed: bool = False, ranks: Ranks = ALONE) -> 
     if is_shared:
         seed_rank(cfg.SOLVER.SEED, ranks)
     batch_size, is_sharded, compiles = cfg.SOLVER.IMS_PER_BATCH // ranks.size, cfg.SOLVER.FSDP, cfg.SOLVER.COMPILE
-    return TrainingSession(data, labels, module, trainer, device, precision, batch_size, is_sharded, compiles, ranks)
+    return TrainingSession(
+        data, labels, module, trainer, device, precision, batch_size, is_sharded, compiles, ranks, pseudo_labels
+    )
 
 
 def build_step_options(cfg: CfgNode, device: torch.device, precision: torch.dtype) -> StepOptions:

@@ -288,6 +288,7 @@ def test_options_that_may_differ_between_machines_or_change_on_resume_are_these(
         "DATALOADER.NUM_WORKERS",
         "DATALOADER.CACHE",
         "DATALOADER.CACHE_SHARE",
+        "UNSUPERVISED.PATIENCE",
         "SOLVER.LOG_PERIOD",
         "SOLVER.CHECKPOINT_PERIOD",
         "SOLVER.CHECKPOINT_STEPS",

@@ -393,3 +393,13 @@ def test_several_sets_are_checked_one_by_one(people, tmp_path, capsys):
 def test_a_folder_that_is_not_there_is_an_error(tmp_path, capsys):
     assert main(["DATASETS.ROOT_DIR", str(tmp_path)]) == 2
     assert re.search(rf"DATASETS\.ROOT_DIR: market1501.*{tmp_path}", capsys.readouterr().err)
+
+
+def test_people_that_are_unknown_are_no_problem(good):
+    """Training without labels: nothing about people of the training images is judged."""
+    train = [dataclasses.replace(record, pid=-1) for record in good.train]
+    assert findings(dataclasses.replace(good, train=train)) == {}
+    alone = check(dataclasses.replace(good, train=train, query=[], gallery=[]), PLAN)
+    levels = {finding.name: finding.level for finding in alone.findings}
+    assert (levels["no-test"], levels["unlabelled"]) == ("warning", "note") and alone.is_usable
+    assert "(train, person unknown, camera c1)" in alone.listing.describe(alone.listing.entries[0])

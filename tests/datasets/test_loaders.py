@@ -271,4 +271,4 @@ def test_unknown_data_set_names_the_choices(config):
 
 
 def test_all_data_sets_are_registered():
-    assert set(DATASETS) == {*PUBLISHED, "folder", "manifest", "synthetic"}
+    assert set(DATASETS) == {*PUBLISHED, "crops", "folder", "manifest", "synthetic"}

@@ -39,7 +39,7 @@ def test_unknown_views_are_no_row_of_the_model():
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        (Record("a.jpg", -1, 0), r"a\.jpg.*pid -1"),
+        (Record("a.jpg", -2, 0), r"a\.jpg.*pid -2"),
         (Record("a.jpg", 0, 2), r"a\.jpg.*camid 2.*\b2 cameras"),
         (Record("a.jpg", 0, -1), r"a\.jpg.*camid -1"),
         (Record("a.jpg", 0, 0, viewid=0), r"a\.jpg.*viewid 0.*\b0 views"),

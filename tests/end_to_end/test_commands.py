@@ -88,6 +88,7 @@ SMALLER = {  # what is shown: what is run instead
     r"duration>=2": "duration>=0.1",  # the recording is short
     r"vitreid film --output data/film": "vitreid film --output data/film --people 2 --cameras 1 --seconds 6",
     r"\bFILE\b": "file.json",  # a placeholder
+    r"usl_vit_small_dinov2 DATASETS": "usl_vit_small_dinov2 UNSUPERVISED.CLUSTERING linkage DATASETS",  # random weights: one cluster
 }
 SMALL = {
     "MODEL.NAME": "vit_tiny_patch16_224",
@@ -105,10 +106,12 @@ SMALL = {
     "SOLVER.KEEP_LAST": "3",
     "SOLVER.PRECISION": "fp32",
     "DATALOADER.NUM_WORKERS": "1",
+    "UNSUPERVISED.ITERATIONS": "2",
 }
 ADDED = {  # program: words at the end of its commands; SMALL is for those that take a recipe
     "train": ["--no-report"],
     "tune": ["--trials", "1"],
+    "adapt": ["SOLVER.MAX_EPOCHS", "1", "UNSUPERVISED.ITERATIONS", "2", "--overwrite"],
     "export_model": ["--num-crops", "16", "--rounds", "1"],
     "serve": ["--port", "0"],  # a free one
     "shipping": ["--quick", "--formats", "torchscript"],

@@ -6,13 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
+from sklearn.cluster import DBSCAN
 from sklearn.metrics import silhouette_samples
 from sklearn.metrics.cluster import pair_confusion_matrix
 
 from vitreid.evaluation import k_reciprocal
 from vitreid.evaluation.clustering.average_linkage import Constraints, average_linkage, in_order
 from vitreid.evaluation.clustering.cluster_figures import compare_with_labels, pairs_among, row_fit, stability
+from vitreid.evaluation.clustering.density_clusters import density_clusters, without_small
 from vitreid.evaluation.clustering.jaccard_graph import SimilarPairs, jaccard_pairs, mixed_pairs
+from vitreid.evaluation.clustering.person_pairs import person_pairs
 from vitreid.evaluation.reranking.neighbours import Neighbours
 
 
@@ -193,3 +196,53 @@ def test_pairs_among_some_rows_are_renumbered():
         SimilarPairs(np.array([0, 1, 2]), np.array([3, 2, 3]), np.array([0.1, 0.2, 0.3])), np.array([2, 3]), 4
     )
     assert [part.tolist() for part in found] == [[0], [1], [0.3]]
+
+
+@given(st.integers(0, 10_000), st.floats(0.2, 0.9), st.integers(1, 6))
+@settings(deadline=None, max_examples=40)
+def test_density_clusters_equal_scikit_learns_on_the_dense_jaccard_matrix(seed, eps, min_samples):
+    rows, _ = people(num_people=8, images=6, spread=0.8, seed=seed)
+    pairs = jaccard_pairs(rows, 8, 3, reach=len(rows))
+    distances = 1 - dense(pairs, len(rows)).astype(np.float32)
+    expected = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit_predict(distances)
+    found = density_clusters(len(rows), pairs, eps, min_samples)
+    np.testing.assert_array_equal(found, in_order(expected))
+
+
+def test_near_pairs_are_enough_for_density_clusters():
+    rows, labels = people(num_people=20, images=12, spread=0.6)
+    every, near = (jaccard_pairs(rows, 10, 4, reach=reach) for reach in (len(rows), None))
+    found = density_clusters(len(rows), near)
+    np.testing.assert_array_equal(found, density_clusters(len(rows), every))
+    assert compare_with_labels(labels[found >= 0], found[found >= 0]).f1 > 0.9
+
+
+def test_rows_without_pairs_are_outliers_and_so_are_those_of_small_clusters():
+    none = SimilarPairs(np.empty(0, int), np.empty(0, int), np.empty(0))
+    assert density_clusters(3, none).tolist() == [-1, -1, -1]
+    assert without_small(np.array([0, 1, 1, -1, 0, 1]), 3).tolist() == [-1, 0, 0, -1, -1, 0]
+
+
+@pytest.mark.parametrize(("eps", "min_samples", "name"), [(0, 4, "eps"), (1, 4, "eps"), (0.5, 0, "min_samples")])
+def test_limits_of_density_clusters_are_checked(eps, min_samples, name):
+    with pytest.raises(ValueError, match=name):
+        density_clusters(4, pairs_of(np.ones((4, 4))), eps, min_samples)
+
+
+def test_pairs_by_person_are_the_mixed_ones_at_three_scales():
+    rows, _ = people()
+    for found, expected in zip(person_pairs(rows, 9, 4), mixed_pairs(rows, (6, 9, 12), 4), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert len(person_pairs(rows[:3]).value) <= 3  # neighbourhoods are cut to the rows that there are
+
+
+@given(st.integers(0, 10_000), st.integers(0, 12))
+@settings(deadline=None, max_examples=30)
+def test_rows_that_count_as_equal_have_distance_0_in_density_clusters(seed, count):
+    rows, _ = people(num_people=6, images=5, spread=0.8, seed=seed)
+    pairs = jaccard_pairs(rows, 6, 3, reach=len(rows))
+    together = np.random.default_rng(seed).integers(0, len(rows), (count, 2))
+    distances = 1 - dense(pairs, len(rows))
+    distances[together[:, 0], together[:, 1]] = distances[together[:, 1], together[:, 0]] = 0
+    expected = DBSCAN(eps=0.4, min_samples=3, metric="precomputed").fit_predict(distances)
+    np.testing.assert_array_equal(density_clusters(len(rows), pairs, 0.4, 3, together), in_order(expected))

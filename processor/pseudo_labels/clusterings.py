@@ -1,0 +1,135 @@
+"""Embeddings of the training images -> clusters. To add a clustering: its function, and its line in CLUSTERINGS."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from yacs.config import CfgNode
+
+from ...common.errors import choose
+from ...datasets import Record
+from ...evaluation import normalise_cameras
+from ...evaluation.clustering.average_linkage import Constraints, average_linkage
+from ...evaluation.clustering.density_clusters import density_clusters, without_small
+from ...evaluation.clustering.jaccard_graph import SimilarPairs, jaccard_pairs
+from ...evaluation.clustering.person_pairs import LEAST, person_pairs
+from ...labels.camera_norm import FULL, LEAST_IMAGES, OFF, check_counts
+
+EPS = 0.6  # Jaccard distance of DBSCAN's neighbours (Dai et al., arXiv:2103.11568, on Market-1501)
+AUTO = "auto"
+
+
+class Clusters(NamedTuple):
+    """Clusters (N,) of images, 0, 1, …, -1 = outlier; and the similar pairs that they were made from."""
+
+    groups: np.ndarray
+    pairs: SimilarPairs
+
+
+Clustering = Callable[[Tensor], Clusters]  # embeddings (N, D) of all training images -> their clusters
+# embeddings (N, D), and pairs of rows (M, 2) that are one person, such as those of one tracklet -> clusters
+PairedClustering = Callable[[Tensor, np.ndarray], Clusters]
+
+
+def cluster_by_density(
+    features: Tensor, together: np.ndarray, k1: int, k2: int, eps: float, min_samples: int
+) -> Clusters:
+    """Return the clusters of DBSCAN by k-reciprocal Jaccard distance; eps 0 = EPS."""
+    most = len(features) - 1
+    pairs = jaccard_pairs(features, min(k1, most), min(k2, most))
+    return Clusters(density_clusters(len(features), pairs, eps or EPS, min_samples, together), pairs)
+
+
+def cluster_by_linkage(features: Tensor, together: np.ndarray, k1: int, k2: int, eps: float) -> Clusters:
+    """Return the groups that `vitreid identities` makes: average linkage, up to the distance eps; 0 = 1 - LEAST."""
+    pairs = person_pairs(features, k1, k2)
+    constraints = replace(Constraints.none(len(features)), together=together)
+    return Clusters(average_linkage(len(features), pairs, 1 - eps if eps else LEAST, constraints), pairs)
+
+
+# UNSUPERVISED.CLUSTERING -> a clustering from the config
+CLUSTERINGS: dict[str, Callable[[CfgNode], PairedClustering]] = {
+    "dbscan": lambda cfg: partial(
+        cluster_by_density,
+        k1=cfg.UNSUPERVISED.K1,
+        k2=cfg.UNSUPERVISED.K2,
+        eps=cfg.UNSUPERVISED.EPS,
+        min_samples=cfg.UNSUPERVISED.MIN_SAMPLES,
+    ),
+    "linkage": lambda cfg: partial(
+        cluster_by_linkage, k1=cfg.UNSUPERVISED.K1, k2=cfg.UNSUPERVISED.K2, eps=cfg.UNSUPERVISED.EPS
+    ),
+}
+
+
+def build_clustering(
+    cfg: CfgNode, records: Sequence[Record], camera_names: Sequence[str], device: torch.device
+) -> Clustering:
+    """Return the clustering of images: normalised by camera, tracklets as a whole, without small clusters.
+
+    Args:
+        device: where neighbours are found if it is a GPU; elsewhere on the CPU.
+    Raises:
+        ValueError: an unknown clustering; or UNSUPERVISED.CAMERA_NORM, and a camera with too few images.
+    """
+    options = cfg.UNSUPERVISED
+    cluster = choose("UNSUPERVISED.CLUSTERING", options.CLUSTERING, CLUSTERINGS)(cfg)
+    cameras = np.array([camera_names[record.camid] for record in records])
+    together = same_tracklet(np.array([record.tracklet if options.TRACKLETS else -1 for record in records]))
+    return partial(
+        cluster_images,
+        cluster=lambda features: cluster(features, together),
+        cameras=cameras,
+        camera_norm=camera_norm_for(cameras, options.CAMERA_NORM),
+        min_size=options.MIN_SIZE,
+        device=device if device.type == "cuda" else torch.device("cpu"),
+    )
+
+
+def same_tracklet(tracklets: np.ndarray) -> np.ndarray:
+    """Return pairs (M, 2) of the first and each other image of a tracklet, given that of each image (N,), -1 = none.
+
+    >>> same_tracklet(np.array([7, -1, 7, 5, 7, -1])).tolist()
+    [[0, 2], [0, 4]]
+    """
+    known = np.flatnonzero(tracklets >= 0)
+    first, inverse = np.unique(tracklets[known], return_index=True, return_inverse=True)[1:]
+    leaders = known[first][inverse]
+    return np.stack([leaders, known], axis=1)[leaders != known]
+
+
+def camera_norm_for(cameras: np.ndarray, mode: str) -> str:
+    """Return the camera normalisation of images with cameras (N,); "auto" is full if there are several with enough images.
+
+    Raises:
+        UserError: one that was asked for, and a camera has too few images for its statistics.
+    """
+    counts = Counter(cameras.tolist())
+    if mode not in (AUTO, OFF):
+        check_counts(counts.items(), "UNSUPERVISED.CAMERA_NORM")
+    if mode != AUTO:
+        return mode
+    return FULL if len(counts) > 1 and min(counts.values()) >= LEAST_IMAGES else OFF
+
+
+def cluster_images(
+    features: Tensor,
+    cluster: Clustering,
+    cameras: np.ndarray,
+    camera_norm: str,
+    min_size: int,
+    device: torch.device,
+) -> Clusters:
+    """Return the clusters of embeddings (N, D), normalised by their cameras (N,); those with fewer than `min_size` are outliers."""
+    features = features.to(device)
+    if camera_norm != OFF:
+        features = normalise_cameras(features[:1], features, cameras[:1], cameras, camera_norm)[1]
+    groups, pairs = cluster(features)
+    return Clusters(without_small(groups, min_size), pairs)
