@@ -248,6 +248,8 @@ def difference_of(
             return f"its {side} images are not those of {data.evaluated} as it is now"
     if data is not None and features.protocol != data.protocol:
         return f"it was saved under the protocol {features.protocol}, that of {data.evaluated} is {data.protocol} now"
+    if data is not None and features.settings != data.settings:
+        return f"it was saved for other settings (protocols, cameras, draws) than {data.evaluated} has now"
     if embedder is None:
         return ""
     asked = fingerprint_of(embedder.model, embedder.preprocess, embedder.model.settle(settings))

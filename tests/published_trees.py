@@ -78,6 +78,77 @@ def vehicleid_tree(folder):
         (folder / "train_test_split" / f"test_list_{size}.txt").write_text("".join(lines[32:]))
 
 
+def prcc_tree(folder):
+    for pid in range(1, 9):
+        draw(folder / "rgb" / "train" / f"{pid:03d}", [f"{camera}_cropped_rgb{n:03d}.jpg" for camera in "ABC" for n in (1, 2)])
+    for camera in "ABC":
+        for pid in range(21, 27):
+            draw(folder / "rgb" / "test" / camera / f"{pid:03d}", [f"cropped_rgb{n:03d}.jpg" for n in (1, 2)])
+
+
+def ltcc_tree(folder):
+    """Each person has two sets of clothes, and is seen in each by two cameras."""
+    parts = {"train": (range(1, 9), (1, 2)), "query": (range(21, 27), (1,)), "test": (range(21, 27), (2, 3))}
+    for part, (people, numbers) in parts.items():
+        cells = [(pid, clothes, camera, n) for pid in people for clothes in (1, 2) for camera in (1, 12) for n in numbers]
+        draw(folder / part, [f"{pid:03d}_{clothes}_c{camera}_{n:06d}.png" for pid, clothes, camera, n in cells])
+
+
+def vc_clothes_tree(folder):
+    """Clothes 1 before the cameras 1 to 3, clothes 2 before camera 4."""
+    parts = {"train": (range(1, 9), (1, 2)), "query": (range(21, 27), (1,)), "gallery": (range(21, 27), (2, 3))}
+    for part, (people, numbers) in parts.items():
+        cells = [(pid, camera, 1 + camera // 4, n) for pid in people for camera in range(1, 5) for n in numbers]
+        draw(folder / part, [f"{pid:04d}-{camera:02d}-{clothes:02d}-{n:02d}.jpg" for pid, camera, clothes, n in cells])
+
+
+def deepchange_tree(folder):
+    parts = {"train-set": range(1, 9), "test-set-query": range(21, 27), "test-set-gallery": range(21, 27)}
+    for part, people in parts.items():
+        first = 2 if part.endswith("gallery") else 1  # the gallery shares tracklet 2 with the query
+        names = [(f"P{pid}_C{camera}_S{camera}_{part[:8]}{n}.jpg", n) for pid in people for camera in (1, 17) for n in (first, first + 1)]
+        draw(folder / part, [name for name, _ in names])
+        (folder / f"{part}-bbox.txt").write_text("".join(f"{name},{tracklet}\r\n" for name, tracklet in names), newline="")
+
+
+def sysu_tree(folder):
+    (folder / "exp").mkdir(parents=True)
+    for part, people in {"train": range(1, 7), "val": range(7, 9), "test": range(21, 27)}.items():
+        (folder / "exp" / f"{part}_id.txt").write_text(",".join(map(str, people)) + "\n")
+        for camera in range(1, 7):
+            for pid in people:
+                draw(folder / f"cam{camera}" / f"{pid:04d}", [f"{n:04d}.jpg" for n in (1, 2, 3)])
+
+
+def regdb_tree(folder):
+    (folder / "idx").mkdir(parents=True)
+    for modality in ("visible", "thermal"):
+        for pid in range(14):
+            draw(folder / modality.title() / str(pid), [f"{modality}_{n}.bmp" for n in (1, 2)])
+        for trial in range(1, 11):
+            for part, people in {"train": range(8), "test": range(8, 14)}.items():
+                lines = [f"{modality.title()}/{pid}/{modality}_{n}.bmp {pid - people[0]}\n" for pid in people for n in (1, 2)]
+                (folder / "idx" / f"{part}_{modality}_{trial}.txt").write_text("".join(lines))
+
+
+def ag_reid_tree(folder):
+    def names(people, camera, numbers):
+        return [f"P{pid:04d}T04041A0C{camera}F{n}.jpg" for pid in people for n in numbers]
+
+    draw(folder / "bounding_box_train", [name for camera in (0, 3) for name in names(range(1, 9), camera, (1, 2))])
+    for camera in (0, 3):
+        draw(folder / f"query_all_c{camera}", names(range(21, 27), camera, (1,)))
+        draw(folder / f"bounding_box_test_all_c{camera}", names(range(21, 27), camera, (2, 3)))
+
+
+def cargo_tree(folder):
+    parts = {"train": (range(1, 9), (1, 2)), "query": (range(21, 27), (3,)), "gallery": (range(21, 27), (4, 5))}
+    for part, (people, numbers) in parts.items():
+        for camera in (1, 5, 6, 13):
+            names = [f"Cam{camera}_day_{pid}_{n}.jpg" for pid in people for n in numbers]
+            draw(folder / part / f"Cam{camera}", names)
+
+
 TREES = {  # data set: folder, and what draws it
     "market1501": ("Market-1501-v15.09.15", market_tree),
     "dukemtmc": ("DukeMTMC-reID", market_tree),
@@ -90,6 +161,15 @@ TREES = {  # data set: folder, and what draws it
     "vehicleid": ("VehicleID_V1.0", vehicleid_tree),
     "vehicleid-1600": ("VehicleID_V1.0", vehicleid_tree),
     "vehicleid-2400": ("VehicleID_V1.0", vehicleid_tree),
+    "prcc": ("prcc", prcc_tree),
+    "ltcc": ("LTCC_ReID", ltcc_tree),
+    "vc-clothes": ("VC-Clothes", vc_clothes_tree),
+    "deepchange": ("DeepChangeDataset", deepchange_tree),
+    "sysu-mm01": ("SYSU-MM01", sysu_tree),
+    "regdb": ("RegDB", regdb_tree),
+    **{f"regdb-{trial}": ("RegDB", regdb_tree) for trial in range(2, 11)},
+    "ag-reid": ("AG-ReID", ag_reid_tree),
+    "cargo": ("CARGO", cargo_tree),
 }
 
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...common.errors import UserError
+from ..published.aerial_ground import CARGO, load_ag_reid
+from ..published.changed_clothes import LTCC, VC_CLOTHES, load_deepchange, load_prcc
+from ..published.image_names import load_named
 from ..published.market1501 import (
     CUHK03_DETECTED,
     CUHK03_LABELED,
@@ -21,6 +24,7 @@ from ..published.market1501 import (
 from ..published.msmt17 import load_msmt17
 from ..published.vehicleid import load_vehicleid
 from ..published.veri776 import load_veri
+from ..published.visible_infrared import load_regdb, load_sysu_mm01
 from ..records import ReidData
 from ..synthetic.dataset import load_synthetic
 from .folder import load_folder
@@ -58,11 +62,20 @@ DATASETS: dict[str, Callable[[str | Path, ReadOptions], ReidData]] = {  # name -
     "vehicleid": lambda root, _: load_vehicleid(root),
     "vehicleid-1600": lambda root, _: load_vehicleid(root, 1600),
     "vehicleid-2400": lambda root, _: load_vehicleid(root, 2400),
+    "prcc": lambda root, _: load_prcc(root),
+    "ltcc": lambda root, _: load_named(root, LTCC),
+    "vc-clothes": lambda root, _: load_named(root, VC_CLOTHES),
+    "deepchange": lambda root, _: load_deepchange(root),
+    "sysu-mm01": lambda root, _: load_sysu_mm01(root),
+    "regdb": lambda root, _: load_regdb(root),
+    **{f"regdb-{trial}": lambda root, _, trial=trial: load_regdb(root, trial) for trial in range(2, 11)},
+    "ag-reid": lambda root, _: load_ag_reid(root),
+    "cargo": lambda root, _: load_named(root, CARGO),
     "synthetic": lambda root, options: load_synthetic(root, draws=options.draws),
     "manifest": lambda _, options: load_manifest(options.manifest, options.camera_pattern),
     "folder": lambda root, options: load_folder(root, options.test_share, options.split_seed, options.camera_pattern),
 }
-ALIASES = {"dukemtmcreid": "dukemtmc", "occluded_duke": "occ_duke", "veri776": "veri"}
+ALIASES = {"dukemtmcreid": "dukemtmc", "occluded_duke": "occ_duke", "veri776": "veri", "sysu": "sysu-mm01"}
 
 
 def read_dataset(name: str, root: str | Path, options: ReadOptions | None = None) -> ReidData:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 from yacs.config import CfgNode
 
 from ...common.errors import UserError, choose
@@ -13,10 +14,13 @@ from ...evaluation import (
     RetrievalResult,
     augment_database,
     evaluate_drawn_galleries,
+    evaluate_drawn_per_camera,
     evaluate_reranked,
     evaluate_retrieval,
+    evaluate_single_shot,
     expand_queries,
 )
+from ...labels.setting import ALL, PER_CAMERA, PER_PERSON, PER_QUERY, Setting
 from .feature_file import FeatureSet
 from .postprocessing import Postprocess, build_postprocess
 
@@ -49,13 +53,16 @@ class Rerank:
         """Raise ValueError, naming the config key, if the method needs more neighbours than there are images."""
         RANKINGS[self.method].check(self, num_query, num_gallery)
 
-    def check_draws(self, dataset: str) -> None:
-        """Raise UserError if the method does not go with drawn galleries."""
-        if self.method != "none":
-            raise UserError(
-                f"TEST.RERANK: {self.method} does not go with {dataset}, whose evaluation draws galleries of one image each; "
-                "set TEST.RERANK none"
-            )
+    def check_settings(self, settings: Sequence[Setting], dataset: str) -> None:
+        """Raise UserError if the method does not go with a setting: the gallery must be the whole one."""
+        if self.method == "none":
+            return
+        for setting in settings:
+            if setting.draw != ALL:
+                raise UserError(
+                    f"TEST.RERANK: {self.method} does not go with {dataset}, whose evaluation draws galleries of few images; "
+                    "set TEST.RERANK none"
+                )
 
 
 def build_rerank(cfg: CfgNode) -> Rerank:
@@ -79,17 +86,70 @@ class Ranking:
 
 
 def rank(features: FeatureSet, rerank: Rerank) -> RetrievalResult:
-    """Return the retrieval result of the features, processed and ranked as `rerank` says.
+    """Return the retrieval result of the features in their first setting, processed and ranked as `rerank` says.
 
     Raises:
         ValueError: no query has a match, the features have NaN, or there are too few images for the options.
     """
-    rerank.check(len(features.query), len(features.gallery))
-    data = rerank.postprocess(features).data
-    if features.gallery_draws:
-        rerank.check_draws(features.dataset)
-        return evaluate_drawn_galleries(data, repeats=features.gallery_draws)
-    return RANKINGS[rerank.method].evaluate(data, rerank)
+    return rank_setting(features, features.evaluations[0], rerank)
+
+
+def rank_setting(features: FeatureSet, setting: Setting, rerank: Rerank) -> RetrievalResult:
+    """Return the retrieval result in a setting; its `query_index` counts all queries of the features. Raises as `rank`."""
+    rerank.check_settings([setting], features.dataset)
+    data, rows = select_setting(rerank.postprocess(features), setting)
+    rerank.check(len(data.query), len(data.gallery))
+    if setting.draw == ALL:
+        result = RANKINGS[rerank.method].evaluate(data, rerank)
+    else:
+        result = DRAWN[setting.draw](data, setting)
+    return result if rows is None else replace(result, query_index=rows[result.query_index])
+
+
+def rank_further(features: FeatureSet, rerank: Rerank) -> dict[str, RetrievalResult]:
+    """Return the results of all settings but the first, by name; those without a query that has a match are left out."""
+    found = {}
+    for setting in features.evaluations[1:]:
+        data, _ = select_setting(features, setting)
+        if data.matches.is_valid().any():
+            found[setting.name] = rank_setting(features, setting, rerank)
+    return found
+
+
+def select_setting(features: FeatureSet, setting: Setting) -> tuple[RetrievalData, np.ndarray | None]:
+    """Return the queries and the gallery of a setting, and the rows of its queries; None = all.
+
+    Raises:
+        UserError: no query or no gallery image is from the setting's cameras.
+    """
+    data = features.data if setting.protocol == features.protocol else replace(features.data, protocol=setting.protocol)
+    rows = _rows(features, "query", features.q_camids, setting.query_cameras, setting)
+    columns = _rows(features, "gallery", features.g_camids, setting.gallery_cameras, setting)
+    if rows is None and columns is None:
+        return data, None
+    return data.select(slice(None) if rows is None else rows, slice(None) if columns is None else columns), rows
+
+
+def _rows(
+    features: FeatureSet, side: str, camids: np.ndarray, cameras: tuple[str, ...], setting: Setting
+) -> np.ndarray | None:
+    """Return the rows of the images from these cameras; None = of all."""
+    if not cameras:
+        return None
+    rows = np.flatnonzero(np.isin(camids, [row for row, name in enumerate(features.camera_names) if name in cameras]))
+    if not len(rows):
+        raise UserError(
+            f"{features.dataset}: no {side} image is from {', '.join(cameras)}, which {setting.name!r} takes; there are "
+            f"{', '.join(features.camera_names)}"
+        )
+    return rows
+
+
+DRAWN: dict[str, Callable[[RetrievalData, Setting], RetrievalResult]] = {  # a key of DRAWS -> its evaluation
+    PER_PERSON: lambda data, setting: evaluate_drawn_galleries(data, repeats=setting.repeats),
+    PER_QUERY: lambda data, setting: evaluate_single_shot(data, repeats=setting.repeats),
+    PER_CAMERA: lambda data, setting: evaluate_drawn_per_camera(data, repeats=setting.repeats, images=setting.images),
+}
 
 
 def _k_reciprocal(data: RetrievalData, rerank: Rerank) -> RetrievalResult:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from vitreid.common.files import write_text_atomically
@@ -16,6 +17,7 @@ from vitreid.configs import shipped_recipes
 from vitreid.datasets.dataset_terms import terms_of
 from vitreid.datasets.published.catalog import PUBLISHED
 from vitreid.datasets.published.published_dataset import PublishedDataset
+from vitreid.labels.setting import Setting
 from vitreid.tools.cli.parser import command, new_parser
 
 RECIPES = {"market1501": "market", "dukemtmc": "duke"}  # data set: folder of its recipes, if it has another name
@@ -43,11 +45,9 @@ baseline and of TransReID* with ViT-Base; they are not ours.
 
 def row(published: PublishedDataset) -> str:
     """Return a data set's line of the table."""
-    counts = " / ".join(f"{count:,}" for count in published.counts) if published.counts else "not compared"
-    people = " / ".join(f"{count:,}" for count in published.people or ())
-    junk = "its camera, its own file" if published.protocol == "same-camera" else "its own file"
-    if published.gallery_draws:
-        junk += f"; mean of {published.gallery_draws} galleries of one drawn image per identity"
+    counts = _slashed(published.counts) if published.counts else "not compared"
+    people = _slashed(published.people) if published.people else ""
+    junk = "; ".join(_junk(setting) for setting in published.settings or (Setting(),))
     reference = REFERENCES.get(published.name, "")
     cells = (
         f"`{published.name}`",
@@ -59,6 +59,16 @@ def row(published: PublishedDataset) -> str:
         recipes_of(published.name),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _slashed(counts: Sequence[int | None]) -> str:
+    return " / ".join("?" if count is None else f"{count:,}" for count in counts)
+
+
+def _junk(setting: Setting) -> str:
+    """Return a setting in words: who is junk, and how its gallery is drawn."""
+    words = [setting.rule.name, *([setting.about] if setting.about else [])]
+    return f"{setting.name}: {', '.join(words)}" if setting.name else ", ".join(words)
 
 
 def recipes_of(name: str) -> str:
