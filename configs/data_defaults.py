@@ -72,7 +72,7 @@ DATA_OPTIONS: dict[str, Option] = {
     ),
     "DATASETS.MANIFEST": Option(
         "",
-        "manifest: the CSV file with the columns path, pid, camid, split and optionally viewid",
+        "manifest: the CSV file with the columns path, pid, camid, split and optionally viewid, tracklet, clothes",
         per_machine=True,
         is_path=True,
     ),

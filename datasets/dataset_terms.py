@@ -17,7 +17,10 @@ TERMS: dict[str, str] = {  # a key of `DATASETS` -> its terms
     "vc-clothes": "drawn with a game, GTA V; ask its authors",
     "deepchange": "research only, under a signed agreement with its authors; faces must be hidden in what is published",
     "sysu-mm01": "research only, under a signed agreement with its authors; people consented to research and papers",
-    **dict.fromkeys(("regdb", *(f"regdb-{trial}" for trial in range(2, 11))), "research only, under a signed agreement with its authors"),
+    **dict.fromkeys(
+        ("regdb", *(f"regdb-{trial}" for trial in range(2, 11))),
+        "research only, under a signed agreement with its authors",
+    ),
     "ag-reid": "no licence is stated with the data; ask its authors",
     "cargo": "drawn with a game engine; academic purposes only, by its authors' licence",
     "synthetic": "drawn by vitreid, no people in it; MIT",

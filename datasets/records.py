@@ -138,7 +138,7 @@ class ReidData:
         Args:
             contents: path -> content of the file, equal for copies; None, or a missing path: each path is another file.
         """
-        alone = range(len(self.query))
+        alone = list(range(len(self.query)))
         for setting in self.evaluations:
             alone = self._unmatched(setting, alone, contents or {})
         return [self.query[place] for place in alone]

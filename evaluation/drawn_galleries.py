@@ -41,10 +41,12 @@ def evaluate_drawn_per_camera(
     for repeat in range(repeats):
         drawn = draw_per_camera(data.g_pids, data.g_camids, images, np.random.default_rng((seed, repeat)))
         found.append(_evaluate(data.select(gallery=drawn), max_rank))
-    order = np.argsort(np.concatenate([result.query_index for result in found]), kind="stable")
-    rows = (np.concatenate([getattr(one, name) for one in found])[order] for name in ("query_index", "ap", "inp"))
-    first_hit = np.concatenate([result.first_hit for result in found])[order]
-    return RetrievalResult(*rows, first_hit, len(data.query), max_rank)
+    queries, ap, inp, first_hit = (
+        np.concatenate([getattr(result, name) for result in found])
+        for name in ("query_index", "ap", "inp", "first_hit")
+    )
+    order = np.argsort(queries, kind="stable")
+    return RetrievalResult(queries[order], ap[order], inp[order], first_hit[order], len(data.query), max_rank)
 
 
 def draw_per_camera(g_pids: np.ndarray, g_camids: np.ndarray, images: int, rng: np.random.Generator) -> np.ndarray:

@@ -55,7 +55,9 @@ class RetrievalMetric:
         self.extra = tuple(name for name in dict.fromkeys(rule.labels) if name not in (CAMERA, FILE))
         one = _Batch(torch.ones(1, 1), zero, zero, dict.fromkeys(self.extra, zero))
         other = {name: zero + (name not in rule.other) for name in self.extra}
-        self._evaluate(one, one._replace(camids=zero + 1, extra=other))  # reports a wrong option now, not after an epoch
+        self._evaluate(
+            one, one._replace(camids=zero + 1, extra=other)
+        )  # reports a wrong option now, not after an epoch
 
     def reset(self) -> None:
         """Drop all batches."""
@@ -84,8 +86,8 @@ class RetrievalMetric:
         check_finite("embeddings", embeddings)
         self._check_width(embeddings.shape[1])
         count = len(embeddings)
-        labels = (as_labels(name, values, count, "embeddings") for name, values in (("pids", pids), ("camids", camids)))
-        batch = _Batch(embeddings.cpu(), *labels, self._as_extra(extra or {}, count))
+        people, cameras = (as_labels(*pair, count, "embeddings") for pair in (("pids", pids), ("camids", camids)))
+        batch = _Batch(embeddings.cpu(), people, cameras, self._as_extra(extra or {}, count))
         asked = _as_flags(is_query, count)
         for part, chosen in ((self._query, asked), (self._gallery, ~asked)):
             if chosen.any():
@@ -125,7 +127,9 @@ class RetrievalMetric:
 
     def _as_extra(self, extra: Mapping[str, Labels], count: int) -> dict[str, np.ndarray]:
         if missing := [name for name in self.extra if name not in extra]:
-            raise UserError(f"extra: the protocol compares {' and '.join(missing)}; give one label per row of embeddings")
+            raise UserError(
+                f"extra: the protocol compares {' and '.join(missing)}; give one label per row of embeddings"
+            )
         return {name: as_labels(name, extra[name], count, "embeddings") for name in self.extra}
 
     def _check_width(self, width: int) -> None:

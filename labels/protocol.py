@@ -74,9 +74,7 @@ class Protocol:
             hidden |= items[label] == query[label]
         return hidden
 
-    def _compared(
-        self, query: Mapping[str, Any], items: Mapping[str, np.ndarray]
-    ) -> Iterator[tuple[str, np.ndarray]]:
+    def _compared(self, query: Mapping[str, Any], items: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
         """Yield each label that is known, and where the images' is the query's (N,)."""
         for label in self.labels:
             if label in query and label in items:

@@ -46,7 +46,9 @@ class Setting:
         find_protocol(self.protocol)
         choose("draw", self.draw, DRAWS)
         if (self.repeats > 0) != (self.draw != ALL):
-            raise UserError(f"repeats: {self.repeats} galleries do not fit draw {self.draw!r}; draw 1 or more, or all once")
+            raise UserError(
+                f"repeats: {self.repeats} galleries do not fit draw {self.draw!r}; draw 1 or more, or all once"
+            )
 
     @property
     def rule(self) -> Protocol:
@@ -72,3 +74,9 @@ class Setting:
         """Return the setting that `to_dict` described."""
         cameras = {key: tuple(values[key]) for key in ("query_cameras", "gallery_cameras") if key in values}
         return cls(**{**values, **cameras})
+
+
+# of people whose clothes are known
+GENERAL = Setting("general", "same-camera")
+SAME_CLOTHES = Setting("same clothes", "other-clothes")
+CHANGED_CLOTHES = Setting("changed clothes", "same-clothes")

@@ -26,7 +26,7 @@ from ..processor.embedding.foreign.open_foreign import PROGRAM
 from ..processor.embedding.foreign.runtimes import runtime_of
 from ..processor.scoring.evaluator import build_evaluator
 from ..processor.scoring.feature_file import FeatureSet, load_features, read_facts
-from ..processor.scoring.reranking import Rerank, build_rerank, rank
+from ..processor.scoring.reranking import Rerank, build_rerank, rank, rank_further
 from ..processor.scoring.thresholds import stored_calibration
 from .inspect_model import make_model_pictures
 from .run_contents import EvaluatedSet, OptionValue, RunContents
@@ -264,7 +264,9 @@ def _evaluate(features: FeatureSet, rerank: Rerank, embedder: Embedder | None, p
     calibration = stored_calibration(features.about)
     threshold = calibration.threshold if calibration else None
     read = _read if pictures else None
-    return EvaluatedSet(features, rank(features, rerank), rerank.method, threshold, read)
+    setting = features.evaluations[0]
+    found, further = rank(features, rerank), rank_further(features, rerank)
+    return EvaluatedSet(features.under(setting), found, rerank.method, threshold, read, setting, further)
 
 
 def _read(name: str) -> np.ndarray | None:

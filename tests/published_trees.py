@@ -80,7 +80,10 @@ def vehicleid_tree(folder):
 
 def prcc_tree(folder):
     for pid in range(1, 9):
-        draw(folder / "rgb" / "train" / f"{pid:03d}", [f"{camera}_cropped_rgb{n:03d}.jpg" for camera in "ABC" for n in (1, 2)])
+        draw(
+            folder / "rgb" / "train" / f"{pid:03d}",
+            [f"{camera}_cropped_rgb{n:03d}.jpg" for camera in "ABC" for n in (1, 2)],
+        )
     for camera in "ABC":
         for pid in range(21, 27):
             draw(folder / "rgb" / "test" / camera / f"{pid:03d}", [f"cropped_rgb{n:03d}.jpg" for n in (1, 2)])
@@ -90,7 +93,9 @@ def ltcc_tree(folder):
     """Each person has two sets of clothes, and is seen in each by two cameras."""
     parts = {"train": (range(1, 9), (1, 2)), "query": (range(21, 27), (1,)), "test": (range(21, 27), (2, 3))}
     for part, (people, numbers) in parts.items():
-        cells = [(pid, clothes, camera, n) for pid in people for clothes in (1, 2) for camera in (1, 12) for n in numbers]
+        cells = [
+            (pid, clothes, camera, n) for pid in people for clothes in (1, 2) for camera in (1, 12) for n in numbers
+        ]
         draw(folder / part, [f"{pid:03d}_{clothes}_c{camera}_{n:06d}.png" for pid, clothes, camera, n in cells])
 
 
@@ -106,9 +111,16 @@ def deepchange_tree(folder):
     parts = {"train-set": range(1, 9), "test-set-query": range(21, 27), "test-set-gallery": range(21, 27)}
     for part, people in parts.items():
         first = 2 if part.endswith("gallery") else 1  # the gallery shares tracklet 2 with the query
-        names = [(f"P{pid}_C{camera}_S{camera}_{part[:8]}{n}.jpg", n) for pid in people for camera in (1, 17) for n in (first, first + 1)]
+        names = [
+            (f"P{pid}_C{camera}_S{camera}_{part[:8]}{n}.jpg", n)
+            for pid in people
+            for camera in (1, 17)
+            for n in (first, first + 1)
+        ]
         draw(folder / part, [name for name, _ in names])
-        (folder / f"{part}-bbox.txt").write_text("".join(f"{name},{tracklet}\r\n" for name, tracklet in names), newline="")
+        (folder / f"{part}-bbox.txt").write_text(
+            "".join(f"{name},{tracklet}\r\n" for name, tracklet in names), newline=""
+        )
 
 
 def sysu_tree(folder):
@@ -127,7 +139,9 @@ def regdb_tree(folder):
             draw(folder / modality.title() / str(pid), [f"{modality}_{n}.bmp" for n in (1, 2)])
         for trial in range(1, 11):
             for part, people in {"train": range(8), "test": range(8, 14)}.items():
-                lines = [f"{modality.title()}/{pid}/{modality}_{n}.bmp {pid - people[0]}\n" for pid in people for n in (1, 2)]
+                lines = [
+                    f"{modality.title()}/{pid}/{modality}_{n}.bmp {pid - people[0]}\n" for pid in people for n in (1, 2)
+                ]
                 (folder / "idx" / f"{part}_{modality}_{trial}.txt").write_text("".join(lines))
 
 

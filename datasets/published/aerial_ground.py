@@ -70,6 +70,5 @@ def load_ag_reid(root: str | Path) -> ReidData:
     train_folder = find_part(folder, "bounding_box_train")
     train = read_images(train_folder, AG_REID) if train_folder else ([], ())
     left_out = [path for _, others in (train, *query, *gallery) for path in others]
-    return build_records(
-        AG_REID, train[0], *([one for images, _ in part for one in images] for part in (query, gallery)), left_out
-    )
+    asked, searched = ([one for images, _ in part for one in images] for part in (query, gallery))
+    return build_records(AG_REID, train[0], asked, searched, left_out)

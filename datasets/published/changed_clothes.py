@@ -12,13 +12,10 @@ from pathlib import Path
 
 from ...common.errors import UserError
 from ...common.inputs.regular_files import read_lines
-from ...labels.setting import Setting
+from ...labels.setting import CHANGED_CLOTHES, GENERAL, SAME_CLOTHES, Setting
 from ..records import ReidData
-from .image_names import Labelled, build_records, read_images
+from .image_names import LabelledImage, build_records, read_images
 from .published_dataset import PublishedDataset, find_folder, find_part
-
-CHANGED, SAME = Setting("changed clothes", "same-clothes"), Setting("same clothes", "other-clothes")
-GENERAL = Setting("general", "same-camera")
 
 PRCC = PublishedDataset(
     "prcc",
@@ -30,7 +27,7 @@ PRCC = PublishedDataset(
     (150, 71),
     3,
     ("rgb/train", "rgb/test/B", "rgb/test/A"),
-    (CHANGED, SAME),
+    (CHANGED_CLOTHES, SAME_CLOTHES),
     is_nested=True,
 )
 LTCC = PublishedDataset(
@@ -42,7 +39,7 @@ LTCC = PublishedDataset(
     (77, 75),
     12,
     ("train", "query", "test"),
-    (CHANGED, SAME, GENERAL),
+    (CHANGED_CLOTHES, SAME_CLOTHES, GENERAL),
     r"(?P<pid>\d+)_(?P<clothes>\d+)_c(?P<camera>\d+)",
 )
 _VC_CAMERAS = tuple(f"vc-clothes/c{number}" for number in range(5))
@@ -57,8 +54,8 @@ VC_CLOTHES = PublishedDataset(
     ("train", "query", "gallery"),
     (  # all people wear the same clothes before cameras 2 and 3, and others before camera 4
         GENERAL,
-        replace(GENERAL, name="same clothes", query_cameras=_VC_CAMERAS[2:4], gallery_cameras=_VC_CAMERAS[2:4]),
-        replace(GENERAL, name="changed clothes", query_cameras=_VC_CAMERAS[3:], gallery_cameras=_VC_CAMERAS[3:]),
+        replace(GENERAL, name=SAME_CLOTHES.name, query_cameras=_VC_CAMERAS[2:4], gallery_cameras=_VC_CAMERAS[2:4]),
+        replace(GENERAL, name=CHANGED_CLOTHES.name, query_cameras=_VC_CAMERAS[3:], gallery_cameras=_VC_CAMERAS[3:]),
     ),
     r"(?P<pid>\d+)-0*(?P<camera>\d+)-(?P<clothes>\d+)-\d+",
 )
@@ -99,7 +96,7 @@ def load_prcc(root: str | Path) -> ReidData:
     return build_records(PRCC, train, same + changed, gallery, left_out)
 
 
-def _dressed(image: Labelled) -> Labelled:
+def _dressed(image: LabelledImage) -> LabelledImage:
     camera = image.camera.upper()
     return image._replace(camera=camera, clothes="second" if camera == "C" else "first")
 
@@ -118,7 +115,7 @@ def load_deepchange(root: str | Path) -> ReidData:
     return build_records(DEEPCHANGE, train, query, gallery)
 
 
-def _read_list(folder: Path, subset: str) -> list[Labelled]:
+def _read_list(folder: Path, subset: str) -> list[LabelledImage]:
     """Return the images of a list, none if there is no such list."""
     file, images = find_part(folder, f"{subset}-bbox.txt"), find_part(folder, subset)
     if file is None:
@@ -133,7 +130,7 @@ def _read_list(folder: Path, subset: str) -> list[Labelled]:
             continue
         if match is None or not tracklet.strip().isdigit():
             raise UserError(f"{file}:{number}: cannot read {line.strip()[:200]!r}; expected 'P1_C2_S3_4.jpg,12'")
-        found.append(Labelled(str(images / name), int(match[1]), match[2], match[3], tracklet=tracklet.strip()))
+        found.append(LabelledImage(str(images / name), int(match[1]), match[2], match[3], tracklet=tracklet.strip()))
     if not found:
         raise FileNotFoundError(f"{file}: the list is empty. Expected: {DEEPCHANGE.expected}")
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from .published_dataset import PublishedDataset, check_counts, find_folder, find
 log = logging.getLogger(__name__)
 
 
-class Labelled(NamedTuple):
+class LabelledImage(NamedTuple):
     """An image file and its labels as the data set writes them; "" = unknown."""
 
     path: str
@@ -43,11 +43,11 @@ def load_named(root: str | Path, published: PublishedDataset) -> ReidData:
 
 def read_images(
     folder: Path, published: PublishedDataset, pattern: str = "", **shared: str
-) -> tuple[list[Labelled], tuple[str, ...]]:
+) -> tuple[list[LabelledImage], tuple[str, ...]]:
     """Return the labels of the images in a folder, and the images with other names, which are left out.
 
     Args:
-        pattern: regular expression of the file's path within `folder`, from its start; its groups are fields of `Labelled`, of the
+        pattern: regular expression of the file's path within `folder`, from its start; its groups are fields of `LabelledImage`, of the
             pid only the digits count, and case is ignored; "" = the data set's.
         shared: labels that all images share.
     Raises:
@@ -60,7 +60,7 @@ def read_images(
         if match := finder.match(Path(path).relative_to(folder).as_posix()):
             fields = {**shared, **{name: text for name, text in match.groupdict().items() if text}}
             pid = re.sub(r"\D", "", fields.pop("pid"))
-            found.append(Labelled(path, int(pid), **fields))
+            found.append(LabelledImage(path, int(pid), **fields))
         else:
             others.append(path)
     if others:
@@ -74,9 +74,9 @@ def read_images(
 
 def build_records(
     published: PublishedDataset,
-    train: Sequence[Labelled],
-    query: Sequence[Labelled],
-    gallery: Sequence[Labelled],
+    train: Sequence[LabelledImage],
+    query: Sequence[LabelledImage],
+    gallery: Sequence[LabelledImage],
     left_out: Iterable[str] = (),
 ) -> ReidData:
     """Return the data set, with a warning if its counts differ from the publication.
@@ -88,7 +88,7 @@ def build_records(
     views = _rows(published.views.values() or (one.view for one in every))
     clothes, tracklets = (_per_person(every, name) for name in ("clothes", "tracklet"))
 
-    def records(part: Sequence[Labelled]) -> list[Record]:
+    def records(part: Sequence[LabelledImage]) -> list[Record]:
         return [
             Record(
                 one.path,
@@ -106,22 +106,24 @@ def build_records(
         records(train),
         records(query),
         records(gallery),
-        tuple(f"{published.prefix}/c{name}" if name.isdigit() else f"{published.prefix}/{name}" for name in cameras),
-        tuple(f"{published.prefix}/{name}" for name in views),
+        tuple(f"{published.family}/c{name}" if name.isdigit() else f"{published.family}/{name}" for name in cameras),
+        tuple(f"{published.family}/{name}" for name in views),
         left_out=tuple(left_out),
         settings=published.settings,
-        places={f"{published.prefix}/c{camera}": place for camera, place in published.places.items()},
+        places={f"{published.family}/c{camera}": place for camera, place in published.places.items()},
     )
     return check_counts(data, published)
 
 
 def _rows(names: Iterable[str]) -> dict[str, int]:
     """Return name -> row, of numbers and of names with numbers in their order."""
-    parts = {name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)] for name in names if name}
+    parts = {
+        name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)] for name in names if name
+    }
     return {name: row for row, name in enumerate(sorted(parts, key=lambda name: parts[name]))}
 
 
-def _per_person(images: Sequence[Labelled], label: str) -> dict[tuple[int, str], int]:
+def _per_person(images: Sequence[LabelledImage], label: str) -> dict[tuple[int, str], int]:
     """Return (pid, label) -> number, for the images that have the label."""
     found = {(image.pid, getattr(image, label)) for image in images if getattr(image, label)}
     return {key: number for number, key in enumerate(sorted(found))}

@@ -32,7 +32,7 @@ class PublishedDataset:
         is_nested: whether the images lie in folders below those of `subsets`.
         views: camera -> view, as in the images' names.
         places: camera -> where it stands, if other cameras stand there too.
-        prefix: of the names of cameras and views; "" = the data set's name.
+        prefix: the name of the data set that this is a split of, which the names of cameras and views start with; "" = its own.
     """
 
     name: str
@@ -50,8 +50,10 @@ class PublishedDataset:
     places: Mapping[str, str] = field(default_factory=dict)
     prefix: str = ""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "prefix", self.prefix or self.name)  # the class is frozen
+    @property
+    def family(self) -> str:
+        """The name of the data set that this is a split of; its own if it is none."""
+        return self.prefix or self.name
 
 
 def find_folder(root: str | Path, published: PublishedDataset, parts: Sequence[str]) -> Path:

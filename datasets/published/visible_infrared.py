@@ -14,7 +14,7 @@ from ...common.inputs.regular_files import read_lines
 from ...labels.setting import PER_CAMERA, Setting
 from ..readers.image_files import list_images
 from ..records import ReidData
-from .image_names import Labelled, build_records
+from .image_names import LabelledImage, build_records
 from .published_dataset import PublishedDataset, find_folder, find_part
 
 VISIBLE, INFRARED = "visible", "infrared"
@@ -24,8 +24,7 @@ _VISIBLE_CAMERAS, _INFRARED_CAMERAS, _TRIALS = "1245", "36", 10
 def _sysu_setting(search: str, cameras: str, shot: str, images: int) -> Setting:
     """Return a setting of SYSU-MM01: the galleries are drawn from visible cameras, ten times."""
     names = tuple(f"sysu-mm01/c{number}" for number in cameras)
-    drawn = {"draw": PER_CAMERA, "repeats": _TRIALS, "images": images}
-    return Setting(f"{search} search, {shot} shot", "same-place", gallery_cameras=names, **drawn)
+    return Setting(f"{search} search, {shot} shot", "same-place", (), names, PER_CAMERA, _TRIALS, images)
 
 
 SYSU_MM01 = PublishedDataset(
@@ -34,7 +33,11 @@ SYSU_MM01 = PublishedDataset(
     "the folders cam1 to cam6 with a folder per person, of images such as 0001/0001.jpg, and exp/train_id.txt, exp/val_id.txt and "
     "exp/test_id.txt, each a line of numbers with commas between",
     "https://github.com/wuancong/SYSU-MM01",
-    (34167, 3803, None),  # 22,258 visible and 11,909 infrared; of the gallery only the 301 images of a draw are published
+    (
+        34167,
+        3803,
+        None,
+    ),  # 22,258 visible and 11,909 infrared; of the gallery only the 301 images of a draw are published
     (395, 96),
     6,
     ("exp/train_id.txt", "exp/test_id.txt", "cam1"),
@@ -80,7 +83,7 @@ def _read_ids(folder: Path, name: str) -> set[int]:
     return set(map(int, words))
 
 
-def _sysu_images(folder: Path, people: set[int], cameras: str) -> list[Labelled]:
+def _sysu_images(folder: Path, people: set[int], cameras: str) -> list[LabelledImage]:
     """Return the images of the people before the cameras."""
     found = []
     for camera in cameras:
@@ -89,7 +92,7 @@ def _sysu_images(folder: Path, people: set[int], cameras: str) -> list[Labelled]
             raise FileNotFoundError(f"{folder}: the folder cam{camera} is missing. Expected: {SYSU_MM01.expected}")
         for person in sorted(path for path in place.iterdir() if path.is_dir() and path.name.isdigit()):
             if int(person.name) in people:
-                found += [Labelled(str(path), int(person.name), camera) for path in list_images(person)]
+                found += [LabelledImage(str(path), int(person.name), camera) for path in list_images(person)]
     return found
 
 
@@ -140,7 +143,7 @@ def load_regdb(root: str | Path, trial: int = 1) -> ReidData:
     return build_records(published, train, test, test)
 
 
-def _read_list(folder: Path, name: str, camera: str) -> list[Labelled]:
+def _read_list(folder: Path, name: str, camera: str) -> list[LabelledImage]:
     """Return the images of a list; those of training may be missing."""
     file = find_part(folder, name)
     if file is None and "train_" in name:
@@ -154,7 +157,7 @@ def _read_list(folder: Path, name: str, camera: str) -> list[Labelled]:
             continue
         if not path or not re.fullmatch(r"\d{1,9}", pid):
             raise UserError(f"{file}:{number}: cannot read {line.strip()[:200]!r}; expected 'Visible/12/a.bmp 0'")
-        found.append(Labelled(str(folder / path.replace("\\", "/")), int(pid), camera))
+        found.append(LabelledImage(str(folder / path.replace("\\", "/")), int(pid), camera))
     if not found:
         raise FileNotFoundError(f"{file}: the list is empty. Expected: {REGDB.expected}")
     return found

@@ -50,6 +50,10 @@ class ReadOptions:
     camera_pattern: str = ""
 
 
+def _reader_of_trial(trial: int) -> Callable[[str | Path, ReadOptions], ReidData]:
+    return lambda root, _: load_regdb(root, trial)
+
+
 DATASETS: dict[str, Callable[[str | Path, ReadOptions], ReidData]] = {  # name -> reader of (root, options)
     "market1501": lambda root, _: load_market1501(root),
     "dukemtmc": lambda root, _: load_dukemtmc(root),
@@ -68,7 +72,7 @@ DATASETS: dict[str, Callable[[str | Path, ReadOptions], ReidData]] = {  # name -
     "deepchange": lambda root, _: load_deepchange(root),
     "sysu-mm01": lambda root, _: load_sysu_mm01(root),
     "regdb": lambda root, _: load_regdb(root),
-    **{f"regdb-{trial}": lambda root, _, trial=trial: load_regdb(root, trial) for trial in range(2, 11)},
+    **{f"regdb-{trial}": _reader_of_trial(trial) for trial in range(2, 11)},
     "ag-reid": lambda root, _: load_ag_reid(root),
     "cargo": lambda root, _: load_named(root, CARGO),
     "synthetic": lambda root, options: load_synthetic(root, draws=options.draws),

@@ -13,7 +13,11 @@ from ...labels.protocol import find_protocol
 from ..records import Record, ReidData
 
 FEWEST = 2  # identities that a model can be trained to distinguish
-DRAWABLE = ("same-camera", "own-file", "none")  # protocols under which a query of training images has a match by its camera
+DRAWABLE = (
+    "same-camera",
+    "own-file",
+    "none",
+)  # protocols under which a query of training images has a match by its camera
 
 
 def hold_out(data: ReidData, num_ids: int, seed: int) -> ReidData:

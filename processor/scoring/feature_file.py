@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
@@ -24,6 +24,7 @@ from ...model.weights.read import SPEC
 
 FORMAT = "vitreid.features"  # key of our entry in the file's metadata
 SIDES = {"q": "query", "g": "gallery"}
+PICKED = ("pids", "camids", "names", "files")  # what each image of a side has
 LABEL = "label."  # before the names of further labels
 
 
@@ -75,14 +76,47 @@ class FeatureSet:
     def data(self) -> RetrievalData:
         """The checked input of every function of `evaluation`, made once; raises as `RetrievalData`."""
         q_files, g_files = self.files
-        return RetrievalData(
-            *self.arrays, protocol=self.protocol, q_files=q_files, g_files=g_files, extra=self.extra
-        )
+        return RetrievalData(*self.arrays, protocol=self.protocol, q_files=q_files, g_files=g_files, extra=self.extra)
 
     @property
     def evaluations(self) -> tuple[Setting, ...]:
         """The settings; one of the protocol if there are none."""
         return self.settings or (Setting(protocol=self.protocol),)
+
+    def under(self, setting: Setting) -> FeatureSet:
+        """Return the queries and the gallery of a setting, under its protocol and without settings; itself if that is all of it.
+
+        Raises:
+            UserError: no query or no gallery image is from the setting's cameras.
+        """
+        if not self.settings:
+            return self
+        rows, columns = (
+            self._rows(side, camids, cameras, setting.name)
+            for side, camids, cameras in (
+                ("query", self.q_camids, setting.query_cameras),
+                ("gallery", self.g_camids, setting.gallery_cameras),
+            )
+        )
+        picked = {
+            name: _pick(getattr(self, name), kept)
+            for side, kept in (("q", rows), ("g", columns))
+            for name in (SIDES[side], *(f"{side}_{label}" for label in PICKED))
+        }
+        extra = {name: (_pick(q, rows), _pick(g, columns)) for name, (q, g) in self.extra.items()}
+        return replace(self, protocol=setting.protocol, settings=(), extra=extra, **picked)
+
+    def _rows(self, side: str, camids: np.ndarray, cameras: tuple[str, ...], setting: str) -> np.ndarray | None:
+        """Return the rows of the images from these cameras; None = all, without cameras."""
+        if not cameras:
+            return None
+        rows = np.flatnonzero(np.isin(camids, [row for row, name in enumerate(self.camera_names) if name in cameras]))
+        if not len(rows):
+            raise UserError(
+                f"{self.dataset}: no {side} image is from {', '.join(cameras)}, which {setting!r} takes; there are "
+                f"{', '.join(self.camera_names)}"
+            )
+        return rows
 
     @property
     def files(self) -> tuple[Any, Any]:
@@ -98,6 +132,13 @@ class FeatureSet:
             and all(np.array_equal(a, b) for a, b in zip(self.arrays[2:], other.arrays[2:], strict=True))
             and _file_names(self) == _file_names(other)
         )
+
+
+def _pick(values: Any, rows: np.ndarray | None) -> Any:
+    """Return the rows of an array or a list; all of it if `rows` or `values` is None."""
+    if rows is None or values is None:
+        return values
+    return [values[row] for row in rows] if isinstance(values, list) else values[rows]
 
 
 def _file_names(features: FeatureSet) -> list[str]:

@@ -62,7 +62,8 @@ class ScoreReport:
     Args:
         dataset, protocol: name of the test set, and its protocol.
         embed: the test embedding (`EmbedSettings` as plain types).
-        retrieval: CMC, mAP, mINP, re-ranked if asked for. All other figures use the distances without re-ranking.
+        retrieval: CMC, mAP, mINP, re-ranked if asked for. All other figures use the distances without re-ranking, and the whole
+            gallery where it is drawn.
         camera_names: name of each camid.
         confidence: (low, high) of each figure of `retrieval`.
         cameras: figures of every pair of cameras.
@@ -119,8 +120,9 @@ class ScoreReport:
 
 def score(features: FeatureSet, rerank: Rerank, asked: ScoreOptions) -> ScoreReport:
     """Return the figures of the features; raise ValueError if they do not suffice for one of them."""
-    features = rerank.postprocess(features)
-    retrieval = rank(features, rerank)
+    every = rerank.postprocess(features)
+    setting = every.evaluations[0]
+    retrieval, features = rank(every, rerank), every.under(setting)
     judgeable = None if asked.calibrate else stored_calibration(features.about)
     return ScoreReport(
         dataset=features.dataset,
@@ -136,8 +138,8 @@ def score(features: FeatureSet, rerank: Rerank, asked: ScoreOptions) -> ScoreRep
         calibration=calibrate_on(features, asked.calibrate) if asked.calibrate else judgeable,
         judged=judge_on(features, judgeable) if judgeable else None,
         postprocess=rerank.postprocess.name,
-        setting=features.evaluations[0],
-        further=rank_further(features, rerank),
+        setting=setting,
+        further=rank_further(every, rerank),
     )
 
 

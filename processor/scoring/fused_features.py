@@ -11,7 +11,6 @@ from ...labels.setting import ALL
 from .feature_file import FeatureSet
 from .figures import ScoreReport
 from .postprocessing import Postprocess
-from .reranking import select_setting
 from .thresholds import stored_calibration
 
 
@@ -35,15 +34,15 @@ def score_fused(sets: Sequence[FeatureSet], files: Sequence[Path], how: str, pos
         probabilities.append(calibration.probability)
     setting = first.evaluations[0]
     if setting.draw != ALL:
-        raise UserError(f"--fuse: not for {first.dataset}, whose evaluation draws galleries; evaluate each file on its own")
+        raise UserError(
+            f"--fuse: not for {first.dataset}, whose evaluation draws galleries; evaluate each file on its own"
+        )
     return ScoreReport(
         dataset=first.dataset,
         protocol=first.protocol,
         embed={},
         num_gallery=len(first.gallery),
-        retrieval=evaluate_fused(
-            [select_setting(features, setting)[0] for features in processed], probabilities, how=how
-        ),
+        retrieval=evaluate_fused([features.under(setting).data for features in processed], probabilities, how=how),
         camera_names=first.camera_names,
         postprocess=postprocess.name,
         setting=setting,

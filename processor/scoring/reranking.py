@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 from yacs.config import CfgNode
 
 from ...common.errors import UserError, choose
@@ -91,58 +90,27 @@ def rank(features: FeatureSet, rerank: Rerank) -> RetrievalResult:
     Raises:
         ValueError: no query has a match, the features have NaN, or there are too few images for the options.
     """
-    return rank_setting(features, features.evaluations[0], rerank)
+    return rank_setting(rerank.postprocess(features), features.evaluations[0], rerank)
 
 
 def rank_setting(features: FeatureSet, setting: Setting, rerank: Rerank) -> RetrievalResult:
-    """Return the retrieval result in a setting; its `query_index` counts all queries of the features. Raises as `rank`."""
+    """Return the retrieval result of processed features in a setting; its rows are those of `features.under(setting)`."""
     rerank.check_settings([setting], features.dataset)
-    data, rows = select_setting(rerank.postprocess(features), setting)
+    data = features.under(setting).data
     rerank.check(len(data.query), len(data.gallery))
-    if setting.draw == ALL:
-        result = RANKINGS[rerank.method].evaluate(data, rerank)
-    else:
-        result = DRAWN[setting.draw](data, setting)
-    return result if rows is None else replace(result, query_index=rows[result.query_index])
+    return RANKINGS[rerank.method].evaluate(data, rerank) if setting.draw == ALL else DRAWN[setting.draw](data, setting)
 
 
 def rank_further(features: FeatureSet, rerank: Rerank) -> dict[str, RetrievalResult]:
-    """Return the results of all settings but the first, by name; those without a query that has a match are left out."""
-    found = {}
-    for setting in features.evaluations[1:]:
-        data, _ = select_setting(features, setting)
-        if data.matches.is_valid().any():
-            found[setting.name] = rank_setting(features, setting, rerank)
-    return found
+    """Return the results of processed features in all settings but the first, by name.
 
-
-def select_setting(features: FeatureSet, setting: Setting) -> tuple[RetrievalData, np.ndarray | None]:
-    """Return the queries and the gallery of a setting, and the rows of its queries; None = all.
-
-    Raises:
-        UserError: no query or no gallery image is from the setting's cameras.
+    A setting without a query that has a match is left out.
     """
-    data = features.data if setting.protocol == features.protocol else replace(features.data, protocol=setting.protocol)
-    rows = _rows(features, "query", features.q_camids, setting.query_cameras, setting)
-    columns = _rows(features, "gallery", features.g_camids, setting.gallery_cameras, setting)
-    if rows is None and columns is None:
-        return data, None
-    return data.select(slice(None) if rows is None else rows, slice(None) if columns is None else columns), rows
-
-
-def _rows(
-    features: FeatureSet, side: str, camids: np.ndarray, cameras: tuple[str, ...], setting: Setting
-) -> np.ndarray | None:
-    """Return the rows of the images from these cameras; None = of all."""
-    if not cameras:
-        return None
-    rows = np.flatnonzero(np.isin(camids, [row for row, name in enumerate(features.camera_names) if name in cameras]))
-    if not len(rows):
-        raise UserError(
-            f"{features.dataset}: no {side} image is from {', '.join(cameras)}, which {setting.name!r} takes; there are "
-            f"{', '.join(features.camera_names)}"
-        )
-    return rows
+    return {
+        setting.name: rank_setting(features, setting, rerank)
+        for setting in features.evaluations[1:]
+        if features.under(setting).data.matches.is_valid().any()
+    }
 
 
 DRAWN: dict[str, Callable[[RetrievalData, Setting], RetrievalResult]] = {  # a key of DRAWS -> its evaluation

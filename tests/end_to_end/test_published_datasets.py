@@ -28,7 +28,14 @@ def test_a_data_set_is_trained_on_and_evaluated(name, tmp_path, capsys):
     draw_tree(tmp_path, name)
     words = [
         *(*TINY, "SOLVER.MAX_EPOCHS", "1", "DATASETS.NAMES", name, "DATASETS.ROOT_DIR", str(tmp_path)),
-        *("OUTPUT_DIR", str(tmp_path / "run"), "MODEL.SIE_CAMERA", "True", "MODEL.SIE_VIEW", str(name.startswith(WITH_VIEWS))),
+        *(
+            "OUTPUT_DIR",
+            str(tmp_path / "run"),
+            "MODEL.SIE_CAMERA",
+            "True",
+            "MODEL.SIE_VIEW",
+            str(name.startswith(WITH_VIEWS)),
+        ),
     ]
     result = train(load_config(None, words))
     assert result.mAP > 0

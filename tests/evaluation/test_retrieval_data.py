@@ -6,7 +6,6 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 import torch
-
 from helpers import CAMERA_PROTOCOLS
 
 from vitreid.datasets import records
