@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,8 +63,11 @@ class Protocol:
             items: labels (N,) of gallery images of the query's person; "camera" is always there.
         """
         junk = np.zeros(len(items[CAMERA]), bool)
-        for label, is_equal in self._compared(query, items):
-            junk |= ~is_equal if label in self.other else is_equal
+        for label in (*self.same, *self.hidden):
+            if label in query and label in items:
+                junk |= items[label] == query[label]
+        for label in self.other:
+            junk |= items[label] != query[label]
         return junk
 
     def is_hidden(self, query: Mapping[str, Any], items: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -73,12 +76,6 @@ class Protocol:
         for label in self.hidden:
             hidden |= items[label] == query[label]
         return hidden
-
-    def _compared(self, query: Mapping[str, Any], items: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield each label that is known, and where the images' is the query's (N,)."""
-        for label in self.labels:
-            if label in query and label in items:
-                yield label, items[label] == query[label]
 
 
 PROTOCOLS = {
