@@ -23,6 +23,14 @@ TERMS: dict[str, str] = {  # a key of `DATASETS` -> its terms
     ),
     "ag-reid": "no licence is stated with the data; ask its authors",
     "cargo": "drawn with a game engine; academic purposes only, by its authors' licence",
+    "market1501-500k": "research only; no licence is stated with the data",
+    "msmt17-merged": "research only, under a signed agreement with its authors",
+    "p-dukemtmc": "images of DukeMTMC-reID, withdrawn by its authors in 2019: people were recorded without consent; do not distribute",
+    "occluded-reid": "non-commercial purposes only, as its authors say",
+    **dict.fromkeys(
+        ("cuhk03-labeled", "cuhk03-detected", "cuhk-sysu", "lpw", "partial-reid", "viper", "prid", "grid"),
+        "research only; ask its authors",
+    ),
     "synthetic": "drawn by vitreid, no people in it; MIT",
 }
 UNSTATED = "not stated: own data, ask the people who recorded it"

@@ -1,9 +1,11 @@
 """Small trees in the layout of published data sets, with empty files or small pictures."""
 
+import json
 from functools import partial
 
 import numpy as np
 from PIL import Image
+from scipy.io import savemat
 
 
 def touch(folder, *names):
@@ -163,6 +165,98 @@ def cargo_tree(folder):
             draw(folder / part / f"Cam{camera}", names)
 
 
+def market_500k_tree(folder):
+    market_tree(folder)
+    draw(folder / "distractors_500k", ["d1.jpg", "d2.jpg"])
+
+
+def viper_tree(folder):
+    for camera in ("cam_a", "cam_b"):
+        draw(folder / camera, [f"{pid:03d}_45.bmp" for pid in range(16)])
+
+
+def prid_tree(folder):
+    draw(folder / "single_shot" / "cam_a", [f"person_{pid:04d}.png" for pid in (*range(1, 17), 201)])
+    draw(folder / "single_shot" / "cam_b", [f"person_{pid:04d}.png" for pid in (*range(1, 17), 201, 202)])
+
+
+def grid_tree(folder):
+    draw(folder / "probe", [f"{pid:04d}_1_{pid}.jpeg" for pid in range(1, 17)])
+    draw(
+        folder / "gallery",
+        [f"{pid:04d}_{5 + pid % 2}_{pid}.jpeg" for pid in range(1, 17)] + ["0000_8_1.jpeg", "0000_8_2.jpeg"],
+    )
+    splits = np.empty((1, 10), object)
+    for split in range(10):
+        people = np.roll(np.arange(1, 17), split)[None, :8]
+        splits[0, split] = np.array([[(0, 0, people)]], [("a", "O"), ("b", "O"), ("people", "O")])
+    savemat(folder / "features_and_partitions.mat", {"trainIdxAll": splits})
+
+
+def cuhk03_tree(folder, kinds=("labeled", "detected")):
+    """The images, the 20 splits of the first protocol, and the file of the new one."""
+    names = [
+        f"{1 + pid // 10}_{pid:03d}_{view}_{number:02d}.png"
+        for pid in range(14)
+        for view in (1, 2)
+        for number in (1, 2)
+    ]
+    labels = [int(name.split("_")[1]) for name in names]
+    cameras = [int(name.split("_")[2]) for name in names]
+    for kind in kinds:
+        draw(folder / f"images_{kind}", names)
+        train, test = (
+            [
+                [f"/home/someone/{name}", pid - first, camera - 1]
+                for name, pid, camera in zip(names, labels, cameras, strict=True)
+                if is_in(pid)
+            ]
+            for first, is_in in ((0, lambda pid: pid < 8), (8, lambda pid: pid >= 8))
+        )
+        split = {"train": train, "query": test, "gallery": test}
+        (folder / f"splits_classic_{kind}.json").write_text(json.dumps([split] * 20))
+        places = {
+            "train": [place for place, pid in enumerate(labels) if pid < 8],
+            "query": [place for place, pid in enumerate(labels) if pid >= 8 and place % 2 == 0],
+            "gallery": [place for place, pid in enumerate(labels) if pid >= 8 and place % 2],
+        }
+        columns = {
+            "labels": labels,
+            "camId": cameras,
+            **{f"{part}_idx": [row + 1 for row in rows] for part, rows in places.items()},
+        }
+        file = {key: np.array(values)[:, None] for key, values in columns.items()}
+        savemat(
+            folder / f"cuhk03_new_protocol_config_{kind}.mat", {"filelist": np.array(names, object)[:, None], **file}
+        )
+
+
+def occluded_tree(folder, query="occluded_body_images", nested=True, ending="tif"):
+    for part in (query, "whole_body_images"):
+        names = [f"{pid:03d}/{pid:03d}_{n:02d}.{ending}" for pid in range(1, 7) for n in (1, 2)]
+        draw(folder / part, names if nested else [name.partition("/")[2] for name in names])
+
+
+def p_duke_tree(folder):
+    def names(people, numbers):
+        return [f"{pid:04d}/{pid:04d}_c{camera}_f{n}.jpg" for pid in people for camera in (1, 8) for n in numbers]
+
+    for part in ("occluded_body_images", "whole_body_images"):
+        draw(folder / "train" / part, names(range(1, 9), (1, 2)))
+        draw(folder / "test" / part, names(range(21, 27), (3,)))
+
+
+def cuhk_sysu_tree(folder):
+    draw(folder / "cropped_images", [f"p{pid}_s{n}_1.jpg" for pid in range(1, 9) for n in range(4)])
+
+
+def lpw_tree(folder):
+    for scene, views in {1: 3, 2: 4, 3: 4}.items():
+        for view in range(1, views + 1):
+            names = [f"{pid}/{n:05d}.jpg" for pid in range(6) for n in (1, 2)]
+            draw(folder / f"scen{scene}" / f"view{view}", names)
+
+
 TREES = {  # data set: folder, and what draws it
     "market1501": ("Market-1501-v15.09.15", market_tree),
     "dukemtmc": ("DukeMTMC-reID", market_tree),
@@ -184,6 +278,18 @@ TREES = {  # data set: folder, and what draws it
     **{f"regdb-{trial}": ("RegDB", regdb_tree) for trial in range(2, 11)},
     "ag-reid": ("AG-ReID", ag_reid_tree),
     "cargo": ("CARGO", cargo_tree),
+    "market1501-500k": ("Market-1501-v15.09.15", market_500k_tree),
+    "cuhk03-labeled": ("cuhk03", partial(cuhk03_tree, kinds=("labeled",))),
+    "cuhk03-detected": ("cuhk03", partial(cuhk03_tree, kinds=("detected",))),
+    "viper": ("viper/VIPeR", viper_tree),
+    "prid": ("prid2011/prid_2011", prid_tree),
+    "grid": ("grid/underground_reid", grid_tree),
+    "occluded-reid": ("Occluded_REID", occluded_tree),
+    "partial-reid": ("Partial_REID", partial(occluded_tree, query="partial_body_images", nested=False, ending="jpg")),
+    "p-dukemtmc": ("P-DukeMTMC-reid", p_duke_tree),
+    "cuhk-sysu": ("cuhksysu", cuhk_sysu_tree),
+    "lpw": ("pep_256x128/data_slim", lpw_tree),
+    "msmt17-merged": ("MSMT17", msmt17_tree),
 }
 
 
