@@ -80,8 +80,15 @@ def _junk(settings: Sequence[Setting]) -> str:
     names: dict[str, list[str]] = {}
     for setting in settings:
         words = f"`{setting.protocol}`" + (f", {setting.about}" if setting.about else "")
-        names.setdefault(words, []).append(setting.name)
+        names.setdefault(words, []).append(setting.name + _cameras(setting))
     return "; ".join(f"{', '.join(found)}: {words}".removeprefix(": ") for words, found in names.items())
+
+
+def _cameras(setting: Setting) -> str:
+    """Return the cameras of a setting whose queries and gallery are from the same few; "" of others, which their names explain."""
+    cameras = [name.rpartition("/")[2] for name in setting.query_cameras]
+    few = 0 < len(cameras) < 3 and setting.query_cameras == setting.gallery_cameras
+    return f" ({' and '.join(cameras)})" if few else ""
 
 
 def recipes_of(name: str) -> str:

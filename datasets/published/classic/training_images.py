@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...readers.distractors import add_distractors, load_distractors
 from ...records import ReidData
-from ..image_names import build_records, read_images
+from ..image_names import LabelledImage, build_records, read_images
 from ..market1501 import MARKET1501, load_market1501
 from ..msmt17 import MSMT17, load_msmt17
 from ..published_dataset import PublishedDataset, check_counts, find_folder, find_part
@@ -64,7 +64,8 @@ def load_lpw(root: str | Path) -> ReidData:
         FileNotFoundError: the folder or a part of it is missing, or one of them holds no image.
     """
     folder = find_folder(root, LPW, ("scen1/view1", "scen1/view2"))
-    images, left_out = [], []
+    images: list[LabelledImage] = []
+    left_out: list[str] = []
     for scene in (1, 2, 3):
         place = find_part(folder, f"scen{scene}")
         if place is not None:
