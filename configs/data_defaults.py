@@ -72,14 +72,18 @@ DATA_OPTIONS: dict[str, Option] = {
     ),
     "DATASETS.MANIFEST": Option(
         "",
-        "manifest: the CSV file with the columns path, pid, camid, split and optionally viewid",
+        "manifest: the CSV file with the columns path, pid, camid, split and optionally viewid, tracklet, clothes",
         per_machine=True,
         is_path=True,
     ),
     "DATASETS.CAMERA_PATTERN": Option(
         "", "folder, and manifest without camid: regular expression whose first group is the camera in an image's path"
     ),
-    "DATASETS.SPLIT_SEED": Option(0, "seed of the automatic splits (folder layout, validation identities)", at_least=0),
+    "DATASETS.SPLIT_SEED": Option(
+        0,
+        "seed of the automatic splits (folder layout, validation identities, viper, prid); number of the split of grid and cuhk03-…",
+        at_least=0,
+    ),
     "DATASETS.TEST_SHARE": Option(
         0.5, "folder layout: share of the identities held out for query and gallery", at_least=0.01, at_most=0.99
     ),

@@ -12,6 +12,25 @@ TERMS: dict[str, str] = {  # a key of `DATASETS` -> its terms
     **dict.fromkeys(
         ("vehicleid", "vehicleid-1600", "vehicleid-2400"), "research only, given out by its authors on request"
     ),
+    "prcc": "research only, given out by its authors on request",
+    "ltcc": "research only, given out by its authors on request",
+    "vc-clothes": "drawn with a game, GTA V; ask its authors",
+    "deepchange": "research only, under a signed agreement with its authors; faces must be hidden in what is published",
+    "sysu-mm01": "research only, under a signed agreement with its authors; people consented to research and papers",
+    **dict.fromkeys(
+        ("regdb", *(f"regdb-{trial}" for trial in range(2, 11))),
+        "research only, under a signed agreement with its authors",
+    ),
+    "ag-reid": "no licence is stated with the data; ask its authors",
+    "cargo": "drawn with a game engine; academic purposes only, by its authors' licence",
+    "market1501-500k": "research only; no licence is stated with the data",
+    "msmt17-merged": "research only, under a signed agreement with its authors",
+    "p-dukemtmc": "images of DukeMTMC-reID, withdrawn by its authors in 2019: people were recorded without consent; do not distribute",
+    "occluded-reid": "non-commercial purposes only, as its authors say",
+    **dict.fromkeys(
+        ("cuhk03-labeled", "cuhk03-detected", "cuhk-sysu", "lpw", "partial-reid", "viper", "prid", "grid"),
+        "research only; ask its authors",
+    ),
     "synthetic": "drawn by vitreid, no people in it; MIT",
 }
 UNSTATED = "not stated: own data, ask the people who recorded it"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ..common.errors import UserError
 from ..labels.camera_names import find_rows
-from ..labels.protocol import CAMERA, FILE, PROTOCOLS, find_protocol
+from ..labels.protocol import CAMERA, CLOTHES, FILE, PLACE, PROTOCOLS, TRACKLET, VIEW
+from ..labels.setting import Setting
 
 UNLABELLED = -1  # pid of a training image whose person is unknown
 
@@ -27,6 +28,7 @@ class Record:
         camid: row in the data set's `camera_names`.
         viewid: row in its `view_names`; -1 = unknown.
         tracklet: number of the tracklet the image was taken from; -1 = none.
+        clothes: number of the clothes that the person wears, the same for the same clothes of one person; -1 = unknown.
     """
 
     path: str
@@ -34,6 +36,7 @@ class Record:
     camid: int
     viewid: int = -1
     tracklet: int = -1
+    clothes: int = -1
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,16 @@ class ReidData:
         view_names: name of each viewid; empty = the data set has no viewpoints.
         person_names: the user's names of the pids, if any.
         protocol: name of the rule for junk, in `PROTOCOLS`: "same-camera"; "own-file" where cameras are unknown, or there is
-            only one; "none".
+            only one; "none"; with `settings` that of the first.
         test_name: name of the data set of query and gallery, if not `name`.
         first_pids: first pid of each joined data set, ascending.
         left_out: pictures in its folders that are no records.
-        gallery_draws: galleries that an evaluation draws, one image of each person or vehicle, and averages over; 0 = the gallery
-            as it is. See `evaluate_drawn_galleries`.
+        settings: the evaluations that are reported for it; the first gives the figures that training selects by. Empty = one, of
+            all queries and the whole gallery.
+        places: name of a camera -> where it stands, if other cameras stand there too.
     Raises:
-        ValueError: a record's camid or viewid has no name, a name is used twice, or the protocol is unknown.
+        ValueError: a record's camid or viewid has no name, a name is used twice, the protocol is unknown, or a test image lacks a
+            label that a setting compares.
     """
 
     name: str
@@ -66,9 +71,12 @@ class ReidData:
     test_name: str = ""
     first_pids: tuple[int, ...] = (0,)
     left_out: tuple[str, ...] = ()
-    gallery_draws: int = 0
+    settings: tuple[Setting, ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.settings:
+            object.__setattr__(self, "protocol", self.settings[0].protocol)  # the class is frozen
         if self.protocol not in PROTOCOLS:
             raise UserError(
                 f"{self.name}: unknown protocol {self.protocol!r}; choose from {', '.join(sorted(PROTOCOLS))}"
@@ -80,6 +88,26 @@ class ReidData:
             self._check(record, least_pid=UNLABELLED)
         for record in (*self.query, *self.gallery):
             self._check(record)
+        for label in {label for one in self.settings for label in one.rule.labels} & LABELS.keys():
+            self._check_known(label)
+
+    def _check_known(self, label: str) -> None:
+        """Raise UserError if a test image lacks a label that a protocol compares."""
+        for record in (*self.query, *self.gallery):
+            if self.label(record, label) < 0:
+                raise UserError(
+                    f"{self.name}: {record.path} has no {label}, which the protocols "
+                    f"{', '.join(sorted({one.protocol for one in self.settings if label in one.rule.labels}))} compare; give it one"
+                )
+
+    def label(self, record: Record, name: str) -> int:
+        """Return a record's label, a key of LABELS, as a number; equal numbers are equal labels, -1 = unknown."""
+        return LABELS[name](self, record)
+
+    @property
+    def evaluations(self) -> tuple[Setting, ...]:
+        """The settings; one of the data set's protocol if it has none."""
+        return self.settings or (Setting(protocol=self.protocol),)
 
     def _check(self, record: Record, least_pid: int = 0) -> None:
         if record.pid < least_pid:
@@ -110,25 +138,57 @@ class ReidData:
         return _names_used((record.viewid for record in self.train), self.view_names)
 
     def unmatched_queries(self, contents: Mapping[str, Hashable] | None = None) -> list[Record]:
-        """Return the queries that no gallery image matches under the protocol; the evaluation leaves them out.
+        """Return the queries that no gallery image matches in any setting; the evaluation leaves them out.
 
         Args:
             contents: path -> content of the file, equal for copies; None, or a missing path: each path is another file.
         """
-        rule, found = find_protocol(self.protocol), contents or {}
+        alone = list(range(len(self.query)))
+        for setting in self.evaluations:
+            alone = self._unmatched(setting, alone, contents or {})
+        return [self.query[place] for place in alone]
 
-        def labels(record: Record) -> dict[str, Hashable]:
-            return {CAMERA: record.camid, FILE: found.get(record.path) or record.path or object()}
+    def _unmatched(self, setting: Setting, places: Iterable[int], contents: Mapping[str, Hashable]) -> list[int]:
+        """Return those of the places of queries that have no match in the setting."""
+        rule = setting.rule
+
+        def labels(record: Record) -> tuple[Hashable, ...]:
+            own = {CAMERA: record.camid, FILE: contents.get(record.path) or record.path or object()}
+            return tuple(own[name] if name in own else self.label(record, name) for name in rule.labels)
 
         of_person = defaultdict(set)  # pid -> labels of its gallery images, each once
         for record in self.gallery:
-            of_person[record.pid].add(tuple(labels(record)[name] for name in rule.same))
+            if self._is_from(record, setting.gallery_cameras):
+                of_person[record.pid].add(labels(record))
 
         def has_match(query: Record) -> bool:
-            own = [labels(query)[name] for name in rule.same]
-            return any(all(a != b for a, b in zip(own, item)) for item in of_person[query.pid])
+            own = labels(query)
+            return self._is_from(query, setting.query_cameras) and any(
+                all((a == b) == (name in rule.other) for name, a, b in zip(rule.labels, own, item))
+                for item in of_person[query.pid]
+            )
 
-        return [record for record in self.query if not has_match(record)]
+        return [place for place in places if not has_match(self.query[place])]
+
+    def _is_from(self, record: Record, cameras: tuple[str, ...]) -> bool:
+        return not cameras or self.camera_names[record.camid] in cameras
+
+
+def _place(data: ReidData, record: Record) -> int:
+    """Return the row of the first camera at the place of a record's camera."""
+    name = data.camera_names[record.camid]
+    place = data.places.get(name)
+    if place is None:
+        return record.camid
+    return next(row for row, other in enumerate(data.camera_names) if data.places.get(other) == place)
+
+
+LABELS: dict[str, Callable[[ReidData, Record], int]] = {  # a label of `protocol.py`, besides camera and file
+    CLOTHES: lambda data, record: record.clothes,
+    VIEW: lambda data, record: record.viewid,
+    TRACKLET: lambda data, record: record.tracklet,
+    PLACE: _place,
+}
 
 
 def _names_used(ids: Iterable[int], names: tuple[str, ...]) -> tuple[str, ...]:

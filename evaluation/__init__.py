@@ -3,6 +3,7 @@
 from ..labels.protocol import PROTOCOLS, Protocol
 from .confidence_intervals import bootstrap, paired_bootstrap
 from .cross_camera import CameraPairs, camera_pairs
+from .drawn_galleries import evaluate_drawn_per_camera
 from .postprocess.camera_normalisation import normalise_cameras
 from .postprocess.fusion import evaluate_fused
 from .postprocess.neighbour_features import centralise, centralise_queries
@@ -37,6 +38,7 @@ __all__ = [
     "centralise_queries",
     "evaluate_distances",
     "evaluate_drawn_galleries",
+    "evaluate_drawn_per_camera",
     "evaluate_fused",
     "evaluate_open_set",
     "evaluate_reranked",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ..common.errors import UserError
@@ -31,6 +33,14 @@ def as_files(q_files: Labels | None, g_files: Labels | None, num_queries: int, n
     return as_label_pair("files", q_files, g_files, num_queries, num_gallery)
 
 
+Extra = Mapping[str, tuple[Labels, Labels]]  # label -> its values for the queries (Q,) and for the gallery (G,)
+
+
+def as_extra(extra: Extra, num_queries: int, num_gallery: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return further labels (Q,) and (G,) by name as int64 arrays; errors as `as_labels`."""
+    return {name: as_label_pair(name, *pair, num_queries, num_gallery) for name, pair in extra.items()}
+
+
 class Matches:
     """The relevant and the junk gallery items of each query.
 
@@ -39,9 +49,10 @@ class Matches:
         g_pids, g_camids: (G,) labels of the gallery.
         protocol: the rule for junk, or its name in PROTOCOLS.
         files: (Q,) and (G,) contents of the image files: equal labels are equal files; None = not known.
+        extra: (Q,) and (G,) further labels that the protocol compares, by name.
 
     Raises:
-        ValueError: the protocol is unknown.
+        ValueError: the protocol is unknown, or compares a label that is not given.
     """
 
     def __init__(
@@ -52,9 +63,15 @@ class Matches:
         g_camids: np.ndarray,
         protocol: str | Protocol,
         files: Files | None = None,
+        extra: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
     ) -> None:
         self.protocol = find_protocol(protocol)
-        known = {CAMERA: (q_camids, g_camids), **({FILE: files} if files else {})}
+        known = {CAMERA: (q_camids, g_camids), **({FILE: files} if files else {}), **(extra or {})}
+        if missing := [name for name in self.protocol.labels if name not in known and name != FILE]:
+            raise UserError(
+                f"extra: the protocol {self.protocol.name} compares {' and '.join(missing)}; give their labels, e.g. "
+                f"extra={{{missing[0]!r}: (of the queries, of the gallery)}}"
+            )
         self.q_labels, self.g_labels = ({name: pair[side] for name, pair in known.items()} for side in (0, 1))
         self.by_pid = np.argsort(g_pids, kind="stable")
         sorted_pids = g_pids[self.by_pid]
@@ -62,10 +79,13 @@ class Matches:
         self.stops = np.searchsorted(sorted_pids, q_pids, "right")
 
     def of(self, query: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the gallery indices of the relevant and of the junk items of a query, both ascending."""
+        """Return the gallery indices of the relevant items and of those that do not count for a query, both ascending."""
         own = self.by_pid[self.starts[query] : self.stops[query]]
         asked = {name: labels[query] for name, labels in self.q_labels.items()}
         junk = self.protocol.is_junk(asked, {name: labels[own] for name, labels in self.g_labels.items()})
+        if self.protocol.hidden:
+            hidden = np.flatnonzero(self.protocol.is_hidden(asked, self.g_labels))
+            return own[~junk], np.union1d(own[junk], hidden)
         return own[~junk], own[junk]
 
     def is_valid(self) -> np.ndarray:

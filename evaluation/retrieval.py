@@ -13,7 +13,7 @@ from ..labels.protocol import Protocol
 from .distances.blockwise import block_rows
 from .distances.centred_distances import Centred
 from .input_checks import Features, Labels, as_features, check_finite
-from .matches import Matches, as_files, as_label_arrays
+from .matches import Extra, Matches, as_extra, as_files, as_label_arrays
 from .rank_counting import ranks_on_cpu, ranks_on_device
 from .reranking.rerank import check_options, reranked_blocks
 from .retrieval_data import RetrievalData, takes_arrays
@@ -52,6 +52,7 @@ def evaluate_distances(
     protocol: str | Protocol = "same-camera",
     q_files: Labels | None = None,
     g_files: Labels | None = None,
+    extra: Extra | None = None,
     max_rank: int = 50,
     block: int | None = None,
 ) -> RetrievalResult:
@@ -59,7 +60,7 @@ def evaluate_distances(
     distances = as_features("distances", distances)
     size = len(distances), distances.shape[1]
     labels = as_label_arrays(q_pids, g_pids, q_camids, g_camids, *size)
-    matches = Matches(*labels, protocol, as_files(q_files, g_files, *size))
+    matches = Matches(*labels, protocol, as_files(q_files, g_files, *size), as_extra(extra or {}, *size))
 
     def scores() -> Iterator[Tensor]:
         for start, stop in blocks(*size, block):

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..common.errors import UserError
 from ..labels.protocol import Protocol
 from .input_checks import check_finite, pair_of_features, squared_norms
-from .matches import Matches, as_files, as_label_arrays
+from .matches import Extra, Matches, as_extra, as_files, as_label_arrays
 
 METRICS = ("cosine", "euclidean")
 R = TypeVar("R")
@@ -33,6 +33,7 @@ class RetrievalData:
             the query's pid that are from its camera or equal to its file; "own-file" only the latter; "none" ignores nothing.
         q_files, g_files: (Q,) and (G,) contents of the image files, integers or names: equal labels are equal files. None = not
             known, so no item is junk for its file.
+        extra: further labels that the protocol compares, integers or names: {"clothes": ((Q,), (G,))}.
         metric: "euclidean", |a - b|, or "cosine", 1 - cos; the same ranking for embeddings of unit length.
         gallery_norms: (G,) squared lengths of the gallery's rows; computed here.
         matches: relevant and junk gallery items of each query; found here.
@@ -51,6 +52,7 @@ class RetrievalData:
     metric: str = field(default="euclidean", kw_only=True)
     q_files: np.ndarray | None = field(default=None, kw_only=True, repr=False)
     g_files: np.ndarray | None = field(default=None, kw_only=True, repr=False)
+    extra: Extra = field(default_factory=dict, kw_only=True, repr=False)
     gallery_norms: Tensor = field(init=False, repr=False)
     matches: Matches = field(init=False, repr=False)
 
@@ -63,8 +65,9 @@ class RetrievalData:
         check_finite("query", squared_norms(query))
         check_finite("gallery", norms)
         files = as_files(self.q_files, self.g_files, len(query), len(gallery))
-        values = (query, gallery, *labels, self.protocol, self.metric, *(files or (None, None)), norms)
-        for name, value in zip(FIELDS, (*values, Matches(*labels, self.protocol, files)), strict=True):
+        extra = as_extra(self.extra, len(query), len(gallery))
+        values = (query, gallery, *labels, self.protocol, self.metric, *(files or (None, None)), extra, norms)
+        for name, value in zip(FIELDS, (*values, Matches(*labels, self.protocol, files, extra)), strict=True):
             object.__setattr__(self, name, value)  # the class is frozen
 
     @property
@@ -87,6 +90,7 @@ class RetrievalData:
             g_camids=self.g_camids[gallery],
             q_files=None if self.q_files is None else self.q_files[queries],
             g_files=None if self.g_files is None else self.g_files[gallery],
+            extra={name: (np.asarray(q)[queries], np.asarray(g)[gallery]) for name, (q, g) in self.extra.items()},
         )
 
 

@@ -101,6 +101,6 @@ def check_any_valid(num_valid: int | np.integer, num_queries: int) -> None:
     if not num_valid:
         raise UserError(
             f"none of the {num_queries} queries has a match in the gallery: no gallery item has the pid of a query and is another "
-            "image than the query, under the protocol same-camera from another camera; check pids and camids, or use the "
-            "protocol 'own-file' if cameras are unknown"
+            "image than the query, under the protocol same-camera from another camera (other protocols: see PROTOCOLS); check pids "
+            "and camids, or use the protocol 'own-file' if cameras are unknown"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..common.errors import UserError
-from ..labels.protocol import Protocol
+from ..labels.protocol import CAMERA, FILE, Protocol, find_protocol
 from .input_checks import Features, Labels, as_features, as_labels, check_finite
 from .retrieval import evaluate_retrieval
 from .retrieval_data import RetrievalData
@@ -20,9 +21,11 @@ class _Batch(NamedTuple):
     embeddings: Tensor  # (B, D) on the CPU
     pids: np.ndarray  # (B,)
     camids: np.ndarray  # (B,)
+    extra: dict[str, np.ndarray]  # (B,) each
 
     def select(self, chosen: np.ndarray) -> _Batch:
-        return _Batch(self.embeddings[torch.from_numpy(chosen)], self.pids[chosen], self.camids[chosen])
+        extra = {name: values[chosen] for name, values in self.extra.items()}
+        return _Batch(self.embeddings[torch.from_numpy(chosen)], self.pids[chosen], self.camids[chosen], extra)
 
 
 class RetrievalMetric:
@@ -48,30 +51,44 @@ class RetrievalMetric:
     def __init__(self, metric: str = "euclidean", protocol: str | Protocol = "same-camera", max_rank: int = 50) -> None:
         self.metric, self.protocol, self.max_rank = metric, protocol, max_rank
         self.reset()
-        one = _Batch(torch.ones(1, 1), np.zeros(1, np.int64), np.zeros(1, np.int64))
-        self._evaluate(one, one._replace(camids=one.camids + 1))  # reports a wrong option now, not after an epoch
+        rule, zero = find_protocol(protocol), np.zeros(1, np.int64)
+        self.extra = tuple(name for name in dict.fromkeys(rule.labels) if name not in (CAMERA, FILE))
+        one = _Batch(torch.ones(1, 1), zero, zero, dict.fromkeys(self.extra, zero))
+        other = {name: zero + (name not in rule.other) for name in self.extra}
+        self._evaluate(
+            one, one._replace(camids=zero + 1, extra=other)
+        )  # reports a wrong option now, not after an epoch
 
     def reset(self) -> None:
         """Drop all batches."""
         self._query: list[_Batch] = []
         self._gallery: list[_Batch] = []
 
-    def update(self, embeddings: Features, pids: Labels, camids: Labels, is_query: Tensor | np.ndarray | bool) -> None:
+    def update(
+        self,
+        embeddings: Features,
+        pids: Labels,
+        camids: Labels,
+        is_query: Tensor | np.ndarray | bool,
+        extra: Mapping[str, Labels] | None = None,
+    ) -> None:
         """Add a batch; it is copied to the CPU.
 
         Args:
             embeddings: (B, D) embeddings.
             pids, camids: (B,) identities and cameras, integers or names.
             is_query: (B,) booleans, or one for the whole batch; the others belong to the gallery.
+            extra: (B,) further labels that the protocol compares, by name: {"clothes": (B,)}.
         Raises:
-            ValueError: an array is empty, has NaN or a wrong length, or D differs from the batches before.
+            ValueError: an array is empty, has NaN or a wrong length, D differs from the batches before, or a label is missing.
         """
         embeddings = as_features("embeddings", embeddings)
         check_finite("embeddings", embeddings)
         self._check_width(embeddings.shape[1])
         count = len(embeddings)
-        labels = (as_labels(name, values, count, "embeddings") for name, values in (("pids", pids), ("camids", camids)))
-        batch, asked = _Batch(embeddings.cpu(), *labels), _as_flags(is_query, count)
+        people, cameras = (as_labels(*pair, count, "embeddings") for pair in (("pids", pids), ("camids", camids)))
+        batch = _Batch(embeddings.cpu(), people, cameras, self._as_extra(extra or {}, count))
+        asked = _as_flags(is_query, count)
         for part, chosen in ((self._query, asked), (self._gallery, ~asked)):
             if chosen.any():
                 part.append(batch.select(chosen))  # selecting copies
@@ -104,8 +121,16 @@ class RetrievalMetric:
 
     def _evaluate(self, query: _Batch, gallery: _Batch) -> RetrievalResult:
         arrays = (query.embeddings, gallery.embeddings, query.pids, gallery.pids, query.camids, gallery.camids)
-        data = RetrievalData(*arrays, metric=self.metric, protocol=self.protocol)
+        extra = {name: (query.extra[name], gallery.extra[name]) for name in self.extra}
+        data = RetrievalData(*arrays, metric=self.metric, protocol=self.protocol, extra=extra)
         return evaluate_retrieval(data, max_rank=self.max_rank)
+
+    def _as_extra(self, extra: Mapping[str, Labels], count: int) -> dict[str, np.ndarray]:
+        if missing := [name for name in self.extra if name not in extra]:
+            raise UserError(
+                f"extra: the protocol compares {' and '.join(missing)}; give one label per row of embeddings"
+            )
+        return {name: as_labels(name, extra[name], count, "embeddings") for name in self.extra}
 
     def _check_width(self, width: int) -> None:
         for batch in (self._query + self._gallery)[:1]:
@@ -130,5 +155,6 @@ def _as_flags(is_query: Tensor | np.ndarray | bool, count: int) -> np.ndarray:
 def _joined(name: str, batches: list[_Batch]) -> _Batch:
     if not batches:
         raise UserError(f"{name}: nothing accumulated; call update(..., is_query={name == 'query'}) before compute()")
-    embeddings, pids, camids = zip(*batches, strict=True)
-    return _Batch(torch.cat(embeddings), np.concatenate(pids), np.concatenate(camids))
+    embeddings, pids, camids, extra = zip(*batches, strict=True)
+    labels = {name: np.concatenate([batch[name] for batch in extra]) for name in extra[0]}
+    return _Batch(torch.cat(embeddings), np.concatenate(pids), np.concatenate(camids), labels)

@@ -1,1 +1,1 @@
-"""The field's labels, one rule for every room: who is junk, camera names, column names, names written by other programs."""
+"""The field's labels, one rule for every room: who is junk, the settings of an evaluation, camera names, column names, names written by other programs."""

@@ -16,6 +16,7 @@ NAMES = {
     "view": ("view", "viewid"),
     "time": ("time",),
     "tracklet": ("tracklet",),
+    "clothes": ("clothes",),
     "split": ("split",),
 }
 # further names, which count only in a table without the names above; otherwise they are columns like any other
@@ -25,6 +26,7 @@ SYNONYMS = {
     "camera": ("cam", "cam_id", "camera_id", "cameraid"),
     "view": ("view_id", "viewpoint"),
     "time": ("timestamp", "datetime"),
+    "clothes": ("clothes_id", "cloth_id", "outfit"),
     "tracklet": ("tracklet_id", "trackid", "track_id"),
     "split": ("subset",),
 }

@@ -10,27 +10,40 @@ import numpy as np
 
 from ..common.errors import choose
 
-CAMERA, FILE = "camera", "file"  # the labels that a protocol compares
+# the labels that a protocol compares
+CAMERA, FILE, CLOTHES, VIEW, TRACKLET, PLACE = "camera", "file", "clothes", "view", "tracklet", "place"
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """A gallery image of the query's person is junk if one of these labels is the query's.
+    """Which gallery images do not count for a query.
 
     Args:
         name: as in options, files and tables.
-        same: the labels: "camera"; "file" = the image file itself, or one with the same bytes.
+        same: a gallery image of the query's person is junk if one of these labels is the query's: "camera"; "file" = the image file
+            itself, or one with the same bytes; "clothes"; "view"; "tracklet"; "place" = where its camera stands.
         about: the rule in words.
+        other: an image of the query's person is junk if one of these labels is not the query's.
+        hidden: an image of anyone is left out of a query's gallery if one of these labels is the query's.
+        wanted: what a match is, besides another image of the person, in words; "" = nothing more.
     """
 
     name: str
     same: tuple[str, ...]
     about: str
+    other: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+    wanted: str = ""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All labels that the protocol compares."""
+        return (*self.same, *self.other, *self.hidden)
 
     @property
     def ignores_own_camera(self) -> bool:
         """Whether images from the query's camera are junk."""
-        return CAMERA in self.same
+        return CAMERA in self.same or PLACE in self.hidden
 
     @property
     def caution(self) -> str:
@@ -50,10 +63,19 @@ class Protocol:
             items: labels (N,) of gallery images of the query's person; "camera" is always there.
         """
         junk = np.zeros(len(items[CAMERA]), bool)
-        for label in self.same:
+        for label in (*self.same, *self.hidden):
             if label in query and label in items:
                 junk |= items[label] == query[label]
+        for label in self.other:
+            junk |= items[label] != query[label]
         return junk
+
+    def is_hidden(self, query: Mapping[str, Any], items: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return True for each of the images (N,) of anyone that the query's gallery lacks; arguments as for `is_junk`."""
+        hidden = np.zeros(len(items[CAMERA]), bool)
+        for label in self.hidden:
+            hidden |= items[label] == query[label]
+        return hidden
 
 
 PROTOCOLS = {
@@ -61,7 +83,47 @@ PROTOCOLS = {
     for one in (
         # Market-1501, DukeMTMC-reID, MSMT17, VeRi-776
         Protocol(
-            "same-camera", (CAMERA, FILE), "images of the query's person from the query's camera, or its own file"
+            "same-camera",
+            (CAMERA, FILE),
+            "images of the query's person from the query's camera, or its own file",
+            wanted="from another camera",
+        ),
+        # PRCC, LTCC: changed clothes
+        Protocol(
+            "same-clothes",
+            (CAMERA, FILE, CLOTHES),
+            "images of the query's person from the query's camera, or in the query's clothes, or its own file",
+            wanted="from another camera, in other clothes",
+        ),
+        # PRCC, LTCC: same clothes
+        Protocol(
+            "other-clothes",
+            (CAMERA, FILE),
+            "images of the query's person from the query's camera, or in other clothes than the query's, or its own file",
+            other=(CLOTHES,),
+            wanted="from another camera, in the same clothes",
+        ),
+        # CARGO: from the air and from the ground
+        Protocol(
+            "same-view",
+            (CAMERA, FILE, VIEW),
+            "images of the query's person from the query's camera or view, or its own file",
+            wanted="from another view",
+        ),
+        # DeepChange
+        Protocol(
+            "same-tracklet",
+            (TRACKLET, FILE),
+            "images of the query's person from the query's tracklet, or its own file; others of its camera count",
+            wanted="from another tracklet",
+        ),
+        # SYSU-MM01
+        Protocol(
+            "same-place",
+            (CAMERA, FILE),
+            "images of anyone from a camera at the place of the query's camera",
+            hidden=(PLACE,),
+            wanted="from another place",
         ),
         Protocol("own-file", (FILE,), "the query's own file, or an exact copy of it; images of its camera count"),
         Protocol("none", (), "nothing: even the query's own file counts"),

@@ -26,7 +26,7 @@ from ..processor.embedding.foreign.open_foreign import PROGRAM
 from ..processor.embedding.foreign.runtimes import runtime_of
 from ..processor.scoring.evaluator import build_evaluator
 from ..processor.scoring.feature_file import FeatureSet, load_features, read_facts
-from ..processor.scoring.reranking import Rerank, build_rerank, rank
+from ..processor.scoring.reranking import Rerank, build_rerank, rank, rank_further
 from ..processor.scoring.thresholds import stored_calibration
 from .inspect_model import make_model_pictures
 from .run_contents import EvaluatedSet, OptionValue, RunContents
@@ -252,6 +252,8 @@ def difference_of(
             return f"its {side} images are not those of {data.evaluated} as it is now"
     if data is not None and features.protocol != data.protocol:
         return f"it was saved under the protocol {features.protocol}, that of {data.evaluated} is {data.protocol} now"
+    if data is not None and features.settings != data.settings:
+        return f"it was saved for other settings (protocols, cameras, draws) than {data.evaluated} has now"
     if embedder is None:
         return ""
     asked = fingerprint_of(embedder.model, embedder.preprocess, embedder.model.settle(settings))
@@ -266,7 +268,9 @@ def _evaluate(features: FeatureSet, rerank: Rerank, embedder: Embedder | None, p
     calibration = stored_calibration(features.about)
     threshold = calibration.threshold if calibration else None
     read = _read if pictures else None
-    return EvaluatedSet(features, rank(features, rerank), rerank.method, threshold, read)
+    setting = features.evaluations[0]
+    found, further = rank(features, rerank), rank_further(features, rerank)
+    return EvaluatedSet(features.under(setting), found, rerank.method, threshold, read, setting, further)
 
 
 def _read(name: str) -> np.ndarray | None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..evaluation import RetrievalResult, Threshold
+from ..labels.setting import Setting
 from ..processor.scoring.feature_file import FeatureSet
 
 ReadImage = Callable[[str], "np.ndarray | None"]  # image file -> (H, W, 3) uint8 RGB, None if it cannot be read
@@ -19,10 +20,12 @@ class EvaluatedSet:
     """The embeddings of a test set and their evaluation.
 
     Args:
-        features: embeddings, labels, file names and camera names.
+        features: embeddings, labels, file names and camera names, those of the data set's first setting.
         result: the evaluation, re-ranked as the run is configured.
         ranking: name of the re-ranking; "none" = by distance alone.
         threshold: the model's own for these embeddings, or None.
+        setting: what `result` is about: queries, gallery, junk.
+        further: the results of the data set's other settings, by name.
     """
 
     features: FeatureSet
@@ -30,6 +33,8 @@ class EvaluatedSet:
     ranking: str = "none"
     threshold: Threshold | None = None
     read: ReadImage | None = None
+    setting: Setting = field(default_factory=Setting)
+    further: Mapping[str, RetrievalResult] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

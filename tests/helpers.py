@@ -17,6 +17,7 @@ from vitreid.processor.training.run import train
 from vitreid.tools import train as train_tool
 
 ROOT = Path(__file__).resolve().parents[1]
+CAMERA_PROTOCOLS = ("none", "own-file", "same-camera")  # those that need no labels but cameras and files
 
 # --- golden files -----------------------------------------------------------------------------------------------------
 
@@ -120,7 +121,7 @@ WRONG_EVALUATIONS = [  # what replaces a part of the small golden evaluation, an
     ({"g_pids": np.zeros(299, int)}, r"g_pids.*\b300 .*gallery.*\(299,\)"),
     ({"q_pids": np.full(40, 12345)}, "none of the 40 queries"),
     ({"metric": "manhattan"}, "metric.*'manhattan'.*cosine, euclidean"),
-    ({"protocol": "market"}, "protocol.*'market'.*none, own-file, same-camera"),
+    ({"protocol": "market"}, "protocol.*'market'.*none, other-clothes, own-file, same-camera"),
 ]
 
 

@@ -13,7 +13,7 @@ from .read_files import FileScan
 
 log = logging.getLogger(__name__)
 
-_COLUMNS = ("path", "pid", "camid", "split", "viewid")
+_COLUMNS = ("path", "pid", "camid", "split")
 
 
 def write_manifest(file: Path, listing: Listing, scan: FileScan, copies: Sequence[DuplicateGroup]) -> list[Path]:
@@ -28,8 +28,15 @@ def write_manifest(file: Path, listing: Listing, scan: FileScan, copies: Sequenc
     repeated = {entry.place for group in copies for entry in group.repeated()}
     good = [e for e in listing.entries if e.record.path not in scan.problems and e.place not in repeated]
     rows = [_row(file.parent, listing, entry) for entry in good]
-    has_views = bool(listing.data.view_names)
-    write_csv(file, _COLUMNS if has_views else _COLUMNS[:-1], rows)
+    optional = [name for name in ("viewid", "clothes") if any(row[name] for row in rows)]
+    write_csv(file, (*_COLUMNS, *optional), rows)
+    if listing.data.settings and listing.data.name != "manifest":
+        log.warning(
+            "%s: of the %d evaluations of %s a manifest keeps those in general and by clothes",
+            file,
+            len(listing.data.settings),
+            listing.data.name,
+        )
     log.info("%s: %d of %d images kept", file, len(rows), len(listing.entries))
     conflicts = [group for group in copies if group.is_conflict]
     if not conflicts:
@@ -37,7 +44,7 @@ def write_manifest(file: Path, listing: Listing, scan: FileScan, copies: Sequenc
     conflicts_csv = conflicts_file(file)
     numbered = ((number, entry) for number, group in enumerate(conflicts, 1) for entry in group.entries)
     rows = [{"group": str(number), **_row(file.parent, listing, entry)} for number, entry in numbered]
-    write_csv(conflicts_csv, ("group", *_COLUMNS[:-1]), rows)
+    write_csv(conflicts_csv, ("group", *_COLUMNS), rows)
     log.warning(
         "%s: %d groups of copies with contradicting labels, to be decided by hand", conflicts_csv, len(conflicts)
     )
@@ -57,4 +64,5 @@ def _row(folder: Path, listing: Listing, entry: CheckedImage) -> dict[str, str]:
         "camid": data.camera_names[record.camid],
         "split": entry.split,
         "viewid": data.view_names[record.viewid] if record.viewid >= 0 else "",
+        "clothes": str(record.clothes) if record.clothes >= 0 else "",
     }

@@ -47,7 +47,9 @@ def _published(data: ReidData) -> Iterable[Finding]:
     if published is None:
         return
     wrong = [
-        f"{what}: {found}, published {right}" for what, found, right in _compare(data, published) if found != right
+        f"{what}: {found}, published {right}"
+        for what, found, right in _compare(data, published)
+        if right is not None and found != right
     ]
     if wrong:
         yield Finding(
@@ -62,8 +64,8 @@ def _published(data: ReidData) -> Iterable[Finding]:
         yield Finding("note", "counts", 0, f"images, people and cameras are those published for {data.name}")
 
 
-def _compare(data: ReidData, published: PublishedDataset) -> Iterable[tuple[str, int, int]]:
-    """Yield (name, found, published); only those of the test set if there are no training images."""
+def _compare(data: ReidData, published: PublishedDataset) -> Iterable[tuple[str, int, int | None]]:
+    """Yield (name, found, published), None where that is not known; only those of the test set if there are no training images."""
     found = (len(data.train), len(data.query), len(data.gallery))
     people = (len(_people(data.train)), len(_people(data.query)))
     first = 0 if data.train else 1
@@ -143,7 +145,8 @@ def _similar_names(data: ReidData) -> Iterable[Finding]:
 
 def _queries(data: ReidData, contents: Mapping[str, Hashable] | None) -> Iterable[Finding]:
     """Queries that no gallery image can match; evaluation leaves them out."""
-    ignored = find_protocol(data.protocol).ignores_own_camera
+    wanted = find_protocol(data.protocol).wanted
+    where = f" {wanted}" * bool(wanted)
     alone = data.unmatched_queries(contents)
     if alone:
         everyone = len(alone) == len(data.query)
@@ -152,11 +155,10 @@ def _queries(data: ReidData, contents: Mapping[str, Hashable] | None) -> Iterabl
             "unmatched-queries",
             len(alone),
             f"{len(alone)} of {len(data.query)} queries have no match in the gallery, which is another image of their person"
-            + (" from another camera" if ignored else "")
+            + where
             + ": evaluation "
             + ("is impossible" if everyone else "leaves them out"),
-            "give each query's person another gallery image"
-            + (" from another camera; check the camera labels" * ignored),
+            f"give each query's person another gallery image{where}" + "; check the camera labels" * bool(wanted),
             first_few([record.path for record in alone]),
         )
 

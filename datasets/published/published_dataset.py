@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...labels.setting import Setting
 from ..records import Record, ReidData
 
 log = logging.getLogger(__name__)
@@ -22,23 +23,37 @@ class PublishedDataset:
         folders: accepted names of its folder; case, dots, dashes and underscores are ignored.
         expected: description of its layout, for errors.
         source: web page of the data set.
-        counts: images in train, query and gallery.
+        counts: images in train, query and gallery; None = not published, or not confirmed.
         people: identities in train and query.
         cameras: number of cameras.
         subsets: names of the folders or lists of train, query and gallery; case is ignored.
-        protocol, gallery_draws: as in `ReidData`.
+        settings: as in `ReidData`; empty = the field's usual one.
+        pattern: regular expression of the images' names, for `load_named`; see `read_images`.
+        is_nested: whether the images lie in folders below those of `subsets`.
+        views: camera -> view, as in the images' names.
+        places: camera -> where it stands, if other cameras stand there too.
+        prefix: the name of the data set that this is a split of, which the names of cameras and views start with; "" = its own.
     """
 
     name: str
     folders: tuple[str, ...]
     expected: str
     source: str
-    counts: tuple[int, int, int] | None = None
-    people: tuple[int, int] | None = None
+    counts: tuple[int | None, int | None, int | None] | None = None
+    people: tuple[int | None, int | None] | None = None
     cameras: int | None = None
     subsets: tuple[str, str, str] = ("bounding_box_train", "query", "bounding_box_test")
-    protocol: str = "same-camera"
-    gallery_draws: int = 0
+    settings: tuple[Setting, ...] = ()
+    pattern: str = ""
+    is_nested: bool = False
+    views: Mapping[str, str] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
+    prefix: str = ""
+
+    @property
+    def family(self) -> str:
+        """The name of the data set that this is a split of; its own if it is none."""
+        return self.prefix or self.name
 
 
 def find_folder(root: str | Path, published: PublishedDataset, parts: Sequence[str]) -> Path:
@@ -108,7 +123,7 @@ def name_cameras(records: Iterable[Record], prefix: str) -> tuple[dict[int, int]
 
 def check_counts(data: ReidData, published: PublishedDataset) -> ReidData:
     """Return the data set; warn if its counts differ from the publication."""
-    found: dict[str, int | tuple[int, ...]] = {
+    found: dict[str, int | tuple[int | None, ...]] = {
         "counts": (len(data.train), len(data.query), len(data.gallery)),
         "people": (len({r.pid for r in data.train}), len({r.pid for r in data.query})),
         "cameras": len(data.camera_names),
@@ -118,6 +133,8 @@ def check_counts(data: ReidData, published: PublishedDataset) -> ReidData:
         expected = getattr(published, what)
         if isinstance(expected, tuple) and not data.train:  # the training images are absent
             expected = (0, *expected[1:])
+        if isinstance(expected, tuple) and isinstance(value, tuple):  # what is not published is not compared
+            value = tuple(number if right is not None else None for number, right in zip(value, expected, strict=True))
         if expected and value != expected:
             log.warning(
                 "%s: found %s %s, published are %s; results do not compare with others'",
@@ -126,5 +143,6 @@ def check_counts(data: ReidData, published: PublishedDataset) -> ReidData:
     return data
 
 
-def _slashed(value: int | tuple[int, ...]) -> str:
-    return " / ".join(map(str, value if isinstance(value, tuple) else (value,)))
+def _slashed(value: int | tuple[int | None, ...]) -> str:
+    numbers = value if isinstance(value, tuple) else (value,)
+    return " / ".join("-" if number is None else str(number) for number in numbers)

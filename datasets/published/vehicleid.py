@@ -7,11 +7,11 @@ are query and gallery at once: the evaluation draws one image of each vehicle as
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 from ...common.errors import UserError
 from ...common.inputs.regular_files import read_lines
+from ...labels.setting import PER_PERSON, Setting
 from ..records import Record, ReidData
 from .published_dataset import PublishedDataset, check_counts, find_folder, find_part
 
@@ -30,8 +30,7 @@ def vehicleid_of(num_vehicles: int) -> PublishedDataset:
         "https://www.pkuml.org/resources/pku-vehicleid.html",
         people=(13164, num_vehicles),
         subsets=(*lists, "image"),
-        protocol="own-file",
-        gallery_draws=NUM_GALLERIES,
+        settings=(Setting("", "own-file", draw=PER_PERSON, repeats=NUM_GALLERIES),),
     )
 
 
@@ -50,8 +49,8 @@ def load_vehicleid(root: str | Path, num_vehicles: int = TEST_SIZES[0]) -> ReidD
     images = find_part(folder, published.subsets[2])
     there = {path.stem: path for path in (images or folder).iterdir() if path.suffix.lower() in (".jpg", ".png")}
     train, test = ([] if path is None else _read(path, there, published) for path in lists)
-    data = ReidData(published.name, train, test, test, ("vehicleid/unknown",), protocol=published.protocol)
-    return check_counts(replace(data, gallery_draws=published.gallery_draws), published)
+    data = ReidData(published.name, train, test, test, ("vehicleid/unknown",), settings=published.settings)
+    return check_counts(data, published)
 
 
 def _read(list_file: Path, images: dict[str, Path], published: PublishedDataset) -> list[Record]:

@@ -1,4 +1,4 @@
-"""Data set `manifest`: a CSV file with path, pid, camid, split and optionally viewid, tracklet and a box; names are free text."""
+"""Data set `manifest`: a CSV file with path, pid, camid, split and optionally viewid, tracklet, clothes and a box; names are free text."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ...labels.column_names import find_columns, why_absent
 from ...labels.label_text import UNKNOWN, are_whole_numbers, without_decimals
 from ...labels.name_options import JUNK
 from ...labels.name_pattern import NamePattern
+from ...labels.setting import CHANGED_CLOTHES, GENERAL, SAME_CLOTHES
 from ..box_columns import BoxColumns, to_whole
 from ..records import UNLABELLED, Record, ReidData
 from .box_crops import Box, BoxPlace, cut_crops, is_still
@@ -27,9 +28,10 @@ FIELDS = {  # field -> its name in messages
     "split": "split",
     "view": "viewid",
     "tracklet": "tracklet",
+    "clothes": "clothes",
 }
 NEEDED = ("path", "pid", "camera", "split")
-LABELS = ("pid", "camera", "view", "tracklet")
+LABELS = ("pid", "camera", "view", "tracklet", "clothes")
 SPLITS = ("train", "query", "gallery")
 NAMED = 5  # wrong lines listed in an error; further ones are counted
 
@@ -48,7 +50,7 @@ def load_manifest(file: str | Path, camera_pattern: str = "", unlabelled: bool =
     Relative paths start at the CSV file's folder. With one camera, only the query's own file is junk (protocol "own-file"). A
     line with a box (x, y, width, height, or other usual columns) is the crop of a picture, or with a frame that of a video; these crops are
     cut once, into the folder FILE.crops. A line without a pid, but with a tracklet, is of a person of that tracklet. Lines of pid
-    -1 are junk and left out.
+    -1 are junk and left out. With clothes, figures are given in general, for the same and for changed clothes.
 
     Args:
         camera_pattern: regular expression that finds the camera's name in the path, for a file without the column camid.
@@ -63,11 +65,12 @@ def load_manifest(file: str | Path, camera_pattern: str = "", unlabelled: bool =
         expected = ", ".join(FIELDS[field] for field in NEEDED)
         raise FileNotFoundError(f"DATASETS.MANIFEST: no file {str(file)!r}; expected a CSV with {expected}")
     rows = _with_crops(_without_junk(_read(file, camera_pattern, unlabelled), file), file)
-    persons, cameras, views, tracklets = (_names(row.texts[field] for row in rows) for field in LABELS)
+    persons, cameras, views, tracklets, clothes = (_names(row.texts[field] for row in rows) for field in LABELS)
     records: dict[str, list[Record]] = {split: [] for split in SPLITS}
     for path, texts, _ in rows:
         ids = persons.get(texts["pid"], UNLABELLED), cameras[texts["camera"]], views.get(texts["view"], -1)
-        records[texts["split"]].append(Record(path, *ids, tracklets.get(texts["tracklet"], -1)))
+        own = tracklets.get(texts["tracklet"], -1), clothes.get(texts["clothes"], -1)
+        records[texts["split"]].append(Record(path, *ids, *own))
     if bool(records["query"]) != bool(records["gallery"]):
         empty = "gallery" if records["query"] else "query"
         raise UserError(f"{file}: no line has the split {empty}; query and gallery are needed together")
@@ -75,6 +78,7 @@ def load_manifest(file: str | Path, camera_pattern: str = "", unlabelled: bool =
     if len(cameras) == 1:
         logger.warning("%s: one camera only; images from a query's own camera count as matches", file)
     _warn_of_overlap(file, records, person_names)
+    has_clothes = len(cameras) > 1 and clothes and _all_dressed(file, [*records["query"], *records["gallery"]])
     return ReidData(
         "manifest",
         train=records["train"],
@@ -84,7 +88,19 @@ def load_manifest(file: str | Path, camera_pattern: str = "", unlabelled: bool =
         view_names=tuple(views),
         person_names=person_names,
         protocol="same-camera" if len(cameras) > 1 else "own-file",
+        settings=(GENERAL, SAME_CLOTHES, CHANGED_CLOTHES) if has_clothes else (),
     )
+
+
+def _all_dressed(file: Path, tested: Sequence[Record]) -> bool:
+    """Return whether all test images have clothes; warn if only some have, since then they are not compared."""
+    without = [record for record in tested if record.clothes < 0]
+    if without and len(without) < len(tested):
+        logger.warning(
+            "%s: clothes are not compared: %d of %d test images have none, first %s",
+            *(file, len(without), len(tested), without[0].path),
+        )
+    return bool(tested) and not without
 
 
 def _without_junk(rows: list[ManifestRow], file: Path) -> list[ManifestRow]:
@@ -147,7 +163,7 @@ class _LineParser:
             hint += "; UNSUPERVISED.CLUSTERING trains without pids" if missing == ["pid"] else ""
             raise UserError(
                 f"{file}:1: missing column {', '.join(missing)}; found {', '.join(columns) or 'nothing'}, "
-                f"expected {', '.join(FIELDS[field] for field in NEEDED)} and optionally viewid, with commas between{hint}"
+                f"expected {', '.join(FIELDS[field] for field in NEEDED)} and optionally viewid, tracklet, clothes, with commas between{hint}"
             )
 
     def parse(self, lines: Sequence[tuple[int, dict[str, str | None]]]) -> list[ManifestRow]:

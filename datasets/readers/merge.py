@@ -28,7 +28,8 @@ def join(parts: Mapping[str, ReidData], train: Sequence[str], test: str) -> Reid
         person_names={pid: person for part in moved.values() for pid, person in part.person_names.items()},
         protocol=moved[test].protocol,
         test_name=moved[test].name,
-        gallery_draws=moved[test].gallery_draws,
+        settings=moved[test].settings,
+        places={camera: place for part in parts.values() for camera, place in part.places.items()},
         first_pids=tuple(first_pids),
     )
 

@@ -13,6 +13,11 @@ from ...labels.protocol import find_protocol
 from ..records import Record, ReidData
 
 FEWEST = 2  # identities that a model can be trained to distinguish
+DRAWABLE = (
+    "same-camera",
+    "own-file",
+    "none",
+)  # protocols under which a query of training images has a match by its camera
 
 
 def hold_out(data: ReidData, num_ids: int, seed: int) -> ReidData:
@@ -22,11 +27,12 @@ def hold_out(data: ReidData, num_ids: int, seed: int) -> ReidData:
         ValueError: no identity would remain for training, or the held-out ones give no query.
     """
     train, held = split_identities(data.train, num_ids, seed, "DATASETS.VAL_IDS")
-    query, gallery = split_query_gallery(held, seed, data.protocol)
+    protocol = data.protocol if data.protocol in DRAWABLE else "same-camera"
+    query, gallery = split_query_gallery(held, seed, protocol)
     if not query:
         raise UserError(
             f"DATASETS.VAL_IDS: none of the {num_ids} identities held out of {data.name} gives a query: each needs "
-            f"{'images from two cameras' if find_protocol(data.protocol).ignores_own_camera else 'two images'}; hold out more"
+            f"{'images from two cameras' if find_protocol(protocol).ignores_own_camera else 'two images'}; hold out more"
         )
     left, count = len({record.pid for record in train}), len({record.pid for record in data.train})
     if left < FEWEST:
@@ -36,7 +42,7 @@ def hold_out(data: ReidData, num_ids: int, seed: int) -> ReidData:
             f"training; {most}"
         )
     name = f"{data.name} validation ({num_ids} people)"
-    return replace(data, train=train, query=query, gallery=gallery, test_name=name, gallery_draws=0)
+    return replace(data, train=train, query=query, gallery=gallery, test_name=name, protocol=protocol, settings=())
 
 
 def split_identities(records: Sequence[Record], num_ids: int, seed: int, key: str) -> tuple[list[Record], list[Record]]:

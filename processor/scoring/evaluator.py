@@ -16,7 +16,7 @@ from ...datasets import Preprocess, Record, ReidData, build_eval_loader, build_p
 from ...datasets.same_files import number_contents
 from ...evaluation import RetrievalResult
 from ...labels.camera_names import UnknownNames
-from ...labels.protocol import find_protocol
+from ...labels.protocol import CAMERA, FILE, find_protocol
 from ..distributed.process_group import ALONE, Ranks
 from ..embedding.embedding_model import EmbeddingModel
 from ..embedding.extract import EmbedSettings, build_embed_settings, extract, join_shares
@@ -86,7 +86,8 @@ class Evaluator:
             person_names=_names_of_tested(data),
             q_files=q_files,
             g_files=g_files,
-            gallery_draws=data.gallery_draws,
+            settings=data.settings,
+            extra=extra_labels(data),
         )
 
     @cached_property
@@ -115,6 +116,16 @@ def file_contents(data: ReidData) -> tuple[np.ndarray, np.ndarray]:
     gallery = np.full(len(data.gallery), -1, np.int64)
     gallery[places] = numbers[len(data.query) :]
     return np.array(numbers[: len(data.query)], np.int64), gallery
+
+
+def extra_labels(data: ReidData) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the labels of query (Q,) and gallery (G,), besides camera and file, that the protocols compare, by name."""
+    compared = {name for setting in data.settings for name in setting.rule.labels} - {CAMERA, FILE}
+    sides = data.query, data.gallery
+    return {
+        name: tuple(np.array([data.label(record, name) for record in side], np.int64) for side in sides)  # type: ignore[misc]
+        for name in sorted(compared)
+    }
 
 
 def _numbers(records: Sequence[Record], what: str) -> np.ndarray:
@@ -170,9 +181,9 @@ def check_answerable(data: ReidData, rerank: Rerank) -> None:
     if not data.query or not data.gallery:
         raise UserError(f"{data.evaluated}: {len(data.query)} query and {len(data.gallery)} gallery images; {remedy}")
     if len(data.unmatched_queries()) == len(data.query):
-        where = ", seen by another camera" * find_protocol(data.protocol).ignores_own_camera
+        wanted = find_protocol(data.protocol).wanted
+        where = f", {wanted}" * bool(wanted)
         raise UserError(f"{data.evaluated}: no query has another image of its person in the gallery{where}; {remedy}")
     rerank.check(len(data.query), len(data.gallery))
-    if data.gallery_draws:
-        rerank.check_draws(data.evaluated)
+    rerank.check_settings(data.evaluations, data.evaluated)
     rerank.postprocess.check(data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
@@ -19,10 +19,13 @@ from ...common.inputs.safetensors_file import open_safetensors, read_fact
 from ...common.text import parse_json, person_text
 from ...evaluation import RetrievalData
 from ...evaluation.input_checks import as_features, as_labels, check_finite, squared_norms
+from ...labels.setting import PER_PERSON, Setting
 from ...model.weights.read import SPEC
 
 FORMAT = "vitreid.features"  # key of our entry in the file's metadata
 SIDES = {"q": "query", "g": "gallery"}
+PICKED = ("pids", "camids", "names", "files")  # what each image of a side has
+LABEL = "label."  # before the names of further labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +39,8 @@ class FeatureSet:
         q_names, g_names: Q and G image files.
         camera_names: name of each camid.
         q_files, g_files: (Q,) and (G,) contents of the image files, equal for exact copies; None = by their names.
-        gallery_draws: as in `ReidData`.
+        settings: as in `ReidData`.
+        extra: further labels (Q,) and (G,) that a setting's protocol compares, by name.
         person_names: the user's names of the pids, if any.
         about: what made them, in JSON types: config, embed, preprocess, weights, and a threshold if the model has one.
     """
@@ -55,7 +59,8 @@ class FeatureSet:
     about: dict[str, Any] = field(default_factory=dict)
     q_files: np.ndarray | None = None
     g_files: np.ndarray | None = None
-    gallery_draws: int = 0
+    settings: tuple[Setting, ...] = ()
+    extra: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     person_names: dict[int, str] = field(default_factory=dict)
 
     def person(self, pid: int) -> str:
@@ -71,7 +76,47 @@ class FeatureSet:
     def data(self) -> RetrievalData:
         """The checked input of every function of `evaluation`, made once; raises as `RetrievalData`."""
         q_files, g_files = self.files
-        return RetrievalData(*self.arrays, protocol=self.protocol, q_files=q_files, g_files=g_files)
+        return RetrievalData(*self.arrays, protocol=self.protocol, q_files=q_files, g_files=g_files, extra=self.extra)
+
+    @property
+    def evaluations(self) -> tuple[Setting, ...]:
+        """The settings; one of the protocol if there are none."""
+        return self.settings or (Setting(protocol=self.protocol),)
+
+    def under(self, setting: Setting) -> FeatureSet:
+        """Return the queries and the gallery of a setting, under its protocol and without settings; itself if that is all of it.
+
+        Raises:
+            UserError: no query or no gallery image is from the setting's cameras.
+        """
+        if not self.settings:
+            return self
+        rows, columns = (
+            self._rows(side, camids, cameras, setting.name)
+            for side, camids, cameras in (
+                ("query", self.q_camids, setting.query_cameras),
+                ("gallery", self.g_camids, setting.gallery_cameras),
+            )
+        )
+        picked = {
+            name: _pick(getattr(self, name), kept)
+            for side, kept in (("q", rows), ("g", columns))
+            for name in (SIDES[side], *(f"{side}_{label}" for label in PICKED))
+        }
+        extra = {name: (_pick(q, rows), _pick(g, columns)) for name, (q, g) in self.extra.items()}
+        return replace(self, protocol=setting.protocol, settings=(), extra=extra, **picked)
+
+    def _rows(self, side: str, camids: np.ndarray, cameras: tuple[str, ...], setting: str) -> np.ndarray | None:
+        """Return the rows of the images from these cameras; None = all, without cameras."""
+        if not cameras:
+            return None
+        rows = np.flatnonzero(np.isin(camids, [row for row, name in enumerate(self.camera_names) if name in cameras]))
+        if not len(rows):
+            raise UserError(
+                f"{self.dataset}: no {side} image is from {', '.join(cameras)}, which {setting!r} takes; there are "
+                f"{', '.join(self.camera_names)}"
+            )
+        return rows
 
     @property
     def files(self) -> tuple[Any, Any]:
@@ -83,10 +128,17 @@ class FeatureSet:
     def same_images(self, other: FeatureSet) -> bool:
         """Return whether `other` has the same queries and the same gallery in the same order; folders may differ."""
         return (
-            self.protocol == other.protocol
+            (self.protocol, self.settings) == (other.protocol, other.settings)
             and all(np.array_equal(a, b) for a, b in zip(self.arrays[2:], other.arrays[2:], strict=True))
             and _file_names(self) == _file_names(other)
         )
+
+
+def _pick(values: Any, rows: np.ndarray | None) -> Any:
+    """Return the rows of an array or a list; all of it if `rows` or `values` is None."""
+    if rows is None or values is None:
+        return values
+    return [values[row] for row in rows] if isinstance(values, list) else values[rows]
 
 
 def _file_names(features: FeatureSet) -> list[str]:
@@ -102,7 +154,11 @@ def save_features(path: str | Path, features: FeatureSet) -> None:
         tensors[f"{side}_names"] = _as_bytes(getattr(features, f"{side}_names"))
         if getattr(features, f"{side}_files") is not None:
             tensors[f"{side}_files"] = torch.from_numpy(getattr(features, f"{side}_files"))
-    facts = {key: getattr(features, key) for key in ("dataset", "protocol", "camera_names", "gallery_draws", "about")}
+    for name, pair in features.extra.items():
+        tensors |= {f"{side}_{LABEL}{name}": torch.from_numpy(values) for side, values in zip(SIDES, pair, strict=True)}
+    facts = {key: getattr(features, key) for key in ("dataset", "protocol", "camera_names", "about")}
+    if features.settings:
+        facts["settings"] = [setting.to_dict() for setting in features.settings]
     if features.person_names:
         facts["person_names"] = {str(pid): name for pid, name in features.person_names.items()}
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata={FORMAT: json.dumps(facts)}))
@@ -181,7 +237,26 @@ def _features_of(tensors: dict[str, Tensor], facts: dict[str, Any]) -> FeatureSe
         if camids.min() < 0 or camids.max() >= len(facts["camera_names"]):
             raise UserError(f"{side}_camids: 0 to {len(facts['camera_names']) - 1} expected, got {camids.max()}")
     names = {int(pid): str(name) for pid, name in facts.get("person_names", {}).items()}
-    return FeatureSet(**values, **{**facts, "camera_names": tuple(facts["camera_names"]), "person_names": names})
+    values |= {"settings": _settings_of(facts), "extra": _extra_of(tensors, values), "person_names": names}
+    kept = {key: facts[key] for key in facts.keys() & {"dataset", "protocol", "about"}}
+    return FeatureSet(**values, **kept, camera_names=tuple(facts["camera_names"]))
+
+
+def _settings_of(facts: dict[str, Any]) -> tuple[Setting, ...]:
+    if draws := facts.get("gallery_draws"):  # VehicleID in a file of an earlier version
+        return (Setting("", facts["protocol"], draw=PER_PERSON, repeats=int(draws)),)
+    return tuple(Setting.from_dict(values) for values in facts.get("settings", ()))
+
+
+def _extra_of(tensors: dict[str, Tensor], values: dict[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    names = [name.partition(LABEL)[2] for name in tensors if name.startswith(f"q_{LABEL}")]
+    return {
+        name: tuple(  # type: ignore[misc]  # two of them
+            as_labels(f"{side}_{name}", tensors[f"{side}_{LABEL}{name}"], len(values[part]), part)
+            for side, part in SIDES.items()
+        )
+        for name in names
+    }
 
 
 def _as_bytes(names: list[str]) -> Tensor:

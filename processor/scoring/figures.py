@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ...common.errors import UserError, choose
@@ -18,8 +18,9 @@ from ...evaluation import (
     verify,
 )
 from ...evaluation.postprocess.fusion import WAYS
+from ...labels.setting import Setting
 from .feature_file import FeatureSet
-from .reranking import Rerank, rank
+from .reranking import Rerank, rank, rank_further
 from .thresholds import Calibration, calibrate_on, judge_on, stored_calibration
 
 Interval = tuple[float, float]
@@ -61,7 +62,8 @@ class ScoreReport:
     Args:
         dataset, protocol: name of the test set, and its protocol.
         embed: the test embedding (`EmbedSettings` as plain types).
-        retrieval: CMC, mAP, mINP, re-ranked if asked for. All other figures use the distances without re-ranking.
+        retrieval: CMC, mAP, mINP, re-ranked if asked for. All other figures use the distances without re-ranking, and the whole
+            gallery where it is drawn.
         camera_names: name of each camid.
         confidence: (low, high) of each figure of `retrieval`.
         cameras: figures of every pair of cameras.
@@ -69,6 +71,8 @@ class ScoreReport:
         calibration: the checkpoint's threshold, or the new one; None if there is neither.
         judged: the rates of the checkpoint's threshold on this test set.
         postprocess: what was done to the embeddings before all comparisons, "" = nothing.
+        setting: what `retrieval` is about: queries, gallery, junk.
+        further: CMC, mAP, mINP of the data set's other settings, by name.
     """
 
     dataset: str
@@ -84,6 +88,8 @@ class ScoreReport:
     calibration: Calibration | None = None
     judged: ThresholdReport | None = None
     postprocess: str = ""
+    setting: Setting = field(default_factory=Setting)
+    further: dict[str, RetrievalResult] = field(default_factory=dict)
 
     def numbers(self) -> dict[str, Any]:
         """Return the figures in JSON types, NaN as None; figures that are None are left out."""
@@ -95,6 +101,8 @@ class ScoreReport:
             "threshold": self.calibration and self.calibration.to_dict(),
             "threshold_here": self.judged and asdict(self.judged),
             "postprocess": self.postprocess or None,
+            "setting": self.setting.name or None,
+            "settings": {name: result.summary() for name, result in self.further.items()} or None,
         }
         return plain_values(
             {
@@ -112,8 +120,9 @@ class ScoreReport:
 
 def score(features: FeatureSet, rerank: Rerank, asked: ScoreOptions) -> ScoreReport:
     """Return the figures of the features; raise ValueError if they do not suffice for one of them."""
-    features = rerank.postprocess(features)
-    retrieval = rank(features, rerank)
+    every = rerank.postprocess(features)
+    setting = every.evaluations[0]
+    retrieval, features = rank(every, rerank), every.under(setting)
     judgeable = None if asked.calibrate else stored_calibration(features.about)
     return ScoreReport(
         dataset=features.dataset,
@@ -129,6 +138,8 @@ def score(features: FeatureSet, rerank: Rerank, asked: ScoreOptions) -> ScoreRep
         calibration=calibrate_on(features, asked.calibrate) if asked.calibrate else judgeable,
         judged=judge_on(features, judgeable) if judgeable else None,
         postprocess=rerank.postprocess.name,
+        setting=setting,
+        further=rank_further(every, rerank),
     )
 
 

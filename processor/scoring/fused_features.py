@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...common.errors import UserError
 from ...evaluation import evaluate_fused
+from ...labels.setting import ALL
 from .feature_file import FeatureSet
 from .figures import ScoreReport
 from .postprocessing import Postprocess
@@ -31,12 +32,18 @@ def score_fused(sets: Sequence[FeatureSet], files: Sequence[Path], how: str, pos
         if not features.same_images(processed[0]):
             raise UserError(f"--fuse: {file} and {files[0]} are of other images; save the features of one test set")
         probabilities.append(calibration.probability)
+    setting = first.evaluations[0]
+    if setting.draw != ALL:
+        raise UserError(
+            f"--fuse: not for {first.dataset}, whose evaluation draws galleries; evaluate each file on its own"
+        )
     return ScoreReport(
         dataset=first.dataset,
         protocol=first.protocol,
         embed={},
         num_gallery=len(first.gallery),
-        retrieval=evaluate_fused([features.data for features in processed], probabilities, how=how),
+        retrieval=evaluate_fused([features.under(setting).data for features in processed], probabilities, how=how),
         camera_names=first.camera_names,
         postprocess=postprocess.name,
+        setting=setting,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from yacs.config import CfgNode
@@ -13,10 +13,13 @@ from ...evaluation import (
     RetrievalResult,
     augment_database,
     evaluate_drawn_galleries,
+    evaluate_drawn_per_camera,
     evaluate_reranked,
     evaluate_retrieval,
+    evaluate_single_shot,
     expand_queries,
 )
+from ...labels.setting import ALL, PER_CAMERA, PER_PERSON, PER_QUERY, Setting
 from .feature_file import FeatureSet
 from .postprocessing import Postprocess, build_postprocess
 
@@ -49,13 +52,16 @@ class Rerank:
         """Raise ValueError, naming the config key, if the method needs more neighbours than there are images."""
         RANKINGS[self.method].check(self, num_query, num_gallery)
 
-    def check_draws(self, dataset: str) -> None:
-        """Raise UserError if the method does not go with drawn galleries."""
-        if self.method != "none":
-            raise UserError(
-                f"TEST.RERANK: {self.method} does not go with {dataset}, whose evaluation draws galleries of one image each; "
-                "set TEST.RERANK none"
-            )
+    def check_settings(self, settings: Sequence[Setting], dataset: str) -> None:
+        """Raise UserError if the method does not go with a setting: the gallery must be the whole one."""
+        if self.method == "none":
+            return
+        for setting in settings:
+            if setting.draw != ALL:
+                raise UserError(
+                    f"TEST.RERANK: {self.method} does not go with {dataset}, whose evaluation draws galleries of few images; "
+                    "set TEST.RERANK none"
+                )
 
 
 def build_rerank(cfg: CfgNode) -> Rerank:
@@ -79,17 +85,39 @@ class Ranking:
 
 
 def rank(features: FeatureSet, rerank: Rerank) -> RetrievalResult:
-    """Return the retrieval result of the features, processed and ranked as `rerank` says.
+    """Return the retrieval result of the features in their first setting, processed and ranked as `rerank` says.
 
     Raises:
         ValueError: no query has a match, the features have NaN, or there are too few images for the options.
     """
-    rerank.check(len(features.query), len(features.gallery))
-    data = rerank.postprocess(features).data
-    if features.gallery_draws:
-        rerank.check_draws(features.dataset)
-        return evaluate_drawn_galleries(data, repeats=features.gallery_draws)
-    return RANKINGS[rerank.method].evaluate(data, rerank)
+    return rank_setting(rerank.postprocess(features), features.evaluations[0], rerank)
+
+
+def rank_setting(features: FeatureSet, setting: Setting, rerank: Rerank) -> RetrievalResult:
+    """Return the retrieval result of processed features in a setting; its rows are those of `features.under(setting)`."""
+    rerank.check_settings([setting], features.dataset)
+    data = features.under(setting).data
+    rerank.check(len(data.query), len(data.gallery))
+    return RANKINGS[rerank.method].evaluate(data, rerank) if setting.draw == ALL else DRAWN[setting.draw](data, setting)
+
+
+def rank_further(features: FeatureSet, rerank: Rerank) -> dict[str, RetrievalResult]:
+    """Return the results of processed features in all settings but the first, by name.
+
+    A setting without a query that has a match is left out.
+    """
+    return {
+        setting.name: rank_setting(features, setting, rerank)
+        for setting in features.evaluations[1:]
+        if features.under(setting).data.matches.is_valid().any()
+    }
+
+
+DRAWN: dict[str, Callable[[RetrievalData, Setting], RetrievalResult]] = {  # a key of DRAWS -> its evaluation
+    PER_PERSON: lambda data, setting: evaluate_drawn_galleries(data, repeats=setting.repeats),
+    PER_QUERY: lambda data, setting: evaluate_single_shot(data, repeats=setting.repeats),
+    PER_CAMERA: lambda data, setting: evaluate_drawn_per_camera(data, repeats=setting.repeats, images=setting.images),
+}
 
 
 def _k_reciprocal(data: RetrievalData, rerank: Rerank) -> RetrievalResult:

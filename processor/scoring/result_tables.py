@@ -38,8 +38,12 @@ def result_table(
 
 def report_table(reports: Mapping[str, ScoreReport]) -> str:
     """Return the table of all data sets, followed by the further tables of each."""
-    results = {name: report.retrieval for name, report in reports.items()}
-    headline = result_table(results, {name: report.confidence for name, report in reports.items()})
+    results, intervals = {}, {}
+    for name, report in reports.items():
+        title = f"{name} {report.setting.name}".strip()
+        results[title], intervals[title] = report.retrieval, report.confidence
+        results |= {f"{name} {setting}": result for setting, result in report.further.items()}
+    headline = result_table(results, intervals)
     cautions = {name: find_protocol(report.protocol).caution for name, report in reports.items()}
     processed = [f"{name}: embeddings with {one.postprocess}" for name, one in reports.items() if one.postprocess]
     headline = "\n".join([headline, *processed, *(f"{name}: {text}" for name, text in cautions.items() if text)])

@@ -193,7 +193,8 @@ class Run:
             logger.info("nothing left to train: %d epochs are done", self.options.num_epochs)
             result = self.evaluator(self.deployed)
         if result is not None:
-            logger.info("%s", result_table({self.session.data.evaluated: result}))
+            data = self.session.data
+            logger.info("%s", result_table({f"{data.evaluated} {data.evaluations[0].name}".strip(): result}))
         logger.info("run folder: %s", self.folder.path)
         if self.options.other_tests:
             names = ", ".join(self.options.other_tests)

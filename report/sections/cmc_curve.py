@@ -24,8 +24,13 @@ def headline_section(test: EvaluatedSet) -> Section:
     for name, value in result.summary().items():
         rows.append([name, percent(value), interval(*intervals[name])])
     ranked = "by distance alone" if test.ranking == "none" else f"re-ranked by {test.ranking}"
-    caption = f"{features.dataset}: {result.num_valid} queries against {len(features.gallery)} gallery images, {ranked}"
+    title = f"{features.dataset} {test.setting.name}".strip()
+    caption = f"{title}: {result.num_valid} queries against {len(features.gallery)} gallery images, {ranked}"
     parts: list[Component] = [Group([Table(caption, rows), Charts([cmc_chart({features.dataset: test})])])]
+    if test.setting.about:
+        parts.append(Text(f"The figures are the {test.setting.about}."))
+    if test.further:
+        parts.append(_further(test))
     if caution := find_protocol(features.protocol).caution:
         parts.append(Text(caution))
     if skipped := result.num_queries - result.num_valid:
@@ -37,6 +42,13 @@ def headline_section(test: EvaluatedSet) -> Section:
         "come. The interval shows how much a figure may change with other people of the same kind as queries."
     )
     return Section("accuracy", "How well people are found", reading, parts)
+
+
+def _further(test: EvaluatedSet) -> Table:
+    """Return the figures of the data set's other settings."""
+    rows = [["setting", *test.result.summary()]]
+    rows += [[name, *(percent(value) for value in result.summary().values())] for name, result in test.further.items()]
+    return Table(f"{test.features.dataset}: other queries, galleries or rules for junk", rows)
 
 
 def cmc_chart(tests: Mapping[str, EvaluatedSet]) -> Chart:

@@ -278,3 +278,23 @@ def test_wrong_boxes_are_named(hall, line, message):
 def test_a_picture_with_the_frame_it_was_cut_from_is_the_crop(hall):
     data = load_manifest(boxed(hall, "hall.png,17,10,5,20,30,door,,anna,train"))
     assert data.train[0].path == str(hall / "hall.png") and not (hall / "m.csv.crops").exists()
+
+
+CLOTHES = ["path,pid,camid,split,clothes", "a.jpg,Ann,lobby,query,coat", "sub/b.jpg,Ann,gate,gallery,shirt"]
+
+
+def test_clothes_give_figures_for_the_same_and_for_changed_clothes(write):
+    data = load_manifest(write(CLOTHES))
+    assert [record.clothes for record in (*data.query, *data.gallery)] == [0, 1]
+    assert [setting.name for setting in data.settings] == ["general", "same clothes", "changed clothes"]
+    assert data.protocol == "same-camera"
+
+
+def test_clothes_of_some_test_images_are_not_compared(write, caplog):
+    data = load_manifest(write([*CLOTHES, "a.jpg,Bob,lobby,gallery,"]))
+    assert data.settings == () and data.gallery[1].clothes == -1
+    assert "clothes are not compared: 1 of 3 test images have none" in caplog.text
+
+
+def test_clothes_without_cameras_are_not_compared(write):
+    assert load_manifest(write([CLOTHES[0], *(line.replace("gate", "lobby") for line in CLOTHES[1:])])).settings == ()

@@ -56,5 +56,5 @@ def test_a_name_that_stands_twice_is_an_error():
 
 
 def test_unknown_protocol_names_the_choices():
-    with pytest.raises(ValueError, match=r"'market'.*none, own-file, same-camera"):
+    with pytest.raises(ValueError, match=r"'market'.*none, other-clothes, own-file, same-camera"):
         data([], protocol="market")

@@ -9,6 +9,7 @@ from vitreid.configs import load_config
 from vitreid.datasets import build_data, read_dataset
 from vitreid.datasets.published.vehicleid import load_vehicleid
 from vitreid.datasets.published.veri776 import load_veri
+from vitreid.labels.setting import Setting
 
 SUBSETS = ("image_train", "image_query", "image_test")
 KEY_POINTS = " ".join(["-1"] * 40)
@@ -83,7 +84,7 @@ def test_vehicleid_has_lists_one_unknown_camera_and_ten_drawn_galleries(tmp_path
     vehicleid(tmp_path / "VehicleID_V1.0")
     data = load_vehicleid(tmp_path)
     assert pids(data.train) == [1, 1] and pids(data.query) == [11, 11, 12, 12]
-    assert data.query == data.gallery and data.gallery_draws == 10
+    assert data.query == data.gallery and data.settings == (Setting("", "own-file", draw="per-person", repeats=10),)
     assert data.camera_names == ("vehicleid/unknown",) and data.protocol == "own-file"
     assert data.train[0].path.endswith("image/0000001.jpg")
 
@@ -116,7 +117,7 @@ def test_a_validation_split_of_vehicleid_has_its_own_gallery(tmp_path):
         "".join(f"{number:07d} {(number - 1) // 2}\n" for number in range(1, 7))
     )
     words = ["DATASETS.NAMES", "VehicleID", "DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.VAL_IDS", "1"]
-    assert build_data(load_config(None, words)).gallery_draws == 0
+    assert build_data(load_config(None, words)).settings == ()
 
 
 @pytest.mark.parametrize(

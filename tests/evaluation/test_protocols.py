@@ -52,7 +52,7 @@ def test_another_persons_label_on_the_same_file_stays_wrong():
 def test_a_protocol_is_a_value():
     rule = Protocol("cameras only", ("camera",), "images of the query's camera")
     assert judge(rule, (1, 1, 1)).rank(1) == 1
-    assert set(PROTOCOLS) == {"same-camera", "own-file", "none"}
+    assert {"same-camera", "own-file", "none"} < set(PROTOCOLS)
 
 
 def test_every_evaluation_leaves_the_own_file_out():

@@ -137,7 +137,7 @@ def test_a_bad_batch_leaves_the_metric_as_it_was():
     ("options", "message"),
     [
         ({"metric": "manhattan"}, "metric.*'manhattan'.*cosine, euclidean"),
-        ({"protocol": "market"}, "protocol.*'market'.*none, own-file, same-camera"),
+        ({"protocol": "market"}, "protocol.*'market'.*none, other-clothes, own-file, same-camera"),
         ({"max_rank": 0}, "max_rank: .*0"),
     ],
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from vitreid.common.files import write_text_atomically
@@ -16,6 +17,8 @@ from vitreid.configs import shipped_recipes
 from vitreid.datasets.dataset_terms import terms_of
 from vitreid.datasets.published.catalog import PUBLISHED
 from vitreid.datasets.published.published_dataset import PublishedDataset
+from vitreid.labels.protocol import PROTOCOLS
+from vitreid.labels.setting import Setting
 from vitreid.tools.cli.parser import command, new_parser
 
 RECIPES = {"market1501": "market", "dukemtmc": "duke"}  # data set: folder of its recipes, if it has another name
@@ -36,21 +39,22 @@ underscores of folder names do not matter, nor a folder of the same name inside.
 Nothing is downloaded: the images are given out by their authors. *TransReID's figures* are those of its repository, of the
 baseline and of TransReID* with ViT-Base; they are not ours.
 
-| `DATASETS.NAMES` | images: train / query / gallery | identities: train / query | cameras | junk for a query | TransReID's figures | recipes |
+| `DATASETS.NAMES` | images: train / query / gallery | identities: train / query | cameras | junk for a query, by setting | TransReID's figures | recipes |
 |---|---|---|---:|---|---|---|
+"""
+SETTINGS = """A `?` is a number that is not published, or that we could not confirm; it is not compared. Where a data set has several
+settings, each is a row of `vitreid test`, and the first gives the figures that training reports. Who is junk for a query:
 """
 
 
 def row(published: PublishedDataset) -> str:
     """Return a data set's line of the table."""
-    counts = " / ".join(f"{count:,}" for count in published.counts) if published.counts else "not compared"
-    people = " / ".join(f"{count:,}" for count in published.people or ())
-    junk = "its camera, its own file" if published.protocol == "same-camera" else "its own file"
-    if published.gallery_draws:
-        junk += f"; mean of {published.gallery_draws} galleries of one drawn image per identity"
+    counts = _slashed(published.counts) if published.counts else "not compared"
+    people = _slashed(published.people) if published.people else ""
+    junk = _junk(published.settings or (Setting(),))
     reference = REFERENCES.get(published.name, "")
     cells = (
-        f"`{published.name}`",
+        _names(published),
         counts,
         people,
         str(published.cameras or ""),
@@ -59,6 +63,32 @@ def row(published: PublishedDataset) -> str:
         recipes_of(published.name),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _names(published: PublishedDataset) -> str:
+    """Return a data set's name, and those of its other splits."""
+    others = [one.name for one in PUBLISHED.values() if one.family == published.name != one.name]
+    return f"`{published.name}`" + (f", `{others[0]}` … `{others[-1]}`" if others else "")
+
+
+def _slashed(counts: Sequence[int | None]) -> str:
+    return " / ".join("?" if count is None else f"{count:,}" for count in counts)
+
+
+def _junk(settings: Sequence[Setting]) -> str:
+    """Return settings in words, those with one rule together: who is junk, and how their galleries are drawn."""
+    names: dict[str, list[str]] = {}
+    for setting in settings:
+        words = f"`{setting.protocol}`" + (f", {setting.about}" if setting.about else "")
+        names.setdefault(words, []).append(setting.name + _cameras(setting))
+    return "; ".join(f"{', '.join(found)}: {words}".removeprefix(": ") for words, found in names.items())
+
+
+def _cameras(setting: Setting) -> str:
+    """Return the cameras of a setting whose queries and gallery are from the same few; "" of others, which their names explain."""
+    cameras = [name.rpartition("/")[2] for name in setting.query_cameras]
+    few = 0 < len(cameras) < 3 and setting.query_cameras == setting.gallery_cameras
+    return f" ({' and '.join(cameras)})" if few else ""
 
 
 def recipes_of(name: str) -> str:
@@ -79,8 +109,10 @@ def paragraph(published: PublishedDataset) -> str:
 
 def page() -> str:
     """Return the page."""
-    table = "".join(f"{row(published)}\n" for published in PUBLISHED.values())
-    return INTRODUCTION + table + "\n" + "\n".join(paragraph(published) for published in PUBLISHED.values())
+    shown = [published for published in PUBLISHED.values() if published.family == published.name]
+    table = "".join(f"{row(published)}\n" for published in shown)
+    rules = "".join(f"- `{rule.name}`: {rule.about}.\n" for rule in PROTOCOLS.values())
+    return INTRODUCTION + table + f"\n{SETTINGS}\n{rules}\n" + "\n".join(map(paragraph, shown))
 
 
 def get_parser() -> argparse.ArgumentParser:
