@@ -18,6 +18,9 @@ from ...common.errors import UserError
 from ...common.locks import WriterLock
 from ...common.replace_folder import clear, locked_place, recover, replacement
 from ...labels.camera_norm import OFF
+from ..keeping import suppress_list
+from ..keeping.row_keys import are_in
+from ..keeping.suppress_list import earlier_list, keys_in
 from ..milvus.milvus_gallery import MilvusGallery
 from ..search.engine import Finder, Searchable, finder
 from ..search.exact_index import Hits
@@ -60,7 +63,7 @@ class Gallery(GalleryReader, Searchable):
         """Make an empty gallery.
 
         Args:
-            overwrite: replace the existing gallery; other files in its folder, such as images, stay.
+            overwrite: replace the existing gallery; its list of suppressed rows and files of others in its folder stay.
             projection: projection of all embeddings and queries; see `fit_pca`.
         Raises:
             FileExistsError: the folder holds a gallery and `overwrite` is false, or holds something else.
@@ -69,7 +72,7 @@ class Gallery(GalleryReader, Searchable):
         with cls._place(path, overwrite) as (path, lock, is_replaced):
             if is_replaced:
                 with replacement(path, lock, replaced_files) as folder:
-                    _make_empty(folder, info, projection)
+                    _make_empty(folder, info, projection, earlier_list(path))
             else:
                 _make_empty(path, info, projection)
         return cls(path)
@@ -90,10 +93,13 @@ class Gallery(GalleryReader, Searchable):
             path, info, overwrite, projection: as for `create`, with the same errors.
         """
         with (
-            cls._place(path, overwrite) as (path, lock, _),
+            cls._place(path, overwrite) as (path, lock, is_replaced),
             replacement(path, lock, replaced_files) as folder,
         ):
-            fill(cls.create(folder, info, projection=projection))
+            _make_empty(folder, info, projection, earlier_list(path) if is_replaced else None)
+            made = cls(folder)
+            made.home = path
+            fill(made)
         return cls(path)
 
     @staticmethod
@@ -151,7 +157,7 @@ class Gallery(GalleryReader, Searchable):
                 path is stored, which leads to the file from anywhere.
             model: fingerprint of the model that made the embeddings.
         Returns:
-            (n,) the ids of the new rows.
+            (n,) the ids of the new rows; -1 for rows that were removed earlier, which stay out (see `allow`).
         Raises:
             ValueError: another model, a wrong shape, NaN or infinite values, or records that do not fit.
             BlockingIOError: another process is writing.
@@ -160,11 +166,12 @@ class Gallery(GalleryReader, Searchable):
         with self.writing():
             self.info.check_model(self.path, model, "those to be added")
             rows = self._encoded(embeddings)
-            ids = np.arange(self.state.next_id, self.state.next_id + len(rows))
             found = records_file.with_found_paths(records_file.as_records(records, len(rows)), self.path)
-            table = records_file.with_ids(found, ids)
+            kept = self.admitted(found)
+            ids = np.where(kept, self.state.next_id + np.cumsum(kept) - 1, -1)
+            table = records_file.with_ids(found.filter(pa.array(kept)), ids[kept])
             self.check_cameras([table])
-            self.append(rows, [table])
+            self.append(rows[kept], [table])
         return ids
 
     def check_cameras(self, records: Iterable[pa.Table]) -> None:
@@ -249,9 +256,13 @@ class Gallery(GalleryReader, Searchable):
         state.write(self.path)
         self.reload()
 
-    def remove(self, ids: Ids) -> int:
+    def remove(self, ids: Ids, reason: str | None = suppress_list.REMOVED) -> int:
         """Remove rows by id; searches no longer return them, and `compact` frees their space. Return how many.
 
+        They stay out: no addition, export or merge brings rows of their images and boxes back, until `allow`.
+
+        Args:
+            reason: kept in the list of suppressed rows; None = the same rows may be added again.
         Raises:
             ValueError: an id is no whole number (a mask of rows, for example) or not in the gallery; nothing is removed.
         """
@@ -262,9 +273,19 @@ class Gallery(GalleryReader, Searchable):
             if sums is not None:
                 cameras = self.select(["camera"])["camera"].take(pa.array(places))
                 sums.add(self.vectors(places), cameras, sign=-1)
+            entries = self.suppressed if reason is None else self.suppressed_with(places, reason)
+            suppress_list.write_list(self.path, entries)
             removed = tuple(sorted({*self.state.removed, *gone.tolist()}))
-            self._commit_with(sums, replace(self.state, removed=removed))
+            self._commit_with(sums, replace(self.state, removed=removed, suppressed=len(entries)))
         return len(gone)
+
+    def set_suppressed(self, entries: pa.Table) -> None:
+        """Replace the list of suppressed rows; one that only lost entries is in force with the commit."""
+        with self.writing():
+            lost = self.suppressed.filter(pa.array(~are_in(keys_in(self.suppressed), keys_in(entries))))
+            suppress_list.write_list(self.path, pa.concat_tables([entries, lost]))  # both lists, the new one first
+            self.commit(replace(self.state, suppressed=len(entries)))
+            suppress_list.write_list(self.path, entries)
 
     def update(self, ids: Ids, values: Mapping[str, Any]) -> int:
         """Set columns of some records, e.g. `{"pid": "7"}`; a new column is null in the other rows. Return how many rows.
@@ -347,11 +368,15 @@ def _is_replaced(path: Path, overwrite: bool) -> bool:
     return False
 
 
-def _make_empty(path: Path, info: GalleryInfo, projection: Projection | None) -> None:
+def _make_empty(
+    path: Path, info: GalleryInfo, projection: Projection | None, suppressed: pa.Table | None = None
+) -> None:
     if projection is not None:
         projection.save(path)
         info = replace(info, projection=projection.fingerprint)
-    state = State(info)
+    entries = suppress_list.empty_list() if suppressed is None else suppressed
+    suppress_list.write_list(path, entries)
+    state = State(info, suppressed=len(entries))
     embeddings_file.append_rows(path / EMBEDDINGS, embeddings_file.Written(0, 0, None), (), info.dimension, info.dtype)
     records_file.write_records(path / RECORDS, [], records_file.CORE, 0, 0)
     state.write(path)
