@@ -113,14 +113,17 @@ def inherit(target: Gallery, source: Gallery) -> None:
     target.set_suppressed(joined(target.suppressed, theirs.filter(pa.array(~lives))))
 
 
-def allow(gallery: Gallery, since: float | None = None) -> int:
+def allow(gallery: Gallery, since: float | None = None, reason: str | None = None) -> int:
     """Take entries off the list, so that their rows may be added again; return how many. The rows themselves do not come back.
 
     Args:
         since: only those of this time or later, in seconds since 1970; None = all.
+        reason: only those of this reason, removed or expired; None = all.
     """
     with gallery.writing():
         before = gallery.suppressed
         stays = np.zeros(len(before), bool) if since is None else before["time"].to_numpy() < since
+        if reason is not None:
+            stays |= np.array([other != reason for other in before["reason"].to_pylist()], bool)
         gallery.set_suppressed(before.filter(pa.array(stays)))
         return int((~stays).sum())
