@@ -1,5 +1,7 @@
 """Embed images, or the people in recordings, into a gallery. After an interruption run it again: it resumes, with the same result.
 
+A gallery that is there gets what is new; rows that were removed from it stay out.
+
 Example:
     vitreid export --weights logs/market/best.safetensors --input crops --output galleries/crops
     vitreid export --weights logs/market/best.safetensors --input lobby.mp4 --detector motion --output galleries/lobby
@@ -53,12 +55,21 @@ def get_parser() -> argparse.ArgumentParser:
         help="the same for the time, e.g. '_([0-9]{8}_[0-9]{6})'; seconds, or a date in UTC",
     )
     add("--format", default=FOLDER, help="npz, parquet, csv, faiss or mat: one file in place of a gallery")
-    add("--dtype", choices=DTYPES, default="float32", help="of the embeddings on disk")
+    add(
+        "--dtype",
+        choices=DTYPES,
+        help="of the embeddings on disk; default: float32, or that of the gallery that is there",
+    )
     add("--batch-size", metavar="N", type=int, default=256, help="images per pass through the model")
     add_device_flags(parser)
     add("--corrupt", choices=CORRUPT, default="error", help="stop at an image that cannot be read, or list and skip it")
     add("--no-resume", action="store_true", help="start anew; do not use the work of an earlier run")
-    add("--overwrite", action="store_true", help="replace an earlier gallery of that name")
+    add(
+        "--overwrite",
+        action="store_true",
+        help="replace an earlier gallery of that name, rather than adding to it; says what would be dropped",
+    )
+    add("--yes", dest="confirmed", action="store_true", help="with --overwrite: drop it")
     add_embedder_flags(parser)
     add_recording_flags(parser)
     add = parser.add_argument_group("rows of a track").add_argument

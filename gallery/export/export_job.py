@@ -8,11 +8,12 @@ earlier attempt ended, so a killed export gives the same bytes when it is run ag
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from tqdm import tqdm
 
 from ...common.errors import UserError
@@ -22,14 +23,17 @@ from ...processor.embedding.embedder import Embedder
 from ...tracking.recording_tracks import TrackOptions
 from ..maintenance.export_formats import FORMATS, check_columns
 from ..search.faiss_index import import_faiss
-from ..storage.gallery import Gallery
+from ..storage.gallery import KEPT_OUT, Gallery
 from .embed_parts import PartEmbedder
 from .export_plan import ExportPlan, make_plan
 from .recording_job import RecordingOptions
-from .resumable_job import FOLDER, ExportOutput, ResumableJob
+from .resumable_job import FOLDER, NAMED, ExportOutput, ResumableJob
 from .source_rows import Source, record_schema
 from .sources import boxes_in_pictures, open_source, sequence_of
-from .work_folder import PartsFolder
+from .updates.overwrite_loss import check_loss
+from .updates.source_scan import ChosenRows, Comparison, SourceKeys, scan, write_found
+from .updates.update_job import Update, dtype_of, gallery_to_update
+from .work_folder import FinishedPart, PartsCount, PartsFolder, append_parts, log_left_out
 
 logger = logging.getLogger(__name__)
 
@@ -45,20 +49,22 @@ def export(
     root: str | None = None,
     names: NameOptions | str | None = None,
     format: str = FOLDER,
-    dtype: str = "float32",
+    dtype: str | None = None,
     batch_size: int = 256,
     device: str = "auto",
     precision: str = "auto",
     corrupt: str = "error",
     resume: bool = True,
     overwrite: bool = False,
+    confirmed: bool = True,
     options: Mapping[str, Any] | None = None,
     frames_from: int = 0,
     recordings: RecordingOptions | None = None,
 ) -> Path:
     """Embed every image, or every track, of `source` into a gallery; after an interruption, run it again and it resumes.
 
-    Memory does not grow with their number. Under torchrun each rank does a share, and rank 0 joins the parts; all ranks need
+    A gallery of this model that is there is updated: new rows are added, images that changed are embedded again, rows that were
+    removed from it stay out, and rows that the source does not name any more stay and are reported. Memory does not grow with their number. Under torchrun each rank does a share, and rank 0 joins the parts; all ranks need
     the same disk.
 
     Args:
@@ -66,11 +72,12 @@ def export(
         source, root, names: arguments of `open_source`.
         output: the gallery's folder, or, with another `format`, the file. OUTPUT.partial next to it holds unfinished work.
         format: "gallery", or one of `vitreid.gallery.maintenance.export_formats.FORMATS`.
-        dtype: type of the embeddings on disk, float32 or float16.
+        dtype: type of the embeddings on disk, float32 or float16; None = float32, or that of the gallery that is there.
         batch_size, device, precision: images per pass through the model, and as for `Embedder`.
         corrupt: reaction to an image that cannot be read: "error", or "skip", which lists it in skipped.txt.
         resume: use the finished or unfinished work of an earlier call; False starts anew.
-        overwrite: replace an earlier gallery in `output`, and unfinished work of another export.
+        overwrite: replace an earlier gallery in `output`, and unfinished work of another export. Otherwise rows are added to it.
+        confirmed: with `overwrite`, only log what is dropped; False = raise FileExistsError, which says it.
         frames_from: number of a video's first frame in a CSV file of boxes.
         recordings: follow people through the recordings that `source` names, as `list_recordings` takes them.
     Returns:
@@ -91,28 +98,43 @@ def export(
         job: ResumableJob
         if recordings is None or pictures:
             opened = pictures or open_source(source, root, names, frames_from, corrupt == "skip")
-            job = _image_job(output, format, corrupt, opened, load, source, dtype)
+            job = _image_job(output, format, corrupt, opened, load, source, dtype, overwrite)
         else:
-            job = recordings.job(source, output, format, load(), dtype, corrupt == "skip")
+            job = recordings.job(source, output, format, load(), dtype or DTYPES[0], corrupt == "skip")
+        if overwrite and format == FOLDER:
+            check_loss(output, getattr(job, "found", None), confirmed)
         output.absolute().parent.mkdir(parents=True, exist_ok=True)
         job.run(ranks, resume, overwrite)
     return output
 
 
 def _image_job(
-    output: Path, format: str, corrupt: str, opened: Source, load: Callable[[], Embedder], source: str, dtype: str
+    output: Path,
+    format: str,
+    corrupt: str,
+    opened: Source,
+    load: Callable[[], Embedder],
+    source: str,
+    dtype: str | None,
+    overwrite: bool,
 ) -> ExportJob:
     if format != FOLDER:
         check_columns(record_schema(opened.extra).names, format)
     embedder = load()
-    return ExportJob(output, format, corrupt, opened, embedder, make_plan(embedder, opened, source, dtype))
+    gallery = gallery_to_update(output, format, overwrite, embedder)
+    kind = dtype_of(gallery, dtype)
+    plan = make_plan(embedder, opened, source, kind)
+    job = ExportJob(output, format, corrupt, opened, embedder, plan)
+    if gallery is None or job.is_done:
+        return job
+    return ImageUpdateJob(output, corrupt, opened, embedder, source, kind, gallery, plan)
 
 
-def _check_options(output: str, format: str, dtype: str, corrupt: str) -> None:
+def _check_options(output: str, format: str, dtype: str | None, corrupt: str) -> None:
     """Refuse before the work options with which the result could not be written."""
     for option, value, accepted in (
         ("--format", format, (FOLDER, *sorted(FORMATS))),
-        ("--dtype", dtype, DTYPES),
+        ("--dtype", dtype or DTYPES[0], DTYPES),
         ("--corrupt", corrupt, CORRUPT),
     ):
         if value not in accepted:
@@ -143,6 +165,8 @@ class ExportJob(ResumableJob):
 
     def embed(self, ranks: Ranks) -> None:
         """Embed the missing parts of this rank's share."""
+        if ranks.is_first:
+            _ = self.found  # before the images are read, so that a later change of theirs is noticed
         numbers = range(ranks.rank, self.plan.num_parts, ranks.size)
         todo = {number for number in numbers if not self.work.has(number, self.plan, self.skips)}
         total, left = (sum(map(self.plan.size_of, which)) for which in (numbers, todo))
@@ -156,13 +180,76 @@ class ExportJob(ResumableJob):
 
     def fill(self, gallery: Gallery) -> list[str]:
         """Append all parts to the new gallery; return the skipped lines."""
-        skipped = self.work.fill(gallery, self.plan, record_schema(self.source.extra))
-        count = len(gallery)
-        if not count:
-            raise UserError(f"--input: none of the {len(skipped)} images could be read, the first: {skipped[0]}")
-        if count + len(skipped) != self.plan.count:
+        count = append_parts(gallery, self.finished_parts(), gallery.admitted)
+        total = count.added + count.left_out
+        if not total:
             raise UserError(
-                f"{self.plan.source} changed during the export: {self.plan.count} rows before, {count + len(skipped)} "
+                f"--input: none of the {len(count.skipped)} images could be read, the first: {count.skipped[0]}"
+            )
+        if total + len(count.skipped) != self.plan.count:
+            raise UserError(
+                f"{self.plan.source} changed during the export: {self.plan.count} rows before, {total + len(count.skipped)} "
                 "after; run it again with --no-resume"
             )
-        return skipped
+        log_left_out(self.output.path, count)
+        return count.skipped
+
+    def finished_parts(self) -> Iterator[FinishedPart]:
+        """Yield the embedded parts."""
+        return self.work.parts(self.plan, record_schema(self.source.extra))
+
+    @cached_property
+    def found(self) -> SourceKeys:
+        """The rows of the source by their keys."""
+        return scan(self.source, self.plan.source)
+
+    def describe(self, gallery: Gallery) -> None:
+        """Write which rows this export has brought."""
+        write_found(gallery, self.found)
+
+
+class ImageUpdateJob(Update, ExportJob):
+    """One update of a gallery from the images of a source.
+
+    Args:
+        output, corrupt, source, embedder, dtype: as for an export.
+        text: the source as given by the user.
+        gallery: what is there.
+        whole: plan of all rows of the source; None = they are added by hand.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        corrupt: str,
+        source: Source,
+        embedder: Embedder,
+        text: str,
+        dtype: str,
+        gallery: Gallery,
+        whole: ExportPlan | None,
+    ) -> None:
+        self.found, self.whole = scan(source, text), whole
+        self.compared = Comparison(gallery, self.found)
+        chosen = ChosenRows(source, self.compared.new | self.compared.changed)
+        plan = make_plan(embedder, chosen, text, dtype, may_be_empty=True)
+        super().__init__(output, FOLDER, corrupt, chosen, embedder, plan)
+        self.replaces = self.found.keys.filter(pa.array(self.compared.changed))
+
+    def say(self, gallery: Gallery, count: PartsCount) -> None:
+        """Log what was added, and what became of the other rows of the source."""
+        compared, text = self.compared, self.plan.source
+        changed = int(compared.changed.sum())
+        logger.info(
+            "%s: %d new rows from %s, %d were there already, %d embedded again since their images changed; %d rows in all",
+            *(gallery.path, count.added - changed, text, compared.present.sum(), changed, len(gallery)),
+        )
+        if suppressed := int(compared.suppressed.sum()):
+            logger.warning(KEPT_OUT, gallery.path, suppressed, len(self.found.keys))
+        if self.whole is not None and len(missing := compared.missing):
+            names = ", ".join(row["path"] for row in compared.gallery.rows_of(missing[:NAMED]))
+            more = ", …" * (len(missing) > NAMED)
+            logger.warning(
+                "%s: %d rows came from %s, which does not name them any more; they stay: %s%s",
+                *(gallery.path, len(missing), text, names, more),
+            )

@@ -32,6 +32,7 @@ from ...tracking.frames import CorruptVideoError
 from ...tracking.frames.live_stream import without_password
 from ...tracking.recording_tracks import OpenRecording, TrackFinder, TrackOptions, file_of
 from ...tracking.recordings import Recording
+from ..keeping.exported_rows import source_name, write_exported
 from ..maintenance.export_formats import check_columns
 from ..storage.gallery import Gallery
 from .export_plan import RecordingPlan
@@ -39,6 +40,7 @@ from .recording_folder import RecordingFolder, RecordingProgress
 from .resumable_job import FOLDER, ExportOutput, ResumableJob
 from .source_rows import record_schema
 from .track_rows import TRACK_COLUMNS, RowOptions, TrackRows
+from .work_folder import FinishedPart, append_parts, log_left_out
 
 logger = logging.getLogger(__name__)
 
@@ -195,10 +197,20 @@ class RecordingJob(ResumableJob):
 
     def fill(self, gallery: Gallery) -> list[str]:
         """Append all chunks to the new gallery; return a line per recording that could not be read."""
-        self.work.fill(gallery, record_schema(TRACK_COLUMNS))
-        if not len(gallery):
+        count = append_parts(gallery, self.finished_parts(), gallery.admitted)
+        if not count.added + count.left_out:
             logger.warning("nobody was found: try a lower --confidence, other --classes, or look with vitreid track")
+        log_left_out(self.output.path, count)
         return self.skipped
+
+    def finished_parts(self) -> Iterator[FinishedPart]:
+        """Yield what was saved of the recordings."""
+        return self.work.parts(record_schema(TRACK_COLUMNS))
+
+    def describe(self, gallery: Gallery) -> None:
+        """Write which rows this export has brought."""
+        keys = gallery.live_keys()
+        write_exported(gallery.path, source_name(self.plan.source), keys, keys)
 
 
 @dataclass(frozen=True)

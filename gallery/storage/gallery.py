@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -33,6 +34,10 @@ from .metadata import GalleryInfo, State
 from .projection import Projection
 from .row_checks import check_not_cut
 from .row_ids import Ids, as_ids
+
+logger = logging.getLogger(__name__)
+
+KEPT_OUT = "%s: %d of %d rows were removed earlier and stay out; to let them in again: vitreid gallery allow"
 
 Embed = Callable[..., np.ndarray]  # images -> (n, D); has a `fingerprint`
 
@@ -165,9 +170,11 @@ class Gallery(GalleryReader, Searchable):
         """
         with self.writing():
             self.info.check_model(self.path, model, "those to be added")
-            rows = self._encoded(embeddings)
+            rows = self.encoded(embeddings)
             found = records_file.with_found_paths(records_file.as_records(records, len(rows)), self.path)
             kept = self.admitted(found)
+            if not kept.all():
+                logger.warning(KEPT_OUT, self.home, int((~kept).sum()), len(kept))
             ids = np.where(kept, self.state.next_id + np.cumsum(kept) - 1, -1)
             table = records_file.with_ids(found.filter(pa.array(kept)), ids[kept])
             self.check_cameras([table])
@@ -184,12 +191,13 @@ class Gallery(GalleryReader, Searchable):
             sums.counts += np.bincount(codes, minlength=len(sums.counts))
         sums.check()
 
-    def append(self, rows: np.ndarray | Iterable[np.ndarray], records: Sequence[pa.Table]) -> None:
+    def append(self, rows: np.ndarray | Iterable[np.ndarray], records: Sequence[pa.Table], replaced: Ids = ()) -> None:
         """Append checked rows: write embeddings, then records, then gallery.json, which commits them.
 
         Args:
             rows: (n, D) as stored, or consecutive parts of it, if it does not fit in memory.
             records: n records with ids, ascending from `state.next_id`.
+            replaced: ids of rows that are removed with the same commit, since the new ones take their place.
         """
         parts: Iterable[np.ndarray] = [rows] if isinstance(rows, np.ndarray) else rows
         sums = self.camera_sums() if self.info.camera_norm != OFF else None
@@ -198,6 +206,8 @@ class Gallery(GalleryReader, Searchable):
         with self.lock:
             try:
                 state = self._append(parts, records)
+                if len(replaced):
+                    state = self._without(state, as_ids(replaced), sums)
                 if sums is not None:
                     sums.save(self.path, state)
                 state.write(self.path)
@@ -270,14 +280,18 @@ class Gallery(GalleryReader, Searchable):
             gone = np.unique(as_ids(ids))
             places = self.positions(gone)
             sums = self.camera_sums() if self.info.camera_norm != OFF else None
-            if sums is not None:
-                cameras = self.select(["camera"])["camera"].take(pa.array(places))
-                sums.add(self.vectors(places), cameras, sign=-1)
             entries = self.suppressed if reason is None else self.suppressed_with(places, reason)
             suppress_list.write_list(self.path, entries)
-            removed = tuple(sorted({*self.state.removed, *gone.tolist()}))
-            self._commit_with(sums, replace(self.state, removed=removed, suppressed=len(entries)))
+            self._commit_with(sums, self._without(replace(self.state, suppressed=len(entries)), gone, sums))
         return len(gone)
+
+    def _without(self, state: State, ids: np.ndarray, sums: CameraSums | None) -> State:
+        """Return the state with more removed rows, which are taken off the sums of their cameras."""
+        if sums is not None:
+            places = self.positions(ids)
+            cameras = self.select(["camera"])["camera"].take(pa.array(places))
+            sums.add(self.vectors(places), cameras, sign=-1)
+        return replace(state, removed=tuple(sorted({*state.removed, *ids.tolist()})))
 
     def set_suppressed(self, entries: pa.Table) -> None:
         """Replace the list of suppressed rows; one that only lost entries is in force with the commit."""
@@ -337,8 +351,8 @@ class Gallery(GalleryReader, Searchable):
                 sums.check()
             self._commit_with(sums, state)
 
-    def _encoded(self, embeddings: np.ndarray) -> np.ndarray:
-        """Return (n, D) as stored."""
+    def encoded(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return embeddings (n, D), or (n, dimension before the projection), as stored; raise UserError where they do not fit."""
         vectors = self.project(np.asarray(embeddings))
         rows = self.info.encode(vectors)
         bad = np.flatnonzero(~np.isfinite(rows if rows.dtype.kind == "f" else embeddings).all(1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,8 +21,6 @@ from .metadata import GalleryInfo, State
 from .projection import Projection
 from .records_file import RecordsFile
 from .row_ids import Ids, as_ids
-
-logger = logging.getLogger(__name__)
 
 LOAD_TRIES, LOAD_PAUSE = 100, 0.02  # attempts to read all files of one state, seconds between them; 2 s in all
 
@@ -144,14 +141,10 @@ class GalleryReader:
         return row_keys.are_in(keys, suppress_list.keys_in(self.suppressed))
 
     def admitted(self, records: pa.Table) -> np.ndarray:
-        """Return (n,) bool: False for records of rows that were removed earlier; log how many there are."""
+        """Return (n,) bool: False for records of rows that were removed earlier."""
         if not self.state.suppressed:
             return np.ones(len(records), bool)
-        kept = ~self.is_suppressed(row_keys.keys_of(records, self.home))
-        if not kept.all():
-            message = "%s: %d of %d rows were removed from it earlier and stay out; vitreid gallery allow readmits them"
-            logger.warning(message, self.home, int((~kept).sum()), len(kept))
-        return kept
+        return ~self.is_suppressed(row_keys.keys_of(records, self.home))
 
     def suppressed_with(self, places: np.ndarray, reason: str) -> pa.Table:
         """Return the list with the keys of the rows at `places`, but for keys that other live rows have, too."""
