@@ -23,7 +23,7 @@ from vitreid.labels.camera_norm import CAMERA_NORMS, OFF, postprocess_name
 from vitreid.tools.cli.gallery_arguments import gallery_folder
 from vitreid.tools.cli.parser import command
 from vitreid.tools.cli.subcommands import Subcommand, subcommand_parser
-from vitreid.tools.keeping import row_commands
+from vitreid.tools.keeping import add_images, row_commands
 from vitreid.tools.keeping.row_commands import open_folder
 
 
@@ -152,9 +152,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--index": {"choices": tuple(INDEXES), "default": "FLAT", "help": "index in Milvus; default: FLAT, which is exact"},
     "--overwrite": {"action": "store_true", "help": "replace an existing output"},
     **row_commands.ARGUMENTS,
+    **add_images.ARGUMENTS,
 }
 COMMANDS = {
     **row_commands.COMMANDS,
+    **add_images.COMMANDS,
     "verify": Subcommand(
         verify_files,
         "read all files and list what is missing or damaged",
