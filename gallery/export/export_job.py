@@ -25,12 +25,13 @@ from ..maintenance.export_formats import FORMATS, check_columns
 from ..search.faiss_index import import_faiss
 from ..storage.gallery import KEPT_OUT, Gallery
 from .embed_parts import PartEmbedder
-from .export_plan import ExportPlan, make_plan
+from .export_plan import ExportPlan, RecordingPlan, make_plan
 from .recording_job import RecordingOptions
 from .resumable_job import FOLDER, NAMED, ExportOutput, ResumableJob
 from .source_rows import Source, record_schema
 from .sources import boxes_in_pictures, open_source, sequence_of
 from .updates.overwrite_loss import check_loss
+from .updates.recording_update import as_update
 from .updates.source_scan import ChosenRows, Comparison, SourceKeys, scan, write_found
 from .updates.update_job import Update, dtype_of, gallery_to_update
 from .work_folder import FinishedPart, PartsCount, PartsFolder, append_parts, log_left_out
@@ -100,7 +101,10 @@ def export(
             opened = pictures or open_source(source, root, names, frames_from, corrupt == "skip")
             job = _image_job(output, format, corrupt, opened, load, source, dtype, overwrite)
         else:
-            job = recordings.job(source, output, format, load(), dtype or DTYPES[0], corrupt == "skip")
+            embedder = load()
+            gallery = gallery_to_update(output, format, overwrite, embedder)
+            made = recordings.job(source, output, format, embedder, dtype_of(gallery, dtype), corrupt == "skip")
+            job = as_update(made, gallery)
         if overwrite and format == FOLDER:
             check_loss(output, getattr(job, "found", None), confirmed)
         output.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +129,7 @@ def _image_job(
     kind = dtype_of(gallery, dtype)
     plan = make_plan(embedder, opened, source, kind)
     job = ExportJob(output, format, corrupt, opened, embedder, plan)
-    if gallery is None or job.is_done:
+    if gallery is None or job.is_done or isinstance(job.output.finished, RecordingPlan):
         return job
     return ImageUpdateJob(output, corrupt, opened, embedder, source, kind, gallery, plan)
 

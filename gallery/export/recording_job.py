@@ -65,6 +65,7 @@ class RecordingJob(ResumableJob):
     unit = "tracks"
     plan: RecordingPlan
     work: RecordingFolder
+    first_number = 0  # in the names of the thumbnails
 
     def __init__(
         self,
@@ -86,7 +87,7 @@ class RecordingJob(ResumableJob):
 
     def embed(self, ranks: Ranks) -> None:
         """Follow this rank's share of the recordings, from where an earlier call ended."""
-        if self.recordings[0].live:
+        if self.is_live:
             if ranks.is_first:
                 self._follow_live()
             return
@@ -102,12 +103,17 @@ class RecordingJob(ResumableJob):
     @property
     def is_done(self) -> bool:
         """Whether the output is the finished export of the plan; never of a live source, which shows something new."""
-        return not self.recordings[0].live and super().is_done
+        return not self.is_live and super().is_done
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the source is a live stream."""
+        return bool(self.recordings) and self.recordings[0].live
 
     def _progress(self, number: int) -> RecordingProgress:
         """Return the progress of a recording; none if its file was replaced since."""
         progress = self.work.progress(number)
-        file = LIVE if self.recordings[0].live else self.plan.files[number]
+        file = LIVE if self.is_live else self.plan.files[number]
         return progress if progress.file == file else RecordingProgress()
 
     def _bar(self, numbers: Sequence[int], done: int, shows: bool) -> tqdm:
@@ -122,7 +128,7 @@ class RecordingJob(ResumableJob):
     ) -> RecordingProgress:
         """Follow one recording to its end, saving each chunk; return the progress at the end."""
         locate = partial(file_of, opened.frames)
-        rows = TrackRows(opened.recording, number, self.embedder, self.rows, locate)
+        rows = TrackRows(opened.recording, self.first_number + number, self.embedder, self.rows, locate)
         progress = self._progress(number)
         if progress.num_chunks:
             opened.follower.load_state(self.work.load(number)[1])
@@ -174,7 +180,9 @@ class RecordingJob(ResumableJob):
             self._close(number)
         opened = self.finder.open(recording)  # connects, which takes a while
         start = recording.start or datetime.now(timezone.utc).astimezone(self.zone)
-        opened.recording = replace(recording, start=start, name=f"{recording.name}/{len(numbers) + 1}")
+        opened.recording = replace(
+            recording, start=start, name=f"{recording.name}/{self.first_number + len(numbers) + 1}"
+        )
         with StopSignals() as signals, tqdm(desc="export", unit="frame", disable=None) as bar:
             logger.info("following %s; Ctrl-C ends it and keeps all tracks", opened.frames.name)
             progress = self._follow(len(numbers), opened, bar, lambda: signals.asked)
@@ -190,7 +198,10 @@ class RecordingJob(ResumableJob):
         if progress.done:
             return
         recording = replace(self.recordings[0], name=progress.name, start=datetime.fromisoformat(progress.start))
-        follower, rows = self.finder.follower(recording), TrackRows(recording, number, self.embedder, self.rows)
+        follower, rows = (
+            self.finder.follower(recording),
+            TrackRows(recording, self.first_number + number, self.embedder, self.rows),
+        )
         follower.load_state(state)
         rows.add(follower.builder.finish())
         self.work.save(number, rows.take(), replace(progress, num_chunks=progress.num_chunks + 1, done=True), {})

@@ -15,7 +15,7 @@ from ...keeping.row_keys import are_in, keys_of
 from ...storage.file_names import EXPORT_PLAN, METADATA, SKIPPED
 from ...storage.gallery import Gallery
 from ..export_plan import Plan
-from ..resumable_job import FOLDER, ResumableJob
+from ..resumable_job import FOLDER, NAMED, ResumableJob
 from ..work_folder import PartsCount, append_parts
 
 logger = logging.getLogger(__name__)
@@ -60,12 +60,13 @@ class Update(ResumableJob):
         with gallery.writing():
             check_same_model(gallery, self.embedder)
             count = self._append(gallery)
+            skipped = self.skipped_lines(count)
             if self.whole is not None:
                 self.describe(gallery)
-                write_text_atomically(gallery.path / SKIPPED, "".join(f"{line}\n" for line in count.skipped))
+                write_text_atomically(gallery.path / SKIPPED, "".join(f"{line}\n" for line in skipped))
                 self.whole.write(gallery.path / EXPORT_PLAN)
         self.work.remove()
-        for line in count.skipped[:5]:
+        for line in skipped[:NAMED]:
             logger.warning("left out: %s", line)
         self.say(gallery, count)
         self._update_threshold()
@@ -86,6 +87,10 @@ class Update(ResumableJob):
             return gallery.ids[live & are_in(keys, self.replaces) & are_in(keys, taken)]
 
         return append_parts(gallery, self.finished_parts(), choose, at_once=True, replaced=replaced)
+
+    def skipped_lines(self, count: PartsCount) -> list[str]:
+        """Return a line per image or video that could not be read."""
+        return count.skipped
 
     def say(self, gallery: Gallery, count: PartsCount) -> None:
         """Log what was added, and what became of the other rows of the source."""
