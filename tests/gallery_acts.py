@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from vitreid.gallery import Gallery, compact, merge
-from vitreid.gallery.keeping.suppress_list import allow
+from vitreid.gallery.keeping.suppress_changes import allow
 
 MODEL = "sha256:a"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ from ...labels.name_options import NameOptions
 from ...processor.distributed.process_group import Ranks, joined_ranks
 from ...processor.embedding.embedder import Embedder
 from ...tracking.recording_tracks import TrackOptions
+from ..keeping.retention import SECONDS, expire
 from ..maintenance.export_formats import FORMATS, check_columns
 from ..search.faiss_index import import_faiss
 from ..storage.gallery import KEPT_OUT, Gallery
 from .embed_parts import PartEmbedder
 from .export_plan import ExportPlan, RecordingPlan, make_plan
-from .recording_job import RecordingOptions
+from .recording_job import RecordingJob, RecordingOptions
 from .resumable_job import FOLDER, NAMED, ExportOutput, ResumableJob
 from .source_rows import Source, record_schema
 from .sources import boxes_in_pictures, open_source, sequence_of
@@ -61,97 +63,126 @@ def export(
     options: Mapping[str, Any] | None = None,
     frames_from: int = 0,
     recordings: RecordingOptions | None = None,
+    expire_after: float | None = None,
 ) -> Path:
     """Embed every image, or every track, of `source` into a gallery; after an interruption, run it again and it resumes.
 
-    A gallery of this model that is there is updated: new rows are added, images that changed are embedded again, rows that were
-    removed from it stay out, and rows that the source does not name any more stay and are reported. Memory does not grow with their number. Under torchrun each rank does a share, and rank 0 joins the parts; all ranks need
-    the same disk.
+    A gallery of this model that is there gets what is new, and images that changed are embedded again. Rows removed from it stay
+    out; rows that the source does not name any more stay and are reported. Memory does not grow with the number of images. Under
+    torchrun each rank does a share, and rank 0 joins the parts; all ranks need the same disk.
 
     Args:
         weights, options: as for `Embedder`.
         source, root, names: arguments of `open_source`.
-        output: the gallery's folder, or, with another `format`, the file. OUTPUT.partial next to it holds unfinished work.
-        format: "gallery", or one of `vitreid.gallery.maintenance.export_formats.FORMATS`.
-        dtype: type of the embeddings on disk, float32 or float16; None = float32, or that of the gallery that is there.
+        output, format, dtype, corrupt, overwrite, confirmed, expire_after: as for `ExportTarget`.
         batch_size, device, precision: images per pass through the model, and as for `Embedder`.
-        corrupt: reaction to an image that cannot be read: "error", or "skip", which lists it in skipped.txt.
         resume: use the finished or unfinished work of an earlier call; False starts anew.
-        overwrite: replace an earlier gallery in `output`, and unfinished work of another export. Otherwise rows are added to it.
-        confirmed: with `overwrite`, only log what is dropped; False = raise FileExistsError, which says it.
         frames_from: number of a video's first frame in a CSV file of boxes.
         recordings: follow people through the recordings that `source` names, as `list_recordings` takes them.
     Returns:
         The output's path.
     Raises:
         FileNotFoundError, NotADirectoryError: no such weights or source, or `output` would lie in a file.
-        FileExistsError: `output` holds something else, or this export before images were replaced.
-        ValueError: an option is wrong, a name does not fit the format, or the work folder holds another export; names it.
+        FileExistsError: `output` holds something else, or what an `overwrite` that is not confirmed would drop.
+        ValueError: an option is wrong, a name does not fit the format, or the gallery or the work is of another export; names it.
         CorruptImageError: an image cannot be read, unless `corrupt` is "skip".
     """
-    output = Path(output)
-    _check_options(str(output), format, dtype, corrupt)
+    target = ExportTarget(Path(output), format, dtype, corrupt, overwrite, confirmed, expire_after)
     if recordings is None and (sequence := sequence_of(source)):
         source, recordings = sequence[0], RecordingOptions(TrackOptions(boxes=sequence[1]))
     pictures = boxes_in_pictures(source, recordings.tracks) if recordings else None
     load = partial(Embedder, weights, device, precision, batch_size, options)
     with joined_ranks() as ranks:
-        job: ResumableJob
         if recordings is None or pictures:
             opened = pictures or open_source(source, root, names, frames_from, corrupt == "skip")
-            job = _image_job(output, format, corrupt, opened, load, source, dtype, overwrite)
+            target.run(target.image_job(opened, load, source), ranks, resume)
         else:
-            embedder = load()
-            gallery = gallery_to_update(output, format, overwrite, embedder)
-            made = recordings.job(source, output, format, embedder, dtype_of(gallery, dtype), corrupt == "skip")
-            job = as_update(made, gallery)
-        if overwrite and format == FOLDER:
-            check_loss(output, getattr(job, "found", None), confirmed)
-        output.absolute().parent.mkdir(parents=True, exist_ok=True)
-        job.run(ranks, resume, overwrite)
-    return output
+            target.run(target.recording_job(recordings, load(), source), ranks, resume)
+    return target.output
 
 
-def _image_job(
-    output: Path,
-    format: str,
-    corrupt: str,
-    opened: Source,
-    load: Callable[[], Embedder],
-    source: str,
-    dtype: str | None,
-    overwrite: bool,
-) -> ExportJob:
-    if format != FOLDER:
-        check_columns(record_schema(opened.extra).names, format)
-    embedder = load()
-    gallery = gallery_to_update(output, format, overwrite, embedder)
-    kind = dtype_of(gallery, dtype)
-    plan = make_plan(embedder, opened, source, kind)
-    job = ExportJob(output, format, corrupt, opened, embedder, plan)
-    if gallery is None or job.is_done or isinstance(job.output.finished, RecordingPlan):
-        return job
-    return ImageUpdateJob(output, corrupt, opened, embedder, source, kind, gallery, plan)
+@dataclass(frozen=True)
+class ExportTarget:
+    """What an export writes, and what it does with a gallery that is there.
 
+    Args:
+        output: the gallery's folder, or, with another `format`, the file. OUTPUT.partial next to it holds unfinished work.
+        format: "gallery", or one of `vitreid.gallery.maintenance.export_formats.FORMATS`.
+        dtype: type of the embeddings on disk, float32 or float16; None = float32, or that of the gallery that is there.
+        corrupt: reaction to an image that cannot be read: "error", or "skip", which lists it in skipped.txt.
+        overwrite: replace an earlier gallery, and unfinished work of another export; otherwise rows are added to it.
+        confirmed: with `overwrite`, only log what is dropped; False = raise FileExistsError, which says it.
+        expire_after: in the end remove rows whose time is more seconds ago; they stay out from then on. None = keep them.
+    Raises:
+        UserError, NotADirectoryError: the result could not be written with these options.
+    """
 
-def _check_options(output: str, format: str, dtype: str | None, corrupt: str) -> None:
-    """Refuse before the work options with which the result could not be written."""
-    for option, value, accepted in (
-        ("--format", format, (FOLDER, *sorted(FORMATS))),
-        ("--dtype", dtype or DTYPES[0], DTYPES),
-        ("--corrupt", corrupt, CORRUPT),
-    ):
-        if value not in accepted:
-            raise UserError(f"{option}: unknown value {value!r}; choose from {', '.join(accepted)}")
-    if format == "faiss":
-        import_faiss("--format faiss", "or choose another format")
-    if output.startswith("milvus:"):
-        raise UserError(
-            f"--output: a folder or a file, got {output!r}; export to a folder, then copy it: vitreid gallery to-milvus"
+    output: Path
+    format: str = FOLDER
+    dtype: str | None = None
+    corrupt: str = "error"
+    overwrite: bool = False
+    confirmed: bool = True
+    expire_after: float | None = None
+
+    def __post_init__(self) -> None:
+        for option, value, accepted in (
+            ("--format", self.format, (FOLDER, *sorted(FORMATS))),
+            ("--dtype", self.dtype or DTYPES[0], DTYPES),
+            ("--corrupt", self.corrupt, CORRUPT),
+        ):
+            if value not in accepted:
+                raise UserError(f"{option}: unknown value {value!r}; choose from {', '.join(accepted)}")
+        if self.format == "faiss":
+            import_faiss("--format faiss", "or choose another format")
+        if self.expire_after is not None and self.format != FOLDER:
+            raise UserError("--expire-after: only a gallery forgets rows; leave --format or --expire-after out")
+        if str(self.output).startswith("milvus:"):
+            raise UserError(
+                f"--output: a folder or a file, got {str(self.output)!r}; export to a folder, then copy it: vitreid gallery "
+                "to-milvus"
+            )
+        nearest = next(folder for folder in self.output.absolute().parents if folder.exists())
+        if not nearest.is_dir():
+            raise NotADirectoryError(
+                f"--output: {self.output} cannot be made, {nearest} is a file; choose another place"
+            )
+
+    def image_job(self, opened: Source, load: Callable[[], Embedder], text: str) -> ExportJob:
+        """Return the job that exports the images of a source, given as `text` by the user."""
+        if self.format != FOLDER:
+            check_columns(record_schema(opened.extra).names, self.format)
+        embedder = load()
+        gallery = gallery_to_update(self.output, self.format, self.overwrite, embedder)
+        kind = dtype_of(gallery, self.dtype)
+        plan = make_plan(embedder, opened, text, kind)
+        job = ExportJob(self.output, self.format, self.corrupt, opened, embedder, plan)
+        if gallery is None or job.is_done or isinstance(job.output.finished, RecordingPlan):
+            return job
+        return ImageUpdateJob(self.output, self.corrupt, opened, embedder, text, kind, gallery, plan)
+
+    def recording_job(self, recordings: RecordingOptions, embedder: Embedder, text: str) -> RecordingJob:
+        """Return the job that exports the recordings of a source, given as `text` by the user."""
+        gallery = gallery_to_update(self.output, self.format, self.overwrite, embedder)
+        kind = dtype_of(gallery, self.dtype)
+        return as_update(
+            recordings.job(text, self.output, self.format, embedder, kind, self.corrupt == "skip"), gallery
         )
-    nearest = next(folder for folder in Path(output).absolute().parents if folder.exists())
-    if not nearest.is_dir():
-        raise NotADirectoryError(f"--output: {output} cannot be made, {nearest} is a file; choose another place")
+
+    def run(self, job: ResumableJob, ranks: Ranks, resume: bool) -> None:
+        """Do the job; before, say what is dropped, and afterwards let old rows expire."""
+        if self.overwrite and self.format == FOLDER:
+            check_loss(self.output, job.found if isinstance(job, ExportJob) else None, self.confirmed)
+        self.output.absolute().parent.mkdir(parents=True, exist_ok=True)
+        job.run(ranks, resume, self.overwrite)
+        if self.expire_after is None or not ranks.is_first:
+            return
+        if count := expire(Gallery.open(self.output), self.expire_after):
+            logger.info(
+                "%s: %d rows were older than %g days and are removed; vitreid gallery compact takes their embeddings off the "
+                "disk",
+                *(self.output, count, self.expire_after / SECONDS["d"]),
+            )
 
 
 class ExportJob(ResumableJob):

@@ -249,7 +249,8 @@ class RecordingOptions:
             UserError: thumbnails of a live source are not to be kept; or as `CameraOptions.recordings` and `TrackFinder`.
             CorruptVideoError: a video cannot be read.
         """
-        rows = replace(self.rows, dtype=dtype, thumbnails=self.rows.thumbnails and format == FOLDER)
+        keeps = self.rows.thumbnails and format == FOLDER
+        rows = replace(self.rows, dtype=dtype, thumbnails=keeps, blur=self.rows.blur and keeps)
         if format != FOLDER:
             check_columns(record_schema(TRACK_COLUMNS).names, format)
         recordings = self.cameras.recordings(source)
@@ -309,6 +310,8 @@ def _settings(finder: TrackFinder, recordings: Sequence[Recording], rows: RowOpt
     """Return all options that affect the rows, in JSON types."""
     options = finder.options
     settings = {**asdict(options), "templates": rows.templates, "thumbnails": rows.thumbnails}
+    if rows.blur:  # absent in the plans of galleries from before this option
+        settings["blur"] = True
     if options.detector:
         settings["detector"] = _identity(options.detector)
     else:

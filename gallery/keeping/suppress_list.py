@@ -6,10 +6,8 @@ was killed. The file holds digests, no names and no paths.
 
 from __future__ import annotations
 
-import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -22,13 +20,8 @@ from ..storage.file_names import SUPPRESSED
 from ..storage.metadata import State
 from .row_keys import KEY_TYPE, are_in
 
-if TYPE_CHECKING:
-    from ..storage.gallery import Gallery
-
 SCHEMA = pa.schema({"key": KEY_TYPE, "time": pa.float64(), "reason": pa.string()})  # seconds since 1970
 REMEDY = "restore it from a copy of the gallery; without it, removed rows would come back"
-logger = logging.getLogger(__name__)
-
 REMOVED, EXPIRED = "removed", "expired"  # reasons
 
 
@@ -97,33 +90,3 @@ def joined(first: pa.Table, second: pa.Table) -> pa.Table:
     once[np.unique(np.array(keys.to_pylist(), object), return_index=True)[1]] = True
     new = once & ~are_in(keys, keys_in(first))
     return pa.concat_tables([first, second.filter(pa.array(new))]).combine_chunks()
-
-
-def inherit(target: Gallery, source: Gallery) -> None:
-    """Add the entries of the source's list to the target's; those of rows that live in the target are left out and logged."""
-    if not source.state.suppressed:
-        return
-    theirs = source.suppressed
-    lives = are_in(keys_in(theirs), target.live_keys())
-    if lives.any():
-        logger.warning(
-            "%s: %d rows that were removed from %s are still here; remove them: vitreid gallery remove",
-            *(target.home, int(lives.sum()), source.path),
-        )
-    target.set_suppressed(joined(target.suppressed, theirs.filter(pa.array(~lives))))
-
-
-def allow(gallery: Gallery, since: float | None = None, reason: str | None = None) -> int:
-    """Take entries off the list, so that their rows may be added again; return how many. The rows themselves do not come back.
-
-    Args:
-        since: only those of this time or later, in seconds since 1970; None = all.
-        reason: only those of this reason, removed or expired; None = all.
-    """
-    with gallery.writing():
-        before = gallery.suppressed
-        stays = np.zeros(len(before), bool) if since is None else before["time"].to_numpy() < since
-        if reason is not None:
-            stays |= np.array([other != reason for other in before["reason"].to_pylist()], bool)
-        gallery.set_suppressed(before.filter(pa.array(stays)))
-        return int((~stays).sum())

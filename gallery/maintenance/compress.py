@@ -11,7 +11,7 @@ import numpy as np
 
 from ...common.errors import UserError
 from ...labels.protocol import find_protocol
-from ..keeping.suppress_list import inherit
+from ..keeping.suppress_changes import inherit
 from ..search.faiss_index import drawn_positions
 from ..storage.gallery import Gallery
 from ..storage.projection import Projection

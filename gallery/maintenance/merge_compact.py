@@ -15,7 +15,7 @@ from ...common.errors import UserError
 from ...common.inputs.regular_files import JSON_BYTES, read_bytes
 from ...common.replace_folder import replacement
 from ..keeping.row_keys import are_in
-from ..keeping.suppress_list import inherit
+from ..keeping.suppress_changes import inherit
 from ..storage.embeddings_file import blocks
 from ..storage.file_names import EXPORT_FILES, replaced_files
 from ..storage.gallery import Gallery

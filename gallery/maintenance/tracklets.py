@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...common.errors import UserError
-from ..keeping.suppress_list import inherit
+from ..keeping.suppress_changes import inherit
 from ..storage.gallery import Gallery
 from ..storage.records_file import with_ids
 from .merge_compact import check_rows, placed, wanted

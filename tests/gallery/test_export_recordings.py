@@ -488,6 +488,22 @@ def test_crops_of_removed_tracks_are_not_written_again(weights, film, tmp_path, 
     assert "1 of 2 rows were removed earlier" in caplog.text
 
 
+def test_blurred_crops_have_the_embeddings_of_the_sharp_ones(weights, film, whole, tmp_path):
+    blurred = options(film, RowOptions(blur=True), CameraOptions(camera="entrance", start=START))
+    made = Gallery.open(export(weights, film / "lobby.avi", tmp_path / "G", blurred))
+    np.testing.assert_allclose(made.embeddings, whole.embeddings, atol=1e-6)
+    path = records(made)[0]["path"]
+    hazy, sharp = (cv2.imread(str(gallery.path / path)).astype(int) for gallery in (made, whole))
+    edges = [np.abs(np.diff(image, axis=1)).mean() for image in (hazy, sharp)]
+    assert hazy.shape == sharp.shape and edges[0] < edges[1] - 1
+    assert (
+        "blur" not in (whole.path / "export.json").read_text()
+        and '"blur": true' in (made.path / "export.json").read_text()
+    )
+    with pytest.raises(UserError, match="--blur-crops, --no-crops"):
+        RowOptions(thumbnails=False, blur=True)
+
+
 # --- the crops stay with their rows ----------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -252,6 +253,22 @@ def test_rows_removed_or_added_meanwhile_are_respected(untrained, images, tmp_pa
     monkeypatch.setattr(Embedder, "embed", meanwhile)
     assert export(untrained, day, output) == 0
     assert names_in(output) == [1, 2, 3, 5] and verify(output) == []
+
+
+def test_rows_expire_with_the_daily_export(untrained, images, tmp_path, caplog, capsys):
+    """Old rows are removed after each export, and a list that still names them does not bring them back."""
+    now = time.time()
+    lines = [(image, str(now - number * 20 * 86400)) for number, image in enumerate(images[:3])]
+    with (tmp_path / "crops.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "time"), *lines, (images[3], "")])
+    for _ in range(2):
+        assert export(untrained, tmp_path / "crops.csv", tmp_path / "G", "--expire-after", "30d") == 0
+        assert names_in(tmp_path / "G") == [0, 1, 3]
+    assert "1 rows were older than 30 days" in caplog.text
+    assert export(untrained, tmp_path / "crops.csv", tmp_path / "G") == 0 and names_in(tmp_path / "G") == [0, 1, 3]
+    for words in (["--expire-after", "soon"], ["--expire-after", "30d", "--format", "npz"]):
+        assert export(untrained, tmp_path / "crops.csv", tmp_path / "H", *words) == 2
+        assert "--expire-after" in capsys.readouterr().err
 
 
 # --- kill -9 ----------------------------------------------------------------------------------------------------------

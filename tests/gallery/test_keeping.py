@@ -11,7 +11,7 @@ import pytest
 
 from vitreid.gallery import Gallery, GalleryInfo, compact, fit_pca, merge, pool_tracklets, to_int8, verify
 from vitreid.gallery.keeping.row_keys import keys_of
-from vitreid.gallery.keeping.suppress_list import allow
+from vitreid.gallery.keeping.suppress_changes import allow
 from vitreid.gallery.maintenance.merge_compact import MergeCount, merge_rows
 
 MODEL = "sha256:a"

@@ -15,7 +15,8 @@ from vitreid.common.text import plain_values, table
 from vitreid.gallery import Gallery, compact
 from vitreid.gallery.keeping.retention import age_of, expired_ids
 from vitreid.gallery.keeping.statistics import statistics
-from vitreid.gallery.keeping.suppress_list import EXPIRED, REMOVED, allow
+from vitreid.gallery.keeping.suppress_changes import allow
+from vitreid.gallery.keeping.suppress_list import EXPIRED, REMOVED
 from vitreid.gallery.search.filter_hints import warn_of_absent
 from vitreid.gallery.search.filters import Where
 from vitreid.gallery.search.sightings import time_text
