@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +34,24 @@ def keys_of(records: pa.Table, folder: Path) -> pa.FixedSizeBinaryArray:
         records: a column `path`, and of `video`, `frame`, `x`, `y`, `width`, `height` and `time` those that there are.
         folder: where relative paths start.
     """
-    count, place_of = len(records), _places(folder)
-    values = {name: records[name].to_pylist() if name in records.column_names else [None] * count for name in COLUMNS}
-    found = bytearray()
-    for path, video, *box, time in zip(*values.values(), strict=True):
-        numbers = [_number(value) for value in box]
-        if isinstance(video, str) and video and numbers[0]:
-            place = f"{video}\0{_number(time)}" if "://" in video else place_of(video)
-        else:
-            place = place_of(path)
-        found += digest_of("\0".join([place, *numbers]))
-    return as_keys(bytes(found))
+    names = key_columns(records.column_names)
+    if not names or not len(records):
+        return as_keys(b"")
+    place = pa.array(_located(records["path"].to_pylist(), folder), pa.string())
+    numbers = [_numbers(records[name]) if name in names else _unknown(len(records)) for name in (*BOX, "time")]
+    if "video" in names:
+        videos, frames = records["video"].to_pylist(), numbers[0].is_valid().to_pylist()
+        recorded = [isinstance(video, str) and bool(video) and has for video, has in zip(videos, frames, strict=True)]
+        streams = [is_video and "://" in video for video, is_video in zip(videos, recorded, strict=True)]
+        chosen = [video if is_video else None for video, is_video in zip(videos, recorded, strict=True)]
+        files = _located([video or "" for video in chosen], folder)
+        found = [name if is_stream else file for name, file, is_stream in zip(chosen, files, streams, strict=True)]
+        place = pc.if_else(pa.array(recorded), pa.array(found, pa.string()), place)
+        numbers[-1] = pc.if_else(pa.array(streams), numbers[-1], pa.scalar(None, pa.string()))
+    else:
+        numbers[-1] = _unknown(len(records))
+    texts = pc.binary_join_element_wise(place, *numbers, "\0", null_handling="replace", null_replacement="")
+    return as_keys(b"".join(digest_of(text) for text in texts.cast(pa.binary()).to_pylist()))
 
 
 def as_keys(content: bytes) -> pa.FixedSizeBinaryArray:
@@ -66,23 +72,34 @@ def key_columns(names: Iterable[str]) -> list[str]:
     return [name for name in COLUMNS if name in there]
 
 
-def _places(folder: Path) -> Callable[[str], str]:
-    """Return a function path -> absolute path; each folder is looked up once."""
-    known: dict[str, str] = {}
+def _located(paths: Iterable[str], folder: Path) -> list[str]:
+    """Return absolute paths, with links among the folders followed; each folder is looked up once."""
+    known: dict[tuple[str, str], str] = {}
+    found = []
+    for path in paths:
+        head, mark, tail = path.rpartition("/")
+        if (head, mark) not in known:
+            known[head, mark] = os.path.realpath(os.path.join(folder, head + mark)).rstrip("/") + "/"
+        found.append(known[head, mark] + tail)
+    return found
 
-    def place(path: str) -> str:
-        head, tail = os.path.split(path)
-        if head not in known:
-            known[head] = os.path.realpath(os.path.join(folder, head))
-        return os.path.join(known[head], tail)
 
-    return place
+def _unknown(count: int) -> pa.Array:
+    return pa.nulls(count, pa.string())
 
 
-def _number(value: Any) -> str:
-    """Return a number of a box, to a hundredth of a pixel, so that float32 and float64 agree; "" if it is missing."""
+def _numbers(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column (N,) as text: numbers in whole hundredths, so that float32 and float64 agree; null = missing."""
+    values = column.combine_chunks()
+    if not pa.types.is_integer(values.type) and not pa.types.is_floating(values.type):
+        return pa.array([_number(value) for value in values.to_pylist()], pa.string())
+    floats = values.cast(pa.float64())
+    floats = pc.if_else(pc.is_finite(floats), floats, pa.scalar(None, pa.float64()))
+    return pc.round(pc.multiply(floats, 100)).cast(pa.int64(), safe=False).cast(pa.string())
+
+
+def _number(value: Any) -> str | None:
     try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return "" if value is None else str(value)
-    return "" if math.isnan(number) else f"{number:.2f}"
+        return str(round(float(value) * 100))
+    except (TypeError, ValueError, OverflowError):
+        return None if value is None else str(value)
