@@ -9,13 +9,13 @@ ROOMS := benchmarks common configs datasets deploy evaluation gallery labels los
 demo: .venv/installed
 	$(BIN)/python tools/train.py --config_file configs/synthetic/vit_tiny.yml --overwrite
 	$(BIN)/python tools/test.py --weights $(RUN)/best.safetensors --calibrate 0.001
-	$(BIN)/python tools/export.py --weights $(RUN)/best.safetensors --input synthetic:gallery --root data --output $(RUN)/gallery --overwrite
+	$(BIN)/python tools/export.py --weights $(RUN)/best.safetensors --input synthetic:gallery --root data --output $(RUN)/gallery --overwrite --yes
 	$(BIN)/python tools/search.py --gallery $(RUN)/gallery --weights $(RUN)/best.safetensors --topk 8 --sheet $(RUN)/search.png \
 		--query $$(ls data/synthetic/query/*_c1s1_*.jpg | head -3)
 	$(BIN)/python tools/report.py $(RUN)
 	$(BIN)/vitreid film --output data/film
 	$(BIN)/vitreid export --weights $(RUN)/best.safetensors --input data/film --boxes data/film/boxes.csv --recordings data/film/cameras.csv \
-		--output $(RUN)/film --overwrite
+		--output $(RUN)/film --overwrite --yes
 	$(BIN)/vitreid film --output data/film --gallery $(RUN)/film
 	@echo "made: $(RUN)/ with the weights, report.html, the gallery, search.png and film/, the gallery of a film of three cameras; look around: $(BIN)/python tools/serve.py --gallery $(RUN)/gallery --weights $(RUN)/best.safetensors"
 

@@ -21,6 +21,7 @@ Color = tuple[int, int, int]  # RGB
 GREEN, RED, GREY, BLUE = (46, 158, 79), (204, 59, 48), (154, 154, 154), (47, 111, 208)
 INK, WHITE, EMPTY = (32, 36, 43), 255, 228
 FRAME, LINE, GAP = 4, 15, 6  # pixels: width of a frame, height of a line of text, space between pictures
+BLUR_SIDE = 16  # pixels that a blurred image keeps along its longer side
 FONT_SIZE = 11
 ORIENTATION = 0x0112  # tag of EXIF; 1 = upright
 JPEG_QUALITY = 82
@@ -114,6 +115,19 @@ def grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
         bands.append(np.hstack([pad(image, (height, image.shape[1])) for image in row]))
     width = max(band.shape[1] for band in bands)
     return np.vstack([pad(band, (band.shape[0], width)) for band in bands])
+
+
+def blurred(image: np.ndarray) -> np.ndarray:
+    """Return an image (H, W, 3) uint8 of the same size of which only BLUR_SIDE pixels along the longer side are left.
+
+    The rest is gone, not hidden: colours of clothes stay visible, a face does not.
+    """
+    height, width = image.shape[:2]
+    scale = BLUR_SIDE / max(height, width, BLUR_SIDE)
+    small = cv2.resize(
+        image, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
+    )
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def heat_map(image: np.ndarray, weights: np.ndarray) -> np.ndarray:

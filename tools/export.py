@@ -1,5 +1,7 @@
 """Embed images, or the people in recordings, into a gallery. After an interruption run it again: it resumes, with the same result.
 
+A gallery that is there gets what is new; rows that were removed from it stay out.
+
 Example:
     vitreid export --weights logs/market/best.safetensors --input crops --output galleries/crops
     vitreid export --weights logs/market/best.safetensors --input lobby.mp4 --detector motion --output galleries/lobby
@@ -13,6 +15,7 @@ import sys
 from vitreid.gallery.export.export_job import CORRUPT, DTYPES, FOLDER, export
 from vitreid.gallery.export.recording_job import RecordingOptions
 from vitreid.gallery.export.track_rows import RowOptions
+from vitreid.gallery.keeping.retention import age_of
 from vitreid.labels.name_options import LAYOUTS, NameOptions
 from vitreid.tools.cli.embedder_flags import PREFIX, add_device_flags, add_embedder_flags, embedder_options
 from vitreid.tools.cli.parser import command, new_parser
@@ -53,14 +56,35 @@ def get_parser() -> argparse.ArgumentParser:
         help="the same for the time, e.g. '_([0-9]{8}_[0-9]{6})'; seconds, or a date in UTC",
     )
     add("--format", default=FOLDER, help="npz, parquet, csv, faiss or mat: one file in place of a gallery")
-    add("--dtype", choices=DTYPES, default="float32", help="of the embeddings on disk")
+    add(
+        "--dtype",
+        choices=DTYPES,
+        help="of the embeddings on disk; default: float32, or that of the gallery that is there",
+    )
     add("--batch-size", metavar="N", type=int, default=256, help="images per pass through the model")
     add_device_flags(parser)
-    add("--corrupt", choices=CORRUPT, default="error", help="stop at an image that cannot be read, or list and skip it")
-    add("--no-resume", action="store_true", help="start anew; do not use the work of an earlier run")
-    add("--overwrite", action="store_true", help="replace an earlier gallery of that name")
+    _add_output_flags(parser)
     add_embedder_flags(parser)
     add_recording_flags(parser)
+    _add_track_flags(parser)
+    return parser
+
+
+def _add_output_flags(parser: argparse.ArgumentParser) -> None:
+    """Add what becomes of work and galleries that are there, and of images that cannot be read."""
+    add = parser.add_argument
+    add("--corrupt", choices=CORRUPT, default="error", help="stop at an image that cannot be read, or list and skip it")
+    add("--no-resume", action="store_true", help="start anew; do not use the work of an earlier run")
+    add(
+        "--overwrite",
+        action="store_true",
+        help="replace an earlier gallery of that name, rather than adding to it; says what would be dropped",
+    )
+    add("--expire-after", metavar="AGE", help="then remove rows whose time is longer ago, e.g. 30d (d, h, w), for good")
+    add("--yes", dest="confirmed", action="store_true", help="with --overwrite: drop it")
+
+
+def _add_track_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("rows of a track").add_argument
     add(
         "--templates",
@@ -75,23 +99,28 @@ def get_parser() -> argparse.ArgumentParser:
         action="store_false",
         help="keep no crops; the recording is read again to show them",
     )
-    return parser
+    add("--blur-crops", dest="blur", action="store_true", help="keep the crops blurred: nobody is recognised in them")
 
 
 def export_images(args: argparse.Namespace) -> None:
     """Run the export."""
-    others = {"input", "no_resume", "traceback", "templates", "thumbnails", *NAMES, *TRACKS, *CAMERAS}
+    others = {"input", "no_resume", "traceback", "templates", "thumbnails", "blur", "expire_after"}
+    others |= {*NAMES, *TRACKS, *CAMERAS}
     given = {name: value for name, value in vars(args).items() if name not in others and not name.startswith(PREFIX)}
     tracks = track_options(args)
+    age = age_of(args.expire_after) if args.expire_after else None
     export(
         source=args.input,
         resume=not args.no_resume,
         names=NameOptions(*(getattr(args, name) for name in NAMES)),
         frames_from=args.frames_from or 0,
-        recordings=RecordingOptions(tracks, camera_options(args), RowOptions(args.templates, args.thumbnails))
+        recordings=RecordingOptions(
+            tracks, camera_options(args), RowOptions(args.templates, args.thumbnails, blur=args.blur)
+        )
         if tracks
         else None,
         options=embedder_options(args),
+        expire_after=age,
         **given,
     )
 

@@ -8,29 +8,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import Any
 
 from vitreid.common.errors import UserError
 from vitreid.common.files import check_output_file
 from vitreid.common.text import table
-from vitreid.gallery import FORMATS, Gallery, compact, cost, export_as, fit_pca, merge, pool_tracklets, to_int8, verify
+from vitreid.gallery import FORMATS, Gallery, compact, cost, export_as, fit_pca, pool_tracklets, to_int8, verify
+from vitreid.gallery.maintenance.merge_compact import merge_rows
 from vitreid.gallery.milvus.milvus_collections import INDEXES
 from vitreid.gallery.milvus.milvus_gallery import MilvusGallery
 from vitreid.gallery.milvus.transfer import from_folder, to_folder
 from vitreid.labels.camera_norm import CAMERA_NORMS, OFF, postprocess_name
 from vitreid.tools.cli.gallery_arguments import gallery_folder
-from vitreid.tools.cli.parser import command, layout, new_parser
-
-
-class Subcommand(NamedTuple):
-    """A function, one line about it, the arguments of an example, and its arguments, keys of ARGUMENTS."""
-
-    action: Callable[[argparse.Namespace], Any]
-    summary: str
-    example: str
-    arguments: tuple[str, ...]
+from vitreid.tools.cli.parser import command
+from vitreid.tools.cli.subcommands import Subcommand, subcommand_parser
+from vitreid.tools.keeping import add_images, row_commands
+from vitreid.tools.keeping.row_commands import open_folder
 
 
 def verify_files(args: argparse.Namespace) -> bool:
@@ -48,7 +42,7 @@ def show_info(args: argparse.Namespace) -> None:
     facts = {"rows": len(gallery), **{name: getattr(info, name) for name in names}}
     facts |= {"threshold": info.limit, "columns": gallery.columns}
     if isinstance(gallery, Gallery):
-        facts["removed"] = len(gallery.state.removed)
+        facts |= {"removed": len(gallery.state.removed), "suppressed": gallery.state.suppressed}
     if args.json:
         print(json.dumps(facts, indent=1))
         return
@@ -61,7 +55,7 @@ def show_info(args: argparse.Namespace) -> None:
 
 def normalise_cameras(args: argparse.Namespace) -> None:
     """Compare rows and queries normalised by their cameras, or as they are."""
-    gallery = _open_folder(args.gallery)
+    gallery = open_folder(args.gallery)
     gallery.set_info(camera_norm=args.mode)
     about = "compared as they are" if args.mode == OFF else f"compared normalised by camera ({args.mode})"
     name = postprocess_name(args.mode)
@@ -74,14 +68,16 @@ def normalise_cameras(args: argparse.Namespace) -> None:
 
 def merge_into(args: argparse.Namespace) -> None:
     """Add the rows of other galleries."""
-    target = _open_folder(args.gallery)
-    count = merge(target, [_open_folder(source) for source in args.sources])
-    print(f"{args.gallery}: {count} rows added, {len(target)} in all")
+    target = open_folder(args.gallery)
+    added, present, suppressed = merge_rows(target, [open_folder(source) for source in args.sources])
+    left = f", {present} were there already" * bool(present)
+    left += f", {suppressed} stay out because they were removed earlier" * bool(suppressed)
+    print(f"{args.gallery}: {added} rows added{left}, {len(target)} in all")
 
 
 def compact_folder(args: argparse.Namespace) -> None:
     """Free the space of removed rows."""
-    gallery = _open_folder(args.gallery)
+    gallery = open_folder(args.gallery)
     before = _megabytes(gallery)
     count = compact(gallery)
     print(f"{args.gallery}: {count} removed rows dropped, {len(gallery)} left, {before} -> {_megabytes(gallery)}")
@@ -91,7 +87,7 @@ def compress(args: argparse.Namespace) -> None:
     """Make a smaller gallery; print its accuracy and size, before and after."""
     if args.int8 == (args.dim is not None):
         raise UserError("--int8, --dim: give one of them; compress the result again for both")
-    gallery = _open_folder(args.gallery)
+    gallery = open_folder(args.gallery)
     if args.int8:
         smaller = to_int8(gallery, args.output, overwrite=args.overwrite)
     else:
@@ -106,14 +102,14 @@ def compress(args: argparse.Namespace) -> None:
 
 def pool(args: argparse.Namespace) -> None:
     """Make a gallery with one row per tracklet."""
-    gallery = _open_folder(args.gallery)
+    gallery = open_folder(args.gallery)
     pooled = pool_tracklets(gallery, args.output, args.how, args.overwrite)
     print(f"{args.output}: {len(pooled)} rows from {len(gallery)} crops")
 
 
 def convert(args: argparse.Namespace) -> None:
     """Write the live rows as one file."""
-    gallery = _open_folder(args.gallery)
+    gallery = open_folder(args.gallery)
     file = check_output_file("FILE", args.file, args.overwrite)
     export_as(gallery, file, args.format or file.suffix.lstrip("."))
     print(f"{file}: {len(gallery)} rows, {file.stat().st_size / 1e6:.1f} MB")
@@ -121,7 +117,7 @@ def convert(args: argparse.Namespace) -> None:
 
 def copy_to_milvus(args: argparse.Namespace) -> None:
     """Copy a gallery folder to Milvus."""
-    with closing(from_folder(_open_folder(args.gallery), args.milvus, args.overwrite, args.index)) as made:
+    with closing(from_folder(open_folder(args.gallery), args.milvus, args.overwrite, args.index)) as made:
         print(f"{args.milvus}: {len(made)} rows")
 
 
@@ -129,10 +125,6 @@ def copy_from_milvus(args: argparse.Namespace) -> None:
     """Copy a gallery in Milvus to a folder."""
     with closing(MilvusGallery.open(args.milvus)) as source:
         print(f"{args.output}: {len(to_folder(source, args.output, args.overwrite))} rows")
-
-
-def _open_folder(path: str) -> Gallery:
-    return Gallery.open(gallery_folder(path))
 
 
 def _megabytes(gallery: Gallery) -> str:
@@ -159,8 +151,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--format": {"choices": sorted(FORMATS), "help": "default: the suffix of FILE"},
     "--index": {"choices": tuple(INDEXES), "default": "FLAT", "help": "index in Milvus; default: FLAT, which is exact"},
     "--overwrite": {"action": "store_true", "help": "replace an existing output"},
+    **row_commands.ARGUMENTS,
+    **add_images.ARGUMENTS,
 }
 COMMANDS = {
+    **row_commands.COMMANDS,
+    **add_images.COMMANDS,
     "verify": Subcommand(
         verify_files,
         "read all files and list what is missing or damaged",
@@ -216,18 +212,7 @@ COMMANDS = {
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments: one subcommand each."""
-    examples = "\n".join(f"    vitreid gallery {name} {one.example}" for name, one in COMMANDS.items())
-    parser = new_parser(f"{__doc__}\nExamples:\n{examples}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, one in COMMANDS.items():
-        text = layout(f"{one.summary.capitalize()}.\n\nExample:\n    vitreid gallery {name} {one.example}")
-        below = commands.add_parser(name, help=one.summary, **text)
-        for argument in one.arguments:
-            below.add_argument(argument, **ARGUMENTS[argument])
-        below.add_argument(
-            "--traceback", action="store_true", default=argparse.SUPPRESS, help="show where in the code an error arose"
-        )
-    return parser
+    return subcommand_parser("vitreid gallery", __doc__, COMMANDS, ARGUMENTS)
 
 
 main = command(get_parser, lambda args: COMMANDS[args.command].action(args), intermixed=False)

@@ -60,6 +60,7 @@ def get_parser() -> argparse.ArgumentParser:
         type=float,
         help="searches per second and visitor; default: 10, no limit if only this machine can connect",
     )
+    add("--audit", metavar="FILE", help="append who searched for what, and when, to this file; default: no audit")
     add("--device", default="auto", help="auto, cuda, mps or cpu")
     add_embedder_flags(parser)
     return parser
@@ -115,6 +116,7 @@ def make_app(args: argparse.Namespace, token: str | None, is_local: bool):  # ty
         max_pixels=round(args.max_megapixels * 1e6),
         rate=(LOCAL_RATE if is_local else RATE) if args.rate is None else args.rate,
         hosts=("localhost", *map(str.lower, [args.host, *args.name])),
+        audit=args.audit,
     )
 
 

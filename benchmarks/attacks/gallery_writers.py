@@ -262,10 +262,38 @@ def _export_over(folder: Path, attempt: int) -> None:
     )
 
 
+def _export_onto(folder: Path, attempt: int) -> None:
+    export(
+        SAVED / "calibrated" / "best.safetensors",
+        str(SAVED / "people" / "bounding_box_train"),
+        folder / G,
+        device="cpu",
+        precision="fp32",
+        batch_size=4,
+    )
+
+
+def _prepare_onto(folder: Path) -> None:
+    _export(folder, 0)
+    Gallery.open(folder / G).remove([0, 1])
+
+
+def _check_onto(folder: Path, added: set[int]) -> None:
+    check_sound(folder / G)
+    gallery = Gallery.open(folder / G)
+    counts = [
+        len(list((SAVED / "people" / name).glob("*.jpg"))) for name in ("bounding_box_test", "bounding_box_train")
+    ]
+    if len(gallery) not in (counts[0] - 2, sum(counts) - 2):
+        raise Broken(f"{len(gallery)} rows of {counts[0]} and {counts[1]}, of which 2 were removed")
+    if gallery.state.suppressed != 2:
+        raise Broken("the list of removed rows has changed")
+
+
 def _look_export(folder: Path) -> None:
     with suppress(FileNotFoundError):
         gallery = Gallery.open(folder / G)
-        if len(gallery.vectors(np.arange(len(gallery)))) != len(gallery.records):
+        if len(gallery.vectors(np.arange(gallery.state.count))) != len(gallery.records):
             raise Broken("rows without records")
 
 
@@ -333,6 +361,7 @@ GALLERY_WRITERS: dict[str, Writer] = {
         _prepare_derived, _convert, looked(_look_npz), _look_npz, None, frozenset({G, "G.npz", "source"})
     ),
     "export": Writer(nothing, _export, _check_export, _look_export, None, frozenset({G})),
+    "export onto a gallery": Writer(_prepare_onto, _export_onto, _check_onto, _look_export, None, frozenset({G})),
     "export --overwrite": Writer(
         lambda folder: _export_over(folder, 1),
         _export_over,

@@ -51,16 +51,22 @@ class Plan:
         if type(self) is not type(other):
             return [f"it exported {self.what}s, and now exports {other.what}s"]
         mine, theirs = self._compared(), other._compared()
+        different = self.different_fields(other)
         found = [
             f"{name} was {mine.get(name)}, is now {theirs.get(name)}"
             for name in dict.fromkeys([*mine, *theirs])
-            if mine.get(name) != theirs.get(name)
+            if name in different
         ]
         if len(found) > NAMED:
             found[NAMED:] = [f"and {len(found) - NAMED} more differences"]
         if files and not found and self.files != other.files:
             found.append(f"{self.what} files were changed, added or deleted since")
         return found
+
+    def different_fields(self, other: Plan) -> set[str]:
+        """Return the names of the settings that differ."""
+        mine, theirs = self._compared(), other._compared()
+        return {name for name in (*mine, *theirs) if mine.get(name) != theirs.get(name)}
 
     def _compared(self) -> dict[str, Any]:
         """Return the fields that must be equal, by name."""
@@ -137,12 +143,13 @@ def read_plan(file: Path) -> Plan | None:
         return None
 
 
-def make_plan(embedder: Embedder, source: Source, text: str, dtype: str) -> ExportPlan:
+def make_plan(embedder: Embedder, source: Source, text: str, dtype: str, may_be_empty: bool = False) -> ExportPlan:
     """Build the plan: read the source's rows once, and size and date of their images.
 
     Args:
         text: the source as given by the user.
         dtype: type of the embeddings on disk.
+        may_be_empty: accept a source without rows.
     Raises:
         ValueError: there is no row, or a file name is not UTF-8.
     """
@@ -152,9 +159,9 @@ def make_plan(embedder: Embedder, source: Source, text: str, dtype: str) -> Expo
         for row in part:
             _check_name(row.path)
             hashed.update(json.dumps(row.to_dict()).encode())
-        files.append(digest(repr(_size_and_date(row.path)).encode() for row in part))
+        files.append(digest(repr(size_and_date(row.path)).encode() for row in part))
         count += len(part)
-    if not count:
+    if not count and not may_be_empty:
         raise UserError(f"--input: {text} names no image; give a folder with images below it, or a CSV with lines")
     return ExportPlan(
         model=embedder.fingerprint,
@@ -180,7 +187,8 @@ def _check_name(path: str) -> None:
         ) from error
 
 
-def _size_and_date(path: str) -> tuple[int, int] | None:
+def size_and_date(path: str) -> tuple[int, int] | None:
+    """Return bytes and date (nanoseconds since 1970) of a file; None if there is none."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):  # ValueError: not a possible file name

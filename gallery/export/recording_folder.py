@@ -7,8 +7,8 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +19,8 @@ from ...common.files import write_atomically
 from ...common.inputs.archives import NUMBERS, TEXT, read_arrays
 from ...common.inputs.safetensors_file import open_safetensors
 from ...common.text import parse_json
-from ..storage.file_names import TRACK_CROPS
-from ..storage.gallery import Gallery
-from . import work_folder
 from .track_rows import TrackPart
-from .work_folder import WorkFolder
+from .work_folder import FinishedPart, WorkFolder
 
 _STATE = re.compile(r"video-(\d+)\.npz")
 
@@ -84,24 +81,16 @@ class RecordingFolder(WorkFolder):
         np.savez(packed, **arrays, **({} if progress.done else state))  # type: ignore[arg-type]
         write_atomically(self._state(number), lambda temporary: temporary.write_bytes(packed.getvalue()))
 
-    def fill(self, gallery: Gallery, schema: pa.Schema) -> None:
-        """Append all chunks to a new gallery and write their thumbnails into its folder; few chunks are in memory at a time.
+    def parts(self, schema: pa.Schema) -> Iterator[FinishedPart]:
+        """Yield all chunks.
 
         Args:
             schema: columns of the records.
         """
-        chunks, tables, first = [], [], len(gallery)
         for file in self._chunks():
             records, names = parse_json(bytes(_load(file, "rows")), str(file))
-            _write_images(gallery.path, names, _load(file, "images"))
-            rows = [{"id": first + place, **record} for place, record in enumerate(records)]
-            chunks.append(file)
-            tables.append(pa.Table.from_pylist(rows, schema))
-            first += len(rows)
-            if first - len(gallery) >= work_folder.JOIN_ROWS:
-                gallery.append((_load(item, "embeddings") for item in chunks), tables)
-                chunks, tables = [], []
-        gallery.append((_load(item, "embeddings") for item in chunks), tables or [schema.empty_table()])
+            table = pa.Table.from_pylist(records, schema).drop_columns("id")
+            yield FinishedPart(table, partial(_load, file, "embeddings"), (), partial(_images, file, names))
 
     def _chunks(self) -> Iterator[Path]:
         for number in self.numbers():
@@ -127,9 +116,10 @@ def _load(file: Path, name: str) -> np.ndarray:
         ) from error
 
 
-def _write_images(folder: Path, names: list[list[Any]], content: np.ndarray) -> None:
-    start = 0
+def _images(file: Path, names: list[tuple[str, int]]) -> list[tuple[str, bytes]]:
+    """Return (name, content) of the images of a chunk, given name and length of each."""
+    content, start, found = _load(file, "images"), 0, []
     for name, length in names:
-        (folder / TRACK_CROPS).mkdir(exist_ok=True)
-        (folder / TRACK_CROPS / Path(name).name).write_bytes(content[start : start + length].tobytes())
+        found.append((name, content[start : start + length].tobytes()))
         start += length
+    return found

@@ -32,6 +32,7 @@ from ...tracking.frames import CorruptVideoError
 from ...tracking.frames.live_stream import without_password
 from ...tracking.recording_tracks import OpenRecording, TrackFinder, TrackOptions, file_of
 from ...tracking.recordings import Recording
+from ..keeping.exported_rows import source_name, write_exported
 from ..maintenance.export_formats import check_columns
 from ..storage.gallery import Gallery
 from .export_plan import RecordingPlan
@@ -39,6 +40,7 @@ from .recording_folder import RecordingFolder, RecordingProgress
 from .resumable_job import FOLDER, ExportOutput, ResumableJob
 from .source_rows import record_schema
 from .track_rows import TRACK_COLUMNS, RowOptions, TrackRows
+from .work_folder import FinishedPart, append_parts, log_left_out
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class RecordingJob(ResumableJob):
     unit = "tracks"
     plan: RecordingPlan
     work: RecordingFolder
+    first_number = 0  # in the names of the thumbnails
 
     def __init__(
         self,
@@ -84,7 +87,7 @@ class RecordingJob(ResumableJob):
 
     def embed(self, ranks: Ranks) -> None:
         """Follow this rank's share of the recordings, from where an earlier call ended."""
-        if self.recordings[0].live:
+        if self.is_live:
             if ranks.is_first:
                 self._follow_live()
             return
@@ -100,12 +103,17 @@ class RecordingJob(ResumableJob):
     @property
     def is_done(self) -> bool:
         """Whether the output is the finished export of the plan; never of a live source, which shows something new."""
-        return not self.recordings[0].live and super().is_done
+        return not self.is_live and super().is_done
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the source is a live stream."""
+        return bool(self.recordings) and self.recordings[0].live
 
     def _progress(self, number: int) -> RecordingProgress:
         """Return the progress of a recording; none if its file was replaced since."""
         progress = self.work.progress(number)
-        file = LIVE if self.recordings[0].live else self.plan.files[number]
+        file = LIVE if self.is_live else self.plan.files[number]
         return progress if progress.file == file else RecordingProgress()
 
     def _bar(self, numbers: Sequence[int], done: int, shows: bool) -> tqdm:
@@ -120,7 +128,7 @@ class RecordingJob(ResumableJob):
     ) -> RecordingProgress:
         """Follow one recording to its end, saving each chunk; return the progress at the end."""
         locate = partial(file_of, opened.frames)
-        rows = TrackRows(opened.recording, number, self.embedder, self.rows, locate)
+        rows = TrackRows(opened.recording, self.first_number + number, self.embedder, self.rows, locate)
         progress = self._progress(number)
         if progress.num_chunks:
             opened.follower.load_state(self.work.load(number)[1])
@@ -172,7 +180,9 @@ class RecordingJob(ResumableJob):
             self._close(number)
         opened = self.finder.open(recording)  # connects, which takes a while
         start = recording.start or datetime.now(timezone.utc).astimezone(self.zone)
-        opened.recording = replace(recording, start=start, name=f"{recording.name}/{len(numbers) + 1}")
+        opened.recording = replace(
+            recording, start=start, name=f"{recording.name}/{self.first_number + len(numbers) + 1}"
+        )
         with StopSignals() as signals, tqdm(desc="export", unit="frame", disable=None) as bar:
             logger.info("following %s; Ctrl-C ends it and keeps all tracks", opened.frames.name)
             progress = self._follow(len(numbers), opened, bar, lambda: signals.asked)
@@ -188,17 +198,30 @@ class RecordingJob(ResumableJob):
         if progress.done:
             return
         recording = replace(self.recordings[0], name=progress.name, start=datetime.fromisoformat(progress.start))
-        follower, rows = self.finder.follower(recording), TrackRows(recording, number, self.embedder, self.rows)
+        follower, rows = (
+            self.finder.follower(recording),
+            TrackRows(recording, self.first_number + number, self.embedder, self.rows),
+        )
         follower.load_state(state)
         rows.add(follower.builder.finish())
         self.work.save(number, rows.take(), replace(progress, num_chunks=progress.num_chunks + 1, done=True), {})
 
     def fill(self, gallery: Gallery) -> list[str]:
         """Append all chunks to the new gallery; return a line per recording that could not be read."""
-        self.work.fill(gallery, record_schema(TRACK_COLUMNS))
-        if not len(gallery):
+        count = append_parts(gallery, self.finished_parts(), gallery.admitted)
+        if not count.added + count.left_out:
             logger.warning("nobody was found: try a lower --confidence, other --classes, or look with vitreid track")
+        log_left_out(self.output.path, count)
         return self.skipped
+
+    def finished_parts(self) -> Iterator[FinishedPart]:
+        """Yield what was saved of the recordings."""
+        return self.work.parts(record_schema(TRACK_COLUMNS))
+
+    def describe(self, gallery: Gallery) -> None:
+        """Write which rows this export has brought."""
+        keys = gallery.live_keys()
+        write_exported(gallery.path, source_name(self.plan.source), keys, keys)
 
 
 @dataclass(frozen=True)
@@ -226,7 +249,8 @@ class RecordingOptions:
             UserError: thumbnails of a live source are not to be kept; or as `CameraOptions.recordings` and `TrackFinder`.
             CorruptVideoError: a video cannot be read.
         """
-        rows = replace(self.rows, dtype=dtype, thumbnails=self.rows.thumbnails and format == FOLDER)
+        keeps = self.rows.thumbnails and format == FOLDER
+        rows = replace(self.rows, dtype=dtype, thumbnails=keeps, blur=self.rows.blur and keeps)
         if format != FOLDER:
             check_columns(record_schema(TRACK_COLUMNS).names, format)
         recordings = self.cameras.recordings(source)
@@ -286,6 +310,8 @@ def _settings(finder: TrackFinder, recordings: Sequence[Recording], rows: RowOpt
     """Return all options that affect the rows, in JSON types."""
     options = finder.options
     settings = {**asdict(options), "templates": rows.templates, "thumbnails": rows.thumbnails}
+    if rows.blur:  # absent in the plans of galleries from before this option
+        settings["blur"] = True
     if options.detector:
         settings["detector"] = _identity(options.detector)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from ..storage.file_names import EXPORT_PLAN, EXPORTED_FILES, METADATA, SKIPPED,
 from ..storage.gallery import Gallery
 from ..storage.metadata import GalleryInfo
 from .export_plan import Plan, RecordingPlan, read_plan
-from .work_folder import WorkFolder
+from .work_folder import FinishedPart, WorkFolder
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +111,14 @@ class ResumableJob(ABC):
     def fill(self, gallery: Gallery) -> list[str]:
         """Append all parts to the new gallery; return a line per image or video that was left out."""
 
+    @abstractmethod
+    def finished_parts(self) -> Iterator[FinishedPart]:
+        """Yield what was embedded, from the work folder."""
+
+    @abstractmethod
+    def describe(self, gallery: Gallery) -> None:
+        """Write which rows this export has brought."""
+
     def run(self, ranks: Ranks, resume: bool = True, overwrite: bool = False) -> None:
         """Do the remaining work: rank 0 prepares and joins, all ranks embed."""
         if not ranks.is_first:
@@ -119,19 +128,28 @@ class ResumableJob(ABC):
             ranks.wait()
             ranks.wait()
         else:
-            self.output.check_replaceable(self.plan, overwrite)
+            self.check_output(overwrite)
             self.output.check_unlocked()
             with self.work.locked():
-                self.work.begin(self.plan, resume, overwrite)
+                self.work.begin(self.plan, resume and not self.starts_anew, overwrite)
                 ranks.wait()
                 self.embed(ranks)
                 ranks.wait()
                 self.join()
 
+    def check_output(self, overwrite: bool) -> None:
+        """Raise FileExistsError if something is there that must not be replaced."""
+        self.output.check_replaceable(self.plan, overwrite)
+
     @property
     def is_done(self) -> bool:
         """Whether the output is the finished export of the plan."""
         return self.output.is_done(self.plan, self.skips)
+
+    @property
+    def starts_anew(self) -> bool:
+        """Whether unfinished work is of no use."""
+        return False
 
     def _help(self, ranks: Ranks) -> None:
         """Embed a share of the parts, on ranks other than 0."""
@@ -195,5 +213,6 @@ class ResumableJob(ABC):
     def _fill(self, gallery: Gallery) -> None:
         """Add the parts to an empty gallery, with the files that describe them."""
         skipped = self.fill(gallery)
+        self.describe(gallery)
         write_text_atomically(gallery.path / SKIPPED, "".join(f"{line}\n" for line in skipped))
         self.plan.write(gallery.path / EXPORT_PLAN)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...common.errors import UserError
-from ...common.pictures import encode
+from ...common.pictures import blurred, encode
 from ...processor.embedding.embedder import Embedder
 from ...tracking.frames.live_stream import without_password
 from ...tracking.recordings import Recording
@@ -51,6 +51,7 @@ class RowOptions:
     Args:
         templates: 0 = one row with the mean of the crops; k = up to k rows, the crops that differ most.
         thumbnails: keep the crops as image files; otherwise a row names its video, frame and box.
+        blur: keep them blurred; the embeddings are those of the sharp crops.
         dtype: of the embeddings, float32 or float16.
     Raises:
         UserError: `templates` is negative.
@@ -59,10 +60,13 @@ class RowOptions:
     templates: int = 0
     thumbnails: bool = True
     dtype: str = "float32"
+    blur: bool = False
 
     def __post_init__(self) -> None:
         if self.templates < 0:
             raise UserError(f"--templates: {self.templates}; give the most rows of a track, 1 or more")
+        if self.blur and not self.thumbnails:
+            raise UserError("--blur-crops, --no-crops: without crops there is nothing to blur; give one of them")
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +152,10 @@ class TrackRows:
         self._blocks.append(rows)
         self._records += [self._record(tracklet, name, crop) for crop in crops]
         if self.options.thumbnails:
-            self._images += [(self._file(tracklet, crop), encode(crop.pixels, SUFFIX)) for crop in tracklet.crops]
+            shown = blurred if self.options.blur else np.asarray
+            self._images += [
+                (self._file(tracklet, crop), encode(shown(crop.pixels), SUFFIX)) for crop in tracklet.crops
+            ]
 
     def _file(self, tracklet: Tracklet, crop: TrackCrop) -> str:
         return f"{self._prefix}-{tracklet.id}-{crop.frame:06d}{SUFFIX}"

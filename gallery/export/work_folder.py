@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +25,13 @@ from ...common.locks import FILE as LOCK
 from ...common.locks import WriterLock
 from ...common.replace_folder import refuse_link
 from ...common.text import parse_json
-from ..storage.gallery import Gallery
+from ..storage.file_names import TRACK_CROPS
+from ..storage.gallery import KEPT_OUT, Gallery
+from ..storage.records_file import with_ids
+from ..storage.row_ids import Ids
 from .export_plan import ExportPlan, Plan, read_plan
+
+logger = logging.getLogger(__name__)
 
 PLAN = "plan.json"
 JOIN_ROWS = 2**20  # records added to the gallery at once: each time it rewrites all of them
@@ -46,6 +54,86 @@ class ExportPart:
     embeddings: np.ndarray
     records: list[dict[str, Any]]
     skipped: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedPart:
+    """A part that waits in a work folder.
+
+    Args:
+        records: N records without ids.
+        load: returns the embeddings (N, D).
+        skipped: one line per image that could not be read.
+        images: returns (name in the gallery's folder, content) of thumbnails.
+    """
+
+    records: pa.Table
+    load: Callable[[], np.ndarray]
+    skipped: Sequence[str] = ()
+    images: Callable[[], list[tuple[str, bytes]]] = list
+
+
+class PartsCount(NamedTuple):
+    """What became of the rows of parts: how many were added and left out, and a line per image that could not be read."""
+
+    added: int
+    left_out: int
+    skipped: list[str]
+
+
+def append_parts(
+    gallery: Gallery,
+    parts: Iterable[FinishedPart],
+    choose: Callable[[pa.Table], np.ndarray],
+    at_once: bool = False,
+    replaced: Callable[[], Ids] = tuple,
+) -> PartsCount:
+    """Append parts to a gallery, with the embeddings of one part in memory at a time.
+
+    Args:
+        choose: records (n) -> (n,) bool, those to be added.
+        at_once: commit all of them together; otherwise JOIN_ROWS and more at a time, with fewer records in memory.
+        replaced: returns the ids of rows whose place the new ones take; called before a commit.
+    """
+    skipped: list[str] = []
+    added = left_out = 0
+    waiting: list[tuple[FinishedPart, np.ndarray, pa.Table]] = []
+
+    def commit() -> None:
+        rows = (gallery.encoded(part.load()[chosen]) for part, chosen, _ in waiting if chosen.any())
+        gallery.append(rows, [table for *_, table in waiting], replaced())
+
+    first = gallery.state.next_id
+    for part in parts:
+        chosen = choose(part.records)
+        records = part.records.filter(pa.array(chosen))
+        write_images(gallery.path, part.images(), part.records if chosen.all() else records)
+        waiting.append((part, chosen, with_ids(records, np.arange(first, first + len(records)))))
+        first, added, left_out = first + len(records), added + len(records), left_out + int((~chosen).sum())
+        skipped += part.skipped
+        if not at_once and sum(len(table) for *_, table in waiting) >= JOIN_ROWS:
+            commit()
+            waiting = []
+    if waiting and (not at_once or added):
+        gallery.check_cameras([table for *_, table in waiting])
+        commit()
+    return PartsCount(added, left_out, skipped)
+
+
+def log_left_out(path: Path, count: PartsCount) -> None:
+    """Log how many rows were left out because they were removed from the gallery at `path` earlier."""
+    if count.left_out:
+        logger.warning(KEPT_OUT, path, count.left_out, count.added + count.left_out)
+
+
+def write_images(folder: Path, images: Iterable[tuple[str, bytes]], records: pa.Table) -> None:
+    """Write the thumbnails of the tracks that records show; the name of a crop ends with its frame, "-000012.jpg"."""
+    images = list(images)
+    tracks = {Path(path).stem.rpartition("-")[0] for path in records["path"].to_pylist()} if images else set()
+    for name, content in images:
+        if Path(name).stem.rpartition("-")[0] in tracks:
+            (folder / TRACK_CROPS).mkdir(exist_ok=True)
+            (folder / TRACK_CROPS / Path(name).name).write_bytes(content)
 
 
 class WorkFolder:
@@ -148,24 +236,16 @@ class PartsFolder(WorkFolder):
         about = {"files": plan.files[number], "skipped": str(len(part.skipped))}
         write_atomically(self._file(number), lambda temporary: save_file(tensors, temporary, about))
 
-    def fill(self, gallery: Gallery, plan: ExportPlan, schema: pa.Schema) -> list[str]:
-        """Append all parts to a new gallery, with the embeddings of one part in memory at a time; return the skipped lines.
+    def parts(self, plan: ExportPlan, schema: pa.Schema) -> Iterator[FinishedPart]:
+        """Yield all parts of the plan.
 
         Args:
             schema: columns of the records.
         """
-        skipped: list[str] = []
-        step = max(1, JOIN_ROWS // plan.part_size)
-        for start in range(0, plan.num_parts, step):
-            numbers, tables = range(start, min(start + step, plan.num_parts)), []
-            first = len(gallery)
-            for number in numbers:
-                records, unread = parse_json(self._load(number, "rows").tobytes(), str(self._file(number)))
-                rows = [{"id": first + place, **record} for place, record in enumerate(records)]
-                tables.append(pa.Table.from_pylist(rows, schema))
-                first, skipped = first + len(rows), skipped + unread
-            gallery.append((self._load(number, "embeddings") for number in numbers), tables)
-        return skipped
+        for number in range(plan.num_parts):
+            records, unread = parse_json(self._load(number, "rows").tobytes(), str(self._file(number)))
+            table = pa.Table.from_pylist(records, schema).drop_columns("id")
+            yield FinishedPart(table, partial(self._load, number, "embeddings"), unread)
 
     def _load(self, number: int, name: str) -> np.ndarray:
         """Return the embeddings (N, D) of a part, or its rows as `save` writes them; an error names the part's file."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,13 +15,14 @@ import pyarrow.parquet as pq
 from ...common.errors import UserError
 from ...common.files import write_atomically
 from ...common.inputs.parquet_file import ParquetInput
+from ..keeping.row_keys import KEY_BYTES, digest_of
 from ..storage.file_names import IDENTITIES
 from ..storage.gallery import Gallery
 from ..storage.row_ids import Ids
 
 PERSON, FIT, CONFIRMED = "person", "person_fit", "person_confirmed"
 KEY = ("path", "frame", "x", "y", "width", "height")  # what makes a row the same in another export
-KEY_BYTES, NAME_LETTERS = 16, 10
+NAME_LETTERS = 10
 REMEDY = "restore it, or delete it: the records keep their people"
 SCHEMA = pa.schema({"key": pa.binary(KEY_BYTES), "path": pa.string(), PERSON: pa.string(), CONFIRMED: pa.bool_()})
 
@@ -88,7 +88,7 @@ def row_keys(table: pa.Table) -> np.ndarray:
     names = [name for name in KEY if name in table.column_names]
     columns = zip(*(table[name].to_pylist() for name in names), strict=True)
     texts = ("\0".join("" if value is None else str(value) for value in values) for values in columns)
-    found = [hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=KEY_BYTES).digest() for text in texts]
+    found = [digest_of(text) for text in texts]
     keys = np.empty(len(found), object)
     keys[:] = found
     return keys
@@ -104,7 +104,7 @@ def new_name(key: bytes, taken: set[str]) -> str:
         name = "p" + base64.b32encode(key).decode().lower()[:NAME_LETTERS]
         if name not in taken:
             return name
-        key = hashlib.blake2b(key, digest_size=KEY_BYTES).digest()
+        key = digest_of(key)
 
 
 def write_people(gallery: Gallery, before: People, after: People) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,10 +11,11 @@ import numpy as np
 
 from ...common.errors import UserError
 from ...labels.protocol import find_protocol
+from ..keeping.suppress_changes import inherit
 from ..search.faiss_index import drawn_positions
 from ..storage.gallery import Gallery
 from ..storage.projection import Projection
-from .merge_compact import check_rows, live_records, live_rows, placed
+from .merge_compact import check_rows, live_records, live_rows, placed, wanted
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +44,7 @@ def fit_pca(
     if gallery.info.limit is not None:
         log.warning("%s: the threshold is invalid for projected embeddings and is left out; calibrate again", output)
     info = replace(gallery.info, dimension=dim, threshold=None, thresholds={})
-    parts = (projection(gallery.info.decode(rows)) for rows in live_rows(gallery))
-    return Gallery.build(output, info, lambda smaller: _fill(smaller, gallery, parts), overwrite, projection)
+    return Gallery.build(output, info, lambda smaller: _fill(smaller, gallery, projection), overwrite, projection)
 
 
 def _check_dim(gallery: Gallery, dim: int) -> None:
@@ -82,18 +82,23 @@ def to_int8(gallery: Gallery, output: str | Path, *, overwrite: bool = False) ->
     largest = np.max([np.abs(rows).max(0) for rows in live_rows(gallery) if len(rows)], axis=0).astype(np.float32)
     scale = np.where(largest > 0, largest, 1) / 127
     info = replace(gallery.info, dtype="int8", scale=tuple(scale.tolist()))
-    parts = (gallery.info.decode(rows) for rows in live_rows(gallery))
-    return Gallery.build(output, info, lambda smaller: _fill(smaller, gallery, parts), overwrite, gallery.projection)
+    return Gallery.build(output, info, lambda smaller: _fill(smaller, gallery), overwrite, gallery.projection)
 
 
-def _fill(target: Gallery, source: Gallery, parts: Iterator[np.ndarray]) -> None:
-    """Write float rows, one per live row of `source`, with its records and ids."""
+def _fill(target: Gallery, source: Gallery, change: Callable[[np.ndarray], np.ndarray] = np.asarray) -> None:
+    """Write the live rows of `source` with their records and ids, but for those that were removed from the target's folder.
+
+    Args:
+        change: float rows (n, D) of the source -> those of the target.
+    """
+    chosen = wanted(source, target)
     with target.lock:
         target.append(
-            (target.info.encode(rows) for rows in parts),
-            [placed(records, source, target.path) for records in live_records(source)],
+            (target.info.encode(change(source.info.decode(rows))) for rows in live_rows(source, chosen)),
+            [placed(records, source, target.path) for records in live_records(source, chosen)],
         )
         target.commit(replace(target.state, next_id=source.state.next_id))
+    inherit(target, source)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,8 @@ import pyarrow as pa
 from ...common.errors import UserError
 from ...common.inputs.regular_files import JSON_BYTES, read_bytes
 from ...common.replace_folder import replacement
+from ..keeping.row_keys import are_in
+from ..keeping.suppress_changes import inherit
 from ..storage.embeddings_file import blocks
 from ..storage.file_names import EXPORT_FILES, replaced_files
 from ..storage.gallery import Gallery
@@ -22,10 +24,23 @@ from ..storage.records_file import CORE, with_ids
 from ..storage.row_checks import check_not_cut
 
 
-def merge(target: Gallery, sources: Sequence[Gallery | str | Path]) -> int:
-    """Add the live rows of other galleries, with new ids; return how many.
+class MergeCount(NamedTuple):
+    """What became of the sources' live rows: added, there before, or left out because they were removed from the target."""
 
-    Relative paths of images become absolute, since they start at the folder of their gallery. Each source is added
+    added: int
+    present: int
+    suppressed: int
+
+
+def merge(target: Gallery, sources: Sequence[Gallery | str | Path]) -> int:
+    """Add the live rows of other galleries, with new ids; return how many. See `merge_rows`."""
+    return merge_rows(target, sources).added
+
+
+def merge_rows(target: Gallery, sources: Sequence[Gallery | str | Path]) -> MergeCount:
+    """Add the live rows of other galleries that the target does not have, by their keys; return how many.
+
+    Rows that were removed from the target stay out; what was removed from a source will stay out from now on, too. Relative paths of images become absolute, since they start at the folder of their gallery. Each source is added
     completely or, after a crash, not at all.
 
     Raises:
@@ -36,13 +51,27 @@ def merge(target: Gallery, sources: Sequence[Gallery | str | Path]) -> int:
     for source in galleries:
         _check_mergeable(target, source)
         check_rows(source)
+    counts = np.zeros(3, int)
     with target.writing():
+        known = target.live_keys()
         for source in galleries:
-            target.check_cameras(live_records(source))
-            ids = np.arange(target.state.next_id, target.state.next_id + len(source))
-            parts = (_encoded(source.info.decode(rows), target.info) for rows in live_rows(source))
-            target.append(parts, [with_ids(_moved(source), ids)])
-    return sum(map(len, galleries))
+            inherit(target, source)
+            keys, left = source.keys(), wanted(source, target)
+            chosen = left & ~are_in(keys, known)
+            counts += chosen.sum(), (left & ~chosen).sum(), (source.is_live & ~left).sum()
+            target.check_cameras(live_records(source, chosen))
+            ids = np.arange(target.state.next_id, target.state.next_id + chosen.sum())
+            parts = (_encoded(source.info.decode(rows), target.info) for rows in live_rows(source, chosen))
+            target.append(parts, [with_ids(_moved(source, chosen), ids)])
+            known = pa.concat_arrays([known, keys.filter(pa.array(chosen))])
+    return MergeCount(*counts.tolist())
+
+
+def wanted(source: Gallery, target: Gallery) -> np.ndarray:
+    """Return (count,) bool: the live rows of a gallery that were not removed from another one."""
+    if not target.state.suppressed:
+        return source.is_live
+    return source.is_live & ~target.is_suppressed(source.keys())
 
 
 def _encoded(vectors: np.ndarray, info: GalleryInfo) -> np.ndarray:
@@ -64,9 +93,9 @@ def _check_mergeable(target: Gallery, source: Gallery) -> None:
             )
 
 
-def _moved(source: Gallery) -> pa.Table:
-    """Return the live records without ids and with absolute paths."""
-    records = pa.concat_tables(list(live_records(source))).drop_columns("id")
+def _moved(source: Gallery, chosen: np.ndarray) -> pa.Table:
+    """Return the chosen records without ids and with absolute paths."""
+    records = pa.concat_tables(list(live_records(source, chosen))).drop_columns("id")
     paths = [str(source.image_path(path)) for path in records["path"].to_pylist()]
     return records.set_column(0, CORE.field("path"), pa.array(paths, pa.string()))
 
@@ -80,9 +109,9 @@ def placed(records: pa.Table, source: Any, folder: Path) -> pa.Table:
     return records.set_column(records.schema.get_field_index("path"), CORE.field("path"), pa.array(paths, pa.string()))
 
 
-def live_rows(gallery: Gallery) -> Iterator[np.ndarray]:
-    """Yield the rows that were not removed, as stored, in blocks."""
-    is_live = gallery.is_live
+def live_rows(gallery: Gallery, chosen: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """Yield the rows that were not removed, or the `chosen` (count,) bool, as stored, in blocks."""
+    is_live = gallery.is_live if chosen is None else chosen
     for start, rows in blocks(gallery.embeddings):
         live = is_live[start : start + len(rows)]
         yield rows if live.all() else rows[live]
@@ -100,9 +129,9 @@ def check_rows(gallery: Gallery) -> None:
         )
 
 
-def live_records(gallery: Gallery) -> Iterator[pa.Table]:
-    """Yield the records that were not removed, in the order of `live_rows`; one table, empty, if there is none."""
-    is_live, start = pa.array(gallery.is_live), 0
+def live_records(gallery: Gallery, chosen: np.ndarray | None = None) -> Iterator[pa.Table]:
+    """Yield the records of `live_rows` in its order; one table, empty, if there is none."""
+    is_live, start = pa.array(gallery.is_live if chosen is None else chosen), 0
     for batch in gallery.batches():
         yield batch.filter(is_live.slice(start, len(batch)))
         start += len(batch)
@@ -132,6 +161,7 @@ def copy_into(folder: Path, gallery: Gallery) -> None:
     copy = Gallery.create(folder, gallery.info, projection=gallery.projection)
     copy.append(live_rows(gallery), list(live_records(gallery)))
     copy.commit(replace(copy.state, next_id=gallery.state.next_id))
+    copy.set_suppressed(gallery.suppressed)
     for name in EXPORT_FILES:
         if (gallery.path / name).is_file():
             (folder / name).write_bytes(read_bytes(gallery.path / name, JSON_BYTES))

@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from ...common.errors import UserError
+from ..keeping.suppress_changes import inherit
 from ..storage.gallery import Gallery
 from ..storage.records_file import with_ids
-from .merge_compact import check_rows, placed
+from .merge_compact import check_rows, placed, wanted
 
 KEY = ("pid", "camera", "tracklet")
 PART = 2**14  # tracklets written at once
@@ -35,11 +36,13 @@ def pool_tracklets(gallery: Gallery, output: str | Path, how: str = "mean", over
     if not len(gallery):
         raise UserError(f"{gallery.path} is empty; there is nothing to pool")
     check_rows(gallery)
-    groups = _tracklets(gallery)
+    groups = _tracklets(gallery, gallery.is_live)
     quality = _qualities(gallery, groups) if how == "quality" else None
 
     def fill(pooled: Gallery) -> None:
-        _fill(pooled, gallery, groups, quality)
+        kept = wanted(gallery, pooled)
+        _fill(pooled, gallery, groups if kept.sum() == len(gallery) else _tracklets(gallery, kept), quality)
+        inherit(pooled, gallery)
 
     return Gallery.build(output, gallery.info, fill, overwrite, gallery.projection)
 
@@ -85,12 +88,12 @@ def _pool(rows: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, int
     return pooled, int(np.square(rows - pooled).sum(1).argmin())
 
 
-def _tracklets(gallery: Gallery) -> list[np.ndarray]:
-    """Return the positions of the live rows of each tracklet; tracklets are in the order of their first row."""
+def _tracklets(gallery: Gallery, kept: np.ndarray) -> list[np.ndarray]:
+    """Return the positions of the `kept` (count,) rows of each tracklet; tracklets are in the order of their first row."""
     columns = zip(*(column.to_pylist() for column in gallery.select(KEY).columns), strict=True)
     groups: dict[tuple, list[int]] = {}
-    for position, (is_live, key) in enumerate(zip(gallery.is_live.tolist(), columns, strict=True)):
-        if is_live:
+    for position, (is_kept, key) in enumerate(zip(kept.tolist(), columns, strict=True)):
+        if is_kept:
             groups.setdefault(key if key[-1] is not None else (position,), []).append(position)
     return [np.array(positions) for positions in groups.values()]
 

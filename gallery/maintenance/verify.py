@@ -12,8 +12,10 @@ import pyarrow as pa
 from ...common.inputs.archives import DAMAGE, read_header
 from ...common.inputs.regular_files import open_regular
 from ...common.replace_folder import recover
+from ..keeping.row_keys import are_in, key_columns, keys_of
+from ..keeping.suppress_list import keys_in, read_list
 from ..storage.embeddings_file import belong_to, blocks, checksum_of, map_rows
-from ..storage.file_names import EMBEDDINGS, METADATA, PROJECTION, RECORDS, replaced_files
+from ..storage.file_names import EMBEDDINGS, METADATA, PROJECTION, RECORDS, SUPPRESSED, replaced_files
 from ..storage.metadata import State
 from ..storage.projection import Projection
 from ..storage.records_file import RecordsFile
@@ -51,7 +53,12 @@ def verify(path: str | Path, images: bool = True) -> list[GalleryProblem]:
         state = State.read(path)
     except (OSError, ValueError) as error:
         return [GalleryProblem(METADATA, str(error))]
-    return [*_check_projection(path, state), *_check_embeddings(path, state), *_check_records(path, state, images)]
+    return [
+        *_check_projection(path, state),
+        *_check_embeddings(path, state),
+        *_check_records(path, state, images),
+        *_check_suppressed(path, state),
+    ]
 
 
 def _check_projection(path: Path, state: State) -> Iterator[GalleryProblem]:
@@ -127,6 +134,30 @@ def _check_records(path: Path, state: State, images: bool) -> Iterator[GalleryPr
     names = dict.fromkeys(table.filter(~np.isin(ids, state.removed))["path"].to_pylist()) if images else ()
     if missing := [name for name in names if not _is_there(path / name)]:
         yield GalleryProblem(RECORDS, f"{len(missing)} images are missing: {_some(missing)}")
+
+
+def _check_suppressed(path: Path, state: State) -> Iterator[GalleryProblem]:
+    """Check the list of removed rows, and that none of them is back."""
+    try:
+        entries = read_list(path, state.suppressed)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        yield GalleryProblem(SUPPRESSED, str(error))
+        return
+    try:
+        records = RecordsFile(path / RECORDS, state.count)
+        table = records.read(["id", *key_columns(records.schema.names)]) if len(entries) else None
+    except (OSError, ValueError, pa.ArrowException):  # reported by `_check_records`
+        return
+    if table is None:
+        return
+    live = table.filter(~np.isin(table["id"].to_numpy(), state.removed))
+    back = live["id"].to_numpy()[are_in(keys_of(live, path), keys_in(entries))]
+    if len(back):
+        yield GalleryProblem(
+            SUPPRESSED,
+            f"{len(back)} rows that were removed are back, ids {_some(back.tolist())}: remove them again, or drop them from the "
+            "list with vitreid gallery allow",
+        )
 
 
 def _rows(path: Path, state: State) -> np.ndarray | None:

@@ -11,11 +11,19 @@ from ...common.locks import FILE as LOCK
 
 EMBEDDINGS, RECORDS, PROJECTION, METADATA = "embeddings.npy", "records.parquet", "projection.npz", "gallery.json"
 CAMERAS = "cameras.npz"
+SUPPRESSED = "suppressed.parquet"  # keys of removed rows, see keeping/suppress_list
 OWN_FILES = frozenset(
-    {LOCK, *(text for name in (EMBEDDINGS, RECORDS, PROJECTION, CAMERAS, METADATA) for text in (name, f".{name}.tmp"))}
+    {
+        LOCK,
+        *(
+            text
+            for name in (EMBEDDINGS, RECORDS, PROJECTION, CAMERAS, SUPPRESSED, METADATA)
+            for text in (name, f".{name}.tmp")
+        ),
+    }
 )  # all other files in the folder, such as images, belong to the user
-EXPORT_PLAN, SKIPPED = "export.json", "skipped.txt"
-EXPORT_FILES = (EXPORT_PLAN, SKIPPED)  # no longer true once the rows are replaced
+EXPORT_PLAN, SKIPPED, EXPORTED = "export.json", "skipped.txt", "exported.parquet"
+EXPORT_FILES = (EXPORT_PLAN, SKIPPED, EXPORTED)  # no longer true once the rows are replaced
 REPLACED_FILES = OWN_FILES | {text for name in EXPORT_FILES for text in (name, f".{name}.tmp")}  # with the rows
 IDENTITIES = "identities.parquet"  # people by the rows' keys: stays when the rows are replaced
 EXPORTED_FILES = REPLACED_FILES | {IDENTITIES, f".{IDENTITIES}.tmp"}  # that may lie in the folder of an export

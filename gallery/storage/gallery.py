@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -18,6 +19,9 @@ from ...common.errors import UserError
 from ...common.locks import WriterLock
 from ...common.replace_folder import clear, locked_place, recover, replacement
 from ...labels.camera_norm import OFF
+from ..keeping import suppress_list
+from ..keeping.row_keys import are_in
+from ..keeping.suppress_list import earlier_list, keys_in
 from ..milvus.milvus_gallery import MilvusGallery
 from ..search.engine import Finder, Searchable, finder
 from ..search.exact_index import Hits
@@ -30,6 +34,10 @@ from .metadata import GalleryInfo, State
 from .projection import Projection
 from .row_checks import check_not_cut
 from .row_ids import Ids, as_ids
+
+logger = logging.getLogger(__name__)
+
+KEPT_OUT = "%s: %d of %d rows were removed earlier and stay out; to let them in again: vitreid gallery allow"
 
 Embed = Callable[..., np.ndarray]  # images -> (n, D); has a `fingerprint`
 
@@ -60,7 +68,7 @@ class Gallery(GalleryReader, Searchable):
         """Make an empty gallery.
 
         Args:
-            overwrite: replace the existing gallery; other files in its folder, such as images, stay.
+            overwrite: replace the existing gallery; its list of suppressed rows and files of others in its folder stay.
             projection: projection of all embeddings and queries; see `fit_pca`.
         Raises:
             FileExistsError: the folder holds a gallery and `overwrite` is false, or holds something else.
@@ -69,7 +77,7 @@ class Gallery(GalleryReader, Searchable):
         with cls._place(path, overwrite) as (path, lock, is_replaced):
             if is_replaced:
                 with replacement(path, lock, replaced_files) as folder:
-                    _make_empty(folder, info, projection)
+                    _make_empty(folder, info, projection, earlier_list(path))
             else:
                 _make_empty(path, info, projection)
         return cls(path)
@@ -90,10 +98,13 @@ class Gallery(GalleryReader, Searchable):
             path, info, overwrite, projection: as for `create`, with the same errors.
         """
         with (
-            cls._place(path, overwrite) as (path, lock, _),
+            cls._place(path, overwrite) as (path, lock, is_replaced),
             replacement(path, lock, replaced_files) as folder,
         ):
-            fill(cls.create(folder, info, projection=projection))
+            _make_empty(folder, info, projection, earlier_list(path) if is_replaced else None)
+            made = cls(folder)
+            made.home = path
+            fill(made)
         return cls(path)
 
     @staticmethod
@@ -151,7 +162,7 @@ class Gallery(GalleryReader, Searchable):
                 path is stored, which leads to the file from anywhere.
             model: fingerprint of the model that made the embeddings.
         Returns:
-            (n,) the ids of the new rows.
+            (n,) the ids of the new rows; -1 for rows that were removed earlier, which stay out (see `allow`).
         Raises:
             ValueError: another model, a wrong shape, NaN or infinite values, or records that do not fit.
             BlockingIOError: another process is writing.
@@ -159,12 +170,15 @@ class Gallery(GalleryReader, Searchable):
         """
         with self.writing():
             self.info.check_model(self.path, model, "those to be added")
-            rows = self._encoded(embeddings)
-            ids = np.arange(self.state.next_id, self.state.next_id + len(rows))
+            rows = self.encoded(embeddings)
             found = records_file.with_found_paths(records_file.as_records(records, len(rows)), self.path)
-            table = records_file.with_ids(found, ids)
+            kept = self.admitted(found)
+            if not kept.all():
+                logger.warning(KEPT_OUT, self.home, int((~kept).sum()), len(kept))
+            ids = np.where(kept, self.state.next_id + np.cumsum(kept) - 1, -1)
+            table = records_file.with_ids(found.filter(pa.array(kept)), ids[kept])
             self.check_cameras([table])
-            self.append(rows, [table])
+            self.append(rows[kept], [table])
         return ids
 
     def check_cameras(self, records: Iterable[pa.Table]) -> None:
@@ -177,12 +191,13 @@ class Gallery(GalleryReader, Searchable):
             sums.counts += np.bincount(codes, minlength=len(sums.counts))
         sums.check()
 
-    def append(self, rows: np.ndarray | Iterable[np.ndarray], records: Sequence[pa.Table]) -> None:
+    def append(self, rows: np.ndarray | Iterable[np.ndarray], records: Sequence[pa.Table], replaced: Ids = ()) -> None:
         """Append checked rows: write embeddings, then records, then gallery.json, which commits them.
 
         Args:
             rows: (n, D) as stored, or consecutive parts of it, if it does not fit in memory.
             records: n records with ids, ascending from `state.next_id`.
+            replaced: ids of rows that are removed with the same commit, since the new ones take their place.
         """
         parts: Iterable[np.ndarray] = [rows] if isinstance(rows, np.ndarray) else rows
         sums = self.camera_sums() if self.info.camera_norm != OFF else None
@@ -191,6 +206,8 @@ class Gallery(GalleryReader, Searchable):
         with self.lock:
             try:
                 state = self._append(parts, records)
+                if len(replaced):
+                    state = self._without(state, as_ids(replaced), sums)
                 if sums is not None:
                     sums.save(self.path, state)
                 state.write(self.path)
@@ -249,9 +266,13 @@ class Gallery(GalleryReader, Searchable):
         state.write(self.path)
         self.reload()
 
-    def remove(self, ids: Ids) -> int:
+    def remove(self, ids: Ids, reason: str | None = suppress_list.REMOVED) -> int:
         """Remove rows by id; searches no longer return them, and `compact` frees their space. Return how many.
 
+        They stay out: no addition, export or merge brings rows of their images and boxes back, until `allow`.
+
+        Args:
+            reason: kept in the list of suppressed rows; None = the same rows may be added again.
         Raises:
             ValueError: an id is no whole number (a mask of rows, for example) or not in the gallery; nothing is removed.
         """
@@ -259,12 +280,26 @@ class Gallery(GalleryReader, Searchable):
             gone = np.unique(as_ids(ids))
             places = self.positions(gone)
             sums = self.camera_sums() if self.info.camera_norm != OFF else None
-            if sums is not None:
-                cameras = self.select(["camera"])["camera"].take(pa.array(places))
-                sums.add(self.vectors(places), cameras, sign=-1)
-            removed = tuple(sorted({*self.state.removed, *gone.tolist()}))
-            self._commit_with(sums, replace(self.state, removed=removed))
+            entries = self.suppressed if reason is None else self.suppressed_with(places, reason)
+            suppress_list.write_list(self.path, entries)
+            self._commit_with(sums, self._without(replace(self.state, suppressed=len(entries)), gone, sums))
         return len(gone)
+
+    def _without(self, state: State, ids: np.ndarray, sums: CameraSums | None) -> State:
+        """Return the state with more removed rows, which are taken off the sums of their cameras."""
+        if sums is not None:
+            places = self.positions(ids)
+            cameras = self.select(["camera"])["camera"].take(pa.array(places))
+            sums.add(self.vectors(places), cameras, sign=-1)
+        return replace(state, removed=tuple(sorted({*state.removed, *ids.tolist()})))
+
+    def set_suppressed(self, entries: pa.Table) -> None:
+        """Replace the list of suppressed rows; one that only lost entries is in force with the commit."""
+        with self.writing():
+            lost = self.suppressed.filter(pa.array(~are_in(keys_in(self.suppressed), keys_in(entries))))
+            suppress_list.write_list(self.path, pa.concat_tables([entries, lost]))  # both lists, the new one first
+            self.commit(replace(self.state, suppressed=len(entries)))
+            suppress_list.write_list(self.path, entries)
 
     def update(self, ids: Ids, values: Mapping[str, Any]) -> int:
         """Set columns of some records, e.g. `{"pid": "7"}`; a new column is null in the other rows. Return how many rows.
@@ -316,8 +351,8 @@ class Gallery(GalleryReader, Searchable):
                 sums.check()
             self._commit_with(sums, state)
 
-    def _encoded(self, embeddings: np.ndarray) -> np.ndarray:
-        """Return (n, D) as stored."""
+    def encoded(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return embeddings (n, D), or (n, dimension before the projection), as stored; raise UserError where they do not fit."""
         vectors = self.project(np.asarray(embeddings))
         rows = self.info.encode(vectors)
         bad = np.flatnonzero(~np.isfinite(rows if rows.dtype.kind == "f" else embeddings).all(1))
@@ -347,11 +382,15 @@ def _is_replaced(path: Path, overwrite: bool) -> bool:
     return False
 
 
-def _make_empty(path: Path, info: GalleryInfo, projection: Projection | None) -> None:
+def _make_empty(
+    path: Path, info: GalleryInfo, projection: Projection | None, suppressed: pa.Table | None = None
+) -> None:
     if projection is not None:
         projection.save(path)
         info = replace(info, projection=projection.fingerprint)
-    state = State(info)
+    entries = suppress_list.empty_list() if suppressed is None else suppressed
+    suppress_list.write_list(path, entries)
+    state = State(info, suppressed=len(entries))
     embeddings_file.append_rows(path / EMBEDDINGS, embeddings_file.Written(0, 0, None), (), info.dimension, info.dtype)
     records_file.write_records(path / RECORDS, [], records_file.CORE, 0, 0)
     state.write(path)

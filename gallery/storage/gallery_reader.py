@@ -13,6 +13,7 @@ import pyarrow as pa
 from ...common.errors import UserError
 from ...common.replace_folder import recover
 from ...labels.camera_norm import OFF
+from ..keeping import row_keys, suppress_list
 from . import embeddings_file
 from .camera_statistics import CameraNorm, CameraSums
 from .file_names import EMBEDDINGS, OWN_FILES, RECORDS, replaced_files
@@ -34,9 +35,10 @@ class GalleryReader:
     _table: pa.Table | None
     _ids: np.ndarray | None
     _camera_norm: CameraNorm | None
+    _suppressed: pa.Table | None
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = self.home = path  # home: where the folder will be, if it is still being made
         self.reload()
 
     def __len__(self) -> int:
@@ -119,6 +121,39 @@ class GalleryReader:
             self._ids = np.concatenate([batch["id"].to_numpy() for batch in self._records.batches(["id"])])
         return self._ids
 
+    @property
+    def suppressed(self) -> pa.Table:
+        """Keys of rows that were removed and stay out, with time and reason; read once and kept."""
+        if self._suppressed is None:
+            self._suppressed = suppress_list.read_list(self.path, self.state.suppressed)
+        return self._suppressed
+
+    def keys(self) -> pa.FixedSizeBinaryArray:
+        """Return the keys of the (count) rows, removed ones included; see `row_keys.keys_of`."""
+        return row_keys.keys_of(self.select(row_keys.key_columns(self.columns)), self.home)
+
+    def live_keys(self) -> pa.FixedSizeBinaryArray:
+        """Return the keys of the rows that were not removed."""
+        return self.keys().filter(pa.array(self.is_live))
+
+    def is_suppressed(self, keys: pa.Array) -> np.ndarray:
+        """Return (n,) bool: which keys (n,) are of removed rows that stay out."""
+        return row_keys.are_in(keys, suppress_list.keys_in(self.suppressed))
+
+    def admitted(self, records: pa.Table) -> np.ndarray:
+        """Return (n,) bool: False for records of rows that were removed earlier."""
+        if not self.state.suppressed:
+            return np.ones(len(records), bool)
+        return ~self.is_suppressed(row_keys.keys_of(records, self.home))
+
+    def suppressed_with(self, places: np.ndarray, reason: str) -> pa.Table:
+        """Return the list with the keys of the rows at `places`, but for keys that other live rows have, too."""
+        keys, stays = self.keys(), self.is_live
+        stays[places] = False
+        gone = keys.take(pa.array(places))
+        gone = gone.filter(pa.array(~row_keys.are_in(gone, keys.filter(pa.array(stays)))))
+        return suppress_list.joined(self.suppressed, suppress_list.entries(gone, reason))
+
     def select(self, columns: Sequence[str]) -> pa.Table:
         """Return some columns of the records (count rows) without reading the others; errors as `RecordsFile.check`."""
         self._records.check(columns)
@@ -200,7 +235,7 @@ class GalleryReader:
             if attempt:
                 time.sleep(LOAD_PAUSE)
             if self._try_load():
-                self._table = self._ids = self._camera_norm = None
+                self._table = self._ids = self._camera_norm = self._suppressed = None
                 return
         raise TimeoutError(
             f"{self.path} changed during each of {LOAD_TRIES} attempts to read it: another process writes to it without "

@@ -188,6 +188,7 @@ class State:
         next_id: the id of the next row; ids are never reused.
         checksum: CRC-32 of the first `count` rows of embeddings.npy.
         last_row: CRC-32 of the last of them, which is compared when the gallery is opened; None = no row, or an older version.
+        suppressed: number of valid entries in suppressed.parquet.
     """
 
     info: GalleryInfo
@@ -196,9 +197,11 @@ class State:
     next_id: int = 0
     checksum: int = 0
     last_row: int | None = None
+    suppressed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("count", "next_id", "checksum", *(("last_row",) if self.last_row is not None else ())):
+        optional = ("last_row",) if self.last_row is not None else ()
+        for name in ("count", "next_id", "checksum", "suppressed", *optional):
             if not _is_count(getattr(self, name)):
                 raise UserError(f"gallery: {name} must be a whole number, 0 or more, got {getattr(self, name)!r}")
         if not all(_is_count(value) for value in self.removed):
@@ -210,7 +213,7 @@ class State:
         Raises:
             OSError: the disk is full or not writable; the earlier state remains.
         """
-        names = ("count", "next_id", "checksum", "last_row", "removed")
+        names = ("count", "next_id", "checksum", "last_row", "suppressed", "removed")
         own = {name: getattr(self, name) for name in names}
         content = {"format": FORMAT, **self.info.to_dict(), **own}
         lines = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in content.items())  # one line per key
@@ -228,7 +231,7 @@ class State:
         try:
             values = read_json(path)
             _check_format(values)
-            own = {name: values.get(name, 0) for name in ("count", "next_id", "checksum")}
+            own = {name: values.get(name, 0) for name in ("count", "next_id", "checksum", "suppressed")}
             removed, last_row = tuple(values.get("removed", ())), values.get("last_row")
             return cls(GalleryInfo.from_dict(values), removed=removed, last_row=last_row, **own)
         except (FileNotFoundError, NotADirectoryError):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...common.errors import MissingPackageError
+from ..keeping.search_audit import SearchAudit
 from .batcher import Embed
 from .guard.limits import Limits
 from .request_error import RequestError
@@ -28,6 +30,7 @@ def create_app(
     rate: float | None = None,
     hosts: Sequence[str] = (),
     batch_size: int = 32,
+    audit: str | Path | None = None,
 ) -> FastAPI:
     """Return the application that serves a gallery; run it with uvicorn, or `vitreid serve`.
 
@@ -42,6 +45,7 @@ def create_app(
         rate: searches and embeddings per second and client address, with bursts of twice as many; None = no limit.
         hosts: accepted host names, in addition to addresses; they keep other web sites out. Empty = any name.
         batch_size: largest number of images per pass through the model.
+        audit: file to which each search is appended, see `SearchAudit`; None = searches are not recorded.
     Raises:
         ModuleNotFoundError: FastAPI is not installed; names the extra.
         ValueError: the embedder does not match the gallery, or a limit is not positive.
@@ -51,7 +55,7 @@ def create_app(
         from .app import build_app  # FastAPI is an extra
     except ModuleNotFoundError as error:
         raise missing_package(error) from error
-    return build_app(gallery, embedder, limits, batch_size)
+    return build_app(gallery, embedder, limits, batch_size, SearchAudit(audit) if audit is not None else None)
 
 
 def missing_package(error: ModuleNotFoundError) -> MissingPackageError:

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from ... import __version__
+from ..keeping.search_audit import SearchAudit
 from ..storage.record_images import RecordImageError
 from .batcher import Embed
 from .guard.limits import Limits
@@ -43,7 +44,9 @@ ABOUT = (
 logger = logging.getLogger(__name__)
 
 
-def build_app(gallery: Any, embedder: Embed, limits: Limits, batch_size: int) -> FastAPI:
+def build_app(
+    gallery: Any, embedder: Embed, limits: Limits, batch_size: int, audit: SearchAudit | None = None
+) -> FastAPI:
     """Return the application; see `vitreid.gallery.web.create_app`."""
     service = Service(gallery, embedder, batch_size)
 
@@ -66,7 +69,7 @@ def build_app(gallery: Any, embedder: Embed, limits: Limits, batch_size: int) ->
         app.add_exception_handler(kind, answer)
     for path, name in PAGES.items():
         app.add_api_route(path, _page(name), include_in_schema=False)
-    _add_routes(app, Routes(service, limits, tickets))
+    _add_routes(app, Routes(service, limits, tickets, audit))
     return app
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
@@ -12,6 +13,8 @@ from fastapi import Depends, Path, Request, Response
 from pydantic_core import to_json
 
 from ... import __version__
+from ...common.files import digest
+from ..keeping.search_audit import SearchAudit
 from ..storage.record_images import ImageFile
 from .guard.limits import Limits
 from .guard.tickets import Tickets
@@ -20,6 +23,7 @@ from .media.row_files import content_of, is_cut, row_image
 from .media.upload_decode import decode, pixels_of
 from .models import MAX_ID, AttentionFields, EmbedFields, SearchFields
 from .request_body import JSON, fields_of
+from .request_error import RequestError
 from .service import Service
 from .worker_lanes import Lane
 
@@ -32,13 +36,14 @@ SearchBody = Annotated[SearchFields, Depends(fields_of(SearchFields))]
 EmbedBody = Annotated[EmbedFields, Depends(fields_of(EmbedFields))]
 AttentionBody = Annotated[AttentionFields, Depends(fields_of(AttentionFields))]
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
 class Routes:
     """One method per route."""
 
-    def __init__(self, service: Service, limits: Limits, tickets: Tickets) -> None:
-        self.service, self.limits, self._tickets = service, limits, tickets
+    def __init__(self, service: Service, limits: Limits, tickets: Tickets, audit: SearchAudit | None = None) -> None:
+        self.service, self.limits, self._tickets, self._audit = service, limits, tickets, audit
         self._searching = Lane("search", 1)  # a search uses all cores
         self._reading, self._cutting = Lane("read", 4), Lane("cut", 1)
         self._decoding = {False: Lane("decode", 2), True: Lane("decode-large", 1)}
@@ -83,12 +88,24 @@ class Routes:
         lane = self._cutting if is_cut(path, record) else self._reading
         return await lane.run(lambda: row_image(path, record, self.limits.max_pixels))
 
-    async def search(self, fields: SearchBody) -> Response:
+    async def search(self, fields: SearchBody, request: Request) -> Response:
         """Rank the gallery by the distance to an uploaded image, to one of its rows, or to an embedding."""
         vector = None if fields.vector is None else np.asarray(fields.vector, np.float32)
         if fields.image is not None:
             vector = await self._embed(fields.image, fields.camera)
-        return await self._searching.run(lambda: _as_json(self.service.search(fields, vector)))
+        visitor = request.client.host if request.client else "unknown"
+        return await self._searching.run(lambda: _as_json(self._search(fields, vector, visitor)))
+
+    def _search(self, fields: SearchFields, vector: np.ndarray | None, visitor: str) -> dict[str, Any]:
+        """Return the ranked list; with an audit, only once the search is written down."""
+        answer = self.service.search(fields, vector)
+        if self._audit is not None:
+            try:
+                self._audit.record(visitor, asked_and_found(fields, answer))
+            except OSError as error:
+                logger.error("the audit cannot be written, so searches are refused: %s", error)
+                raise RequestError(503, "this server keeps an audit of searches and cannot write it now") from error
+        return answer
 
     async def embed(self, fields: EmbedBody) -> Response:
         """Return the embedding of an uploaded image, as /search accepts it."""
@@ -124,6 +141,20 @@ class Routes:
         is_large = num_pixels > SMALL_PIXELS
         async with self._room[is_large]:  # a request that waits here holds no pixels yet
             return await use(await self._decoding[is_large].run(lambda: decode(content, self.limits.max_pixels)))
+
+
+def asked_and_found(fields: SearchFields, answer: dict[str, Any]) -> dict[str, Any]:
+    """Return what an audit keeps of a search: the query (of an image a digest), the conditions, the rows found, the verdict."""
+    query = "vector" if fields.image is None else digest([fields.image])
+    return {
+        "query": query if fields.id is None else f"row {fields.id}",
+        "where": fields.where,
+        "camera": fields.camera,
+        "other_cameras": fields.other_cameras,
+        "topk": fields.topk,
+        "verdict": answer["verdict"],
+        "found": [row["id"] for row in answer["results"]],
+    }
 
 
 def _as_image(file: ImageFile, cache: str) -> Response:

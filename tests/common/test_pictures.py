@@ -8,6 +8,7 @@ from PIL import Image
 from vitreid.common.pictures import (
     FRAME,
     GREEN,
+    blurred,
     cut_box,
     decode,
     encode,
@@ -104,3 +105,16 @@ def test_an_encoded_picture_is_decoded_and_damaged_content_is_none():
 def test_16_bits_of_grey_become_their_upper_8():
     grey = Image.fromarray(np.array([[0, 255, 256, 65535]], np.uint16))
     np.testing.assert_array_equal(from_pil(grey)[0, :, 0], [0, 0, 1, 255])
+
+
+def test_a_blurred_image_depends_on_16_pixels_along_its_longer_side():
+    """Patterns that differ only within the areas of the small pixels become the same picture."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (16, 8, 3), dtype=np.uint8)
+    large = np.kron(coarse, np.ones((8, 8, 1), np.uint8))
+    fine = large.astype(int) + np.where(np.indices(large.shape[:2]).sum(0)[..., None] % 2, 20, -20)
+    safe = np.clip(large, 20, 235)
+    assert blurred(large).shape == large.shape and blurred(large).dtype == np.uint8
+    noisy = (safe.astype(int) + (fine - large)).astype(np.uint8)
+    assert np.abs(blurred(noisy).astype(int) - blurred(safe).astype(int)).max() <= 1
+    assert blurred(np.zeros((3, 2, 3), np.uint8)).shape == (3, 2, 3)

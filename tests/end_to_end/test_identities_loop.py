@@ -30,7 +30,7 @@ def test_confirmed_people_train_the_model_that_embeds_them_again(tiny, people, u
     manifest = tmp_path / "people.csv"
     assert identities_tool.main([str(gallery.path), "--to-manifest", str(manifest), "--confirmed"]) == 0
     run_tool([*tiny, "DATASETS.NAMES", "manifest", "DATASETS.MANIFEST", str(manifest)])
-    again = export(tmp_path / "run" / "best.safetensors", people, gallery.path, "--overwrite")
+    again = export(tmp_path / "run" / "best.safetensors", people, gallery.path, "--overwrite", "--yes")
     assert again.info.model != gallery.info.model and PERSON not in again.columns
     assert identities_tool.main([str(again.path), "--k1", "5", "--k2", "2"]) == 0
     again.refresh()

@@ -32,7 +32,7 @@ def test_an_empty_gallery_finds_nothing_by_any_index(index, emptied, gallery, tm
         gallery = Gallery.create(tmp_path / "empty", GalleryInfo(MODEL, 4))
     (result,) = gallery.search(ROWS[:1], 3, index=index)
     assert len(result) == 0 and result.rows == [] and result.verdict is None
-    gallery.add(ROWS, [{"path": f"{place}.png"} for place in range(4)], MODEL)
+    gallery.add(ROWS, [{"path": f"new{place}.png"} for place in range(4)], MODEL)
     assert len(gallery.search(ROWS[:1], 3, index=index)[0]) == 3
 
 

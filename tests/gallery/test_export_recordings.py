@@ -442,6 +442,68 @@ def test_several_processes_share_the_recordings(weights, film, tmp_path, small_c
     assert shares == [True, True] and same_gallery(tmp_path / "G", expected)
 
 
+# --- updates ---------------------------------------------------------------------------------------------------------
+
+
+def put(film, place):
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes((film / "lobby.avi").read_bytes())
+
+
+def test_new_recordings_are_added_and_removed_tracks_stay_out(weights, film, tmp_path, caplog, monkeypatch):
+    put(film, tmp_path / "in" / "b.avi")
+    output = export(weights, tmp_path / "in", tmp_path / "G", options(film))
+    gallery = Gallery.open(output)
+    gallery.remove([0])
+    compact(gallery)
+    put(film, tmp_path / "in" / "a.avi")
+    export(weights, tmp_path / "in", output, options(film))
+    gallery = Gallery.open(output)
+    assert [record["tracklet"] for record in records(gallery)] == ["b/2", "a/1", "a/2"]
+    assert len({record["path"] for record in records(gallery)}) == 3 and verify(output) == []
+    assert "2 new tracks of 1 new recordings; 1 recordings were there already; 3 rows" in caplog.text
+    monkeypatch.setattr(Embedder, "embed", None)
+    export(weights, tmp_path / "in", output, options(film))
+    assert "nothing is left to do" in caplog.text
+    (tmp_path / "in" / "b.avi").unlink()
+    export(weights, tmp_path / "in", output, options(film))
+    assert "1 recordings are not in" in caplog.text and len(Gallery.open(output)) == 3
+    put(film, tmp_path / "in" / "a.avi")
+    with pytest.raises(FileExistsError, match=r"a\.avi was changed"):
+        export(weights, tmp_path / "in", output, options(film))
+    put(film, tmp_path / "other" / "a.avi")
+    with pytest.raises(UserError, match="both called a"):
+        export(weights, tmp_path / "other", output, options(film))
+
+
+def test_crops_of_removed_tracks_are_not_written_again(weights, film, tmp_path, caplog):
+    output = export(weights, film / "lobby.avi", tmp_path / "G", options(film))
+    gallery = Gallery.open(output)
+    gallery.remove([0])
+    with pytest.raises(FileExistsError, match=r"drop its 1 rows.*0 of its 1 suppressed keys.*--yes"):
+        export(weights, film / "lobby.avi", output, options(film), overwrite=True, confirmed=False)
+    export(weights, film / "lobby.avi", output, options(film), overwrite=True)
+    assert [record["tracklet"] for record in records(Gallery.open(output))] == ["lobby/2"]
+    assert {name.split("-")[2] for name in crops_of(output)} == {"2"} and verify(output) == []
+    assert "1 of 2 rows were removed earlier" in caplog.text
+
+
+def test_blurred_crops_have_the_embeddings_of_the_sharp_ones(weights, film, whole, tmp_path):
+    blurred = options(film, RowOptions(blur=True), CameraOptions(camera="entrance", start=START))
+    made = Gallery.open(export(weights, film / "lobby.avi", tmp_path / "G", blurred))
+    np.testing.assert_allclose(made.embeddings, whole.embeddings, atol=1e-6)
+    path = records(made)[0]["path"]
+    hazy, sharp = (cv2.imread(str(gallery.path / path)).astype(int) for gallery in (made, whole))
+    edges = [np.abs(np.diff(image, axis=1)).mean() for image in (hazy, sharp)]
+    assert hazy.shape == sharp.shape and edges[0] < edges[1] - 1
+    assert (
+        "blur" not in (whole.path / "export.json").read_text()
+        and '"blur": true' in (made.path / "export.json").read_text()
+    )
+    with pytest.raises(UserError, match="--blur-crops, --no-crops"):
+        RowOptions(thumbnails=False, blur=True)
+
+
 # --- the crops stay with their rows ----------------------------------------------------------------------------------
 
 
@@ -575,8 +637,9 @@ def test_a_live_source_ends_with_its_stream_and_keeps_its_tracks(weights, film, 
     assert len(found) >= 1 and {record["camera"] for record in found} == {"door"}
     assert {record["time_zone"] for record in found} == {"+02:00"} and found[0]["time"] > 1.7e9
     assert "secret" not in "".join(map(str, found)) + (gallery.path / "export.json").read_text()
-    with pytest.raises(FileExistsError, match="G holds"):
-        export(weights, "rtsp://me:secret@cam/door", tmp_path / "G", recordings)
+    again = records(Gallery.open(export(weights, "rtsp://me:secret@cam/door", tmp_path / "G", recordings)))
+    assert again[: len(found)] == found and len(again) > len(found), "what is seen later is added"
+    assert len({record["tracklet"] for record in again}) == len({record["path"] for record in again}) == len(again)
 
 
 def test_a_signal_ends_a_live_source_and_keeps_its_tracks(weights, film, tmp_path, camera, small_chunks, monkeypatch):

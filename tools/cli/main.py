@@ -24,7 +24,9 @@ COMMANDS = {
     "track": Command("video.track", "follow people through recordings: tracks, annotated video, training data"),
     "film": Command("video.film", "draw a film of several cameras with ground truth, and judge the paths found in it"),
     "search": Command("search", "find the crops of a gallery that are most like an image"),
-    "gallery": Command("gallery", "verify, merge, compact, compress or convert a gallery"),
+    "gallery": Command(
+        "gallery", "list, add, change, remove, merge, verify, compress or convert the rows of a gallery"
+    ),
     "identities": Command("people.identities", "find out which rows of a gallery show one person"),
     "identify": Command("people.identify", "say whether an image, or a track, shows a known person, a new one, or ask"),
     "adapt": Command("people.adapt", "adapt a model to your cameras with crops without names"),

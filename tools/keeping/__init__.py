@@ -1,0 +1,1 @@
+"""The subcommands of `vitreid gallery` that list, add, change and remove rows."""
