@@ -4,11 +4,11 @@ import logging
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
 
+import vitreid.configs
 from vitreid.configs import OPTIONS, dump_config, get_defaults, load_config, make_config, parse_config, shipped_recipes
 
-RECIPES = sorted(ROOT.glob("configs/*/*.yml"))
+RECIPES = sorted(Path(vitreid.configs.__file__).parent.glob("*/*.yml"))
 
 
 def write(path: Path, text: str) -> Path:

@@ -2,11 +2,13 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import yaml
 from helpers import ROOT
 
+import vitreid.configs
 from vitreid.configs import OPTIONS
 from vitreid.configs.json_schema import json_schema
 from vitreid.tools.cli.main import main
@@ -20,7 +22,10 @@ def validator():
     return jsonschema.Draft202012Validator(json_schema())
 
 
-@pytest.mark.parametrize("recipe", sorted(ROOT.glob("configs/*/*.yml")), ids=lambda path: path.stem)
+RECIPES = sorted(Path(vitreid.configs.__file__).parent.glob("*/*.yml"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_every_shipped_recipe_fits(validator, recipe):
     validator.validate(yaml.safe_load(recipe.read_text()))
 
@@ -54,6 +59,7 @@ def test_the_command_prints_the_schema(capsys):
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(json_schema()))
 
 
+@pytest.mark.clone
 def test_the_map_for_language_models_names_every_page_and_nothing_else():
     """docs/llms.txt, in the form of llmstxt.org: a heading, a summary, then sections of links."""
     text = (ROOT / "docs" / "llms.txt").read_text()

@@ -565,6 +565,7 @@ def test_a_missing_faiss_is_one_message_that_names_the_extra(make, tmp_path, mon
         export_as(gallery, tmp_path / "out", "faiss")
 
 
+@pytest.mark.clone
 def test_the_benchmark_measures_and_judges(tmp_path, capsys):
     from vitreid.benchmarks import gallery as benchmark
 

@@ -89,6 +89,7 @@ def test_summary_takes_cameras_and_views_apart(capsys: pytest.CaptureFixture[str
     assert str(5 * 3 * 192) in words_of(capsys, *words)
 
 
+@pytest.mark.clone
 def test_the_table_of_backbones_is_what_the_models_are():
     """Small rows are made again; all our own backbones and nothing else than the tool's entries are in it."""
     page = Path(__file__).resolve().parents[2] / "docs" / "backbones.md"
@@ -101,6 +102,7 @@ def test_the_table_of_backbones_is_what_the_models_are():
         assert lines[number] == row(ENTRIES[number])
 
 
+@pytest.mark.clone
 def test_the_page_lists_every_naming():
     """Each name that a report can say of a library's file has a row."""
     assert chapter() in (ROOT / "docs" / "backbones.md").read_text(encoding="utf-8")

@@ -195,6 +195,7 @@ def test_a_torch_with_holes_reads_no_pickle(version, tmp_path, monkeypatch):
         load_last(path)
 
 
+@pytest.mark.clone
 def test_the_lower_bounds_have_no_known_hole():
     """PyArrow below 14.0.1 runs code out of a Parquet file (CVE-2023-47248), torch below 2.10 out of a pickle."""
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text()

@@ -1,5 +1,6 @@
 """`vitreid datasets`, and the page that it writes."""
 
+import pytest
 from helpers import ROOT
 
 from vitreid.datasets.dataset_terms import TERMS
@@ -8,6 +9,7 @@ from vitreid.datasets.readers.dataset_registry import DATASETS
 from vitreid.tools.published.dataset_page import REFERENCES, main, page
 
 
+@pytest.mark.clone
 def test_the_page_is_up_to_date(tmp_path, capsys):
     assert main(["--output", str(tmp_path / "page.md")]) == 0
     assert (tmp_path / "page.md").read_text(encoding="utf-8") == page()
