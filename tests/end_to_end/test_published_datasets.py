@@ -12,7 +12,7 @@ from vitreid.processor.scoring import evaluator
 from vitreid.tools import test as test_tool
 
 pytestmark = pytest.mark.slow
-OWN = {"synthetic", "manifest", "folder"}
+OWN = {"synthetic", "manifest", "folder", "crops"}
 
 
 def test_every_published_data_set_has_a_tree():

@@ -190,7 +190,7 @@ def test_several_processes_save_before_they_evaluate(monkeypatch, size, expected
     """Signals do not interrupt their evaluation, and torchrun waits 30 s: an epoch that is not due is saved too."""
     run, done = Run.__new__(Run), []
     cfg = load_config(None, ["SOLVER.MAX_EPOCHS", "10", "SOLVER.CHECKPOINT_PERIOD", "10", "SOLVER.EVAL_PERIOD", "1"])
-    run.options, run.trainer = build_run_options(cfg), Mock()
+    run.options, run.trainer, run.evaluator = build_run_options(cfg), Mock(), Mock()
     run.ranks, run.signals, run.best, run.folder = Ranks(0, size), StopSignals(), 0.0, Mock()
     monkeypatch.setattr(Run, "should_stop", lambda self: False)
     monkeypatch.setattr(Run, "_save_last", lambda self, epoch: done.append("save"))
