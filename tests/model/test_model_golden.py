@@ -52,4 +52,5 @@ def test_imported_classifiers_give_the_original_scores(name: str, tmp_path: Path
     after = model.train()(*inputs(tensors)).after
     assert sorted(report.classifiers) == list(range(model.num_branches))
     for branch, weight in report.classifiers.items():
-        torch.testing.assert_close(after[:, branch] @ weight.t(), tensors[f"train.score.{branch}"], **TOLERANCE)
+        scores = after[:, branch] @ weight.t()  # behind a batch norm over few images, rounding of torch 2.10 shows
+        torch.testing.assert_close(scores, tensors[f"train.score.{branch}"], rtol=1e-5, atol=1e-5)
