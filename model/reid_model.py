@@ -110,7 +110,8 @@ class ReidModel(nn.Module):
 
     def forward(self, images: Tensor, camids: Tensor | None = None, viewids: Tensor | None = None) -> Embeddings:
         """Return the embeddings of images (B, 3, H, W); camids and viewids (B,) are rows of the tables, None or -1 = unknown."""
-        before = self.backbone(images, camids, viewids).float()
+        before = self.backbone(images, camids, viewids)
+        before = before.to(torch.promote_types(before.dtype, torch.float32))  # of half types; float64 stays
         return Embeddings(before, self.behind_neck(before))
 
     def behind_neck(self, before: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ from torch import Tensor
 from vitreid.model import LoadReport, ReidModel, load_weights
 
 TOLERANCE = {"rtol": 1e-5, "atol": 2e-6}
+# A batch norm over few images magnifies the float32 rounding of the golden scores themselves: 4.6e-6 away from ours in float64.
+GOLDEN_ROUNDING = {"jpm_plain": 5e-6}
 
 
 def load_golden(name: str, folder: Path) -> tuple[ReidModel, LoadReport, dict[str, Tensor]]:
@@ -49,8 +51,10 @@ def test_training_features_of_every_branch_are_the_original_ones(name: str, tmp_
 )
 def test_imported_classifiers_give_the_original_scores(name: str, tmp_path: Path):
     model, report, tensors = load_golden(name, tmp_path)
-    after = model.train()(*inputs(tensors)).after
+    images, camids, viewids = inputs(tensors)
+    after = model.double().train()(images.double(), camids, viewids).after
     assert sorted(report.classifiers) == list(range(model.num_branches))
     for branch, weight in report.classifiers.items():
-        scores = after[:, branch] @ weight.t()  # behind a batch norm over few images, rounding of torch 2.10 shows
-        torch.testing.assert_close(scores, tensors[f"train.score.{branch}"], rtol=1e-5, atol=1e-5)
+        scores = (after[:, branch] @ weight.double().t()).float()
+        atol = GOLDEN_ROUNDING.get(name, TOLERANCE["atol"])
+        torch.testing.assert_close(scores, tensors[f"train.score.{branch}"], rtol=TOLERANCE["rtol"], atol=atol)
