@@ -31,6 +31,8 @@ PAUSE, PATIENCE = 0.01, 10.0  # seconds: between two attempts to take a place, i
 def locked_place(path: Path, own: Own) -> Iterator[WriterLock]:
     """Finish an interrupted replacement of the folder, make it if it does not exist, and yield its lock, held.
 
+    A folder that was made and is empty when the block fails is removed again.
+
     Raises:
         BlockingIOError: another process is writing into it.
         FileExistsError: the remains of an interrupted replacement cannot be cleared away.
@@ -38,11 +40,18 @@ def locked_place(path: Path, own: Own) -> Iterator[WriterLock]:
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         recover(path, own)
+        is_new = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
-        with WriterLock(path) as lock:
-            if not _is_between(path):  # else it was made while another process had moved the folder aside
-                yield lock
-                return
+        try:
+            with WriterLock(path) as lock:
+                if not _is_between(path):  # else it was made while another process had moved the folder aside
+                    yield lock
+                    return
+        except BaseException:
+            if is_new:
+                with suppress(OSError):  # it holds something
+                    path.rmdir()
+            raise
         time.sleep(PAUSE)
     old, ready = _next_to(path, "old"), _next_to(path, "ready")
     raise FileExistsError(f"{path} is in the place of {ready}, which is to replace {old}; move {path} away")

@@ -23,7 +23,7 @@ from vitreid.labels.camera_norm import CAMERA_NORMS, OFF, postprocess_name
 from vitreid.tools.cli.gallery_arguments import gallery_folder
 from vitreid.tools.cli.parser import command
 from vitreid.tools.cli.subcommands import Subcommand, subcommand_parser
-from vitreid.tools.keeping import add_images, row_commands
+from vitreid.tools.keeping import add_images, exchange_commands, row_commands
 from vitreid.tools.keeping.row_commands import open_folder
 
 
@@ -153,6 +153,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--overwrite": {"action": "store_true", "help": "replace an existing output"},
     **row_commands.ARGUMENTS,
     **add_images.ARGUMENTS,
+    **exchange_commands.ARGUMENTS,
 }
 COMMANDS = {
     **row_commands.COMMANDS,
@@ -207,6 +208,7 @@ COMMANDS = {
         "milvus:crops.db galleries/crops",
         ("milvus", "output", "--overwrite"),
     ),
+    **exchange_commands.COMMANDS,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,13 +17,15 @@ from ...common.files import check_output_file, write_atomically
 from ...common.text import csv_cell
 from ..search.faiss_index import import_faiss
 from ..storage.gallery import Gallery
-from .merge_compact import live_records, live_rows
+from .merge_compact import live_records, live_rows, placed
+
+INFO = b"vitreid.gallery"  # key of the gallery's description in a Parquet file's metadata
 
 
 def export_as(gallery: Gallery, path: str | Path, format: str) -> Path:
     """Write the live rows and their records in one of FORMATS; return the file.
 
-    int8 galleries are written as float32. With "npz", "mat" and "faiss" the gallery must fit in memory.
+    Relative paths start at the file's folder. int8 galleries are written as float32. With "npz", "mat" and "faiss" the gallery must fit in memory.
 
     Args:
         path: the file; an existing one is replaced.
@@ -55,12 +58,12 @@ def check_columns(columns: Iterable[str], format: str) -> None:
             )
 
 
-def _parts(gallery: Gallery) -> Iterator[tuple[np.ndarray, pa.Table]]:
+def _parts(gallery: Gallery, folder: Path) -> Iterator[tuple[np.ndarray, pa.Table]]:
     """Yield live rows (n, D) float32 with their records, in blocks."""
     start, positions = 0, np.flatnonzero(gallery.is_live)
     for records in live_records(gallery):
         stop = start + len(records)
-        yield gallery.vectors(positions[start:stop]), records
+        yield gallery.vectors(positions[start:stop]), placed(records, gallery, folder)
         start = stop
 
 
@@ -70,9 +73,9 @@ def _rows(gallery: Gallery) -> np.ndarray:
     return gallery.info.decode(rows) if gallery.info.scale is not None else rows
 
 
-def _columns(gallery: Gallery) -> dict[str, np.ndarray]:
+def _columns(gallery: Gallery, folder: Path) -> dict[str, np.ndarray]:
     """Return the columns of the live records as arrays; missing text becomes empty, missing numbers NaN."""
-    records = pa.concat_tables(list(live_records(gallery)))
+    records = placed(pa.concat_tables(list(live_records(gallery))), gallery, folder)
     return {name: _as_array(records[name]) for name in records.column_names}
 
 
@@ -87,7 +90,7 @@ def _as_array(column: pa.ChunkedArray) -> np.ndarray:
 
 def _write_npz(gallery: Gallery, path: Path) -> None:
     with path.open("wb") as file:
-        np.savez(file, embeddings=_rows(gallery), **_columns(gallery))  # type: ignore[arg-type]
+        np.savez(file, embeddings=_rows(gallery), **_columns(gallery, path.parent))  # type: ignore[arg-type]
 
 
 def _write_mat(gallery: Gallery, path: Path) -> None:
@@ -95,7 +98,7 @@ def _write_mat(gallery: Gallery, path: Path) -> None:
 
     columns = {
         name: values.astype(object) if values.dtype.kind == "U" else values
-        for name, values in _columns(gallery).items()
+        for name, values in _columns(gallery, path.parent).items()
     }
     rows = _rows(gallery).astype(np.float32)
     if rows.nbytes >= 2**31:
@@ -107,12 +110,13 @@ def _write_mat(gallery: Gallery, path: Path) -> None:
 
 
 def _write_parquet(gallery: Gallery, path: Path) -> None:
-    """Write the records with another column, `embedding`: a list of D float32."""
+    """Write the records with another column, `embedding`: a list of D float32; INFO in the metadata has what made them."""
     kind = pa.list_(pa.float32(), gallery.info.dimension)
+    about = json.dumps(gallery.info.to_dict())
     writer = None
-    for rows, records in _parts(gallery):
+    for rows, records in _parts(gallery, path.parent):
         values = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), type=kind)
-        table = records.append_column("embedding", values)
+        table = records.append_column("embedding", values).replace_schema_metadata({INFO: about})
         writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
         writer.write_table(table)
     assert writer is not None  # for the type checker: there is one part at least
@@ -124,7 +128,7 @@ def _write_csv(gallery: Gallery, path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([*map(csv_cell, gallery.columns), *(f"e{i}" for i in range(gallery.info.dimension))])
-        for rows, records in _parts(gallery):
+        for rows, records in _parts(gallery, path.parent):
             texts = (map(str, row) for row in rows)
             for record, numbers in zip(records.to_pylist(), texts, strict=True):
                 writer.writerow([*map(csv_cell, record.values()), *numbers])
@@ -136,7 +140,7 @@ def _write_faiss(gallery: Gallery, path: Path) -> None:
     is_cosine = gallery.info.metric == "cosine"
     flat = (faiss.IndexFlatIP if is_cosine else faiss.IndexFlatL2)(gallery.info.dimension)
     index = faiss.IndexIDMap2(flat)
-    for rows, records in _parts(gallery):
+    for rows, records in _parts(gallery, path.parent):
         if is_cosine:
             rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         index.add_with_ids(rows, records["id"].to_numpy())

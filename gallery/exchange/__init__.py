@@ -1,0 +1,1 @@
+"""Galleries to and from other programs: plain files, Qdrant, FiftyOne."""
