@@ -6,6 +6,7 @@ A sample is the image of a row: the columns of the record are fields, `embedding
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def to_fiftyone(source: Gallery, address: str, overwrite: bool = False) -> tuple
     if fo.dataset_exists(draft):
         fo.delete_dataset(draft)
     made = fo.Dataset(draft, persistent=True)
-    made.info[INFO] = plain_values(source.info.to_dict())
+    made.info[INFO] = json.dumps(source.info.to_dict())
     made.save()
     count = left = 0
     for records, vectors in _parts(source):
@@ -93,7 +94,7 @@ def from_fiftyone(
         )
     if field not in dataset.get_field_schema():
         raise UserError(f"{address}: no field {field!r}; there are {', '.join(dataset.get_field_schema())}")
-    info = info or GalleryInfo.from_dict(dataset.info[INFO])
+    info = info or GalleryInfo.from_dict(json.loads(dataset.info[INFO]))
     folder = Path(output).expanduser().resolve()
     vectors, records = [], []
     for sample in dataset.iter_samples():
