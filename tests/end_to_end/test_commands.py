@@ -65,6 +65,7 @@ SKIPPED = {  # what is not run: why
     r" hf-hub:": "needs the Hugging Face hub; see tests/model/test_hub.py",
     r"^docker ": "needs a docker daemon and a network",
     r" milvus:http|milvus_recall": "needs a Milvus server",
+    r" fiftyone:": "needs FiftyOne with its database; see tests/gallery/test_exchange.py",
     r"rtsp://": "needs a camera",
     r"--video VIDEO": "needs a recording and a detector; tests/benchmarks has small ones",
     r"--detector people\.onnx": "needs a detector; tests/tracking has small ones",

@@ -64,6 +64,7 @@ REFUSED = [
     ),
     ("boxes: cvat images", text('width="320"', 'width="-1e308"')),
     ("boxes: cvat images", text('height="240"', 'height="tall"')),
+    ("boxes: cvat tracks", text('encoding="utf-8"', 'encoding="uttf-8"')),
     ("boxes: coco", image_id_of_a_list),
     ("description: detector", values(classes=3.5)),
     ("description: detector", values(form={})),

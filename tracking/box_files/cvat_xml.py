@@ -54,6 +54,8 @@ def read_cvat(path: Path, class_names: Names | None = None) -> GivenBoxes:
         root = ElementTree.fromstring(content)  # nosec B314 - without entities nothing unfolds, and nothing is fetched
     except ElementTree.ParseError as error:
         raise UserError(f"{path}:{error.position[0]}: not XML ({error})") from error
+    except (LookupError, ValueError) as error:  # of the encoding that it names
+        raise UserError(f"{path}: not XML in UTF-8 ({error}); export it from CVAT again") from error
     if root.tag != "annotations":
         raise UserError(f"{path}: starts with <{root.tag}>; expected CVAT's <annotations>")
     tracks, images = root.findall("track"), root.findall("image")
