@@ -239,38 +239,22 @@ def _look_replaced(folder: Path) -> None:
         raise Broken(f"{len(table)} rows only")
 
 
+def _export_from(folder: Path, part: str, **options: Any) -> None:
+    """Export a part of the saved people to the gallery of the folder."""
+    weights = SAVED / "calibrated" / "best.safetensors"
+    export(weights, str(SAVED / "people" / part), folder / G, device="cpu", precision="fp32", **options)
+
+
 def _export(folder: Path, attempt: int) -> None:
-    export(
-        SAVED / "calibrated" / "best.safetensors",
-        str(SAVED / "people" / "bounding_box_test"),
-        folder / G,
-        device="cpu",
-        precision="fp32",
-        batch_size=4,
-    )
+    _export_from(folder, "bounding_box_test", batch_size=4)
 
 
 def _export_over(folder: Path, attempt: int) -> None:
-    source = SAVED / "people" / ("bounding_box_test", "bounding_box_train")[attempt % 2]
-    export(
-        SAVED / "calibrated" / "best.safetensors",
-        str(source),
-        folder / G,
-        device="cpu",
-        precision="fp32",
-        overwrite=True,
-    )
+    _export_from(folder, ("bounding_box_test", "bounding_box_train")[attempt % 2], overwrite=True)
 
 
 def _export_onto(folder: Path, attempt: int) -> None:
-    export(
-        SAVED / "calibrated" / "best.safetensors",
-        str(SAVED / "people" / "bounding_box_train"),
-        folder / G,
-        device="cpu",
-        precision="fp32",
-        batch_size=4,
-    )
+    _export_from(folder, "bounding_box_train", batch_size=4)
 
 
 def _prepare_onto(folder: Path) -> None:

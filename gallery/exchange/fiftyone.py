@@ -24,8 +24,8 @@ from .moved_rows import moved_info, moved_path
 
 PREFIX = "fiftyone:"
 INFO = "vitreid"  # key of the dataset's info
-EMBEDDING, PERSON, BOX = "embedding", "person_id", "box"  # our fields beside the columns
-RENAMED = {"id": "row_id", "path": "filepath"}  # columns whose names FiftyOne has fields of its own for
+EMBEDDING, PERSON, BOX = "embedding", "person_id", "box"  # our fields, in addition to the columns
+RENAMED = {"id": "row_id", "path": "filepath"}  # columns that FiftyOne has fields of that name for
 RESERVED = ("metadata", "tags", "created_at", "last_modified_at", EMBEDDING, PERSON, BOX, *RENAMED.values())
 BATCH = 1000
 HEADER_BYTES = 2**18  # of an image file, where its size stands

@@ -19,7 +19,7 @@ def moved_path(path: str, start: Path, folder: Path) -> str:
 
 
 def moved_info(info: GalleryInfo, dimension: int) -> GalleryInfo:
-    """Return the description of the same embeddings as float rows; those of a projection become those of a model of their own.
+    """Return the description of the same embeddings as float rows; those of a projection count as those of another model.
 
     The projection itself does not move, so new images cannot be compared with projected rows.
     """

@@ -20,7 +20,7 @@ from ..model_spec import ModelSpec
 from ..stored_model import stored_spec
 from .hub import fetch_model, is_hub_name
 from .model_folder import model_config, weight_files
-from .safe_unpickle import load_plain, load_tensors
+from .safe_unpickle import damaged, load_plain, load_tensors
 from .wrappings import CONTAINERS, clean, find_state
 
 SPEC = "vitreid.spec"  # our key in the metadata of a safetensors file
@@ -119,9 +119,7 @@ def _read_torch(path: Path) -> _Content:
     except (MemoryError, UserError):
         raise
     except Exception as error:  # a damaged or foreign file can raise any kind inside the unpickler
-        raise UserError(
-            f"{path} is damaged or no torch file ({type(error).__name__}: {str(error)[:120]}); copy or download it again"
-        ) from error
+        raise damaged(path, error) from error
     return _understood(content, path)
 
 

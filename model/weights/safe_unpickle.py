@@ -114,9 +114,13 @@ def load_plain(path: str | Path) -> Any:
     except (MemoryError, UserError):
         raise
     except Exception as error:  # a damaged or foreign file can raise any kind inside the unpickler
-        raise UserError(
-            f"{path} is damaged or no torch file ({type(error).__name__}: {str(error)[:120]}); copy or download it again"
-        ) from error
+        raise damaged(path, error) from error
+
+
+def damaged(path: str | Path, error: Exception) -> UserError:
+    """Return the error of a file that torch cannot read."""
+    reason = f"{type(error).__name__}: {str(error)[:120]}"
+    return UserError(f"{path} is damaged or no torch file ({reason}); copy or download it again")
 
 
 def check_torch_file(path: str | Path) -> None:
