@@ -180,20 +180,25 @@ def test_every_format_holds_the_live_rows_and_their_ids(tmp_path, format):
     assert list(found) == ids
 
 
+PATHS = ["G/0.jpg", "G/2.jpg", "G/3.jpg", "G/4.jpg"]  # from the file's folder
+
+
 def read_npz(path):
     with np.load(path) as arrays:
-        assert arrays["path"].tolist() == ["0.jpg", "2.jpg", "3.jpg", "4.jpg"] and arrays["view"].tolist() == [""] * 4
+        assert arrays["path"].tolist() == PATHS and arrays["view"].tolist() == [""] * 4
         return arrays["embeddings"], arrays["id"]
 
 
 def read_parquet(path):
     table = pq.read_table(path)
+    assert table["path"].to_pylist() == PATHS
     return np.array(table["embedding"].to_pylist(), np.float32), table["id"].to_pylist()
 
 
 def read_csv(path):
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == PATHS
     return np.array([[row[f"e{i}"] for i in range(8)] for row in rows], np.float32), [int(row["id"]) for row in rows]
 
 
@@ -206,7 +211,7 @@ def read_faiss(path):
 
 def read_mat(path):
     arrays = loadmat(path)
-    assert [item[0] for item in arrays["path"][:, 0]] == ["0.jpg", "2.jpg", "3.jpg", "4.jpg"]
+    assert [item[0] for item in arrays["path"][:, 0]] == PATHS
     return arrays["embeddings"], arrays["id"][:, 0]
 
 
