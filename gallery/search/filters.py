@@ -58,10 +58,10 @@ class Condition:
         """
         if self.column == time_of_day.NAME and self.column not in schema.names:
             return TimeOfDay.parse(self.operator, self.values, schema)
-        kind = schema.field(self.column).type
+        kind = _type_of(self.column, schema.field(self.column).type)
         if pa.types.is_nested(kind):
             raise _not_comparable(self.column, kind)
-        if self.operator in RANGES and (_is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)):
+        if self.operator in RANGES and (_is_text(kind) or pa.types.is_boolean(kind)):
             raise UserError(f"where: {self.column} holds {kind}, which has no order for {self.operator}; use = or !=")
         return Condition(self.column, self.operator, tuple(_cast(value, self.column, kind) for value in self.values))
 
@@ -82,7 +82,7 @@ class Condition:
             ValueError: Arrow cannot compare values of the column's type.
         """
         try:
-            return self._mask(column)
+            return self._mask(column.cast(_type_of(self.column, column.type)))
         except (pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:  # dictionaries, half floats, …
             raise _not_comparable(self.column, column.type) from error
 
@@ -236,6 +236,13 @@ def _not_comparable(column: str, kind: pa.DataType) -> UserError:
         f"where: {column} holds {kind}, which cannot be compared; use a column of text, numbers or times, "
         "or choose the rows yourself and give their ids, {'id': [...]}"
     )
+
+
+def _type_of(column: str, kind: pa.DataType) -> pa.DataType:
+    """Return the type of a column's values; that of one without any known value is what it would hold."""
+    if not pa.types.is_null(kind):
+        return kind
+    return pa.float64() if column == "time" else pa.string()
 
 
 def _is_text(kind: pa.DataType) -> bool:

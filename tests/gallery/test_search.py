@@ -578,3 +578,13 @@ def test_the_benchmark_measures_and_judges(tmp_path, capsys):
     assert json.loads((tmp_path / "g.json").read_text())["speed"]["rows"] == 50
     benchmark.make_gallery(tmp_path / "large", 60, 8, "float16", 0)
     assert benchmark.measure_resident(str(tmp_path / "large"), 0)["first"] > 0
+
+
+@pytest.mark.parametrize(
+    ("where", "passes"),
+    [("camera=c0", False), ("camera!=c0", True), ("camera=", True), ("camera!=", False), ("time>=5", False), ("time=", True)],
+)
+def test_a_column_without_any_value_holds_unknown_ones(where, passes):
+    """Other programs write such a column without a type."""
+    table = pa.table({"camera": pa.nulls(3), "time": pa.nulls(3)})
+    assert Where.of([where]).mask(table).tolist() == [passes] * 3
