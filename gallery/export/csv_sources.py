@@ -21,7 +21,7 @@ from ...datasets.readers.box_crops import VideoReader, is_still
 from ...labels.column_names import find_columns, is_windows_path, why_absent
 from ...labels.label_text import UNKNOWN, are_whole_numbers, without_decimals
 from ...labels.name_options import JUNK, NameOptions
-from ...tracking.frames import VideoFile
+from ...tracking.frames import CorruptVideoError, VideoFile
 from ..storage.records_file import to_seconds
 from .source_rows import BOX, FIELDS, ImageFiles, SourceRow, box_of
 
@@ -202,10 +202,14 @@ class BoxesSource(_CsvSource):
         if self._skips or path in self._checked or not os.path.isfile(path) or is_still(path):
             return
         self._checked.add(path)
-        video = VideoFile(Path(path))
-        if video.num_frames is not None and highest < video.num_frames:  # an estimate, but seldom below the true number
-            return
-        if highest >= (count := video.count_frames()):
+        try:
+            video = VideoFile(Path(path))
+            if video.num_frames is not None and highest < video.num_frames:  # an estimate, but seldom below the true number
+                return
+            count = video.count_frames()
+        except CorruptVideoError as error:
+            raise CorruptVideoError(f"{self.file} names {error}") from error
+        if highest >= count:
             hint = "check that the boxes belong to this video"
             if lowest > 0 and highest == count:
                 hint = f"if its frames count from {self.frames_from + 1}: --frames-from {self.frames_from + 1}"

@@ -66,6 +66,7 @@ REFUSED = [
     ("boxes: cvat images", text('height="240"', 'height="tall"')),
     ("boxes: cvat tracks", text('encoding="utf-8"', 'encoding="uttf-8"')),
     ("boxes: coco", image_id_of_a_list),
+    ("table: boxes in videos", text("hall.mp4,0,", "/etc/passwd,0,")),
     ("description: detector", values(classes=3.5)),
     ("description: detector", values(form={})),
     ("description: detector", values(resize=[1])),
