@@ -8,7 +8,7 @@ from ..input_checks import Features, as_features
 from ..reranking.neighbours import Neighbours, find_neighbours
 from .jaccard_graph import REACH, SimilarPairs, mixed_pairs
 
-LEAST = 0.29  # mean similarity of two groups that merge: chosen on training people, see docs/identities.md
+LEAST = 0.22  # mean similarity of two groups that merge: chosen on training people, see docs/identities.md
 SCALES = (2 / 3, 1, 4 / 3)  # of k1, whose similarities are averaged
 
 

@@ -204,7 +204,9 @@ class BoxesSource(_CsvSource):
         self._checked.add(path)
         try:
             video = VideoFile(Path(path))
-            if video.num_frames is not None and highest < video.num_frames:  # an estimate, but seldom below the true number
+            if (
+                video.num_frames is not None and highest < video.num_frames
+            ):  # an estimate, but seldom below the true number
                 return
             count = video.count_frames()
         except CorruptVideoError as error:

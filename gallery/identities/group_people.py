@@ -24,7 +24,7 @@ from .near_rows import AUTO, camera_norm_of, compared_rows, near_rows, usable_po
 from .person_columns import People, is_none, new_name, read_people
 from .record_constraints import constraints_of, times_of
 
-BAND = (0.25, 0.33)  # of LEAST, between which the best value of other data is expected
+BAND = (0.18, 0.26)  # of LEAST, between which the best value of other data is expected
 WHOLE_ROWS = 20_000  # more rows are not compared again for a few new ones
 _FMR = re.compile(r"fmr=([0-9.eE-]+)")
 

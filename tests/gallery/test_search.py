@@ -582,7 +582,14 @@ def test_the_benchmark_measures_and_judges(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("where", "passes"),
-    [("camera=c0", False), ("camera!=c0", True), ("camera=", True), ("camera!=", False), ("time>=5", False), ("time=", True)],
+    [
+        ("camera=c0", False),
+        ("camera!=c0", True),
+        ("camera=", True),
+        ("camera!=", False),
+        ("time>=5", False),
+        ("time=", True),
+    ],
 )
 def test_a_column_without_any_value_holds_unknown_ones(where, passes):
     """Other programs write such a column without a type."""
