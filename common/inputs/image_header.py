@@ -12,6 +12,7 @@ SCANS = 64  # of a progressive JPEG; encoders write up to 20
 SCANNED_PIXELS = 2**30  # pixels times scans: 4 seconds of a core
 
 _JPEG_SIZE = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers of a frame's header (SOF0 to SOF15)
+CHUNK = 2**24  # bytes of a PNG's chunk in a file that is shorter than it: cut short, but harmless
 _JPEG_BARE = frozenset([0x01, *range(0xD0, 0xD8)])  # markers without a length
 
 
@@ -29,6 +30,8 @@ def refusal(content: bytes, most_pixels: int = PIXELS) -> str:
         return "has no pixels"
     if pixels > most_pixels:
         return f"has {size[1]} x {size[0]} pixels, more than the {most_pixels / 1e6:.0f} million that are decoded"
+    if content.startswith(b"\x89PNG") and (length := _longest_chunk(content)) > max(len(content), CHUNK):
+        return f"is a damaged PNG: one of its parts would have {length / 1e6:,.0f} MB, the file has {len(content) / 1e6:,.1f}"
     scans = content.count(b"\xff\xda") if content.startswith(b"\xff\xd8") else 1
     if scans > SCANS or scans * pixels > SCANNED_PIXELS:
         return f"is a JPEG of {scans} scans, which would take too long to decode"
@@ -63,6 +66,15 @@ def _jpeg(content: bytes) -> tuple[int, int]:
 def _png(content: bytes) -> tuple[int, int]:
     width, height = struct.unpack_from(">II", content, 16)
     return height, width
+
+
+def _longest_chunk(content: bytes) -> int:
+    """Return the largest number of bytes that a chunk of a PNG says it has; decoders take that much memory at once."""
+    place, longest = 8, 0
+    while place + 8 <= len(content):
+        length = int(struct.unpack_from(">I", content, place)[0])
+        longest, place = max(longest, length), place + 12 + length
+    return longest
 
 
 def _bmp(content: bytes) -> tuple[int, int]:

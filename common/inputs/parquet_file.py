@@ -64,7 +64,12 @@ class ParquetInput:
         with self._reading, damage_named(self.path, self.remedy):
             for group in chosen:
                 self._measure(group, names)
-            return self._file.read_row_groups(chosen, names, use_threads=False)
+            table = self._file.read_row_groups(chosen, names, use_threads=False)
+            table.validate(full=True)  # the reader takes any bytes as UTF-8, and lengths as they are given
+        expected = sum(self.metadata.row_group(group).num_rows for group in chosen)
+        if len(table) != expected:
+            raise UserError(f"{self.path} is damaged: it holds {len(table)} of {expected} rows; {self.remedy}")
+        return table
 
     def _measure(self, group: int, names: Sequence[str]) -> None:
         """Raise UserError if columns of a group that were not read before would take too much memory."""

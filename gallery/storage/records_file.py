@@ -255,7 +255,7 @@ class RecordsFile:
         if columns is not None:
             self.check(columns)
         num_groups = int(np.searchsorted(self._starts, self.count))  # more may be of an interrupted addition
-        return self._file.read(range(num_groups), columns).slice(0, self.count).replace_schema_metadata(None)
+        return self._checked(self._file.read(range(num_groups), columns).slice(0, self.count))
 
     def check(self, columns: Sequence[str]) -> None:
         """Raise ValueError, listing the columns of the file, if one of `columns` is missing."""
@@ -273,7 +273,22 @@ class RecordsFile:
             groups = range(first, min(first + num_groups, self._file.num_groups))
             table = self._file.read(groups, columns).slice(0, left)
             left -= len(table)
-            yield table.replace_schema_metadata(None)
+            yield self._checked(table)
+
+    def _checked(self, table: pa.Table) -> pa.Table:
+        """Return rows as records: a column of CORE without any value has its type; no metadata.
+
+        Raises:
+            UserError: a record has no id or path.
+        """
+        for name in ("id", "path"):
+            if name in table.column_names and table[name].null_count:
+                raise UserError(f"{self.path}: a record has no {name}; restore it or export again")
+        for place, item in enumerate(table.schema):
+            if item.type == pa.null() and item.name in CORE.names:
+                kind = CORE.field(item.name)
+                table = table.set_column(place, kind, pa.nulls(len(table), kind.type))
+        return table.replace_schema_metadata(None)
 
     def take(self, positions: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
         """Return some records as dictionaries, reading only their row groups."""
@@ -290,7 +305,8 @@ class RecordsFile:
             if number not in self._groups:
                 if len(self._groups) >= KEPT_GROUPS:
                     self._groups.pop(next(iter(self._groups)))
-                self._groups[number] = self._file.read([number])
+                left = self.count - int(self._starts[number])
+                self._groups[number] = self._checked(self._file.read([number]).slice(0, left))
             return self._groups[number]
 
 

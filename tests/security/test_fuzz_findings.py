@@ -5,6 +5,8 @@ import json
 import zipfile
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deadline import at_once
 
@@ -12,6 +14,7 @@ pytest.importorskip("fastapi", reason='needs the extra: pip install "vitreid[ser
 
 from vitreid.benchmarks.attacks.stranger_files import read, sample_of
 from vitreid.common.errors import UserError
+from vitreid.gallery import Gallery
 
 
 def text(old, new):
@@ -54,6 +57,28 @@ def broken_page(content):
     return content[:place] + bytes(40) + content[place + 40 :]
 
 
+def column(name, values):
+    """Records with another column: `values` of their number."""
+
+    def change(content):
+        table = pq.read_table(io.BytesIO(content))
+        target = io.BytesIO()
+        place = table.schema.get_field_index(name)
+        pq.write_table(table.set_column(place, name, values(len(table))), target)
+        return target.getvalue()
+
+    return change
+
+
+def no_utf8(count):
+    return pa.array([b"\xe3"] * count, pa.binary()).view(pa.string())
+
+
+def long_chunk(content):
+    """A PNG whose second chunk says that it has 1.4 GB."""
+    return content[:33] + b"\x54" + content[34:]
+
+
 REFUSED = [
     (
         "boxes: csv",
@@ -79,6 +104,9 @@ REFUSED = [
     ("table: film", lambda content: content + b"7,2,10,20,30,60,1,1,0.8\n"),
     ("gallery: projection.npz", open_bracket),
     ("gallery: records.parquet", broken_page),
+    ("gallery: records.parquet", column("path", lambda count: pa.nulls(count, pa.string()))),
+    ("gallery: records.parquet", column("camera", no_utf8)),
+    ("image: png", long_chunk),
     ("weights: torch", name_that_is_no_text),
 ]
 
@@ -102,3 +130,10 @@ def test_a_config_of_other_types_next_to_weights_is_left_aside(part, tmp_path):
     path = sample_of("weights: config.json", tmp_path / "made")
     path.write_bytes(values(pretrained_cfg=part, architecture=part)(path.read_bytes()))
     assert read("weights: config.json", path)["pixels"] is None
+
+
+def test_a_gallery_whose_cameras_have_no_type_is_one_of_unknown_cameras(tmp_path):
+    path = sample_of("gallery: records.parquet", tmp_path / "made")
+    path.write_bytes(column("camera", pa.nulls)(path.read_bytes()))
+    read("gallery: records.parquet", path)
+    assert Gallery.open(path.parent).select(["camera"])["camera"].null_count == len(pq.read_table(path))
