@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from .. import __version__
 from ..common.errors import UserError
-from ..common.files import sync
+from ..common.files import check_output_file, sync
 from ..common.locks import FILE as LOCK
 from ..common.replace_folder import scratch_folder
 from ..processor.embedding.embedder import Embedder
+from ..processor.embedding.foreign.sidecar import sidecar_of
 from .export_request import ExportRequest
-from .formats import FORMATS, ExportTask, Format
-from .input_names import as_input, describe
+from .export_source import ExportSource, FinishedSource, NetworkSource
+from .formats import FORMATS, Format, Run
+from .labelled_crops import LabelledCrops, RetrievalCost, read_labelled
 from .parity import Agreement, Tolerance
 from .parity_check import BATCHES, Disagreement, Latency, ParityCheck, named
-from .wrapper import ExportedNetwork
+from .quantised.int8_recipe import LEVELS
+from .quantised.openvino_int8 import check_nncf
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +41,11 @@ class ExportedModel:
         notes: the metadata written into the file.
         agreement: with the checkpoint, the worst over all batch sizes.
         tolerance: the largest differences that were accepted.
-        latency: batch size -> "torch", "exported" -> latency on this machine.
+        latency: batch size -> "torch", "exported", for INT8 also "float32" -> latency on this machine.
         num_crops, threads: number of crops compared and of threads used.
+        level: of INT8, a key of `LEVELS`; "" = not quantised.
+        float_bytes: size of the same file in float32, for INT8.
+        cost: mAP of labelled crops, if there are any.
     """
 
     path: Path
@@ -49,6 +56,19 @@ class ExportedModel:
     latency: dict[int, dict[str, Latency]]
     num_crops: int
     threads: int
+    level: str = ""
+    float_bytes: int = 0
+    cost: RetrievalCost | None = None
+
+
+class Trial(NamedTuple):
+    """A written file, what its comparison found, and a sentence about what is not accepted, "" = accepted."""
+
+    level: str
+    run: Run
+    agreement: Agreement
+    cost: RetrievalCost | None
+    problem: str
 
 
 def export_model(request: ExportRequest) -> ExportedModel:
@@ -74,24 +94,94 @@ def export_model(request: ExportRequest) -> ExportedModel:
 
 
 def _export(request: ExportRequest, form: Format, threads: int) -> ExportedModel:
-    embedder = open_embedder(request.weights)
-    task = make_task(request, form, embedder)
+    if request.int8 and request.format_name == "openvino":
+        check_nncf()
+    embedder = open_embedder(request.weights, request.options)
+    is_finished = embedder.model.network is None
+    if is_finished:
+        request = replace(request, input="pixels")  # the embedder of the file prepares them
+        check_output_file("--output", sidecar_of(Path(request.output)), request.overwrite)
+    source = FinishedSource(request, embedder) if is_finished else NetworkSource(request, form, embedder)
     check = ParityCheck(request, embedder)
+    labelled = None
+    if request.labelled:
+        data = read_labelled(request.labelled, request.root, request.names, request.people, request.seed)
+        labelled = LabelledCrops(data, embedder.planes, check.original)
+    if request.int8:
+        source.calibrate(check.calibration)
     output = Path(request.output)
     with scratch_folder(output) as folder:
-        path = folder / output.name
-        logger.info("writing %s as %s", output, request.format_name)
-        with named(f"{embedder.model.spec.name} cannot be written as {request.format_name}"):
-            form.write(task, path)
-        with named("the model cannot be loaded again"):
-            run = form.load(path, threads)
-        agreement = check.agreement(run)
-        if problem := agreement.problem(request.tolerance):
-            hint = "; leave --half out" if request.half else ""
-            raise Disagreement(f"--output: {output} was not written, {problem} on {check.about}{hint}")
-        latency = check.latency(run, request.rounds)
+        trial = _accepted(request, source, check, labelled, folder / output.name, threads)
+        float_bytes, extra = _float_file(request, source, threads) if request.int8 and not is_finished else (0, {})
+        if is_finished:
+            float_bytes = sum(file.stat().st_size for file in _with_weights(embedder.weights))
+        latency = check.latency(trial.run, request.rounds, extra)
         size = _move_files(folder, output)
-    return ExportedModel(output, size, task.notes, agreement, request.tolerance, latency, len(check.planes), threads)
+    return ExportedModel(
+        *(output, size, source.notes, trial.agreement, request.tolerance, latency, len(check.planes), threads),
+        *(trial.level, float_bytes, trial.cost),
+    )
+
+
+def _accepted(
+    request: ExportRequest,
+    source: ExportSource,
+    check: ParityCheck,
+    labelled: LabelledCrops | None,
+    path: Path,
+    threads: int,
+) -> Trial:
+    """Write the file, for INT8 with more and more layers in float32, until the comparison accepts it.
+
+    Raises:
+        Disagreement: it accepts none; the message has the figures of the last one.
+    """
+    trial = None
+    for level in LEVELS if request.int8 else ("",):
+        if trial is not None:
+            logger.info("INT8 of %s: %s; next: %s", LEVELS[trial.level], trial.problem, LEVELS[level])
+        trial = _try(request, source, check, labelled, path, threads, level)
+        if not trial.problem:
+            return trial
+    assert trial is not None  # for the type checker
+    hint = "; leave --half out" if request.half else "; leave --int8 out" if request.int8 else ""
+    raise Disagreement(f"--output: {request.output} was not written, {trial.problem} on {check.about}{hint}")
+
+
+def _try(
+    request: ExportRequest,
+    source: ExportSource,
+    check: ParityCheck,
+    labelled: LabelledCrops | None,
+    path: Path,
+    threads: int,
+    level: str,
+) -> Trial:
+    """Write the file and compare it; crops with labels are embedded only if rankings agree."""
+    logger.info("writing %s as %s%s", request.output, request.format_name, f", INT8 {level}" if level else "")
+    with named(f"{source.notes['model']} cannot be written as {request.format_name}"):
+        source.write(path, level)
+    with named("the model cannot be loaded again"):
+        run = source.load(path, threads)
+    agreement = check.agreement(run)
+    problem, cost = agreement.problem(request.tolerance), None
+    if labelled is not None and not problem:
+        cost = labelled.cost(lambda planes, cameras: check.run_on(run, planes, cameras))
+        problem = cost.problem(request.largest_loss)
+    return Trial(level, run, agreement, cost, problem)
+
+
+def _float_file(request: ExportRequest, source: ExportSource, threads: int) -> tuple[int, dict[str, Run]]:
+    """Return the size of the model in float32 in this format, and the model itself, to be timed."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, Path(request.output).name)
+        source.write(path, "")
+        return sum(file.stat().st_size for file in _with_weights(path)), {"float32": source.load(path, threads)}
+
+
+def _with_weights(path: Path) -> list[Path]:
+    """Return the file, with OpenVINO also its .bin."""
+    return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
 
 
 def _move_files(folder: Path, output: Path) -> int:
@@ -104,14 +194,14 @@ def _move_files(folder: Path, output: Path) -> int:
     return size
 
 
-def open_embedder(weights: str) -> Embedder:
-    """Return the checkpoint as the reference: float32 on the CPU.
+def open_embedder(weights: str, options: Mapping[str, Any] | None = None) -> Embedder:
+    """Return the checkpoint, or finished model, as the reference: float32 on the CPU.
 
     Raises:
         FileNotFoundError, ValueError: as `Embedder`; also if a newer vitreid wrote settings that this version lacks.
     """
     try:
-        embedder = Embedder(weights, device="cpu", precision="fp32", batch_size=max(BATCHES))
+        return Embedder(weights, device="cpu", precision="fp32", batch_size=max(BATCHES), options=options or None)
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):  # an unknown field of a settings dataclass
             raise
@@ -119,34 +209,3 @@ def open_embedder(weights: str) -> Embedder:
             f"{weights}: this version ({__version__}) does not know one of its settings ({error}); it was written by a "
             "newer vitreid, update this one"
         ) from error
-    if embedder.model.network is None:
-        raise UserError(f"--weights: {weights} is a finished model already; give the best.safetensors of a run")
-    return embedder
-
-
-def make_task(request: ExportRequest, form: Format, embedder: Embedder) -> ExportTask:
-    """Return the network to write, an example of its inputs, and the metadata."""
-    cameras = embedder.model.spec.cameras if embedder.model.spec.sie_camera else ()
-    row = request.camera_row(cameras)
-    half = request.half and not form.halves
-    network = ExportedNetwork(
-        embedder.model, embedder.preprocess, embedder.settings, request.input, row, request.camera_input, half
-    )
-    planes = np.zeros((2, 3, *embedder.preprocess.size), np.uint8)
-    example: tuple[torch.Tensor, ...] = (torch.from_numpy(as_input(planes, request.input, embedder.preprocess)),)
-    if request.camera_input:
-        example += (torch.zeros(2, dtype=torch.int64),)
-    notes = {
-        "version": __version__,
-        "fingerprint": embedder.fingerprint,
-        "model": embedder.model.spec.name,
-        "dimension": embedder.dim,
-        "input": describe(request.input, embedder.preprocess, cameras if request.camera_input else None),
-        "preprocess": embedder.preprocess.to_dict(),
-        "embed": embedder.settings.to_dict(),
-        "cameras": list(cameras),
-        "camera": None if row is None else cameras[row],
-        "half": request.half,
-        "threshold": embedder.threshold,
-    }
-    return ExportTask(network, example, notes, request.opset)

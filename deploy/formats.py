@@ -17,6 +17,9 @@ from torch import Tensor
 
 from ..common.errors import MissingPackageError, UserError
 from ..processor.embedding.foreign.runtimes import NOTES, open_onnx, open_openvino, open_torchscript, quiet
+from .quantised.int8_recipe import Int8Recipe
+from .quantised.onnx_int8 import quantise_onnx
+from .quantised.openvino_int8 import quantise_openvino
 from .wrapper import ExportedNetwork
 
 INPUT_NAMES, OUTPUT_NAME, BATCH = ("images", "cameras"), "embeddings", "batch"
@@ -26,12 +29,13 @@ Notes = dict[str, Any]
 
 
 class ExportTask(NamedTuple):
-    """What to write: the network, an example of its inputs (2 images), the metadata, the ONNX opset."""
+    """What to write: the network, an example of its inputs (2 images), the metadata, the ONNX opset, and INT8 if asked for."""
 
     network: ExportedNetwork
     example: tuple[Tensor, ...]
     notes: Notes
     opset: int = OLDEST_OPSET
+    int8: Int8Recipe | None = None
 
 
 class Format(NamedTuple):
@@ -88,6 +92,8 @@ def write_onnx(task: ExportTask, path: Path) -> None:
         )
     program.model.metadata_props.update({f"{NOTES}.{key}": json.dumps(value) for key, value in task.notes.items()})
     program.save(str(path), external_data=False)
+    if task.int8:
+        quantise_onnx(path, path, task.int8)
 
 
 def load_onnx(path: Path, threads: int) -> Run:
@@ -127,8 +133,10 @@ def write_openvino(task: ExportTask, path: Path) -> None:
     import openvino
 
     onnx = path.with_suffix(".onnx")
-    write_onnx(task, onnx)
+    write_onnx(task._replace(int8=None), onnx)
     model = openvino.convert_model(str(onnx))
+    if task.int8:
+        model = quantise_openvino(model, task.int8)
     for key, value in task.notes.items():
         model.set_rt_info(json.dumps(value), [NOTES, key])
     openvino.save_model(model, str(path), compress_to_fp16=task.notes["half"])

@@ -32,6 +32,7 @@ class Tolerance(NamedTuple):
 
 FLOAT32 = Tolerance(tie=1e-4, difference=1e-3, places=1.0, first=1.0)
 FLOAT16 = Tolerance(tie=1e-2, difference=1e-1, places=0.95, first=1.0)
+INT8 = Tolerance(tie=5e-2, difference=5e-1, places=0.9, first=0.95)
 
 
 class Agreement(NamedTuple):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -12,12 +13,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ..common.errors import MissingPackageError, UserError
-from ..datasets import CorruptImageError, read_image
+from ..common.inputs.regular_files import read_lines
+from ..datasets import CorruptImageError, name_rows, read_image
 from ..datasets.readers.image_files import EXTENSIONS, walk_images
 from ..datasets.synthetic.camera import make_cameras, photograph
 from ..datasets.synthetic.identity import make_people
 from ..processor.embedding.embedder import Embedder
-from .export_request import ExportRequest
+from .export_request import FEWEST_CROPS, ExportRequest
 from .formats import Run
 from .input_names import as_input
 from .parity import Agreement, compare, worst
@@ -59,9 +61,12 @@ class ParityCheck:
 
     def __init__(self, request: ExportRequest, embedder: Embedder) -> None:
         self.request, self.embedder = request, embedder
+        self.calibration = np.empty((0, 3, *embedder.preprocess.size), np.uint8)  # planes of further crops, for INT8
         if request.crops:
-            images = folder_crops(request.crops, request.num_crops)
+            images, further = own_crops(request.crops, request.num_crops, request.num_calibration * request.int8)
             self.about = f"{len(images)} images of {request.crops}"
+            if request.int8:
+                self.calibration = np.stack([embedder.planes(image) for image in further])
         else:
             images = synthetic_crops(request.num_crops, request.seed)
             self.about = f"{len(images)} synthetic crops"
@@ -73,13 +78,30 @@ class ParityCheck:
 
     def _cameras(self, count: int) -> list[str | None]:
         """Return the camera of each crop; with a camera input, all cameras in turn and an unknown one."""
-        names = self.embedder.model.spec.cameras if self.embedder.model.spec.sie_camera else ()
+        names = self.embedder.model.cameras
         if not self.request.camera_input:
-            row = self.request.camera_row(names)
-            return [None if row is None else names[row]] * count
+            return [self._fixed_camera] * count
         rows = np.arange(count) % (len(names) + 1)  # the last one: unknown
         self.inputs.append(np.where(rows < len(names), rows, -1).astype(np.int64))
         return [names[row] if row < len(names) else None for row in rows]
+
+    @property
+    def _fixed_camera(self) -> str | None:
+        """The camera that the file takes for all images; None = an unknown one."""
+        row = self.request.camera_row(self.embedder.model.cameras)
+        return None if row is None else self.embedder.model.cameras[row]
+
+    def original(self, planes: np.ndarray, cameras: Sequence[str | None]) -> np.ndarray:
+        """Return the embeddings of the original model, which is given the cameras only if the file is given them too."""
+        given = cameras if self.request.camera_input else [self._fixed_camera] * len(planes)
+        return self.embedder.embed(planes, given)
+
+    def run_on(self, run: Run, planes: np.ndarray, cameras: Sequence[str | None]) -> np.ndarray:
+        """Return the embeddings of the exported model."""
+        images = as_input(planes, self.request.input, self.embedder.preprocess)
+        if not self.request.camera_input:
+            return run(images)
+        return run(images, name_rows([name or "" for name in cameras], self.embedder.model.cameras)[:-1].numpy())
 
     def agreement(self, run: Run) -> Agreement:
         """Return the worst agreement of the exported model with the checkpoint over all batch sizes."""
@@ -95,19 +117,23 @@ class ParityCheck:
             )
         return found
 
-    def latency(self, run: Run, rounds: int) -> dict[int, dict[str, Latency]]:
-        """Return the latency of the checkpoint in torch and of the exported model, by batch size."""
-        return {size: self._latency(run, size, rounds) for size in TIMED if rounds}
+    def latency(self, run: Run, rounds: int, others: Mapping[str, Run] | None = None) -> dict[int, dict[str, Latency]]:
+        """Return the latency of the original model, of others and of the exported model, by batch size."""
+        return {size: self._latency({**(others or {}), "exported": run}, size, rounds) for size in TIMED if rounds}
 
-    def _latency(self, run: Run, size: int, rounds: int) -> dict[str, Latency]:
+    def _latency(self, runs: Mapping[str, Run], size: int, rounds: int) -> dict[str, Latency]:
         places = np.arange(size) % len(self.planes)
         planes, names = self.planes[places], [self.cameras[place] for place in places]
         rows = [array[places] for array in self.inputs[1:]]
 
-        def exported() -> np.ndarray:  # both start from pixels: without an own normalisation the caller normalises
-            return run(as_input(planes, self.request.input, self.embedder.preprocess), *rows)
+        def timed(
+            run: Run,
+        ) -> Callable[[], object]:  # all start from pixels: the caller of a file without normalisation does it
+            return lambda: run(as_input(planes, self.request.input, self.embedder.preprocess), *rows)
 
-        return measure({"torch": lambda: self.embedder.embed(planes, names), "exported": exported}, rounds)
+        original = "torch" if self.embedder.model.network is not None else "original"
+        calls = {original: lambda: self.embedder.embed(planes, names), **{key: timed(run) for key, run in runs.items()}}
+        return measure(calls, rounds)
 
 
 def measure(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Latency]:
@@ -137,20 +163,61 @@ def synthetic_crops(count: int, seed: int) -> list[np.ndarray]:
     ]
 
 
+def own_crops(source: str, count: int, further: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Read up to `count` of the user's images, and up to `further` others, both spread evenly over the sorted names.
+
+    Args:
+        source: a folder, with its sub-folders, or a CSV file with the column path.
+        further: 0 = none.
+    Raises:
+        FileNotFoundError: no such folder or file, or no image in it.
+        ValueError: one of them cannot be read, or there are too few for both; names it.
+    """
+    paths = listed_crops(source)
+    if further and len(paths) < 2 * FEWEST_CROPS:
+        raise UserError(
+            f"--crops: {source} has {len(paths)} images; --int8 compares on {FEWEST_CROPS} or more and measures on "
+            f"{FEWEST_CROPS} or more others"
+        )
+    if further and len(paths) < count + further:
+        count = max(FEWEST_CROPS, len(paths) * count // (count + further))
+    chosen = spread(len(paths), count)
+    rest = np.setdiff1d(np.arange(len(paths)), chosen)
+    others = rest[spread(len(rest), further)] if further else rest[:0]
+    return [_read(paths[place]) for place in chosen], [_read(paths[place]) for place in others]
+
+
+def spread(total: int, count: int) -> np.ndarray:
+    """Return up to `count` positions from 0 to total - 1, evenly spread."""
+    return np.linspace(0, total - 1, min(count, total)).round().astype(int)
+
+
 def folder_crops(folder: str, count: int) -> list[np.ndarray]:
-    """Read up to `count` images of a folder and its subfolders, spread evenly over the sorted names.
+    """Read up to `count` images of a folder and its sub-folders; see `own_crops`."""
+    return own_crops(folder, count)[0]
+
+
+def listed_crops(source: str) -> list[str]:
+    """Return the image files of a folder and its sub-folders, or of the column path of a CSV file.
 
     Raises:
-        FileNotFoundError: no such folder, or no image in it.
-        ValueError: one of them cannot be read; names it.
+        FileNotFoundError: no such folder or file, or no image in it.
+        UserError: the file has no column path.
     """
-    if not Path(folder).is_dir():
-        raise FileNotFoundError(f"--crops: there is no folder {folder}")
-    paths = list(walk_images(folder))
+    place = Path(source).expanduser()
+    if place.is_dir():
+        paths = list(walk_images(place))
+    elif place.is_file():
+        rows = csv.DictReader(read_lines(place))
+        if "path" not in (rows.fieldnames or ()):
+            found = ", ".join(rows.fieldnames or ()) or "nothing"
+            raise UserError(f"--crops: {source}:1: expected a CSV file with the column path; found {found}")
+        paths = [str(place.parent / row["path"]) for row in rows if row["path"]]
+    else:
+        raise FileNotFoundError(f"--crops: there is no folder {source}")
     if not paths:
-        raise FileNotFoundError(f"--crops: no image ({', '.join(EXTENSIONS)}) in {folder} or below")
-    chosen = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
-    return [_read(paths[place]) for place in chosen]
+        raise FileNotFoundError(f"--crops: no image ({', '.join(EXTENSIONS)}) in {source} or below")
+    return paths
 
 
 def _read(path: str) -> np.ndarray:

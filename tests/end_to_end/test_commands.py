@@ -63,6 +63,7 @@ SKIPPED = {  # what is not run: why
     r"^(python3 -m venv|\. \S+/activate$|source )": "makes an environment; that of the tests stands",
     r"^(pip install|git clone|pre-commit) ": "changes the machine, and needs a network",
     r" hf-hub:": "needs the Hugging Face hub; see tests/model/test_hub.py",
+    r" --int8 ": "needs 32 crops and a trained model; see tests/deploy/test_int8.py",
     r"^docker ": "needs a docker daemon and a network",
     r" milvus:http|milvus_recall": "needs a Milvus server",
     r" fiftyone:": "needs FiftyOne with its database; see tests/gallery/test_exchange.py",

@@ -94,13 +94,16 @@ class ForeignModel(nn.Module):
         global_only: bool = False,
     ) -> Tensor:
         """Return the embeddings (B, D), in batches of the size that the file accepts, on the images' device."""
-        inputs = [self._pixels(images)]
-        if self.cameras:
-            inputs.append(self._numbers(camids, len(images)).to(images.device))
+        inputs = self.inputs(images, camids)
         size = self.batch or len(images)
         starts = range(0, len(images), size)
         blocks = [self._run([tensor[start : start + size] for tensor in inputs], size) for start in starts]
         return torch.cat(blocks).to(images.device)
+
+    def inputs(self, images: Tensor, camids: Tensor | None) -> list[Tensor]:
+        """Return what the file takes for normalised RGB images (B, 3, H, W): images, and cameras if it knows some."""
+        pixels = self._pixels(images)
+        return [pixels, self._numbers(camids, len(images)).to(images.device)] if self.cameras else [pixels]
 
     def _pixels(self, images: Tensor) -> Tensor:
         """Return normalised RGB images (B, 3, H, W) in the file's order of channels, layout and type."""

@@ -1,0 +1,1 @@
+"""INT8: static quantisation of an exported model, with ranges measured on crops."""
