@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-GROUPS = "/sys/fs/cgroup"
+from .machine.control_groups import GROUPS, groups_above, own_groups
+
 _FILES = {  # files of a control group: memory in use, limit, and the key of droppable page cache in memory.stat
     "v1": ("memory.usage_in_bytes", "memory.limit_in_bytes", "total_inactive_file"),
     "v2": ("memory.current", "memory.max", "inactive_file"),
@@ -23,7 +24,7 @@ def available_memory() -> int:
         machine = int(rows["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return _total_memory() // 2
-    return max(0, min([machine, *left_in_groups(_own_groups(), Path(GROUPS))]))
+    return max(0, min([machine, *left_in_groups(own_groups(), GROUPS)]))
 
 
 def left_in_groups(text: str, root: Path) -> Iterator[int]:
@@ -33,15 +34,9 @@ def left_in_groups(text: str, root: Path) -> Iterator[int]:
         text: /proc/self/cgroup, a line `number:controllers:path` per hierarchy; version 2 has no controllers.
         root: mount point of the groups. In a container `path` may be the path on the host; its own group is then at the root.
     """
-    for line in text.splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        version, mount = ("v1", root / "memory") if controllers else ("v2", root)
-        own = PurePosixPath(path.lstrip("/"))
-        for group in (own, *own.parents):
-            if (left := _left_in(mount / group, version)) is not None:
-                yield left
+    for version, group in groups_above(text, root, "memory"):
+        if (left := _left_in(group, version)) is not None:
+            yield left
 
 
 def _left_in(group: Path, version: str) -> int | None:
@@ -52,13 +47,6 @@ def _left_in(group: Path, version: str) -> int | None:
         return int((group / limit).read_text()) - in_use
     except (OSError, ValueError):  # no such group, or no limit ("max")
         return None
-
-
-def _own_groups() -> str:
-    try:
-        return Path("/proc/self/cgroup").read_text()
-    except OSError:
-        return ""
 
 
 def _total_memory() -> int:

@@ -104,7 +104,7 @@ def _add_track_flags(parser: argparse.ArgumentParser) -> None:
 
 def export_images(args: argparse.Namespace) -> None:
     """Run the export."""
-    others = {"input", "no_resume", "traceback", "templates", "thumbnails", "blur", "expire_after"}
+    others = {"input", "no_resume", "traceback", "threads", "templates", "thumbnails", "blur", "expire_after"}
     others |= {*NAMES, *TRACKS, *CAMERAS}
     given = {name: value for name, value in vars(args).items() if name not in others and not name.startswith(PREFIX)}
     tracks = track_options(args)

@@ -16,7 +16,7 @@ from vitreid.deploy import FORMATS, INPUTS, TRACKERS, ExportedModel, ExportReque
 from vitreid.deploy.quantised.int8_recipe import LEVELS
 from vitreid.labels.name_options import LAYOUTS
 from vitreid.tools.cli.embedder_flags import PREFIX, add_embedder_flags, embedder_options
-from vitreid.tools.cli.parser import command, new_parser, number_from
+from vitreid.tools.cli.parser import command, new_parser
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -69,7 +69,6 @@ def get_parser() -> argparse.ArgumentParser:
         type=float,
         help="smallest share of ranks, and of first ranks, that agree; default: 1, --half 0.95 and 1, --int8 0.9 and 0.95",
     )
-    add("--threads", metavar="N", type=number_from(1), default=0, help="threads of both runtimes; default: torch's")
     add("--rounds", metavar="N", type=int, default=10, help="number of timed batches; 0 = none")
     add("--overwrite", action="store_true", help="replace an earlier file")
     add_embedder_flags(parser)
@@ -98,7 +97,7 @@ def build_request(args: argparse.Namespace) -> ExportRequest:
     kind = args.input or ("pixels" if args.preprocess else TRACKERS.get(args.tracker, "normalised"))
     left_out = ("input", "preprocess", "traceback")
     given = {key: value for key, value in vars(args).items() if key not in left_out and not key.startswith(PREFIX)}
-    return ExportRequest(input=kind, options=embedder_options(args), **given)
+    return ExportRequest(input=kind, options=embedder_options(args), **{**given, "threads": args.threads or 0})
 
 
 def summary(exported: ExportedModel) -> str:

@@ -16,7 +16,7 @@ from vitreid.configs import flatten_config, load_config
 from vitreid.processor import profile
 from vitreid.processor.training.run import train
 from vitreid.report import try_to_report
-from vitreid.tools.cli.parser import memory_remedy, new_parser, run
+from vitreid.tools.cli.parser import memory_remedy, new_parser, run, threads
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -44,7 +44,12 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Parse, train, return the exit status."""
     args = get_parser().parse_intermixed_args(_resume_without_file(sys.argv[1:] if argv is None else argv))
-    return run(lambda: act(args), args.traceback, memory_remedy(args))
+
+    def with_threads() -> None:
+        with threads(args.threads, steady=True):
+            act(args)
+
+    return run(with_threads, args.traceback, memory_remedy(args))
 
 
 def act(args: argparse.Namespace) -> None:

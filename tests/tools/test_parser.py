@@ -1,9 +1,12 @@
 """What all commands share: their exit status and messages."""
 
 import pytest
+import torch
 
+from vitreid.common.machine.processor_share import Share
 from vitreid.tools import export_model, search, summary, train
 from vitreid.tools import gallery as gallery_tool
+from vitreid.tools.cli import parser
 from vitreid.tools.cli.parser import command, new_parser
 from vitreid.tools.published import reproduce
 
@@ -27,6 +30,31 @@ def test_a_closed_pipe_is_a_message(monkeypatch, capsys):
 @pytest.mark.parametrize("result, status", [("text", 0), (None, 0), (True, 0), (False, 1)])
 def test_only_false_is_a_failure(result, status):
     assert command(lambda: new_parser("Say it."), lambda args: result)([]) == status
+
+
+def test_threads_hold_for_the_command_and_no_longer(monkeypatch):
+    import os
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before, seen = torch.get_num_threads(), []
+    main = command(
+        lambda: new_parser("Count."), lambda args: seen.append((torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]))
+    )
+    assert main(["--threads", "3"]) == 0 and seen == [(3, "3")]
+    assert torch.get_num_threads() == before and "OMP_NUM_THREADS" not in os.environ
+
+
+def test_the_default_is_what_the_machine_leaves_free(monkeypatch):
+    """A training does not measure the load: the number of threads changes its last bits."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(parser, "measured_share", lambda load: Share(4, busy=3.0 * load))
+    with parser.threads(None) as number:
+        assert number == 1
+    with parser.threads(None, steady=True) as number:
+        assert number == 4
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # said by the user, or by torchrun
+    with parser.threads(None) as number:
+        assert number == 2
 
 
 @pytest.mark.parametrize(

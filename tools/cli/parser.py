@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import sys
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import IO, Any, Protocol, cast
 
+import torch
+
 from vitreid.common.errors import MissingPackageError, UserError
+from vitreid.common.machine.processor_share import measured_share
 from vitreid.common.text import first_line, printable
 from vitreid.processor import NonFiniteLoss, RankFailed, Stopped, log_to_console
 
+logger = logging.getLogger(__name__)
+OPENMP = "OMP_NUM_THREADS"
 USER_ERRORS = (
     UserError,
     OSError,
@@ -36,14 +43,14 @@ SMALLER_BATCH, NO_REMEDY = "lower --batch-size", "end other programs, or take a 
 
 
 def new_parser(text: str | None, config: bool = False) -> argparse.ArgumentParser:
-    """Return a command's parser, with --traceback.
+    """Return a command's parser, with --traceback and --threads.
 
     Args:
         text: the docstring of the command's module: description, then a paragraph `Example:` with one command per line.
         config: add --config_file and the KEY VALUE overrides.
     """
     parser = argparse.ArgumentParser(**layout(text or ""))
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
+    add_common_flags(parser)
     if config:
         parser.add_argument(
             "--config_file",
@@ -53,6 +60,47 @@ def new_parser(text: str | None, config: bool = False) -> argparse.ArgumentParse
         )
         parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="options to change, e.g. SOLVER.MAX_EPOCHS 20")
     return parser
+
+
+def add_common_flags(parser: argparse.ArgumentParser, **options: Any) -> None:
+    """Add the options of all commands.
+
+    Args:
+        options: of `add_argument`; a subcommand must not replace what its command was given: `default=argparse.SUPPRESS`.
+    """
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose", **options)
+    parser.add_argument(
+        "--threads",
+        metavar="N",
+        type=number_from(1),
+        help="threads of this command; default: the processors that other programs leave free",
+        **options,
+    )
+
+
+@contextmanager
+def threads(count: int | None, steady: bool = False) -> Iterator[int]:
+    """Compute with `count` threads; None = as many as `Share` allows, unless OMP_NUM_THREADS says it already.
+
+    Args:
+        steady: do not measure the load, since the number of threads changes the last bits of a training.
+    """
+    said = os.environ.get(OPENMP, "")
+    if count is None and said.isdecimal():
+        yield int(said)
+        return
+    share = measured_share(load=not steady)
+    number = count or share.threads
+    if count is None and number < share.cores:
+        logger.info("threads: %s; --threads N takes another number", share)
+    before = torch.get_num_threads()
+    os.environ[OPENMP] = str(number)  # of libraries that are loaded later, and of other processes
+    torch.set_num_threads(number)
+    try:
+        yield number
+    finally:
+        torch.set_num_threads(before)
+        os.environ.pop(OPENMP) if not said else os.environ.update({OPENMP: said})
 
 
 def layout(text: str) -> dict[str, Any]:
@@ -98,6 +146,7 @@ def command(
     get_parser: Callable[[], argparse.ArgumentParser],
     action: Callable[[argparse.Namespace], object],
     intermixed: bool = True,
+    steady: bool = False,
 ) -> Main:
     """Return the `main` of a command: it parses its arguments, runs `action` on them and returns the exit status.
 
@@ -105,6 +154,7 @@ def command(
 
     Args:
         intermixed: options may stand between positional arguments; not possible with subcommands.
+        steady: the command trains, see `threads`.
     """
 
     def main(argv: list[str] | None = None) -> int:
@@ -113,7 +163,8 @@ def command(
         results: list[object] = []
 
         def act() -> None:
-            results.append(action(args))
+            with threads(args.threads, steady):
+                results.append(action(args))
             if isinstance(results[0], str):
                 print(results[0], flush=True)  # here, so that a closed pipe is an error message too
 

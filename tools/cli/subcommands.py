@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from vitreid.tools.cli.parser import layout, new_parser
+from vitreid.tools.cli.parser import add_common_flags, layout, new_parser
 
 
 class Subcommand(NamedTuple):
@@ -43,7 +43,5 @@ def subcommand_parser(
             added.add_argument(argument, **arguments[argument])
         if one.extend:
             one.extend(added)
-        added.add_argument(
-            "--traceback", action="store_true", default=argparse.SUPPRESS, help="show where in the code an error arose"
-        )
+        add_common_flags(added, default=argparse.SUPPRESS)
     return parser

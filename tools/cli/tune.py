@@ -72,7 +72,7 @@ def tune(args: argparse.Namespace) -> str:
     return f"{table(search.rows())}\nbest options: {folder / BEST}; train with them: --config_file {folder / BEST}"
 
 
-main = command(get_parser, tune)
+main = command(get_parser, tune, steady=True)
 
 if __name__ == "__main__":
     sys.exit(main())

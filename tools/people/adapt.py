@@ -40,7 +40,7 @@ def adapt(args: argparse.Namespace) -> None:
     train(cfg, "auto" if args.resume else None, args.overwrite)
 
 
-main = command(get_parser, adapt)
+main = command(get_parser, adapt, steady=True)
 
 if __name__ == "__main__":
     sys.exit(main())
