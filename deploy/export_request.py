@@ -15,9 +15,13 @@ from .input_names import INPUTS
 from .parity import FLOAT16, FLOAT32, INT8, Tolerance
 
 FEWEST_CROPS = 16
-INT8_FORMATS = ("onnx", "openvino")
+INT8_FORMATS = STATIC_FORMATS = ("onnx", "openvino")
 USUAL_LOSS = 1.0  # points of mAP
-TRACKERS = {"boxmot": "imagenet"}  # tracker -> the input that it gives its re-ID model, a key of INPUTS
+TRACKERS = {  # tracker -> the input that it gives its re-ID model, a key of INPUTS
+    "boxmot": "imagenet",
+    "ultralytics": "unit",
+    "deepstream": "bytes",
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class ExportRequest:
         camera_input: take camera numbers as a second input.
         tracker: export in the form that this tracker takes, a key of `TRACKERS`, empty = none.
         opset: ONNX opset, 18 or more.
+        batch: number of images of every call, which fixes all shapes; 0 = any.
         crops: images for the comparison and for `int8`: a folder, or a CSV file with the column path; empty = synthetic people.
         num_crops: largest number of images compared, 16 or more: fewer say little about rankings.
         num_calibration: largest number of further images that `int8` measures ranges on, 16 or more.
@@ -62,6 +67,7 @@ class ExportRequest:
     camera_input: bool = False
     tracker: str = ""
     opset: int = OLDEST_OPSET
+    batch: int = 0
     crops: str = ""
     num_crops: int = 64
     num_calibration: int = 128
@@ -87,6 +93,7 @@ class ExportRequest:
             ("--num-crops", self.num_crops, FEWEST_CROPS),
             ("--num-calibration", self.num_calibration, FEWEST_CROPS),
             ("--people", self.people, 0),
+            ("--batch", self.batch, 0),
             ("--seed", self.seed, 0),
             ("--threads", self.threads, 0),
             ("--rounds", self.rounds, 0),
@@ -97,6 +104,8 @@ class ExportRequest:
             raise UserError(f"--min-agreement: a share from 0 to 1, got {self.min_agreement}")
         if self.camera and self.camera_input:
             raise UserError("--camera sets the camera that --camera-input leaves open; give one of them")
+        if self.batch and self.format_name not in STATIC_FORMATS:
+            raise UserError(f"--batch: for {' and '.join(STATIC_FORMATS)}, not for {self.format_name}; leave it out")
         if self.int8:
             self._check_int8()
         if (self.max_loss is not None or self.people or self.root or self.names) and not self.labelled:

@@ -15,7 +15,7 @@ from ..processor.embedding.embedder import Embedder
 from ..processor.embedding.foreign.foreign_model import ForeignModel
 from ..processor.embedding.foreign.sidecar import sidecar_of, write_sidecar
 from .export_request import ExportRequest
-from .formats import ExportTask, Format, Run
+from .formats import ExportTask, Format, Run, in_batches
 from .input_names import as_input, describe
 from .quantised.int8_recipe import Int8Recipe
 from .quantised.onnx_int8 import quantise_onnx
@@ -69,7 +69,8 @@ class NetworkSource:
 
     def load(self, path: Path, threads: int) -> Run:
         """Return the file in its runtime."""
-        return self.form.load(path, threads)
+        run = self.form.load(path, threads)
+        return in_batches(run, self.request.batch) if self.request.batch else run
 
 
 class FinishedSource:
@@ -82,7 +83,7 @@ class FinishedSource:
     def __init__(self, request: ExportRequest, embedder: Embedder) -> None:
         self.source, self.format = embedder.weights, request.format_name
         suffixes = {"onnx": (".onnx",), "openvino": (".xml", ".onnx")}.get(self.format, ())
-        changed = [name for name in ("half", "camera", "camera_input", "tracker") if getattr(request, name)]
+        changed = [name for name in ("half", "camera", "camera_input", "tracker", "batch") if getattr(request, name)]
         if not request.int8 or changed or self.source.suffix not in suffixes:
             raise UserError(
                 f"--weights: {self.source} is a finished model already, which can only be quantised: --int8 and nothing else that "
@@ -148,10 +149,11 @@ def make_task(request: ExportRequest, form: Format, embedder: Embedder) -> Expor
     network = ExportedNetwork(
         embedder.model, embedder.preprocess, embedder.settings, request.input, row, request.camera_input, half
     )
-    planes = np.zeros((2, 3, *embedder.preprocess.size), np.uint8)
+    count = request.batch or 2
+    planes = np.zeros((count, 3, *embedder.preprocess.size), np.uint8)
     example: tuple[torch.Tensor, ...] = (torch.from_numpy(as_input(planes, request.input, embedder.preprocess)),)
     if request.camera_input:
-        example += (torch.zeros(2, dtype=torch.int64),)
+        example += (torch.zeros(count, dtype=torch.int64),)
     notes = {
         "version": __version__,
         "fingerprint": embedder.fingerprint,
@@ -166,4 +168,4 @@ def make_task(request: ExportRequest, form: Format, embedder: Embedder) -> Expor
         "int8": request.int8,
         "threshold": embedder.threshold,
     }
-    return ExportTask(network, example, notes, request.opset)
+    return ExportTask(network, example, notes, request.opset, bool(request.batch))

@@ -46,6 +46,7 @@ class ExportedModel:
         level: of INT8, a key of `LEVELS`; "" = not quantised.
         float_bytes: size of the same file in float32, for INT8.
         cost: mAP of labelled crops, if there are any.
+        batch: number of images of every call, 0 = any.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class ExportedModel:
     level: str = ""
     float_bytes: int = 0
     cost: RetrievalCost | None = None
+    batch: int = 0
 
 
 class Trial(NamedTuple):
@@ -119,7 +121,7 @@ def _export(request: ExportRequest, form: Format, threads: int) -> ExportedModel
         size = _move_files(folder, output)
     return ExportedModel(
         *(output, size, source.notes, trial.agreement, request.tolerance, latency, len(check.planes), threads),
-        *(trial.level, float_bytes, trial.cost),
+        *(trial.level, float_bytes, trial.cost, request.batch),
     )
 
 

@@ -29,12 +29,15 @@ Notes = dict[str, Any]
 
 
 class ExportTask(NamedTuple):
-    """What to write: the network, an example of its inputs (2 images), the metadata, the ONNX opset, and INT8 if asked for."""
+    """What to write: the network, an example of its inputs (2 images, or those of a fixed batch), the metadata, the ONNX opset, whether
+    the batch is fixed, and INT8 if asked for.
+    """
 
     network: ExportedNetwork
     example: tuple[Tensor, ...]
     notes: Notes
     opset: int = OLDEST_OPSET
+    is_static: bool = False
     int8: Int8Recipe | None = None
 
 
@@ -86,7 +89,7 @@ def write_onnx(task: ExportTask, path: Path) -> None:
             input_names=list(INPUT_NAMES[: len(task.example)]),
             output_names=[OUTPUT_NAME],
             opset_version=task.opset,
-            dynamic_shapes=dynamic_batch(task),
+            dynamic_shapes=None if task.is_static else dynamic_batch(task),
             dynamo=True,
             verbose=False,
         )
@@ -152,6 +155,20 @@ def dynamic_batch(task: ExportTask) -> dict[str, dict[int, Any]]:
     """Declare the first dimension of every input as the batch size, the same for all."""
     batch = torch.export.Dim(BATCH)
     return {name: {0: batch} for name in INPUT_NAMES[: len(task.example)]}
+
+
+def in_batches(run: Run, size: int) -> Run:
+    """Return a function that calls `run` with exactly `size` images; the last image fills up the last batch."""
+
+    def run_batches(*arrays: np.ndarray) -> np.ndarray:
+        count, blocks = len(arrays[0]), []
+        places = np.minimum(np.arange(-(-count // size) * size), count - 1)
+        for start in range(0, len(places), size):
+            part = places[start : start + size]
+            blocks.append(run(*(array[part] for array in arrays)))
+        return np.concatenate(blocks)[:count]
+
+    return run_batches
 
 
 def as_run(run: Callable[..., list[Tensor]]) -> Run:

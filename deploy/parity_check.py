@@ -16,8 +16,7 @@ from ..common.errors import MissingPackageError, UserError
 from ..common.inputs.regular_files import read_lines
 from ..datasets import CorruptImageError, name_rows, read_image
 from ..datasets.readers.image_files import EXTENSIONS, walk_images
-from ..datasets.synthetic.camera import make_cameras, photograph
-from ..datasets.synthetic.identity import make_people
+from ..processor.embedding.drawn_crops import synthetic_crops
 from ..processor.embedding.embedder import Embedder
 from .export_request import FEWEST_CROPS, ExportRequest
 from .formats import Run
@@ -27,7 +26,6 @@ from .parity import Agreement, compare, worst
 BATCHES = (1, 2, 7, 32)  # compared batch sizes
 TIMED = (1, 32)  # timed batch sizes
 PAUSE = 0.05  # seconds before each call: threads of the other runtime spin for a while and would take processor time
-NUM_CAMERAS = 4  # of the synthetic crops
 
 
 class Latency(NamedTuple):
@@ -119,7 +117,8 @@ class ParityCheck:
 
     def latency(self, run: Run, rounds: int, others: Mapping[str, Run] | None = None) -> dict[int, dict[str, Latency]]:
         """Return the latency of the original model, of others and of the exported model, by batch size."""
-        return {size: self._latency({**(others or {}), "exported": run}, size, rounds) for size in TIMED if rounds}
+        sizes = (self.request.batch,) if self.request.batch else TIMED
+        return {size: self._latency({**(others or {}), "exported": run}, size, rounds) for size in sizes if rounds}
 
     def _latency(self, runs: Mapping[str, Run], size: int, rounds: int) -> dict[str, Latency]:
         places = np.arange(size) % len(self.planes)
@@ -150,17 +149,6 @@ def measure(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str,
             if number:
                 seconds[name].append(time.perf_counter() - start)
     return {name: Latency(statistics.median(times), min(times), max(times)) for name, times in seconds.items()}
-
-
-def synthetic_crops(count: int, seed: int) -> list[np.ndarray]:
-    """Draw `count` images (128, 64, 3) uint8 RGB: each person seen once by each of four cameras."""
-    people = make_people(count // NUM_CAMERAS + 4, seed)
-    cameras = make_cameras(NUM_CAMERAS, seed)
-    rng = np.random.default_rng([seed, 3])
-    return [
-        photograph(cameras[number % NUM_CAMERAS], people[number // NUM_CAMERAS], people[-2:], (128, 64), rng)
-        for number in range(count)
-    ]
 
 
 def own_crops(source: str, count: int, further: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]:

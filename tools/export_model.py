@@ -50,6 +50,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="the camera of all images, e.g. market1501/c1 or c1; default: an unknown one",
     )
     add("--camera-input", action="store_true", help="take camera numbers as a second input")
+    add("--batch", metavar="N", type=int, default=0, help="images of every call: fixes all shapes; default: any number")
     add("--opset", metavar="N", type=int, default=18, help="ONNX opset, 18 or more")
     add(
         "--crops",
@@ -109,7 +110,7 @@ def summary(exported: ExportedModel) -> str:
     before = f" ({exported.float_bytes / 1e6:.1f} MB in float32)" if exported.float_bytes else ""
     lines = [
         f"{exported.path}: {exported.num_bytes / 1e6:.1f} MB{before}, {inside} inside",
-        f"  input    images (N, 3, {height}, {width}) {notes['input']['dtype']}{cameras}: {notes['input']['images']}",
+        f"  input    images ({exported.batch or 'N'}, 3, {height}, {width}) {notes['input']['dtype']}{cameras}: {notes['input']['images']}",
         f"  output   embeddings (N, {notes['dimension']}) float32{', unit length' if notes['embed']['normalize'] else ''}",
         f"  checked  {exported.num_crops} crops in batches of 1, 2, 7 and 32: largest difference {agreement.largest:.1e}, "
         f"{agreement.difference:.1e} of the median distance; first {agreement.topk} ranks: {agreement.places:.2%} agree, "

@@ -26,6 +26,7 @@ from ..device import PRECISIONS, pick_device, pick_precision, place
 from ..publishing.hub_upload import upload
 from ..publishing.saved_folder import save_folder
 from ..scoring.thresholds import processed_thresholds, stored_calibration
+from .backends import open_backend
 from .embedding_model import EmbeddingModel
 from .extract import EmbedSettings, embed_images
 from .other_processes import Origin, absolute_json, in_fork, reopened
@@ -45,6 +46,8 @@ class Embedder:
         batch_size: images per pass through the model, 1 or more.
         options: what a finished model expects, if neither the file nor the JSON file next to it says so: the keys of
             `Description`, e.g. {"input": "bgr255", "size": (256, 128)}.
+        backend: torch, onnx or openvino; auto = the fastest that agrees, measured for a few seconds; None = as the file is: torch
+            for weights, its usual runtime for a finished model. `backend` and `chosen` say what was taken, and why.
     Raises:
         FileNotFoundError: no such file.
         MissingPackageError: the runtime of the file is not installed.
@@ -58,6 +61,7 @@ class Embedder:
         precision: str = "auto",
         batch_size: int = 256,
         options: Mapping[str, Any] | None = None,
+        backend: str | None = None,
     ) -> None:
         accepted = {"device": (device, ("auto", "cuda", "mps", "cpu")), "precision": (precision, ("auto", *PRECISIONS))}
         for what, (value, values) in accepted.items():
@@ -66,8 +70,9 @@ class Embedder:
         if batch_size < 1:
             raise UserError(f"batch_size: 1 or more images, got {batch_size}")
         self.weights, self.batch_size = weights_path(str(weights)), batch_size
-        self._origin = Origin(str(weights), self.weights.absolute(), device, precision, absolute_json(options))
-        own = _read(self.weights, options)
+        own, self.backend, self.chosen = open_backend(self.weights, options, _read, backend, device, precision)
+        given = absolute_json(options), self.backend if backend else None
+        self._origin = Origin(str(weights), self.weights.absolute(), device, precision, *given)
         self.about = own.about
         self.device = pick_device(device, own.model.devices, "device")
         self.precision = pick_precision(precision, self.device, own.model.precisions, "precision")

@@ -21,6 +21,7 @@ class Origin:
         path: the weight file, absolute.
         device, precision: as asked for, so that "auto" is what the other machine has.
         options: of a finished model.
+        backend: what runs it here, so that it is not measured again; None = as the file is.
     """
 
     source: str
@@ -28,6 +29,7 @@ class Origin:
     device: str
     precision: str
     options: dict[str, Any] | None
+    backend: str | None = None
 
 
 def absolute_json(options: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -44,7 +46,8 @@ def reopened(kind: Callable[..., Any], origin: Origin, fingerprint: str, changed
         UserError: the file is that of another model by now; and what `Embedder` raises.
     """
     source = str(origin.path) if origin.path.exists() else origin.source
-    embedder = kind(source, device=origin.device, precision=origin.precision, options=origin.options)
+    given = {"backend": origin.backend} if origin.backend else {}
+    embedder = kind(source, device=origin.device, precision=origin.precision, options=origin.options, **given)
     if embedder.fingerprint != fingerprint:
         raise UserError(
             f"{source} has changed since the embedder was sent to this process: its embeddings would not be comparable; make a "

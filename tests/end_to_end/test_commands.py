@@ -63,6 +63,7 @@ SKIPPED = {  # what is not run: why
     r"^(python3 -m venv|\. \S+/activate$|source )": "makes an environment; that of the tests stands",
     r"^(pip install|git clone|pre-commit) ": "changes the machine, and needs a network",
     r" hf-hub:": "needs the Hugging Face hub; see tests/model/test_hub.py",
+    r"^vitreid benchmark model\.onnx": "needs another's model; see tests/tools/test_benchmark.py",
     r" --int8 ": "needs 32 crops and a trained model; see tests/deploy/test_int8.py",
     r"^docker ": "needs a docker daemon and a network",
     r" milvus:http|milvus_recall": "needs a Milvus server",
@@ -114,6 +115,7 @@ ADDED = {  # program: words at the end of its commands; SMALL is for those that 
     "train": ["--no-report"],
     "tune": ["--trials", "1"],
     "adapt": ["SOLVER.MAX_EPOCHS", "1", "UNSUPERVISED.ITERATIONS", "2", "--overwrite"],
+    "benchmark": ["--seconds", "0", "--overwrite"],
     "export_model": ["--num-crops", "16", "--rounds", "1"],
     "serve": ["--port", "0"],  # a free one
     "shipping": ["--quick", "--formats", "torchscript"],

@@ -36,6 +36,7 @@ COMMANDS = {
     "summary": Command("summary", "show a model's layers, parameters, multiply-adds and memory"),
     "convert": Command("convert", "convert weights of another project"),
     "export-model": Command("export_model", "export a model to ONNX, OpenVINO, TorchScript or torch.export"),
+    "benchmark": Command("edge.benchmark", "measure images per second and latency of a model by batch and runtime"),
     "tune": Command("cli.tune", "search for better values of options in several trainings"),
     "options": Command("cli.option_list", "list the options, or print their JSON Schema"),
     "recipes": Command("cli.recipes", "list the recipes that --config_file accepts by name"),
