@@ -94,6 +94,8 @@ def write_onnx(task: ExportTask, path: Path) -> None:
             verbose=False,
         )
     program.model.metadata_props.update({f"{NOTES}.{key}": json.dumps(value) for key, value in task.notes.items()})
+    if task.is_static:
+        program.model.metadata_props["batch"] = str(len(task.example[0]))  # Ultralytics reads it
     program.save(str(path), external_data=False)
     if task.int8:
         quantise_onnx(path, path, task.int8)
