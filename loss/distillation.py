@@ -46,6 +46,7 @@ class Distillation(nn.Module):
 
 def difference_of_cosines(features: Tensor, wanted: Tensor) -> Tensor:
     """Return the mean squared difference of the cosines of all pairs of unit rows (B, D) and (B, T); 0 for a single row."""
-    difference = features @ features.mT - wanted @ wanted.mT
-    others = difference[~torch.eye(len(features), dtype=torch.bool, device=features.device)]
-    return others.square().mean() if len(others) else difference.sum() * 0.0
+    difference, count = features @ features.mT - wanted @ wanted.mT, len(features)
+    itself = torch.eye(count, dtype=torch.bool, device=features.device)
+    # no indexing by a mask: a GPU would have to report how many pairs there are
+    return difference.masked_fill(itself, 0).square().sum() / max(1, count * (count - 1))
