@@ -90,12 +90,11 @@ class LabelledCrops:
                 self._before.append(self.original(planes, cameras))
             found.append(embed(planes, cameras))
         before, after = np.concatenate(self._before), np.concatenate(found)
-        results = [self._ranked(*sides) for sides in ((before, before), (after, after), (after, before))]
-        return RetrievalCost(
-            *(result.mAP for result in results),
-            *(float(result.rank(1)) for result in results[:2]),
-            *(len({record.pid for record in self.data.query}), len(self.data.query), len(self.data.gallery)),
-        )
+        old, new, mixed = (self._ranked(*sides) for sides in ((before, before), (after, after), (after, before)))
+        query, gallery = self.data.query, self.data.gallery
+        people = len({record.pid for record in query})
+        rank1 = float(old.rank(1)), float(new.rank(1))
+        return RetrievalCost(old.mAP, new.mAP, mixed.mAP, *rank1, people, len(query), len(gallery))
 
     def _batches(self) -> Iterator[tuple[np.ndarray, list[str | None]]]:
         records = [*self.data.query, *self.data.gallery]
@@ -110,14 +109,24 @@ class LabelledCrops:
     def _labels(self) -> FeatureSet:
         """The labels, with empty embeddings."""
         sides = self.data.query, self.data.gallery
-        pids, camids = ([np.array([getattr(one, key) for one in side]) for side in sides] for key in ("pid", "camid"))
-        names = [[record.path for record in side] for side in sides]
-        files = file_contents(self.data)
+        q_pids, g_pids = (np.array([record.pid for record in side]) for side in sides)
+        q_camids, g_camids = (np.array([record.camid for record in side]) for side in sides)
+        q_names, g_names = ([record.path for record in side] for side in sides)
+        q_files, g_files = file_contents(self.data)
         return FeatureSet(
-            *(self.data.evaluated, self.data.protocol, torch.empty(0), torch.empty(0)),
-            *(*pids, *camids, *names, self.data.camera_names),
-            q_files=files[0],
-            g_files=files[1],
+            dataset=self.data.evaluated,
+            protocol=self.data.protocol,
+            query=torch.empty(0),
+            gallery=torch.empty(0),
+            q_pids=q_pids,
+            g_pids=g_pids,
+            q_camids=q_camids,
+            g_camids=g_camids,
+            q_names=q_names,
+            g_names=g_names,
+            camera_names=self.data.camera_names,
+            q_files=q_files,
+            g_files=g_files,
             settings=self.data.settings,
             extra=extra_labels(self.data),
         )

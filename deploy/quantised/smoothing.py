@@ -43,7 +43,11 @@ def is_vit_block(part: Any) -> bool:
     """Return whether a module is a ViT block whose parts can be smoothed: affine layer norms, one qkv layer, a plain MLP."""
     if not all(hasattr(part, name) for name in PARTS):
         return False
-    layers = [getattr(part.attn, "qkv", None), getattr(part.attn, "proj", None), getattr(part.mlp, "fc1", None)]
+    layers: list[Any] = [
+        getattr(part.attn, "qkv", None),
+        getattr(part.attn, "proj", None),
+        getattr(part.mlp, "fc1", None),
+    ]
     norms = [part.norm1, part.norm2]
     return (
         all(isinstance(layer, nn.Linear) for layer in layers)

@@ -171,8 +171,7 @@ def _record(sample: Any, field: str, folder: Path) -> dict[str, Any]:
         value = sample[name]
         if isinstance(value, str | int | float | bool) and name not in (*columns, "id", field):
             record[name] = value
-    label = sample[PERSON] if PERSON in sample.field_names else None
-    label = label or (sample["ground_truth"] if "ground_truth" in sample.field_names else None)
-    if "pid" not in record and getattr(label, "label", None):
-        record["pid"] = label.label
+    labels = [getattr(sample[name], "label", None) for name in (PERSON, "ground_truth") if name in sample.field_names]
+    if "pid" not in record and any(labels):
+        record["pid"] = next(filter(None, labels))
     return record
