@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ...common.errors import UserError
-from ...evaluation.clustering.average_linkage import Constraints, average_linkage
+from ...evaluation.clustering.average_linkage import Constraints, average_linkage, in_order
 from ...evaluation.clustering.cluster_figures import row_fit
 from ...evaluation.clustering.jaccard_graph import SimilarPairs
 from ...evaluation.clustering.person_pairs import LEAST, person_pairs
@@ -20,6 +20,8 @@ from ..search.exact_index import ExactIndex
 from ..search.search_result import limit_of
 from ..storage.camera_statistics import CameraNorm
 from ..storage.gallery import Gallery
+from .decisions.decided_links import DecidedLinks
+from .decisions.decided_people import Decided, board_of, read_decided
 from .near_rows import AUTO, camera_norm_of, compared_rows, near_rows, usable_positions
 from .person_columns import People, is_none, new_name, read_people
 from .record_constraints import constraints_of, times_of
@@ -113,6 +115,7 @@ class Grouping:
         groups: (n,) group of each of them.
         options: of the grouping.
         seconds: time it took.
+        links: what people have decided; None = nothing.
     """
 
     before: People
@@ -121,44 +124,67 @@ class Grouping:
     groups: np.ndarray
     options: GroupingOptions
     seconds: float
+    links: DecidedLinks | None = None
 
 
 def group_people(gallery: Gallery, options: GroupingOptions = GroupingOptions()) -> Grouping:
     """Find out which rows show one person; nothing is written (see `write_people`).
 
-    People that somebody has confirmed stay as they are, and so do all groups of two or more unless `options.regroup`.
+    People that somebody has confirmed stay as they are, and so do all groups of two or more unless `options.regroup`. The groups
+    keep to the decisions of the gallery (`DecisionFile`), which join and part others, too.
 
     Raises:
         UserError: the gallery has fewer than three usable rows, no threshold for the rate asked for, or an option is wrong.
     """
     begin = time.monotonic()
     before = read_people(gallery)
-    graph = _graph(gallery, before, options)
+    decided = read_decided(gallery, before)
+    graph = compare_rows(gallery, before, options, decided)
     groups = graph.groups(options.least)
     names, fit = before.names.copy(), before.fit.copy()
     found = _named(groups, graph, before)
     names[graph.rows[graph.is_open]] = found[graph.is_open]
+    if decided is not None:
+        after = replace(before, names=names)
+        board = board_of(after, decided, graph.rows, graph.pairs, graph.constraints, options.least)
+        names, groups = board.row_names(), in_order(board.group[graph.rows])
     fits = row_fit(graph.pairs, groups)
     own = np.where(np.isnan(fits.own), np.nan, fits.silhouette)
     fit[graph.rows] = own
     after = replace(before, names=names, fit=fit)
-    return Grouping(before, after, graph, groups, options, time.monotonic() - begin)
+    return Grouping(
+        before, after, graph, groups, options, time.monotonic() - begin, None if decided is None else decided.links
+    )
 
 
-def _graph(gallery: Gallery, people: People, options: GroupingOptions) -> RowGraph:
+def compare_rows(
+    gallery: Gallery, people: People, options: GroupingOptions, decided: Decided | None = None, whole: bool = False
+) -> RowGraph:
+    """Return the rows of a gallery, compared.
+
+    Args:
+        decided: what people have decided, None = nothing.
+        whole: all rows, however many; else of a large gallery the new ones and those near them, unless `options.regroup`.
+    Raises:
+        UserError: the gallery has fewer than three usable rows, or no threshold for the rate asked for.
+    """
     live = np.searchsorted(np.flatnonzero(gallery.is_live), usable_positions(gallery))
     if len(live) < 3:
         raise UserError(
             f"{gallery.path}: {len(live)} rows can be compared; grouping needs 3 or more, export more images"
         )
     owners, is_open = _settled(people, options.regroup)
+    if decided is not None:
+        owners = decided.owners(owners, people.names)
     norm = camera_norm_of(gallery, options.camera_norm)
-    if len(live) > WHOLE_ROWS and not options.regroup and 4 * is_open[live].sum() < len(live):
+    if not whole and len(live) > WHOLE_ROWS and not options.regroup and 4 * is_open[live].sum() < len(live):
         live = _around(gallery, people, live, options.k1, norm)
     positions = np.flatnonzero(gallery.is_live)[live]
     rows = compared_rows(gallery, positions, norm)
     pairs = _pairs(gallery, rows, positions, options, norm)
     constraints = constraints_of(gallery, positions, people.keys[live], owners[live])
+    if decided is not None:
+        constraints = decided.constraints(constraints, live)
     return RowGraph(live, pairs, constraints, is_open[live])
 
 

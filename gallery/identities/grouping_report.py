@@ -21,6 +21,7 @@ from ...evaluation.clustering.cluster_figures import (
 )
 from ...evaluation.clustering.person_pairs import LEAST
 from ..storage.gallery import Gallery
+from .decisions.decided_links import ContradictionError
 from .group_people import BAND, Grouping
 from .person_columns import is_none
 
@@ -63,6 +64,8 @@ class GroupingReport:
         figures: against the pids of the records; None without.
         stability: None = not measured.
         seconds: time of the grouping.
+        num_decisions: decisions in force that people have made.
+        contradictions: decisions that were set aside, since they contradict earlier ones.
     """
 
     num_rows: int
@@ -75,6 +78,8 @@ class GroupingReport:
     figures: ClusteringFigures | None
     stability: Stability | None
     seconds: float
+    num_decisions: int = 0
+    contradictions: tuple[ContradictionError, ...] = ()
 
     @property
     def one_camera(self) -> list[GroupFacts]:
@@ -98,6 +103,11 @@ class GroupingReport:
             "stability": stable,
             "labels": figures,
             "people": people,
+            "decisions": self.num_decisions,
+            "contradictions": [
+                {"decision": one.decision.id, "earlier": [other.id for other in one.earlier]}
+                for one in self.contradictions
+            ],
         }
 
     def __str__(self) -> str:
@@ -114,6 +124,9 @@ class GroupingReport:
                 f"{percent(found.recall)}, F {percent(found.f1)}; B-cubed {percent(found.b3_precision)}, "
                 f"{percent(found.b3_recall)}, F {percent(found.b3_f1)}; {found.num_found} people found, {found.num_true} true"
             )
+        if self.num_decisions:
+            lines.append(f"{self.num_decisions} decisions, {len(self.contradictions)} of them set aside")
+        lines += [f"{one.decision.kind!r} ({one.decision.id[:8]}): {one}" for one in self.contradictions[:SHOWN]]
         if self.groups:
             lines += ["to look at:", _table(self.to_look_at[:SHOWN])]
         return "\n".join(lines)
@@ -162,6 +175,8 @@ def report_of(gallery: Gallery, found: Grouping, draws: int | None = None, seed:
         _against_pids(gallery, found),
         stable,
         found.seconds,
+        found.links.num_decisions if found.links else 0,
+        tuple(found.links.contradictions) if found.links else (),
     )
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from ...common.errors import UserError
 from ...common.inputs.regular_files import JSON_BYTES, read_bytes
 from ...common.replace_folder import replacement
+from ..keeping.decision_file import take_over
 from ..keeping.row_keys import are_in
 from ..keeping.suppress_changes import inherit
 from ..storage.embeddings_file import blocks
@@ -40,8 +41,9 @@ def merge(target: Gallery, sources: Sequence[Gallery | str | Path]) -> int:
 def merge_rows(target: Gallery, sources: Sequence[Gallery | str | Path]) -> MergeCount:
     """Add the live rows of other galleries that the target does not have, by their keys; return how many.
 
-    Rows that were removed from the target stay out; what was removed from a source will stay out from now on, too. Relative paths of images become absolute, since they start at the folder of their gallery. Each source is added
-    completely or, after a crash, not at all.
+    Rows that were removed from the target stay out; what was removed from a source will stay out from now on, too. Relative paths
+    of images become absolute, since they start at the folder of their gallery. Each source is added completely or, after a crash,
+    not at all. Then the decisions about who is who are added, each once.
 
     Raises:
         ValueError: a source is the target, or has another model, projection or metric; names both. Nothing is added.
@@ -64,6 +66,8 @@ def merge_rows(target: Gallery, sources: Sequence[Gallery | str | Path]) -> Merg
             parts = (_encoded(source.info.decode(rows), target.info) for rows in live_rows(source, chosen))
             target.append(parts, [with_ids(_moved(source, chosen), ids)])
             known = pa.concat_arrays([known, keys.filter(pa.array(chosen))])
+    for source in galleries:
+        take_over(target.path, source.path)  # after a crash, merging again adds what is missing
     return MergeCount(*counts.tolist())
 
 

@@ -26,7 +26,12 @@ EXPORT_PLAN, SKIPPED, EXPORTED = "export.json", "skipped.txt", "exported.parquet
 EXPORT_FILES = (EXPORT_PLAN, SKIPPED, EXPORTED)  # no longer true once the rows are replaced
 REPLACED_FILES = OWN_FILES | {text for name in EXPORT_FILES for text in (name, f".{name}.tmp")}  # with the rows
 IDENTITIES = "identities.parquet"  # people by the rows' keys: stays when the rows are replaced
-EXPORTED_FILES = REPLACED_FILES | {IDENTITIES, f".{IDENTITIES}.tmp"}  # that may lie in the folder of an export
+DECISIONS = "decisions.jsonl"  # what people have decided, by the rows' keys: stays, too
+EXPORTED_FILES = REPLACED_FILES | {
+    IDENTITIES,
+    f".{IDENTITIES}.tmp",
+    DECISIONS,
+}  # that may lie in the folder of an export
 TRACK_CROPS = "track_crops"  # folder of the crops of an export of recordings
 
 
