@@ -95,8 +95,14 @@ class Decision:
     def _check_fields(self) -> None:
         """Check that the decision has the fields of its kind, and no others."""
         least, most = {
-            **{SAME: (2, MOST_ROWS), MERGE: (2, MOST_ROWS), DIFFERENT: (2, 2), UNSURE: (2, 2)},
-            **{SPLIT: (1, MOST_ROWS), MOVE: (1, MOST_ROWS), NAME: (1, 1), UNDO: (0, 0)},
+            SAME: (2, MOST_ROWS),
+            MERGE: (2, MOST_ROWS),
+            DIFFERENT: (2, 2),
+            UNSURE: (2, 2),
+            SPLIT: (1, MOST_ROWS),
+            MOVE: (1, MOST_ROWS),
+            NAME: (1, 1),
+            UNDO: (0, 0),
         }[self.kind]
         if not least <= len(self.rows) <= most or len(set(self.rows)) < len(self.rows):
             raise UserError(f"rows: {self.kind} takes {least} to {most} different rows, got {len(self.rows)}")
