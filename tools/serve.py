@@ -60,6 +60,7 @@ def get_parser() -> argparse.ArgumentParser:
         type=float,
         help="searches per second and visitor; default: 10, no limit if only this machine can connect",
     )
+    add("--decide", action="store_true", help="visitors may decide who is who, on the page People; default: only look")
     add("--audit", metavar="FILE", help="append who searched for what, and when, to this file; default: no audit")
     add("--device", default="auto", help="auto, cuda, mps or cpu")
     add_embedder_flags(parser)
@@ -117,6 +118,7 @@ def make_app(args: argparse.Namespace, token: str | None, is_local: bool):  # ty
         rate=(LOCAL_RATE if is_local else RATE) if args.rate is None else args.rate,
         hosts=("localhost", *map(str.lower, [args.host, *args.name])),
         audit=args.audit,
+        decide=args.decide,
     )
 
 

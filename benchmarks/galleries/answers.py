@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,10 @@ from vitreid.benchmarks.common.command import Report, command, new_parser, save,
 from vitreid.benchmarks.galleries.identities import Labelled, make_gallery, random_people, read
 from vitreid.common.text import percent, table
 from vitreid.evaluation.clustering.cluster_figures import ClusteringFigures, compare_with_labels, harmonic_mean
-from vitreid.gallery.identities.decisions.decided_links import ContradictionError
-from vitreid.gallery.identities.decisions.decided_people import Decided, board_of, read_decided
+from vitreid.gallery.identities.decisions.decided_links import ContradictionError, DecidedLinks
 from vitreid.gallery.identities.decisions.people_board import PeopleBoard
 from vitreid.gallery.identities.decisions.question_queue import QuestionQueue
 from vitreid.gallery.identities.group_people import Grouping, group_people
-from vitreid.gallery.identities.person_columns import People
 from vitreid.gallery.keeping.decision_file import DIFFERENT, SAME, Decision
 
 
@@ -78,21 +75,16 @@ class Sitting:
     def __init__(self, path: Path, data: Labelled, own: np.ndarray) -> None:
         gallery = make_gallery(path, data, labelled=False)
         self.own = own
-        self.found: Grouping = group_people(gallery)
-        self.people: People = self.found.after
-        decided = read_decided(gallery, self.people, even_if_none=True)
-        assert decided is not None
-        self.keys = decided.keys
-        self._fresh: Callable[[], Decided | None] = lambda: read_decided(gallery, self.people, even_if_none=True)
-        self._gallery_decided = [decided, *(self._fresh() for _ in range(3))]
-        self.start = self.new_board().group
+        self.found: Grouping = group_people(gallery, to_decide=True)
+        assert self.found.board is not None
+        self.keys = self.found.board.rows.keys
+        self.start = self.found.board.group
 
     def new_board(self) -> PeopleBoard:
         """Return the groups as they were found."""
-        decided = self._gallery_decided.pop()
-        assert decided is not None
-        graph = self.found.graph
-        return board_of(self.people, decided, graph.rows, graph.pairs, graph.constraints, self.found.options.least)
+        board = self.found.board
+        assert board is not None
+        return PeopleBoard(board.rows, self.found.after.names, DecidedLinks())
 
     def asked(self, count: int) -> tuple[dict[str, Any], ClusteringFigures]:
         """Answer the questions of the page."""

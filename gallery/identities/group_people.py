@@ -20,8 +20,8 @@ from ..search.exact_index import ExactIndex
 from ..search.search_result import limit_of
 from ..storage.camera_statistics import CameraNorm
 from ..storage.gallery import Gallery
-from .decisions.decided_links import DecidedLinks
 from .decisions.decided_people import Decided, board_of, read_decided
+from .decisions.people_board import PeopleBoard
 from .near_rows import AUTO, camera_norm_of, compared_rows, near_rows, usable_positions
 from .person_columns import People, is_none, new_name, read_people
 from .record_constraints import constraints_of, times_of
@@ -115,7 +115,7 @@ class Grouping:
         groups: (n,) group of each of them.
         options: of the grouping.
         seconds: time it took.
-        links: what people have decided; None = nothing.
+        board: the people of all live rows, as decisions change them; None = nothing was decided.
     """
 
     before: People
@@ -124,26 +124,31 @@ class Grouping:
     groups: np.ndarray
     options: GroupingOptions
     seconds: float
-    links: DecidedLinks | None = None
+    board: PeopleBoard | None = None
 
 
-def group_people(gallery: Gallery, options: GroupingOptions = GroupingOptions()) -> Grouping:
+def group_people(
+    gallery: Gallery, options: GroupingOptions = GroupingOptions(), to_decide: bool = False
+) -> Grouping:
     """Find out which rows show one person; nothing is written (see `write_people`).
 
     People that somebody has confirmed stay as they are, and so do all groups of two or more unless `options.regroup`. The groups
     keep to the decisions of the gallery (`DecisionFile`), which join and part others, too.
 
+    Args:
+        to_decide: all rows are compared, and the board is there even if nothing was decided.
     Raises:
         UserError: the gallery has fewer than three usable rows, no threshold for the rate asked for, or an option is wrong.
     """
     begin = time.monotonic()
     before = read_people(gallery)
-    decided = read_decided(gallery, before)
-    graph = compare_rows(gallery, before, options, decided)
+    decided = read_decided(gallery, before, to_decide)
+    graph = _compared(gallery, before, options, decided, to_decide)
     groups = graph.groups(options.least)
     names, fit = before.names.copy(), before.fit.copy()
     found = _named(groups, graph, before)
     names[graph.rows[graph.is_open]] = found[graph.is_open]
+    board = None
     if decided is not None:
         after = replace(before, names=names)
         board = board_of(after, decided, graph.rows, graph.pairs, graph.constraints, options.least)
@@ -152,22 +157,13 @@ def group_people(gallery: Gallery, options: GroupingOptions = GroupingOptions())
     own = np.where(np.isnan(fits.own), np.nan, fits.silhouette)
     fit[graph.rows] = own
     after = replace(before, names=names, fit=fit)
-    return Grouping(
-        before, after, graph, groups, options, time.monotonic() - begin, None if decided is None else decided.links
-    )
+    return Grouping(before, after, graph, groups, options, time.monotonic() - begin, board)
 
 
-def compare_rows(
-    gallery: Gallery, people: People, options: GroupingOptions, decided: Decided | None = None, whole: bool = False
+def _compared(
+    gallery: Gallery, people: People, options: GroupingOptions, decided: Decided | None, whole: bool
 ) -> RowGraph:
-    """Return the rows of a gallery, compared.
-
-    Args:
-        decided: what people have decided, None = nothing.
-        whole: all rows, however many; else of a large gallery the new ones and those near them, unless `options.regroup`.
-    Raises:
-        UserError: the gallery has fewer than three usable rows, or no threshold for the rate asked for.
-    """
+    """Return the rows of a gallery, compared; of a large one the new ones and those near them, unless `whole`."""
     live = np.searchsorted(np.flatnonzero(gallery.is_live), usable_positions(gallery))
     if len(live) < 3:
         raise UserError(

@@ -175,8 +175,8 @@ def report_of(gallery: Gallery, found: Grouping, draws: int | None = None, seed:
         _against_pids(gallery, found),
         stable,
         found.seconds,
-        found.links.num_decisions if found.links else 0,
-        tuple(found.links.contradictions) if found.links else (),
+        found.board.links.num_decisions if found.board else 0,
+        tuple(found.board.links.contradictions) if found.board else (),
     )
 
 

@@ -31,6 +31,7 @@ def create_app(
     hosts: Sequence[str] = (),
     batch_size: int = 32,
     audit: str | Path | None = None,
+    decide: bool = False,
 ) -> FastAPI:
     """Return the application that serves a gallery; run it with uvicorn, or `vitreid serve`.
 
@@ -46,6 +47,7 @@ def create_app(
         hosts: accepted host names, in addition to addresses; they keep other web sites out. Empty = any name.
         batch_size: largest number of images per pass through the model.
         audit: file to which each search is appended, see `SearchAudit`; None = searches are not recorded.
+        decide: visitors may decide who is who; else they may look only.
     Raises:
         ModuleNotFoundError: FastAPI is not installed; names the extra.
         ValueError: the embedder does not match the gallery, or a limit is not positive.
@@ -55,7 +57,7 @@ def create_app(
         from .app import build_app  # FastAPI is an extra
     except ModuleNotFoundError as error:
         raise missing_package(error) from error
-    return build_app(gallery, embedder, limits, batch_size, SearchAudit(audit) if audit is not None else None)
+    return build_app(gallery, embedder, limits, batch_size, SearchAudit(audit) if audit is not None else None, decide)
 
 
 def missing_package(error: ModuleNotFoundError) -> MissingPackageError:

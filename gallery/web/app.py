@@ -22,7 +22,18 @@ from .batcher import Embed
 from .guard.limits import Limits
 from .guard.middleware import HEADERS, Guard
 from .guard.tickets import Tickets
-from .models import ERRORS, AttentionFields, EmbedFields, SearchFields, explain
+from .models import ERRORS, AttentionFields, CheckedFields, EmbedFields, SearchFields, explain
+from .people.people_fields import (
+    AnswerFields,
+    EnrolFields,
+    IdentifyFields,
+    MergeFields,
+    MoveFields,
+    NameFields,
+    SplitFields,
+    UndoFields,
+)
+from .people.people_routes import PeopleRoutes
 from .request_body import FORM, JSON
 from .request_error import RequestError
 from .routes import Routes
@@ -32,11 +43,13 @@ STATIC = files(__package__) / "static"
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 PAGES = {  # address: file; all of them come from this server, so the pages need no internet
     "/": "page.html",
+    "/people": "people.html",
     "/docs": "docs.html",  # FastAPI's own page of the API loads scripts from another site
     **{f"/{file.name}": file.name for file in STATIC.iterdir() if Path(file.name).suffix in KINDS.keys() - {".html"}},
 }
 OPEN = {*PAGES, "/openapi.json", "/health"}  # readable without a token: they hold no personal data
-COSTLY = {"/search", "/embed", "/attention"}  # counted by the rate limit
+DECISIONS = {f"/people/{name}" for name in ("decide", "merge", "split", "move", "name", "undo")}
+COSTLY = {"/search", "/embed", "/attention", "/identify", "/enrol", *DECISIONS}  # counted by the rate limit
 ABOUT = (
     "Who else in the gallery is this person? Distances are measured by the gallery's metric. A result is the same person "
     "if its distance is at most the gallery's threshold, different if it is larger, unknown if the gallery has no threshold."
@@ -45,15 +58,23 @@ logger = logging.getLogger(__name__)
 
 
 def build_app(
-    gallery: Any, embedder: Embed, limits: Limits, batch_size: int, audit: SearchAudit | None = None
+    gallery: Any,
+    embedder: Embed,
+    limits: Limits,
+    batch_size: int,
+    audit: SearchAudit | None = None,
+    decide: bool = False,
 ) -> FastAPI:
     """Return the application; see `vitreid.gallery.web.create_app`."""
-    service = Service(gallery, embedder, batch_size)
+    service, tickets = Service(gallery, embedder, batch_size), Tickets()
+    routes = Routes(service, limits, tickets, audit)
+    people = PeopleRoutes(service, decide, routes.embedded)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         service.batcher.close()
+        await people.close()
 
     app = FastAPI(
         title="vitreid gallery",
@@ -63,13 +84,13 @@ def build_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-    tickets = Tickets()
     app.add_middleware(Guard, limits=limits, open_paths=OPEN, costly_paths=COSTLY, tickets=tickets)
     for kind, answer in HANDLERS.items():
         app.add_exception_handler(kind, answer)
     for path, name in PAGES.items():
         app.add_api_route(path, _page(name), include_in_schema=False)
-    _add_routes(app, Routes(service, limits, tickets, audit))
+    _add_routes(app, routes)
+    _add_people(app, people)
     return app
 
 
@@ -95,13 +116,45 @@ def _add_routes(app: FastAPI, routes: Routes) -> None:
     add("/attention", routes.overlay, summary="Where the model looks", openapi_extra=attention, **image, **post)
 
 
+def _add_people(app: FastAPI, routes: PeopleRoutes) -> None:
+    add = app.add_api_route
+    for path, route, summary in (
+        ("state", routes.state, "Numbers of people and decisions"),
+        ("groups", routes.groups, "The people, as stacks of rows"),
+        ("group", routes.group, "The rows of a person"),
+        ("questions", routes.questions, "What to ask next"),
+        ("decisions", routes.log, "Who decided what, and when"),
+    ):
+        add(f"/people/{path}", route, summary=summary, responses=ERRORS)
+    for path, write, model, summary in (
+        ("decide", routes.decide, AnswerFields, "Do rows show one person?"),
+        ("merge", routes.merge, MergeFields, "Make several people one"),
+        ("split", routes.split, SplitFields, "Make rows another person"),
+        ("move", routes.move, MoveFields, "Move rows to another person"),
+        ("name", routes.name, NameFields, "Name a person"),
+        ("undo", routes.undo, UndoFields, "Take a decision back"),
+    ):
+        add(
+            f"/people/{path}",
+            write,
+            summary=summary,
+            responses=ERRORS,
+            openapi_extra=_body(model, JSON),
+            methods=["POST"],
+        )
+    post: dict[str, Any] = {"methods": ["POST"], "responses": ERRORS}
+    identify, enrol = _body(IdentifyFields, FORM, JSON), _body(EnrolFields, JSON)
+    add("/identify", routes.identify, summary="Known, new, or ask", openapi_extra=identify, **post)
+    add("/enrol", routes.enrol, summary="Who counts as known", openapi_extra=enrol, **post)
+
+
 def _file(kind: str, what: str) -> dict[str, Any]:
     """Return the description of a route that answers with a file; a range of it has the status 206."""
     content = {"content": {kind: {}}, "description": what}
     return {"response_class": Response, "responses": {200: content, 206: content, **ERRORS}}
 
 
-def _body(model: type[EmbedFields], *kinds: str) -> dict[str, Any]:
+def _body(model: type[CheckedFields], *kinds: str) -> dict[str, Any]:
     """Return the description of a request body; FastAPI itself describes bodies of one content type only."""
     content = {kind: {"schema": model.model_json_schema()} for kind in kinds}
     return {"requestBody": {"required": True, "content": content}}

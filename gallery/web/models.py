@@ -58,13 +58,10 @@ def _drop_null_defaults(schema: dict[str, Any]) -> None:
             del item["default"]
 
 
-class EmbedFields(BaseModel):
-    """Fields of /embed. A form sends numbers, flags and vectors as text; they are read from text in JSON too."""
+class CheckedFields(BaseModel):
+    """Fields of a body. A form sends numbers, flags and vectors as text; they are read from text in JSON too."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=_drop_null_defaults)
-
-    image: ImageBytes
-    camera: Text | SkipJsonSchema[None] = Field(None, description="name of the camera that took the image, if known")
 
     @model_validator(mode="before")
     @classmethod
@@ -75,6 +72,13 @@ class EmbedFields(BaseModel):
         if unknown := sorted(set(fields) - set(cls.model_fields)):
             raise ValueError(f"unknown field {unknown[0][:80]!r}; choose from {', '.join(cls.model_fields)}")
         return {name: value for name, value in fields.items() if value is not None and value != ""}
+
+
+class EmbedFields(CheckedFields):
+    """Fields of /embed."""
+
+    image: ImageBytes
+    camera: Text | SkipJsonSchema[None] = Field(None, description="name of the camera that took the image, if known")
 
 
 class AttentionFields(EmbedFields):
@@ -119,8 +123,10 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     for status, meaning in {
         400: "the request or the image is damaged",
         401: "the token is missing or wrong",
+        403: "nobody may decide on this server",
         404: "no such row, or its image is gone",
         408: "the body did not arrive in time",
+        409: "the decision contradicts earlier ones",
         411: "the body has no Content-Length",
         413: "too many bytes or pixels",
         415: "the file is not an image of a supported format",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -11,20 +11,22 @@ from pydantic import ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from .models import EmbedFields
+from .models import CheckedFields
 from .request_error import RequestError
 from .worker_lanes import Lane
 
 FORM, JSON = "multipart/form-data", "application/json"
 MAX_TEXT_BYTES = 262_144  # of a JSON body, and of a form's fields that are no files: room for the largest vector
 MAX_PARTS = 64  # of a form
-Fields = TypeVar("Fields", bound=EmbedFields)
+Fields = TypeVar("Fields", bound=CheckedFields)
 _parsing = Lane("parse", 1)
 
 
-def fields_of(model: type[Fields]) -> Callable[[Request], Awaitable[Fields]]:
+def fields_of(model: type[Fields], kinds: Sequence[str] = (FORM, JSON)) -> Callable[[Request], Awaitable[Fields]]:
     """Return a FastAPI dependency that reads the model from a JSON body or a form.
 
+    Args:
+        kinds: accepted content types.
     Raises:
         RequestError: 400, the form cannot be read; 413, too much text; 415, the body is neither.
         RequestValidationError: a field is not accepted.
@@ -32,13 +34,15 @@ def fields_of(model: type[Fields]) -> Callable[[Request], Awaitable[Fields]]:
 
     async def read(request: Request) -> Fields:
         kind, options = parse_options_header(request.headers.get("content-type", ""))
-        if kind == JSON.encode():
+        if kind == JSON.encode() and JSON in kinds:
             _check_text(int(request.headers.get("content-length", 0)))
             content = await _content(request)
             return await _parsing.run(lambda: _checked(lambda: model.model_validate_json(content)))
-        if kind == FORM.encode():
+        if kind == FORM.encode() and FORM in kinds:
             content = await _content(request)
             return await _parsing.run(lambda: _checked(lambda: model.model_validate(form_fields(content, options))))
+        if FORM not in kinds:
+            raise RequestError(415, f"expected {JSON}")
         raise RequestError(415, f"expected {FORM} with an image, or {JSON} with an id or a vector")
 
     return read

@@ -10,7 +10,6 @@ from typing import Annotated, Any, TypeVar
 import anyio
 import numpy as np
 from fastapi import Depends, Path, Request, Response
-from pydantic_core import to_json
 
 from ... import __version__
 from ...common.files import digest
@@ -21,8 +20,9 @@ from .guard.tickets import Tickets
 from .media.file_parts import ServedFile, answer_with
 from .media.row_files import content_of, is_cut, row_image
 from .media.upload_decode import decode, pixels_of
+from .json_answer import as_json
 from .models import MAX_ID, AttentionFields, EmbedFields, SearchFields
-from .request_body import JSON, fields_of
+from .request_body import fields_of
 from .request_error import RequestError
 from .service import Service
 from .worker_lanes import Lane
@@ -52,12 +52,12 @@ class Routes:
 
     async def health(self) -> Response:
         """Report that the server is up; needs no token."""
-        return _as_json({"status": "ok", "version": __version__})
+        return as_json({"status": "ok", "version": __version__})
 
     async def facets(self) -> Response:
         """Return the gallery's size, cameras, times and threshold, and the limits of an upload."""
         limits = {"max_bytes": self.limits.max_bytes, "max_pixels": self.limits.max_pixels}
-        return await self._reading.run(lambda: _as_json({**self.service.facets(), **limits}))
+        return await self._reading.run(lambda: as_json({**self.service.facets(), **limits}))
 
     async def image(self, id: Id, request: Request) -> Response:
         """Send the image file of a row's record."""
@@ -76,7 +76,7 @@ class Routes:
         found = await self._reading.run(lambda: self.service.sighting(id))
         if found["video"] and self.limits.token:  # a player sends no token
             found["video"] += f"?ticket={self._tickets.issue('/' + found['video'])}"
-        return _as_json(found)
+        return as_json(found)
 
     async def video(self, id: Id, request: Request) -> Response:
         """Send the recording that the row's record names, or a range of its bytes."""
@@ -92,9 +92,9 @@ class Routes:
         """Rank the gallery by the distance to an uploaded image, to one of its rows, or to an embedding."""
         vector = None if fields.vector is None else np.asarray(fields.vector, np.float32)
         if fields.image is not None:
-            vector = await self._embed(fields.image, fields.camera)
+            vector = await self.embedded(fields.image, fields.camera)
         visitor = request.client.host if request.client else "unknown"
-        return await self._searching.run(lambda: _as_json(self._search(fields, vector, visitor)))
+        return await self._searching.run(lambda: as_json(self._search(fields, vector, visitor)))
 
     def _search(self, fields: SearchFields, vector: np.ndarray | None, visitor: str) -> dict[str, Any]:
         """Return the ranked list; with an audit, only once the search is written down."""
@@ -109,8 +109,8 @@ class Routes:
 
     async def embed(self, fields: EmbedBody) -> Response:
         """Return the embedding of an uploaded image, as /search accepts it."""
-        vector = await self._embed(fields.image, fields.camera)
-        return _as_json({"vector": vector, "dimension": len(vector), "model": self.service.gallery.info.model})
+        vector = await self.embedded(fields.image, fields.camera)
+        return as_json({"vector": vector, "dimension": len(vector), "model": self.service.gallery.info.model})
 
     async def overlay(self, fields: AttentionBody) -> Response:
         """Draw the model's attention over an uploaded image or that of a row; bright areas have the most attention."""
@@ -129,7 +129,9 @@ class Routes:
         image = await self._image(id)
         return await self._reading.run(lambda: content_of(image))
 
-    async def _embed(self, content: bytes, camera: str | None) -> np.ndarray:
+    async def embedded(self, content: bytes, camera: str | None) -> np.ndarray:
+        """Return the embedding (D,) of an image file."""
+
         async def embed(pixels: np.ndarray) -> np.ndarray:
             return np.asarray(await asyncio.wrap_future(self.service.batcher.submit(pixels, camera)), np.float32)
 
@@ -160,12 +162,3 @@ def asked_and_found(fields: SearchFields, answer: dict[str, Any]) -> dict[str, A
 def _as_image(file: ImageFile, cache: str) -> Response:
     return Response(file.content, media_type=file.media_type, headers={"Cache-Control": cache})
 
-
-def _as_json(value: dict[str, Any]) -> Response:
-    """Return a JSON response: NumPy values as lists and numbers, NaN and infinity as null, dates as ISO 8601."""
-    content = to_json(value, inf_nan_mode="null", bytes_mode="base64", fallback=_from_numpy)
-    return Response(content, media_type=JSON)
-
-
-def _from_numpy(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -101,6 +101,11 @@ class Service:
             return id(state), state  # holding the state keeps its id from being reused
         return gallery.info, len(gallery), self._clock() // FACETS_SECONDS
 
+    def state(self) -> Any:
+        """Return the state of a gallery in a folder, which changes with its rows."""
+        with self._open() as gallery:
+            return gallery.state
+
     def record(self, id: int) -> dict[str, Any]:
         """Return a live row's record; a `RequestError` 404 if there is none."""
         with self._open() as gallery, _known(id):

@@ -342,7 +342,7 @@ def test_confirmed_people_stay_and_a_contradiction_to_them_is_reported(gallery):
     write(gallery, decide("same", *(keys_of(gallery)[i] for i in (0, 8))))
     found = group_people(gallery, FEW)
     assert (found.after.names[0], found.after.names[8]) == ("Ann", "Bob")
-    assert len(found.links.contradictions) == 1
+    assert len(found.board.links.contradictions) == 1
 
 
 def test_decisions_outlive_compaction_merging_and_a_new_export(tmp_path, gallery):

@@ -16,12 +16,13 @@ BASE = 2**32  # above any number of a group
 LOOKED_AT = 500  # best candidates, of which those that are known or were asked are left out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Question:
     """Do two rows show one person?
 
     Args:
         one, other: rows of the board, the most typical ones of their sides.
+        sides: rows (n,) and (m,) of the two groups, or halves.
         are_halves: they are in one group, which "different" would part; otherwise "same" would join their groups.
         mean: mean similarity of the two sides.
         probability: that they show one person.
@@ -30,6 +31,7 @@ class Question:
 
     one: int
     other: int
+    sides: tuple[np.ndarray, np.ndarray]
     are_halves: bool
     mean: float
     probability: float
@@ -112,7 +114,8 @@ class QuestionQueue:
             places = [self.board.places([key]) for key in pair]
             if all(len(some) for some in places):
                 one, other = (int(some[0]) for some in places)
-                yield Question(one, other, bool(self.board.group[one] == self.board.group[other]), 0.0, 0.5, 0.0)
+                together = bool(self.board.group[one] == self.board.group[other])
+                yield Question(one, other, (places[0][:1], places[1][:1]), together, 0.0, 0.5, 0.0)
         joins, halves = self._best_joins(), self._best_halves()
         candidates = sorted([*joins, *halves], key=lambda item: (-item[0], abs(item[2] - self.beliefs.least)))
         given: set[int] = set()
@@ -190,7 +193,25 @@ class QuestionQueue:
             [members[group] for group in groups] if part is None else [members[groups[0]][side] for side in part[:2]]
         )
         one, other = (self.most_typical(side) for side in sides)
-        return Question(one, other, part is not None, mean, probability, change)
+        return Question(one, other, (sides[0], sides[1]), part is not None, mean, probability, change)
+
+    def doubt(self) -> dict[int, float]:
+        """Return the probability, for groups of two rows and more, that they show two people: that of the worst two halves."""
+        self._follow()
+        worst = {group: min(part.mean for part in steps) for group, steps in self._halvings.items()}
+        likely = self.beliefs.probability(np.array(list(worst.values()), float), are_halves=True)
+        return dict(zip(worst, (1 - likely).tolist(), strict=True))
+
+    def near(self, group: int, count: int) -> list[tuple[int, float]]:
+        """Return the groups most like one, and their mean similarities, the most similar first."""
+        self._follow()
+        joins = self._joins
+        own = np.flatnonzero((joins.first == group) | (joins.second == group))
+        others = np.where(joins.first[own] == group, joins.second[own], joins.first[own])
+        sizes = np.array([len(self.board.members[other]) for other in others.tolist()])
+        mean = joins.total[own] / np.maximum(sizes * len(self.board.members[group]), 1)
+        order = np.argsort(-mean, kind="stable")[:count]
+        return list(zip(others[order].tolist(), mean[order].tolist(), strict=True))
 
     def most_typical(self, members: np.ndarray) -> int:
         """Return the row with the largest sum of similarities to the others, the first of several."""
