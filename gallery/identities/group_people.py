@@ -127,9 +127,7 @@ class Grouping:
     board: PeopleBoard | None = None
 
 
-def group_people(
-    gallery: Gallery, options: GroupingOptions = GroupingOptions(), to_decide: bool = False
-) -> Grouping:
+def group_people(gallery: Gallery, options: GroupingOptions = GroupingOptions(), to_decide: bool = False) -> Grouping:
     """Find out which rows show one person; nothing is written (see `write_people`).
 
     People that somebody has confirmed stay as they are, and so do all groups of two or more unless `options.regroup`. The groups

@@ -13,6 +13,7 @@ from ...common.errors import UserError
 from ..maintenance.tracklets import diverse
 from ..storage.camera_statistics import CameraNorm
 from ..storage.gallery import Gallery
+from .decisions.decided_people import confirmed_rows
 from .near_rows import AUTO, camera_norm_of, compared_rows, unit_rows, usable_positions
 from .person_columns import FIT, is_none, read_people
 
@@ -31,7 +32,7 @@ class EnrolmentOptions:
         templates: most crops kept of a person: those that differ most.
         quality: least values of the columns QUALITIES; rows without the column pass.
         least_fit: least silhouette of a row in its person.
-        confirmed: only rows that somebody has confirmed.
+        confirmed: only rows that somebody has confirmed, or decided about.
         expire_after: seconds before `now`; older rows do not count. None = no limit.
         now: seconds since 1970; None = the time of the newest row.
         cohort: scores are compared with those of so many next best people, if there are as many; 0 = not.
@@ -219,7 +220,7 @@ def enrol(gallery: Gallery, options: EnrolmentOptions = EnrolmentOptions(), came
     people = read_people(gallery)
     good = _good(gallery, positions, options) & ~is_none(people.names[live])
     if options.confirmed:
-        good &= people.confirmed[live]
+        good &= confirmed_rows(gallery, people)[live]
     positions, names = positions[good], people.names[live][good].astype(str)
     norm = camera_norm_of(gallery, camera_norm)
     rows = unit_rows(compared_rows(gallery, positions, norm))

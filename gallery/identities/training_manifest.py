@@ -17,6 +17,7 @@ from ...common.errors import UserError
 from ...common.files import check_output_file, write_atomically
 from ...common.text import csv_cell
 from ..storage.gallery import Gallery
+from .decisions.decided_people import confirmed_rows
 from .person_columns import is_none, read_people
 
 BOX = ("x", "y", "width", "height")
@@ -32,7 +33,7 @@ class ManifestOptions:
         test_share: of the people, held out for the test, between 0 and 1.
         seed: of the people held out.
         least: rows that a person needs.
-        confirmed: only rows that somebody has confirmed.
+        confirmed: only rows that somebody has confirmed, or decided about.
     Raises:
         UserError: a number is out of range.
     """
@@ -91,7 +92,9 @@ def write_manifest(gallery: Gallery, path: str | Path, options: ManifestOptions 
 def _lines(gallery: Gallery, path: Path, options: ManifestOptions) -> tuple[list[dict[str, Any]], int]:
     """Return a line per usable row of a person with enough of them, and the number of rows without an image."""
     people = read_people(gallery)
-    chosen = ~is_none(people.names) & (people.confirmed | (not options.confirmed))
+    chosen = ~is_none(people.names)
+    if options.confirmed:
+        chosen &= confirmed_rows(gallery, people)
     names = [name for name in ("path", "camera", "video", "frame", *BOX) if name in gallery.columns]
     records = gallery.select(names).filter(pa.array(gallery.is_live)).filter(pa.array(chosen)).to_pylist()
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)

@@ -12,10 +12,11 @@ import pyarrow as pa
 from ...common.inputs.archives import DAMAGE, read_header
 from ...common.inputs.regular_files import open_regular
 from ...common.replace_folder import recover
+from ..keeping.decision_file import DecisionFile
 from ..keeping.row_keys import are_in, key_columns, keys_of
 from ..keeping.suppress_list import keys_in, read_list
 from ..storage.embeddings_file import belong_to, blocks, checksum_of, map_rows
-from ..storage.file_names import EMBEDDINGS, METADATA, PROJECTION, RECORDS, SUPPRESSED, replaced_files
+from ..storage.file_names import DECISIONS, EMBEDDINGS, METADATA, PROJECTION, RECORDS, SUPPRESSED, replaced_files
 from ..storage.metadata import State
 from ..storage.projection import Projection
 from ..storage.records_file import RecordsFile
@@ -58,6 +59,7 @@ def verify(path: str | Path, images: bool = True) -> list[GalleryProblem]:
         *_check_embeddings(path, state),
         *_check_records(path, state, images),
         *_check_suppressed(path, state),
+        *_check_decisions(path),
     ]
 
 
@@ -158,6 +160,13 @@ def _check_suppressed(path: Path, state: State) -> Iterator[GalleryProblem]:
             f"{len(back)} rows that were removed are back, ids {_some(back.tolist())}: remove them again, or drop them from the "
             "list with vitreid gallery allow",
         )
+
+
+def _check_decisions(path: Path) -> Iterator[GalleryProblem]:
+    try:
+        DecisionFile(path).read()
+    except (OSError, ValueError) as error:
+        yield GalleryProblem(DECISIONS, str(error))
 
 
 def _rows(path: Path, state: State) -> np.ndarray | None:

@@ -68,7 +68,7 @@ def build_app(
     """Return the application; see `vitreid.gallery.web.create_app`."""
     service, tickets = Service(gallery, embedder, batch_size), Tickets()
     routes = Routes(service, limits, tickets, audit)
-    people = PeopleRoutes(service, decide, routes.embedded)
+    people = PeopleRoutes(service, decide, routes.embedded, routes.record)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

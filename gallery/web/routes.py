@@ -99,13 +99,18 @@ class Routes:
     def _search(self, fields: SearchFields, vector: np.ndarray | None, visitor: str) -> dict[str, Any]:
         """Return the ranked list; with an audit, only once the search is written down."""
         answer = self.service.search(fields, vector)
-        if self._audit is not None:
-            try:
-                self._audit.record(visitor, asked_and_found(fields, answer))
-            except OSError as error:
-                logger.error("the audit cannot be written, so searches are refused: %s", error)
-                raise RequestError(503, "this server keeps an audit of searches and cannot write it now") from error
+        self.record(visitor, asked_and_found(fields, answer))
         return answer
+
+    def record(self, visitor: str, search: dict[str, Any]) -> None:
+        """Write a search down, if there is an audit; raise RequestError 503 if that fails."""
+        if self._audit is None:
+            return
+        try:
+            self._audit.record(visitor, search)
+        except OSError as error:
+            logger.error("the audit cannot be written, so searches are refused: %s", error)
+            raise RequestError(503, "this server keeps an audit of searches and cannot write it now") from error
 
     async def embed(self, fields: EmbedBody) -> Response:
         """Return the embedding of an uploaded image, as /search accepts it."""
@@ -161,4 +166,3 @@ def asked_and_found(fields: SearchFields, answer: dict[str, Any]) -> dict[str, A
 
 def _as_image(file: ImageFile, cache: str) -> Response:
     return Response(file.content, media_type=file.media_type, headers={"Cache-Control": cache})
-

@@ -75,6 +75,15 @@ def read_decided(gallery: Gallery, people: People, even_if_none: bool = False) -
     return Decided(decisions, keys, DecidedLinks(decisions, names))
 
 
+def confirmed_rows(gallery: Gallery, people: People) -> np.ndarray:
+    """Return (N,) bool: the live rows that were confirmed, or said to show the person of another row, or given a name."""
+    decided = read_decided(gallery, people)
+    if decided is None:
+        return people.confirmed
+    known = decided.links.confirmed_keys()
+    return people.confirmed | np.array([key in known for key in decided.keys], bool)
+
+
 def board_of(
     people: People, decided: Decided, rows: np.ndarray, pairs: SimilarPairs, constraints: Constraints, least: float
 ) -> PeopleBoard:

@@ -118,7 +118,9 @@ class Sitting:
         if decision.kind == NAME:
             groups = self.board.groups_of(decision.rows)
             if any(name == decision.name and group not in groups for group, name in self.board.names.items()):
-                raise RequestError(409, f"name: there is another {decision.name!r}; merge the two, or choose another name")
+                raise RequestError(
+                    409, f"name: there is another {decision.name!r}; merge the two, or choose another name"
+                )
         self.board.links.check(decision)
 
     def keys(self, ids: Sequence[int]) -> tuple[str, ...]:

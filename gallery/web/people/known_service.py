@@ -74,9 +74,7 @@ class KnownService:
             except UserError as error:
                 raise RequestError(404, str(error)) from error
         rows = gallery.project(vectors)
-        found = known.identify(
-            rows, [fields.camera] * len(rows), far=fields.far, miss=fields.miss, ask=fields.ask
-        )
+        found = known.identify(rows, [fields.camera] * len(rows), far=fields.far, miss=fields.miss, ask=fields.ask)
         return {**asdict(found), "people": len(known.names)}
 
 

@@ -89,7 +89,11 @@ def group(sitting: Sitting, id: int, offset: int, limit: int) -> dict[str, Any]:
         **stack(sitting, ordered),
         "offset": offset,
         "members": [
-            {"id": int(sitting.ids[row]), "camera": sitting.cameras[row] or None, "decided": board.rows.keys[row] in decided}
+            {
+                "id": int(sitting.ids[row]),
+                "camera": sitting.cameras[row] or None,
+                "decided": board.rows.keys[row] in decided,
+            }
             for row in some.tolist()
         ],
         "near": near,
@@ -100,8 +104,7 @@ def group(sitting: Sitting, id: int, offset: int, limit: int) -> dict[str, Any]:
 def question(sitting: Sitting, asked: Question) -> dict[str, Any]:
     """Return a question."""
     sides = [
-        stack(sitting, side, SIDE, first)
-        for side, first in zip(asked.sides, (asked.one, asked.other), strict=True)
+        stack(sitting, side, SIDE, first) for side, first in zip(asked.sides, (asked.one, asked.other), strict=True)
     ]
     return {
         "rows": [int(sitting.ids[asked.one]), int(sitting.ids[asked.other])],

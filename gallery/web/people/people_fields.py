@@ -75,9 +75,9 @@ class UndoFields(DecisionFields):
 class IdentifyFields(CheckedFields):
     """Fields of /identify: images or rows of one person."""
 
-    image: Annotated[
-        list[ImageBytes], BeforeValidator(lambda value: value if isinstance(value, list) else [value])
-    ] = Field([], max_length=MOST_IMAGES, description="one image, or several of one track, in a form only")
+    image: Annotated[list[ImageBytes], BeforeValidator(lambda value: value if isinstance(value, list) else [value])] = (
+        Field([], max_length=MOST_IMAGES, description="one image, or several of one track, in a form only")
+    )
     rows: Annotated[list[Id], BeforeValidator(lambda value: value if isinstance(value, list) else [value])] = Field(
         [], max_length=MOST_IMAGES, description="rows of the gallery, in place of images; they do not count as enrolled"
     )

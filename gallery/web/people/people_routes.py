@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import Depends, Query, Response
+from fastapi import Depends, Query, Request, Response
 
 from ....common.errors import UserError
+from ....common.files import digest
 from ...keeping.decision_file import DIFFERENT, MERGE, MOVE, NAME, SAME, SPLIT, UNDO, UNSURE, Decision, new_id
 from ..json_answer import as_json
 from ..models import MAX_ID
@@ -38,7 +39,9 @@ SAVE_SECONDS = 10.0  # from a decision to the records, which are written as a wh
 LEASE_SECONDS = 60.0  # a question that one window has is asked in another only after this time
 ANSWERS = {"same": SAME, "different": DIFFERENT, "unsure": UNSURE}
 Offset = Annotated[int, Query(ge=0, le=10**9)]
-Window = Annotated[str, Query(max_length=64, description="any text that names the window; two windows get different questions")]
+Window = Annotated[
+    str, Query(max_length=64, description="any text that names the window; two windows get different questions")
+]
 
 
 class PeopleRoutes:
@@ -47,12 +50,21 @@ class PeopleRoutes:
     Args:
         service: of the gallery.
         can_decide: whether visitors may decide.
-        embed: image -> (D,) embedding.
+        embed: image file, camera -> (D,) embedding.
+        record: visitor, search -> written into the audit, if there is one.
     """
 
-    def __init__(self, service: Service, can_decide: bool, embed: Callable[[bytes, str | None], Any]) -> None:
-        self._service, self._can_decide, self._embed = service, can_decide, embed
-        self._has_people = getattr(service.gallery, "state", None) is not None  # a folder; Milvus has no records of ours
+    def __init__(
+        self,
+        service: Service,
+        can_decide: bool,
+        embed: Callable[[bytes, str | None], Any],
+        record: Callable[[str, dict[str, Any]], None],
+    ) -> None:
+        self._service, self._can_decide, self._embed, self._record = service, can_decide, embed, record
+        self._has_people = (
+            getattr(service.gallery, "state", None) is not None
+        )  # a folder; Milvus has no records of ours
         path = service.gallery.path
         self.table, self._known = DecisionTable(path, can_decide), KnownService(path)
         self._lane, self._saving, self._knowing = Lane("people", 1), Lane("people-save", 1), Lane("identify", 1)
@@ -161,7 +173,7 @@ class PeopleRoutes:
         return await self._write(fields, lambda _: {"kind": UNDO, "of": fields.of})
 
     async def identify(
-        self, fields: Annotated[IdentifyFields, Depends(fields_of(IdentifyFields, [FORM, JSON]))]
+        self, fields: Annotated[IdentifyFields, Depends(fields_of(IdentifyFields, [FORM, JSON]))], request: Request
     ) -> Response:
         """Say whether images of one person show somebody known, with a probability, somebody new, or whether to ask."""
         self._check_people()
@@ -169,7 +181,15 @@ class PeopleRoutes:
             raise RequestError(422, "give images of one person, or rows of the gallery")
         found = await asyncio.gather(*(self._embed(image, fields.camera) for image in fields.image))
         vectors = np.stack(found) if found else None
-        return as_json(await self._knowing.run(lambda: self._known.identify(fields, vectors)))
+        visitor = request.client.host if request.client else "unknown"
+
+        def act() -> Response:
+            shown = self._known.identify(fields, vectors)
+            query = digest(fields.image) if fields.image else f"rows {', '.join(map(str, fields.rows))}"
+            self._record(visitor, {"query": query, "camera": fields.camera, **shown})
+            return as_json(shown)
+
+        return await self._knowing.run(act)
 
     async def enrol(self, fields: Annotated[EnrolFields, Depends(fields_of(EnrolFields, [JSON]))]) -> Response:
         """Choose who counts as known in /identify: everybody with enough good crops; return who that is."""
