@@ -252,7 +252,7 @@ class DecisionFile:
         return rest
 
     def _mend(self, handle: int, rest: bytes) -> None:
-        """Complete the last line if only its end is missing, or cut it off: whoever wrote it was never answered."""
+        """Complete the last line if only its end is missing, or cut it off: its writer was never answered."""
         try:
             complete = Decision.of_line(rest)
         except ValueError:

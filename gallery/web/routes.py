@@ -17,10 +17,10 @@ from ..keeping.search_audit import SearchAudit
 from ..storage.record_images import ImageFile
 from .guard.limits import Limits
 from .guard.tickets import Tickets
+from .json_answer import as_json
 from .media.file_parts import ServedFile, answer_with
 from .media.row_files import content_of, is_cut, row_image
 from .media.upload_decode import decode, pixels_of
-from .json_answer import as_json
 from .models import MAX_ID, AttentionFields, EmbedFields, SearchFields
 from .request_body import fields_of
 from .request_error import RequestError

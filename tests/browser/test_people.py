@@ -138,7 +138,7 @@ def test_two_windows_see_each_others_decisions_and_none_is_lost(page, browser, s
 
 def test_a_person_is_named_found_and_renamed(page, served, folder):
     enter(page, served, "#groups")
-    page.click(".stack >> nth=3 >> a")
+    page.click("#stacks .stack >> nth=3 >> a")
     page.wait_for_selector("#members li")
     page.fill("#name", "<b>Eve</b>")
     page.keyboard.press("Enter")
@@ -146,11 +146,11 @@ def test_a_person_is_named_found_and_renamed(page, served, folder):
     assert page.query_selector("#person-title b") is None
     page.click("#views a[href='#groups']")
     page.fill("#find", "eve")
-    wait_until(page, "document.querySelectorAll('.stack').length === 1")
-    assert page.inner_text(".called") == "<b>Eve</b>"
+    wait_until(page, "document.querySelectorAll('#stacks .stack').length === 1")
+    assert page.inner_text("#stacks .called") == "<b>Eve</b>"
     page.fill("#find", "")
-    wait_until(page, "document.querySelectorAll('.stack').length === 7")
-    page.click(".stack:not(:has-text('Eve')) >> nth=1 >> a")
+    wait_until(page, "document.querySelectorAll('#stacks .stack').length === 7")
+    page.click("#stacks .stack:not(:has-text('Eve')) >> nth=1 >> a")
     page.wait_for_selector("#members li")
     page.fill("#name", "<b>Eve</b>")
     page.keyboard.press("Enter")
@@ -170,7 +170,7 @@ def test_images_are_split_off_moved_and_merged(page, served, folder):
     page.check(".member[data-id='125'] input")
     page.click("#near .move >> nth=0")
     wait_until(page, "document.querySelectorAll('#members li').length === 19")
-    page.click("#near .buttons button >> nth=0")
+    page.click("#near .stack:last-child .buttons button >> nth=0")  # not the one that the image was moved to
     wait_until(page, "document.querySelectorAll('#members li').length >= 39")
     assert [kind for kind, _ in log(folder)][:2] == ["split", "move"]
 
@@ -198,7 +198,7 @@ def test_a_server_without_decide_shows_people_only(page, folder):
         assert (
             not page.is_visible("#to-ask") and not page.is_visible("#merge") and not page.query_selector(".stack input")
         )
-        page.click(".stack >> nth=0 >> a")
+        page.click("#stacks .stack >> nth=0 >> a")
         page.wait_for_selector("#members li")
         assert not page.is_visible("#name-form") and not page.query_selector(".member input")
 

@@ -34,6 +34,14 @@ class ComparedRows:
     least: float
 
 
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """What a decision changed: the groups before, as rows and name, and the numbers of those that it made."""
+
+    before: Sequence[tuple[np.ndarray, str | None]]
+    made: Sequence[int]
+
+
 class PeopleBoard:
     """The groups of the rows. An answer joins or parts the groups that it is about; the others stay.
 
@@ -61,6 +69,7 @@ class PeopleBoard:
         self.names: dict[int, str] = {i: label for label, i in number.items() if isinstance(label, str)}
         self._next = len(parts)
         self.changed: set[int] = set()  # groups that are new, or are gone, since the set was emptied
+        self._steps: dict[str, _Step] = {}  # of decisions that changed groups, by their ids
 
     # ---- what is there
 
@@ -98,6 +107,13 @@ class PeopleBoard:
 
     def apply(self, decision: Decision) -> None:
         """Change the groups as a decision says, which the links have; nothing changes if they are so already."""
+        start = self._next
+        was = {group: (self.members[group], self.names.get(group)) for group in self.groups_of(decision.keys)}
+        self._change(decision)
+        gone = [one for group, one in was.items() if group not in self.members]
+        self._steps[decision.id] = _Step(gone, range(start, self._next))
+
+    def _change(self, decision: Decision) -> None:
         kind = decision.kind
         if kind in (SAME, MERGE):
             self._join(self.groups_of(decision.rows))
@@ -113,15 +129,43 @@ class PeopleBoard:
                 self._give_name(group, str(decision.name))
 
     def take_back(self, decision: Decision) -> None:
-        """Free what a decision did that an undo has taken back; the links no longer have it."""
+        """Free what a decision did that an undo has taken back; the links no longer have it.
+
+        The groups are those before it, unless they have changed since, or another board did it: then their rows are grouped again.
+        """
         if decision.kind == NAME:
             for group in self.groups_of(decision.rows):
                 if self.names.get(group) == decision.name:
                     self._give_name(group, self._given_name(self.members[group]) or self._new_name(group))
             return
+        step = self._steps.pop(decision.id, None)
+        if step is not None and all(group in self.members for group in step.made):
+            self._restore(step)
+            return
         places = self.places(decision.keys)
         if len(places) and (decision.kind in (SPLIT, MOVE, DIFFERENT) or len(np.unique(self.group[places])) == 1):
             self._regroup(places)
+
+    def _restore(self, step: _Step) -> None:
+        """Put the groups before a step back, which nothing has changed since, as far as the links allow."""
+        for group in step.made:
+            del self.members[group]
+            self.names.pop(group, None)
+        for rows, name in step.before:
+            self.members[self._next], self.group[rows] = rows, self._next
+            if name is not None:
+                self.names[self._next] = name
+            self.changed.add(self._next)
+            self._next += 1
+        self.changed |= set(step.made)
+        here = {self.rows.keys[place] for rows, _ in step.before for place in rows.tolist()}
+        for keys in self.links.people():
+            if not here.isdisjoint(keys):
+                self._join(self.groups_of(keys))
+        for one, other in self.links.differing():
+            groups = set(self.groups_of(one)) & set(self.groups_of(other))
+            if groups and not here.isdisjoint(one):
+                self._regroup(self.places([*one, *other]))
 
     def _join(self, groups: Sequence[int]) -> None:
         if len(groups) < 2:

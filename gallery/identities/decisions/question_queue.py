@@ -12,6 +12,7 @@ from ...keeping.decision_file import DIFFERENT, MERGE, SAME, Decision
 from .people_board import PeopleBoard
 from .what_to_ask import MOST_HALVED, Beliefs, Halving, expected_change, halvings
 
+LEAST_CHANGE = 0.5  # pairs of rows; what is expected to change less is not asked
 BASE = 2**32  # above any number of a group
 LOOKED_AT = 500  # best candidates, of which those that are known or were asked are left out
 
@@ -95,7 +96,7 @@ class QuestionQueue:
         changed.clear()
 
     def next(self, count: int, asked: Collection[frozenset[str]] = ()) -> list[Question]:
-        """Return up to `count` questions, the one with the largest expected change first.
+        """Return up to `count` questions that are worth asking, the one with the largest expected change first.
 
         Pairs whose answers contradicted each other come before all others. Of equal changes the pair nearest to the threshold comes first.
 
@@ -120,7 +121,11 @@ class QuestionQueue:
         candidates = sorted([*joins, *halves], key=lambda item: (-item[0], abs(item[2] - self.beliefs.least)))
         given: set[int] = set()
         for change, probability, mean, groups, part in candidates:
-            if given.isdisjoint(groups) and (part is None or self._may_part(part, groups[0])):
+            if (
+                change >= LEAST_CHANGE
+                and given.isdisjoint(groups)
+                and (part is None or self._may_part(part, groups[0]))
+            ):
                 given |= set(groups)  # one question per group, since the answer changes the others
                 yield self._question(change, probability, mean, groups, part)
 

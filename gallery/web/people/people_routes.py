@@ -116,8 +116,11 @@ class PeopleRoutes:
             now = time.monotonic()
             self._leases = {keys: lease for keys, lease in self._leases.items() if lease[1] > now}
             others = {keys for keys, lease in self._leases.items() if lease[0] != window}
-            found = sitting.queue.next(count, others)
             keys = sitting.board.rows.keys
+            found = sitting.queue.next(count, others)
+            if len(found) < count:  # then two windows may be asked the same
+                mine = {frozenset((keys[one.one], keys[one.other])) for one in found}
+                found += sitting.queue.next(count - len(found), mine)
             for one in found:
                 self._leases[frozenset((keys[one.one], keys[one.other]))] = (window, now + LEASE_SECONDS)
             asked = [people_answers.question(sitting, one) for one in found]

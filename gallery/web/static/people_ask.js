@@ -1,9 +1,10 @@
 // The questions: two sides, and the answers yes, no and unsure.
 
 import { $, make, number } from "./dom.js";
+import { percentText } from "./results.js";
 import { decide, desk, fail, fetchJson, nameOf, picture, rowsText } from "./people_desk.js";
 
-const AHEAD = 4; // questions fetched at once
+const AHEAD = 3; // questions fetched at once
 let queue = [];
 let shown = null;
 let open = 0; // answers on their way
@@ -34,7 +35,7 @@ function next() {
   shown = queue.shift() ?? null;
   $("answers").hidden = !shown;
   if (!shown) {
-    $("ask-title").textContent = open ? "The next question is being chosen …" : "There is nothing to ask.";
+    $("ask-title").textContent = open ? "The next question is being chosen …" : "There is nothing worth asking.";
     $("ask-why").textContent = "";
     return $("sides").replaceChildren();
   }
@@ -44,7 +45,7 @@ function next() {
 }
 
 function whyText() {
-  const likely = `The model gives ${Math.round(100 * shown.probability)} % for yes.`;
+  const likely = `The model gives ${percentText(shown.probability)} for yes.`;
   return `${likely} ${count ? `${number(count)} answered by you since this page was opened.` : ""}`;
 }
 

@@ -56,7 +56,7 @@ export function askWho() {
 
 // ---- decisions
 
-const WORDS = { decide: "Decided", merge: "Merged", split: "Split off", move: "Moved", name: "Named", undo: "Taken back" };
+const WORDS = { decide: "Answer saved.", merge: "Merged.", split: "Split off.", move: "Moved.", name: "Name saved.", undo: "Taken back." };
 let sending = Promise.resolve(); // decisions are sent one after the other
 
 // Send a decision; returns the answer, or null if it was refused (the message says why) or nobody gave a name.
@@ -72,7 +72,7 @@ export function decide(kind, fields) {
       else desk.mine.push(id);
       desk.seen = answer.decisions;
       showUndo();
-      say(`${WORDS[kind]} by ${who}.`);
+      say(WORDS[kind]);
       await desk.changed(answer, kind);
       return answer;
     } catch (error) {
