@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from vitreid.benchmarks.galleries import identities
+from vitreid.benchmarks.galleries import answers, identities
+from vitreid.evaluation.clustering.cluster_figures import compare_with_labels
 
 
 def test_names_of_market1501_have_an_order_of_time():
@@ -37,3 +38,17 @@ def test_random_people_are_found(tmp_path):
     assert report["vitreid identities"]["f1"] > 0.9
     found = identities.open_set(tmp_path / "G", data, 0)
     assert found["vitreid identify"]["0.01"] > 0.9 and found["decisions"]["new called known"] < 0.1
+
+
+def test_the_best_changes_are_a_split_and_a_join():
+    own, groups = np.array(list("aabba")), np.array([0, 0, 0, 0, 1])
+    one, both = (answers.best_changes(own, groups, count) for count in (1, 2))
+    assert compare_with_labels(own, one).f1 < 1 and compare_with_labels(own, both).f1 == 1
+
+
+def test_questions_of_the_page_are_worth_more_than_random_ones(tmp_path):
+    data = identities.random_people(1200, 0, spread=1.6)
+    sitting = answers.Sitting(tmp_path / "G", data, data.pids)
+    before = compare_with_labels(data.pids, sitting.start).f1
+    asked, random = (found.f1 for _, found in (sitting.asked(40), sitting.random(40, 0)))
+    assert asked > max(before, random)

@@ -12,7 +12,7 @@ from live_server import live  # noqa: E402
 from people_gallery import NumberedCrops, make_people  # noqa: E402
 
 from vitreid.gallery import Gallery  # noqa: E402
-from vitreid.gallery.keeping.decision_file import DecisionFile  # noqa: E402
+from vitreid.gallery.keeping.decision_file import Decision, DecisionFile  # noqa: E402
 from vitreid.gallery.web import create_app  # noqa: E402
 
 pytestmark = pytest.mark.browser
@@ -173,6 +173,20 @@ def test_images_are_split_off_moved_and_merged(page, served, folder):
     page.click("#near .stack:last-child .buttons button >> nth=0")  # not the one that the image was moved to
     wait_until(page, "document.querySelectorAll('#members li').length >= 39")
     assert [kind for kind, _ in log(folder)][:2] == ["split", "move"]
+
+
+def test_the_focus_stays_when_another_window_decides(page, served, folder):
+    enter(page, served, "#person=0")
+    page.focus(".member[data-id='3'] input")
+    DecisionFile(folder).append([Decision("same", "Bob", keys(folder, 40, 60))])
+    page.wait_for_selector("#about:has-text('6 people')")
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.activeElement.dataset.id") == "3"
+
+
+def keys(folder, *ids):
+    found = Gallery.open(folder).live_keys().to_pylist()
+    return tuple(found[id].hex() for id in ids)
 
 
 def test_a_refused_decision_is_said_and_the_question_comes_back(page, served, folder):

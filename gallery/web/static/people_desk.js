@@ -105,6 +105,13 @@ export function showUndo() {
   $("undo").disabled = !desk.mine.length;
 }
 
+// Show a list anew; the box that had the focus keeps it.
+export function replaceItems(list, items) {
+  const focused = list.contains(document.activeElement) ? document.activeElement.dataset.id : undefined;
+  list.replaceChildren(...items);
+  if (focused !== undefined) list.querySelector(`input[data-id="${focused}"]`)?.focus();
+}
+
 // ---- pictures
 
 export function picture(id, alt = "") {

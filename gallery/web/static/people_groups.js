@@ -1,7 +1,7 @@
 // All people as stacks; some can be chosen and merged.
 
 import { $, make, number } from "./dom.js";
-import { decide, desk, fail, fetchJson, nameOf, stackItem } from "./people_desk.js";
+import { decide, desk, fail, fetchJson, nameOf, replaceItems, stackItem } from "./people_desk.js";
 
 const PAGE = 30;
 const chosen = new Map(); // id of the first picture -> name
@@ -16,7 +16,7 @@ export async function showGroups(more = false) {
     desk.seen = Math.max(desk.seen, answer.decisions);
     const items = answer.people.map(item);
     if (more) $("stacks").append(...items);
-    else $("stacks").replaceChildren(...items);
+    else replaceItems($("stacks"), items);
     shown = offset + items.length;
     $("more-stacks").hidden = shown >= answer.total;
     if (!answer.total) $("stacks").append(make("li", "quiet", $("find").value ? "Nobody has this name." : "Nobody was seen twice yet."));
@@ -33,6 +33,7 @@ function item(stack) {
   const label = make("label", "pick-stack");
   const box = make("input");
   box.type = "checkbox";
+  box.dataset.id = stack.ids[0];
   box.checked = chosen.has(stack.ids[0]);
   box.setAttribute("aria-label", `Choose ${nameOf(stack)} to merge`);
   found.classList.toggle("chosen", box.checked);

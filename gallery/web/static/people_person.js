@@ -1,7 +1,7 @@
 // One person: all images, the name, splitting, moving, merging.
 
 import { $, make } from "./dom.js";
-import { decide, desk, fail, fetchJson, nameOf, picture, rowsText, stackItem } from "./people_desk.js";
+import { decide, desk, fail, fetchJson, nameOf, picture, replaceItems, rowsText, stackItem } from "./people_desk.js";
 
 const PAGE = 60, MOST = 200;
 const chosen = new Set();
@@ -28,7 +28,7 @@ export async function showPerson(id, more = false) {
     if (document.activeElement !== $("name")) $("name").value = answer.is_named ? answer.person : "";
     const items = answer.members.map(member);
     if (more) $("members").append(...items);
-    else $("members").replaceChildren(...items);
+    else replaceItems($("members"), items);
     shown = offset + items.length;
     $("more-members").hidden = shown >= answer.rows;
     showNear(answer.near);
@@ -47,6 +47,7 @@ function member({ id, camera, decided }) {
   if (desk.canDecide) {
     const box = make("input");
     box.type = "checkbox";
+    box.dataset.id = id;
     box.checked = chosen.has(id);
     box.setAttribute("aria-label", `Choose image ${id}${text ? `, ${text}` : ""}`);
     box.addEventListener("change", () => {
