@@ -47,11 +47,11 @@ def run(args: argparse.Namespace) -> Report:
     data = read(args.features) if args.features else random_people(rows, args.seed, spread=1.1)
     own = np.array([f"alone {i}" if pid == "0" else pid for i, pid in enumerate(data.pids)])
     with tempfile.TemporaryDirectory(prefix="vitreid-benchmark-", dir=args.folder) as folder:
-        sitting = Sitting(Path(folder) / "G", data, own)
-    found = {"before": compare_with_labels(own, sitting.new_board().group)}
-    report["asked"], found[f"{answers} questions of the page"] = sitting.asked(answers)
-    report["random"], found[f"{answers} random questions"] = sitting.random(answers, args.seed)
-    found[f"{answers} best joins and splits"] = compare_with_labels(own, best_changes(own, sitting.start, answers))
+        trial = AnswerTrial(Path(folder) / "G", data, own)
+    found = {"before": compare_with_labels(own, trial.new_board().group)}
+    report["asked"], found[f"{answers} questions of the page"] = trial.asked(answers)
+    report["random"], found[f"{answers} random questions"] = trial.random(answers, args.seed)
+    found[f"{answers} best joins and splits"] = compare_with_labels(own, best_changes(own, trial.start, answers))
     head = ("", "precision", "recall", "F", "people found", "true")
     print(table([head, *((name, *cells(one)) for name, one in found.items())]))
     print(*(f"{name}: {report[name]}" for name in ("asked", "random")), sep="\n")
@@ -64,7 +64,7 @@ def cells(one: ClusteringFigures) -> tuple[str, ...]:
     return (*map(percent, (one.precision, one.recall, one.f1)), str(one.num_found), str(one.num_true))
 
 
-class Sitting:
+class AnswerTrial:
     """A grouped gallery and a person who knows the labels.
 
     Args:

@@ -48,7 +48,7 @@ def test_the_best_changes_are_a_split_and_a_join():
 
 def test_questions_of_the_page_are_worth_more_than_random_ones(tmp_path):
     data = identities.random_people(1200, 0, spread=1.6)
-    sitting = answers.Sitting(tmp_path / "G", data, data.pids)
-    before = compare_with_labels(data.pids, sitting.start).f1
-    asked, random = (found.f1 for _, found in (sitting.asked(40), sitting.random(40, 0)))
+    trial = answers.AnswerTrial(tmp_path / "G", data, data.pids)
+    before = compare_with_labels(data.pids, trial.start).f1
+    asked, random = (found.f1 for _, found in (trial.asked(40), trial.random(40, 0)))
     assert asked > max(before, random)

@@ -112,28 +112,32 @@ def test_axe_finds_nothing_in_the_player(id, either, tmp_path):
 PEOPLE = {"": "#ask:not([hidden]) .side", "#groups": ".stack", "#person=120": "#near .stack", "#log": "#entries li"}
 
 
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    app = create_app(Gallery.open(make_people(tmp_path_factory.mktemp("people"))), NumberedCrops(), decide=True)
+    with live(app) as (port, _):
+        yield f"http://127.0.0.1:{port}/people"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("view", PEOPLE)
-def test_axe_finds_nothing_in_the_page_people(view, scheme, either, tmp_path):
-    app = create_app(Gallery.open(make_people(tmp_path)), NumberedCrops(), decide=True)
-    with live(app) as (port, _):
-        either.emulate_media(color_scheme=scheme)
-        either.goto(f"http://127.0.0.1:{port}/people{view}")
-        either.wait_for_selector(PEOPLE[view])
-        assert findings(either) == []
-        either.click("#rename-me")
-        assert findings(either) == []
+def test_axe_finds_nothing_in_the_page_people(view, scheme, either, people):
+    either.emulate_media(color_scheme=scheme)
+    either.goto(f"{people}{view}")
+    either.wait_for_selector(PEOPLE[view])
+    assert findings(either) == []
+    either.click("#rename-me")
+    assert findings(either) == []
 
 
-def test_the_answers_and_the_messages_of_the_page_people_are_announced(page, tmp_path):
-    with live(create_app(Gallery.open(make_people(tmp_path)), NumberedCrops(), decide=True)) as (port, _):
-        page.goto(f"http://127.0.0.1:{port}/people")
-        page.wait_for_selector(PEOPLE[""])
-        assert page.get_attribute("#done", "role") == "status" and page.get_attribute("#error", "role") == "alert"
-        assert page.get_attribute(".side > img >> nth=0", "alt").startswith("Left: 20 images")
-        page.focus("#rename-me")
-        seen = []
-        for _ in range(6):
-            page.keyboard.press("Tab")
-            seen.append(page.evaluate("document.activeElement.dataset.answer ?? ''"))
-        assert {"same", "different", "unsure"} <= set(seen)
+def test_the_answers_and_the_messages_of_the_page_people_are_announced(page, people):
+    page.goto(people)
+    page.wait_for_selector(PEOPLE[""])
+    assert page.get_attribute("#done", "role") == "status" and page.get_attribute("#error", "role") == "alert"
+    assert page.get_attribute(".side > img >> nth=0", "alt").startswith("Left: ")
+    page.focus("#rename-me")
+    seen = []
+    for _ in range(6):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate("document.activeElement.dataset.answer ?? ''"))
+    assert {"same", "different", "unsure"} <= set(seen)
