@@ -11,6 +11,7 @@ import numpy as np
 
 from ...common.errors import UserError
 from ...labels.protocol import find_protocol
+from ..keeping.decision_file import take_over
 from ..keeping.suppress_changes import inherit
 from ..search.faiss_index import drawn_positions
 from ..storage.gallery import Gallery
@@ -44,7 +45,9 @@ def fit_pca(
     if gallery.info.limit is not None:
         log.warning("%s: the threshold is invalid for projected embeddings and is left out; calibrate again", output)
     info = replace(gallery.info, dimension=dim, threshold=None, thresholds={})
-    return Gallery.build(output, info, lambda smaller: _fill(smaller, gallery, projection), overwrite, projection)
+    made = Gallery.build(output, info, lambda smaller: _fill(smaller, gallery, projection), overwrite, projection)
+    take_over(made.path, gallery.path)  # what was decided about the rows
+    return made
 
 
 def _check_dim(gallery: Gallery, dim: int) -> None:
@@ -82,7 +85,9 @@ def to_int8(gallery: Gallery, output: str | Path, *, overwrite: bool = False) ->
     largest = np.max([np.abs(rows).max(0) for rows in live_rows(gallery) if len(rows)], axis=0).astype(np.float32)
     scale = np.where(largest > 0, largest, 1) / 127
     info = replace(gallery.info, dtype="int8", scale=tuple(scale.tolist()))
-    return Gallery.build(output, info, lambda smaller: _fill(smaller, gallery), overwrite, gallery.projection)
+    made = Gallery.build(output, info, lambda smaller: _fill(smaller, gallery), overwrite, gallery.projection)
+    take_over(made.path, gallery.path)  # what was decided about the rows
+    return made
 
 
 def _fill(target: Gallery, source: Gallery, change: Callable[[np.ndarray], np.ndarray] = np.asarray) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...common.errors import UserError
+from ..keeping.decision_file import take_over
 from ..keeping.suppress_changes import inherit
 from ..storage.gallery import Gallery
 from ..storage.records_file import with_ids
@@ -44,7 +45,9 @@ def pool_tracklets(gallery: Gallery, output: str | Path, how: str = "mean", over
         _fill(pooled, gallery, groups if kept.sum() == len(gallery) else _tracklets(gallery, kept), quality)
         inherit(pooled, gallery)
 
-    return Gallery.build(output, gallery.info, fill, overwrite, gallery.projection)
+    made = Gallery.build(output, gallery.info, fill, overwrite, gallery.projection)
+    take_over(made.path, gallery.path)  # what was decided about the rows
+    return made
 
 
 def _fill(pooled: Gallery, gallery: Gallery, groups: list[np.ndarray], quality: np.ndarray | None) -> None:

@@ -13,7 +13,7 @@ import pytest
 from identity_crops import MODEL, crops, make
 from killed_process import FILE_STEPS, die_at, in_child
 
-from vitreid.gallery import Gallery, compact, merge
+from vitreid.gallery import Gallery, compact, fit_pca, merge, pool_tracklets, to_int8, verify
 from vitreid.gallery.identities.decisions.decided_links import ContradictionError, DecidedLinks, in_force
 from vitreid.gallery.identities.group_people import GroupingOptions, group_people
 from vitreid.gallery.identities.person_columns import PERSON, confirm, write_people
@@ -362,6 +362,22 @@ def test_decisions_outlive_compaction_merging_and_a_new_export(tmp_path, gallery
         gallery.path, gallery.info, lambda made: made.add(rows[::-1], records[::-1], MODEL), overwrite=True
     )
     assert find(again).count("Eve") == 15, "the removed row stays out"
+
+
+@pytest.mark.parametrize("make_of", [to_int8, lambda source, output: fit_pca(source, output, 4), pool_tracklets])
+def test_a_gallery_that_is_made_of_another_has_its_decisions(make_of, gallery, tmp_path):
+    some = decide("same", *keys_of(gallery)[:2])
+    write(gallery, some)
+    made = make_of(gallery, tmp_path / "other")
+    assert DecisionFile(made.path).read() == (some,) and some.rows[0] in keys_of(made)
+
+
+def test_verify_names_a_damaged_file_of_decisions(gallery):
+    write(gallery, decide("same", *keys_of(gallery)[:2]))
+    assert not verify(gallery.path, images=False)
+    (gallery.path / DECISIONS).write_text("{}\n")
+    (problem,) = verify(gallery.path, images=False)
+    assert problem.file == DECISIONS and "line 1 is damaged" in problem.message
 
 
 def test_the_report_says_what_was_decided(gallery):
