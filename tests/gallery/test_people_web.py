@@ -343,4 +343,13 @@ def test_answers_move_what_similarities_mean():
     for _ in range(20):
         beliefs.learn(0.29, False, False)
     groups, halves = (float(beliefs.probability(np.array([0.29]), are)[0]) for are in (False, True))
-    assert groups < 0.2 and halves == pytest.approx(0.5)
+    assert groups < 0.2 and halves == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("mean, is_same", [(0.0, True), (0.9, False), (0.003, False)])
+def test_one_surprising_answer_moves_the_odds_a_little(mean, is_same):
+    beliefs = Beliefs(0.29)
+    before = beliefs.probability(np.array([mean, 0.1, 0.5]), False)
+    beliefs.learn(mean, False, is_same)
+    after = beliefs.probability(np.array([mean, 0.1, 0.5]), False)
+    assert (after[0] > before[0]) == is_same and after[1] < after[2]

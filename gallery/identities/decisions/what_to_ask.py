@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.cluster.hierarchy import linkage
+from scipy.optimize import minimize
 from scipy.spatial.distance import squareform
 from scipy.special import expit
 
 SLOPE = 18.0  # of the log odds that two groups show one person, per unit of mean similarity: see docs/identities.md
-DOUBT = (1e-3, 1.0, 1.0)  # precision of the prior of slope and offsets, which answers change
+DOUBT = (0.05, 1.0, 1.0)  # precision of the prior of slope and offsets, which answers change
 MOST_HALVED = 1500  # rows of a group that is looked at in halves; larger ones are asked about as a whole only
-STEPS = 8  # of Newton's method
+BOUNDS = ((1.0, None), (None, None), (None, None))  # more similar groups never count as less likely one person
 
 
 class Beliefs:
@@ -40,13 +41,14 @@ class Beliefs:
         self._seen.append((mean - self.least, are_halves, is_same))
         x = np.array([(far, not halves, halves) for far, halves, _ in self._seen], float)
         y = np.array([same for *_, same in self._seen], float)
-        weights, doubt = self._prior.copy(), np.array(DOUBT)
-        for _ in range(STEPS):
-            p = expit(x @ weights)
-            slope = x.T @ (p - y) + doubt * (weights - self._prior)
-            bend = (x.T * (p * (1 - p))) @ x + np.diag(doubt)
-            weights = weights - np.linalg.solve(bend, slope)
-        self._weights = weights
+        doubt = np.array(DOUBT)
+
+        def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+            odds, far = x @ weights, weights - self._prior
+            value = np.logaddexp(0, odds).sum() - y @ odds + 0.5 * doubt @ far**2
+            return float(value), x.T @ (expit(odds) - y) + doubt * far
+
+        self._weights = minimize(loss, self._weights, jac=True, method="L-BFGS-B", bounds=BOUNDS).x
 
 
 def expected_change(probability: np.ndarray, num_one: np.ndarray, num_other: np.ndarray) -> np.ndarray:
