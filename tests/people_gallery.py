@@ -10,10 +10,10 @@ from identity_crops import MODEL, crops
 from PIL import Image, ImageDraw
 
 from vitreid.gallery import Gallery, GalleryInfo
-from vitreid.gallery.identities.group_people import GroupingOptions, group_people
-from vitreid.gallery.identities.person_columns import write_people
+from vitreid.gallery.identities.person_columns import new_name, read_people, write_people
 
 NUM_PEOPLE, IMAGES = 8, 20
+FIRST = 28  # of the people of `crops`: these do not resemble each other
 
 
 class NumberedCrops:
@@ -22,7 +22,7 @@ class NumberedCrops:
     fingerprint = MODEL
 
     def __init__(self):
-        self.rows = crops(NUM_PEOPLE, IMAGES)[0]
+        self.rows = crops(NUM_PEOPLE, IMAGES, first=FIRST)[0]
 
     def __call__(self, images, cameras):
         return self.rows[[int(image[0, 0, 0]) for image in images]]
@@ -47,17 +47,16 @@ def crop(number):
 
 def make_people(root):
     """Make the gallery, 160 rows; the people of its column `person` are the true ones, but the last two are one."""
-    rows, records = crops(NUM_PEOPLE, IMAGES)
+    rows, records = crops(NUM_PEOPLE, IMAGES, first=FIRST)
     (root / "crops").mkdir(parents=True)
     for number, record in enumerate(records):
         record["path"] = str(root / "crops" / f"{number}.png")
         crop(number).save(record["path"])
     gallery = Gallery.create(root / "G", GalleryInfo(MODEL, rows.shape[1], metric="cosine"))
     gallery.add(rows, records, MODEL)
-    found = group_people(gallery, GroupingOptions(k1=20, k2=6, camera_norm="none"))
-    names = found.after.names.copy()
-    names[-IMAGES:] = names[-2 * IMAGES]
-    write_people(gallery, found.before, replace(found.after, names=names))
+    before, numbers = read_people(gallery), np.arange(len(rows)) // IMAGES
+    names = np.array([new_name(before.keys[IMAGES * min(number, NUM_PEOPLE - 2)], set()) for number in numbers], object)
+    write_people(gallery, before, replace(before, names=names))
     return gallery.path
 
 

@@ -95,7 +95,8 @@ async function sent(path, body) {
 }
 
 export function undoLast() {
-  const of = desk.mine.at(-1);
+  const of = desk.mine.pop(); // at once: a second undo takes the one before it back
+  showUndo();
   if (of) return decide("undo", { of });
   say("There is nothing of this window to take back; the log can take back all decisions.");
   return null;
