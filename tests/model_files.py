@@ -53,7 +53,11 @@ def onnx_file(
 def openvino_file(path: Path, batch=-1, framework: str = "", **parameters: str) -> Path:
     """The same as .xml and .bin; `parameters` are those of a conversion."""
     import openvino
-    from openvino import opset13 as ops
+
+    try:
+        from openvino import opset13 as ops
+    except ImportError:  # before 2025
+        from openvino.runtime import opset13 as ops
 
     images = ops.parameter([batch, 3, *SIZE], np.float32, name="images")
     model = openvino.Model([ops.reduce_mean(images, np.array([2, 3]), False)], [images], "model")

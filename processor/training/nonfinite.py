@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from ..distributed.process_group import ALONE, Ranks
 from .progress import RunningMeans
@@ -148,7 +148,14 @@ def check_weights(module: nn.Module, place: str) -> None:
 
 
 def are_finite(values: Sequence[Tensor]) -> bool:
-    """Return whether all numbers of all tensors are finite; waits for their device once."""
+    """Return whether all numbers of all tensors are finite, on every rank if they are sharded; waits for their device once."""
     if not values:
         return True
-    return bool(torch.stack([torch.isfinite(value).all() for value in values]).all())
+    is_sharded = any(
+        hasattr(value, "to_local") for value in values
+    )  # DTensor, whose sums differ between releases of torch
+    parts = [value.to_local() if hasattr(value, "to_local") else value for value in values]
+    finite = torch.stack([torch.isfinite(part).all() for part in parts]).all().int()
+    if is_sharded:
+        distributed.all_reduce(finite, distributed.ReduceOp.MIN)
+    return bool(finite)

@@ -386,7 +386,9 @@ def test_any_history_keeps_every_live_row_with_its_record(tmp_path_factory, acti
     gallery, expected = Gallery.create(path, INFO), {}
     for action in actions:
         if action == "add":
-            rows = np.array([[random.random() for _ in range(3)] for _ in range(random.randint(0, 3))], np.float32)
+            rows = np.array(
+                [[random.random() + 0.1 for _ in range(3)] for _ in range(random.randint(0, 3))], np.float32
+            )
             ids = gallery.add(rows.reshape(-1, 3), [{"path": str(row)} for row in rows], "sha256:a")
             expected |= {int(i): (row.tolist(), str(row)) for i, row in zip(ids, rows, strict=True)}
         elif action == "remove" and expected:
