@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,8 @@ class State:
                 raise UserError(f"gallery: {name} must be a whole number, 0 or more, got {getattr(self, name)!r}")
         if not all(_is_count(value) for value in self.removed):
             raise UserError("gallery: removed must be a list of ids, whole numbers")
+        if len(self.removed) > self.count or any(one >= other for one, other in pairwise(self.removed)):
+            raise UserError(f"gallery: removed must hold each id once, ascending, of at most {self.count} rows")
 
     def write(self, folder: Path) -> None:
         """Commit, atomically.

@@ -107,6 +107,8 @@ REFUSED = [
     ("gallery: records.parquet", column("path", lambda count: pa.nulls(count, pa.string()))),
     ("gallery: records.parquet", column("camera", no_utf8)),
     ("image: png", long_chunk),
+    ("gallery: gallery.json", values(removed=list(range(300)))),
+    ("gallery: gallery.json", values(removed=[1, 1])),
     ("weights: torch", name_that_is_no_text),
 ]
 
