@@ -111,8 +111,8 @@ class DecidedLinks:
             first |= second
             joined.update(dict.fromkeys(first, first))
         for one, other in _apart(decision):
-            first, second = self._find(one), self._find(other)
-            if first == second or second in joined.get(first, ()):
+            leader, other_leader = self._find(one), self._find(other)
+            if leader == other_leader or other_leader in joined.get(leader, ()):
                 raise ContradictionError(decision, self.chain(one, other), "these rows were said to show one person")
 
     def _why(self, link: _Link, one: str, other: str) -> list[Decision]:
@@ -134,9 +134,9 @@ class DecidedLinks:
                     todo.append(far)
         found = []
         here = other
-        while link := came.get(here):
-            found.append(link.decision)
-            here = link.one if link.other == here else link.other
+        while last := came.get(here):
+            found.append(last.decision)
+            here = last.one if last.other == here else last.other
         return list(dict.fromkeys(found))
 
     def _settle(self, decision: Decision) -> None:
