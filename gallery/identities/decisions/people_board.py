@@ -255,10 +255,10 @@ class PeopleBoard:
             self.members[self._next], self.group[part] = np.sort(part), self._next
             made.append(self._next)
             self._next += 1
-        given = {i: name for i, group in enumerate(made) if (name := self._given_name(self.members[group]))}
+        given = {i: found for i, group in enumerate(made) if (found := self._given_name(self.members[group]))}
         for i, group in enumerate(made):
-            if name := given.get(i) or (names.get(i) if names.get(i) not in given.values() else None):
-                self.names[group] = name
+            if chosen := given.get(i) or (names.get(i) if names.get(i) not in given.values() else None):
+                self.names[group] = chosen
         for group in made:
             if group not in self.names:
                 self.names[group] = self._new_name(group)

@@ -151,7 +151,7 @@ def entry(sitting: Sitting, decision: Decision) -> dict[str, Any]:
         "kind": decision.kind,
         "ids": ids_of(sitting, decision.rows)[:LISTED],
         "rows": len(decision.rows),
-        "to": (ids_of(sitting, [decision.to]) or [None])[0] if decision.to else None,
+        "to": next(iter(ids_of(sitting, [decision.to])), None) if decision.to else None,
         "name": decision.name,
         "of": decision.of,
     }
