@@ -132,7 +132,7 @@ def test_a_finished_model_is_not_exported_again(tmp_path, capsys):
     path = onnx_file(tmp_path / "means.onnx")
     path.with_name("means.onnx.json").write_text(json.dumps({"input": "rgb1"}))
     assert export_model_tool.main(["--weights", str(path), "--output", str(tmp_path / "m.ts")]) == 2
-    assert "is a finished model already; give the best.safetensors of a run" in capsys.readouterr().err
+    assert "is a finished model already, which can only be quantised" in capsys.readouterr().err
 
 
 @needs("onnx", "onnxruntime")

@@ -78,7 +78,7 @@ SKIPPED = {  # what is not run: why
     r"^python docs/hooks\.py$": "rewrites a page of the clone; see test_docs.py",
     r"--library PYTHON": "needs an environment with another library",
     r"--fuse ": "needs the embeddings of two models; see tests/processor/test_feature_file.py",
-    r"^vitreid (test|search|export|export-model|serve|track|train|identities|identify)$": "the name of a command in a sentence",
+    r"^vitreid (test|search|export|export-model|serve|track|train|identities|identify|benchmark)$": "the name of a command in a sentence",
     r"^python examples/track_with_boxmot": "needs BoxMOT, with an environment of its own; see test_ship_trackers.py",
 }
 SMALLER = {  # what is shown: what is run instead
@@ -191,7 +191,7 @@ RUN_HERE = {page: [command for command in SHOWN[page] if not reason_to_skip(comm
 def test_every_block_is_of_a_kind_that_is_tested():
     """Python blocks run in test_docs.py."""
     for page, path in PAGES.items():
-        assert {kind for kind, _ in FENCED.findall(path.read_text())} <= {*SHELLS, "python", "json"}, page
+        assert {kind for kind, _ in FENCED.findall(path.read_text())} <= {*SHELLS, "python", "json", "yaml"}, page
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -20,6 +20,7 @@ from vitreid import Embedder, Gallery
 from vitreid.common.errors import UserError
 from vitreid.common.locks import WriterLock
 from vitreid.gallery import GalleryInfo
+from vitreid.gallery.keeping.decision_file import Decision
 
 IMAGES = list(np.random.default_rng(1).integers(0, 256, (6, 40, 20, 3), dtype=np.uint8))
 ROOMS = [
@@ -36,7 +37,11 @@ ROOMS = [
     "solver",
     "tracking",
 ]
-ARGUMENTS = {"RequestError": (400, "a sentence", {"Retry-After": "1"}), "Stopped": (2,)}
+ARGUMENTS = {
+    "ContradictionError": (Decision("undo", "Ann", of="0" * 32), (), "these rows were said to differ"),
+    "RequestError": (400, "a sentence", {"Retry-After": "1"}),
+    "Stopped": (2,),
+}
 
 
 @pytest.fixture

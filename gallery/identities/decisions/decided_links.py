@@ -20,9 +20,13 @@ class ContradictionError(UserError):
     """
 
     def __init__(self, decision: Decision, earlier: Sequence[Decision], what: str) -> None:
-        self.decision, self.earlier = decision, tuple(earlier)
+        self.decision, self.earlier, self._what = decision, tuple(earlier), what
         listed = "; ".join(f"{one.kind!r} by {one.who} at {one.time} ({one.id[:8]})" for one in self.earlier)
         super().__init__(f"{what}: {listed}; undo one of these first" if listed else what)
+
+    def __reduce__(self) -> tuple[type[ContradictionError], tuple[Decision, tuple[Decision, ...], str]]:
+        """Return how another process makes it."""
+        return type(self), (self.decision, self.earlier, self._what)
 
 
 def in_force(decisions: Sequence[Decision]) -> list[Decision]:
