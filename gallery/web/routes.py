@@ -45,10 +45,10 @@ class Routes:
     def __init__(self, service: Service, limits: Limits, tickets: Tickets, audit: SearchAudit | None = None) -> None:
         self.service, self.limits, self._tickets, self._audit = service, limits, tickets, audit
         self._searching = Lane("search", 1)  # a search uses all cores
-        self._reading, self._cutting = Lane("read", 4), Lane("cut", 1, gives_way=True)
-        self._decoding = {False: Lane("decode", 2), True: Lane("decode-large", 1, gives_way=True)}
+        self._reading, self._cutting = Lane("read", 4), Lane("cut", 1)
+        self._decoding = {False: Lane("decode", 2), True: Lane("decode-large", 1)}
         self._room = {False: anyio.CapacityLimiter(NUM_SMALL), True: anyio.CapacityLimiter(NUM_LARGE)}
-        self._overlaying = Lane("overlay", NUM_OVERLAYS, gives_way=True)
+        self._overlaying = Lane("overlay", NUM_OVERLAYS)
 
     async def health(self) -> Response:
         """Report that the server is up; needs no token."""

@@ -1,9 +1,6 @@
 """What the web server refuses, limits and survives: tokens, sizes, rates, wrong input, many requests at once."""
 
-import asyncio
 import json
-import os
-import sys
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +26,6 @@ from vitreid.gallery.web.batcher import Batcher
 from vitreid.gallery.web.guard.limits import RateLimit
 from vitreid.gallery.web.media.upload_decode import decode
 from vitreid.gallery.web.models import SearchFields
-from vitreid.gallery.web.worker_lanes import NICENESS, Lane
 
 # ---- who may ask, how much
 
@@ -410,13 +406,3 @@ def test_many_clients_at_once_get_their_own_answers(client):
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda i: ids(upload(client, contents[i % 6], topk=1)), range(24)))
     assert found == [[i % 6] for i in range(24)]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
-def test_large_images_and_attention_maps_give_way_to_other_work():
-    def niceness():
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
-    here = niceness()
-    assert asyncio.run(Lane("slow", 1, gives_way=True).run(niceness)) == max(here, NICENESS)
-    assert asyncio.run(Lane("quick", 1).run(niceness)) == here == niceness()
