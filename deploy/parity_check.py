@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from ..common.errors import MissingPackageError, UserError
 from ..common.inputs.regular_files import read_lines
+from ..common.machine.turns import in_turns
 from ..datasets import CorruptImageError, name_rows, read_image
 from ..datasets.readers.image_files import EXTENSIONS, walk_images
 from ..processor.embedding.drawn_crops import synthetic_crops
@@ -136,18 +136,8 @@ class ParityCheck:
 
 
 def measure(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Latency]:
-    """Return the latency of each call over `rounds` rounds, after a warm-up round.
-
-    The calls alternate, round after round, because the speed of a machine drifts.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(rounds + 1):
-        for name, call in calls.items():
-            time.sleep(PAUSE)
-            start = time.perf_counter()
-            call()
-            if number:
-                seconds[name].append(time.perf_counter() - start)
+    """Return the latency of each call over `rounds` rounds, after a warm-up round."""
+    seconds = in_turns(calls, rounds, rounds, pause=PAUSE)
     return {name: Latency(statistics.median(times), min(times), max(times)) for name, times in seconds.items()}
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -13,15 +11,14 @@ from typing import Any
 import numpy as np
 
 from ..common.errors import MissingPackageError, UserError
+from ..common.machine.turns import in_turns
+from ..processor.embedding.backends import PACKAGES
 from ..processor.embedding.drawn_crops import synthetic_crops
 from ..processor.embedding.embedder import Embedder
-from .export_request import ExportRequest
-from .exporter import export_model
 from .parity_check import PAUSE
 
-FORMS = {"torch": (), "onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
+FORMS = tuple(PACKAGES)
 FILES = {".onnx": ("onnx", "openvino"), ".xml": ("openvino",)}  # suffix of a finished file -> what runs it
-RUNTIMES_OF = {"onnx": "onnxruntime", "openvino": "openvino"}
 FEWEST_ROUNDS, MOST_ROUNDS = 5, 200
 Embed = Callable[[np.ndarray, list[None]], np.ndarray]
 
@@ -55,7 +52,7 @@ def open_forms(
     """Return the model in each form.
 
     Args:
-        weights: a checkpoint, which is exported to a temporary folder for onnx and openvino and compared there; or .onnx, .xml.
+        weights: a checkpoint, which is exported for onnx and openvino as for `Embedder(backend=…)`; or .onnx, .xml.
         forms: keys of `FORMS`; empty = torch for a checkpoint, and for a finished file what is installed.
         options: of a finished file, see `Embedder`.
         batch: largest number of images of a pass.
@@ -68,31 +65,20 @@ def open_forms(
     if wrong := [form for form in forms if form not in possible]:
         raise UserError(f"--forms: {weights} cannot be run by {wrong[0]}; choose from {', '.join(possible)}")
     usual = [form for form in possible if not missing(form)] if suffix in FILES else ["torch"]
-    opened = {}
-    for form in forms or usual:
+    for form in forms:
         if lacking := missing(form):
             raise MissingPackageError(f'--forms: {form} needs {lacking[0]}: pip install "vitreid[{form}]"')
-        given: dict[str, Any] = dict(options or {})
-        if suffix in FILES:
-            opened[form] = Embedder(weights, "cpu", batch_size=batch, options={**given, "runtime": RUNTIMES_OF[form]})
-        elif form == "torch":
-            opened[form] = Embedder(weights, batch_size=batch, options=given or None)
-        else:
-            opened[form] = exported(weights, form, batch)
-    return opened
+    return {
+        form: Embedder(
+            weights, "auto" if form == "torch" else "cpu", batch_size=batch, options=options or None, backend=form
+        )
+        for form in forms or usual
+    }
 
 
 def missing(form: str) -> list[str]:
     """Return the packages that a form needs and that are not installed."""
-    return [name for name in FORMS[form] if find_spec(name) is None]
-
-
-def exported(weights: str, form: str, batch: int) -> Embedder:
-    """Return a checkpoint in another runtime, compared with it; its file is deleted at once, since the runtime has read it."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        path = Path(folder, "model.onnx" if form == "onnx" else "model.xml")
-        export_model(ExportRequest(weights, str(path), input="pixels", num_crops=16, rounds=0))
-        return Embedder(path, "cpu", batch_size=batch)
+    return [name for needed in reversed(PACKAGES[form]) for name in needed if find_spec(name) is None]
 
 
 def measure_throughput(
@@ -100,7 +86,7 @@ def measure_throughput(
 ) -> list[Throughput]:
     """Return the speed of each form at each batch size, by batch.
 
-    The forms alternate, batch after batch, because the speed of a machine drifts; the first round does not count.
+    The forms take turns; the first round does not count.
 
     Args:
         batches: numbers of images, 1 or more.
@@ -114,7 +100,7 @@ def measure_throughput(
             images = synthetic_crops(min(size, 16), seed)
             planes = np.stack([embedder.planes(images[place % len(images)]) for place in range(size)])
             calls[name] = _call(embedder, planes)
-        for name, times in _in_turns(calls, seconds).items():
+        for name, times in in_turns(calls, FEWEST_ROUNDS, MOST_ROUNDS, seconds, PAUSE).items():
             median = float(np.median(times))
             found.append(
                 Throughput(name, size, size / median, median, float(np.percentile(times, 95)), min(times), len(times))
@@ -124,18 +110,3 @@ def measure_throughput(
 
 def _call(embedder: Embedder, planes: np.ndarray) -> Callable[[], object]:
     return lambda: embedder.embed(planes, [None] * len(planes))
-
-
-def _in_turns(calls: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
-    """Return the seconds of each call in every round but the first."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(MOST_ROUNDS + 1):
-        for name, call in calls.items():
-            time.sleep(PAUSE)
-            start = time.perf_counter()
-            call()
-            if number:
-                times[name].append(time.perf_counter() - start)
-        if number >= FEWEST_ROUNDS and min(map(sum, times.values())) >= seconds:
-            break
-    return times

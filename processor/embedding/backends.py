@@ -2,14 +2,13 @@
 
 Nothing is stored: a measurement is true of one machine and its load, and the folder of a run may be shared or read-only. A checkpoint is
 exported to a temporary folder, unless a file that `vitreid export-model --preprocess` wrote next to it, under the same name, is of
-the same fingerprint.
+the same fingerprint and computes in float32.
 """
 
 from __future__ import annotations
 
 import logging
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 
 from ...common.errors import MissingPackageError, UserError
+from ...common.machine.turns import in_turns
 from ...datasets import Preprocess
 from ...datasets.loading.decode import resize
 from ..device import pick_device, pick_precision, place
@@ -132,8 +132,10 @@ def _sibling(path: Path, own: Weights, backend: str) -> Path | None:
         return None
     settings = EmbedSettings(**own.about["embed"]).to_dict()
     expected = own.model.fingerprint(Preprocess.from_dict(own.about["preprocess"]).to_dict(), settings)
+    is_exact = not (notes.get("half") or notes.get("int8"))  # these have the fingerprint of the checkpoint, too
     takes_cameras = "cameras" in notes.get("input", {})
-    return found if notes.get("fingerprint") == expected and takes_cameras == bool(own.model.cameras) else None
+    is_same = notes.get("fingerprint") == expected and takes_cameras == bool(own.model.cameras)
+    return found if is_same and is_exact else None
 
 
 def _exported(path: Path, own: Weights, backend: str) -> Weights:
@@ -172,7 +174,9 @@ def _fastest(path: Path, options: Mapping[str, Any] | None, read: Read, own: Wei
     cosines = {name: _least_cosine(expected, call()) for name, call in calls.items()}
     differing = {name for name, value in cosines.items() if not value >= AGREES}
     left_out += [f"{name} left out (cosine {cosines[name]:.4f}, {AGREES} is needed)" for name in sorted(differing)]
-    speeds = {name: PROBED / seconds for name, seconds in _medians(calls, differing).items()}
+    agreeing = {name: call for name, call in calls.items() if name not in differing}
+    times = in_turns(agreeing, FEWEST, MOST, SECONDS)
+    speeds = {name: PROBED / float(np.median(found)) for name, found in times.items()}
     best = max(speeds, key=lambda name: speeds[name])
     figures = ", ".join(f"{name} {speed:.1f} images/s (cosine {cosines[name]:.5f})" for name, speed in speeds.items())
     return Opened(candidates[best], best, "; ".join([f"{best}, the fastest of {figures}", *left_out]))
@@ -200,16 +204,3 @@ def _least_cosine(expected: np.ndarray, found: np.ndarray) -> float:
     """Return the least cosine between the rows of two arrays; NaN if a value is not finite."""
     lengths = np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1)
     return float(((expected * found).sum(1) / lengths).min())
-
-
-def _medians(calls: Mapping[str, Callable[[], np.ndarray]], left_out: set[str]) -> dict[str, float]:
-    """Return the median seconds of each call; they alternate."""
-    times: dict[str, list[float]] = {name: [] for name in calls if name not in left_out}
-    for number in range(MOST):
-        for name in times:
-            start = time.perf_counter()
-            calls[name]()
-            times[name].append(time.perf_counter() - start)
-        if number + 1 >= FEWEST and min(map(sum, times.values())) >= SECONDS:
-            break
-    return {name: float(np.median(found)) for name, found in times.items()}

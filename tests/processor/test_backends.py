@@ -2,6 +2,7 @@
 
 import pickle
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from vitreid.datasets import ReidData
 from vitreid.deploy import ExportRequest, export_model
 from vitreid.model import ModelSpec, ReidModel, save_deploy
 from vitreid.processor.embedding import backends
+from vitreid.processor.embedding.foreign.open_foreign import open_foreign
 from vitreid.processor.embedding.weight_files import Weights
 from vitreid.processor.runs.checkpoint import describe_model
 
@@ -154,5 +156,20 @@ def test_a_file_exported_next_to_the_weights_is_used_while_it_is_of_them(weights
     monkeypatch.setattr(backends, "_exported", None)  # not called
     assert Embedder(weights, device="cpu", backend="onnx").model.file.path == target
     save_weights(weights, seed=1, sie_camera=True, cameras=("a", "b"))
+    with pytest.raises(TypeError):
+        Embedder(weights, device="cpu", backend="onnx")
+
+
+@onnx_runs
+@pytest.mark.slow
+@pytest.mark.parametrize("less", ["half", "int8"])
+def test_a_file_of_less_precision_next_to_the_weights_is_not_used(weights, monkeypatch, less):
+    """It has the fingerprint of the checkpoint, and other embeddings."""
+    request = ExportRequest(str(weights), str(weights.with_suffix(".onnx")), input="pixels", camera_input=True)
+    export_model(replace(request, num_crops=16, rounds=0))
+    about = open_foreign(weights.with_suffix(".onnx"))
+    about.model.file.notes[less] = True
+    monkeypatch.setattr(backends, "open_foreign", lambda path: about)
+    monkeypatch.setattr(backends, "_exported", None)  # called
     with pytest.raises(TypeError):
         Embedder(weights, device="cpu", backend="onnx")

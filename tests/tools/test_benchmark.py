@@ -38,14 +38,6 @@ def test_the_table_and_the_file_have_a_row_per_form_and_batch(weights, tmp_path,
     assert benchmark.main([weights, "--json", str(path)]) == 2  # the file is there already
 
 
-def test_the_forms_take_turns(weights):
-    """The first round does not count."""
-    calls = []
-    forms = {name: (lambda name=name: calls.append(name)) for name in ("a", "b")}
-    times = throughput._in_turns(forms, 0.0)
-    assert calls == ["a", "b"] * (throughput.FEWEST_ROUNDS + 1) and len(times["a"]) == throughput.FEWEST_ROUNDS
-
-
 @needs("onnx", "onnxruntime", "onnxscript")
 @pytest.mark.slow
 def test_a_checkpoint_is_exported_for_onnx(weights):
