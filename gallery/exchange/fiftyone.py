@@ -17,10 +17,10 @@ from ...common.errors import MissingPackageError, UserError
 from ...common.inputs.image_header import image_size
 from ...common.inputs.regular_files import open_regular
 from ...common.text import plain_values
+from ..maintenance.merge_compact import moved_path
 from ..storage.gallery import Gallery
 from ..storage.metadata import GalleryInfo
 from ..storage.record_images import box_of
-from .moved_rows import moved_info, moved_path
 
 PREFIX = "fiftyone:"
 INFO = "vitreid"  # key of the dataset's info
@@ -36,20 +36,25 @@ def to_fiftyone(source: Gallery, address: str, overwrite: bool = False) -> tuple
 
     Args:
         address: `fiftyone:NAME`, in the database that FiftyOne itself uses.
-        overwrite: replace a dataset of that name; it stays until the new one is complete.
+        overwrite: replace an earlier copy. A copy that is killed leaves it, under this name or as "NAME (earlier)".
     Raises:
         MissingPackageError: fiftyone is not installed.
-        FileExistsError: there is a dataset of that name and `overwrite` is false.
+        FileExistsError: there is a dataset of that name, and `overwrite` is false or vitreid did not make it.
         UserError: the address is no such address, or a column has the name of a field of FiftyOne.
     """
     name, fo = _name(address), _fiftyone(address)
     if taken := sorted({*source.columns} & {*RESERVED}):
         raise UserError(f"FiftyOne: it has a field {taken[0]!r} itself; rename the column, or leave it out")
+    draft, earlier = f"{name} (being copied)", f"{name} (earlier)"
+    if _is_ours(fo, earlier) and not fo.dataset_exists(name):  # a copy was killed between its last two steps
+        fo.load_dataset(earlier).name = name
+    if fo.dataset_exists(name) and not _is_ours(fo, name):
+        raise FileExistsError(f"{address} is a dataset that vitreid did not make; choose another name")
     if fo.dataset_exists(name) and not overwrite:
         raise FileExistsError(f"{address} exists; choose another name, or add --overwrite")
-    draft = f"{name} (being copied)"
-    if fo.dataset_exists(draft):
-        fo.delete_dataset(draft)
+    for rest in (draft, earlier):
+        if _is_ours(fo, rest):
+            fo.delete_dataset(rest)
     made = fo.Dataset(draft, persistent=True)
     made.info[INFO] = json.dumps(source.info.to_dict())
     made.save()
@@ -63,8 +68,10 @@ def to_fiftyone(source: Gallery, address: str, overwrite: bool = False) -> tuple
         made.add_samples(samples, progress=False)
         count, left = count + len(samples), left + len(records) - len(samples)
     if fo.dataset_exists(name):
-        fo.delete_dataset(name)
+        fo.load_dataset(name).name = earlier
     made.name = name
+    if fo.dataset_exists(earlier):
+        fo.delete_dataset(earlier)
     return count, left
 
 
@@ -104,7 +111,7 @@ def from_fiftyone(
         records.append(_record(sample, field, folder))
     if len({vector.shape for vector in vectors}) > 1:
         raise UserError(f"{address}: the embeddings in {field!r} have several lengths")
-    info = moved_info(info, vectors[0].size if vectors else info.dimension)
+    info = info.moved(vectors[0].size if vectors else info.dimension)
 
     def fill(made: Gallery) -> None:
         if records:
@@ -126,6 +133,11 @@ def _fiftyone(address: str) -> Any:
     except ImportError as error:
         raise MissingPackageError(f"{address} needs FiftyOne: pip install fiftyone") from error
     return fiftyone
+
+
+def _is_ours(fo: Any, name: str) -> bool:
+    """Return whether there is a dataset of that name that `to_fiftyone` made."""
+    return bool(fo.dataset_exists(name)) and INFO in fo.load_dataset(name).info
 
 
 def _parts(source: Gallery) -> Iterator[tuple[list[dict[str, Any]], np.ndarray]]:

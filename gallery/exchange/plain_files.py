@@ -19,9 +19,9 @@ from ...common.inputs.parquet_file import ParquetInput
 from ...common.inputs.regular_files import open_regular
 from ...labels.column_names import find_columns
 from ..maintenance.export_formats import INFO
+from ..maintenance.merge_compact import placed
 from ..storage.gallery import Gallery
 from ..storage.metadata import GalleryInfo
-from .moved_rows import moved_info, moved_path
 
 VECTORS = ("embedding", "embeddings", "vector", "vectors", "feature", "features")  # columns or arrays of embeddings
 FIELDS = ("path", "pid", "camera", "view", "time", "tracklet")
@@ -67,8 +67,8 @@ def from_file(
             f"{file} does not say which model made its embeddings; add --like GALLERY, a gallery of the same model, or --model NAME "
             "and --metric"
         )
-    info = moved_info(info, rows.embeddings.shape[1])
-    records = _moved(rows.records, file.absolute().parent, folder)
+    info = info.moved(rows.embeddings.shape[1])
+    records = placed(rows.records, file.absolute().parent, folder)
     return Gallery.build(folder, info, lambda made: made.add(rows.embeddings, records, info.model), overwrite)
 
 
@@ -84,6 +84,11 @@ def read_rows(file: Path) -> PlainRows:
     records = records.rename_columns([meanings.get(name, name) for name in records.column_names])
     if "id" in records.column_names:  # of the gallery that wrote it
         records = records.drop_columns(["id"])
+    place = records.schema.get_field_index("path")
+    try:
+        records = records.set_column(place, "path", records["path"].cast(pa.string()))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise UserError(f"{file}: the column path holds {records['path'].type}, expected text") from error
     info = None if about is None else _origin(file, about)
     return PlainRows(np.ascontiguousarray(embeddings, np.float32), records, info)
 
@@ -94,12 +99,6 @@ def _origin(file: Path, about: bytes) -> GalleryInfo:
         return GalleryInfo.from_dict(json.loads(about))
     except (ValueError, AttributeError, TypeError) as error:
         raise UserError(f"{file}: its description of the gallery is damaged ({error}); write the file again") from error
-
-
-def _moved(records: pa.Table, start: Path, folder: Path) -> pa.Table:
-    """Return records whose relative paths start at `folder` in place of `start`."""
-    paths = [name and moved_path(str(name), start, folder) for name in records["path"].to_pylist()]
-    return records.set_column(records.schema.get_field_index("path"), "path", pa.array(paths, pa.string()))
 
 
 # ---- readers: file -> embeddings, records, description

@@ -20,9 +20,10 @@ import pyarrow as pa
 
 from ...common.errors import MissingPackageError, UserError
 from ...common.text import plain_values
+from ..maintenance.merge_compact import moved_path
 from ..storage.gallery import Gallery
 from ..storage.metadata import GalleryInfo
-from .moved_rows import moved_info, moved_path
+from ..storage.records_file import is_plain
 
 PREFIX, COLLECTION = "qdrant:", "gallery"
 METRICS = {"euclidean": "Euclid", "cosine": "Cosine"}
@@ -56,7 +57,8 @@ def to_qdrant(source: Gallery, address: str, overwrite: bool = False) -> int:
         if earlier is not None and not overwrite:
             raise FileExistsError(f"{address} exists; choose another #NAME, or add --overwrite")
         for part in known:  # of killed copies
-            if (found := _PART.fullmatch(part)) and found[1] == name and part != earlier:
+            found = _PART.fullmatch(part)
+            if found and found[1] == name and part != earlier and INFO in _metadata(client, part):
                 client.delete_collection(part)
         made = f"{name}.{uuid.uuid4().hex[:12]}"
         count = _fill(client, made, source)
@@ -84,10 +86,9 @@ def from_qdrant(address: str, output: str | Path, overwrite: bool = False, info:
         if target not in _collections(client):
             known = ", ".join(sorted({*_collections(client), *_aliases(client)})) or "none"
             raise FileNotFoundError(f"{address}: no collection {name}; there are {known}")
-        config = client.get_collection(target).config
-        about = config.metadata or {}
+        about, vectors_config = _metadata(client, target), client.get_collection(target).config.params.vectors
         start = Path(about.get(ROOT) or Path.cwd())
-        known_info = _fitting(address, config.params.vectors, info or _info_of(address, about))
+        known_info = _fitting(address, vectors_config, info or _info_of(address, about))
         vectors, records = _all_points(client, target, address)
     for record in records:
         record["path"] = moved_path(record["path"], start, folder)
@@ -101,12 +102,9 @@ def from_qdrant(address: str, output: str | Path, overwrite: bool = False, info:
 
 def check_columns_fit(schema: pa.Schema) -> None:
     """Raise UserError, naming the column, if a payload cannot hold it."""
-    types = pa.types
     for item in schema:
-        kind = item.type
-        fits = (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_large_string)
-        if not any(is_it(kind) for is_it in (*fits, types.is_null)):
-            raise UserError(f"Qdrant: column {item.name!r} holds {kind}; make it text or numbers, or leave it out")
+        if not is_plain(item.type):
+            raise UserError(f"Qdrant: column {item.name!r} holds {item.type}; make it text or numbers, or leave it out")
 
 
 @contextmanager
@@ -163,6 +161,10 @@ def _aliases(client: Any) -> dict[str, str]:
 def _target(client: Any, name: str) -> str | None:
     """Return the collection that a name stands for, None = the name is no alias."""
     return _aliases(client).get(name)
+
+
+def _metadata(client: Any, collection: str) -> dict[str, Any]:
+    return client.get_collection(collection).config.metadata or {}
 
 
 def _point(client: Any, name: str, made: str, earlier: str | None) -> None:
@@ -226,4 +228,4 @@ def _fitting(address: str, vectors: Any, info: GalleryInfo) -> GalleryInfo:
     )
     if metric is None:
         raise UserError(f"{address}: its embeddings are compared neither by Euclid nor by Cosine, or have names")
-    return replace(moved_info(info, vectors.size), metric=metric)
+    return replace(info.moved(vectors.size), metric=metric)

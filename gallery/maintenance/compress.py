@@ -100,7 +100,7 @@ def _fill(target: Gallery, source: Gallery, change: Callable[[np.ndarray], np.nd
     with target.lock:
         target.append(
             (target.info.encode(change(source.info.decode(rows))) for rows in live_rows(source, chosen)),
-            [placed(records, source, target.path) for records in live_records(source, chosen)],
+            [placed(records, source.path, target.path) for records in live_records(source, chosen)],
         )
         target.commit(replace(target.state, next_id=source.state.next_id))
     inherit(target, source)

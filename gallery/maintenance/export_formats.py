@@ -63,7 +63,7 @@ def _parts(gallery: Gallery, folder: Path) -> Iterator[tuple[np.ndarray, pa.Tabl
     start, positions = 0, np.flatnonzero(gallery.is_live)
     for records in live_records(gallery):
         stop = start + len(records)
-        yield gallery.vectors(positions[start:stop]), placed(records, gallery, folder)
+        yield gallery.vectors(positions[start:stop]), placed(records, gallery.path, folder)
         start = stop
 
 
@@ -75,7 +75,7 @@ def _rows(gallery: Gallery) -> np.ndarray:
 
 def _columns(gallery: Gallery, folder: Path) -> dict[str, np.ndarray]:
     """Return the columns of the live records as arrays; missing text becomes empty, missing numbers NaN."""
-    records = placed(pa.concat_tables(list(live_records(gallery))), gallery, folder)
+    records = placed(pa.concat_tables(list(live_records(gallery))), gallery.path, folder)
     return {name: _as_array(records[name]) for name in records.column_names}
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -104,12 +104,18 @@ def _moved(source: Gallery, chosen: np.ndarray) -> pa.Table:
     return records.set_column(0, CORE.field("path"), pa.array(paths, pa.string()))
 
 
-def placed(records: pa.Table, source: Any, folder: Path) -> pa.Table:
-    """Return records of the gallery `source` with their relative paths rewritten to start at another `folder`."""
-    paths = [
-        name if os.path.isabs(name) else os.path.relpath(source.image_path(name), folder)
-        for name in records["path"].to_pylist()
-    ]
+def moved_path(path: str, start: Path, folder: Path) -> str:
+    """Return a path that starts at `folder` in place of `start`; an absolute one stays.
+
+    >>> moved_path("a/1.jpg", Path("/data/old"), Path("/data/new")), moved_path("/a/1.jpg", Path("/x"), Path("/y"))
+    ('../old/a/1.jpg', '/a/1.jpg')
+    """
+    return path if os.path.isabs(path) else os.path.relpath(start / path, folder)
+
+
+def placed(records: pa.Table, start: Path, folder: Path) -> pa.Table:
+    """Return records whose relative paths start at `folder` in place of `start`."""
+    paths = [name and moved_path(name, start, folder) for name in records["path"].to_pylist()]
     return records.set_column(records.schema.get_field_index("path"), CORE.field("path"), pa.array(paths, pa.string()))
 
 

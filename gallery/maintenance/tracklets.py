@@ -52,7 +52,7 @@ def pool_tracklets(gallery: Gallery, output: str | Path, how: str = "mean", over
 
 def _fill(pooled: Gallery, gallery: Gallery, groups: list[np.ndarray], quality: np.ndarray | None) -> None:
     records = gallery.records.drop_columns([name for name in ("id", "num_images") if name in gallery.columns])
-    records = placed(records, gallery, pooled.path)
+    records = placed(records, gallery.path, pooled.path)
     with pooled.lock:
         for start in range(0, len(groups), PART):
             part = groups[start : start + PART]

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ...common.errors import MissingPackageError, UserError
 from ..storage.metadata import GalleryInfo
-from ..storage.records_file import CORE
+from ..storage.records_file import CORE, is_plain
 from .absent_values import EMPTY, NULL, form_for
 from .milvus_client import CheckedClient, failed
 
@@ -85,18 +85,9 @@ def _load(client: Any, name: str) -> None:
 
 def check_types(schema: pa.Schema) -> None:
     """Raise ValueError, naming the column, if Milvus cannot store it or filter by it."""
-    types = pa.types
-    plain = (
-        types.is_integer,
-        types.is_floating,
-        types.is_boolean,
-        types.is_string,
-        types.is_large_string,
-        types.is_null,
-    )
     for item in schema:
         kind = item.type
-        if not any(is_it(kind) for is_it in plain):
+        if not is_plain(kind):
             raise UserError(f"Milvus: column {item.name!r} holds {kind}; make it text or numbers, or leave it out")
         if not NAME.fullmatch(item.name) or item.name.lower() in RESERVED:
             raise UserError(

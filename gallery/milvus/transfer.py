@@ -30,7 +30,7 @@ def to_folder(source: MilvusGallery, path: str | Path, overwrite: bool = False) 
     """Copy a Milvus gallery to a new gallery folder; the rows get new ids, in the order of the old ones."""
     records, vectors = source.all_rows(["*"])
     folder = Path(path).expanduser().resolve()
-    records = placed(records.drop_columns(["id"]), source, folder)
+    records = placed(records.drop_columns(["id"]), source.image_path("."), folder)
 
     def fill(target: Gallery) -> None:
         if len(vectors):

@@ -152,6 +152,15 @@ class GalleryInfo:
             raise UserError(f"set_info: cannot change {', '.join(unknown)}; choose from {', '.join(CHANGEABLE)}")
         return replace(self, **values)
 
+    def moved(self, dimension: int) -> GalleryInfo:
+        """Return the description of the same embeddings, moved to another gallery as float rows.
+
+        Those of a projection count as those of another model: the projection itself does not move, so new images cannot be compared.
+        """
+        dtype = self.dtype if self.dtype == "float16" else "float32"
+        model = f"{self.model} projected by {self.projection}" if self.projection else self.model
+        return replace(self, model=model, dimension=dimension, dtype=dtype, scale=None, projection=None)
+
     def check_embedder(self, path: object, embedder: Any) -> None:
         """Raise ValueError, naming the weight file if it is known, unless the embedder made these embeddings.
 

@@ -47,6 +47,20 @@ ACCEPTED: dict[str, tuple[pa.DataType, ...]] = {  # types of columns, also as ot
 Rows: TypeAlias = Sequence[Mapping[str, Any]] | pa.Table
 
 
+def is_plain(kind: pa.DataType) -> bool:
+    """Return whether a column holds text, numbers or truth values, or nothing: what databases of vectors store."""
+    types = pa.types
+    plain = (
+        types.is_integer,
+        types.is_floating,
+        types.is_boolean,
+        types.is_string,
+        types.is_large_string,
+        types.is_null,
+    )
+    return any(is_it(kind) for is_it in plain)
+
+
 def as_records(rows: Rows, count: int) -> pa.Table:
     """Return `rows` as a table: the columns of CORE except `id`, with its order and types, then further columns unchanged.
 

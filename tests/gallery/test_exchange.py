@@ -215,7 +215,11 @@ def test_a_collection_of_others_needs_a_model_and_paths(qdrant, tmp_path):
         to_qdrant(made, f"{qdrant}#theirs", overwrite=True)
     with pytest.raises(FileNotFoundError, match="there are theirs"):
         from_qdrant(f"{qdrant}#absent", tmp_path / "h")
+    with connected(f"{qdrant}#theirs") as (client, _):  # looks like what a killed copy leaves
+        client.create_collection("mine.0123456789ab", models.VectorParams(size=4, distance=models.Distance.COSINE))
+    to_qdrant(made, f"{qdrant}#mine")
     with connected(f"{qdrant}#theirs") as (client, name):
+        assert client.collection_exists("mine.0123456789ab")
         client.upsert(name, models.Batch(ids=[8], vectors=[ROWS[0].tolist()], payloads=[{}]))
     with pytest.raises(UserError, match="point 8 has no unnamed embedding, or no path"):
         from_qdrant(f"{qdrant}#theirs", tmp_path / "h", info=OTHER)
@@ -276,9 +280,15 @@ def test_fiftyone_there_and_back(source, tmp_path):
         assert_same_rows(from_fiftyone(address, tmp_path / "back"), source)
         with pytest.raises(FileExistsError, match="--overwrite"):
             to_fiftyone(source, address)
+        fo.load_dataset("vitreid-test").name = "vitreid-test (earlier)"  # as a copy leaves it that was killed
+        to_fiftyone(source, address, overwrite=True)
+        assert [name for name in fo.list_datasets() if "vitreid-test" in name] == ["vitreid-test"]
+        fo.Dataset("vitreid-test-theirs", persistent=True)
+        with pytest.raises(FileExistsError, match="vitreid did not make"):
+            to_fiftyone(source, "fiftyone:vitreid-test-theirs", overwrite=True)
+        assert fo.dataset_exists("vitreid-test-theirs")
     finally:
-        if fo.dataset_exists("vitreid-test"):
-            fo.delete_dataset("vitreid-test")
+        fo.delete_datasets("vitreid-test*")
     with pytest.raises(FileNotFoundError, match="no dataset"):
         from_fiftyone(address, tmp_path / "h")
 

@@ -11,8 +11,8 @@ from vitreid.gallery.exchange.fiftyone import from_fiftyone, to_fiftyone
 from vitreid.gallery.exchange.plain_files import from_file
 from vitreid.gallery.exchange.qdrant import from_qdrant, to_qdrant
 from vitreid.gallery.storage.metadata import METRICS
-from vitreid.tools.cli.gallery_arguments import gallery_folder
 from vitreid.tools.cli.subcommands import Subcommand
+from vitreid.tools.keeping.row_commands import open_folder
 
 
 def make_from_file(args: argparse.Namespace) -> str:
@@ -22,8 +22,7 @@ def make_from_file(args: argparse.Namespace) -> str:
 
 def copy_to_qdrant(args: argparse.Namespace) -> str:
     """Copy a gallery folder to Qdrant."""
-    source = Gallery.open(gallery_folder(args.gallery))
-    return f"{args.qdrant}: {to_qdrant(source, args.qdrant, args.overwrite)} rows"
+    return f"{args.qdrant}: {to_qdrant(open_folder(args.gallery), args.qdrant, args.overwrite)} rows"
 
 
 def copy_from_qdrant(args: argparse.Namespace) -> str:
@@ -33,7 +32,7 @@ def copy_from_qdrant(args: argparse.Namespace) -> str:
 
 def copy_to_fiftyone(args: argparse.Namespace) -> str:
     """Copy a gallery folder to FiftyOne."""
-    count, left = to_fiftyone(Gallery.open(gallery_folder(args.gallery)), args.fiftyone, args.overwrite)
+    count, left = to_fiftyone(open_folder(args.gallery), args.fiftyone, args.overwrite)
     more = f", {left} boxes of videos left out, because they are no image files; export with crops" * bool(left)
     return f"{args.fiftyone}: {count} samples{more}"
 
@@ -54,7 +53,7 @@ def origin_of(args: argparse.Namespace) -> GalleryInfo | None:
     if args.metric and not args.model:
         raise UserError("--metric: only with --model; a gallery and a file that vitreid wrote say it themselves")
     if args.like:
-        return Gallery.open(gallery_folder(args.like)).info
+        return open_folder(args.like).info
     if args.model:  # the dimension becomes that of the rows
         return GalleryInfo(args.model, 1, metric=args.metric or "cosine", model_name=args.model)
     return None
