@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,7 +113,8 @@ def _export(request: ExportRequest, form: Format, threads: int) -> ExportedModel
         source.calibrate(check.calibration)
     output = Path(request.output)
     with scratch_folder(output) as folder:
-        trial = _accepted(request, source, check, labelled, folder / output.name, threads)
+        path = folder / output.name
+        trial = _accepted(request, check.about, lambda level: _try(level, source, check, labelled, path, threads))
         float_bytes, extra = _float_file(request, source, threads) if request.int8 and not is_finished else (0, {})
         if is_finished:
             float_bytes = sum(file.stat().st_size for file in _with_weights(embedder.weights))
@@ -125,16 +126,12 @@ def _export(request: ExportRequest, form: Format, threads: int) -> ExportedModel
     )
 
 
-def _accepted(
-    request: ExportRequest,
-    source: ExportSource,
-    check: ParityCheck,
-    labelled: LabelledCrops | None,
-    path: Path,
-    threads: int,
-) -> Trial:
+def _accepted(request: ExportRequest, about: str, attempt: Callable[[str], Trial]) -> Trial:
     """Write the file, for INT8 with more and more layers in float32, until the comparison accepts it.
 
+    Args:
+        about: the crops of the comparison, for the message.
+        attempt: writes the file at a level and compares it.
     Raises:
         Disagreement: it accepts none; the message has the figures of the last one.
     """
@@ -142,24 +139,19 @@ def _accepted(
     for level in LEVELS if request.int8 else ("",):
         if trial is not None:
             logger.info("INT8 of %s: %s; next: %s", LEVELS[trial.level], trial.problem, LEVELS[level])
-        trial = _try(request, source, check, labelled, path, threads, level)
+        trial = attempt(level)
         if not trial.problem:
             return trial
     assert trial is not None  # for the type checker
     hint = "; leave --half out" if request.half else "; leave --int8 out" if request.int8 else ""
-    raise Disagreement(f"--output: {request.output} was not written, {trial.problem} on {check.about}{hint}")
+    raise Disagreement(f"--output: {request.output} was not written, {trial.problem} on {about}{hint}")
 
 
 def _try(
-    request: ExportRequest,
-    source: ExportSource,
-    check: ParityCheck,
-    labelled: LabelledCrops | None,
-    path: Path,
-    threads: int,
-    level: str,
+    level: str, source: ExportSource, check: ParityCheck, labelled: LabelledCrops | None, path: Path, threads: int
 ) -> Trial:
     """Write the file and compare it; crops with labels are embedded only if rankings agree."""
+    request = check.request
     logger.info("writing %s as %s%s", request.output, request.format_name, f", INT8 {level}" if level else "")
     with named(f"{source.notes['model']} cannot be written as {request.format_name}"):
         source.write(path, level)

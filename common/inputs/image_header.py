@@ -10,9 +10,10 @@ from PIL import Image
 PIXELS = 2**26  # largest decoded image, 8192 x 8192: a frame of an 8K video has half of that
 SCANS = 64  # of a progressive JPEG; encoders write up to 20
 SCANNED_PIXELS = 2**30  # pixels times scans: 4 seconds of a core
+CHUNK = 2**24  # bytes of a PNG's chunk in a file that is shorter than it: cut short, but harmless
+CHUNKS = 2**17  # of a PNG; encoders write at least 8 kB into one
 
 _JPEG_SIZE = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers of a frame's header (SOF0 to SOF15)
-CHUNK = 2**24  # bytes of a PNG's chunk in a file that is shorter than it: cut short, but harmless
 _JPEG_BARE = frozenset([0x01, *range(0xD0, 0xD8)])  # markers without a length
 
 
@@ -30,8 +31,8 @@ def refusal(content: bytes, most_pixels: int = PIXELS) -> str:
         return "has no pixels"
     if pixels > most_pixels:
         return f"has {size[1]} x {size[0]} pixels, more than the {most_pixels / 1e6:.0f} million that are decoded"
-    if content.startswith(b"\x89PNG") and (length := _longest_chunk(content)) > max(len(content), CHUNK):
-        return f"is a damaged PNG: one of its parts would have {length / 1e6:,.0f} MB, the file has {len(content) / 1e6:,.1f}"
+    if content.startswith(b"\x89PNG") and (damage := _damage_of_chunks(content)):
+        return f"is a damaged PNG: {damage}"
     scans = content.count(b"\xff\xda") if content.startswith(b"\xff\xd8") else 1
     if scans > SCANS or scans * pixels > SCANNED_PIXELS:
         return f"is a JPEG of {scans} scans, which would take too long to decode"
@@ -68,13 +69,17 @@ def _png(content: bytes) -> tuple[int, int]:
     return height, width
 
 
-def _longest_chunk(content: bytes) -> int:
-    """Return the largest number of bytes that a chunk of a PNG says it has; decoders take that much memory at once."""
-    place, longest = 8, 0
-    while place + 8 <= len(content):
-        length = int(struct.unpack_from(">I", content, place)[0])
-        longest, place = max(longest, length), place + 12 + length
-    return longest
+def _damage_of_chunks(content: bytes) -> str:
+    """Return what is wrong with the chunks of a PNG, "" = nothing: decoders take as much memory at once as a chunk says it has."""
+    place = 8
+    for _ in range(CHUNKS):
+        if place + 8 > len(content):
+            return ""
+        length = struct.unpack_from(">I", content, place)[0]
+        if length > max(len(content), CHUNK):
+            return f"one of its parts would have {length / 1e6:,.0f} MB, the file has {len(content) / 1e6:,.1f}"
+        place += 12 + length
+    return f"it has more than {CHUNKS:,} parts"
 
 
 def _bmp(content: bytes) -> tuple[int, int]:

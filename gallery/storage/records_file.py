@@ -228,7 +228,7 @@ class RecordsFile:
             self._file = ParquetInput(path)
         except FileNotFoundError:
             raise FileNotFoundError(f"{path}: no such file; restore it or export again") from None
-        self.schema = self._file.schema.remove_metadata()
+        self.schema = self._file.schema.remove_metadata()  # below: columns of CORE without any value get their types
         if twice := sorted({name for name in self.schema.names if self.schema.names.count(name) > 1}):
             raise UserError(f"{path}: the column {', '.join(twice)} stands twice; keep one")
         if missing := [name for name in CORE.names if name not in self.schema.names]:
@@ -238,6 +238,9 @@ class RecordsFile:
                 raise UserError(
                     f"{path}: the column {name!r} holds {kind}, expected {CORE.field(name).type}; restore it"
                 )
+        for place, item in enumerate(self.schema):
+            if item.name in CORE.names and pa.types.is_null(item.type):
+                self.schema = self.schema.set(place, CORE.field(item.name))
         if self._file.metadata.num_rows < count:
             raise UserError(
                 f"{path} holds {self._file.metadata.num_rows} of {count} records; restore it or export again"
@@ -290,7 +293,7 @@ class RecordsFile:
             yield self._checked(table)
 
     def _checked(self, table: pa.Table) -> pa.Table:
-        """Return rows as records: a column of CORE without any value has its type; no metadata.
+        """Return rows with the types of `schema`, and no metadata.
 
         Raises:
             UserError: a record has no id or path.
@@ -298,11 +301,7 @@ class RecordsFile:
         for name in ("id", "path"):
             if name in table.column_names and table[name].null_count:
                 raise UserError(f"{self.path}: a record has no {name}; restore it or export again")
-        for place, item in enumerate(table.schema):
-            if item.type == pa.null() and item.name in CORE.names:
-                kind = CORE.field(item.name)
-                table = table.set_column(place, kind, pa.nulls(len(table), kind.type))
-        return table.replace_schema_metadata(None)
+        return table.cast(pa.schema([self.schema.field(name) for name in table.column_names]))
 
     def take(self, positions: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
         """Return some records as dictionaries, reading only their row groups."""

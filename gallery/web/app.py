@@ -23,16 +23,6 @@ from .guard.limits import Limits
 from .guard.middleware import HEADERS, Guard
 from .guard.tickets import Tickets
 from .models import ERRORS, AttentionFields, CheckedFields, EmbedFields, SearchFields, explain
-from .people.people_fields import (
-    AnswerFields,
-    EnrolFields,
-    IdentifyFields,
-    MergeFields,
-    MoveFields,
-    NameFields,
-    SplitFields,
-    UndoFields,
-)
 from .people.people_routes import PeopleRoutes
 from .request_body import FORM, JSON
 from .request_error import RequestError
@@ -48,8 +38,7 @@ PAGES = {  # address: file; all of them come from this server, so the pages need
     **{f"/{file.name}": file.name for file in STATIC.iterdir() if Path(file.name).suffix in KINDS.keys() - {".html"}},
 }
 OPEN = {*PAGES, "/openapi.json", "/health"}  # readable without a token: they hold no personal data
-DECISIONS = {f"/people/{name}" for name in ("decide", "merge", "split", "move", "name", "undo")}
-COSTLY = {"/search", "/embed", "/attention", "/identify", "/enrol", *DECISIONS}  # counted by the rate limit
+COSTLY = {"/search", "/embed", "/attention"}  # counted by the rate limit, with what `PeopleRoutes.posts` lists
 ABOUT = (
     "Who else in the gallery is this person? Distances are measured by the gallery's metric. A result is the same person "
     "if its distance is at most the gallery's threshold, different if it is larger, unknown if the gallery has no threshold."
@@ -84,7 +73,9 @@ def build_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.add_middleware(Guard, limits=limits, open_paths=OPEN, costly_paths=COSTLY, tickets=tickets)
+    app.add_middleware(
+        Guard, limits=limits, open_paths=OPEN, costly_paths=COSTLY | people.posts().keys(), tickets=tickets
+    )
     for kind, answer in HANDLERS.items():
         app.add_exception_handler(kind, answer)
     for path, name in PAGES.items():
@@ -126,26 +117,9 @@ def _add_people(app: FastAPI, routes: PeopleRoutes) -> None:
         ("decisions", routes.log, "Who decided what, and when"),
     ):
         add(f"/people/{path}", route, summary=summary, responses=ERRORS)
-    for path, write, model, summary in (
-        ("decide", routes.decide, AnswerFields, "Do rows show one person?"),
-        ("merge", routes.merge, MergeFields, "Make several people one"),
-        ("split", routes.split, SplitFields, "Make rows another person"),
-        ("move", routes.move, MoveFields, "Move rows to another person"),
-        ("name", routes.name, NameFields, "Name a person"),
-        ("undo", routes.undo, UndoFields, "Take a decision back"),
-    ):
-        add(
-            f"/people/{path}",
-            write,
-            summary=summary,
-            responses=ERRORS,
-            openapi_extra=_body(model, JSON),
-            methods=["POST"],
-        )
-    post: dict[str, Any] = {"methods": ["POST"], "responses": ERRORS}
-    identify, enrol = _body(IdentifyFields, FORM, JSON), _body(EnrolFields, JSON)
-    add("/identify", routes.identify, summary="Known, new, or ask", openapi_extra=identify, **post)
-    add("/enrol", routes.enrol, summary="Who counts as known", openapi_extra=enrol, **post)
+    for path, post in routes.posts().items():
+        body = _body(post.fields, *post.kinds)
+        add(path, post.answer, summary=post.summary, responses=ERRORS, openapi_extra=body, methods=["POST"])
 
 
 def _file(kind: str, what: str) -> dict[str, Any]:

@@ -151,11 +151,10 @@ def are_finite(values: Sequence[Tensor]) -> bool:
     """Return whether all numbers of all tensors are finite, on every rank if they are sharded; waits for their device once."""
     if not values:
         return True
-    is_sharded = any(
-        hasattr(value, "to_local") for value in values
-    )  # DTensor, whose sums differ between releases of torch
-    parts = [value.to_local() if hasattr(value, "to_local") else value for value in values]
-    finite = torch.stack([torch.isfinite(part).all() for part in parts]).all().int()
-    if is_sharded:
+    # DTensor has `to_local`; its own sums differ between releases of torch
+    sharded = [value.to_local() for value in values if hasattr(value, "to_local")]
+    whole = [value for value in values if not hasattr(value, "to_local")]
+    finite = torch.stack([torch.isfinite(part).all() for part in (*sharded, *whole)]).all().int()
+    if sharded:
         distributed.all_reduce(finite, distributed.ReduceOp.MIN)
     return bool(finite)

@@ -20,7 +20,6 @@ from vitreid.gallery.identities.decisions.what_to_ask import Beliefs, expected_c
 from vitreid.gallery.identities.group_people import group_people
 from vitreid.gallery.keeping.decision_file import DecisionFile
 from vitreid.gallery.web import create_app
-from vitreid.gallery.web.app import DECISIONS
 from vitreid.gallery.web.people import people_routes
 
 ANN = {"who": "Ann"}
@@ -214,7 +213,15 @@ def test_every_route_needs_the_token_but_the_page_itself(folder):
         for path, fields in ONE_OF_EACH.items():
             assert client.post(f"/people/{path}", json={**ANN, **fields}).status_code == 401
         assert client.get("/people").status_code == 200
-    assert {f"/people/{path}" for path in ONE_OF_EACH} == DECISIONS
+        described = client.get("/openapi.json").json()["paths"]
+    posts = {path for path, ways in described.items() if path.startswith("/people/") and "post" in ways}
+    assert {f"/people/{path}" for path in ONE_OF_EACH} == posts
+
+
+@pytest.mark.parametrize("path", [*(f"people/{name}" for name in ONE_OF_EACH), "identify", "enrol"])
+def test_every_request_with_a_body_counts_for_the_rate(path, folder):
+    with serve(folder, rate=0.001) as client:
+        assert [client.post(f"/{path}", json={}).status_code == 429 for _ in range(2)] == [False, True]
 
 
 def test_other_programs_and_servers_are_followed_and_nothing_is_lost(folder, client):

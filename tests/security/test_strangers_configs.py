@@ -29,8 +29,11 @@ def victim(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def own_key(tmp_path, monkeypatch):
+def elsewhere(tmp_path, monkeypatch):
+    """A user without marks, in a folder where no demo has drawn any people."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
 
 
 def listing(folder):

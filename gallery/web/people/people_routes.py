@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from fastapi import Depends, Query, Request, Response
@@ -14,7 +14,7 @@ from ....common.errors import UserError
 from ....common.files import digest
 from ...keeping.decision_file import DIFFERENT, MERGE, MOVE, NAME, SAME, SPLIT, UNDO, UNSURE, Decision, new_id
 from ..json_answer import as_json
-from ..models import MAX_ID
+from ..models import MAX_ID, CheckedFields
 from ..request_body import FORM, JSON, fields_of
 from ..request_error import RequestError
 from ..service import REFRESH_SECONDS, Service
@@ -44,6 +44,15 @@ Window = Annotated[
 ]
 
 
+class Post(NamedTuple):
+    """A route with a body: what answers, the fields of the body, its content types, and a line about it."""
+
+    answer: Callable[..., Awaitable[Response]]
+    fields: type[CheckedFields]
+    kinds: tuple[str, ...]
+    summary: str
+
+
 class PeopleRoutes:
     """One method per route.
 
@@ -62,15 +71,26 @@ class PeopleRoutes:
         record: Callable[[str, dict[str, Any]], None],
     ) -> None:
         self._service, self._can_decide, self._embed, self._record = service, can_decide, embed, record
-        self._has_people = (
-            getattr(service.gallery, "state", None) is not None
-        )  # a folder; Milvus has no records of ours
+        self._has_people = hasattr(service.gallery, "state")  # a folder; Milvus has no records of ours
         path = service.gallery.path
         self.table, self._known = DecisionTable(path, can_decide), KnownService(path)
         self._lane, self._saving, self._knowing = Lane("people", 1), Lane("people-save", 1), Lane("identify", 1)
         self._leases: dict[frozenset[str], tuple[str, float]] = {}
         self._refreshed = 0.0
         self._save_task: asyncio.Task[None] | None = None
+
+    def posts(self) -> dict[str, Post]:
+        """Return the routes with a body by address; all of them count for the rate limit."""
+        return {
+            "/people/decide": Post(self.decide, AnswerFields, (JSON,), "Do rows show one person?"),
+            "/people/merge": Post(self.merge, MergeFields, (JSON,), "Make several people one"),
+            "/people/split": Post(self.split, SplitFields, (JSON,), "Make rows another person"),
+            "/people/move": Post(self.move, MoveFields, (JSON,), "Move rows to another person"),
+            "/people/name": Post(self.name, NameFields, (JSON,), "Name a person"),
+            "/people/undo": Post(self.undo, UndoFields, (JSON,), "Take a decision back"),
+            "/identify": Post(self.identify, IdentifyFields, (FORM, JSON), "Known, new, or ask"),
+            "/enrol": Post(self.enrol, EnrolFields, (JSON,), "Who counts as known"),
+        }
 
     async def state(self) -> Response:
         """Return the numbers of people and decisions, and whether the rows are compared already."""
