@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from .inputs.regular_files import NotRegularFileError
 from .locks import FILE as LOCK
@@ -25,6 +25,8 @@ from .locks import WriterLock
 Own: TypeAlias = Collection[str] | Callable[[Path], Collection[str]]
 KINDS = ("old", "new", "ready")  # of the folders next to it
 PAUSE, PATIENCE = 0.01, 10.0  # seconds: between two attempts to take a place, in all
+READER_PATIENCE = 2.0  # seconds, of a reader that finds no file while the folder is replaced
+T = TypeVar("T")
 
 
 @contextmanager
@@ -75,6 +77,42 @@ def replacement(path: Path, lock: WriterLock, own: Own) -> Iterator[Path]:
     except (Exception, KeyboardInterrupt):
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def read_through(file: Path, own: Own, read: Callable[[], T]) -> T:
+    """Return `read()`, which reads the file and others in its folder; once more if the folder was replaced meanwhile.
+
+    Args:
+        own: the folder's own files.
+    Raises:
+        FileNotFoundError: of `read`; the file does not exist, and no replacement is why.
+    """
+    until = time.monotonic() + READER_PATIENCE
+    while True:
+        recover(file.parent, own)
+        before = _identity(file.parent)
+        try:
+            return read()
+        except FileNotFoundError:
+            if time.monotonic() > until or not _was_replaced(file, before):
+                raise
+        time.sleep(PAUSE)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from the one that replaces it; None if it does not exist."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _was_replaced(file: Path, before: tuple[int, int] | None) -> bool:
+    """Return whether the file's folder is being replaced, or has been since it was `before`."""
+    if _is_between(file.parent) or _identity(file.parent) != before:
+        return True
+    return os.path.lexists(_next_to(file.parent, "old") / file.name)  # a file of the user, not yet brought along
 
 
 def recover(path: Path, own: Own) -> None:

@@ -1,4 +1,4 @@
-"""Who is who, measured: `python benchmarks/galleries/identities.py [--features FILE] [--rows N] [--quick] [--json FILE]`.
+"""Who is who, measured: `python benchmarks/galleries/identities.py [--features FILE] [--people N] [--rows N] [--quick] [--json FILE]`.
 
 FILE holds labelled embeddings: `vitreid test --save-features FILE.safetensors`, or an .npz of `vitreid export --format npz`.
 Groups are compared with the pids, which the grouping does not see; a pid 0 (Market-1501's distractors) is another person in
@@ -31,7 +31,7 @@ from vitreid.evaluation.clustering.jaccard_graph import jaccard_pairs
 from vitreid.gallery import Gallery, GalleryInfo
 from vitreid.gallery.identities.group_people import GroupingOptions, group_people
 from vitreid.gallery.identities.known_people import EnrolmentOptions, KnownPeople, best_margin, enrolled
-from vitreid.gallery.identities.near_rows import camera_norm_of, compared_rows
+from vitreid.gallery.identities.near_rows import AUTO, camera_norm_of, compared_rows
 from vitreid.gallery.identities.person_columns import write_people
 from vitreid.processor.scoring.feature_file import load_features
 
@@ -57,6 +57,10 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rows", metavar="N", type=int, default=20_000, help="random rows for time and memory; 0 = left out"
     )
+    parser.add_argument(
+        "--people", metavar="N", type=int, default=0, help="only the first N people of FILE, by name; default: all"
+    )
+    parser.add_argument("--threshold", default=AUTO, help="of the groups, as for vitreid identities; default: auto")
     parser.add_argument("--folder", metavar="DIR", type=Path, help="for the galleries, removed at the end")
     return parser
 
@@ -66,8 +70,10 @@ def run(args: argparse.Namespace) -> Report:
     report = start_report(args, "cpu")
     rows = min(args.rows, 1000) if args.quick else args.rows
     data = read(args.features) if args.features else random_people(1000 if args.quick else 5000, args.seed)
+    if args.people:
+        data = of_people(data, np.unique(data.pids)[: args.people])
     with tempfile.TemporaryDirectory(prefix="vitreid-benchmark-", dir=args.folder) as folder:
-        report["grouping"] = grouping(Path(folder) / "labelled", data)
+        report["grouping"] = grouping(Path(folder) / "labelled", data, args.threshold)
         report["open_set"] = open_set(Path(folder) / "labelled", data, args.seed)
         report["size"] = size(Path(folder) / "large", rows, args.seed) if rows else "left out"
     return save(args, report)
@@ -90,6 +96,12 @@ def read(path: Path) -> Labelled:
         np.concatenate([features.q_camids, features.g_camids]),
     )
     return Labelled(rows, pids.astype(str), camids.astype(str), moments([*features.q_names, *features.g_names]))
+
+
+def of_people(data: Labelled, people: np.ndarray) -> Labelled:
+    """Return the rows of some people."""
+    kept = np.isin(data.pids, people)
+    return Labelled(*(column[kept] for column in data))
 
 
 def moments(names: list[str]) -> np.ndarray:
@@ -128,14 +140,14 @@ def make_gallery(path: Path, data: Labelled, labelled: bool = True) -> Gallery:
     return gallery
 
 
-def grouping(path: Path, data: Labelled) -> dict[str, Any]:
+def grouping(path: Path, data: Labelled, threshold: str = AUTO) -> dict[str, Any]:
     """Compare a plain baseline and ours with the pids."""
     gallery = make_gallery(path, data, labelled=False)
     own = np.array([f"alone {i}" if pid == "0" else pid for i, pid in enumerate(data.pids)])
     rows = compared_rows(gallery, np.arange(len(data.rows)), camera_norm_of(gallery))
     groups = {f"DBSCAN (k1 {K1}, k2 {K2}, eps {EPS})": baseline(rows)}
     begin = time.process_time()
-    ours = group_people(gallery)
+    ours = group_people(gallery, GroupingOptions(threshold))
     seconds = time.process_time() - begin
     write_people(gallery, ours.before, ours.after)
     groups["vitreid identities"] = ours.groups

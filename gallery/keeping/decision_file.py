@@ -24,7 +24,7 @@ from filelock import lock_descriptor
 from ...common.errors import UserError
 from ...common.inputs.regular_files import TABLE_BYTES, open_own
 from ...common.locks import WriterLock
-from ...common.replace_folder import recover
+from ...common.replace_folder import read_through, recover
 from ..storage.file_names import DECISIONS, replaced_files
 from .row_keys import KEY_BYTES
 
@@ -176,10 +176,9 @@ class DecisionFile:
         Raises:
             UserError: a line is damaged; names it.
         """
-        recover(self.path.parent, replaced_files)
         with self._lock:
             try:
-                handle = open_own(self.path, os.O_RDONLY)
+                handle = read_through(self.path, replaced_files, lambda: open_own(self.path, os.O_RDONLY))
             except FileNotFoundError:
                 self._forget(None)
                 return ()

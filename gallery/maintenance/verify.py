@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ...common.inputs.archives import DAMAGE, read_header
 from ...common.inputs.regular_files import open_regular
-from ...common.replace_folder import recover
+from ...common.replace_folder import read_through
 from ..keeping.decision_file import DecisionFile
 from ..keeping.row_keys import are_in, key_columns, keys_of
 from ..keeping.suppress_list import keys_in, read_list
@@ -49,9 +49,8 @@ def verify(path: str | Path, images: bool = True) -> list[GalleryProblem]:
         images: also check that the image files exist.
     """
     path = Path(path).expanduser().resolve()
-    recover(path, replaced_files)
     try:
-        state = State.read(path)
+        state = read_through(path / METADATA, replaced_files, lambda: State.read(path))
     except (OSError, ValueError) as error:
         return [GalleryProblem(METADATA, str(error))]
     return [

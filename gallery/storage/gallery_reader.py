@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from ...common.errors import UserError
-from ...common.replace_folder import recover
+from ...common.replace_folder import read_through
 from ...labels.camera_norm import OFF
 from ..keeping import row_keys, suppress_list
 from . import embeddings_file
 from .camera_statistics import CameraNorm, CameraSums
-from .file_names import EMBEDDINGS, OWN_FILES, RECORDS, replaced_files
+from .file_names import EMBEDDINGS, METADATA, OWN_FILES, RECORDS, replaced_files
 from .metadata import GalleryInfo, State
 from .projection import Projection
 from .records_file import RecordsFile
 from .row_ids import Ids, as_ids
 
+T = TypeVar("T")
 LOAD_TRIES, LOAD_PAUSE = 100, 0.02  # attempts to read all files of one state, seconds between them; 2 s in all
 
 
@@ -219,8 +220,7 @@ class GalleryReader:
 
     def refresh(self) -> None:
         """Read the state again if another process has changed it."""
-        recover(self.path, replaced_files)
-        if State.read(self.path) != self.state or not self._records.is_current():
+        if self._read_through(lambda: State.read(self.path)) != self.state or not self._records.is_current():
             self.reload()
 
     def reload(self) -> None:
@@ -230,17 +230,19 @@ class GalleryReader:
             TimeoutError: another process commits so often that no state could be read in LOAD_TRIES attempts.
             FileNotFoundError, ValueError: a file is missing or damaged; names it.
         """
-        recover(self.path, replaced_files)
         for attempt in range(LOAD_TRIES):
             if attempt:
                 time.sleep(LOAD_PAUSE)
-            if self._try_load():
+            if self._read_through(self._try_load):
                 self._table = self._ids = self._camera_norm = self._suppressed = None
                 return
         raise TimeoutError(
             f"{self.path} changed during each of {LOAD_TRIES} attempts to read it: another process writes to it without "
             "a pause; add more rows per call there, or try again when it is done"
         )
+
+    def _read_through(self, read: Callable[[], T]) -> T:
+        return read_through(self.path / METADATA, replaced_files, read)
 
     def _try_load(self) -> bool:
         """Return False if another process committed in the meantime."""

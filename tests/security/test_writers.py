@@ -6,6 +6,7 @@ import shutil
 import signal
 import stat
 import sys
+import time
 from contextlib import suppress
 
 import numpy as np
@@ -18,6 +19,9 @@ from vitreid.common import replace_folder, signature
 from vitreid.common.inputs.regular_files import NotRegularFileError
 from vitreid.common.locks import FILE, WriterLock
 from vitreid.gallery import Gallery, compact, export_as, to_int8, verify
+from vitreid.gallery.keeping.decision_file import Decision, DecisionFile
+from vitreid.gallery.storage.file_names import replaced_files
+from vitreid.gallery.storage.metadata import State
 from vitreid.processor.runs.run_folder import RunFolder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs links, locks and limits of POSIX")
@@ -145,6 +149,38 @@ def test_a_kill_at_any_moment_of_any_writer_loses_nothing(capsys):
     names = ("add", "compact", "merge", "pool", "export --over", "features", "run folder", "synthetic")
     for name in names:
         assert kills.main(["--kills", "3", "--writer", name]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("is_finished", [False, True], ids=["between the two folders", "after it"])
+def test_a_reader_that_meets_a_replacement_reads_the_new_gallery(is_finished, tmp_path, monkeypatch):
+    make(tmp_path / G)
+    make(tmp_path / "new", first=100)
+    DecisionFile(tmp_path / G).append([Decision("name", "Ann", ("0" * 32,), name="Bob")])
+    from_before, read = Gallery.open(tmp_path / G), State.read
+
+    def meet(folder):
+        """The folder is moved aside before this reader opens its first file."""
+        monkeypatch.setattr(State, "read", read)
+        (tmp_path / "new").rename(tmp_path / f".{G}.ready")
+        (tmp_path / G).rename(tmp_path / f".{G}.old")
+        with pytest.raises(FileNotFoundError) as met:
+            read(folder)
+        if is_finished:
+            replace_folder.recover(folder, replaced_files)
+        raise met.value
+
+    monkeypatch.setattr(State, "read", meet)
+    assert min(keys_in(tmp_path / G)) == 100
+    from_before.refresh()
+    assert verify(tmp_path / G, images=False) == [] and len(DecisionFile(tmp_path / G).read()) == 1
+
+
+def test_a_missing_file_is_named_without_waiting_for_a_replacement(gallery):
+    (gallery / "gallery.json").unlink()
+    begin = time.monotonic()
+    with pytest.raises(FileNotFoundError, match="is not a gallery"):
+        Gallery.open(gallery)
+    assert time.monotonic() - begin < replace_folder.READER_PATIENCE
 
 
 def test_what_the_kills_look_for_is_found(tmp_path):
