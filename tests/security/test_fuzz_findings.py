@@ -14,6 +14,7 @@ pytest.importorskip("fastapi", reason='needs the extra: pip install "vitreid[ser
 
 from vitreid.benchmarks.attacks.stranger_files import read, sample_of
 from vitreid.common.errors import UserError
+from vitreid.common.inputs.parquet_file import ParquetInput
 from vitreid.gallery import Gallery
 
 
@@ -119,6 +120,20 @@ def test_it_is_refused_by_name(kind, change, tmp_path):
     path.write_bytes(change(path.read_bytes()))
     with at_once(), pytest.raises((UserError, OSError), match=path.name):
         read(kind, path)
+
+
+def test_a_file_that_holds_fewer_rows_than_it_says_is_refused(tmp_path):
+    path, messages = tmp_path / "records.parquet", []
+    table = pa.table({"path": [f"{number}.jpg" for number in range(5)]})
+    pq.write_table(table, path, compression="none", use_dictionary=False)
+    content = path.read_bytes()
+    for place in (place for place, byte in enumerate(content) if byte == 10):  # 5 as Parquet writes it; 12 is 6
+        path.write_bytes(content[:place] + b"\x0c" + content[place + 1 :])
+        try:
+            assert len(ParquetInput(path).read()) == 5
+        except UserError as error:
+            messages.append(str(error))
+    assert any("holds 5 of 6 rows" in message for message in messages)
 
 
 def test_a_track_with_a_number_of_40_digits_is_a_name(tmp_path):
