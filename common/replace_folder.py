@@ -100,7 +100,7 @@ def read_through(file: Path, own: Own, read: Callable[[], T]) -> T:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a folder from the one that replaces it; None if it does not exist."""
+    """Return the identity of a folder, which differs from that of its replacement; None if it does not exist."""
     try:
         found = path.stat()
     except OSError:
