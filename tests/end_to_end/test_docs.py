@@ -106,6 +106,32 @@ def test_links_to_files_lead_somewhere(page):
         assert (PAGES[page].parent / link).exists(), f"{page}: {link}"
 
 
+def comparison_rows():
+    """Return the rows of the tables of compare.md that have a column for each project, as lists of cells."""
+    lines = [line for line in PAGES["compare.md"].read_text().splitlines() if line.count(" | ") > 3]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [cells for cells in rows if cells[0]]
+
+
+def test_every_cell_of_the_comparison_says_where_it_was_read():
+    for label, ours, *others in comparison_rows():
+        assert len(others) == 8, label
+        assert re.search(r"\]\([^)]+\)", ours), f"{label}: no page of ours"
+        unread = [cell for cell in others if cell not in ("-", "?") and not re.fullmatch(r"\[.+\]\[[A-Z]\d*\]", cell)]
+        assert not unread, f"{label}: {unread}"
+
+
+def test_sources_of_the_comparison_are_of_a_commit_a_release_or_an_issue():
+    text = PAGES["compare.md"].read_text()
+    sources = re.findall(r"^\[([A-Z]\d*)\]: (.+)$", text, re.MULTILINE)
+    fixed = r"https://github\.com/[\w.-]+/[\w.-]+/(?:(?:blob|tree)/(?:[0-9a-f]{40}|v[\d.]+)(?:/.+)?|issues/\d+)"
+    assert not [url for name, url in sources if name != "R" and not re.fullmatch(fixed, url)]
+    used = re.findall(r"\]\[([A-Z]\d*)\]", text)
+    assert sorted(name for name, _ in sources) == sorted(set(used))
+    in_package = {label for label, *_, reid, _ in comparison_rows() if reid.endswith("][R]")}
+    assert in_package == set(re.findall(r"^\| (.+) \| `[\w/.]+:\d+", text, re.MULTILINE))
+
+
 def test_the_option_table_has_every_option_with_its_default():
     spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
     hooks = importlib.util.module_from_spec(spec)
