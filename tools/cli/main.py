@@ -29,6 +29,7 @@ COMMANDS = {
     ),
     "identities": Command("people.identities", "find out which rows of a gallery show one person"),
     "identify": Command("people.identify", "say whether an image, or a track, shows a known person, a new one, or ask"),
+    "attributes": Command("people.attributes", "learn attributes such as a hat from labelled people, and predict them"),
     "adapt": Command("people.adapt", "adapt a model to your cameras with crops without names"),
     "serve": Command("serve", "search a gallery in a web browser or through a JSON API"),
     "report": Command("report", "write one HTML page about a run, or compare several runs"),
