@@ -1,7 +1,7 @@
 """Linear heads that predict attributes from embeddings: one multinomial logistic regression for each attribute.
 
 The regularisation is chosen, and the probabilities are calibrated, on people that a head was not fitted on. They say what to expect
-of new people; images of one person are too much alike for that.
+of new people, which other images of the same people do not.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ def test_heads_are_right_about_people_that_they_have_not_seen(trained):
 
 def test_the_promise_is_that_of_new_people_and_not_of_new_images():
     rows, pids, _ = people_of(3)
-    drawn = np.random.default_rng(5).random(PEOPLE) < 0.5  # nothing to learn; images of a person are alike
+    drawn = np.random.default_rng(5).random(PEOPLE) < 0.5  # nothing to learn but the person
     head = fit_head("luck", rows, np.repeat(np.where(drawn, "yes", "no"), IMAGES), pids)
     assert 0.3 < head.scores.accuracy < 0.65
     assert head.predict(rows)[1].mean() < 0.75, "and it is not sure of itself"
