@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from yacs.config import CfgNode
 
 from ..device import autocast
 from ..distributed.process_group import Ranks
+from ..thread_shares import embed_in_shares
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,19 @@ def embed_images(
         images: (B, 3, H, W) float32, normalised, on the model's device.
         camids, viewids: (B,) rows of the model's camera and view tables; -1 = unknown.
     """
+    work = partial(_embed_share, model, settings, device, precision)
+    return embed_in_shares(model, work, images, camids, viewids).cpu()
+
+
+def _embed_share(
+    model: nn.Module,
+    settings: EmbedSettings,
+    device: torch.device,
+    precision: torch.dtype,
+    images: Tensor,
+    camids: Tensor,
+    viewids: Tensor,
+) -> Tensor:
     mirrors = settings.flip and not getattr(model, "mirrors_inside", False)
     views = [images, images.flip(-1)] if mirrors else [images]
     total = torch.zeros((), device=device)
@@ -113,4 +128,4 @@ def embed_images(
         embedding = embedding.float()
         total = total + (F.normalize(embedding, dim=1) if settings.normalize else embedding)
     total = total / len(views)
-    return (F.normalize(total, dim=1) if settings.normalize else total).cpu()
+    return F.normalize(total, dim=1) if settings.normalize else total

@@ -1,0 +1,110 @@
+"""A batch shared among threads: the same embeddings, in order, and only where it is safe."""
+
+import os
+import sys
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from vitreid.processor import thread_shares
+from vitreid.processor.embedding.extract import EmbedSettings, embed_images
+from vitreid.processor.thread_shares import embed_in_shares
+
+PLAIN = EmbedSettings()
+
+
+class Pictures(nn.Module):
+    """A model of two layers that notes the threads in which it computes."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.backbone, self.seen = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 8, 32), nn.GELU()), set()
+
+    def embed(self, images, camids, viewids, neck, global_only):
+        assert torch.is_inference_mode_enabled()
+        self.seen.add((threading.get_ident(), torch.get_num_threads()))
+        return self.backbone(images) + camids[:, None]
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def embed(model, count, settings=PLAIN):
+    images = torch.randn(count, 3, 16, 8, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        return embed_images(
+            model, images, torch.arange(count), torch.arange(count), settings, torch.device("cpu"), torch.float32
+        )
+
+
+@pytest.mark.parametrize("settings", [PLAIN, EmbedSettings(flip=True, normalize=False)])
+def test_the_embeddings_and_their_order_are_those_of_the_whole_batch(settings, monkeypatch):
+    model = Pictures()
+    shared = embed(model, 7, settings)
+    assert threading.get_ident() not in dict(model.seen) and {threads for _, threads in model.seen} == {1}
+    assert torch.get_num_threads() == 2, "that of the caller stays"
+    monkeypatch.setattr(thread_shares, "MOST_SHARES", 1)
+    torch.testing.assert_close(shared, embed(model, 7, settings), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("why", ["one image", "one thread", "compiled", "another runtime"])
+def test_a_batch_is_computed_whole_where_sharing_does_not_help(why):
+    model = Pictures()
+    if why == "one thread":
+        torch.set_num_threads(1)
+    if why == "compiled":
+        model.backbone.compile(backend="eager")
+    if why == "another runtime":
+        model.network = None
+    embed(model, 1 if why == "one image" else 6)
+    assert len(model.seen) == 1 and threading.get_ident() in dict(model.seen)
+
+
+def test_an_error_in_a_share_reaches_the_caller():
+    class Broken(Pictures):
+        def embed(self, images, camids, viewids, neck, global_only):
+            if 5 in camids:
+                raise MemoryError("no room")
+            return super().embed(images, camids, viewids, neck, global_only)
+
+    with pytest.raises(MemoryError, match="no room"):
+        embed(Broken(), 6)
+    assert embed(Pictures(), 6).shape == (6, 32), "the threads go on"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork") or sys.platform == "darwin", reason="needs fork")
+def test_a_child_of_a_fork_computes():
+    model = Pictures()
+    embed(model, 6)
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            torch.set_num_threads(1)
+            status = int(embed(model, 6).shape != (6, 32))
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_gradients_are_off_and_on_as_for_the_caller():
+    seen = []
+
+    def work(rows):
+        seen.append((torch.is_grad_enabled(), torch.is_inference_mode_enabled()))
+        return rows
+
+    for mode in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        seen.clear()
+        with mode():
+            expected = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+            embed_in_shares(Pictures(), work, torch.zeros(4, 1))
+        assert set(seen) == {expected} and len(seen) == 2
