@@ -122,7 +122,8 @@ def our_trainer(
     """Return the trainer of a new model; batches are given to its `step`."""
     model = place(build_model(cfg, cameras, ()), device, precision)
     module = TrainingModule(model, build_loss(cfg, num_ids, model.embed_dim, model.num_branches)).to(device).train()
-    optimizers, options = build_optimizers(cfg, model, module.loss), build_step_options(cfg, device, precision)
+    optimizers = build_optimizers(cfg, model, module.loss, scaled=precision is torch.float16)
+    options = build_step_options(cfg, device, precision)
     return Trainer(module, optimizers, build_schedule(cfg, 1), loader=(), options=options)  # type: ignore[arg-type]
 
 
