@@ -43,7 +43,7 @@ PARTS = [
     Part("search", f"{HERE}.ranking_agreement:search", 5, 30),
     Part("loader", f"{HERE}.throughput:loading", 20, 60),
     Part("extraction", f"{HERE}.throughput:extraction", 30, 90),
-    Part("compile", f"{HERE}.throughput:compiled", 50, 120),
+    Part("compile", f"{HERE}.throughput:compiled", 80, 150),
     Part("million", f"{HERE}.throughput:million", 30, 90),
 ]
 

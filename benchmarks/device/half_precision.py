@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import torch
 
-from vitreid.benchmarks.device.findings import DeviceJob, Finding, agreement, aim
+from vitreid.benchmarks.device.findings import AGREEMENT, DeviceJob, Finding, agreement
 from vitreid.benchmarks.device.small_training import (
     exact_float32,
     make_batches,
@@ -24,7 +24,7 @@ from vitreid.processor.device import autocast
 
 # dtype -> bounds of: 1 - cosine of an embedding with that of float32; difference of a first loss; of 20 losses, each / loss
 BOUNDS = {torch.bfloat16: (2e-3, 2e-2, 1e-1), torch.float16: (1e-4, 5e-3, 1e-1)}
-HUGE_SCALE = 2.0**60  # gradients of float16 overflow
+SAFE_SCALE, HUGE_SCALE = 2.0**8, 2.0**60  # of float16: no step is skipped; all gradients overflow
 
 
 def losses(job: DeviceJob) -> Iterator[Finding]:
@@ -35,6 +35,8 @@ def losses(job: DeviceJob) -> Iterator[Finding]:
     for precision, (bent, first, all_steps) in BOUNDS.items():
         name = str(precision).removeprefix("torch.")
         trainer = make_trainer(job, small_config(job), precision=precision)
+        if precision is torch.float16:  # torch's first scale skips steps, and the losses would be those of other steps
+            trainer.scaler = torch.amp.GradScaler(job.device, init_scale=SAFE_SCALE)
         apart = bend(trainer, batches[0].images)
         yield agreement(f"{name}: embeddings, 1 - cosine with float32", apart, bent)
         found = train_on(trainer, batches)
@@ -74,7 +76,7 @@ def scaling(job: DeviceJob) -> Iterator[Finding]:
         if skipped == 1:
             same = all(torch.equal(a, b) for a, b in zip(weights, trainer.module.parameters(), strict=True))
             yield agreement("a step whose gradients overflow changes the weights (1 = yes)", float(not same), 0)
-    yield aim("steps skipped until the scale fits", skipped, least=1, most=11)
+    yield Finding("steps skipped until the scale fits", skipped, kind=AGREEMENT, least=1, most=11)
     changed = any(not torch.equal(a, b) for a, b in zip(weights, trainer.module.parameters(), strict=True))
     finite = all(bool(torch.isfinite(parameter).all()) for parameter in trainer.module.parameters())
     yield agreement(

@@ -7,6 +7,7 @@ SyncBatchNorm's kernels run on tensors of the GPU, and change nothing.
 from __future__ import annotations
 
 import copy
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -100,19 +101,28 @@ def shards(job: DeviceJob) -> Iterator[Finding]:
         yield agreement(
             f"{backend}, FSDP: losses of 3 steps, difference / loss", terms_difference(found, expected), LEARNT
         )
-        state = gather_state(trainer.state_dict(), ONE)
+        state = stored(gather_state(trainer.state_dict(), ONE))
         own, other = (
             {name: value for name, value in side.items() if value.is_floating_point()}
             for side in (state["module"], plain.module.state_dict())
         )
         apart = length_difference((own[name] for name in other), other.values())
         yield agreement(f"{backend}, FSDP: gathered weights, length of the difference / length", apart, ROUNDING)
+        del state["progress"]  # it sets the rates of the schedule, which these steps do without
         resumed = sharded_trainer(job)
         resumed.load_state_dict(state)
         again, on = train_on(resumed, batches), train_on(trainer, batches)
         yield agreement(
             f"{backend}, FSDP: losses after a resume, difference / loss", terms_difference(again, on), ROUNDING
         )
+
+
+def stored(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state as a checkpoint gives it back, which shares no memory with the trainer."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)  # type: ignore[no-any-return]
 
 
 def sharded_trainer(job: DeviceJob) -> Trainer:
@@ -146,7 +156,7 @@ def batch_norms(job: DeviceJob) -> Iterator[Finding]:
         yield Finding("batch norms that were converted", count)
         pairs = [cnn_gradients(model, batch) for model in (synced, plain)]
         yield agreement(
-            f"{backend}: gradients of a CNN, length of the difference / length", length_difference(*pairs), ROUNDING
+            f"{backend}: gradients of a CNN, length of the difference / length", length_difference(*pairs), LEARNT
         )
         yield agreement(
             f"{backend}: SyncBatchNorm's kernels, output and gradients, difference", kernel_difference(job), ROUNDING

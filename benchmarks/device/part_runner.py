@@ -35,7 +35,7 @@ class Part:
     Args:
         work: "module:function"; the function gets a `DeviceJob` and yields findings.
         expected: seconds it takes on an H200, as far as one can say before; it starts if so much time is left.
-        limit: seconds after which it is stopped, imports not counted.
+        limit: seconds after which it is stopped, imports not counted; not with `quick`.
         needs_cuda: why it says nothing on a CPU; empty = it runs there.
     """
 
@@ -70,7 +70,8 @@ class Worker:
     """A process that does parts; it and the processes that it starts end with `close`."""
 
     def __init__(self, job: DeviceJob) -> None:
-        self.errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self.has_limits = not job.quick
+        self.errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - until `close`
         self.process = subprocess.Popen(
             [sys.executable, str(WORKER), json.dumps(asdict(job))],
             stdin=subprocess.PIPE,
@@ -115,7 +116,7 @@ class Worker:
                 if answer["end"]:
                     result.status, result.reason = FAILED, answer["end"]
                 return result
-            elif time.monotonic() + part.limit < end:  # it has its imports
+            elif self.has_limits and time.monotonic() + part.limit < end:  # it has its imports
                 stop, reason = time.monotonic() + part.limit, f"it took over {part.limit:.0f} s"
 
     def _why_ended(self) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vitreid.benchmarks.device.agreement import CPU, QUICK_SPECS, SPECS, embed
-from vitreid.benchmarks.device.findings import DeviceJob, Finding, agreement, aim
+from vitreid.benchmarks.device.findings import AGREEMENT, DeviceJob, Finding, agreement
 from vitreid.benchmarks.device.small_training import exact_float32, make_batches
 from vitreid.evaluation import RetrievalResult, evaluate_reranked, evaluate_retrieval
 from vitreid.gallery.search.exact_index import ExactIndex
@@ -101,5 +101,6 @@ def search(job: DeviceJob) -> Iterator[Finding]:
     found, expected = (index.search(rows.numpy(), TOP) for rows in (queries, gallery[: len(queries)]))
     same = np.mean([np.mean(a.positions == b.positions) for a, b in zip(found, expected, strict=True)])
     itself = np.mean([hit.positions[0] == number for number, hit in enumerate(found)])
-    yield aim(f"share of the {TOP} neighbours at the rank that the CPU finds", float(same), least=0.98)
+    what = f"share of the {TOP} neighbours at the rank that the CPU finds"
+    yield Finding(what, float(same), kind=AGREEMENT, least=0.98)
     yield agreement("queries that do not find themselves first, share", 1 - float(itself), 0)

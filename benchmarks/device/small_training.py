@@ -66,7 +66,9 @@ def make_trainer(
 
 
 def make_batches(job: DeviceJob, number: int, size: int, image: tuple[int, int] | None = None) -> list[Batch]:
-    """Return `number` batches of `size` random images of size / 4 people, 4 of each, on the CPU.
+    """Return `number` batches of `size` images of size / 4 people, 4 of each, on the CPU.
+
+    Each person has colours, each image another strength of noise: distances differ, so rounding does not change which are mined.
 
     Args:
         image: (height, width) in pixels; None = that of the job.
@@ -78,7 +80,10 @@ def make_batches(job: DeviceJob, number: int, size: int, image: tuple[int, int] 
 def _make_batch(random: torch.Generator, size: int, image: tuple[int, int]) -> Batch:
     people = torch.randperm(NUM_IDS, generator=random)[: -(-size // 4)].repeat_interleave(4)[:size]
     cameras = torch.randint(len(CAMERAS), (size,), generator=random)
-    images = torch.randn(size, 3, *image, generator=random)
+    colours = torch.randn(NUM_IDS, 3, 4, 1, generator=random)[people]  # (B, 3, 4, 1): of four bands from head to foot
+    bands = torch.nn.functional.interpolate(colours, size=image)
+    strength = torch.linspace(0.2, 1.0, size)[torch.randperm(size, generator=random)].view(-1, 1, 1, 1)
+    images = bands + strength * torch.randn(size, 3, *image, generator=random)
     return Batch(images, people, cameras, torch.zeros_like(people), torch.arange(size))
 
 

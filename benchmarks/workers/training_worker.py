@@ -96,7 +96,7 @@ def measure(job: TrainingJob) -> dict[str, Any]:
 
 def matrix_speed(device: str, precision: torch.dtype) -> float:
     """Return the measured floating-point operations per second of a large matrix product in that precision."""
-    size = 4096 if device == "cuda" else 1536
+    size = 8192 if device == "cuda" else 1536
     left, right = (torch.randn(size, size, device=device, dtype=precision) for _ in range(2))
     seconds = [timed(lambda: left @ right, partial(wait, device))[0] for _ in range(10)]
     return 2 * size**3 / statistics.median(seconds[2:])
