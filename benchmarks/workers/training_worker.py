@@ -96,7 +96,7 @@ def measure(job: TrainingJob) -> dict[str, Any]:
 
 def matrix_speed(device: str, precision: torch.dtype) -> float:
     """Return the measured floating-point operations per second of a large matrix product in that precision."""
-    size = 4096 if device == "cuda" else 1536
+    size = 8192 if device == "cuda" else 1536
     left, right = (torch.randn(size, size, device=device, dtype=precision) for _ in range(2))
     seconds = [timed(lambda: left @ right, partial(wait, device))[0] for _ in range(10)]
     return 2 * size**3 / statistics.median(seconds[2:])
@@ -122,7 +122,8 @@ def our_trainer(
     """Return the trainer of a new model; batches are given to its `step`."""
     model = place(build_model(cfg, cameras, ()), device, precision)
     module = TrainingModule(model, build_loss(cfg, num_ids, model.embed_dim, model.num_branches)).to(device).train()
-    optimizers, options = build_optimizers(cfg, model, module.loss), build_step_options(cfg, device, precision)
+    optimizers = build_optimizers(cfg, model, module.loss, scaled=precision is torch.float16)
+    options = build_step_options(cfg, device, precision)
     return Trainer(module, optimizers, build_schedule(cfg, 1), loader=(), options=options)  # type: ignore[arg-type]
 
 
