@@ -28,7 +28,7 @@ import numpy as np
 
 from vitreid.benchmarks.common.command import Report, check_numbers, command, new_parser, save, start_report
 from vitreid.benchmarks.common.hardware import status_bytes
-from vitreid.benchmarks.export import draw
+from vitreid.benchmarks.galleries.export import draw
 from vitreid.benchmarks.shipping import MODELS, make_weights
 from vitreid.gallery.export.export_job import export
 

@@ -32,7 +32,7 @@ from PIL import Image
 
 from vitreid.benchmarks.common.command import Report, check_numbers, command, new_parser, save, start_report
 from vitreid.benchmarks.common.hardware import status_bytes
-from vitreid.benchmarks.export import draw
+from vitreid.benchmarks.galleries.export import draw
 from vitreid.benchmarks.serving import ask, serving, summarise, upload
 from vitreid.benchmarks.shipping import MODELS, make_weights
 from vitreid.common.text import table

@@ -1,6 +1,6 @@
 """Every kind of file and request that a stranger may have made: how a sound one is made, and how vitreid reads it.
 
-`benchmarks/attacks/fuzz.py` changes the sound ones at random; the tests put pipes, devices and files of many gigabytes in their place.
+`benchmarks/fuzz.py` changes the sound ones at random; the tests put pipes, devices and files of many gigabytes in their place.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ import pytest
 
 pytest.importorskip("fastapi", reason='needs the extra: pip install "vitreid[serve]"')
 
-from vitreid.benchmarks.attacks import fuzz, stranger_requests
+from vitreid.benchmarks import fuzz
+from vitreid.benchmarks.attacks import stranger_requests
 from vitreid.benchmarks.attacks.mutations import FORMS, mutate
 from vitreid.benchmarks.attacks.stranger_files import FILES, StrangersFile, read, sample_of
 from vitreid.benchmarks.workers import fuzz_worker

@@ -41,7 +41,7 @@ MAY_IMPORT = {  # folder: rooms that its files may import; the longest matching 
 MOST_FILES, MOST_LINES, LONGEST_FUNCTION = 12, 400, 60
 
 # Commands are named after what they do, and so is the module that does it.
-COMMAND_FOLDERS = ("tools", "tools/people", "tools/video", "tools/keeping", "benchmarks", "benchmarks/attacks")
+COMMAND_FOLDERS = ("tools", "tools/people", "tools/video", "tools/keeping", "benchmarks", "benchmarks/galleries")
 SAME_MODULE_NAME: dict[str, str] = {}  # file name: the reason why two rooms have it
 SAME_CLASS_NAME: dict[str, str] = {}  # class: the reason why two rooms have it
 DEFERRED = {  # importing file -> imported module: why a function makes the import

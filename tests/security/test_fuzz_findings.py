@@ -1,4 +1,4 @@
-"""What `python benchmarks/attacks/fuzz.py` has found: each wrong value is refused by name now, or does no harm."""
+"""What `python benchmarks/fuzz.py` has found: each wrong value is refused by name now, or does no harm."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Files and requests with random errors, read as the commands do: `python benchmarks/attacks/fuzz.py --minutes 10 [--seed N] [--kind TEXT]`.
+"""Files and requests with random errors, read as the commands do: `python benchmarks/fuzz.py --minutes 10 [--seed N] [--kind TEXT]`.
 
 Every kind of file and request of `benchmarks/attacks/stranger_files.py` takes its turn. A reading is wrong if it takes more than
 --limit seconds of a core (or gives no answer in four times as many) or more memory than --memory, ends the process, raises
@@ -29,7 +29,7 @@ from vitreid.benchmarks.common.command import check_numbers, command, new_parser
 from vitreid.common.errors import UserError
 from vitreid.common.text import table
 
-WORKER = Path(__file__).parents[1] / "workers" / "fuzz_worker.py"
+WORKER = Path(__file__).parent / "workers" / "fuzz_worker.py"
 START_SECONDS = 900  # a worker's imports, on a busy machine
 PATIENCE = 4  # times the limit: other programs may be using the cores
 RENEWED = 20_000  # readings after which a worker is replaced

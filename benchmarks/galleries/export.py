@@ -1,4 +1,4 @@
-"""Throughput of an export compared with the bare model: `python benchmarks/export.py [--quick] [--json FILE] [--input SOURCE]`.
+"""Throughput of an export compared with the bare model: `python benchmarks/galleries/export.py [--quick] [--json FILE] [--input SOURCE]`.
 
 The bare model receives the same number of images as prepared tensors; an export also reads, decodes and resizes files, and
 writes a gallery. The two take turns in one process, since a machine's speed drifts. The models are untrained, of the paper's
