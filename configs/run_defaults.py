@@ -100,6 +100,12 @@ RUN_OPTIONS: dict[str, Option] = {
     "SOLVER.EVAL_PERIOD": Option(10, "epochs between evaluations; the last epoch is always evaluated", at_least=1),
     # --- test ---------------------------------------------------------------------------------------------------
     "TEST.IMS_PER_BATCH": Option(256, "images per batch when embeddings are extracted", at_least=1, resumable=True),
+    "TEST.CLIP_FRAMES": Option(
+        0,
+        "frames of a tracklet, spread evenly over it, whose embeddings make that of the tracklet; 0 = all",
+        at_least=0,
+        resumable=True,
+    ),
     "TEST.WEIGHT": Option(
         "",
         "weights to evaluate: best.safetensors, last.pth or a file of the original TransReID",

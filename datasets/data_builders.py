@@ -10,6 +10,7 @@ import torch
 from yacs.config import CfgNode
 
 from .augment.augment import Augment
+from .loading.clips import chosen_frames, frame_records
 from .loading.cluster_sampler import ClusterSampler
 from .loading.image_cache import ChosenImages, open_images
 from .loading.loaders import EvalLoader, TrainLoader
@@ -221,14 +222,14 @@ def build_eval_loader(
     device: torch.device | str = "cpu",
     preprocess: Preprocess | None = None,
 ) -> EvalLoader:
-    """Return a loader of `records` of `data`, in their order.
+    """Return a loader of `records` of `data`, in their order; of a tracklet the frames, see `build_frame_counts`.
 
     Args:
         cameras, views: names of the rows of the model's camera and view tables.
         preprocess: the checkpoint's preprocessing; None = the config's.
     """
     return EvalLoader(
-        records,
+        frame_records(records, cfg.TEST.CLIP_FRAMES),
         preprocess or build_preprocess(cfg),
         batch_size=cfg.TEST.IMS_PER_BATCH,
         camera_rows=name_rows(data.camera_names, cameras),
@@ -238,3 +239,8 @@ def build_eval_loader(
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         device=device,
     )
+
+
+def build_frame_counts(cfg: CfgNode, records: Sequence[Record]) -> list[int]:
+    """Return the number of images that `build_eval_loader` loads of each record."""
+    return [len(chosen_frames(record, cfg.TEST.CLIP_FRAMES)) for record in records]

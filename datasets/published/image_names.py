@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class LabelledImage(NamedTuple):
-    """An image file and its labels as the data set writes them; "" = unknown."""
+    """An image file, or the frames of a tracklet, and its labels as the data set writes them; "" = unknown."""
 
     path: str
     pid: int
@@ -24,6 +24,7 @@ class LabelledImage(NamedTuple):
     clothes: str = ""
     view: str = ""
     tracklet: str = ""
+    frames: tuple[str, ...] = ()
 
 
 def load_named(root: str | Path, published: PublishedDataset) -> ReidData:
@@ -97,6 +98,7 @@ def build_records(
                 views.get(published.views.get(one.camera, one.view), -1),
                 tracklets.get((one.pid, one.tracklet), -1),
                 clothes.get((one.pid, one.clothes), -1),
+                one.frames,
             )
             for one in part
         ]
