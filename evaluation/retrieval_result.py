@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -67,6 +67,16 @@ class RetrievalResult:
         if k < 1:
             raise UserError(f"k: ranks start at 1, got {k}")
         return float((self.first_hit <= k).mean())
+
+    def interpolated(self) -> RetrievalResult:
+        """Return the result with `interpolated_ap` as average precision.
+
+        Raises:
+            ValueError: it is not known.
+        """
+        if self.interpolated_ap is None:
+            raise UserError("interpolated average precision: not known of drawn galleries")
+        return replace(self, ap=self.interpolated_ap)
 
     def rows(self) -> dict[str, np.ndarray]:
         """Return the values (V,) per row behind mAP, mINP and Rank-1, -5, -10, -20, by name; each figure is a mean."""

@@ -25,7 +25,10 @@ def _evenly(counts: np.ndarray, number: int, _: np.random.Generator) -> np.ndarr
 
 
 def _segments(counts: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
-    """One random frame of each of `number` equal parts (Wang et al., ECCV 2016); parts of short tracklets share frames."""
+    """One random frame of each of `number` equal parts (Wang et al., ECCV 2016). All frames are drawn equally often.
+
+    Parts meet inside a frame unless `number` divides the frames, so a clip may have such a frame twice.
+    """
     places = (np.arange(number) + rng.random((len(counts), number))) / number
     return np.minimum((places * counts[:, None]).astype(np.int64), counts[:, None] - 1)
 
@@ -52,7 +55,7 @@ class Clips:
         sampling: a key of SAMPLINGS.
 
     Attributes:
-        paths: the image files of all records, one record after the other.
+        paths: the image files of all records, one record after the other; of "evenly" those that are drawn.
     Raises:
         UserError: no record is a tracklet, so that every clip would be one image.
     """
@@ -64,8 +67,10 @@ class Clips:
                 "or train on a data set of video, e.g. mars"
             )
         self.number, self._sample = number, SAMPLINGS[sampling]
-        self.paths = [path for record in records for path in record.files]
-        self._counts = np.array([len(record.files) for record in records])
+        most = number if sampling == "evenly" else 0
+        files = [chosen_frames(record, most) for record in records]
+        self.paths = [path for own in files for path in own]
+        self._counts = np.array([len(own) for own in files])
         self._starts = np.cumsum(self._counts) - self._counts
 
     def draw(self, index: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..readers.image_files import list_images, walk_images
 from ..records import Record, ReidData
@@ -59,7 +59,7 @@ def read_images(
     found, others = [], []
     for path in files:
         if match := finder.match(Path(path).relative_to(folder).as_posix()):
-            fields = {**shared, **{name: text for name, text in match.groupdict().items() if text}}
+            fields: dict[str, Any] = {**shared, **{name: text for name, text in match.groupdict().items() if text}}
             pid = re.sub(r"\D", "", fields.pop("pid"))
             found.append(LabelledImage(path, int(pid), **fields))
         else:

@@ -101,7 +101,7 @@ def rank_setting(features: FeatureSet, setting: Setting, rerank: Rerank) -> Retr
     if setting.draw != ALL:
         return DRAWN[setting.draw](data, setting)
     result = RANKINGS[rerank.method].evaluate(data, rerank)
-    return replace(result, ap=result.interpolated_ap) if setting.interpolates else result
+    return result.interpolated() if setting.interpolates else result
 
 
 def rank_further(features: FeatureSet, rerank: Rerank) -> dict[str, RetrievalResult]:

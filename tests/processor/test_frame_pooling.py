@@ -10,7 +10,7 @@ from vitreid.configs import load_config
 from vitreid.datasets import build_data
 from vitreid.datasets.loading.clips import evenly
 from vitreid.model import build_model
-from vitreid.processor.embedding.extract import FramePooling
+from vitreid.processor.embedding.frame_pooling import FramePooling
 from vitreid.processor.scoring.evaluator import build_evaluator
 
 COUNTS = (3, 1, 4, 2)
@@ -18,13 +18,15 @@ COUNTS = (3, 1, 4, 2)
 
 @pytest.mark.parametrize("size", [1, 2, 3, 10])
 @pytest.mark.parametrize("views", [1, 2])
-def test_a_tracklet_is_the_mean_of_its_frames_however_they_are_batched(size, views):
-    frames = torch.randn(sum(COUNTS), views, 5, generator=torch.Generator().manual_seed(views))
+def test_a_tracklet_is_the_weighted_mean_of_its_frames_however_they_are_batched(size, views):
+    generator = torch.Generator().manual_seed(views)
+    frames, scores = torch.randn(10, views, 5, generator=generator), torch.randn(10, views, generator=generator)
     for normalize in (True, False):
         pool = FramePooling(COUNTS, normalize)
-        found = torch.cat([pool(part) for part in frames.split(size)])
-        for row, part in zip(found, frames.split(COUNTS), strict=True):
-            means = [sum(part[:, view]) / len(part) for view in range(views)]
+        found = torch.cat([pool(*part) for part in zip(frames.split(size), scores.split(size), strict=True)])
+        for row, part, score in zip(found, frames.split(COUNTS), scores.split(COUNTS), strict=True):
+            weights = [score[:, view].exp() / score[:, view].exp().sum() for view in range(views)]
+            means = [sum(weights[view][:, None] * part[:, view]) for view in range(views)]
             if normalize:
                 means = [mean / mean.norm() for mean in means]
             expected = sum(means) / views

@@ -56,7 +56,8 @@ def load_mars(root: str | Path) -> ReidData:
     gallery = [tracklet for row, tracklet in enumerate(test) if row not in asked]
     has_training = all(find_part(folder, part) for part in _TRAIN)
     train = _read_tracklets(folder, *_TRAIN) if has_training else []
-    return build_records(MARS, *([one for one in part if one.pid != _JUNK] for part in (train, query, gallery)))
+    train, query, gallery = ([one for one in part if one.pid != _JUNK] for part in (train, query, gallery))
+    return build_records(MARS, train, query, gallery)
 
 
 def _read_tracklets(folder: Path, table: str, names: str, images: str) -> list[LabelledImage]:
