@@ -75,7 +75,8 @@ def test_mars_without_info_says_what_is_expected(tmp_path):
     draw_tree(tmp_path, "mars")
     shutil.rmtree(tmp_path / "MARS" / "info")
     with pytest.raises(
-        FileNotFoundError, match=r"info with tracks_train_info\.mat.*Found: in .*MARS: bbox_test/, bbox_train/"
+        FileNotFoundError,
+        match=r"the folder info with tracks_train_info\.mat.*Found: in .*MARS: bbox_test/, bbox_train/",
     ):
         read_dataset("mars", tmp_path)
 

@@ -26,7 +26,7 @@ MARS = PublishedDataset(
     "mars",
     ("MARS",),
     "the folders bbox_train and bbox_test with a folder per person, of images such as 0001/0001C1T0001F001.jpg (person, camera, "
-    "tracklet, frame), and info with tracks_train_info.mat, tracks_test_info.mat, query_IDX.mat, train_name.txt and test_name.txt, "
+    "tracklet, frame), and the folder info with tracks_train_info.mat, tracks_test_info.mat, query_IDX.mat, train_name.txt and test_name.txt, "
     "which github.com/liangzheng06/MARS-evaluation has",
     "http://zheng-lab.cecs.anu.edu.au/Project/project_mars.html",
     (8298, 1980, 9330),
