@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from yacs.config import CfgNode
 
-from ..common.errors import UserError
 from .augment.augment import Augment
-from .loading.clips import Clips, chosen_frames, frame_records
+from .loading.clips import Clips, chosen_frames, frame_records, refuse_tracklets
 from .loading.cluster_sampler import ClusterSampler
 from .loading.image_cache import ChosenImages, open_images
 from .loading.loaders import EvalLoader, TrainLoader
@@ -50,22 +49,10 @@ def build_data(cfg: CfgNode, once: Once = in_each, draws: bool = True) -> ReidDa
         )
     if cfg.UNSUPERVISED.CLUSTERING == "none":
         refuse_unlabelled(data)
-    _refuse_tracklets(cfg, data)
+    refuse_tracklets(data, {"UNSUPERVISED.CLUSTERING": cfg.UNSUPERVISED.CLUSTERING, "LOSS.DISTILL": cfg.LOSS.DISTILL})
     if cfg.DATASETS.VAL_IDS:
         return hold_out(data, cfg.DATASETS.VAL_IDS, cfg.DATASETS.SPLIT_SEED)
     return _build_galleries(cfg, [data], once)[0]
-
-
-def _refuse_tracklets(cfg: CfgNode, data: ReidData) -> None:
-    """Raise UserError if an option needs an embedding of each training image, and there are tracklets."""
-    for key, value, off in (
-        ("UNSUPERVISED.CLUSTERING", cfg.UNSUPERVISED.CLUSTERING, "none"),
-        ("LOSS.DISTILL", cfg.LOSS.DISTILL, ""),
-    ):
-        if value != off and any(record.frames for record in data.train):
-            raise UserError(
-                f"{key}: {value} embeds every training image, and {data.name} has tracklets; set it to {off or repr(off)}"
-            )
 
 
 def build_test_sets(cfg: CfgNode, once: Once = in_each, draws: bool = True) -> list[ReidData]:
@@ -137,7 +124,8 @@ def build_train_loader(
     Raises:
         ValueError: too few identities for a batch, or a batch that does not divide among the ranks.
     """
-    preprocess, loader = build_preprocess(cfg, train=True), cfg.DATALOADER
+    preprocess = build_preprocess(cfg, train=True)
+    loader = cfg.DATALOADER
     clips = None
     if loader.CLIP_FRAMES > 1 or any(record.frames for record in data.train):
         clips = Clips(data.train, loader.CLIP_FRAMES, loader.CLIP_SAMPLING)

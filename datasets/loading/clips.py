@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ...common.errors import UserError
-from ..records import Record
+from ..records import Record, ReidData
 
 
 def evenly(count: int, number: int) -> np.ndarray:
@@ -76,6 +76,15 @@ class Clips:
     def draw(self, index: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the positions (B, number) in `paths` of a clip of each of the records at `index` (B,)."""
         return self._starts[index][:, None] + self._sample(self._counts[index], self.number, rng)
+
+
+def refuse_tracklets(data: ReidData, options: Mapping[str, str]) -> None:
+    """Raise UserError if one of the options (key -> value) is on, which embed each training image, and there are tracklets."""
+    for key, value in options.items():
+        if value not in ("", "none") and any(record.frames for record in data.train):
+            raise UserError(
+                f"{key}: {value} embeds every training image, and {data.name} has tracklets; leave it at its default"
+            )
 
 
 def frame_records(records: Iterable[Record], most: int = 0) -> list[Record]:
