@@ -37,6 +37,10 @@ def write_manifest(file: Path, listing: Listing, scan: FileScan, copies: Sequenc
             len(listing.data.settings),
             listing.data.name,
         )
+    if listing.data.items == "tracklets":
+        log.warning(
+            "%s: a manifest is read as images; the tracklets of %s are in its column tracklet", file, listing.data.name
+        )
     log.info("%s: %d of %d images kept", file, len(rows), len(listing.entries))
     conflicts = [group for group in copies if group.is_conflict]
     if not conflicts:
