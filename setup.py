@@ -26,6 +26,7 @@ RECIPES = [
     "veri",
     "vehicleid",
     "market",
+    "mars",
     "msmt17",
     "synthetic",
 ]  # folders of YAML files, packages to setuptools

@@ -81,7 +81,8 @@ DATA_OPTIONS: dict[str, Option] = {
     ),
     "DATASETS.SPLIT_SEED": Option(
         0,
-        "seed of the automatic splits (folder layout, validation identities, viper, prid); number of the split of grid and cuhk03-…",
+        "seed of the automatic splits (folder layout, validation identities, viper, prid); number of the split of grid, cuhk03-…, "
+        "ilids-vid and prid-video",
         at_least=0,
     ),
     "DATASETS.TEST_SHARE": Option(
@@ -105,6 +106,18 @@ DATA_OPTIONS: dict[str, Option] = {
         "pk", "training batches: pk = P identities x NUM_INSTANCE images; shuffle = any images", ("pk", "shuffle")
     ),
     "DATALOADER.NUM_INSTANCE": Option(4, "K, images per identity in a pk batch [TransReID]", at_least=1),
+    "DATALOADER.CLIP_FRAMES": Option(
+        1,
+        "data sets of video: frames of a tracklet that are trained on as one item, a clip; the frames' embeddings are pooled "
+        "(MODEL.CLIP_POOL) before the losses. A batch has SOLVER.IMS_PER_BATCH clips",
+        at_least=1,
+    ),
+    "DATALOADER.CLIP_SAMPLING": Option(
+        "segments",
+        "frames of a clip: segments = a random one of each of CLIP_FRAMES equal parts of the tracklet [Wang et al., ECCV 2016]; random = "
+        "any; evenly = always the same, spread over the tracklet",
+        ("segments", "random", "evenly"),
+    ),
     "DATALOADER.NUM_WORKERS": Option(
         2,
         "threads that load and augment the next batches; 0 = the training thread",

@@ -71,6 +71,12 @@ MODEL_OPTIONS: dict[str, Option] = {
         "bnneck = batch norm between the metric and the ID loss [Luo et al., CVPRW 2019]; no = none",
         ("bnneck", "no"),
     ),
+    "MODEL.CLIP_POOL": Option(
+        "mean",
+        "how the frames of a clip or a tracklet make its embedding: mean = they weigh the same; attention = by a learned score "
+        "[after Gao & Nevatia, 2018, arXiv:1805.02104]",
+        ("mean", "attention"),
+    ),
     "MODEL.SIE_CAMERA": Option(False, "side-information embedding of the camera [TransReID, section 3.4]"),
     "MODEL.SIE_VIEW": Option(False, "side-information embedding of the viewpoint"),
     "MODEL.SIE_COE": Option(3.0, "weight of the side-information embedding [TransReID]", at_least=0),

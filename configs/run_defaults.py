@@ -41,7 +41,7 @@ RUN_OPTIONS: dict[str, Option] = {
     "SOLVER.MIN_LR_FACTOR": Option(0.002, "cosine: learning-rate factor at the end [TransReID]", at_least=0, at_most=1),
     "SOLVER.STEPS": Option((40, 70), "multistep: epochs after which the rate is multiplied by GAMMA", at_least=1),
     "SOLVER.GAMMA": Option(0.1, "multistep: factor at each step", at_least=0, at_most=1),
-    "SOLVER.IMS_PER_BATCH": Option(64, "images per batch, P x K", at_least=1),
+    "SOLVER.IMS_PER_BATCH": Option(64, "images (or clips, see DATALOADER.CLIP_FRAMES) per batch, P x K", at_least=1),
     "SOLVER.ACCUMULATE": Option(1, "batches per step; their gradients are averaged", at_least=1),
     "SOLVER.MICRO_BATCH": Option(
         0,
@@ -100,6 +100,12 @@ RUN_OPTIONS: dict[str, Option] = {
     "SOLVER.EVAL_PERIOD": Option(10, "epochs between evaluations; the last epoch is always evaluated", at_least=1),
     # --- test ---------------------------------------------------------------------------------------------------
     "TEST.IMS_PER_BATCH": Option(256, "images per batch when embeddings are extracted", at_least=1, resumable=True),
+    "TEST.CLIP_FRAMES": Option(
+        0,
+        "frames of a tracklet, spread evenly over it, whose embeddings make that of the tracklet; 0 = all",
+        at_least=0,
+        resumable=True,
+    ),
     "TEST.WEIGHT": Option(
         "",
         "weights to evaluate: best.safetensors, last.pth or a file of the original TransReID",

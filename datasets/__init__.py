@@ -3,6 +3,7 @@
 from .data_builders import (
     build_data,
     build_eval_loader,
+    build_frame_counts,
     build_plain_loader,
     build_preprocess,
     build_test_set_names,
@@ -32,6 +33,7 @@ __all__ = [
     "TrainLoader",
     "build_data",
     "build_eval_loader",
+    "build_frame_counts",
     "build_plain_loader",
     "build_preprocess",
     "build_test_set_names",

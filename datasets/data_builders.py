@@ -10,6 +10,7 @@ import torch
 from yacs.config import CfgNode
 
 from .augment.augment import Augment
+from .loading.clips import Clips, chosen_frames, frame_records, refuse_tracklets
 from .loading.cluster_sampler import ClusterSampler
 from .loading.image_cache import ChosenImages, open_images
 from .loading.loaders import EvalLoader, TrainLoader
@@ -48,6 +49,7 @@ def build_data(cfg: CfgNode, once: Once = in_each, draws: bool = True) -> ReidDa
         )
     if cfg.UNSUPERVISED.CLUSTERING == "none":
         refuse_unlabelled(data)
+    refuse_tracklets(data, {"UNSUPERVISED.CLUSTERING": cfg.UNSUPERVISED.CLUSTERING, "LOSS.DISTILL": cfg.LOSS.DISTILL})
     if cfg.DATASETS.VAL_IDS:
         return hold_out(data, cfg.DATASETS.VAL_IDS, cfg.DATASETS.SPLIT_SEED)
     return _build_galleries(cfg, [data], once)[0]
@@ -123,7 +125,11 @@ def build_train_loader(
         ValueError: too few identities for a batch, or a batch that does not divide among the ranks.
     """
     preprocess = build_preprocess(cfg, train=True)
-    loader, paths = cfg.DATALOADER, [record.path for record in data.train]
+    loader = cfg.DATALOADER
+    clips = None
+    if loader.CLIP_FRAMES > 1 or any(record.frames for record in data.train):
+        clips = Clips(data.train, loader.CLIP_FRAMES, loader.CLIP_SAMPLING)
+    paths = clips.paths if clips else [record.path for record in data.train]
     return TrainLoader(
         data.train,
         open_images(paths, preprocess, loader.CACHE, loader.CACHE_SHARE, loader.NUM_WORKERS, local),
@@ -136,6 +142,7 @@ def build_train_loader(
         rank=rank,
         num_ranks=num_ranks,
         num_workers=loader.NUM_WORKERS,
+        clips=clips,
     )
 
 
@@ -221,14 +228,14 @@ def build_eval_loader(
     device: torch.device | str = "cpu",
     preprocess: Preprocess | None = None,
 ) -> EvalLoader:
-    """Return a loader of `records` of `data`, in their order.
+    """Return a loader of `records` of `data`, in their order; of a tracklet the frames, see `build_frame_counts`.
 
     Args:
         cameras, views: names of the rows of the model's camera and view tables.
         preprocess: the checkpoint's preprocessing; None = the config's.
     """
     return EvalLoader(
-        records,
+        frame_records(records, cfg.TEST.CLIP_FRAMES),
         preprocess or build_preprocess(cfg),
         batch_size=cfg.TEST.IMS_PER_BATCH,
         camera_rows=name_rows(data.camera_names, cameras),
@@ -238,3 +245,8 @@ def build_eval_loader(
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         device=device,
     )
+
+
+def build_frame_counts(cfg: CfgNode, records: Sequence[Record]) -> list[int]:
+    """Return the number of images that `build_eval_loader` loads of each record."""
+    return [len(chosen_frames(record, cfg.TEST.CLIP_FRAMES)) for record in records]

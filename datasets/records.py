@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,16 +20,17 @@ UNLABELLED = -1  # pid of a training image whose person is unknown
 
 @dataclass(frozen=True)
 class Record:
-    """One image of one person.
+    """One image, or one tracklet, of one person.
 
     Args:
-        path: the image file.
+        path: the image file; of a tracklet the file of its first frame.
         pid: the data set's own identity, 0 or more; the same number is the same person in train, query and gallery. -1 = unknown,
             only in train.
         camid: row in the data set's `camera_names`.
         viewid: row in its `view_names`; -1 = unknown.
         tracklet: number of the tracklet the image was taken from; -1 = none.
         clothes: number of the clothes that the person wears, the same for the same clothes of one person; -1 = unknown.
+        frames: the image files of a tracklet, in order, where a whole tracklet is one item; empty = an image.
     """
 
     path: str
@@ -37,6 +39,12 @@ class Record:
     viewid: int = -1
     tracklet: int = -1
     clothes: int = -1
+    frames: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The image files: the frames of a tracklet, or the image alone."""
+        return self.frames or (self.path,)
 
 
 @dataclass(frozen=True)
@@ -123,6 +131,12 @@ class ReidData:
             )
 
     @property
+    def items(self) -> str:
+        """What its records are: "images", or "tracklets" if there is one among them."""
+        every = itertools.chain(self.query, self.gallery, self.train)
+        return "tracklets" if any(record.frames for record in every) else "images"
+
+    @property
     def evaluated(self) -> str:
         """Name of query and gallery for tables: the data set, or its validation people."""
         return self.test_name or self.name
@@ -157,7 +171,7 @@ class ReidData:
             return tuple(own[name] if name in own else self.label(record, name) for name in rule.labels)
 
         of_person = defaultdict(set)  # pid -> labels of its gallery images, each once
-        for record in self.gallery:
+        for record in (*self.gallery, *(self.query if setting.with_queries else ())):
             if self._is_from(record, setting.gallery_cameras):
                 of_person[record.pid].add(labels(record))
 

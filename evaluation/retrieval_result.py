@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,8 @@ class RetrievalResult:
         first_hit: (V,) rank of the first relevant item, from 1.
         num_queries: number of all queries, valid or not, Q.
         max_rank: length of the CMC curve.
+        interpolated_ap: (V,) area under straight lines between the points of recall and precision, as in the code of Market-1501's
+            and MARS's authors; None = not known, of drawn galleries.
     """
 
     query_index: np.ndarray
@@ -33,6 +35,7 @@ class RetrievalResult:
     first_hit: np.ndarray
     num_queries: int
     max_rank: int = 50
+    interpolated_ap: np.ndarray | None = None
 
     @property
     def num_valid(self) -> int:
@@ -65,6 +68,16 @@ class RetrievalResult:
             raise UserError(f"k: ranks start at 1, got {k}")
         return float((self.first_hit <= k).mean())
 
+    def interpolated(self) -> RetrievalResult:
+        """Return the result with `interpolated_ap` as average precision.
+
+        Raises:
+            ValueError: it is not known.
+        """
+        if self.interpolated_ap is None:
+            raise UserError("interpolated average precision: not known of drawn galleries")
+        return replace(self, ap=self.interpolated_ap)
+
     def rows(self) -> dict[str, np.ndarray]:
         """Return the values (V,) per row behind mAP, mINP and Rank-1, -5, -10, -20, by name; each figure is a mean."""
         return {"mAP": self.ap, "mINP": self.inp, **{f"Rank-{k}": self.first_hit <= k for k in REPORTED_RANKS}}
@@ -86,6 +99,7 @@ def result_of_ranks(ranks: list[np.ndarray], max_rank: int) -> RetrievalResult:
     lengths, flat = lengths[valid], np.concatenate(ranks)
     starts = np.cumsum(lengths) - lengths
     number = np.arange(1, len(flat) + 1) - np.repeat(starts, lengths)  # 1, 2, ... R of each query's relevant items
+    before = np.where(flat > 1, (number - 1) / np.maximum(flat - 1, 1), 1.0)  # precision one rank above each
     return RetrievalResult(
         query_index=valid,
         ap=np.add.reduceat(number / flat, starts) / lengths,
@@ -93,6 +107,7 @@ def result_of_ranks(ranks: list[np.ndarray], max_rank: int) -> RetrievalResult:
         first_hit=flat[starts],
         num_queries=len(ranks),
         max_rank=max_rank,
+        interpolated_ap=np.add.reduceat((before + number / flat) / 2, starts) / lengths,
     )
 
 

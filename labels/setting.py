@@ -30,6 +30,9 @@ class Setting:
         draw: a key of DRAWS.
         repeats: galleries drawn, over which figures are averaged; 0 if none is drawn.
         images: images drawn of each identity and camera.
+        with_queries: the queries are in the gallery, too; each query itself is junk by its camera.
+        interpolates: average precision is the area under straight lines between the points of recall and precision, as in the code
+            of Market-1501's and MARS's authors, not the mean of the precision at each hit.
     Raises:
         UserError: the protocol or the way to draw is unknown, or the number of galleries does not fit it.
     """
@@ -41,6 +44,8 @@ class Setting:
     draw: str = ALL
     repeats: int = 0
     images: int = 1
+    with_queries: bool = False
+    interpolates: bool = False
 
     def __post_init__(self) -> None:
         find_protocol(self.protocol)
@@ -49,6 +54,8 @@ class Setting:
             raise UserError(
                 f"repeats: {self.repeats} galleries do not fit draw {self.draw!r}; draw 1 or more, or all once"
             )
+        if (self.with_queries or self.interpolates) and self.draw != ALL:
+            raise UserError(f"with_queries, interpolates: go with draw {ALL!r} only, got {self.draw!r}")
 
     @property
     def rule(self) -> Protocol:
@@ -57,9 +64,10 @@ class Setting:
 
     @property
     def about(self) -> str:
-        """The gallery in words; "" if it is all there is."""
+        """The gallery and the average precision in words; "" if they are the usual ones."""
         if self.draw == ALL:
-            return ""
+            words = {"gallery with the queries": self.with_queries, "interpolated average precision": self.interpolates}
+            return ", ".join(text for text, is_so in words.items() if is_so)
         what = DRAWS[self.draw]
         if self.images > 1:
             what = what.replace("one drawn image", f"{self.images} drawn images")

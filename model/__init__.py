@@ -5,6 +5,7 @@ from .backbones.pooled import PooledBackbone
 from .backbones.vit import set_fused_attention
 from .model_builder import build_model, build_spec
 from .model_spec import ModelSpec
+from .parts.frame_pool import pool_frames
 from .reid_model import Embeddings, ReidModel
 from .weights.deployed import is_deploy, load_deploy, save_deploy
 from .weights.load_report import LoadReport
@@ -27,6 +28,7 @@ __all__ = [
     "is_deploy",
     "load_deploy",
     "load_weights",
+    "pool_frames",
     "read_classifiers",
     "save_deploy",
     "set_fused_attention",

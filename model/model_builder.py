@@ -64,4 +64,5 @@ def build_spec(cfg: CfgNode, cameras: Sequence[str], views: Sequence[str] = ()) 
         semantic_weight=node.SEMANTIC_WEIGHT,
         patch_size=node.PATCH_SIZE,
         activation=node.ACTIVATION,
+        clip_pool=node.CLIP_POOL,
     )

@@ -34,6 +34,7 @@ class ModelSpec:
         sie_tokens: tokens that get the side information: `all`, or the `class` token only.
         projection: width of a linear projection that is appended to each feature; 0 = none.
         semantic_weight: weight of semantic features in SOLIDER's Swin, 0-1.
+        clip_pool: how the embeddings of the frames of a clip are weighed, a key of `FRAME_POOLS`.
         jpm, shift_num, shuffle_group, num_parts, re_arrange: jigsaw patch module, see `Jigsaw`.
     Raises:
         ValueError: side information without names, or one name twice.
@@ -69,6 +70,7 @@ class ModelSpec:
     semantic_weight: float = 0.2
     patch_size: int = 0
     activation: str = ""
+    clip_pool: str = "mean"
 
     def __post_init__(self) -> None:
         for key in ("img_size", "stride", "cameras", "views"):  # JSON has lists only

@@ -11,13 +11,14 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from ..common.errors import UserError
+from ..common.errors import UserError, choose
 from ..common.files import digest
 from .backbones.pooled import PooledBackbone
 from .backbones.registry import OWN, VITS
 from .backbones.vit import ViTBackbone
 from .layer_depth import layer_numbers, still_frozen_parts
 from .model_spec import ModelSpec
+from .parts.frame_pool import FRAME_POOLS, pool_frames
 
 Settings = TypeVar("Settings")
 VIT_MODULES = ("vision_transformer", "vision_transformer_hybrid", "deit")  # timm's modules of VisionTransformer models
@@ -45,6 +46,7 @@ class ReidModel(nn.Module):
         self.spec = spec
         self.backbone = build_backbone(spec)
         self.neck = build_neck(spec, self.num_branches * self.embed_dim)
+        self.frame_scores = choose("MODEL.CLIP_POOL", spec.clip_pool, FRAME_POOLS)(self.embed_dim)
 
     @property
     def network(self) -> ReidModel:
@@ -106,7 +108,8 @@ class ReidModel(nn.Module):
         """Return the layer index of each parameter by name: 0 = before the first block; the neck and a ViT's norm are last."""
         numbers = {f"backbone.{name}": number for name, number in layer_numbers(self.backbone).items()}
         last = max(numbers.values()) + (0 if isinstance(self.backbone, ViTBackbone) else 1)
-        return {**numbers, **{f"neck.{name}": last for name, _ in self.neck.named_parameters()}}
+        top = (("neck", self.neck), ("frame_scores", self.frame_scores))
+        return {**numbers, **{f"{part}.{name}": last for part, m in top for name, _ in m.named_parameters()}}
 
     def forward(self, images: Tensor, camids: Tensor | None = None, viewids: Tensor | None = None) -> Embeddings:
         """Return the embeddings of images (B, 3, H, W); camids and viewids (B,) are rows of the tables, None or -1 = unknown."""
@@ -118,6 +121,10 @@ class ReidModel(nn.Module):
         """Apply the neck to float32 embeddings (B, K, D)."""
         with torch.autocast(before.device.type, enabled=False):
             return self.neck(before.flatten(1)).view_as(before)
+
+    def pool_frames(self, before: Tensor) -> Tensor:
+        """Return the embeddings (B, K, D) of clips from those of their T frames, float32 (B, T, K, D), all before the neck."""
+        return pool_frames(before, self.frame_scores(before))
 
     def embed(
         self,
@@ -133,7 +140,17 @@ class ReidModel(nn.Module):
             neck: `before` or `after`.
             global_only: only the global branch, (B, D).
         """
-        branches = getattr(self(images, camids, viewids), neck)
+        return self._joined(getattr(self(images, camids, viewids), neck), global_only)
+
+    def embed_frames(
+        self, images: Tensor, camids: Tensor | None, viewids: Tensor | None, neck: str, global_only: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Return the test embeddings of frames, as `embed`, and their scores (B,), by which a tracklet weighs them."""
+        found = self(images, camids, viewids)
+        return self._joined(getattr(found, neck), global_only), self.frame_scores(found.before)
+
+    def _joined(self, branches: Tensor, global_only: bool) -> Tensor:
+        """Return the branches (B, K, D) as one embedding."""
         if global_only or self.num_branches == 1:
             return branches[:, 0]
         return torch.cat([branches[:, :1], branches[:, 1:] / (self.num_branches - 1)], dim=1).flatten(1)

@@ -2,11 +2,11 @@
 
 import json
 from functools import partial
-from zlib import crc32
 
 import numpy as np
-from PIL import Image
+from drawn_pictures import draw
 from scipy.io import savemat
+from video_trees import VIDEO_TREES
 
 
 def touch(folder, *names):
@@ -24,15 +24,6 @@ def market(folder, train=("0002_c1s1_000451_03.jpg",), query=("0001_c1s1_1.jpg",
 
 def pids(records):
     return [record.pid for record in records]
-
-
-def draw(folder, names, size=(32, 64)):
-    """Write small pictures that differ, for training."""
-    rng = np.random.default_rng(crc32("/".join(folder.parts[-3:]).encode()))
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)).save(path)
 
 
 def numbered(people, cameras=2, images=2, camera="c{}", ending="jpg"):
@@ -291,6 +282,7 @@ TREES = {  # data set: folder, and what draws it
     "cuhk-sysu": ("cuhksysu", cuhk_sysu_tree),
     "lpw": ("pep_256x128/data_slim", lpw_tree),
     "msmt17-merged": ("MSMT17", msmt17_tree),
+    **VIDEO_TREES,
 }
 
 

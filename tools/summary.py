@@ -68,7 +68,7 @@ def build_summary(cfg: CfgNode, batch: int | None, cameras: list[str], views: li
     precision = pick_precision(cfg.SOLVER.PRECISION, device)
     model = place(build_model(cfg, cameras, views), device, precision)
     return f"{model.spec.title}\n" + table(
-        summarise(model, cfg.SOLVER.IMS_PER_BATCH if batch is None else batch, precision)
+        summarise(model, cfg.SOLVER.IMS_PER_BATCH * cfg.DATALOADER.CLIP_FRAMES if batch is None else batch, precision)
     )
 
 

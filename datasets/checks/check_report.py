@@ -40,10 +40,12 @@ class CheckReport:
     @cached_property
     def text(self) -> str:
         """Tables and findings as text."""
-        data = self.listing.data
+        data, what = self.listing.data, self.listing.data.items
+        number = sum(len(getattr(data, split)) for split in SPLITS)
+        tracklets = f"{number} {what}, " * (what != "images")
         sizes = self.scan.sizes[self.scan.readable]
         blocks = [
-            [f"{data.name}: {len(self.listing.entries)} images in {len(self.listing.files)} files"],
+            [f"{data.name}: {tracklets}{len(self.listing.entries)} images in {len(self.listing.files)} files"],
             [*count_table(data), label_range(data)],
             camera_table(data),
             size_tables(sizes),
@@ -66,7 +68,7 @@ class CheckReport:
         return {
             "name": data.name,
             "usable": self.is_usable,
-            "images": {split: len(getattr(data, split)) for split in SPLITS},
+            data.items: {split: len(getattr(data, split)) for split in SPLITS},
             "people": {split: len({record.pid for record in getattr(data, split)}) for split in SPLITS},
             "cameras": list(data.camera_names),
             "findings": [vars(finding) for finding in self.findings],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from ..loading.clips import frame_records
 from ..records import UNLABELLED, Record, ReidData
 
 SPLITS = ("train", "query", "gallery")
@@ -12,10 +13,11 @@ SPLITS = ("train", "query", "gallery")
 
 @dataclass(frozen=True)
 class CheckedImage:
-    """One record with its split.
+    """One image with its split: a record, or a frame of one.
 
     Args:
-        place: position among all records.
+        place: position among all images.
+        record: of the frame alone, if it is one of a tracklet.
     """
 
     place: int
@@ -30,14 +32,14 @@ class CheckedImage:
 
 @dataclass(frozen=True)
 class Listing:
-    """The records of `data`, in the order train, query, gallery."""
+    """The images of `data`, the frames of tracklets among them, in the order train, query, gallery."""
 
     data: ReidData
 
     @cached_property
     def entries(self) -> list[CheckedImage]:
-        """All records."""
-        lines = [(split, record) for split in SPLITS for record in getattr(self.data, split)]
+        """All images."""
+        lines = [(split, record) for split in SPLITS for record in frame_records(getattr(self.data, split))]
         return [CheckedImage(place, split, record) for place, (split, record) in enumerate(lines)]
 
     @cached_property

@@ -28,7 +28,7 @@ def write_manifest(file: Path, listing: Listing, scan: FileScan, copies: Sequenc
     repeated = {entry.place for group in copies for entry in group.repeated()}
     good = [e for e in listing.entries if e.record.path not in scan.problems and e.place not in repeated]
     rows = [_row(file.parent, listing, entry) for entry in good]
-    optional = [name for name in ("viewid", "clothes") if any(row[name] for row in rows)]
+    optional = [name for name in ("viewid", "tracklet", "clothes") if any(row[name] for row in rows)]
     write_csv(file, (*_COLUMNS, *optional), rows)
     if listing.data.settings and listing.data.name != "manifest":
         log.warning(
@@ -36,6 +36,10 @@ def write_manifest(file: Path, listing: Listing, scan: FileScan, copies: Sequenc
             file,
             len(listing.data.settings),
             listing.data.name,
+        )
+    if listing.data.items == "tracklets":
+        log.warning(
+            "%s: a manifest is read as images; the tracklets of %s are in its column tracklet", file, listing.data.name
         )
     log.info("%s: %d of %d images kept", file, len(rows), len(listing.entries))
     conflicts = [group for group in copies if group.is_conflict]
@@ -64,5 +68,6 @@ def _row(folder: Path, listing: Listing, entry: CheckedImage) -> dict[str, str]:
         "camid": data.camera_names[record.camid],
         "split": entry.split,
         "viewid": data.view_names[record.viewid] if record.viewid >= 0 else "",
+        "tracklet": str(record.tracklet) if record.tracklet >= 0 else "",
         "clothes": str(record.clothes) if record.clothes >= 0 else "",
     }

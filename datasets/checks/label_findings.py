@@ -61,7 +61,7 @@ def _published(data: ReidData) -> Iterable[Finding]:
             tuple(wrong),
         )
     else:
-        yield Finding("note", "counts", 0, f"images, people and cameras are those published for {data.name}")
+        yield Finding("note", "counts", 0, f"{published.items}, people and cameras are those published for {data.name}")
 
 
 def _compare(data: ReidData, published: PublishedDataset) -> Iterable[tuple[str, int, int | None]]:
@@ -69,7 +69,7 @@ def _compare(data: ReidData, published: PublishedDataset) -> Iterable[tuple[str,
     found = (len(data.train), len(data.query), len(data.gallery))
     people = (len(_people(data.train)), len(_people(data.query)))
     first = 0 if data.train else 1
-    names = ("train images", "query images", "gallery images")
+    names = [f"{split} {published.items}" for split in ("train", "query", "gallery")]
     yield from list(zip(names, found, published.counts or found))[first:]
     yield from list(zip(("train people", "query people"), people, published.people or people))[first:]
     if data.train and published.cameras:

@@ -17,15 +17,16 @@ _ASPECTS = (0, 0.5, 1, 1.5, 2, 2.5, 3, 4)  # height / width
 
 
 def count_table(data: ReidData) -> list[str]:
-    """Return images, people and images per person of every split."""
-    lines = [f"{'':<10}{'images':>8}{'people':>8}{'cameras':>9}   images per person: least, median, most"]
+    """Return images (or tracklets), people and images per person of every split."""
+    what = data.items
+    lines = [f"{'':<10}{what:>{len(what) + 2}}{'people':>8}{'cameras':>9}   {what} per person: least, median, most"]
     for split in SPLITS:
         records = getattr(data, split)
         counts = Counter(record.pid for record in records if record.pid != UNLABELLED)
         per_person = sorted(counts.values()) or [0]
         people, cameras = len(counts), len({record.camid for record in records})
         spread = f"{per_person[0]}, {int(np.median(per_person))}, {per_person[-1]}"
-        lines.append(f"{split:<10}{len(records):>8}{people:>8}{cameras:>9}   {spread}")
+        lines.append(f"{split:<10}{len(records):>{len(what) + 2}}{people:>8}{cameras:>9}   {spread}")
     return lines
 
 

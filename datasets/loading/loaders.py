@@ -15,6 +15,7 @@ from ..augment.augment import Augment
 from ..augment.crop import normalise
 from ..records import Record, label_map
 from .batch import Batch
+from .clips import Clips
 from .image_cache import Images, open_images
 from .preprocess import Preprocess
 from .samplers import Sampler
@@ -67,6 +68,8 @@ class TrainLoader:
         rank, num_ranks: this rank of the `num_ranks` that split each batch; it receives a contiguous slice of whole identities,
             pixel-identical to a single-process run.
         num_workers: threads that prepare the next batches; 0 = each batch on demand.
+        clips: a batch has the frames of a clip of each record, one after the other; `images` are then those at its positions. None =
+            an image of each record.
     Raises:
         ValueError: the sampler's batches do not divide into `num_ranks` equal parts.
     """
@@ -85,9 +88,10 @@ class TrainLoader:
         rank: int = 0,
         num_ranks: int = 1,
         num_workers: int = 0,
+        clips: Clips | None = None,
     ) -> None:
         self.records, self.sampler, self.augment = list(records), sampler, augment
-        self.images, self._seed, self._num_workers = images, seed, num_workers
+        self.images, self._seed, self._num_workers, self._clips = images, seed, num_workers, clips
         self._epoch, self._first_batch = 0, 0
         self._part = _part(sampler, rank, num_ranks)
         self._ids = _RecordIds(records, label_map(records), camera_rows, view_rows)
@@ -110,17 +114,22 @@ class TrainLoader:
         plan = self.sampler.batches(epoch)
 
         def make(number: int) -> Batch:
-            state = np.random.SeedSequence((self._seed, epoch, number)).generate_state(1, np.uint64)[0]
-            return self._make(plan[number], torch.Generator().manual_seed(int(state)))
+            seeds = np.random.SeedSequence((self._seed, epoch, number))
+            generator = torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
+            index, frames, part = plan[number], plan[number], self._part
+            if self._clips is not None:
+                length, (of_frames,) = self._clips.number, seeds.spawn(1)
+                frames = self._clips.draw(index, np.random.default_rng(of_frames)).ravel()
+                index, part = np.repeat(index, length), slice(part.start * length, part.stop * length)
+            return self._make(index, frames, part, generator)
 
         return _batches_on(self._device, make, range(first, len(plan)), self._num_workers)
 
-    def _make(self, index: np.ndarray, generator: torch.Generator) -> Batch:
-        """Return this rank's slice of the batch of the images at `index`."""
-        draws = {name: drawn[self._part] for name, drawn in self.augment.draw(len(index), generator).items()}
-        mine = index[self._part]
-        images = _read_to(self._device, self.images, mine)
-        return self._ids.batch(self.augment.apply(images, draws), mine, self._device)
+    def _make(self, index: np.ndarray, frames: np.ndarray, part: slice, generator: torch.Generator) -> Batch:
+        """Return this rank's part of the batch of the records at `index` (B,), as the images at the positions `frames` (B,)."""
+        draws = {name: drawn[part] for name, drawn in self.augment.draw(len(index), generator).items()}
+        images = _read_to(self._device, self.images, frames[part])
+        return self._ids.batch(self.augment.apply(images, draws), index[part], self._device)
 
 
 def _part(sampler: Sampler, rank: int, num_ranks: int) -> slice:

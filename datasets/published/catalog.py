@@ -15,6 +15,8 @@ from .msmt17 import MSMT17
 from .published_dataset import PublishedDataset
 from .vehicleid import TEST_SIZES, vehicleid_of
 from .veri776 import VERI
+from .video.mars import MARS
+from .video.tracklet_folders import DUKEMTMC_VIDEO, ILIDS_VID, PRID_VIDEO
 from .visible_infrared import SYSU_MM01, regdb_of
 
 VERI_VIEWS = replace(VERI, name="veri-views", counts=None)  # 64 images fewer; in which part is not published
@@ -25,6 +27,6 @@ PUBLISHED: dict[str, PublishedDataset] = {
         *map(vehicleid_of, TEST_SIZES),
         *(PRCC, LTCC, VC_CLOTHES, DEEPCHANGE, SYSU_MM01, *map(regdb_of, range(1, 11)), AG_REID, CARGO),
         *(MARKET1501_500K, *CUHK03_CLASSIC.values(), VIPER, PRID, GRID, OCCLUDED_REID, PARTIAL_REID, P_DUKEMTMC),
-        *(CUHK_SYSU, LPW, MSMT17_MERGED),
+        *(CUHK_SYSU, LPW, MSMT17_MERGED, MARS, DUKEMTMC_VIDEO, ILIDS_VID, PRID_VIDEO),
     )
 }

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..readers.image_files import list_images, walk_images
 from ..records import Record, ReidData
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class LabelledImage(NamedTuple):
-    """An image file and its labels as the data set writes them; "" = unknown."""
+    """An image file, or the frames of a tracklet, and its labels as the data set writes them; "" = unknown."""
 
     path: str
     pid: int
@@ -24,6 +24,7 @@ class LabelledImage(NamedTuple):
     clothes: str = ""
     view: str = ""
     tracklet: str = ""
+    frames: tuple[str, ...] = ()
 
 
 def load_named(root: str | Path, published: PublishedDataset) -> ReidData:
@@ -58,7 +59,7 @@ def read_images(
     found, others = [], []
     for path in files:
         if match := finder.match(Path(path).relative_to(folder).as_posix()):
-            fields = {**shared, **{name: text for name, text in match.groupdict().items() if text}}
+            fields: dict[str, Any] = {**shared, **{name: text for name, text in match.groupdict().items() if text}}
             pid = re.sub(r"\D", "", fields.pop("pid"))
             found.append(LabelledImage(path, int(pid), **fields))
         else:
@@ -97,6 +98,7 @@ def build_records(
                 views.get(published.views.get(one.camera, one.view), -1),
                 tracklets.get((one.pid, one.tracklet), -1),
                 clothes.get((one.pid, one.clothes), -1),
+                one.frames,
             )
             for one in part
         ]

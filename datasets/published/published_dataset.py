@@ -23,7 +23,7 @@ class PublishedDataset:
         folders: accepted names of its folder; case, dots, dashes and underscores are ignored.
         expected: description of its layout, for errors.
         source: web page of the data set.
-        counts: images in train, query and gallery; None = not published, or not confirmed.
+        counts: items in train, query and gallery; None = not published, or not confirmed.
         people: identities in train and query.
         cameras: number of cameras.
         subsets: names of the folders or lists of train, query and gallery; case is ignored.
@@ -33,6 +33,7 @@ class PublishedDataset:
         views: camera -> view, as in the images' names.
         places: camera -> where it stands, if other cameras stand there too.
         prefix: the name of the data set that this is a split of, which the names of cameras and views start with; "" = its own.
+        items: what a record is: "images", or "tracklets" of a data set of video.
     """
 
     name: str
@@ -49,6 +50,7 @@ class PublishedDataset:
     views: Mapping[str, str] = field(default_factory=dict)
     places: Mapping[str, str] = field(default_factory=dict)
     prefix: str = ""
+    items: str = "images"
 
     @property
     def family(self) -> str:
@@ -128,7 +130,11 @@ def check_counts(data: ReidData, published: PublishedDataset) -> ReidData:
         "people": (len({r.pid for r in data.train}), len({r.pid for r in data.query})),
         "cameras": len(data.camera_names),
     }
-    meaning = {"counts": "train / query / gallery images", "people": "train / query people", "cameras": "cameras"}
+    meaning = {
+        "counts": f"train / query / gallery {published.items}",
+        "people": "train / query people",
+        "cameras": "cameras",
+    }
     for what, value in found.items():
         expected = getattr(published, what)
         if isinstance(expected, tuple) and not data.train:  # the training images are absent

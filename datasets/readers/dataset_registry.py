@@ -28,6 +28,8 @@ from ..published.market1501 import (
 from ..published.msmt17 import load_msmt17
 from ..published.vehicleid import load_vehicleid
 from ..published.veri776 import load_veri
+from ..published.video.mars import load_mars
+from ..published.video.tracklet_folders import load_dukemtmc_video, load_ilids_vid, load_prid_video
 from ..published.visible_infrared import load_regdb, load_sysu_mm01
 from ..records import ReidData
 from ..synthetic.dataset import load_synthetic
@@ -43,7 +45,8 @@ class ReadOptions:
     Args:
         manifest: CSV file of the data set `manifest`.
         test_share: share of the identities of `folder` that become query and gallery.
-        split_seed: seed of that split, and of those of `viper` and `prid`; number of the split of `grid` and `cuhk03-…`.
+        split_seed: seed of that split, and of those of `viper` and `prid`; number of the split of `grid`, `cuhk03-…`,
+            `ilids-vid` and `prid-video`.
         draws: whether `synthetic` may draw its people. Not if a file, such as a checkpoint, chose the data set.
         camera_pattern: regular expression that finds the camera in the paths of `folder` and `crops`, and of a `manifest` without
             camid.
@@ -95,12 +98,23 @@ DATASETS: dict[str, Callable[[str | Path, ReadOptions], ReidData]] = {  # name -
     "cuhk-sysu": lambda root, _: load_cuhk_sysu(root),
     "lpw": lambda root, _: load_lpw(root),
     "msmt17-merged": lambda root, _: load_msmt17_merged(root),
+    "mars": lambda root, _: load_mars(root),
+    "dukemtmc-video": lambda root, _: load_dukemtmc_video(root),
+    "ilids-vid": lambda root, options: load_ilids_vid(root, options.split_seed),
+    "prid-video": lambda root, options: load_prid_video(root, options.split_seed),
     "synthetic": lambda root, options: load_synthetic(root, draws=options.draws),
     "manifest": lambda _, options: load_manifest(options.manifest, options.camera_pattern, options.unlabelled),
     "folder": lambda root, options: load_folder(root, options.test_share, options.split_seed, options.camera_pattern),
     "crops": lambda root, options: load_crops(root, options.camera_pattern),
 }
-ALIASES = {"dukemtmcreid": "dukemtmc", "occluded_duke": "occ_duke", "veri776": "veri", "sysu": "sysu-mm01"}
+ALIASES = {
+    "dukemtmcreid": "dukemtmc",
+    "occluded_duke": "occ_duke",
+    "veri776": "veri",
+    "sysu": "sysu-mm01",
+    "ilidsvid": "ilids-vid",
+    "dukemtmcvidreid": "dukemtmc-video",
+}
 
 
 def read_dataset(name: str, root: str | Path, options: ReadOptions | None = None) -> ReidData:

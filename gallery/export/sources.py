@@ -14,6 +14,7 @@ from ...common.inputs.regular_files import read_lines
 from ...configs import OPTIONS
 from ...datasets import DATASETS, ReadOptions, read_dataset
 from ...datasets.box_columns import BoxColumns
+from ...datasets.loading.clips import frame_records
 from ...datasets.readers.box_crops import is_still
 from ...datasets.readers.image_files import list_images, walk_images
 from ...labels.column_names import find_columns
@@ -205,9 +206,9 @@ class DatasetSource(ImageFiles):
         self._records = getattr(self._data, split)
 
     def rows(self) -> Iterator[SourceRow]:
-        """Yield one row per record."""
+        """Yield one row per image, or per frame of a tracklet."""
         data = self._data
-        for record in self._records:
+        for record in frame_records(self._records):
             pid = data.person_names.get(record.pid, str(record.pid))
             view = data.view_names[record.viewid] if record.viewid >= 0 else None
             tracklet = str(record.tracklet) if record.tracklet >= 0 else None

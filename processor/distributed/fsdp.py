@@ -87,7 +87,7 @@ def _parts(module: nn.Module) -> Iterator[nn.Module]:
     for child in module.backbone.net.children():
         if isinstance(child, nn.Sequential):  # the blocks of a ViT, the stages of a CNN
             yield from child
-    yield from (module.backbone, module.neck)
+    yield from (module.backbone, module.neck, module.frame_scores)
 
 
 # torch.distributed.checkpoint.state_dict does not resume exactly: reading an optimizer without states counts a step that was

@@ -16,6 +16,10 @@ def image_digests(data: ReidData) -> dict[str, str]:
 
 
 def image_digest(records: Sequence[Record]) -> str:
-    """Return number and digest of images: their names, people, cameras and views, in order."""
-    rows = (f"{Path(record.path).name}\n{record.pid} {record.camid} {record.viewid}\n".encode() for record in records)
+    """Return number and digest of images or tracklets: the names of their files, people, cameras and views, in order."""
+    rows = (f"{_names(record)}\n{record.pid} {record.camid} {record.viewid}\n".encode() for record in records)
     return f"{len(records)} ({digest(rows).removeprefix('sha256:')[:12]})"
+
+
+def _names(record: Record) -> str:
+    return "\n".join(Path(path).name for path in record.files)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,27 +16,8 @@ from yacs.config import CfgNode
 from ..device import autocast
 from ..distributed.process_group import Ranks
 from ..thread_shares import embed_in_shares
-
-
-@dataclass(frozen=True)
-class EmbedSettings:
-    """Definition of the test embedding; stored in the checkpoint.
-
-    Args:
-        neck: "before" or "after" the BN-neck.
-        normalize: scale embeddings to unit length.
-        flip: average the (normalised) embeddings of the image and its mirror image.
-        global_only: with JPM, use only the global branch.
-    """
-
-    neck: str = "before"
-    normalize: bool = True
-    flip: bool = False
-    global_only: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON types."""
-        return asdict(self)
+from .embed_settings import EmbedSettings
+from .frame_pooling import FramePooling, embed_frames
 
 
 def build_embed_settings(cfg: CfgNode) -> EmbedSettings:
@@ -54,6 +34,7 @@ def extract(
     precision: torch.dtype = torch.float32,
     title: str = "extract",
     shows: bool = True,
+    counts: Sequence[int] = (),
 ) -> Tensor:
     """Return the (N, D) float32 embeddings of a loader's images, on the CPU, in the loader's order; (0, 0) without batches.
 
@@ -61,14 +42,19 @@ def extract(
 
     Args:
         title, shows: of the progress bar: its title, and whether there is one.
+        counts: the loader's images are frames, so many of each tracklet: N tracklets are returned; empty = single images.
     """
+    pool = FramePooling(counts, settings.normalize) if any(count != 1 for count in counts) else None
     was_training = model.training
     model.eval()
     try:
-        blocks = [
-            embed_images(model, batch.images, batch.camids, batch.viewids, settings, device, precision)
-            for batch in tqdm(loader, desc=title, unit="batch", disable=None if shows else True, leave=False)
-        ]
+        blocks = []
+        for batch in tqdm(loader, desc=title, unit="batch", disable=None if shows else True, leave=False):
+            images = batch.images, batch.camids, batch.viewids
+            if pool is None:
+                blocks.append(embed_images(model, *images, settings, device, precision))
+            else:
+                blocks.append(pool(*embed_frames(model, *images, settings, device, precision)))
     finally:
         model.train(was_training)
     return torch.cat(blocks) if blocks else torch.empty(0, 0)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ...common.errors import UserError
-from ...datasets import Preprocess, Record, ReidData, build_eval_loader, build_preprocess
+from ...datasets import Preprocess, Record, ReidData, build_eval_loader, build_frame_counts, build_preprocess
 from ...datasets.same_files import number_contents
 from ...evaluation import RetrievalResult
 from ...labels.camera_names import UnknownNames
@@ -34,6 +34,7 @@ class Evaluator:
         rerank: the ranking; None = by distance alone.
         about: metadata for the features, in JSON types.
         ranks: the processes that share the images.
+        counts: images that each loader has of each record that it loads, where records are tracklets; empty = one.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Evaluator:
         rerank: Rerank | None = None,
         about: dict[str, Any] | None = None,
         ranks: Ranks = ALONE,
+        counts: tuple[Sequence[int], Sequence[int]] = ((), ()),
     ) -> None:
         self.query, self.gallery = query, gallery
         self.data = data
@@ -56,6 +58,7 @@ class Evaluator:
         self.rerank = rerank or Rerank()
         self.about = {**(about or {}), "embed": settings.to_dict()}
         self.ranks = ranks
+        self.counts = counts
 
     def __call__(self, model: nn.Module) -> RetrievalResult:
         """Return the retrieval result of `model` on every rank; the model keeps its training mode."""
@@ -64,9 +67,9 @@ class Evaluator:
     def extract(self, model: nn.Module) -> FeatureSet | None:
         """Return the embeddings of `model` with their labels on rank 0, None on the others."""
         data = self.data
-        query = self._rows(model, self.query, len(data.query), "query")
+        query = self._rows(model, self.query, len(data.query), "query", self.counts[0])
         is_one = data.query == data.gallery  # as in VehicleID
-        gallery = query if is_one else self._rows(model, self.gallery, len(data.gallery), "gallery")
+        gallery = query if is_one else self._rows(model, self.gallery, len(data.gallery), "gallery", self.counts[1])
         if query is None or gallery is None:
             return None
         q_files, g_files = self._contents
@@ -95,8 +98,11 @@ class Evaluator:
         """`file_contents` of the data, read once for all evaluations of a training."""
         return file_contents(self.data)
 
-    def _rows(self, model: nn.Module, loader: Iterable[Any], count: int, title: str) -> Tensor | None:
-        share = extract(model, loader, self.settings, self.device, self.precision, title, self.ranks.is_first)
+    def _rows(
+        self, model: nn.Module, loader: Iterable[Any], count: int, title: str, counts: Sequence[int]
+    ) -> Tensor | None:
+        settings, shows = self.settings, self.ranks.is_first
+        share = extract(model, loader, settings, self.device, self.precision, title, shows, counts)
         return join_shares(share, count, self.ranks)
 
     def rank(self, features: FeatureSet | None) -> RetrievalResult:
@@ -158,9 +164,9 @@ def build_evaluator(
     if ranks.is_first:
         UnknownNames("camera", cameras).warn(data.camera_names[record.camid] for record in (*data.query, *data.gallery))
     other_images = [] if data.query == data.gallery else data.gallery
+    shares = [records[ranks.rank :: ranks.size] for records in (data.query, other_images)]
     query, gallery = (
-        build_eval_loader(cfg, data, share, cameras, views, device, preprocess) if share else ()
-        for share in (records[ranks.rank :: ranks.size] for records in (data.query, other_images))
+        build_eval_loader(cfg, data, share, cameras, views, device, preprocess) if share else () for share in shares
     )
     return Evaluator(
         query,
@@ -172,6 +178,7 @@ def build_evaluator(
         rerank=build_rerank(cfg),
         about={"preprocess": preprocess.to_dict()},
         ranks=ranks,
+        counts=(build_frame_counts(cfg, shares[0]), build_frame_counts(cfg, shares[1])),
     )
 
 

@@ -84,7 +84,7 @@ class FeatureSet:
         return self.settings or (Setting(protocol=self.protocol),)
 
     def under(self, setting: Setting) -> FeatureSet:
-        """Return the queries and the gallery of a setting, under its protocol and without settings; itself if that is all of it.
+        """Return the queries and the gallery of a setting, under its protocol and without settings; itself without settings.
 
         Raises:
             UserError: no query or no gallery image is from the setting's cameras.
@@ -104,6 +104,10 @@ class FeatureSet:
             for name in (SIDES[side], *(f"{side}_{label}" for label in PICKED))
         }
         extra = {name: (_pick(q, rows), _pick(g, columns)) for name, (q, g) in self.extra.items()}
+        if setting.with_queries:
+            sides = {f"g_{key}": f"q_{key}" for key in PICKED} | {"gallery": "query"}
+            picked |= {own: _join(picked[own], picked[asked]) for own, asked in sides.items()}
+            extra = {name: (q, _join(g, q)) for name, (q, g) in extra.items()}
         return replace(self, protocol=setting.protocol, settings=(), extra=extra, **picked)
 
     def _rows(self, side: str, camids: np.ndarray, cameras: tuple[str, ...], setting: str) -> np.ndarray | None:
@@ -139,6 +143,15 @@ def _pick(values: Any, rows: np.ndarray | None) -> Any:
     if rows is None or values is None:
         return values
     return [values[row] for row in rows] if isinstance(values, list) else values[rows]
+
+
+def _join(first: Any, second: Any) -> Any:
+    """Return the rows of two tensors, arrays or lists; None if both are."""
+    if first is None:
+        return None
+    if isinstance(first, Tensor):
+        return torch.cat([first, second])
+    return first + second if isinstance(first, list) else np.concatenate([first, second])
 
 
 def _file_names(features: FeatureSet) -> list[str]:

@@ -98,7 +98,10 @@ def rank_setting(features: FeatureSet, setting: Setting, rerank: Rerank) -> Retr
     rerank.check_settings([setting], features.dataset)
     data = features.under(setting).data
     rerank.check(len(data.query), len(data.gallery))
-    return RANKINGS[rerank.method].evaluate(data, rerank) if setting.draw == ALL else DRAWN[setting.draw](data, setting)
+    if setting.draw != ALL:
+        return DRAWN[setting.draw](data, setting)
+    result = RANKINGS[rerank.method].evaluate(data, rerank)
+    return result.interpolated() if setting.interpolates else result
 
 
 def rank_further(features: FeatureSet, rerank: Rerank) -> dict[str, RetrievalResult]:

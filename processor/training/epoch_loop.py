@@ -382,9 +382,10 @@ class Run:
     def _announce(self) -> None:
         data = self.session.data
         people = "without labels" if self.pseudo_labels is not None else f"of {len(self.session.labels)} people"
+        what = "tracklets" if any(record.frames for record in data.train) else "images"
         logger.info(
-            "%s: %d training images %s, %d queries, %d gallery",
-            *(data.name, len(data.train), people, len(data.query), len(data.gallery)),
+            "%s: %d training %s %s, %d queries, %d gallery",
+            *(data.name, len(data.train), what, people, len(data.query), len(data.gallery)),
         )
         device, precision = self.session.device, self.session.precision
         attention = "fused" if prefers_fused_attention(device, precision) else "plain"

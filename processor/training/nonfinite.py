@@ -120,7 +120,9 @@ class FiniteWatch:
         """Name all images of a batch, those of other ranks included. Collective."""
         if not self.paths:
             return "its images have no names"
-        parts = self.ranks.gather_objects([self.paths[position] for position in batch.positions.tolist()])
+        parts = self.ranks.gather_objects(
+            [self.paths[position] for position in dict.fromkeys(batch.positions.tolist())]
+        )
         return "its images: " + ", ".join(name for part in parts for name in part)
 
 

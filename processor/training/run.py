@@ -165,7 +165,7 @@ def build_session(cfg: CfgNode, resumed: bool = False, ranks: Ranks = ALONE) -> 
     loss = build_loss(cfg, num_classes, model.embed_dim, model.num_branches, teacher)
     if cfg.MODEL.PRETRAIN_CLASSIFIERS and not resumed:
         _load_classifiers(loss, cfg.MODEL.PRETRAIN_PATH, len(labels))
-    module = TrainingModule(model, loss).to(device)
+    module = TrainingModule(model, loss, cfg.DATALOADER.CLIP_FRAMES).to(device)
 
     cameras, views = model.spec.cameras, model.spec.views
     local = ranks.of_machine() if is_shared else None
@@ -180,7 +180,8 @@ def build_session(cfg: CfgNode, resumed: bool = False, ranks: Ranks = ALONE) -> 
     trainer = Trainer(module, optimizers, schedule, loader, build_step_options(cfg, device, precision), log, average)
     if is_shared:
         seed_rank(cfg.SOLVER.SEED, ranks)
-    batch_size, is_sharded, compiles = cfg.SOLVER.IMS_PER_BATCH // ranks.size, cfg.SOLVER.FSDP, cfg.SOLVER.COMPILE
+    batch_size = cfg.SOLVER.IMS_PER_BATCH // ranks.size * cfg.DATALOADER.CLIP_FRAMES
+    is_sharded, compiles = cfg.SOLVER.FSDP, cfg.SOLVER.COMPILE
     return TrainingSession(
         data, labels, module, trainer, device, precision, batch_size, is_sharded, compiles, ranks, pseudo_labels
     )

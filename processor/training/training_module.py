@@ -42,13 +42,15 @@ class TrainingModule(nn.Module):
     Args:
         model: its backbone turns images (B, 3, H, W), camids (B,) and viewids (B,) into embeddings (B, K, D).
         loss: embeddings before and after the neck, labels (B,) and positions of the images (B,) -> named, weighted terms to add up, and stats.
+        clip_frames: consecutive images of a batch that are one clip, of one label; the loss sees the embeddings of clips.
     """
 
     model: ReidModel
     loss: ReidLoss
 
-    def __init__(self, model: ReidModel, loss: ReidLoss) -> None:
+    def __init__(self, model: ReidModel, loss: ReidLoss, clip_frames: int = 1) -> None:
         super().__init__()
+        self.clip_frames = clip_frames
         self.model = model
         self.loss = loss
         self.spread: SingleProcess = SingleProcess()
@@ -71,6 +73,9 @@ class TrainingModule(nn.Module):
         With several ranks these are the terms of the whole batch, equal on all.
         """
         before, labels, index = (self.spread.gather(tensor) for tensor in (before, labels, index))
+        if self.clip_frames > 1:
+            before = self.model.pool_frames(before.unflatten(0, (-1, self.clip_frames)))  # (clips, K, D)
+            labels, index = labels[:: self.clip_frames], index[:: self.clip_frames]
         return self.loss(before, self.model.behind_neck(before), labels, index)
 
     def no_sync(self) -> AbstractContextManager:

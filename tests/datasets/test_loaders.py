@@ -264,7 +264,7 @@ def test_no_training_images_is_an_error(config, tmp_path):
 
 
 def test_unknown_data_set_names_the_choices(config):
-    with pytest.raises(ValueError, match=r"DATASETS\.NAMES.*'markt'.*dukemtmc, folder"):
+    with pytest.raises(ValueError, match=r"DATASETS\.NAMES.*'markt'.*dukemtmc, dukemtmc-video, folder"):
         build_data(config("DATASETS.NAMES", "markt"))
     with pytest.raises(ValueError, match=r"DATASETS\.TEST.*'markt'"):
         build_data(config("DATASETS.TEST", "markt"))

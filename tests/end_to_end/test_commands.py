@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 from films import walk_frames, write_folder, write_mot, write_video
 from helpers import ROOT
+from published_trees import draw_tree
 
 pytest.importorskip("fastapi", reason='needs the extra: pip install "vitreid[serve]"')
 pytest.importorskip("uvicorn", reason='needs the extra: pip install "vitreid[serve]"')
@@ -260,10 +261,11 @@ def lay_out_msmt17(folder, market):
 
 
 def lay_out_data(data):
-    """Each layout that the pages mention, with the same people, and people.csv, attributes.csv and crops.csv next to it."""
+    """Each layout that the pages mention, most with the same people, and people.csv, attributes.csv and crops.csv next to it."""
     market = data / "market1501"
     synthetic_dataset.generate(market, PLAN)
     lay_out_msmt17(data / "MSMT17", market)
+    draw_tree(data, "mars")
     subsets = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
     people = []
     for name, subset in subsets.items():

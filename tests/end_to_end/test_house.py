@@ -16,9 +16,11 @@ from house import MODULES, ROOMS, SOURCES, TESTS, circles
 
 from vitreid.configs import OPTIONS, load_config
 from vitreid.datasets.data_builders import SHARES
+from vitreid.datasets.loading.clips import SAMPLINGS
 from vitreid.datasets.loading.preprocess import INTERPOLATIONS
 from vitreid.loss import HEADS, METRICS
 from vitreid.model.backbones.stems import STEMS
+from vitreid.model.parts.frame_pool import FRAME_POOLS
 from vitreid.solver import OPTIMIZERS, SCHEDULES
 from vitreid.tools.cli.main import COMMANDS
 
@@ -207,6 +209,8 @@ def test_the_choices_of_an_option_are_the_rooms_dicts():
         "MODEL.STEM": set(STEMS),
         "INPUT.INTERPOLATION": set(INTERPOLATIONS),
         "DATASETS.BALANCE": set(SHARES),
+        "DATALOADER.CLIP_SAMPLING": set(SAMPLINGS),
+        "MODEL.CLIP_POOL": set(FRAME_POOLS),
     }
     assert {key: set(OPTIONS[key].choices) for key in dicts} == dicts
 

@@ -41,6 +41,7 @@ def test_a_data_set_is_trained_on_and_evaluated(name, tmp_path, capsys):
             "MODEL.SIE_VIEW",
             str(name.startswith(WITH_VIEWS)),
         ),
+        *(("DATALOADER.CLIP_FRAMES", "2") if PUBLISHED[name].items == "tracklets" else ()),
     ]
     result = train(load_config(None, words))
     assert result.mAP > 0

@@ -39,7 +39,7 @@ underscores of folder names do not matter, nor a folder of the same name inside.
 Nothing is downloaded: the images are given out by their authors. *TransReID's figures* are those of its repository, of the
 baseline and of TransReID* with ViT-Base; they are not ours.
 
-| `DATASETS.NAMES` | images: train / query / gallery | identities: train / query | cameras | junk for a query, by setting | TransReID's figures | recipes |
+| `DATASETS.NAMES` | images (or tracklets): train / query / gallery | identities: train / query | cameras | junk for a query, by setting | TransReID's figures | recipes |
 |---|---|---|---:|---|---|---|
 """
 SETTINGS = """A `?` is a number that is not published, or that we could not confirm; it is not compared. Where a data set has several
@@ -50,6 +50,7 @@ settings, each is a row of `vitreid test`, and the first gives the figures that 
 def row(published: PublishedDataset) -> str:
     """Return a data set's line of the table."""
     counts = _slashed(published.counts) if published.counts else "not compared"
+    counts += " tracklets" * (published.items == "tracklets")
     people = _slashed(published.people) if published.people else ""
     junk = _junk(published.settings or (Setting(),))
     reference = REFERENCES.get(published.name, "")
