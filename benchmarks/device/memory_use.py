@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from vitreid.benchmarks.device.findings import DeviceJob, Finding, aim, not_measured
+from vitreid.benchmarks.device.findings import DeviceFinding, DeviceJob, aim, not_measured
 from vitreid.benchmarks.device.small_training import image_size, make_batches, make_trainer, small_config
 from vitreid.processor import pick_precision
 from vitreid.processor.training.memory_estimate import GB, measure_step, num_bytes
@@ -25,18 +25,18 @@ CASES: dict[str, tuple[int, tuple[str, ...]]] = {  # name -> batch, options
 }
 
 
-def estimates(job: DeviceJob) -> Iterator[Finding]:
+def estimates(job: DeviceJob) -> Iterator[DeviceFinding]:
     """Compare estimate and measurement of ViT-B; on a CPU, which counts no allocations, only estimate and train."""
     for name, (batch, options) in CASES.items():
         size = batch // 8 if job.quick else batch
         estimated, measured, reserved = step_memory(job, size, options)
-        yield Finding(f"{name}: estimate", estimated / GB, "GB")
+        yield DeviceFinding(f"{name}: estimate", estimated / GB, "GB")
         if measured is None:
             yield not_measured(f"{name}: measured", "needs cuda: a CPU counts no allocations")
             continue
-        yield Finding(f"{name}: measured", measured / GB, "GB", text=f"reserved {reserved / GB:.3g}")
+        yield DeviceFinding(f"{name}: measured", measured / GB, "GB", text=f"reserved {reserved / GB:.3g}")
         apart, what = abs(estimated / measured - 1), f"{name}: estimate and measurement apart, share of the measurement"
-        yield Finding(what, apart) if job.quick else aim(what, apart, most=APART)
+        yield DeviceFinding(what, apart) if job.quick else aim(what, apart, most=APART)
 
 
 def step_memory(job: DeviceJob, size: int, options: tuple[str, ...]) -> tuple[int, int | None, int]:
