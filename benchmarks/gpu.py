@@ -37,14 +37,14 @@ PARTS = [
     Part("one-rank", f"{HERE}.one_rank:replicas", 10, 40),
     Part("shards", f"{HERE}.one_rank:shards", 10, 40),
     Part("batch-norms", f"{HERE}.one_rank:batch_norms", 5, 30, "torch has SyncBatchNorm for GPUs only"),
-    Part("speed", f"{HERE}.throughput:training_speed", 90, 180),
+    Part("speed", f"{HERE}.device_speed:training_speed", 90, 180),
     Part("evaluation", f"{HERE}.ranking_agreement:evaluation", 10, 30),
     Part("re-ranking", f"{HERE}.ranking_agreement:reranking", 10, 40),
     Part("search", f"{HERE}.ranking_agreement:search", 5, 30),
-    Part("loader", f"{HERE}.throughput:loading", 20, 60),
-    Part("extraction", f"{HERE}.throughput:extraction", 30, 90),
-    Part("compile", f"{HERE}.throughput:compiled", 80, 150),
-    Part("million", f"{HERE}.throughput:million", 30, 90),
+    Part("loader", f"{HERE}.device_speed:loading", 20, 60),
+    Part("extraction", f"{HERE}.device_speed:extraction", 30, 90),
+    Part("compile", f"{HERE}.device_speed:compiled", 80, 150),
+    Part("million", f"{HERE}.device_speed:million", 30, 90),
 ]
 
 

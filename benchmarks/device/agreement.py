@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitreid.benchmarks.device.findings import DeviceJob, Finding, agreement
+from vitreid.benchmarks.device.findings import DeviceFinding, DeviceJob, agreement
 from vitreid.benchmarks.device.small_training import (
     difference,
     exact_float32,
@@ -54,7 +54,7 @@ QUICK_SPECS = {
 }
 
 
-def forward(job: DeviceJob) -> Iterator[Finding]:
+def forward(job: DeviceJob) -> Iterator[DeviceFinding]:
     """Compare the test embeddings of every kind of backbone with those of the CPU."""
     for tf32 in (False, True) if job.is_gpu else (False,):
         for name, spec in (QUICK_SPECS if job.quick else SPECS).items():
@@ -70,7 +70,7 @@ def forward(job: DeviceJob) -> Iterator[Finding]:
                     f"{name}: embeddings, difference / largest value", difference(found, expected), ROUNDING
                 )
             else:
-                yield Finding(
+                yield DeviceFinding(
                     f"{name}: the same with torch's default, TF32 in convolutions", difference(found, expected)
                 )
 
@@ -82,7 +82,7 @@ def embed(model: ReidModel, images: Tensor, camids: Tensor) -> Tensor:
     return model(images.to(device), camids.to(device)).before
 
 
-def losses(job: DeviceJob) -> Iterator[Finding]:
+def losses(job: DeviceJob) -> Iterator[DeviceFinding]:
     """Compare terms and gradients of each classifier with each metric loss, with centres and a memory."""
     exact_float32()
     people, width = (16, 32) if job.quick else (NUM_IDS, 768)
@@ -114,7 +114,7 @@ def loss_and_gradient(loss: ReidLoss, batches: list[Tensor], labels: Tensor) -> 
     return found, gradient
 
 
-def gradients(job: DeviceJob) -> Iterator[Finding]:
+def gradients(job: DeviceJob) -> Iterator[DeviceFinding]:
     """Compare the gradients of all weights after one batch, at once and in micro-batches."""
     exact_float32()
     batch = make_batches(job, 1, 16)[0]
@@ -134,7 +134,7 @@ def gradients_on(device: str, job: DeviceJob, batch: Any, words: list[str]) -> d
     return {name: parameter.grad.detach().cpu() for name, parameter in named if parameter.grad is not None}
 
 
-def training(job: DeviceJob) -> Iterator[Finding]:
+def training(job: DeviceJob) -> Iterator[DeviceFinding]:
     """Compare 20 training steps: every loss, and the way of the weights."""
     exact_float32()
     batches = make_batches(job, 4, 16) * (1 if job.quick else 5)
@@ -146,7 +146,7 @@ def training(job: DeviceJob) -> Iterator[Finding]:
     ways = [moved(trainer.module, start) for trainer in trainers]
     yield agreement(f"{steps}: way of the weights, length of the difference / length", length_difference(*ways), LEARNT)
     first, last = (sum(terms.values()) for terms in (expected[0], expected[-1]))
-    yield Finding(f"loss of the first step {first:.3f}, of the last", last)
+    yield DeviceFinding(f"loss of the first step {first:.3f}, of the last", last)
 
 
 def moved(module: torch.nn.Module, start: list[Tensor]) -> list[Tensor]:

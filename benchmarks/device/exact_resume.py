@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 from yacs.config import CfgNode
 
-from vitreid.benchmarks.device.findings import DeviceJob, Finding, agreement
+from vitreid.benchmarks.device.findings import DeviceFinding, DeviceJob, agreement
 from vitreid.benchmarks.device.small_training import small_config
 from vitreid.datasets.synthetic.dataset import SyntheticPlan, generate
 from vitreid.processor import Trainer
 from vitreid.processor.training.run import build_session
 
 
-def resume(job: DeviceJob) -> Iterator[Finding]:
+def resume(job: DeviceJob) -> Iterator[DeviceFinding]:
     """Compare with and without torch's deterministic kernels; data augmentation, dropout and stochastic depth draw numbers."""
     with tempfile.TemporaryDirectory(prefix="vitreid-gpu-") as name:
         folder, size = Path(name), (64, 32) if job.quick else (128, 64)
@@ -32,9 +32,9 @@ def resume(job: DeviceJob) -> Iterator[Finding]:
             for message in sorted(
                 {str(warning.message).partition(".")[0] for warning in warned if "determin" in str(warning.message)}
             ):
-                yield Finding(f"{precision}: a kernel that is not deterministic", text=message)
+                yield DeviceFinding(f"{precision}: a kernel that is not deterministic", text=message)
         apart = interrupted_difference(cfg, folder / "last.pth")
-        yield Finding(f"{precision}, torch's default kernels: numbers that differ after a resume", apart)
+        yield DeviceFinding(f"{precision}, torch's default kernels: numbers that differ after a resume", apart)
 
 
 def config_of(job: DeviceJob, root: Path, precision: str) -> CfgNode:

@@ -28,12 +28,12 @@ class DeviceJob:
 
     @property
     def is_gpu(self) -> bool:
-        """Whether the device is a GPU, which has a memory, streams and a matrix rate of its own."""
+        """Whether the device is a GPU: it has its own memory, streams and page-locked copies."""
         return self.device == "cuda"
 
 
 @dataclass(frozen=True)
-class Finding:
+class DeviceFinding:
     """A figure and, for an agreement or an aim, what it must be: `least` or more, or `most` or less.
 
     Args:
@@ -58,9 +58,9 @@ class Finding:
     def line(self) -> str:
         """Return the finding as a line.
 
-        >>> Finding("loss", 0.5, kind=AGREEMENT, most=0.1).line()
+        >>> DeviceFinding("loss", 0.5, kind=AGREEMENT, most=0.1).line()
         'agreement: loss, at most 0.1: 0.5, missed'
-        >>> Finding("speed", 1234.5, "images/s").line()
+        >>> DeviceFinding("speed", 1234.5, "images/s").line()
         'speed: 1,234 images/s'
         """
         if self.value is None:
@@ -75,16 +75,16 @@ class Finding:
         return {name: value for name, value in asdict(self).items() if value not in (None, "")}
 
 
-def agreement(what: str, difference: float, most: float) -> Finding:
+def agreement(what: str, difference: float, most: float) -> DeviceFinding:
     """Return a difference that must be at most `most`."""
-    return Finding(what, difference, kind=AGREEMENT, most=most)
+    return DeviceFinding(what, difference, kind=AGREEMENT, most=most)
 
 
-def aim(what: str, value: float, least: float | None = None, most: float | None = None) -> Finding:
+def aim(what: str, value: float, least: float | None = None, most: float | None = None) -> DeviceFinding:
     """Return a figure that should be `least` or more, or `most` or less."""
-    return Finding(what, value, kind=AIM, least=least, most=most)
+    return DeviceFinding(what, value, kind=AIM, least=least, most=most)
 
 
-def not_measured(what: str, reason: str) -> Finding:
+def not_measured(what: str, reason: str) -> DeviceFinding:
     """Return a finding without a value, and why."""
-    return Finding(what, text=reason)
+    return DeviceFinding(what, text=reason)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import torch
 
-from vitreid.benchmarks.device.findings import AGREEMENT, DeviceJob, Finding, agreement
+from vitreid.benchmarks.device.findings import AGREEMENT, DeviceFinding, DeviceJob, agreement
 from vitreid.benchmarks.device.small_training import (
     exact_float32,
     make_batches,
@@ -27,7 +27,7 @@ BOUNDS = {torch.bfloat16: (2e-3, 2e-2, 1e-1), torch.float16: (1e-4, 5e-3, 1e-1)}
 SAFE_SCALE, HUGE_SCALE = 2.0**8, 2.0**60  # of float16: no step is skipped; all gradients overflow
 
 
-def losses(job: DeviceJob) -> Iterator[Finding]:
+def losses(job: DeviceJob) -> Iterator[DeviceFinding]:
     """Compare embeddings, the losses of the first step, and those of 20 steps."""
     exact_float32()
     batches = make_batches(job, 4, 16) * (1 if job.quick else 5)
@@ -59,7 +59,7 @@ def bend(trainer: Trainer, images: torch.Tensor) -> float:
     return float(1 - torch.nn.functional.cosine_similarity(found, exact).min())
 
 
-def scaling(job: DeviceJob) -> Iterator[Finding]:
+def scaling(job: DeviceJob) -> Iterator[DeviceFinding]:
     """Start float16 with a scale at which gradients overflow: those steps must leave the weights, and the scale must come down."""
     batches = make_batches(job, 1, 16)
     trainer = make_trainer(job, small_config(job), precision=torch.float16)
@@ -76,7 +76,7 @@ def scaling(job: DeviceJob) -> Iterator[Finding]:
         if skipped == 1:
             same = all(torch.equal(a, b) for a, b in zip(weights, trainer.module.parameters(), strict=True))
             yield agreement("a step whose gradients overflow changes the weights (1 = yes)", float(not same), 0)
-    yield Finding("steps skipped until the scale fits", skipped, kind=AGREEMENT, least=1, most=11)
+    yield DeviceFinding("steps skipped until the scale fits", skipped, kind=AGREEMENT, least=1, most=11)
     changed = any(not torch.equal(a, b) for a, b in zip(weights, trainer.module.parameters(), strict=True))
     finite = all(bool(torch.isfinite(parameter).all()) for parameter in trainer.module.parameters())
     yield agreement(
@@ -84,4 +84,4 @@ def scaling(job: DeviceJob) -> Iterator[Finding]:
     )
     expected = train_on(make_trainer(job, small_config(job), precision=torch.float16), batches)
     yield agreement("its losses, difference to a run that skipped none / loss", terms_difference(terms, expected), 1e-3)
-    yield Finding("scale at which training continues", trainer.scaler.get_scale())
+    yield DeviceFinding("scale at which training continues", trainer.scaler.get_scale())

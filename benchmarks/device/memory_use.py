@@ -7,36 +7,37 @@ from collections.abc import Iterator
 
 import torch
 
-from vitreid.benchmarks.device.findings import DeviceJob, Finding, aim, not_measured
+from vitreid.benchmarks.device.findings import DeviceFinding, DeviceJob, aim, not_measured
 from vitreid.benchmarks.device.small_training import image_size, make_batches, make_trainer, small_config
 from vitreid.processor import pick_precision
 from vitreid.processor.training.memory_estimate import GB, measure_step, num_bytes
 
 APART = 0.15  # between estimate and measurement
 NAMED = ("MODEL.NAME", "vit_base_patch16_224", "SOLVER.PRECISION", "auto")
-CASES: dict[str, tuple[int, tuple[str, ...]]] = {  # name -> batch, options
-    "batch 64": (64, ()),
-    "batch 256": (256, ()),
-    "batch 256, micro-batch 8": (256, ("SOLVER.MICRO_BATCH", "8")),
-    "batch 256, micro-batch 16": (256, ("SOLVER.MICRO_BATCH", "16")),
-    "batch 256, micro-batch 64": (256, ("SOLVER.MICRO_BATCH", "64")),
-    "batch 64, recomputed blocks": (64, ("MODEL.CHECKPOINT_BLOCKS", "True")),
-    "batch 256, recomputed blocks": (256, ("MODEL.CHECKPOINT_BLOCKS", "True")),
-}
+PIECES = {size: ("SOLVER.MICRO_BATCH", str(size)) for size in (8, 16, 64)}
+RECOMPUTED = ("MODEL.CHECKPOINT_BLOCKS", "True")
+CASES: tuple[tuple[int, str, tuple[str, ...]], ...] = (  # images in a batch, how it is trained on, options
+    (64, "", ()),
+    (256, "", ()),
+    *((256, f", micro-batch {size}", options) for size, options in PIECES.items()),
+    (64, ", recomputed blocks", RECOMPUTED),
+    (256, ", recomputed blocks", RECOMPUTED),
+)
 
 
-def estimates(job: DeviceJob) -> Iterator[Finding]:
+def estimates(job: DeviceJob) -> Iterator[DeviceFinding]:
     """Compare estimate and measurement of ViT-B; on a CPU, which counts no allocations, only estimate and train."""
-    for name, (batch, options) in CASES.items():
+    for batch, how, options in CASES:
         size = batch // 8 if job.quick else batch
+        name = f"batch {size}{how}"
         estimated, measured, reserved = step_memory(job, size, options)
-        yield Finding(f"{name}: estimate", estimated / GB, "GB")
+        yield DeviceFinding(f"{name}: estimate", estimated / GB, "GB")
         if measured is None:
             yield not_measured(f"{name}: measured", "needs cuda: a CPU counts no allocations")
             continue
-        yield Finding(f"{name}: measured", measured / GB, "GB", text=f"reserved {reserved / GB:.3g}")
+        yield DeviceFinding(f"{name}: measured", measured / GB, "GB", text=f"reserved {reserved / GB:.3g}")
         apart, what = abs(estimated / measured - 1), f"{name}: estimate and measurement apart, share of the measurement"
-        yield Finding(what, apart) if job.quick else aim(what, apart, most=APART)
+        yield DeviceFinding(what, apart) if job.quick else aim(what, apart, most=APART)
 
 
 def step_memory(job: DeviceJob, size: int, options: tuple[str, ...]) -> tuple[int, int | None, int]:

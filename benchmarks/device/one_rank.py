@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vitreid.benchmarks.device.agreement import LEARNT, ROUNDING
-from vitreid.benchmarks.device.findings import DeviceJob, Finding, agreement
+from vitreid.benchmarks.device.findings import DeviceFinding, DeviceJob, agreement
 from vitreid.benchmarks.device.small_training import (
     difference,
     exact_float32,
@@ -60,7 +60,7 @@ def group_of_one(job: DeviceJob) -> Iterator[str]:
         dist.destroy_process_group()
 
 
-def replicas(job: DeviceJob) -> Iterator[Finding]:
+def replicas(job: DeviceJob) -> Iterator[DeviceFinding]:
     """DDP, gathered embeddings and averaged gradients, at once and in micro-batches."""
     exact_float32()
     batches = make_batches(job, 3, 16)
@@ -80,7 +80,7 @@ def replicas(job: DeviceJob) -> Iterator[Finding]:
             yield agreement(f"{backend}, DDP, {how}: first loss", terms_difference(found[:1], expected[:1]), ROUNDING)
 
 
-def collective(job: DeviceJob, backend: str) -> Finding:
+def collective(job: DeviceJob, backend: str) -> DeviceFinding:
     """Sum and gather numbers of one rank, which must stay as they are."""
     own = torch.arange(8, device=job.device, dtype=torch.float32)
     total, rows = own.clone(), torch.empty_like(own)
@@ -89,7 +89,7 @@ def collective(job: DeviceJob, backend: str) -> Finding:
     return agreement(f"{backend}: sum and gather of one rank", max(difference(total, own), difference(rows, own)), 0)
 
 
-def shards(job: DeviceJob) -> Iterator[Finding]:
+def shards(job: DeviceJob) -> Iterator[DeviceFinding]:
     """FSDP: the losses of 3 steps, the gathered weights, and a resume from them."""
     exact_float32()
     batches = make_batches(job, 3, 16)
@@ -142,7 +142,7 @@ def sharded_trainer(job: DeviceJob) -> Trainer:
     return Trainer(module, optimizers, build_schedule(cfg, 1), loader, options)
 
 
-def batch_norms(job: DeviceJob) -> Iterator[Finding]:
+def batch_norms(job: DeviceJob) -> Iterator[DeviceFinding]:
     """SyncBatchNorm: a whole CNN, where one rank takes torch's plain kernel, and its own kernels called directly."""
     exact_float32()
     spec = ModelSpec("mobilenetv3_small_050", (64, 64))
@@ -153,7 +153,7 @@ def batch_norms(job: DeviceJob) -> Iterator[Finding]:
     with group_of_one(job) as backend:
         sync_batch_norms(synced.backbone, torch.device(job.device))
         count = sum(isinstance(part, nn.SyncBatchNorm) for part in synced.backbone.modules())
-        yield Finding("batch norms that were converted", count)
+        yield DeviceFinding("batch norms that were converted", count)
         pairs = [cnn_gradients(model, batch) for model in (synced, plain)]
         yield agreement(
             f"{backend}: gradients of a CNN, length of the difference / length", length_difference(*pairs), LEARNT

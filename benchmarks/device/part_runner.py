@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from vitreid.benchmarks.common.isolated_process import last_line
-from vitreid.benchmarks.device.findings import DeviceJob, Finding
+from vitreid.benchmarks.device.findings import DeviceFinding, DeviceJob
 
 WORKER = Path(__file__).parents[1] / "workers" / "device_worker.py"
 ENVIRONMENT = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # deterministic products; read when cuBLAS starts
     "PYTHONUNBUFFERED": "1",
 }
+TRACE = 4000  # characters of a process's error output that are kept
 DONE, FAILED, SKIPPED, LEFT_OUT = "done", "failed", "skipped", "left out"
 
 
@@ -48,13 +49,22 @@ class Part:
 
 @dataclass
 class PartResult:
-    """What became of a part: DONE, FAILED, SKIPPED or LEFT_OUT, the reason if not DONE, and its findings up to then."""
+    """What became of a part.
+
+        Args:
+            status: TRACE = 4000  # characters of a process's error output that are kept
+    DONE, FAILED, SKIPPED or LEFT_OUT.
+            reason: of another status than DONE, in a line.
+            findings: up to its end or failure.
+            trace: where it failed: Python's traceback, or what its process wrote last.
+    """
 
     part: str
     status: str = DONE
     reason: str = ""
     seconds: float = 0.0
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[DeviceFinding] = field(default_factory=list)
+    trace: str = ""
 
     def plain(self) -> dict[str, Any]:
         """Return the result as JSON types."""
@@ -90,7 +100,7 @@ class Worker:
             self.answers.put(json.loads(line))
         self.answers.put(None)
 
-    def do(self, part: Part, end: float, show: Callable[[Finding], object]) -> PartResult:
+    def do(self, part: Part, end: float, show: Callable[[DeviceFinding], object]) -> PartResult:
         """Do a part until its limit or the moment `end`; the process is of no more use after a failure.
 
         Args:
@@ -107,23 +117,24 @@ class Worker:
                 answer = self.answers.get(timeout=max(0.0, stop - time.monotonic()))
             except queue.Empty:
                 answer = {"end": f"stopped: {reason}"}
-            answer = {"end": self._why_ended()} if answer is None else answer
+            answer = self._why_ended() if answer is None else answer
             if "finding" in answer:
-                result.findings.append(Finding(**answer["finding"]))
+                result.findings.append(DeviceFinding(**answer["finding"]))
                 show(result.findings[-1])
             elif "end" in answer:
                 result.seconds = time.monotonic() - start
                 if answer["end"]:
-                    result.status, result.reason = FAILED, answer["end"]
+                    result.status, result.reason, result.trace = FAILED, answer["end"], answer.get("trace", "")
                 return result
             elif self.has_limits and time.monotonic() + part.limit < end:  # it has its imports
                 stop, reason = time.monotonic() + part.limit, f"it took over {part.limit:.0f} s"
 
-    def _why_ended(self) -> str:
+    def _why_ended(self) -> dict[str, Any]:
         status = self.process.wait()
         self.errors.seek(0)
-        how = f"killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        return f"its process was {how}: {last_line(self.errors.read())}"
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        errors = self.errors.read()
+        return {"end": f"its process {how}: {last_line(errors)}", "trace": errors[-TRACE:]}
 
     def close(self) -> None:
         """End the process and those that it has started."""

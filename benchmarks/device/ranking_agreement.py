@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vitreid.benchmarks.device.agreement import CPU, QUICK_SPECS, SPECS, embed
-from vitreid.benchmarks.device.findings import AGREEMENT, DeviceJob, Finding, agreement
+from vitreid.benchmarks.device.findings import AGREEMENT, DeviceFinding, DeviceJob, agreement
 from vitreid.benchmarks.device.small_training import exact_float32, make_batches
 from vitreid.evaluation import RetrievalResult, evaluate_reranked, evaluate_retrieval
 from vitreid.gallery.search.exact_index import ExactIndex
@@ -21,7 +21,7 @@ SAME = 1e-4  # of mAP, mINP and Rank-k: rounding can swap neighbours at almost t
 TOP = 10
 
 
-class People(NamedTuple):
+class RankedPeople(NamedTuple):
     """Embeddings (Q, D) and (G, D) with their pids and cameras, in the order that the evaluation takes them."""
 
     query: Tensor
@@ -31,12 +31,12 @@ class People(NamedTuple):
     q_camids: np.ndarray
     g_camids: np.ndarray
 
-    def to(self, device: str) -> People:
+    def to(self, device: str) -> RankedPeople:
         """Return the embeddings on a device."""
         return self._replace(query=self.query.to(device), gallery=self.gallery.to(device))
 
 
-def make_people(seed: int, num_queries: int, num_gallery: int, width: int, copies: int = 0) -> People:
+def make_people(seed: int, num_queries: int, num_gallery: int, width: int, copies: int = 0) -> RankedPeople:
     """Return embeddings of unit length around the mean of their person, with 20 gallery images each.
 
     Args:
@@ -53,10 +53,12 @@ def make_people(seed: int, num_queries: int, num_gallery: int, width: int, copie
 
     query, gallery = draw(q_pids), draw(g_pids)
     gallery[len(middles) : len(middles) + copies] = gallery[:copies]
-    return People(query, gallery, q_pids, g_pids, rng.integers(0, 6, num_queries), rng.integers(0, 6, num_gallery))
+    return RankedPeople(
+        query, gallery, q_pids, g_pids, rng.integers(0, 6, num_queries), rng.integers(0, 6, num_gallery)
+    )
 
 
-def evaluation(job: DeviceJob) -> Iterator[Finding]:
+def evaluation(job: DeviceJob) -> Iterator[DeviceFinding]:
     """CMC, mAP and mINP by both metrics, with ties."""
     exact_float32()
     people = make_people(job.seed, *((40, 600, 16, 20) if job.quick else (1000, 20_000, 256, 500)))
@@ -64,7 +66,7 @@ def evaluation(job: DeviceJob) -> Iterator[Finding]:
         yield from compared(f"evaluation, {metric}", evaluate_retrieval, people, job, metric=metric)
 
 
-def reranking(job: DeviceJob) -> Iterator[Finding]:
+def reranking(job: DeviceJob) -> Iterator[DeviceFinding]:
     """CMC, mAP and mINP after k-reciprocal re-ranking."""
     exact_float32()
     people = make_people(job.seed, *((40, 600, 16) if job.quick else (500, 5000, 256)))
@@ -74,21 +76,21 @@ def reranking(job: DeviceJob) -> Iterator[Finding]:
 def compared(
     what: str,
     evaluate: Callable[..., RetrievalResult],
-    people: People,
+    people: RankedPeople,
     job: DeviceJob,
     most: float = SAME,
     **options: Any,
-) -> Iterator[Finding]:
+) -> Iterator[DeviceFinding]:
     """Yield the largest difference of a figure between the device and the CPU."""
     found, expected = (evaluate(*people.to(device), **options) for device in (job.device, "cpu"))
     apart = max(
         abs(found.mAP - expected.mAP), abs(found.mINP - expected.mINP), float(np.abs(found.cmc - expected.cmc).max())
     )
     yield agreement(f"{what}: difference of mAP, mINP and CMC", apart, most)
-    yield Finding(f"{what}: mAP of the CPU", 100 * expected.mAP, "%")
+    yield DeviceFinding(f"{what}: mAP of the CPU", 100 * expected.mAP, "%")
 
 
-def search(job: DeviceJob) -> Iterator[Finding]:
+def search(job: DeviceJob) -> Iterator[DeviceFinding]:
     """Search a gallery embedded by the CPU with embeddings of the device: the same rows, in the same order."""
     exact_float32()
     spec = next(iter((QUICK_SPECS if job.quick else SPECS).values()))
@@ -102,5 +104,5 @@ def search(job: DeviceJob) -> Iterator[Finding]:
     same = np.mean([np.mean(a.positions == b.positions) for a, b in zip(found, expected, strict=True)])
     itself = np.mean([hit.positions[0] == number for number, hit in enumerate(found)])
     what = f"share of the {TOP} neighbours at the rank that the CPU finds"
-    yield Finding(what, float(same), kind=AGREEMENT, least=0.98)
+    yield DeviceFinding(what, float(same), kind=AGREEMENT, least=0.98)
     yield agreement("queries that do not find themselves first, share", 1 - float(itself), 0)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitreid.benchmarks.device.findings import DeviceJob, Finding, agreement
+from vitreid.benchmarks.device.findings import DeviceFinding, DeviceJob, agreement
 from vitreid.datasets import Batch, EvalLoader, Preprocess, Record, TrainLoader, label_map
 from vitreid.datasets.augment.augment import Augment
 from vitreid.datasets.loading.image_cache import CachedImages
@@ -89,7 +89,7 @@ class Stress:
         return ~((images - self.expected[index]).abs() < STEP).flatten(1).all(1)  # a NaN is not below
 
 
-def augmentation(job: DeviceJob) -> Iterator[Finding]:
+def augmentation(job: DeviceJob) -> Iterator[DeviceFinding]:
     """Compare batches changed by every operation with those of the CPU, for the same draws."""
     stress = Stress(job, 1)
     options = {"jitter": 0.3, "hue": 0.1, "gray": 0.3, "local_gray": 0.5, "auto": 0.5}
@@ -104,10 +104,10 @@ def augmentation(job: DeviceJob) -> Iterator[Finding]:
         yield agreement(
             f"{name}: share of pixels apart by half a level or more", float((levels >= 0.5).float().mean()), 1e-3
         )
-        yield Finding(f"{name}: largest difference", float(levels.max()), "of 255 levels")
+        yield DeviceFinding(f"{name}: largest difference", float(levels.max()), "of 255 levels")
 
 
-def prefetch(job: DeviceJob) -> Iterator[Finding]:
+def prefetch(job: DeviceJob) -> Iterator[DeviceFinding]:
     """Compare every pixel and label of small batches, prepared by 0 to 8 threads."""
     stress = Stress(job, 2 if job.quick else 12)
     for workers in (0, 1, 4, 8):
@@ -117,7 +117,7 @@ def prefetch(job: DeviceJob) -> Iterator[Finding]:
     yield agreement(f"4 threads: wrong images of {count} for evaluation", wrong, 0)
 
 
-def streams(job: DeviceJob) -> Iterator[Finding]:
+def streams(job: DeviceJob) -> Iterator[DeviceFinding]:
     """Page-locked copies, two loaders that share the second stream, and what the stress shows without `record_stream`."""
     stress = Stress(job, 2 if job.quick else 12)
     images = CachedImages(stress.pixels).read(np.arange(BATCH), pinned=True)
@@ -129,7 +129,7 @@ def streams(job: DeviceJob) -> Iterator[Finding]:
     yield agreement(f"two loaders at once: wrong images of {count}", wrong, 0)
     with without_record_stream():
         wrong, count = stress.wrong_images(stress.training_batches(4))
-    yield Finding(
+    yield DeviceFinding(
         f"without record_stream, wrong images of {count} (0 = this stress does not reach what it is for)", wrong
     )
 

@@ -1,4 +1,4 @@
-"""The parts of `python benchmarks/gpu.py` in a process of their own: `python benchmarks/workers/device_worker.py JOB`.
+"""A process for the parts of `python benchmarks/gpu.py`: `python benchmarks/workers/device_worker.py JOB`.
 
 Reads the place of a part ("module:function") per line, and prints a JSON line after its imports, per finding and at its end. What a
 part prints, libraries included, goes to the error output.
@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from vitreid.benchmarks.common.isolated_process import failure_of
-from vitreid.benchmarks.device.findings import DeviceJob, Finding
+from vitreid.benchmarks.device.findings import DeviceFinding, DeviceJob
 
-Work = Callable[[DeviceJob], Iterator[Finding]]
+Work = Callable[[DeviceJob], Iterator[DeviceFinding]]
 
 
 def find(place: str) -> Work:
@@ -35,8 +35,7 @@ def answers(place: str, job: DeviceJob) -> Iterator[dict[str, Any]]:
             yield {"finding": finding.plain()}
         wait_for_gpu(job)
     except Exception as error:  # a part may raise any kind; the others shall run
-        traceback.print_exc()
-        yield {"end": failure_of(error)}
+        yield {"end": failure_of(error), "trace": traceback.format_exc()}
         return
     yield {"end": ""}
 

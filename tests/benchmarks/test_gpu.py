@@ -12,14 +12,14 @@ from vitreid.benchmarks import gpu
 from vitreid.benchmarks.common.measurement import Measurement
 from vitreid.benchmarks.device import (
     agreement,
+    device_speed,
     half_precision,
     memory_use,
     one_rank,
     small_training,
     stream_copies,
-    throughput,
 )
-from vitreid.benchmarks.device.findings import AGREEMENT, AIM, DeviceJob, Finding, not_measured
+from vitreid.benchmarks.device.findings import AGREEMENT, AIM, DeviceFinding, DeviceJob, not_measured
 from vitreid.benchmarks.device.part_runner import DONE, FAILED, LEFT_OUT, SKIPPED, Part, run_parts
 from vitreid.benchmarks.workers.device_worker import find
 
@@ -27,11 +27,11 @@ QUICK = DeviceJob("cpu", quick=True)
 SLOW_IMPORTS = 300  # seconds; the parts below take milliseconds
 PARTS = """
 import os, sys, time
-from vitreid.benchmarks.device.findings import Finding, agreement, aim
+from vitreid.benchmarks.device.findings import DeviceFinding, agreement, aim
 
 def good(job):
     print("a library prints")
-    yield Finding("speed", 3.0, "images/s")
+    yield DeviceFinding("speed", 3.0, "images/s")
     yield agreement("loss, difference", 0.0, 1e-4)
 
 def wrong(job):
@@ -39,7 +39,7 @@ def wrong(job):
     yield aim("times the original", 2.0, least=3)
 
 def raises(job):
-    yield Finding("before", 1.0)
+    yield DeviceFinding("before", 1.0)
     raise RuntimeError("CUDA error: an illegal memory access\\nmore")
 
 def dies(job):
@@ -48,7 +48,7 @@ def dies(job):
     yield
 
 def hangs(job):
-    yield Finding("before", 1.0)
+    yield DeviceFinding("before", 1.0)
     time.sleep(600)
 """
 
@@ -75,7 +75,8 @@ def test_a_part_that_fails_is_reported_and_the_others_run(parts):
     assert [result.status for result in results] == [DONE, FAILED, FAILED, DONE]
     assert results[1].reason == "RuntimeError: CUDA error: an illegal memory access"
     assert [finding.what for finding in results[1].findings] == ["before"]  # what it found earlier stays
-    assert results[2].reason == "its process was ended with status 3: out of luck"
+    assert "in raises" in results[1].trace and "out of luck" in results[2].trace
+    assert results[2].reason == "its process ended with status 3: out of luck"
     assert "\nraises\n  before: 1\n  failed in" in said and "a library prints" not in said
 
 
@@ -134,11 +135,11 @@ def test_the_parts_of_the_command_exist_and_fit_its_time():
 @pytest.mark.parametrize(
     ("finding", "missed"),
     [
-        (Finding("x", 1.0, kind=AGREEMENT, most=1), False),
-        (Finding("x", float("nan"), kind=AGREEMENT, most=1), True),
-        (Finding("x", 2.9, kind=AIM, least=3), True),
-        (Finding("x", 12, kind=AGREEMENT, least=1, most=11), True),
-        (Finding("x", 1e9), False),
+        (DeviceFinding("x", 1.0, kind=AGREEMENT, most=1), False),
+        (DeviceFinding("x", float("nan"), kind=AGREEMENT, most=1), True),
+        (DeviceFinding("x", 2.9, kind=AIM, least=3), True),
+        (DeviceFinding("x", 12, kind=AGREEMENT, least=1, most=11), True),
+        (DeviceFinding("x", 1e9), False),
         (not_measured("x", "no checkout"), False),
     ],
 )
@@ -303,17 +304,17 @@ def test_a_group_of_one_on_a_gpu_joins_nccl_and_gloo(name, as_gpu, monkeypatch):
 def test_aims_of_speed_are_those_of_batch_64(monkeypatch):
     """Ours at 100 images/s and 50 %, the original at 40: only the factor of 3 is missed."""
     ours = {"speed": 100.0, "utilisation": 0.5, "gpu_mb": 2000.0}
-    monkeypatch.setattr(throughput, "measure", lambda job: ours)
-    monkeypatch.setattr(throughput, "matrix_speed", lambda device, precision: 7e14)
-    monkeypatch.setattr(throughput, "pick_precision", lambda name, device: torch.bfloat16)
+    monkeypatch.setattr(device_speed, "measure", lambda job: ours)
+    monkeypatch.setattr(device_speed, "matrix_speed", lambda device, precision: 7e14)
+    monkeypatch.setattr(device_speed, "pick_precision", lambda name, device: torch.bfloat16)
     asked = []
 
     def ask(worker, job, limit):
         asked.append((job.contestant, job.precision, job.batch, job.steps, job.size))
         return Measurement({"speed": 40.0, "gpu_mb": None})
 
-    monkeypatch.setattr(throughput, "ask", ask)
-    findings = list(throughput.training_speed(DeviceJob("cuda", transreid="somewhere")))
+    monkeypatch.setattr(device_speed, "ask", ask)
+    findings = list(device_speed.training_speed(DeviceJob("cuda", transreid="somewhere")))
     sizes = [("original", kind, batch, 20, (256, 128)) for batch in (64, 256) for kind in ("fp16", "bf16")]
     assert asked == sizes
     aims = {finding.what: finding.is_missed for finding in findings if finding.kind == AIM}

@@ -17,7 +17,7 @@ from vitreid.benchmarks.common.isolated_process import ask
 from vitreid.benchmarks.common.measurement import timed
 from vitreid.benchmarks.common.peak_memory import wait
 from vitreid.benchmarks.device.agreement import ROUNDING
-from vitreid.benchmarks.device.findings import DeviceJob, Finding, agreement, aim, not_measured
+from vitreid.benchmarks.device.findings import DeviceFinding, DeviceJob, agreement, aim, not_measured
 from vitreid.benchmarks.device.ranking_agreement import make_people
 from vitreid.benchmarks.device.small_training import (
     exact_float32,
@@ -62,32 +62,32 @@ def training_job(job: DeviceJob, batch: int, **changes: Any) -> TrainingJob:
     return replace(own, **changes)
 
 
-def training_speed(job: DeviceJob) -> Iterator[Finding]:
+def training_speed(job: DeviceJob) -> Iterator[DeviceFinding]:
     """Images per second and use of the matrix units, the original's code next to ours."""
     precision = pick_precision("auto", torch.device(job.device))
     rate = matrix_speed(job.device, precision)
-    yield Finding(f"rate of a matrix product, {str(precision).removeprefix('torch.')}", rate / 1e12, "TFLOP/s")
-    for batch in (64, 256):
-        ours = measure(training_job(job, batch))
-        yield Finding(f"batch {batch}, vitreid", ours["speed"], "images/s", text=memory_text(ours))
+    yield DeviceFinding(f"rate of a matrix product, {str(precision).removeprefix('torch.')}", rate / 1e12, "TFLOP/s")
+    for own in (training_job(job, 64),) if job.quick else (training_job(job, 64), training_job(job, 256)):
+        batch, ours = own.batch, measure(own)
+        yield DeviceFinding(f"batch {batch}, vitreid", ours["speed"], "images/s", text=memory_text(ours))
         if ours["utilisation"] is not None:
             what = f"batch {batch}, vitreid: share of the matrix rate"
             is_aim = batch == 64 and not job.quick
-            yield aim(what, ours["utilisation"], least=USED) if is_aim else Finding(what, ours["utilisation"])
+            yield aim(what, ours["utilisation"], least=USED) if is_aim else DeviceFinding(what, ours["utilisation"])
         for name, kind in (("as written, float16", "fp16"), ("bfloat16", "bf16")):
             what = f"batch {batch}, original, {name}"
             if not job.transreid:
                 yield not_measured(what, "no checkout given (--transreid)")
                 continue
-            answer = ask(WORKER, training_job(job, batch, contestant="original", precision=kind), LIMIT)
+            answer = ask(WORKER, replace(own, contestant="original", precision=kind), 600 if job.quick else LIMIT)
             if answer.failure:
-                yield not_measured(what, answer.failure)
+                yield not_measured(what, answer.failure.removesuffix(" (--limit)"))
                 continue
             theirs = answer.figures
-            yield Finding(what, theirs["speed"], "images/s", text=memory_text(theirs))
+            yield DeviceFinding(what, theirs["speed"], "images/s", text=memory_text(theirs))
             what, ratio = f"batch {batch}, vitreid / original, {name}", ours["speed"] / theirs["speed"]
             is_aim = batch == 64 and kind == "fp16" and not job.quick
-            yield aim(what, ratio, least=FASTER) if is_aim else Finding(what, ratio)
+            yield aim(what, ratio, least=FASTER) if is_aim else DeviceFinding(what, ratio)
 
 
 def memory_text(figures: dict[str, Any]) -> str:
@@ -95,7 +95,7 @@ def memory_text(figures: dict[str, Any]) -> str:
     return f"{figures['gpu_mb']:,.0f} MB" if figures.get("gpu_mb") is not None else ""
 
 
-def loading(job: DeviceJob) -> Iterator[Finding]:
+def loading(job: DeviceJob) -> Iterator[DeviceFinding]:
     """Rate of augmented batches alone, and how much longer steps take that wait for them."""
     cfg = small_config(job, "MODEL.NAME", "vit_base_patch16_224", recipe="market/vit_base")
     size, number, batch = image_size(job), 64 if job.quick else 4096, 16 if job.quick else 64
@@ -112,27 +112,29 @@ def loading(job: DeviceJob) -> Iterator[Finding]:
     )
     deque(loader, maxlen=0)  # threads, page-locked memory and kernels are set up
     seconds, _ = timed(lambda: sum(map(len, loader)), lambda: wait(job.device))
-    yield Finding(f"{workers} threads: augmented batches of {batch} alone", len(loader) * batch / seconds, "images/s")
+    yield DeviceFinding(
+        f"{workers} threads: augmented batches of {batch} alone", len(loader) * batch / seconds, "images/s"
+    )
     trainer = make_trainer(job, cfg, precision=pick_precision("auto", torch.device(job.device)))
     ready = make_batches(job, 1, batch)[0].to(job.device)
     trainer.step(ready)
     fed, _ = timed(lambda: [trainer.step(one) and None for one in loader], lambda: wait(job.device))
     alone, _ = timed(lambda: [trainer.step(ready) and None for _ in range(len(loader))], lambda: wait(job.device))
-    yield Finding("training from the loader", len(loader) * batch / fed, "images/s")
-    yield Finding("training on one batch that is ready", len(loader) * batch / alone, "images/s")
+    yield DeviceFinding("training from the loader", len(loader) * batch / fed, "images/s")
+    yield DeviceFinding("training on one batch that is ready", len(loader) * batch / alone, "images/s")
 
 
-def extraction(job: DeviceJob) -> Iterator[Finding]:
+def extraction(job: DeviceJob) -> Iterator[DeviceFinding]:
     """Embeddings of image files, next to the model's forward pass alone."""
     speeds = {}
     for name in ("bare forward", "extraction"):
         found = measure(training_job(job, 64, contestant=name, steps=1 if job.quick else 5))
         speeds[name] = found["speed"]
-        yield Finding(name, found["speed"], "images/s", text=found["precision"])
-    yield Finding("extraction / bare forward", speeds["extraction"] / speeds["bare forward"])
+        yield DeviceFinding(name, found["speed"], "images/s", text=found["precision"])
+    yield DeviceFinding("extraction / bare forward", speeds["extraction"] / speeds["bare forward"])
 
 
-def compiled(job: DeviceJob) -> Iterator[Finding]:
+def compiled(job: DeviceJob) -> Iterator[DeviceFinding]:
     """Losses with and without torch.compile in float32, and the speed in half precision; a CPU traces without a compiler."""
     exact_float32()
     batches = make_batches(job, 3, 16)
@@ -142,7 +144,7 @@ def compiled(job: DeviceJob) -> Iterator[Finding]:
     compile_backbone(trainer.module.model, backend)
     start = time.perf_counter()
     found = train_on(trainer, batches[:1])
-    yield Finding(f"{backend}: seconds of the first step", time.perf_counter() - start)
+    yield DeviceFinding(f"{backend}: seconds of the first step", time.perf_counter() - start)
     found += train_on(trainer, batches[1:])
     yield agreement(f"{backend}: first loss, difference / loss", terms_difference(found[:1], expected[:1]), ROUNDING)
     yield agreement(f"{backend}: losses of 3 steps, difference / loss", terms_difference(found, expected), 1e-2)
@@ -152,12 +154,12 @@ def compiled(job: DeviceJob) -> Iterator[Finding]:
     torch._dynamo.reset()
     own = training_job(job, 64)
     plain, fast = measure(own), measure(replace(own, opts=(*own.opts, "SOLVER.COMPILE", "True")))
-    yield Finding("batch 64, compiled", fast["speed"], "images/s", text=memory_text(fast))
-    yield Finding("batch 64, compiled / not", fast["speed"] / plain["speed"])
-    yield Finding("batch 64, compiled: share of the matrix rate", fast["utilisation"])
+    yield DeviceFinding(f"batch {own.batch}, compiled", fast["speed"], "images/s", text=memory_text(fast))
+    yield DeviceFinding(f"batch {own.batch}, compiled / not", fast["speed"] / plain["speed"])
+    yield DeviceFinding(f"batch {own.batch}, compiled: share of the matrix rate", fast["utilisation"])
 
 
-def million(job: DeviceJob) -> Iterator[Finding]:
+def million(job: DeviceJob) -> Iterator[DeviceFinding]:
     """Evaluation on the device and exact search on the CPU, of a million embeddings with 768 values."""
     exact_float32()
     number, width, queries = (20_000, 32, 100) if job.quick else (1_000_000, 768, 1000)
@@ -165,16 +167,16 @@ def million(job: DeviceJob) -> Iterator[Finding]:
     on_device = people.to(job.device)
     wait(job.device)
     seconds, _ = timed(lambda: evaluate_retrieval(*on_device), lambda: wait(job.device))
-    yield Finding(f"evaluation of {queries:,} queries x {number:,} x {width}", seconds, "s")
+    yield DeviceFinding(f"evaluation of {queries:,} queries x {number:,} x {width}", seconds, "s")
     index, some = ExactIndex(people.gallery.numpy()), people.query[:64]
     index.search(some[:1].numpy(), 20)  # measures the lengths of all rows
     hits: list[Any] = []
     seconds, _ = timed(lambda: hits.extend(index.search(some.numpy(), 20)))
-    yield Finding(f"exact search on the CPU of 64 queries in {number:,} x {width}", seconds, "s")
+    yield DeviceFinding(f"exact search on the CPU of 64 queries in {number:,} x {width}", seconds, "s")
     best: list[torch.Tensor] = []
     seconds, _ = timed(
         lambda: best.append((some.to(job.device) @ on_device.gallery.T).topk(20).indices), lambda: wait(job.device)
     )
-    yield Finding("the same as one matrix product and topk on the device", seconds, "s")
+    yield DeviceFinding("the same as one matrix product and topk on the device", seconds, "s")
     same = np.mean([len(set(hit.positions) & set(row)) / 20 for hit, row in zip(hits, best[0].tolist(), strict=True)])
     yield agreement("neighbours of the search that the product does not find, share", 1 - float(same), 1e-3)
