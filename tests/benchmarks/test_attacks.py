@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("fastapi", reason='needs the extra: pip install "vitreid[serve]"')
 
 from vitreid.benchmarks import fuzz
-from vitreid.benchmarks.attacks import stranger_requests
+from vitreid.benchmarks.attacks import busy_neighbour, stranger_requests
 from vitreid.benchmarks.attacks.mutations import FORMS, mutate
 from vitreid.benchmarks.attacks.stranger_files import FILES, StrangersFile, read, sample_of
 from vitreid.benchmarks.workers import fuzz_worker
@@ -102,3 +102,10 @@ def test_a_short_run_finds_nothing_and_writes_its_figures(tmp_path, capsys):
     assert found["readings"] == 8 and found["wrong"] == [] and not (tmp_path / "found").exists()
     assert "8 readings, 0 things wrong" in capsys.readouterr().out
     assert fuzz.main(["--kind", "no such kind"]) == 2
+
+
+def test_embedding_is_measured_next_to_busy_programs(tmp_path, capsys):
+    assert busy_neighbour.main(["--quick", "--busy", "0", "1", "--json", str(tmp_path / "busy.json")]) == 0
+    found = json.loads((tmp_path / "busy.json").read_text())["busy"]
+    assert set(found) == {"0", "1"} and all(len(times) == 2 for one in found.values() for times in one.values())
+    assert "whole / in shares" in capsys.readouterr().out
