@@ -103,7 +103,8 @@ def losses(job: DeviceJob) -> Iterator[DeviceFinding]:
 def loss_and_gradient(loss: ReidLoss, batches: list[Tensor], labels: Tensor) -> tuple[list[dict[str, float]], Tensor]:
     """Return the terms of each batch of embeddings (B, K, D), and the gradient (B, K, D) of the last; the memory holds the others."""
     device = next(loss.parameters()).device
-    found, gradient = [], torch.empty(0)
+    found: list[dict[str, float]] = []
+    gradient = torch.empty(0)
     for batch in batches:
         before = batch.to(device).requires_grad_()
         terms, _ = loss(before, 2 * before, labels.to(device), torch.arange(len(labels), device=device))

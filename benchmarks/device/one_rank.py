@@ -175,7 +175,8 @@ def kernel_difference(job: DeviceJob) -> float:
 
     random = torch.Generator().manual_seed(job.seed)
     values, weights = torch.randn(8, 16, 6, 4, generator=random), torch.randn(8, 16, 6, 4, generator=random)
-    found, expected = [], []
+    found: list[Any] = []
+    expected: list[Any] = []
     for device, results in ((job.device, found), ("cpu", expected)):
         images = values.to(device).requires_grad_()
         weight, bias = (torch.full((16,), fill, device=device, requires_grad=True) for fill in (1.5, 0.5))

@@ -154,7 +154,8 @@ def run_parts(
     Args:
         announce: prints a line.
     """
-    end, worker = time.monotonic() + seconds, None
+    end = time.monotonic() + seconds
+    worker: Worker | None = None
     try:
         for part in parts:
             left = end - time.monotonic()

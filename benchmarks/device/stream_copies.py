@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,7 +93,7 @@ class Stress:
 def augmentation(job: DeviceJob) -> Iterator[DeviceFinding]:
     """Compare batches changed by every operation with those of the CPU, for the same draws."""
     stress = Stress(job, 1)
-    options = {"jitter": 0.3, "hue": 0.1, "gray": 0.3, "local_gray": 0.5, "auto": 0.5}
+    options: dict[str, Any] = {"jitter": 0.3, "hue": 0.1, "gray": 0.3, "local_gray": 0.5, "auto": 0.5}
     for name, augment in {
         "flip, crop, erasing": Augment(stress.preprocess, padding=4),
         "all operations": Augment(stress.preprocess, padding=4, **options),
