@@ -1,7 +1,7 @@
 """A batch shared among threads, each of which computes its images alone.
 
 PyTorch's threads share each operation, and wait for the slowest of them hundreds of times per batch. Where another program takes a
-part of a core, that costs most of the speed; threads with images of their own wait once.
+part of a core, that costs most of the speed; threads that compute whole images wait once.
 """
 
 from __future__ import annotations
