@@ -140,14 +140,20 @@ class Routes:
         async def embed(pixels: np.ndarray) -> np.ndarray:
             return np.asarray(await asyncio.wrap_future(self.service.batcher.submit(pixels, camera)), np.float32)
 
-        return await self._with_pixels(content, embed)
+        return await self._with_pixels(content, embed, self.service.shrunk)
 
-    async def _with_pixels(self, content: bytes, use: Callable[[np.ndarray], Awaitable[T]]) -> T:
-        """Return `use(pixels)` for an image file; the number of images that are pixels at the same time is limited."""
+    async def _with_pixels(
+        self,
+        content: bytes,
+        use: Callable[[np.ndarray], Awaitable[T]],
+        prepare: Callable[[np.ndarray], np.ndarray] = lambda pixels: pixels,
+    ) -> T:
+        """Return `use(prepare(pixels))` for an image file; the number of images that are pixels at the same time is limited."""
         num_pixels = await self._decoding[False].run(lambda: pixels_of(content, self.limits.max_pixels))
         is_large = num_pixels > SMALL_PIXELS
         async with self._room[is_large]:  # a request that waits here holds no pixels yet
-            return await use(await self._decoding[is_large].run(lambda: decode(content, self.limits.max_pixels)))
+            lane = self._decoding[is_large]
+            return await use(await lane.run(lambda: prepare(decode(content, self.limits.max_pixels))))
 
 
 def asked_and_found(fields: SearchFields, answer: dict[str, Any]) -> dict[str, Any]:

@@ -47,11 +47,16 @@ class Service:
         gallery.info.check_embedder(gallery.path, embedder)
         self.gallery, self.batcher = gallery, Batcher(embedder, batch_size)
         self.attention: Callable[..., np.ndarray] | None = getattr(embedder, "attention", None)
+        self._planes: Callable[[np.ndarray], np.ndarray] | None = getattr(embedder, "planes", None)
         self._clock, self._refreshed = clock, clock()
         self._is_gone = False
         self._lock = threading.Lock()  # one search at a time, because a search uses all cores
         self._facets: tuple[Any, dict[str, Any]] = (None, {})
         self.facets()
+
+    def shrunk(self, pixels: np.ndarray) -> np.ndarray:
+        """Return an image (H, W, 3) at the model's size, if the embedder has one; a large image would hold up a whole batch."""
+        return pixels if self._planes is None else self._planes(pixels).transpose(1, 2, 0)
 
     @contextmanager
     def _open(self) -> Iterator[Any]:

@@ -406,3 +406,21 @@ def test_many_clients_at_once_get_their_own_answers(client):
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda i: ids(upload(client, contents[i % 6], topk=1)), range(24)))
     assert found == [[i % 6] for i in range(24)]
+
+
+def test_a_batch_has_images_at_the_models_size(served):
+    shapes = []
+
+    class AtSize(FakeEmbedder):
+        def planes(self, image):
+            return np.ascontiguousarray(cv2.resize(image, (16, 32)).transpose(2, 0, 1))
+
+        def __call__(self, images, cameras):
+            shapes.extend(image.shape for image in images)
+            return super().__call__(images, cameras)
+
+    with TestClient(create_app(Gallery.open(served), AtSize(), hosts=["testserver"])) as client:
+        for size in ((64, 32), (3000, 2000)):
+            answer = upload(client, encode(person(COLOURS[0], size)), "/embed")
+            assert answer.status_code == 200, answer.text
+    assert shapes == [(32, 16, 3)] * 2
