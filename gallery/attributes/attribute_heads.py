@@ -109,7 +109,7 @@ class AttributeHeads:
 
         def write(temporary: Path) -> None:
             with temporary.open("wb") as file:
-                np.savez(file, **arrays)
+                np.savez(file, **arrays)  # type: ignore[arg-type]
 
         write_atomically(path, write)
 
