@@ -6,11 +6,12 @@ part of a core, that costs most of the speed; threads that compute whole images 
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -18,22 +19,44 @@ from torch import Tensor
 from torch import distributed as dist
 
 MOST_SHARES = 8  # more threads would wait for Python
+START_SECONDS = 10
+_making = threading.Lock()
+logger = logging.getLogger(__name__)
 
 
 def embed_in_shares(model: Any, work: Callable[..., Tensor], *parts: Tensor) -> Tensor:
     """Return `work(*parts)` (B, D) on a CPU, whose rows do not depend on each other; in shares if the model can be shared.
 
+    Gradient modes of the caller hold in the shares, others such as autocast do not: `work` sets them.
+
     Args:
         model: what computes; a compiled one, one of another runtime and one of several processes are not shared.
         parts: (B, …) each, cut into shares.
     """
-    threads = torch.get_num_threads()
-    count = min(threads, MOST_SHARES)
+    with _making:  # the number of a thread that asks for the first time must not be that of a share
+        threads = torch.get_num_threads()
+    count = number_of_shares(threads)
     if count < 2 or len(parts[0]) < threads or parts[0].device.type != "cpu" or not _can_be_shared(model):
+        return work(*parts)
+    with _making:
+        pool = _pool(count, threads // count)
+    if pool is None:
         return work(*parts)
     modes = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
     shares = zip(*(part.tensor_split(count) for part in parts), strict=True)
-    return torch.cat(list(_pool(count, threads // count).map(partial(_compute, work, modes), shares)))
+    found = [pool.submit(_compute, work, modes, share) for share in shares]
+    wait(found)  # all of them: after an error the caller may change the model
+    return torch.cat([one.result() for one in found])
+
+
+def number_of_shares(threads: int) -> int:
+    """Return the largest number of equal shares of the threads, up to MOST_SHARES; 1 if that would be few of many threads.
+
+    >>> [number_of_shares(threads) for threads in (1, 2, 6, 7, 10, 11, 12, 16, 96)]
+    [1, 2, 6, 7, 5, 1, 6, 8, 8]
+    """
+    count = max(share for share in range(1, min(threads, MOST_SHARES) + 1) if threads % share == 0)
+    return count if 2 * count >= min(threads, MOST_SHARES) else 1
 
 
 def _compute(work: Callable[..., Tensor], modes: tuple[bool, bool], share: tuple[Tensor, ...]) -> Tensor:
@@ -48,22 +71,35 @@ def _can_be_shared(model: Any) -> bool:
     return getattr(getattr(network, "backbone", None), "_compiled_call_impl", None) is None
 
 
-@lru_cache(maxsize=1)
-def _pool(count: int, threads: int) -> ThreadPoolExecutor:
-    """Return `count` threads whose operations have `threads` threads each."""
-    before, all_there = torch.get_num_threads(), threading.Barrier(count)
-    pool = ThreadPoolExecutor(count, "vitreid-share", partial(_settle, threads))
-    for future in [pool.submit(all_there.wait) for _ in range(count)]:
-        future.result()
-    torch.set_num_threads(before)  # threads that begin to compute later take the number that was set last
-    return pool
+@lru_cache(maxsize=4)
+def _pool(count: int, threads: int) -> ThreadPoolExecutor | None:
+    """Return `count` threads whose operations have `threads` threads each; None if the system starts no more threads."""
+    before, all_there = torch.get_num_threads(), threading.Barrier(count, timeout=START_SECONDS)
+
+    def settle() -> None:
+        torch.set_num_threads(threads)
+        torch.get_num_threads()  # the first question of a thread takes the number over that was set last anywhere
+
+    pool = ThreadPoolExecutor(count, "vitreid-share", settle)
+    try:
+        for future in [pool.submit(all_there.wait) for _ in range(count)]:
+            future.result()
+        return pool
+    except RuntimeError as error:  # no thread can be started, or one takes too long
+        all_there.abort()
+        pool.shutdown(wait=False)
+        logger.warning("images are not shared among threads: %s", error)
+        return None
+    finally:
+        torch.set_num_threads(before)  # threads that begin to compute later take the number that was set last
 
 
-def _settle(threads: int) -> None:
-    """Let the operations of this thread have so many threads."""
-    torch.set_num_threads(threads)
-    torch.get_num_threads()  # the first question of a thread takes the number over that was set last anywhere
+def _forget() -> None:
+    """In a child of a fork: it has none of these threads, and nobody who would open the lock."""
+    global _making
+    _making = threading.Lock()
+    _pool.cache_clear()
 
 
-if hasattr(os, "register_at_fork"):  # a child of a fork has none of these threads
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

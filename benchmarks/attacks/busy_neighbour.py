@@ -27,7 +27,7 @@ from vitreid.processor import thread_shares
 from vitreid.processor.embedding.embedder import Embedder
 
 SHARES, WHOLE = "in shares", "whole"
-COUNTING = "while True: pass"
+COUNTING = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -84,8 +84,10 @@ def measure(embedder: Embedder, crops: np.ndarray, busy: int, rounds: int) -> di
 @contextmanager
 def busy_programs(count: int) -> Iterator[None]:
     """Run so many programs that each keep a core busy."""
-    programs = [subprocess.Popen([sys.executable, "-c", COUNTING]) for _ in range(count)]
+    programs: list[subprocess.Popen[bytes]] = []
     try:
+        for _ in range(count):
+            programs.append(subprocess.Popen([sys.executable, "-c", COUNTING]))
         yield
     finally:
         for program in programs:

@@ -11,11 +11,10 @@ import pyarrow as pa
 from ...common.errors import UserError
 from ..identities.near_rows import BLOCK, unit_rows, usable_positions
 from ..storage.gallery import Gallery
-from .attribute_heads import AttributeHeads, AttributeScores, fit_head, score
-from .attribute_labels import AttributeLabels
+from .attribute_heads import AttributeHead, AttributeHeads, AttributeScores, fit_head, score
+from .attribute_labels import PROBABILITY, AttributeLabels
 
 logger = logging.getLogger(__name__)
-PROBABILITY = "_probability"  # suffix of the column with the probability of the value
 
 
 def fit_attributes(
@@ -33,17 +32,18 @@ def fit_attributes(
         raise UserError(f"attribute {unknown[0]!r} is not in {labels.source}; it has {', '.join(labels.names)}")
     positions, pids = _labelled(gallery, labels)
     rows = rows_at(gallery, positions)
+    people = np.array([labels.person(pid) for pid in pids], object)
     heads = []
     for name in names or labels.names:
         values = labels.of(pids, name)
         there = np.array([value is not None for value in values], bool)
         try:
-            heads.append(fit_head(name, rows[there], values[there], np.asarray(pids, object)[there], balanced))
+            heads.append(fit_head(name, rows[there], values[there], people[there], balanced))
         except UserError as error:
             logger.warning("left out: %s", error)
     if not heads:
         raise UserError(f"{labels.source}: no attribute has enough people in {gallery.path}; label more people")
-    return AttributeHeads(gallery.info.model, gallery.info.dimension, tuple(heads))
+    return AttributeHeads(gallery.info.model, gallery.info.projection, gallery.info.dimension, tuple(heads))
 
 
 def test_attributes(gallery: Gallery, heads: AttributeHeads, labels: AttributeLabels) -> dict[str, AttributeScores]:
@@ -61,6 +61,11 @@ def test_attributes(gallery: Gallery, heads: AttributeHeads, labels: AttributeLa
         there = np.array([value is not None for value in values], bool)
         if there.any():
             scores[head.name] = score(head.predict(rows[there])[0], values[there])
+    if not scores:
+        raise UserError(
+            f"{labels.source} has {', '.join(labels.names)}, the heads {', '.join(head.name for head in heads.heads)}; no row is "
+            "labelled with an attribute of the heads"
+        )
     return scores
 
 
@@ -68,10 +73,10 @@ test_attributes.__test__ = False  # type: ignore[attr-defined]  # no test of pyt
 
 
 def predict_attributes(gallery: Gallery, heads: AttributeHeads, again: bool = False) -> int:
-    """Write the value of each attribute, and its probability, into columns; return the number of rows written.
+    """Write the value of each attribute, and its probability, into columns; return the number of rows that got one.
 
     Args:
-        again: also rows that have values.
+        again: also where there is a value; else it stays.
     Raises:
         UserError: the heads are of another model, or a column of that name was not written here.
     """
@@ -80,21 +85,28 @@ def predict_attributes(gallery: Gallery, heads: AttributeHeads, again: bool = Fa
         for head in heads.heads:
             _check_columns(gallery, head.name)
         positions = usable_positions(gallery)
-        if not again:
-            positions = positions[_is_empty(gallery, [head.name for head in heads.heads])[positions]]
-        values: dict[str, pa.Array] = {}
-        rows = rows_at(gallery, positions)
+        written = np.zeros(gallery.state.count, bool)
         for head in heads.heads:
-            texts, probabilities = head.predict(rows)
-            values[head.name] = pa.array(texts.tolist(), pa.string())
-            values[head.name + PROBABILITY] = pa.array(probabilities.astype(np.float64), pa.float64())
-        if len(positions):
-            gallery.set_values(gallery.ids[positions], values)
-    return len(positions)
+            chosen = positions if again else positions[_is_empty(gallery, head.name)[positions]]
+            gallery.set_values(gallery.ids[chosen], _predicted(gallery, head, chosen))
+            written[chosen] = True
+    return int(written.sum())
+
+
+def _predicted(gallery: Gallery, head: AttributeHead, positions: np.ndarray) -> dict[str, pa.Array]:
+    """Return the two columns of an attribute for the rows at some positions, computed block by block."""
+    codes, probabilities = np.empty(len(positions), np.int32), np.empty(len(positions))
+    for start in range(0, len(positions), BLOCK):
+        found = head.probabilities(rows_at(gallery, positions[start : start + BLOCK]))
+        codes[start : start + BLOCK], probabilities[start : start + BLOCK] = found.argmax(1), found.max(1)
+    texts = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(head.values, pa.string())).cast(pa.string())
+    return {head.name: texts, head.name + PROBABILITY: pa.array(probabilities)}
 
 
 def check_model(gallery: Gallery, heads: AttributeHeads) -> None:
-    """Raise UserError unless the heads are of the gallery's model and width."""
+    """Raise UserError unless the heads are of the gallery's model, projection and width."""
+    if heads.model == gallery.info.model and heads.projection != gallery.info.projection:
+        raise UserError(f"{gallery.path} has another projection than the gallery of the heads; fit heads on this one")
     if (heads.model, heads.dimension) != (gallery.info.model, gallery.info.dimension):
         raise UserError(
             f"{gallery.path} holds embeddings of {gallery.info.model}, {gallery.info.dimension} numbers each; the heads are of "
@@ -114,10 +126,7 @@ def _labelled(gallery: Gallery, labels: AttributeLabels) -> tuple[np.ndarray, li
     """Return the positions (n,) of the rows that show labelled people, and their pids."""
     positions = usable_positions(gallery)
     pids = gallery.select(["pid"])["pid"].take(pa.array(positions)).to_pylist()
-    known = [
-        any(value is not None for value in values) for values in zip(*(labels.of(pids, one) for one in labels.names))
-    ]
-    kept = np.flatnonzero(known)
+    kept = np.flatnonzero([bool(labels.people.get(labels.person(pid) or "")) for pid in pids])
     if not len(kept):
         shown = ", ".join(sorted({str(pid) for pid in pids})[:3])
         raise UserError(
@@ -128,16 +137,17 @@ def _labelled(gallery: Gallery, labels: AttributeLabels) -> tuple[np.ndarray, li
 
 
 def _check_columns(gallery: Gallery, name: str) -> None:
-    if name in gallery.columns and name + PROBABILITY not in gallery.columns:
+    """Raise UserError if exactly one of an attribute's two columns is there: it was not written here."""
+    there = [column for column in (name, name + PROBABILITY) if column in gallery.columns]
+    if len(there) == 1:
         raise UserError(
-            f"{gallery.path}: the records have another column {name!r}, which the predictions would replace; rename the "
+            f"{gallery.path}: the records have another column {there[0]!r}, which the predictions would replace; rename the "
             "attribute in the labels, and fit again"
         )
 
 
-def _is_empty(gallery: Gallery, names: Sequence[str]) -> np.ndarray:
+def _is_empty(gallery: Gallery, name: str) -> np.ndarray:
     """Return (N,) bool: the rows without a value of an attribute."""
-    if any(name not in gallery.columns for name in names):
+    if name not in gallery.columns:
         return np.ones(gallery.state.count, bool)
-    table = gallery.select(list(names))
-    return np.any([table[name].is_null().to_numpy() for name in names], axis=0)
+    return gallery.select([name])[name].is_null().to_numpy()

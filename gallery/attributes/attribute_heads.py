@@ -20,11 +20,13 @@ from sklearn.model_selection import StratifiedGroupKFold
 from ...common.errors import UserError
 from ...common.files import write_atomically
 from ...common.inputs.archives import read_arrays
+from .attribute_labels import MOST_ATTRIBUTES, check_name
 
 FOLDS, LEAST_PEOPLE = 3, 6  # groups of people; people that a value of an attribute needs
 STRENGTHS = (0.001, 0.01, 0.1)  # C of scikit-learn, for features of spread 1
 TEMPERATURES = (0.05, 20.0)
-MOST_HEADS, MOST_VALUES = 1000, 1000
+MOST_HEADS, MOST_VALUES = MOST_ATTRIBUTES, 1000
+LARGEST = 1e9  # of weights; those of rows of length 1 are far smaller
 _FORMAT = 1
 
 
@@ -39,7 +41,7 @@ class AttributeScores:
         commonest: share of the commonest value, which a guess without looking reaches.
     """
 
-    rows: int
+    rows: float
     accuracy: float
     balanced: float
     commonest: float
@@ -82,11 +84,13 @@ class AttributeHeads:
 
     Args:
         model: fingerprint of the model, as in a gallery's description.
+        projection: that of the gallery's projection, None = none.
         dimension: D.
         heads: one for each attribute.
     """
 
     model: str
+    projection: str | None
     dimension: int
     heads: tuple[AttributeHead, ...]
 
@@ -102,7 +106,15 @@ class AttributeHeads:
             }
             for head in self.heads
         ]
-        text = json.dumps({"format": _FORMAT, "model": self.model, "dimension": self.dimension, "heads": about})
+        text = json.dumps(
+            {
+                "format": _FORMAT,
+                "model": self.model,
+                "projection": self.projection,
+                "dimension": self.dimension,
+                "heads": about,
+            }
+        )
         arrays = {f"weights {number}": head.weights for number, head in enumerate(self.heads)}
         arrays |= {f"bias {number}": head.bias for number, head in enumerate(self.heads)}
         arrays["about"] = np.frombuffer(text.encode(), np.uint8)
@@ -126,10 +138,14 @@ class AttributeHeads:
             about = json.loads(arrays["about"].tobytes())
             if about["format"] != _FORMAT:
                 raise ValueError(f"format {about['format']!r}")
-            dimension, heads = int(about["dimension"]), about["heads"][:MOST_HEADS]
+            dimension, heads, projection = int(about["dimension"]), about["heads"], about["projection"]
+            if not 1 <= len(heads) <= MOST_HEADS or not isinstance(projection, (str, type(None))):
+                raise ValueError(f"{len(heads)} heads, projection {projection!r:.40}")
             found = tuple(_head_of(one, arrays, number, dimension) for number, one in enumerate(heads))
-            return cls(str(about["model"]), dimension, found)
-        except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError, RecursionError) as error:
+            for head in found:
+                check_name(head.name, str(path))
+            return cls(str(about["model"]), projection, dimension, found)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise UserError(
                 f"{path} is damaged, or not written by vitreid attributes fit ({error!r:.100}); fit again"
             ) from error
@@ -142,12 +158,14 @@ def _head_of(about: dict, arrays: dict[str, np.ndarray], number: int, dimension:
     weights, bias = arrays[f"weights {number}"], arrays[f"bias {number}"]
     if weights.shape != (len(values), dimension) or bias.shape != (len(values),):
         raise ValueError(f"weights {weights.shape} for {len(values)} values of {dimension} numbers")
-    if weights.dtype.kind + bias.dtype.kind != "ff" or not (np.isfinite(weights).all() and np.isfinite(bias).all()):
-        raise ValueError("weights that are no finite numbers")
+    if weights.dtype.kind + bias.dtype.kind != "ff" or not (np.abs(weights).max() < LARGEST > np.abs(bias).max()):
+        raise ValueError("weights that are no numbers of a head")
     temperature = float(about["temperature"])
     if not TEMPERATURES[0] <= temperature <= TEMPERATURES[1]:
         raise ValueError(f"temperature {temperature}")
-    scores = AttributeScores(**about["scores"])
+    scores = AttributeScores(**{name: float(value) for name, value in about["scores"].items()})
+    if len(set(values)) < len(values):
+        raise ValueError("a value stands there twice")
     return AttributeHead(about["name"], values, weights, bias, temperature, int(about["people"]), scores)
 
 
@@ -186,6 +204,8 @@ def fit_head(
 
 
 def _check_people(name: str, names: np.ndarray, labels: np.ndarray, owners: np.ndarray) -> None:
+    if len(names) > MOST_VALUES:
+        raise UserError(f"{name}: {len(names)} values; a head takes up to {MOST_VALUES}")
     if len(names) < 2:
         raise UserError(f"{name}: all rows have the value {', '.join(names)}; a head needs two values or more")
     for number, value in enumerate(names.tolist()):

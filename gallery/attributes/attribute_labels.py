@@ -12,17 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from ...common.errors import UserError
-from ...common.inputs.regular_files import read_bytes, read_text
+from ...common.inputs.mat_file import read_mat
+from ...common.inputs.regular_files import read_text
+from ..keeping import row_keys
+from ..storage.records_file import CORE
 
 PID = "pid"
 CSV_BYTES, MAT_BYTES = (
     2**26,
     2**18,
 )  # largest files; the published ones have 10 KB, and a .mat file unpacks to much more
+MOST_ATTRIBUTES = 1000
+PROBABILITY = "_probability"  # suffix of the column with the probability of a predicted value
+RESERVED = {  # columns of records with a meaning
+    *CORE.names,
+    *row_keys.COLUMNS,
+    *("person", "person_fit", "person_confirmed", "time_of_day", "end_time", "duration"),
+}
 _YES = ("no", "yes")
 _VALUES = {  # attribute of the .mat files -> its name, and its values from 1
     "gender": ("gender", ("male", "female")),
@@ -63,11 +71,12 @@ class AttributeLabels:
 
     def of(self, pids: Sequence[str | None], name: str) -> np.ndarray:
         """Return (n,) values of an attribute for rows of some people, None = not known; person 2 is also 0002."""
-        found = (self._person(pid) for pid in pids)
+        found = (self.person(pid) for pid in pids)
         values = [None if person is None else self.people[person].get(name) for person in found]
         return np.array(values + [None], object)[:-1]  # one more: else no array of objects if all are None
 
-    def _person(self, pid: str | None) -> str | None:
+    def person(self, pid: str | None) -> str | None:
+        """Return the labelled person that a row's pid is, under the name of the labels; None = none of them."""
         if pid is None or pid in self.people:
             return pid
         return self._without_zeros.get(_bare(pid))
@@ -95,9 +104,21 @@ def read_labels(path: str | Path) -> AttributeLabels:
                     f"{place}: {name} of person {person} is {value!r}, and {known[name]!r} before; give one value for each person"
                 )
     labels = AttributeLabels(people, str(path))
+    for name in labels.names:
+        check_name(name, str(path))
     if not labels.names:
         raise UserError(f"{path} holds no attribute of a person; give a column pid and one column for each attribute")
     return labels
+
+
+def check_name(name: str, source: str) -> None:
+    """Raise UserError for a name that cannot be a column of predictions."""
+    if name in RESERVED or name.endswith(PROBABILITY):
+        raise UserError(f"{source}: the attribute {name!r} has the name of a column with another meaning; rename it")
+    if not name.strip() or set(name) & set("=!<>,"):
+        raise UserError(
+            f"{source}: the attribute {name!r} cannot be asked for in --where; give it a name without = ! < > and commas"
+        )
 
 
 def _rows_of_csv(path: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
@@ -105,7 +126,9 @@ def _rows_of_csv(path: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
         rows = csv.DictReader(io.StringIO(read_text(path, CSV_BYTES).removeprefix("\ufeff"), newline=""), strict=True)
         names = [name.strip() for name in rows.fieldnames or ()]
         if PID not in names or len(set(names)) < len(names):
-            raise UserError(f"{path}: the columns are {', '.join(names)}; expected {PID} and each attribute once")
+            raise UserError(f"{path}: the columns are {', '.join(names[:20])}; expected {PID} and each attribute once")
+        if len(names) > MOST_ATTRIBUTES:
+            raise UserError(f"{path}: {len(names)} columns; up to {MOST_ATTRIBUTES} are read")
         rows.fieldnames = names
         for row in rows:
             place = f"{path}, line {rows.line_num}"
@@ -121,14 +144,11 @@ def _rows_of_csv(path: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
 
 
 def _rows_of_mat(path: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
-    content = io.BytesIO(read_bytes(path, MAT_BYTES))
+    held = read_mat(path, MAT_BYTES)
     try:
-        held = loadmat(content, squeeze_me=True, struct_as_record=False)
         whole = next(value for name, value in held.items() if name.endswith("_attribute"))
-        parts = [getattr(whole, name) for name in ("train", "test")]
-        columns = [{name: getattr(part, name) for name in part._fieldnames} for part in parts]
-        rows = [row for column in columns for row in _people_of(column)]
-    except (*_DAMAGE, MatReadError) as error:
+        rows = [row for name in ("train", "test") for row in _people_of(whole[name])]
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, StopIteration, OverflowError) as error:
         raise UserError(
             f"{path}: expected market_attribute or duke_attribute with train and test, each with image_index and attributes "
             f"({error!r:.100}); download it again, or give a CSV file"
@@ -136,13 +156,11 @@ def _rows_of_mat(path: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
     yield from ((str(path), person, values) for person, values in rows)
 
 
-_DAMAGE = (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, StopIteration, OSError)
-
-
 def _people_of(columns: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
     people = [str(person) for person in columns["image_index"]]
     for place, person in enumerate(people):
         values: dict[str, str] = {}
+        colours: dict[str, list[str]] = {name: [] for name in _COLOURS.values()}
         for field, numbers in columns.items():
             if field in _VALUES:
                 name, texts = _VALUES[field]
@@ -150,8 +168,8 @@ def _people_of(columns: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]
                 if 1 <= number <= len(texts):
                     values[name] = texts[number - 1]
             elif (part := _part_of(field)) and int(numbers[place]) == 2:
-                values[_COLOURS[part]] = field.removeprefix(part)
-        yield person, values
+                colours[_COLOURS[part]].append(field.removeprefix(part))
+        yield person, values | {name: found[0] for name, found in colours.items() if len(found) == 1}
 
 
 def _part_of(field: str) -> str | None:

@@ -220,7 +220,7 @@ class GalleryReader:
 
     def refresh(self) -> None:
         """Read the state again if another process has changed it."""
-        if self._read_through(lambda: State.read(self.path)) != self.state or not self._records.is_current():
+        if not self._read_through(lambda: State.read(self.path) == self.state and self._records.is_current()):
             self.reload()
 
     def reload(self) -> None:

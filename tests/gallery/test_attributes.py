@@ -7,7 +7,7 @@ import pytest
 from scipy.io import savemat
 
 from vitreid.common.errors import UserError
-from vitreid.gallery import Gallery, GalleryInfo
+from vitreid.gallery import Gallery, GalleryInfo, fit_pca
 from vitreid.gallery.attributes.attribute_columns import fit_attributes, predict_attributes
 from vitreid.gallery.attributes.attribute_heads import AttributeHeads, fit_head, score
 from vitreid.gallery.attributes.attribute_labels import read_labels
@@ -103,9 +103,15 @@ def test_people_whose_numbers_differ_by_zeros_stay_two(tmp_path):
         ("a.csv", b"pid\n1\n", "no attribute"),
         ("a.csv", b"pid,hat\n1,\xff\n", "UTF-8"),
         ("a.csv", b"", "expected pid"),
-        ("a.mat", b"pid,hat\n1,yes\n", "market_attribute or duke_attribute"),
-        ("a.mat", b"", "market_attribute or duke_attribute"),
-        ("a.mat", b"MATLAB 5.0 MAT-file" + bytes(300), "market_attribute or duke_attribute"),
+        ("a.csv", b"pid,height\n1,tall\n", "'height' has the name of a column with another meaning"),
+        ("a.csv", b"pid,person\n1,x\n", "'person' has the name"),
+        ("a.csv", b"pid,hat_probability\n1,x\n", "'hat_probability' has the name"),
+        ("a.csv", b"pid,size=big\n1,x\n", "'size=big' cannot be asked for"),
+        ("a.csv", b",pid,hat\n0,1,x\n", "'' cannot be asked for"),
+        ("a.csv", b"pid" + b",a" * 2000 + b"\n", "the columns are"),
+        ("a.mat", b"pid,hat\n1,yes\n", "a.mat is damaged or no file of MATLAB"),
+        ("a.mat", b"", "a.mat is damaged"),
+        ("a.mat", b"MATLAB 5.0 MAT-file" + bytes(300), "a.mat"),
     ],
 )
 def test_other_files_are_refused_with_line_and_reason(name, content, words, tmp_path):
@@ -211,6 +217,12 @@ def damaged(**changes):
         damaged(dimension=7),
         damaged(dimension="x"),
         damaged(heads=[1]),
+        damaged(heads=[]),
+        damaged(dimension=float("inf")),
+        damaged(projection=3),
+        damaged(heads__0__people=float("inf")),
+        damaged(heads__0__values=["yes", "yes"]),
+        damaged(heads__0__name="height"),
         damaged(heads__0__values=["yes"]),
         damaged(heads__0__values=["yes", 1]),
         damaged(heads__0__temperature=float("nan")),
@@ -264,6 +276,47 @@ def test_later_rows_are_predicted_alone_unless_all_are_asked_for(trained):
     assert gallery.select(["hat"])["hat"][0].as_py() == "corrected by hand"
     assert predict_attributes(gallery, heads, again=True) == PEOPLE * IMAGES + 5
     assert gallery.select(["hat"])["hat"][0].as_py() in ("yes", "no")
+
+
+def test_predictions_fill_in_what_is_empty_and_nothing_else(trained):
+    gallery, labels, folder = trained
+    train = Gallery.open(folder / "train")
+    predict_attributes(gallery, fit_attributes(train, read_labels(labels), ["hat"]))
+    gallery.update([0], {"hat": "corrected by hand"})
+    both = fit_attributes(train, read_labels(labels))
+    assert predict_attributes(gallery, both) == PEOPLE * IMAGES, "colour is new"
+    gallery.update([0], {"colour": None})
+    assert predict_attributes(gallery, both) == 1
+    row = gallery.rows_of([0])[0]
+    assert row["hat"] == "corrected by hand" and row["colour"] in COLOURS
+
+
+def test_one_person_under_two_numbers_is_one(tmp_path):
+    rows, pids, _ = people_of(3)
+    drawn = np.random.default_rng(5).random(PEOPLE) < 0.5
+    about = {
+        str(int(pid)): {"luck": "yes" if luck else "no"} for pid, luck in zip(dict.fromkeys(pids), drawn, strict=True)
+    }
+    mixed = [pid if number % 2 else f"0{pid}" for number, pid in enumerate(pids)]
+    heads = fit_attributes(
+        make_gallery(tmp_path / "G", rows, mixed), read_labels(write_labels(tmp_path / "a.csv", about))
+    )
+    assert heads.heads[0].people == PEOPLE and heads.heads[0].scores.accuracy < 0.65
+
+
+def test_another_projection_of_the_same_model_is_refused(trained):
+    gallery, labels, folder = trained
+    heads = fit_attributes(fit_pca(Gallery.open(folder / "train"), folder / "train8", 8), read_labels(labels))
+    with pytest.raises(UserError, match="another projection"):
+        predict_attributes(fit_pca(gallery, folder / "G8", 8), heads)
+
+
+def test_labels_without_an_attribute_of_the_heads_are_refused(trained):
+    gallery, labels, folder = trained
+    heads = fit_attributes(Gallery.open(folder / "train"), read_labels(labels), ["hat"])
+    about = {pid: {"colour": values["colour"]} for pid, values in read_labels(labels).people.items()}
+    with pytest.raises(UserError, match="has colour, the heads hat"):
+        attributes.test_attributes(gallery, heads, read_labels(write_labels(labels, about)))
 
 
 def test_what_does_not_belong_together_is_refused(trained):

@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import time
 
 import pytest
 import torch
@@ -108,3 +109,40 @@ def test_gradients_are_off_and_on_as_for_the_caller():
             expected = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
             embed_in_shares(Pictures(), work, torch.zeros(4, 1))
         assert set(seen) == {expected} and len(seen) == 2
+
+
+def test_a_system_that_starts_no_thread_computes_the_whole_batch(monkeypatch, caplog):
+    start, started = threading.Thread.start, []
+
+    def start_one(thread):
+        started.append(thread)
+        if thread.name.startswith("vitreid-share") and len(started) > 1:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    thread_shares._pool.cache_clear()
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+    model = Pictures()
+    try:
+        embed(model, 6)
+        assert threading.get_ident() in dict(model.seen) and "can't start new thread" in caplog.text
+        assert torch.get_num_threads() == 2
+    finally:
+        thread_shares._pool.cache_clear()
+    started[0].join(20)
+    assert not started[0].is_alive()
+
+
+def test_an_error_is_raised_once_no_share_computes():
+    computing = threading.Event()
+
+    def work(rows):
+        if rows[0] == 0:
+            raise MemoryError("no room")
+        time.sleep(0.3)
+        computing.set()
+        return rows
+
+    with pytest.raises(MemoryError):
+        embed_in_shares(Pictures(), work, torch.arange(4.0)[:, None])
+    assert computing.is_set()

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -14,6 +15,7 @@ pytest.importorskip("fastapi", reason='needs the extra: pip install "vitreid[ser
 
 from vitreid.benchmarks.attacks.stranger_files import read, sample_of
 from vitreid.common.errors import UserError
+from vitreid.common.inputs import mat_file
 from vitreid.common.inputs.parquet_file import ParquetInput
 from vitreid.gallery import Gallery
 
@@ -134,6 +136,20 @@ def test_a_file_that_holds_fewer_rows_than_it_says_is_refused(tmp_path):
         except UserError as error:
             messages.append(str(error))
     assert any("holds 5 of 6 rows" in message for message in messages)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs signals")
+@pytest.mark.parametrize(
+    "script, words",
+    [("import os; os.kill(os.getpid(), 11)", "ended by signal 11"), ("while True: pass", "not read within 0.5 s")],
+)
+def test_a_file_of_matlab_that_ends_or_holds_its_reader_is_named(script, words, tmp_path, monkeypatch):
+    (tmp_path / "reader.py").write_text(script)
+    (tmp_path / "a.mat").write_bytes(b"MATLAB 5.0 MAT-file")
+    monkeypatch.setattr(mat_file, "READER", tmp_path / "reader.py")
+    monkeypatch.setattr(mat_file, "PATIENCE", 0.5 if "while" in script else 60)
+    with pytest.raises(UserError, match=f"a.mat.*{words}"):
+        mat_file.read_mat(tmp_path / "a.mat")
 
 
 def test_a_track_with_a_number_of_40_digits_is_a_name(tmp_path):

@@ -17,13 +17,12 @@ import numpy as np
 from vitreid.common.files import check_output_file
 from vitreid.common.text import percent, table
 from vitreid.gallery.attributes.attribute_columns import (
-    PROBABILITY,
     fit_attributes,
     predict_attributes,
     test_attributes,
 )
 from vitreid.gallery.attributes.attribute_heads import AttributeHeads, AttributeScores
-from vitreid.gallery.attributes.attribute_labels import read_labels
+from vitreid.gallery.attributes.attribute_labels import PROBABILITY, read_labels
 from vitreid.tools.cli.parser import command
 from vitreid.tools.cli.subcommands import Subcommand, subcommand_parser
 from vitreid.tools.keeping.row_commands import open_folder
@@ -58,7 +57,7 @@ def _scores(scores: Mapping[str, AttributeScores]) -> str:
     """Return a table of the scores, with their mean."""
     head = ("attribute", "rows", "accuracy", "balanced", "commonest value")
     rows = [
-        (name, f"{one.rows:,}", percent(one.accuracy), percent(one.balanced), percent(one.commonest))
+        (name, f"{one.rows:,.0f}", percent(one.accuracy), percent(one.balanced), percent(one.commonest))
         for name, one in scores.items()
     ]
     means = np.mean([(one.accuracy, one.balanced, one.commonest) for one in scores.values()], axis=0)
@@ -77,7 +76,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--only": {"metavar": "NAME", "nargs": "+", "help": "these attributes; default: all"},
     "--balanced": {
         "action": "store_true",
-        "help": "all values weigh the same: rare ones are found more often, and more rows get a wrong one",
+        "help": "all values weigh the same: rare ones are found more often, more rows get a wrong one, and probabilities are too high for rare ones",
     },
     "--again": {"action": "store_true", "help": "also rows that have values already"},
     "--json": {"action": "store_true", "help": "print JSON rather than a table"},

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from ....common.errors import UserError
+from ....common.inputs.mat_file import read_mat
 from ....common.inputs.regular_files import read_json
 from ....labels.setting import PER_QUERY, Setting
 from ...records import ReidData
@@ -64,15 +63,15 @@ def load_cuhk03_np(root: str | Path, published: PublishedDataset, kind: str) -> 
 def _read_mat(folder: Path, name: str, images: str, published: PublishedDataset) -> ReidData:
     file = find_part(folder, name) or folder / name
     try:
-        split = {key: values.ravel() for key, values in loadmat(file).items() if isinstance(values, np.ndarray)}
-        files = [str(one.item() if isinstance(one, np.ndarray) else one) for one in split["filelist"]]
+        split = {key: np.ravel(np.asarray(values)) for key, values in read_mat(file).items()}
+        files = [str(one) for one in split["filelist"]]
         people, cameras = (split[key].astype(np.int64).tolist() for key in ("labels", "camId"))
         parts = [(split[f"{part}_idx"].astype(np.int64) - 1).tolist() for part in ("train", "query", "gallery")]
         places = _places(folder, images)
         train, query, gallery = (
             [LabelledImage(places[files[row]], people[row], str(cameras[row])) for row in part] for part in parts
         )
-    except (ValueError, TypeError, KeyError, IndexError, NotImplementedError, MatReadError) as error:
+    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
         raise UserError(
             f"{file}: cannot read filelist, labels, camId and the indices of train, query and gallery, or an image is missing in "
             f"{images} ({error!r:.100}); unpack both again"

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from ....common.errors import UserError
+from ....common.inputs.mat_file import read_mat
 from ....labels.setting import Setting
 from ...records import ReidData
 from ..image_names import LabelledImage, build_records, read_images
@@ -130,15 +130,16 @@ def _read_grid_split(folder: Path, seed: int) -> set[int]:
     """Return the training people of a split, from MATLAB's cell array trainIdxAll."""
     file = find_part(folder, GRID.subsets[0])
     try:
-        splits = loadmat(file)["trainIdxAll"].ravel()
-        numbers = [int(number) for number in re.findall(r"\d+", str(_last_row(splits[seed]).tolist()))]
-    except (ValueError, TypeError, KeyError, IndexError, NotImplementedError, MatReadError) as error:
+        numbers = _whole_numbers(list(read_mat(file or folder)["trainIdxAll"][seed].values())[2])
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise UserError(
             f"{file}: cannot read split {seed} of 0 to {_GRID_SPLITS - 1} (DATASETS.SPLIT_SEED) from trainIdxAll; unpack the file again"
         ) from error
     return set(numbers)
 
 
-def _last_row(split: np.ndarray) -> np.ndarray:
-    """Return the people of a split: the third field of its struct."""
-    return split[0][0][2][0]
+def _whole_numbers(people: Any) -> list[int]:
+    """Return the people of a split, the third field of its struct: numbers, or texts that hold them."""
+    if isinstance(people, list):
+        return [number for one in people for number in _whole_numbers(one)]
+    return [int(number) for number in re.findall(r"\d+", people)] if isinstance(people, str) else [int(people)]

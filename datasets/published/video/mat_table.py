@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from ....common.errors import UserError
+from ....common.inputs.mat_file import read_mat
 
-_DAMAGED = (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, MatReadError)
+_DAMAGED = (ValueError, TypeError, OverflowError)
 
 
 def read_table(file: Path, expected: str) -> np.ndarray:
@@ -22,7 +21,9 @@ def read_table(file: Path, expected: str) -> np.ndarray:
         UserError: damaged, several tables, or other values than whole numbers.
     """
     try:
-        (table,) = [values for name, values in loadmat(file).items() if not name.startswith("__")]
+        (values,) = read_mat(file).values()
+        table = np.asarray(values)
+        table = table.reshape(1, -1) if table.ndim < 2 else table  # a dimension of length 1 is left out
         whole = table.astype(np.int64)
         if whole.ndim != 2 or not np.array_equal(whole, table):
             raise ValueError(f"{table.dtype} {table.shape}")
