@@ -100,6 +100,11 @@ def _check_loss(cfg: CfgNode) -> None:
 
 def _check_model(cfg: CfgNode) -> None:
     model = cfg.MODEL
+    if model.CLIP_POOL == "attention" and cfg.DATALOADER.CLIP_FRAMES < 2:
+        raise UserError(
+            "MODEL.CLIP_POOL: attention weighs the frames of a clip, and with DATALOADER.CLIP_FRAMES 1 it would learn nothing; set that to "
+            "2 or more, or MODEL.CLIP_POOL to mean"
+        )
     if model.PRETRAIN_CLASSIFIERS and (model.PRETRAIN_CHOICE != "self" or cfg.LOSS.ID == "none"):
         raise UserError(
             f"MODEL.PRETRAIN_CLASSIFIERS: goes with MODEL.PRETRAIN_CHOICE self and an ID loss, got {model.PRETRAIN_CHOICE} and "

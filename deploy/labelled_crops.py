@@ -161,6 +161,10 @@ def read_labelled(source: str, root: str = "", names: str = "", people: int = 0,
         raise FileNotFoundError(
             f"{OPTION}: {source} is no manifest (CSV), no folder and no data set; choose from {', '.join(sorted(DATASETS))}"
         )
+    if data.items == "tracklets":
+        raise UserError(
+            f"{OPTION}: {source} has tracklets, and single crops are ranked here; name a data set of images"
+        )
     return _fewer(data, people, seed) if people else data
 
 

@@ -54,7 +54,11 @@ def load_mars(root: str | Path) -> ReidData:
     asked = _read_query(folder, len(test))
     query = [test[row] for row in sorted(asked)]
     gallery = [tracklet for row, tracklet in enumerate(test) if row not in asked]
-    has_training = all(find_part(folder, part) for part in _TRAIN)
+    parts = {part: find_part(folder, part) for part in _TRAIN}
+    if parts[_TRAIN[-1]] and not all(parts.values()):
+        gone = next(part for part, place in parts.items() if place is None)
+        raise FileNotFoundError(f"{folder}: {gone} of the training part is missing. Expected: {MARS.expected}")
+    has_training = all(parts.values())
     train = _read_tracklets(folder, *_TRAIN) if has_training else []
     train, query, gallery = ([one for one in part if one.pid != _JUNK] for part in (train, query, gallery))
     return build_records(MARS, train, query, gallery)

@@ -115,7 +115,7 @@ def load_ilids_vid(root: str | Path, split: int = 0) -> ReidData:
     row = rows[split].tolist()
     if sorted(row) != list(range(1, len(people) + 1)):
         raise UserError(
-            f"{file}: split {split} has {len(row)} people, 1 to {max(row)}, and the cameras have {len(people)}; unpack the data set again"
+            f"{file}: split {split} has {len(row)} people, 1 to {max(row, default=0)}, and the cameras have {len(people)}; unpack the data set again"
         )
     test, train = ({people[place - 1] for place in half} for half in (row[: len(row) // 2], row[len(row) // 2 :]))
     return _split(ILIDS_VID, tracklets, train, test, left_out)
@@ -137,10 +137,15 @@ def load_prid_video(root: str | Path, split: int = 0) -> ReidData:
         raise FileNotFoundError(f"{folder}: {name} is missing. Expected: {PRID_VIDEO.expected}")
     splits = read_json(file, _SPLIT_BYTES)
     if not isinstance(splits, list) or not 0 <= split < len(splits) or not isinstance(splits[split], dict):
+        count = len(splits) if isinstance(splits, list) else 0
         raise UserError(
-            f"{file}: no split {split}; DATASETS.SPLIT_SEED takes 0 to {NUM_SPLITS - 1}, and the file is a list of them"
+            f"{file}: no split {split}; it is a list of {count}, and DATASETS.SPLIT_SEED counts them from 0"
         )
     train, test = (_people_of(file, splits[split].get(part)) for part in ("train", "test"))
+    if not train or not test or train & test:
+        raise UserError(
+            f"{file}: split {split} has no people for training or for the test, or the same in both; copy the file again"
+        )
     tracklets, left_out = _read_two_cameras(folder, PRID_VIDEO, "ab")
     return _split(PRID_VIDEO, tracklets, train, test, left_out)
 
