@@ -1,4 +1,4 @@
-"""Prints the variables in a file of MATLAB as JSON: a script for a process of its own, see `mat_file`."""
+"""Prints the variables in a file of MATLAB as JSON: a script for another process, see `mat_file`."""
 
 import json
 import sys
