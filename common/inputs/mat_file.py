@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,11 @@ from .regular_files import check_regular
 MAT_BYTES = 2**26  # largest file; those of data sets' splits and labels have up to some megabytes
 READER = Path(__file__).with_name("mat_reader.py")
 PATIENCE = 120  # seconds
+ONE_THREAD = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}  # each takes from the limit of memory
 
 
 def read_mat(path: str | Path, most: int = MAT_BYTES) -> dict[str, Any]:
@@ -37,6 +43,7 @@ def read_mat(path: str | Path, most: int = MAT_BYTES) -> dict[str, Any]:
                 stdout=output,
                 stderr=subprocess.PIPE,
                 timeout=PATIENCE,
+                env=os.environ | ONE_THREAD,
                 check=False,
             )
         except subprocess.TimeoutExpired:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from ...common.errors import UserError
-from ..identities.near_rows import BLOCK, unit_rows, usable_positions
+from ..identities.near_rows import BLOCK, compared_rows, unit_rows, usable_positions
 from ..storage.gallery import Gallery
 from .attribute_heads import AttributeHead, AttributeHeads, AttributeScores, fit_head, score
 from .attribute_labels import PROBABILITY, AttributeLabels
@@ -46,7 +47,7 @@ def fit_attributes(
     return AttributeHeads(gallery.info.model, gallery.info.projection, gallery.info.dimension, tuple(heads))
 
 
-def test_attributes(gallery: Gallery, heads: AttributeHeads, labels: AttributeLabels) -> dict[str, AttributeScores]:
+def score_attributes(gallery: Gallery, heads: AttributeHeads, labels: AttributeLabels) -> dict[str, AttributeScores]:
     """Compare predictions with labels; attributes that no row is labelled with are left out.
 
     Raises:
@@ -69,9 +70,6 @@ def test_attributes(gallery: Gallery, heads: AttributeHeads, labels: AttributeLa
     return scores
 
 
-test_attributes.__test__ = False  # type: ignore[attr-defined]  # no test of pytest
-
-
 def predict_attributes(gallery: Gallery, heads: AttributeHeads, again: bool = False) -> int:
     """Write the value of each attribute, and its probability, into columns; return the number of rows that got one.
 
@@ -86,21 +84,32 @@ def predict_attributes(gallery: Gallery, heads: AttributeHeads, again: bool = Fa
             _check_columns(gallery, head.name)
         positions = usable_positions(gallery)
         written = np.zeros(gallery.state.count, bool)
+        together: dict[bytes, list[AttributeHead]] = defaultdict(list)  # those that fill in the same rows: one write
         for head in heads.heads:
-            chosen = positions if again else positions[_is_empty(gallery, head.name)[positions]]
-            gallery.set_values(gallery.ids[chosen], _predicted(gallery, head, chosen))
+            chosen = np.ones(len(positions), bool) if again else _is_empty(gallery, head.name)[positions]
+            together[chosen.tobytes()].append(head)
+        for key, some in together.items():
+            chosen = positions[np.frombuffer(key, bool)]
+            gallery.set_values(gallery.ids[chosen], _predicted(gallery, some, chosen))
             written[chosen] = True
     return int(written.sum())
 
 
-def _predicted(gallery: Gallery, head: AttributeHead, positions: np.ndarray) -> dict[str, pa.Array]:
-    """Return the two columns of an attribute for the rows at some positions, computed block by block."""
-    codes, probabilities = np.empty(len(positions), np.int32), np.empty(len(positions))
+def _predicted(gallery: Gallery, heads: Sequence[AttributeHead], positions: np.ndarray) -> dict[str, pa.Array]:
+    """Return the columns of attributes for the rows at some positions, computed block by block."""
+    codes = np.empty((len(heads), len(positions)), np.int16)
+    probabilities = np.empty((len(heads), len(positions)))
     for start in range(0, len(positions), BLOCK):
-        found = head.probabilities(rows_at(gallery, positions[start : start + BLOCK]))
-        codes[start : start + BLOCK], probabilities[start : start + BLOCK] = found.argmax(1), found.max(1)
-    texts = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(head.values, pa.string())).cast(pa.string())
-    return {head.name: texts, head.name + PROBABILITY: pa.array(probabilities)}
+        part = slice(start, start + BLOCK)
+        rows = rows_at(gallery, positions[part])
+        for number, head in enumerate(heads):
+            found = head.probabilities(rows)
+            codes[number, part], probabilities[number, part] = found.argmax(1), found.max(1)
+    columns: dict[str, pa.Array] = {}
+    for head, code, probability in zip(heads, codes, probabilities, strict=True):
+        texts = pa.DictionaryArray.from_arrays(pa.array(code), pa.array(head.values, pa.string()))
+        columns |= {head.name: texts.cast(pa.string()), head.name + PROBABILITY: pa.array(probability)}
+    return columns
 
 
 def check_model(gallery: Gallery, heads: AttributeHeads) -> None:
@@ -116,10 +125,7 @@ def check_model(gallery: Gallery, heads: AttributeHeads) -> None:
 
 def rows_at(gallery: Gallery, positions: np.ndarray) -> np.ndarray:
     """Return the embeddings (n, D) at some positions, of length 1."""
-    rows = np.empty((len(positions), gallery.info.dimension), np.float32)
-    for start in range(0, len(positions), BLOCK):
-        rows[start : start + BLOCK] = unit_rows(gallery.vectors(positions[start : start + BLOCK]))
-    return rows
+    return unit_rows(compared_rows(gallery, positions, None))
 
 
 def _labelled(gallery: Gallery, labels: AttributeLabels) -> tuple[np.ndarray, list[str | None]]:

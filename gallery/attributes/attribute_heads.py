@@ -7,8 +7,9 @@ of new people, which other images of the same people do not.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from ...common.files import write_atomically
 from ...common.inputs.archives import read_arrays
 from .attribute_labels import MOST_ATTRIBUTES, check_name
 
+logger = logging.getLogger(__name__)
 FOLDS, LEAST_PEOPLE = 3, 6  # groups of people; people that a value of an attribute needs
 STRENGTHS = (0.001, 0.01, 0.1)  # C of scikit-learn, for features of spread 1
 TEMPERATURES = (0.05, 20.0)
@@ -41,7 +43,7 @@ class AttributeScores:
         commonest: share of the commonest value, which a guess without looking reaches.
     """
 
-    rows: float
+    rows: int
     accuracy: float
     balanced: float
     commonest: float
@@ -56,7 +58,6 @@ class AttributeHead:
         values: V texts.
         weights: (V, D) float32; bias: (V,) float32: of the logits.
         temperature: that the logits are divided by [Guo et al., ICML 2017].
-        people: number of people it was fitted on.
         scores: on people that it was not fitted on.
     """
 
@@ -65,7 +66,6 @@ class AttributeHead:
     weights: np.ndarray
     bias: np.ndarray
     temperature: float
-    people: int
     scores: AttributeScores
 
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
@@ -101,7 +101,6 @@ class AttributeHeads:
                 "name": head.name,
                 "values": head.values,
                 "temperature": head.temperature,
-                "people": head.people,
                 "scores": asdict(head.scores),
             }
             for head in self.heads
@@ -163,27 +162,36 @@ def _head_of(about: dict, arrays: dict[str, np.ndarray], number: int, dimension:
     temperature = float(about["temperature"])
     if not TEMPERATURES[0] <= temperature <= TEMPERATURES[1]:
         raise ValueError(f"temperature {temperature}")
-    scores = AttributeScores(**{name: float(value) for name, value in about["scores"].items()})
     if len(set(values)) < len(values):
         raise ValueError("a value stands there twice")
-    return AttributeHead(about["name"], values, weights, bias, temperature, int(about["people"]), scores)
+    rows, *shares = (about["scores"][one.name] for one in fields(AttributeScores))
+    return AttributeHead(
+        about["name"], values, weights, bias, temperature, AttributeScores(int(rows), *map(float, shares))
+    )
 
 
 def fit_head(
     name: str, rows: np.ndarray, values: Sequence[str], people: Sequence[str], balanced: bool = False
 ) -> AttributeHead:
-    """Fit the head of one attribute.
+    """Fit the head of one attribute; values that fewer than LEAST_PEOPLE people have are left out and logged.
 
     Args:
         rows: (n, D) embeddings, of one length.
         values: (n,) of the attribute; people: (n,) whom the rows show.
         balanced: all values weigh the same, however rare: rare ones are found more often, and more rows get a wrong one.
     Raises:
-        UserError: a value has fewer people than LEAST_PEOPLE, or there is only one value.
+        UserError: fewer than two values are left, or more than MOST_VALUES.
     """
-    names, labels = np.unique(np.asarray(values, str), return_inverse=True)
-    owners = np.unique(np.asarray(people, str), return_inverse=True)[1]
-    _check_people(name, names, labels, owners)
+    values, people = np.asarray(values, str), np.asarray(people, str)
+    kept = _common_enough(name, values, people)
+    rows = rows[kept]
+    names, labels = np.unique(values[kept], return_inverse=True)
+    owners = np.unique(people[kept], return_inverse=True)[1]
+    if not 2 <= len(names) <= MOST_VALUES:
+        raise UserError(
+            f"{name}: {len(names)} values of {LEAST_PEOPLE} people or more; a head takes 2 to {MOST_VALUES}, so label more people, or "
+            "fewer values"
+        )
     middle, spread = rows.mean(0), np.maximum(rows.std(0), 1e-6)
     features = (rows - middle) / spread
     logits = {strength: _held_out(features, labels, owners, strength, balanced) for strength in STRENGTHS}
@@ -198,22 +206,19 @@ def fit_head(
         weights.astype(np.float32),
         (bias - weights @ middle).astype(np.float32),
         fits[strength][0],
-        int(owners.max()) + 1,
         score(names[logits[strength].argmax(1)], names[labels]),
     )
 
 
-def _check_people(name: str, names: np.ndarray, labels: np.ndarray, owners: np.ndarray) -> None:
-    if len(names) > MOST_VALUES:
-        raise UserError(f"{name}: {len(names)} values; a head takes up to {MOST_VALUES}")
-    if len(names) < 2:
-        raise UserError(f"{name}: all rows have the value {', '.join(names)}; a head needs two values or more")
-    for number, value in enumerate(names.tolist()):
-        count = len(np.unique(owners[labels == number]))
+def _common_enough(name: str, values: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """Return (n,) bool: the rows whose value LEAST_PEOPLE people or more have."""
+    kept = np.ones(len(values), bool)
+    for value in np.unique(values).tolist():
+        count = len(np.unique(people[values == value]))
         if count < LEAST_PEOPLE:
-            raise UserError(
-                f"{name}: {count} people with the value {value!r}, a head needs {LEAST_PEOPLE}; label more, or empty this value"
-            )
+            logger.warning("%s %s: %d people, a head needs %d; left out", name, value, count, LEAST_PEOPLE)
+            kept &= values != value
+    return kept
 
 
 def _regression(strength: float, balanced: bool) -> LogisticRegression:

@@ -8,7 +8,7 @@ from scipy.io import savemat
 
 from vitreid.common.errors import UserError
 from vitreid.gallery import Gallery, GalleryInfo, fit_pca
-from vitreid.gallery.attributes.attribute_columns import fit_attributes, predict_attributes
+from vitreid.gallery.attributes.attribute_columns import fit_attributes, predict_attributes, score_attributes
 from vitreid.gallery.attributes.attribute_heads import AttributeHeads, fit_head, score
 from vitreid.gallery.attributes.attribute_labels import read_labels
 from vitreid.tools.people import attributes
@@ -127,7 +127,7 @@ def test_other_files_are_refused_with_line_and_reason(name, content, words, tmp_
 def test_heads_are_right_about_people_that_they_have_not_seen(trained):
     gallery, labels, folder = trained
     heads = fit_attributes(Gallery.open(folder / "train"), read_labels(labels))
-    found = attributes.test_attributes(gallery, heads, read_labels(labels))
+    found = score_attributes(gallery, heads, read_labels(labels))
     for head in heads.heads:
         assert found[head.name].accuracy > 0.9
         assert found[head.name].accuracy == pytest.approx(head.scores.accuracy, abs=0.08), "what fit promised"
@@ -174,11 +174,37 @@ def test_an_attribute_with_few_people_is_left_out_by_name(trained, caplog):
     write_labels(labels, {pid: {**values, "cape": "yes" if pid == "1001" else "no"} for pid, values in about.items()})
     heads = fit_attributes(Gallery.open(folder / "train"), read_labels(labels))
     assert [head.name for head in heads.heads] == ["hat", "colour"]
-    assert "cape: 1 people with the value 'yes', a head needs 6" in caplog.text
+    assert "cape yes: 1 people, a head needs 6" in caplog.text and "left out: cape: 1 values" in caplog.text
     with pytest.raises(UserError, match="no attribute has enough people"):
         fit_attributes(Gallery.open(folder / "train"), read_labels(labels), ["cape"])
     with pytest.raises(UserError, match="'boots' is not in .*hat, colour, cape"):
         fit_attributes(Gallery.open(folder / "train"), read_labels(labels), ["boots"])
+
+
+def test_a_rare_value_is_left_out_and_the_others_are_learnt(trained, caplog):
+    _, labels, folder = trained
+    about = read_labels(labels).people
+    odd = {pid: values | {"colour": "gold"} if pid in ("1003", "1004") else values for pid, values in about.items()}
+    heads = fit_attributes(Gallery.open(folder / "train"), read_labels(write_labels(labels, odd)), ["colour"])
+    assert heads.heads[0].values == COLOURS and "colour gold: 2 people, a head needs 6" in caplog.text
+    assert heads.heads[0].scores.rows == (PEOPLE - 2) * IMAGES
+
+
+def test_all_attributes_of_the_same_rows_are_one_write(trained, monkeypatch):
+    gallery, labels, folder = trained
+    heads, writes = fit_attributes(Gallery.open(folder / "train"), read_labels(labels)), []
+    write = Gallery.set_values
+    monkeypatch.setattr(Gallery, "set_values", lambda *given: (writes.append(1), write(*given))[1])
+    predict_attributes(gallery, heads)
+    assert len(heads.heads) == 2 and len(writes) == 1
+    assert predict_attributes(gallery, heads) == 0
+
+
+def test_an_empty_gallery_gets_the_columns(trained):
+    gallery, labels, folder = trained
+    empty = Gallery.create(folder / "empty", gallery.info)
+    assert predict_attributes(empty, fit_attributes(Gallery.open(folder / "train"), read_labels(labels))) == 0
+    assert {"hat", "hat_probability", "colour"} <= set(empty.columns)
 
 
 def test_heads_are_the_same_after_saving(trained):
@@ -220,7 +246,7 @@ def damaged(**changes):
         damaged(heads=[]),
         damaged(dimension=float("inf")),
         damaged(projection=3),
-        damaged(heads__0__people=float("inf")),
+        damaged(heads__0__scores={"rows": float("inf"), "accuracy": 1, "balanced": 1, "commonest": 1}),
         damaged(heads__0__values=["yes", "yes"]),
         damaged(heads__0__name="height"),
         damaged(heads__0__values=["yes"]),
@@ -301,7 +327,7 @@ def test_one_person_under_two_numbers_is_one(tmp_path):
     heads = fit_attributes(
         make_gallery(tmp_path / "G", rows, mixed), read_labels(write_labels(tmp_path / "a.csv", about))
     )
-    assert heads.heads[0].people == PEOPLE and heads.heads[0].scores.accuracy < 0.65
+    assert heads.heads[0].scores.accuracy < 0.65
 
 
 def test_another_projection_of_the_same_model_is_refused(trained):
@@ -316,7 +342,7 @@ def test_labels_without_an_attribute_of_the_heads_are_refused(trained):
     heads = fit_attributes(Gallery.open(folder / "train"), read_labels(labels), ["hat"])
     about = {pid: {"colour": values["colour"]} for pid, values in read_labels(labels).people.items()}
     with pytest.raises(UserError, match="has colour, the heads hat"):
-        attributes.test_attributes(gallery, heads, read_labels(write_labels(labels, about)))
+        score_attributes(gallery, heads, read_labels(write_labels(labels, about)))
 
 
 def test_what_does_not_belong_together_is_refused(trained):

@@ -19,7 +19,7 @@ from vitreid.common.text import percent, table
 from vitreid.gallery.attributes.attribute_columns import (
     fit_attributes,
     predict_attributes,
-    test_attributes,
+    score_attributes,
 )
 from vitreid.gallery.attributes.attribute_heads import AttributeHeads, AttributeScores
 from vitreid.gallery.attributes.attribute_labels import PROBABILITY, read_labels
@@ -39,7 +39,7 @@ def fit(args: argparse.Namespace) -> None:
 
 def test(args: argparse.Namespace) -> None:
     """Print how well heads predict the labelled rows of another gallery."""
-    scores = test_attributes(open_folder(args.gallery), AttributeHeads.load(args.heads), read_labels(args.labels))
+    scores = score_attributes(open_folder(args.gallery), AttributeHeads.load(args.heads), read_labels(args.labels))
     print(json.dumps({name: asdict(one) for name, one in scores.items()}, indent=1) if args.json else _scores(scores))
 
 
@@ -57,7 +57,7 @@ def _scores(scores: Mapping[str, AttributeScores]) -> str:
     """Return a table of the scores, with their mean."""
     head = ("attribute", "rows", "accuracy", "balanced", "commonest value")
     rows = [
-        (name, f"{one.rows:,.0f}", percent(one.accuracy), percent(one.balanced), percent(one.commonest))
+        (name, f"{one.rows:,}", percent(one.accuracy), percent(one.balanced), percent(one.commonest))
         for name, one in scores.items()
     ]
     means = np.mean([(one.accuracy, one.balanced, one.commonest) for one in scores.values()], axis=0)

@@ -60,7 +60,6 @@ PRID_VIDEO = PublishedDataset(  # Hirzer et al., SCIA 2011
     is_nested=True,
     items="tracklets",
 )
-NUM_SPLITS = 10  # of iLIDS-VID and PRID 2011
 _SPLIT_BYTES = 2**22
 
 
