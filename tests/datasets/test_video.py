@@ -12,6 +12,7 @@ from vitreid.configs import load_config
 from vitreid.datasets import ReadOptions, build_test_sets, read_dataset
 from vitreid.datasets.published.catalog import PUBLISHED
 from vitreid.datasets.records import Record
+from vitreid.deploy.labelled_crops import read_labelled
 from vitreid.gallery.export.sources import DatasetSource
 from vitreid.tools import check_data
 
@@ -253,3 +254,33 @@ def test_an_export_has_a_row_per_frame(tmp_path):
     rows = list(DatasetSource("mars", "gallery", str(tmp_path)).rows())
     assert len(rows) == sum(len(record.frames) for record in data.gallery)
     assert len({row.tracklet for row in rows}) == len(data.gallery)
+
+
+def test_a_part_of_the_training_part_of_mars_is_missed(tmp_path):
+    draw_tree(tmp_path, "mars")
+    next(tmp_path.rglob("train_name.txt")).unlink()
+    with pytest.raises(FileNotFoundError, match=r"info/train_name\.txt of the training part is missing"):
+        read_dataset("mars", tmp_path, ReadOptions())
+
+
+@pytest.mark.parametrize(
+    "split",
+    [{"train": [], "test": []}, {"train": ["person_0001"], "test": ["person_0001"]}, {"train": ["person_0001"]}],
+)
+def test_a_split_of_prid_without_two_halves_is_refused(tmp_path, split):
+    draw_tree(tmp_path, "prid-video")
+    next(tmp_path.rglob("splits_prid2011.json")).write_text(json.dumps([split]))
+    with pytest.raises(ValueError, match="splits_prid2011.json"):
+        read_dataset("prid-video", tmp_path, ReadOptions())
+
+
+def test_tracklets_are_no_labelled_crops_of_an_export(tmp_path):
+    draw_tree(tmp_path, "mars")
+    with pytest.raises(ValueError, match="mars has tracklets.*name a data set of images"):
+        read_labelled("mars", str(tmp_path))
+
+
+def test_attention_needs_clips_to_learn_from():
+    with pytest.raises(ValueError, match=r"MODEL\.CLIP_POOL.*DATALOADER\.CLIP_FRAMES 1"):
+        load_config(None, ["MODEL.CLIP_POOL", "attention"])
+    load_config(None, ["MODEL.CLIP_POOL", "attention", "DATALOADER.CLIP_FRAMES", "2"])
