@@ -96,7 +96,7 @@ def saved_again(copies: Iterable[DuplicateGroup], scan: FileScan) -> list[Duplic
 def near_copies(
     listing: Listing, scan: FileScan, most_bits: int = NEAR_BITS, most_pixels: float = NEAR_PIXELS
 ) -> list[DuplicateGroup]:
-    """Return pairs of nearly equal pictures, closest first; exact copies count as one picture.
+    """Return pairs of nearly equal pictures, closest first; exact copies count as one picture, frames of one tracklet as none.
 
     The hash finds candidates, colour thumbnails of 8 x 16 pixels decide. The bounds are from visual inspection of pairs of
     Market-1501: up to a difference of 12 all pairs show the same person at the same moment (or the same object); from 15 on some
@@ -109,14 +109,24 @@ def near_copies(
     position_of = {pixels: place for place, pixels in reversed(list(enumerate(scan.pixels))) if pixels}
     first = np.array(sorted(position_of.values()), np.int64)  # the first readable file of each group with equal pixels
     pairs = first[near_pairs(scan.appearances[first], most_bits)]
-    difference = _difference(scan.thumbnails, pairs)
     entry_of = {entry.record.path: entry for entry in reversed(listing.entries)}
+    if listing.data.items == "tracklets":
+        tracklets = _tracklets([entry_of[path] for path in scan.paths])
+        pairs = pairs[tracklets[pairs[:, 0]] != tracklets[pairs[:, 1]]]
+    difference = _difference(scan.thumbnails, pairs)
     order = np.argsort(difference, kind="stable")
     return [
         DuplicateGroup((entry_of[scan.paths[a]], entry_of[scan.paths[b]]), float(difference[place]))
         for place in order[: int((difference <= most_pixels).sum())]
         for a, b in (pairs[place],)
     ]
+
+
+def _tracklets(entries: Sequence[CheckedImage]) -> np.ndarray:
+    """Return (N,) numbers of the tracklets of frames."""
+    number_of: dict[object, int] = {}
+    keys = ((one.split, one.record.pid, one.record.camid, one.record.tracklet) for one in entries)
+    return np.array([number_of.setdefault(key, len(number_of)) for key in keys])
 
 
 def _difference(thumbnails: np.ndarray, pairs: np.ndarray, at_once: int = 1 << 15) -> np.ndarray:

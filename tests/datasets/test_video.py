@@ -2,14 +2,19 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from published_trees import draw_tree, pids
 from scipy.io import loadmat, savemat
 
 from vitreid.configs import load_config
 from vitreid.datasets import ReadOptions, build_test_sets, read_dataset
+from vitreid.datasets.checks.duplicates import near_copies
+from vitreid.datasets.checks.entries import Listing
+from vitreid.datasets.checks.read_files import scan_files
 from vitreid.datasets.published.catalog import PUBLISHED
 from vitreid.datasets.records import Record
 from vitreid.deploy.labelled_crops import read_labelled
@@ -235,6 +240,19 @@ def test_a_check_reads_every_frame_and_counts_tracklets(tmp_path, capsys):
     }
     lines = (tmp_path / "m.csv").read_text().splitlines()
     assert len(lines) == 1 + 202 and "tracklet" in lines[0].split(",")
+
+
+def test_frames_of_one_tracklet_are_no_near_copies_of_each_other(tmp_path):
+    draw_tree(tmp_path, "mars")
+    frames = sorted((tmp_path / "MARS" / "bbox_train" / "0001").glob("0001C1T0001*.jpg"))
+    other = sorted((tmp_path / "MARS" / "bbox_train" / "0002").glob("*.jpg"))[0]
+    shape = np.kron(np.random.default_rng(0).integers(0, 200, (16, 8, 3)), np.ones((8, 8, 1), int))
+    for number, path in enumerate([*frames, other]):
+        Image.fromarray((shape + 2 * number).astype(np.uint8)).save(path, quality=95)  # nearly equal
+    listing = Listing(read_dataset("mars", tmp_path))
+    pairs = near_copies(listing, scan_files(listing.files, 1))
+    names = [{Path(entry.record.path) for entry in group.entries} for group in pairs]
+    assert len(frames) > 1 and names and all(other in pair for pair in names)
 
 
 def test_unreadable_frames_leave_their_tracklet(tmp_path, caplog):
