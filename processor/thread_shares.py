@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,12 +20,13 @@ from torch import distributed as dist
 
 MOST_SHARES = 8  # more threads would wait for Python
 START_SECONDS = 10
+Work: TypeAlias = Callable[..., tuple[Tensor, ...]]
 _making = threading.Lock()
 logger = logging.getLogger(__name__)
 
 
-def embed_in_shares(model: Any, work: Callable[..., Tensor], *parts: Tensor) -> Tensor:
-    """Return `work(*parts)` (B, D) on a CPU, whose rows do not depend on each other; in shares if the model can be shared.
+def embed_in_shares(model: Any, work: Work, *parts: Tensor) -> tuple[Tensor, ...]:
+    """Return `work(*parts)`, (B, …) each, whose rows do not depend on each other; in shares on a CPU if the model can be shared.
 
     Gradient modes of the caller hold in the shares, others such as autocast do not: `work` sets them.
 
@@ -46,7 +47,7 @@ def embed_in_shares(model: Any, work: Callable[..., Tensor], *parts: Tensor) -> 
     shares = zip(*(part.tensor_split(count) for part in parts), strict=True)
     found = [pool.submit(_compute, work, modes, share) for share in shares]
     wait(found)  # all of them: after an error the caller may change the model
-    return torch.cat([one.result() for one in found])
+    return tuple(map(torch.cat, zip(*(one.result() for one in found), strict=True)))
 
 
 def number_of_shares(threads: int) -> int:
@@ -59,7 +60,7 @@ def number_of_shares(threads: int) -> int:
     return count if 2 * count >= min(threads, MOST_SHARES) else 1
 
 
-def _compute(work: Callable[..., Tensor], modes: tuple[bool, bool], share: tuple[Tensor, ...]) -> Tensor:
+def _compute(work: Work, modes: tuple[bool, bool], share: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     with torch.inference_mode(modes[0]), torch.set_grad_enabled(modes[1]):
         return work(*share)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from torch import Tensor
+
 
 @dataclass(frozen=True)
 class EmbedSettings:
@@ -25,3 +27,9 @@ class EmbedSettings:
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON types."""
         return asdict(self)
+
+
+def views_of(model: Any, images: Tensor, settings: EmbedSettings) -> list[Tensor]:
+    """Return what is embedded of images (B, 3, H, W): themselves and, with `flip`, their mirror images."""
+    mirrors = settings.flip and not getattr(model, "mirrors_inside", False)
+    return [images, images.flip(-1)] if mirrors else [images]

@@ -16,7 +16,7 @@ from yacs.config import CfgNode
 from ..device import autocast
 from ..distributed.process_group import Ranks
 from ..thread_shares import embed_in_shares
-from .embed_settings import EmbedSettings
+from .embed_settings import EmbedSettings, views_of
 from .frame_pooling import FramePooling, embed_frames
 
 
@@ -93,7 +93,7 @@ def embed_images(
         camids, viewids: (B,) rows of the model's camera and view tables; -1 = unknown.
     """
     work = partial(_embed_share, model, settings, device, precision)
-    return embed_in_shares(model, work, images, camids, viewids).cpu()
+    return embed_in_shares(model, work, images, camids, viewids)[0].cpu()
 
 
 def _embed_share(
@@ -104,9 +104,8 @@ def _embed_share(
     images: Tensor,
     camids: Tensor,
     viewids: Tensor,
-) -> Tensor:
-    mirrors = settings.flip and not getattr(model, "mirrors_inside", False)
-    views = [images, images.flip(-1)] if mirrors else [images]
+) -> tuple[Tensor]:
+    views = views_of(model, images, settings)
     total = torch.zeros((), device=device)
     for view in views:
         with autocast(device, precision):
@@ -114,4 +113,4 @@ def _embed_share(
         embedding = embedding.float()
         total = total + (F.normalize(embedding, dim=1) if settings.normalize else embedding)
     total = total / len(views)
-    return F.normalize(total, dim=1) if settings.normalize else total
+    return (F.normalize(total, dim=1) if settings.normalize else total,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 
 from ...model import pool_frames
 from ..device import autocast
-from .embed_settings import EmbedSettings
+from ..thread_shares import embed_in_shares
+from .embed_settings import EmbedSettings, views_of
 
 
 def embed_frames(
@@ -27,17 +29,30 @@ def embed_frames(
     The embeddings have any length. Models of other runtimes weigh all frames the same: their scores are 0. Arguments as for
     `embed_images`.
     """
-    mirrors = settings.flip and not getattr(model, "mirrors_inside", False)
+    work = partial(_embed_share, model, settings, device, precision)
+    embeddings, scores = embed_in_shares(model, work, images, camids, viewids)
+    return embeddings.cpu(), scores.cpu()
+
+
+def _embed_share(
+    model: nn.Module,
+    settings: EmbedSettings,
+    device: torch.device,
+    precision: torch.dtype,
+    images: Tensor,
+    camids: Tensor,
+    viewids: Tensor,
+) -> tuple[Tensor, Tensor]:
     embeddings, scores = [], []
-    for view in [images, images.flip(-1)] if mirrors else [images]:
+    for view in views_of(model, images, settings):
         with autocast(device, precision):
             if hasattr(model, "embed_frames"):
                 found, score = model.embed_frames(view, camids, viewids, settings.neck, settings.global_only)  # type: ignore[operator]
             else:
                 found = model.embed(view, camids, viewids, neck=settings.neck, global_only=settings.global_only)  # type: ignore[operator]
-                score = torch.zeros(len(found))
-        embeddings.append(found.float().cpu())
-        scores.append(score.float().cpu())
+                score = found.new_zeros(len(found))
+        embeddings.append(found.float())
+        scores.append(score.float())
     return torch.stack(embeddings, 1), torch.stack(scores, 1)
 
 

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from vitreid.processor import thread_shares
-from vitreid.processor.embedding.extract import EmbedSettings, embed_images
+from vitreid.processor.embedding.embed_settings import EmbedSettings
+from vitreid.processor.embedding.extract import embed_images
+from vitreid.processor.embedding.frame_pooling import embed_frames
 from vitreid.processor.thread_shares import embed_in_shares
 
 PLAIN = EmbedSettings()
@@ -101,7 +103,7 @@ def test_gradients_are_off_and_on_as_for_the_caller():
 
     def work(rows):
         seen.append((torch.is_grad_enabled(), torch.is_inference_mode_enabled()))
-        return rows
+        return (rows,)
 
     for mode in (torch.enable_grad, torch.no_grad, torch.inference_mode):
         seen.clear()
@@ -141,8 +143,32 @@ def test_an_error_is_raised_once_no_share_computes():
             raise MemoryError("no room")
         time.sleep(0.3)
         computing.set()
-        return rows
+        return (rows,)
 
     with pytest.raises(MemoryError):
         embed_in_shares(Pictures(), work, torch.arange(4.0)[:, None])
     assert computing.is_set()
+
+
+def test_frames_of_tracklets_are_embedded_in_shares(monkeypatch):
+    class WithScores(Pictures):
+        def embed_frames(self, images, camids, viewids, neck, global_only):
+            return self.embed(images, camids, viewids, neck, global_only), images.mean((1, 2, 3))
+
+    model, images = WithScores(), torch.randn(7, 3, 16, 8, generator=torch.Generator().manual_seed(1))
+    given = (
+        model,
+        images,
+        torch.arange(7),
+        torch.arange(7),
+        EmbedSettings(flip=True),
+        torch.device("cpu"),
+        torch.float32,
+    )
+    with torch.inference_mode():
+        frames, scores = embed_frames(*given)
+        assert threading.get_ident() not in dict(model.seen)
+        monkeypatch.setattr(thread_shares, "MOST_SHARES", 1)
+        whole = embed_frames(*given)
+    assert frames.shape == (7, 2, 32) and scores.shape == (7, 2)
+    torch.testing.assert_close((frames, scores), whole, rtol=1e-6, atol=1e-6)
