@@ -182,11 +182,11 @@ def fit_head(
     Raises:
         UserError: fewer than two values are left, or more than MOST_VALUES.
     """
-    values, people = np.asarray(values, str), np.asarray(people, str)
-    kept = _common_enough(name, values, people)
+    all_values, all_people = np.asarray(values, str), np.asarray(people, str)
+    kept = _common_enough(name, all_values, all_people)
     rows = rows[kept]
-    names, labels = np.unique(values[kept], return_inverse=True)
-    owners = np.unique(people[kept], return_inverse=True)[1]
+    names, labels = np.unique(all_values[kept], return_inverse=True)
+    owners = np.unique(all_people[kept], return_inverse=True)[1]
     if not 2 <= len(names) <= MOST_VALUES:
         raise UserError(
             f"{name}: {len(names)} values of {LEAST_PEOPLE} people or more; a head takes 2 to {MOST_VALUES}, so label more people, or "
