@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from vitreid.gallery.web import server as web_server
 from vitreid.gallery.web.guard.connections import Connections
 
+PATIENCE = 60  # seconds
+
 
 @contextmanager
 def live(app, most=100, proxies=()):
@@ -18,13 +20,22 @@ def live(app, most=100, proxies=()):
         server.config.timeout_graceful_shutdown = 1
         thread = threading.Thread(target=server.run, args=(list(sockets),), daemon=True)
         thread.start()
-        while not server.started:
-            time.sleep(0.005)
+        wait_until(lambda: server.started or not thread.is_alive())
+        assert server.started
         try:
             yield sockets[0].getsockname()[1], pool
         finally:
             server.should_exit = True
-            thread.join()
+            thread.join(PATIENCE)
+            assert not thread.is_alive(), "the server does not stop"
+
+
+def wait_until(condition):
+    """Wait for a condition; AssertionError after PATIENCE."""
+    until = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < until, f"not so within {PATIENCE} s"
+        time.sleep(0.005)
 
 
 def connect(port, content=b"", source="127.0.0.1"):

@@ -83,19 +83,24 @@ class ParquetInput:
             if name not in left and column.path_in_schema not in left:
                 continue
             name = column.path_in_schema if column.path_in_schema in left else name
-            kind = self.schema.field(name).type
             values = max(column.num_values, about.num_rows)
             size += values * VALUE_BYTES
-            if pa.types.is_nested(kind):
-                size += self._nested_bytes(group, name, column.total_uncompressed_size)
-            elif not pa.types.is_primitive(kind) and values * column.total_uncompressed_size > GROUP_BYTES:
-                size += self._text_bytes(group, name)
+            if size <= GROUP_BYTES:  # else nothing needs to be decoded to refuse it
+                size += self._decoded_bytes(group, name, values, column.total_uncompressed_size)
             if size > GROUP_BYTES:
                 raise UserError(
                     f"{self.path} would take more than {GROUP_BYTES / 1e9:.1f} GB of memory for {about.num_rows:,} rows of the column "
                     f"{name!r}, which sound files never do; do not use it"
                 )
         self._measured |= {(group, name) for name in left}
+
+    def _decoded_bytes(self, group: int, name: str, values: int, stored: int) -> int:
+        """Return what texts and nested values of a column take besides VALUE_BYTES each; 0 where it cannot be much."""
+        kind = self.schema.field(name).type
+        if pa.types.is_nested(kind):
+            return self._nested_bytes(group, name, stored)
+        is_small = pa.types.is_primitive(kind) or values * stored <= GROUP_BYTES
+        return 0 if is_small else self._text_bytes(group, name)
 
     def _text_bytes(self, group: int, name: str) -> int:
         """Return the length of all texts of a column; each is decoded once."""

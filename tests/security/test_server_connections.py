@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from helpers import ROOT
@@ -12,7 +13,7 @@ from helpers import ROOT
 pytest.importorskip("fastapi", reason='needs the extra: pip install "vitreid[serve]"')
 pytest.importorskip("uvicorn", reason='needs the extra: pip install "vitreid[serve]"')
 
-from live_server import answer, connect, is_closed, live, request
+from live_server import answer, connect, is_closed, live, request, wait_until
 from web_gallery import COLOURS, FakeEmbedder, encode, person
 
 from vitreid.gallery import Gallery
@@ -87,15 +88,30 @@ def test_a_body_in_many_small_parts_is_refused_before_it_is_read(app):
             assert is_closed(connection)
 
 
-def test_a_client_that_does_not_read_is_disconnected(served, tmp_path, impatient):
+@pytest.mark.parametrize("requests", [("/image/0",), ("/image/0",) * 3, ("/image/0", "/image/x")])
+def test_a_client_that_does_not_read_is_disconnected(requests, served, tmp_path, impatient, monkeypatch):
+    monkeypatch.setattr(middleware, "SEND_SECONDS", 0.2)
     (tmp_path / "large.png").write_bytes(encode(person(COLOURS[0])) + bytes(20_000_000))
     gallery = Gallery.open(served)
     gallery.image_path = lambda _: tmp_path / "large.png"
     with live(create_app(gallery, FakeEmbedder())) as (port, pool):
-        connection = connect(port, request("GET", "/image/0") * 3)
-        while len(pool):
-            threading.Event().wait(0.02)
+        connection = connect(port, b"".join(request("GET", path) for path in requests))
+        wait_until(lambda: len(pool) == 1)
+        wait_until(lambda: not len(pool))
         connection.close()
+
+
+def test_a_client_that_reads_slowly_is_not_disconnected(served, tmp_path, impatient, monkeypatch):
+    monkeypatch.setattr(middleware, "SEND_SECONDS", 0.5)
+    (tmp_path / "large.png").write_bytes(encode(person(COLOURS[0])) + bytes(20_000_000))
+    gallery = Gallery.open(served)
+    gallery.image_path = lambda _: tmp_path / "large.png"
+    with live(create_app(gallery, FakeEmbedder())) as (port, _):
+        connection, length = connect(port, request("GET", "/image/0") + request("GET", "/health")), 0
+        while length < 20_000_000:  # for about two seconds
+            time.sleep(0.05)
+            length += (taken := len(connection.recv(500_000)))
+            assert taken
 
 
 def test_a_request_before_the_end_of_another_waits(app):
@@ -148,8 +164,7 @@ def test_a_request_whose_client_has_left_is_stopped(served):
         assert embedder.is_busy.wait(20)
         for _ in range(5):
             connect(port, UPLOAD).close()
-        while len(pool) > 1:
-            threading.Event().wait(0.01)
+        wait_until(lambda: len(pool) == 1)
         embedder.gate.set()
         assert answer(first)[0] == 200
         assert answer(connect(port, UPLOAD))[0] == 200

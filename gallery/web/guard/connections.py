@@ -14,7 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .middleware import BODY_SECONDS, STOP
 
-HEAD_SECONDS = 10.0  # for the head of a request; also how long a connection may wait for its next request
+HEAD_SECONDS = 10.0  # for the head of a request, for the next request, and for a client that takes nothing of a response
 BODY_GRACE = 5.0  # seconds after BODY_SECONDS, in which the application answers with a sentence
 MOST = 1000  # connections
 LEAST = 8
@@ -151,7 +151,7 @@ class Connection(H11Protocol):
                 {
                     ConnectionStage.HEAD: HEAD_SECONDS,
                     ConnectionStage.BODY: BODY_SECONDS + BODY_GRACE,
-                    ConnectionStage.ANSWER: None,
+                    ConnectionStage.ANSWER: HEAD_SECONDS,
                 }[now[0]]
             )
 
@@ -161,9 +161,13 @@ class Connection(H11Protocol):
         self._timer = None if seconds is None else self.loop.call_later(seconds, self._expire)
 
     def _expire(self) -> None:
-        """Close the connection, unless the client is still reading the last response."""
+        """Close the connection, unless the application is at work or the client is still reading the last response.
+
+        asyncio alone keeps a closed connection until its client has taken all that was sent.
+        """
         before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
-        if self._unsent and self._unsent != before:
+        is_at_work = self._now()[0] is ConnectionStage.ANSWER and not self.transport.is_closing()
+        if is_at_work or (self._unsent and self._unsent != before):
             self._set_timer(HEAD_SECONDS)
         else:
             self.abort()

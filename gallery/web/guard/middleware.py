@@ -67,7 +67,10 @@ class Guard:
             self._check(scope, Headers(scope=scope))
             await self._answer(scope, _Body(self, receive), response)
         except RequestError as error:
-            await JSONResponse({"detail": error.sentence}, error.status, error.headers)(scope, receive, response.send)
+            with anyio.move_on_after(SEND_SECONDS):  # responses to earlier requests may not have been taken
+                await JSONResponse({"detail": error.sentence}, error.status, error.headers)(
+                    scope, receive, response.send
+                )
 
     async def _answer(self, scope: Scope, body: _Body, response: _Response) -> None:
         """Run the application for at most ANSWER_SECONDS until it answers."""
