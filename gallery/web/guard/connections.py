@@ -14,7 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .middleware import BODY_SECONDS, STOP
 
-HEAD_SECONDS = 10.0  # for the head of a request, for the next request, and for a client that takes nothing of a response
+HEAD_SECONDS = 10.0  # for the head of a request, for the next one, and for a client that takes nothing of a response
 BODY_GRACE = 5.0  # seconds after BODY_SECONDS, in which the application answers with a sentence
 MOST = 1000  # connections
 LEAST = 8
