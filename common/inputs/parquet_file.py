@@ -17,11 +17,14 @@ import pyarrow.parquet as pq
 from ..errors import UserError
 from ..forked_processes import watch_forks
 from ..text import first_line
+from .reading_process import ReadingProcessError, read_elsewhere
 from .regular_files import check_regular
 
 GROUP_BYTES = 2**31  # that a group of rows may take in memory: half a million records have 0.1 GB
 LOOK_BYTES = 2**27  # that the measuring of nested values may take
 VALUE_BYTES = 16  # of a value that is no text, with what Arrow needs besides
+READER = Path(__file__).with_name("parquet_statistics.py")
+PATIENCE = 120  # seconds for it
 DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)  # raised by pyarrow for files with changed or missing bytes
 
 
@@ -42,9 +45,11 @@ class ParquetInput:
             self._source = pa.OSFile(str(path))
             self._file = pq.ParquetFile(self._source)
             self.metadata, self.schema = self._file.metadata, self._file.schema_arrow
+            self._paths = [self._file.schema.column(number).path for number in range(self.metadata.num_columns)]
         # the same file, with texts that stand in many rows kept once, by column
         self._shared: dict[str, pq.ParquetFile] = {}
         self._measured: set[tuple[int, str]] = set()  # group, column
+        self._is_checked = False  # in another process
         self._reading = threading.Lock()  # a file is read by one thread at a time
         watch_forks(self)
 
@@ -77,12 +82,12 @@ class ParquetInput:
         left -= {name for name in names if (group, name) in self._measured}
         if not left:
             return
-        for number in range(about.num_columns):
-            column = about.column(number)
-            name = column.path_in_schema.partition(".")[0]
-            if name not in left and column.path_in_schema not in left:
+        self._look_at(group, left)
+        for number, path in enumerate(self._paths):
+            name = path if path in left else path.partition(".")[0]
+            if name not in left:
                 continue
-            name = column.path_in_schema if column.path_in_schema in left else name
+            column = about.column(number)
             values = max(column.num_values, about.num_rows)
             size += values * VALUE_BYTES
             if size <= GROUP_BYTES:  # else nothing needs to be decoded to refuse it
@@ -94,9 +99,29 @@ class ParquetInput:
                 )
         self._measured |= {(group, name) for name in left}
 
+    def _look_at(self, group: int, names: Iterable[str]) -> None:
+        """Raise an error of DAMAGE, or UserError, where wrong statistics of a column would end this process (pyarrow 26).
+
+        Readers check them and raise; `metadata.row_group(group).column(number)` does not.
+        """
+        nested = [name for name in names if pa.types.is_nested(self._kind(name))]
+        flat = [name for name in names if name not in nested]
+        for _ in self._file.iter_batches(1, [group], flat, use_threads=False) if flat else ():
+            break
+        if nested and not self._is_checked:  # one row of lists may hold any number of values
+            try:
+                read_elsewhere(READER, self.path, seconds=PATIENCE)
+            except ReadingProcessError as error:
+                raise UserError(f"{self.path} is damaged ({error}); {self.remedy}") from None
+            self._is_checked = True
+
+    def _kind(self, name: str) -> pa.DataType:
+        """Return the type of a column, or of the one that a leaf such as `list.element` belongs to."""
+        return self.schema.field(name if name in self.schema.names else name.partition(".")[0]).type
+
     def _decoded_bytes(self, group: int, name: str, values: int, stored: int) -> int:
         """Return what texts and nested values of a column take besides VALUE_BYTES each; 0 where it cannot be much."""
-        kind = self.schema.field(name).type
+        kind = self._kind(name)
         if pa.types.is_nested(kind):
             return self._nested_bytes(group, name, stored)
         is_small = pa.types.is_primitive(kind) or values * stored <= GROUP_BYTES

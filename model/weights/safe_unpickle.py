@@ -12,13 +12,14 @@ import io
 import os
 import pickle
 import re
+import struct
 import tarfile
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.serialization import SourceChangeWarning
@@ -69,6 +70,15 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
 
     Python's own unpickler, not that in C: there, 6 bytes make the list of remembered objects 16 GB long.
     """
+
+    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+
+    def load_bytearray8(self) -> None:
+        """Read the bytes of a bytearray; Python's own method makes one of the stated length first."""
+        (size,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(size)))
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the allowed object of that name, or a stand-in."""

@@ -80,6 +80,11 @@ def distant_memo(sound):
     return b"\x80\x02]r" + (2**28).to_bytes(4, "little") + b"." + sound
 
 
+def long_bytearray(sound):
+    """A bytearray of 2^62 bytes, of which the file has few."""
+    return b"\x80\x05\x96" + (2**62).to_bytes(8, "little") + b"." + sound
+
+
 def with_spec(**changes):
     def change(sound):
         size = struct.unpack("<Q", sound[:8])[0]
@@ -185,7 +190,7 @@ def open_quote(sound):
 BOMBS = {
     "weights: NumPy": [zeros_in_npz, huge_array_in_npz, many_parts],
     "weights: torch": [zeros_in_torch, stretched_tensor, lists_of_lists],
-    "weights: torch before 1.6": [distant_memo],
+    "weights: torch before 1.6": [distant_memo, long_bytearray],
     "weights: last.pth": [zeros_in_torch, lists_of_lists],
     "weights: best.safetensors": [
         with_spec(depth=10**6),

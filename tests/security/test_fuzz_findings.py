@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -136,6 +138,35 @@ def test_a_file_that_holds_fewer_rows_than_it_says_is_refused(tmp_path):
         except UserError as error:
             messages.append(str(error))
     assert any("holds 5 of 6 rows" in message for message in messages)
+
+
+READ_PARQUET = """
+import sys
+from pathlib import Path
+from vitreid.common.errors import UserError
+from vitreid.common.inputs.parquet_file import ParquetInput
+try:
+    ParquetInput(Path(sys.argv[1])).read(columns=[sys.argv[2]])
+except UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("column, place", [("path", 0), ("note", 1)])
+def test_size_statistics_of_another_type_do_not_end_the_process(column, place, tmp_path):
+    """pyarrow 26 does not catch its own exception where the metadata of a column is asked for."""
+    path = tmp_path / "records.parquet"
+    pq.write_table(pa.table({"path": ["a.jpg", None, "c.jpg"], "note": [[1], None, [2, 3]]}), path)
+    content = path.read_bytes()
+    optional = b"\x25\x02"  # in the footer: the repetition type of a column; 0 = required
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    for _ in range(place):
+        start = content.index(optional, start) + 1
+    at = content.index(optional, start)
+    path.write_bytes(content[: at + 1] + b"\x00" + content[at + 2 :])
+    words = [sys.executable, "-c", READ_PARQUET, str(path), column]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and f"{path} is damaged" in done.stdout, done
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs signals")
