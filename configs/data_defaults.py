@@ -58,6 +58,12 @@ DATA_OPTIONS: dict[str, Option] = {
         "the square root of its images",
         ("none", "equal", "sqrt"),
     ),
+    "DATASETS.TRAIN_PARTS": Option(
+        "train",
+        "what of NAMES is trained on: train = their training parts; all = the people that are queried in them too, who cannot be "
+        "tested on then (models for data sets that were never seen)",
+        ("train", "all"),
+    ),
     "DATASETS.TEST": Option(
         (),
         "test sets by name, which need not be among NAMES; empty = the first of NAMES. Training evaluates the first of them, "

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from yacs.config import CfgNode
 
+from ..common.errors import UserError
 from .augment.augment import Augment
 from .loading.clips import Clips, chosen_frames, frame_records, refuse_tracklets
 from .loading.cluster_sampler import ClusterSampler
@@ -21,7 +22,7 @@ from .loading.unreadable import Once, drop_unreadable, in_each
 from .readers.crops import refuse_unlabelled
 from .readers.dataset_registry import ReadOptions, read_dataset, resolve_names
 from .readers.distractors import add_distractors, load_distractors
-from .readers.merge import join
+from .readers.merge import join, with_test_people
 from .readers.splits import hold_out
 from .records import Record, ReidData, label_map, name_rows
 
@@ -40,8 +41,13 @@ def build_data(cfg: CfgNode, once: Once = in_each, draws: bool = True) -> ReidDa
         ValueError, FileNotFoundError: an unknown name, or an error of the data set's reader.
     """
     names, test = resolve_names(cfg.DATASETS.NAMES, "DATASETS.NAMES"), build_test_set_names(cfg)[0]
+    if not cfg.DATASETS.VAL_IDS:
+        _refuse_trained([test], cfg.DATASETS.NAMES if cfg.DATASETS.TRAIN_PARTS == "all" else ())
     read = _build_reader(cfg, once, draws)
-    data = join({name: read(name) for name in dict.fromkeys([*names, test])}, train=names, test=test)
+    parts = {name: read(name) for name in dict.fromkeys([*names, test])}
+    if cfg.DATASETS.TRAIN_PARTS == "all":
+        parts |= {name: with_test_people(parts[name]) for name in names}
+    data = join(parts, train=names, test=test)
     if not data.train:
         raise FileNotFoundError(
             f"DATASETS.NAMES: {', '.join(names)} has no training images (folder bounding_box_train, or split train of a "
@@ -61,14 +67,24 @@ def build_test_sets(cfg: CfgNode, once: Once = in_each, draws: bool = True) -> l
     Args:
         once, draws: as for `build_data`.
     """
-    read = _build_reader(cfg, once, draws)
-    return _build_galleries(cfg, [read(name) for name in build_test_set_names(cfg)], once)
+    names, read = build_test_set_names(cfg), _build_reader(cfg, once, draws)
+    _refuse_trained(names, cfg.DATASETS.NAMES if cfg.DATASETS.TRAIN_PARTS == "all" else ())
+    return _build_galleries(cfg, [read(name) for name in names], once)
 
 
 def build_test_set_names(cfg: CfgNode) -> list[str]:
     """Return the names of the test sets, each once: DATASETS.TEST, or the first of NAMES."""
     names = resolve_names(cfg.DATASETS.TEST, "DATASETS.TEST")
     return list(dict.fromkeys(names or resolve_names(cfg.DATASETS.NAMES[:1], "DATASETS.NAMES")))
+
+
+def _refuse_trained(tests: Sequence[str], whole: Sequence[str]) -> None:
+    """Raise UserError if a test set is one of the data sets that are trained on as a whole."""
+    if found := [name for name in tests if name in resolve_names(whole, "DATASETS.NAMES")]:
+        raise UserError(
+            f"DATASETS.TEST: the people of {found[0]} are trained on (DATASETS.TRAIN_PARTS all), so a figure on them says nothing; "
+            "name a data set that is not in DATASETS.NAMES"
+        )
 
 
 def build_read_options(cfg: CfgNode, draws: bool = True) -> ReadOptions:

@@ -26,6 +26,7 @@ from vitreid.benchmarks.attacks.mutations import mutate
 from vitreid.benchmarks.attacks.stranger_files import FILES, sample_of
 from vitreid.benchmarks.common.hardware import status_bytes
 from vitreid.common.errors import MissingPackageError, UserError
+from vitreid.common.inputs import reading_process
 
 ADDRESS_SPACE = 4 * 2**30  # bytes that a process may reserve beyond those it has when it starts to read
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -68,7 +69,7 @@ class Watch:
     def _hear(self, event: str, given: tuple[Any, ...]) -> None:
         if not self.is_on:
             return
-        if event in STARTS:
+        if event in STARTS and not is_reading_process(event, given):
             self.seen.append(f"{event} {str(given[:2])[:200]}")
         elif event in CHANGES or (event == "open" and isinstance(given[2], int) and given[2] & WRITES):
             path = given[0]
@@ -76,6 +77,11 @@ class Watch:
                 self.allowed
             ):
                 self.seen.append(f"{event} {os.fsdecode(path)[:200]}")
+
+
+def is_reading_process(event: str, given: tuple[Any, ...]) -> bool:
+    """Return whether what is started is the script that reads a file in a process without rights to write."""
+    return event == "subprocess.Popen" and str(reading_process.SCRIPT) in given[1]
 
 
 def read_changed(kind: str, number: int, seed: int, folder: Path, samples: Samples, watch: Watch) -> dict[str, Any]:

@@ -10,8 +10,6 @@ from .reading_process import ReadingProcessError, read_elsewhere
 from .regular_files import check_regular
 
 MAT_BYTES = 2**26  # largest file; those of data sets' splits and labels have up to some megabytes
-READER = Path(__file__).with_name("mat_reader.py")
-PATIENCE = 120  # seconds
 
 
 def read_mat(path: str | Path, most: int = MAT_BYTES) -> dict[str, Any]:
@@ -27,7 +25,7 @@ def read_mat(path: str | Path, most: int = MAT_BYTES) -> dict[str, Any]:
     """
     check_regular(path, most)
     try:
-        return dict(read_elsewhere(READER, path, seconds=PATIENCE))
+        return dict(read_elsewhere("mat", path))
     except ReadingProcessError as error:
         raise UserError(
             f"{path} is damaged or no file of MATLAB up to version 7 ({error}); download it again"

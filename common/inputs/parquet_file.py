@@ -23,8 +23,6 @@ from .regular_files import check_regular
 GROUP_BYTES = 2**31  # that a group of rows may take in memory: half a million records have 0.1 GB
 LOOK_BYTES = 2**27  # that the measuring of nested values may take
 VALUE_BYTES = 16  # of a value that is no text, with what Arrow needs besides
-READER = Path(__file__).with_name("parquet_statistics.py")
-PATIENCE = 120  # seconds for it
 DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)  # raised by pyarrow for files with changed or missing bytes
 
 
@@ -110,7 +108,7 @@ class ParquetInput:
             break
         if nested and not self._is_checked:  # one row of lists may hold any number of values
             try:
-                read_elsewhere(READER, self.path, seconds=PATIENCE)
+                read_elsewhere("parquet", self.path)
             except ReadingProcessError as error:
                 raise UserError(f"{self.path} is damaged ({error}); {self.remedy}") from None
             self._is_checked = True

@@ -34,6 +34,17 @@ def join(parts: Mapping[str, ReidData], train: Sequence[str], test: str) -> Reid
     )
 
 
+def with_test_people(data: ReidData) -> ReidData:
+    """Return `data` with its query images, and those of the same people in its gallery, among its training images.
+
+    Gallery images of people who are not queried are left out: some data sets give all their distractors one pid.
+    """
+    queried = {record.pid for record in data.query}
+    added = [*data.query, *(record for record in data.gallery if record.pid in queried)]
+    known = {record.path for record in data.train}
+    return replace(data, train=[*data.train, *(one for one in dict.fromkeys(added) if one.path not in known)])
+
+
 def _move(part: ReidData, offset: int, cameras: tuple[str, ...], views: tuple[str, ...]) -> ReidData:
     """Return `part` with its pids raised by `offset`, and camids and viewids as indices of the given names."""
     camids = [cameras.index(name) for name in part.camera_names]

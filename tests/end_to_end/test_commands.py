@@ -128,6 +128,7 @@ ADDED = {  # program: words at the end of its commands; SMALL is for those that 
     "serving_attack": ["--quick", "--clients", "1", "--hostile", "1", "--idle", "10", "--seconds", "1"],
     "fuzz": ["--quick", "--kind", "boxes"],
     "gpu": ["--device", "cpu", "--quick", "--parts", "losses"],
+    "reproduce": ["--list"],  # tests/tools/test_generalisation.py and test_reproduce.py run small ones
     "kills": ["--quick", "--writer", "features"],
     "budget": [
         *("--minutes", "0.01", "--val-ids", "2"),

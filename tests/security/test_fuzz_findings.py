@@ -17,7 +17,7 @@ pytest.importorskip("fastapi", reason='needs the extra: pip install "vitreid[ser
 
 from vitreid.benchmarks.attacks.stranger_files import read, sample_of
 from vitreid.common.errors import UserError
-from vitreid.common.inputs import mat_file
+from vitreid.common.inputs import mat_file, reading_process
 from vitreid.common.inputs.parquet_file import ParquetInput
 from vitreid.gallery import Gallery
 
@@ -177,8 +177,8 @@ def test_size_statistics_of_another_type_do_not_end_the_process(column, place, t
 def test_a_file_of_matlab_that_ends_or_holds_its_reader_is_named(script, words, tmp_path, monkeypatch):
     (tmp_path / "reader.py").write_text(script)
     (tmp_path / "a.mat").write_bytes(b"MATLAB 5.0 MAT-file")
-    monkeypatch.setattr(mat_file, "READER", tmp_path / "reader.py")
-    monkeypatch.setattr(mat_file, "PATIENCE", 0.5 if "while" in script else 60)
+    monkeypatch.setattr(reading_process, "SCRIPT", tmp_path / "reader.py")
+    monkeypatch.setattr(reading_process, "PATIENCE", 0.5 if "while" in script else 60)
     with pytest.raises(UserError, match=f"a.mat.*{words}"):
         mat_file.read_mat(tmp_path / "a.mat")
 

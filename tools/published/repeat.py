@@ -42,8 +42,7 @@ def reproduce(
             )
     lines = [f"| what | seeds | {' | '.join(RETRIEVAL)} | minutes |", "|---|---|" + "---|" * (len(RETRIEVAL) + 1)]
     for row in rows:
-        runs = [output / f"{row.folder}-{seed}" for seed in seeds]
-        minutes = [_run(run, fill(row, run, seed, data, checkouts), row) / 60 for run, seed in zip(runs, seeds)]
+        runs, minutes = run_row(row, seeds, data, output, checkouts)
         if row.metrics:
             figures = [_read(run / row.metrics) for run in runs]
             cells = [spread([100 * one[name] for one in figures]) for name in RETRIEVAL]
@@ -53,6 +52,14 @@ def reproduce(
         seeds_shown = ", ".join(map(str, seeds))
         lines.append(f"| {row.label} | {seeds_shown} | {' | '.join(cells)} | {spread(minutes)} |")
     return "\n".join(lines)
+
+
+def run_row(
+    row: Row, seeds: Sequence[int], data: Path, output: Path, checkouts: Mapping[str, Path] | None = None
+) -> tuple[list[Path], list[float]]:
+    """Run what is not done of a row; return the folder and the minutes of each seed; arguments and OSError as `reproduce`."""
+    runs = [output / f"{row.folder}-{seed}" for seed in seeds]
+    return runs, [_run(run, fill(row, run, seed, data, checkouts), row) / 60 for run, seed in zip(runs, seeds)]
 
 
 def spread(values: Sequence[float]) -> str:
