@@ -19,18 +19,19 @@ from safetensors.torch import save
 from vitreid.benchmarks.common.command import check_numbers, command, new_parser
 from vitreid.common.errors import UserError
 from vitreid.datasets import read_dataset
+from vitreid.datasets.records import Record
 from vitreid.model.weights.read import read_weights
 
 NAME = "part-{:02d}.tar"
 WEIGHTS = "weights.safetensors"
 FOLDERS = {"train": "bounding_box_train", "gallery": "bounding_box_test", "query": "query"}
-FEW = 200  # images, with --quick
+FEW = 20  # people, with --quick
 BLOCK = 512  # bytes: tar's
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the benchmark's arguments."""
-    parser = new_parser(__doc__, f"only {FEW} images of each folder")
+    parser = new_parser(__doc__, f"only {FEW} people for training and {FEW} queried ones")
     add = parser.add_argument
     add("--data", metavar="DIR", type=Path, required=True, help="folder of market1501, or one above it")
     add("--weights", metavar="FILE", type=Path, required=True, help="what MODEL.PRETRAIN_PATH takes")
@@ -53,7 +54,7 @@ def pack(data: Path, weights: Path, output: Path, most: int, few: int | None = N
 
     Args:
         most: bytes of a part.
-        few: images of each folder; None = all.
+        few: people of the training part and of the queries; None = all, and the distractors.
     Raises:
         UserError: one file alone is larger.
         FileNotFoundError, ValueError: as the readers of data sets and weights.
@@ -87,11 +88,19 @@ def _members(data: Path, weights: Path, few: int | None) -> Iterator[tuple[str, 
     """Yield name, content or file, and size of all that is carried: training images, gallery, queries, weights."""
     content = _in_half_precision(weights)
     found = read_dataset("market1501", data)
+    chosen = [*_first(found.train, few), *_first(found.query, few)]
     for part, folder in FOLDERS.items():
-        for record in getattr(found, part)[:few]:
+        for record in getattr(found, part):
+            if few and record.pid not in chosen:
+                continue
             path = Path(record.path)
             yield f"market1501/{folder}/{path.name}", path, path.stat().st_size
     yield WEIGHTS, content, len(content)
+
+
+def _first(records: list[Record], few: int | None) -> list[int]:
+    """Return the first people."""
+    return list(dict.fromkeys(record.pid for record in records))[:few]
 
 
 def _in_half_precision(weights: Path) -> bytes:

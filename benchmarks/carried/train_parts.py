@@ -1,6 +1,6 @@
 """Trains from packed parts to the last epoch and evaluates: `python benchmarks/carried/train_parts.py PARTS --output DIR --json FILE [KEY VALUE …]`.
 
-PARTS is the folder that `benchmarks/carried/pack_parts.py` wrote. A run that was interrupted goes on. The exit status is 1 if an aim was missed.
+PARTS is the folder that `benchmarks/carried/pack_parts.py` wrote. A run that was interrupted is resumed. The exit status is 1 if an aim was missed.
 """
 
 from __future__ import annotations

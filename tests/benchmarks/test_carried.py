@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from vitreid.benchmarks.carried import pack_parts, train_parts
 from vitreid.configs import load_config
-from vitreid.datasets import build_data
+from vitreid.datasets import build_data, read_dataset
 from vitreid.model import build_model
 
 MOST = 150_000  # bytes of a part
@@ -82,6 +82,14 @@ def test_wrong_words_are_refused(people, weights, parts, tmp_path, capsys):
     save_file({"a": torch.tensor([1e6])}, tmp_path / "large.safetensors")
     words[-1] = str(tmp_path / "large.safetensors")
     assert pack_parts.main([*words, "--output", str(tmp_path / "c")]) == 2 and "65504" in capsys.readouterr().err
+
+
+def test_few_people_can_be_queried(people, weights, tmp_path):
+    pack_parts.pack(people / "synthetic", weights, tmp_path / "few", MOST, few=2)
+    train_parts.unpack(tmp_path / "few", tmp_path / "out")
+    data = read_dataset("market1501", tmp_path / "out")
+    assert {one.pid for one in data.query} == {one.pid for one in data.gallery}
+    assert [len({one.pid for one in part}) for part in (data.train, data.query)] == [2, 2]
 
 
 def test_the_parts_are_files_of_tar_without_owners(parts):
