@@ -60,6 +60,7 @@ TEXTS = (
     "hf-hub:a/b",
     "http://127.0.0.1:9/x",
 )
+LARGEST = 2**25  # bytes of a changed file; to make and write a larger one would take longer than to read it
 VALUES: tuple[Any, ...] = (
     *NUMBERS,
     *TEXTS,
@@ -91,6 +92,7 @@ def mutate(content: bytes, form: str, rng: Random, others: Sequence[bytes] = ())
             content = change(content, rng)
         except Exception:  # an earlier change has spoiled the form
             content = _bytes(content, rng)
+        content = content[:LARGEST]
     return content
 
 
