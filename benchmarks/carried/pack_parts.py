@@ -79,7 +79,8 @@ def pack(data: Path, weights: Path, output: Path, most: int, few: int | None = N
             for name, content, size in members:
                 about = tarfile.TarInfo(name)
                 about.size = size
-                tar.addfile(about, io.BytesIO(content) if isinstance(content, bytes) else content.open("rb"))
+                with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+                    tar.addfile(about, file)
     draft.rename(output)
     return sorted(output.iterdir())
 

@@ -128,6 +128,16 @@ def test_the_list_runs_nothing(root, here, tmp_path, capsys):
     assert not here and not (tmp_path / "none").exists()
 
 
+def test_files_are_named_from_everywhere(root, here, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yml").write_text("_BASE_: market/vit_base.yml\n")
+    (tmp_path / "w.pth").write_bytes(b"")
+    words = ["dg", "MODEL.PRETRAIN_PATH", "w.pth", "--list", "--sets", *SETS, "--root", str(root)]
+    assert main([*words, "--config_file", "mine.yml"]) == 0
+    shown = capsys.readouterr().out
+    assert f"--config_file {tmp_path / 'mine.yml'} " in shown and f"MODEL.PRETRAIN_PATH {tmp_path / 'w.pth'}" in shown
+
+
 @pytest.mark.parametrize(
     "words, message",
     [

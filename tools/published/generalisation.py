@@ -21,7 +21,7 @@ from vitreid.datasets.readers.dataset_registry import resolve_names
 from vitreid.datasets.readers.merge import with_test_people
 from vitreid.datasets.records import UNLABELLED
 from vitreid.datasets.same_files import number_contents
-from vitreid.tools.published.published_tables import Row
+from vitreid.tools.published.published_tables import Row, train_command
 from vitreid.tools.published.repeat import run_row, spread
 
 DG = "dg"  # name of the table
@@ -52,6 +52,11 @@ class DomainRun:
     tested: tuple[str, ...]
 
 
+def testable(parts: Mapping[str, ReidData]) -> list[str]:
+    """Return the names of the data sets with a query and a gallery."""
+    return [name for name, data in parts.items() if data.query and data.gallery]
+
+
 def plan(parts: Mapping[str, ReidData], all_parts: bool = False) -> list[DomainRun]:
     """Return the trainings: each data set alone, then all but one, for each that can be tested on.
 
@@ -60,7 +65,7 @@ def plan(parts: Mapping[str, ReidData], all_parts: bool = False) -> list[DomainR
     Raises:
         UserError: fewer than two data sets, or none to train or to test on.
     """
-    tested = [name for name, data in parts.items() if data.query and data.gallery]
+    tested = testable(parts)
     sources = [name for name, data in parts.items() if data.train or (all_parts and name in tested)]
     if len(parts) < 2 or not tested or not sources:
         raise UserError(
@@ -78,27 +83,15 @@ def plan(parts: Mapping[str, ReidData], all_parts: bool = False) -> list[DomainR
 
 def as_row(run: DomainRun, recipe: str, options: Sequence[str], all_parts: bool = False) -> Row:
     """Return a run as a row of a published table: its commands and the folder of its figures."""
-    names, unseen = "+".join(run.trained), next(one for one in run.tested if one not in run.trained)
-    words = [
-        *(
-            "vitreid",
-            "train",
-            "--config_file",
-            recipe,
-            "--resume",
-            "auto",
-            "SOLVER.SEED",
-            "{seed}",
-            "OUTPUT_DIR",
-            "{run}",
-        ),
-        *("DATASETS.ROOT_DIR", "{root}", "DATASETS.NAMES", str(run.trained), "DATASETS.TEST", str((unseen,))),
-        *("DATASETS.TRAIN_PARTS", "all" if all_parts else "train", "SOLVER.EVAL_PERIOD", str(AT_THE_END)),
-    ]
-    kept = [word.replace("{", "{{").replace("}", "}}") for word in options]
-    test = ["vitreid", "test", "--weights", "{run}/best.safetensors", "DATASETS.TEST", str(run.tested)]
-    folder = f"dg{'-all' if all_parts else ''}-{names}"
-    return Row(names, folder, (shlex.join([*words, *kept]), shlex.join([*test, "DATASETS.ROOT_DIR", "{root}"])))
+    unseen = next(one for one in run.tested if one not in run.trained)
+    sets = f"DATASETS.NAMES {shlex.quote(str(run.trained))} DATASETS.TEST {shlex.quote(str((unseen,)))}"
+    parts = f"DATASETS.TRAIN_PARTS {'all' if all_parts else 'train'} SOLVER.EVAL_PERIOD {AT_THE_END}"
+    kept = shlex.join(options).replace("{", "{{").replace("}", "}}")
+    test = f"vitreid test --weights {{run}}/best.safetensors DATASETS.TEST {shlex.quote(str(run.tested))} DATASETS.ROOT_DIR {{root}}"
+    names = "+".join(run.trained)
+    return Row(
+        names, f"dg{'-all' if all_parts else ''}-{names}", (train_command(recipe, f"{sets} {parts} {kept}"), test)
+    )
 
 
 def trainings_config(recipe: str, options: Sequence[str]) -> CfgNode:
@@ -131,8 +124,7 @@ def generalise(
         output: folder of the runs.
         all_parts: see `plan`.
     """
-    cfg, runs = trainings_config(recipe, options), plan(parts, all_parts)
-    tested = [name for name, data in parts.items() if data.query and data.gallery]
+    cfg, runs, tested = trainings_config(recipe, options), plan(parts, all_parts), testable(parts)
     seen = who_saw_what(parts, all_parts)
     rows = []
     for run in runs:
@@ -154,7 +146,7 @@ def build_origin(cfg: CfgNode) -> str:
 
 def who_saw_what(parts: Mapping[str, ReidData], all_parts: bool = False) -> str:
     """Return a table of what is trained on: images, people, cameras, and images that test parts hold too, byte for byte."""
-    tested = [name for name, data in parts.items() if data.query and data.gallery]
+    tested = testable(parts)
     sources = {name: with_test_people(data) if all_parts else data for name, data in parts.items()}
     groups = {("train", name): data.train for name, data in sources.items()}
     groups |= {("test", name): [*parts[name].query, *parts[name].gallery] for name in tested}

@@ -28,7 +28,7 @@ class Row:
     peers: tuple[str, ...] = ()
 
 
-def _train(recipe: str, options: str = "") -> str:
+def train_command(recipe: str, options: str = "") -> str:
     """Return the command that trains; `--resume` continues an interrupted run."""
     return f"vitreid train --config_file {recipe} --resume auto SOLVER.SEED {{seed}} OUTPUT_DIR {{run}} DATASETS.ROOT_DIR {{root}} {options}".strip()
 
@@ -42,12 +42,12 @@ def _benchmark(label: str, name: str, options: str = "", peers: tuple[str, ...] 
 _TEST = "vitreid test --weights {run}/best.safetensors"
 _RERANK = f"{_TEST} --output {{run}}/reranked.json TEST.RERANK k-reciprocal"
 _SYNTHETIC, _UNTRAINED = "synthetic/vit_tiny", "SOLVER.BASE_LR 0.0 SOLVER.MAX_EPOCHS 1 SOLVER.WARMUP_EPOCHS 0"
-_SCRATCH = _train("market/vit_tiny_scratch")
+_SCRATCH = train_command("market/vit_tiny_scratch")
 
 TABLES: dict[str, tuple[Row, ...]] = {
     "demo": (
-        Row("synthetic people", "demo", (_train(_SYNTHETIC), _TEST)),
-        Row("the same model untrained", "untrained", (_train(_SYNTHETIC, _UNTRAINED), _TEST)),
+        Row("synthetic people", "demo", (train_command(_SYNTHETIC), _TEST)),
+        Row("the same model untrained", "untrained", (train_command(_SYNTHETIC, _UNTRAINED), _TEST)),
     ),
     "market-scratch": (
         Row("Market-1501, nothing pretrained", "market-scratch", (_SCRATCH, _TEST)),

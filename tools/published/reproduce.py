@@ -80,12 +80,17 @@ def show(args: argparse.Namespace) -> str:
 
 
 def _show_generalisation(args: argparse.Namespace, root: Path, output: Path) -> str:
-    recipe = args.config_file or RECIPE
+    recipe, args.opts = _absolute(args.config_file or RECIPE), list(map(_absolute, args.opts))
     parts = read_sets(args.sets or SETS, root, trainings_config(recipe, args.opts))
     if not args.list:
         return generalise(parts, recipe, args.opts, args.seeds, root, output, args.all_parts)
     rows = [as_row(run, recipe, args.opts, args.all_parts) for run in plan(parts, args.all_parts)]
     return "\n".join([*_lines(DG, rows, root, output, args.seeds[0], {}), who_saw_what(parts, args.all_parts)])
+
+
+def _absolute(word: str) -> str:
+    """Return a word, or the absolute path of the file that it names: commands run in another folder."""
+    return str(Path(word).resolve()) if Path(word).is_file() else word
 
 
 def _commands(name: str, root: Path, output: Path, seed: int, checkouts: Mapping[str, Path]) -> list[str]:
