@@ -74,7 +74,7 @@ def read_cells(path: str | Path, variables: Sequence[str], most: int = HDF5_BYTE
         timer.start()
         try:
             yield from _cells(process.stdout, Path(path))
-            _check_end(process.wait(), errors, Path(path))
+            _check_end(process.wait(), errors, Path(path), is_late=not timer.is_alive())
         finally:
             timer.cancel()
             process.kill()
@@ -98,8 +98,10 @@ def _cells(output: IO[bytes], path: Path) -> Iterator[Cell]:
         yield Cell(name, tuple(map(tuple, way)), np.frombuffer(content, kind).reshape(shape))
 
 
-def _check_end(status: int, errors: BinaryIO, path: Path) -> None:
+def _check_end(status: int, errors: BinaryIO, path: Path, is_late: bool) -> None:
     """Raise the error that the exit status of the reader means, if any."""
+    if status and is_late:
+        raise UserError(f"{path}: not read within {PATIENCE:g} s; it is no file of MATLAB that vitreid reads")
     if status == NO_PACKAGE:
         raise MissingPackageError(f'{path} is read by h5py: pip install "vitreid[hdf5]"', name="h5py")
     if status:

@@ -16,10 +16,8 @@ from ..records import Record, ReidData
 from .published_dataset import PublishedDataset, check_counts, find_folder, find_part
 
 TEST_SIZES = (800, 1600, 2400)  # vehicles of the test lists that papers report
-TRAIN_IMAGES, TEST_IMAGES = (
-    113346,
-    dict(zip(TEST_SIZES, (6493, 13377, 19777))),
-)  # lines of the lists, from FastReID's reader
+TRAIN_IMAGES = 113346  # lines of its list; these and those of the test lists are from FastReID's reader
+TEST_IMAGES = dict(zip(TEST_SIZES, (6493, 13377, 19777)))
 NUM_GALLERIES = 10
 _LINE = re.compile(r"(\S+)\s+(\d{1,15})")
 

@@ -39,7 +39,8 @@ Written by `vitreid datasets --output docs/datasets.md`; do not edit. [Own data]
 
 `DATASETS.NAMES` takes the names below and `DATASETS.ROOT_DIR` the folder that holds the data set's folder. Case, dots, dashes and
 underscores of folder names do not matter, nor a folder of the same name inside. `vitreid check-data` compares the counts with the published ones.
-Nothing is downloaded: the images are given out by their authors. *TransReID's figures* are those of its repository, of the
+Nothing is downloaded: the images are given out by their authors. `vitreid datasets --unpack cuhk03 /data` unpacks CUHK03's archive
+`/data/cuhk03/cuhk03_release/cuhk-03.mat` once; it needs `pip install "vitreid[hdf5]"`. *TransReID's figures* are those of its repository, of the
 baseline and of TransReID* with ViT-Base; they are not ours.
 
 | `DATASETS.NAMES` | images (or tracklets): train / query / gallery | identities: train / query | cameras | junk for a query, by setting | TransReID's figures | recipes |

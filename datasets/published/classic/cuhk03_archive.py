@@ -30,7 +30,7 @@ MOST_PIXELS = 2**22  # of an image; those of CUHK03 have some ten thousand
 _ARCHIVE = PublishedDataset(
     "cuhk03",
     FOLDERS,
-    "the archive cuhk03_release/cuhk-03.mat, or cuhk-03.mat,",
+    "the archive cuhk03_release/cuhk-03.mat, or cuhk-03.mat",
     "http://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html",
 )
 Person = tuple[int, int]  # camera pair and number, from 1

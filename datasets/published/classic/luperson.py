@@ -24,7 +24,7 @@ LUPERSON = PublishedDataset(  # Fu et al., CVPR 2021
     ("luperson", "LUPerson", "LUP"),
     "a folder per country, city and video of images such as COUNTRY/CITY/VIDEO/00000120_0003.jpg (frame, person), or images such as "
     "30_00_0292_00000238.jpg (country, city, video, number), in one folder or several. Nobody is named: training on it needs "
-    "UNSUPERVISED.CLUSTERING. We could not confirm the number of videos, nor the names in copies that others give out",
+    "UNSUPERVISED.CLUSTERING. An LMDB is not read. We could not confirm the number of videos, nor the names in copies that others give out",
     "https://github.com/DengpanFu/LUPerson has the lists of videos and boxes, and the scripts",
     (4180243, 0, 0),
 )
