@@ -26,6 +26,10 @@ TERMS: dict[str, str] = {  # a key of `DATASETS` -> its terms
     "market1501-500k": "research only; no licence is stated with the data",
     "msmt17-merged": "research only, under a signed agreement with its authors",
     "p-dukemtmc": "images of DukeMTMC-reID, withdrawn by its authors in 2019: people were recorded without consent; do not distribute",
+    **dict.fromkeys(
+        ("luperson", "luperson-nl"),
+        "people in videos of YouTube, whose own terms hold; no licence is stated with the data; ask its authors",
+    ),
     "mars": "research only; ask its authors",
     "dukemtmc-video": "recorded with DukeMTMC, withdrawn by its authors in 2019: people were recorded without consent; do not distribute",
     "ilids-vid": "frames of i-LIDS of the United Kingdom's Home Office; research only, ask its authors",

@@ -249,6 +249,22 @@ def lpw_tree(folder):
             draw(folder / f"scen{scene}" / f"view{view}", names)
 
 
+def luperson_tree(folder):
+    """The folders that the scripts of its authors make, and names as in its LMDB."""
+    for place in ("Japan/Tokyo/v1", "Japan/Tokyo/v2", "Peru/Lima/v3"):
+        draw(folder / place, [f"{frame:08d}_{person:04d}.jpg" for frame in (1, 21, 41) for person in range(2)])
+    draw(folder / "more", [f"30_00_{video:04d}_{number:08d}.jpg" for video in (1, 2) for number in range(6)])
+
+
+def luperson_nl_tree(folder):
+    for video, place in enumerate(("Japan/Tokyo/v1", "Japan/Tokyo/v2", "Peru/Lima/v3")):
+        names = [
+            f"{pid:06d}_{frame:07d}_{pid % 10:02d}.jpg" for pid in range(3 * video, 3 * video + 3) for frame in (1, 21)
+        ]
+        draw(folder / place, names)
+    draw(folder / "more", [f"00004_{pid:06d}_{frame:07d}_00.jpg" for pid in (10, 11) for frame in (1, 21)])
+
+
 TREES = {  # data set: folder, and what draws it
     "market1501": ("Market-1501-v15.09.15", market_tree),
     "dukemtmc": ("DukeMTMC-reID", market_tree),
@@ -282,6 +298,8 @@ TREES = {  # data set: folder, and what draws it
     "cuhk-sysu": ("cuhksysu", cuhk_sysu_tree),
     "lpw": ("pep_256x128/data_slim", lpw_tree),
     "msmt17-merged": ("MSMT17", msmt17_tree),
+    "luperson": ("luperson", luperson_tree),
+    "luperson-nl": ("lup-nl", luperson_nl_tree),
     **VIDEO_TREES,
 }
 

@@ -19,7 +19,7 @@ AG_REID = PublishedDataset(
     "the folders bounding_box_train, query_all_c0, query_all_c3, bounding_box_test_all_c0 and bounding_box_test_all_c3 with images "
     "such as P0001T04041A0C0F31.jpg: person, time, altitude, camera (0 = aerial, 3 = ground), frame",
     "https://github.com/huynguyen792/AG-ReID",
-    (None, 2663, 10535),  # 1,701 aerial and 962 ground queries, 7,204 aerial and 3,331 ground gallery images
+    (None, 2663, 10535),  # README: 1,701 aerial and 962 ground queries, 7,204 aerial and 3,331 ground gallery images
     (199, 189),
     2,
     settings=(
@@ -36,8 +36,8 @@ CARGO = PublishedDataset(
     "the folders train, query and gallery with a folder per camera, of images such as Cam2/Cam2_day_2519_320.jpg: camera, time, "
     "person, number; cameras 1 to 5 are aerial, 6 to 13 on the ground",
     "https://github.com/LinlyAC/VDT-AGPReID",
-    (51451, 312, 50712),
-    (2500, None),
+    (51451, 312, 50712),  # README: 134 ground and 178 aerial queries, 18,444 ground and 32,268 aerial gallery images
+    (2500, None),  # 60 people have a ground query and 89 an aerial one; how many have either is not published
     13,
     ("train", "query", "gallery"),
     (

@@ -7,6 +7,7 @@ from dataclasses import replace
 from .aerial_ground import AG_REID, CARGO
 from .changed_clothes import DEEPCHANGE, LTCC, PRCC, VC_CLOTHES
 from .classic.cuhk03 import CUHK03_CLASSIC
+from .classic.luperson import LUPERSON, LUPERSON_NL
 from .classic.occluded import OCCLUDED_REID, P_DUKEMTMC, PARTIAL_REID
 from .classic.training_images import CUHK_SYSU, LPW, MARKET1501_500K, MSMT17_MERGED
 from .classic.two_cameras import GRID, PRID, VIPER
@@ -27,6 +28,6 @@ PUBLISHED: dict[str, PublishedDataset] = {
         *map(vehicleid_of, TEST_SIZES),
         *(PRCC, LTCC, VC_CLOTHES, DEEPCHANGE, SYSU_MM01, *map(regdb_of, range(1, 11)), AG_REID, CARGO),
         *(MARKET1501_500K, *CUHK03_CLASSIC.values(), VIPER, PRID, GRID, OCCLUDED_REID, PARTIAL_REID, P_DUKEMTMC),
-        *(CUHK_SYSU, LPW, MSMT17_MERGED, MARS, DUKEMTMC_VIDEO, ILIDS_VID, PRID_VIDEO),
+        *(CUHK_SYSU, LPW, MSMT17_MERGED, LUPERSON, LUPERSON_NL, MARS, DUKEMTMC_VIDEO, ILIDS_VID, PRID_VIDEO),
     )
 }

@@ -59,7 +59,7 @@ VC_CLOTHES = PublishedDataset(
     ),
     r"(?P<pid>\d+)-0*(?P<camera>\d+)-(?P<clothes>\d+)-\d+",
 )
-DEEPCHANGE = PublishedDataset(
+DEEPCHANGE = PublishedDataset(  # of 178,407 images of 1,121 people, as its README says, the rest are for validation
     "deepchange",
     ("DeepChangeDataset", "DeepChange"),
     "the folders train-set, test-set-query and test-set-gallery next to train-set-bbox.txt, test-set-query-bbox.txt and "

@@ -16,6 +16,8 @@ from ..records import Record, ReidData
 from .published_dataset import PublishedDataset, check_counts, find_folder, find_part
 
 TEST_SIZES = (800, 1600, 2400)  # vehicles of the test lists that papers report
+TRAIN_IMAGES = 113346  # lines of its list; these and those of the test lists are from FastReID's reader
+TEST_IMAGES = dict(zip(TEST_SIZES, (6493, 13377, 19777)))
 NUM_GALLERIES = 10
 _LINE = re.compile(r"(\S+)\s+(\d{1,15})")
 
@@ -28,6 +30,7 @@ def vehicleid_of(num_vehicles: int) -> PublishedDataset:
         ("VehicleID_V1.0", "VehicleID"),
         f"the folder image with images such as 0000001.jpg, {lists[0]} and {lists[1]}, whose lines are '0000001 1'",
         "https://www.pkuml.org/resources/pku-vehicleid.html",
+        (TRAIN_IMAGES, TEST_IMAGES[num_vehicles], TEST_IMAGES[num_vehicles]),
         people=(13164, num_vehicles),
         subsets=(*lists, "image"),
         settings=(Setting("", "own-file", draw=PER_PERSON, repeats=NUM_GALLERIES),),

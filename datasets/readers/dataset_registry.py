@@ -13,6 +13,7 @@ from ...common.errors import UserError
 from ..published.aerial_ground import CARGO, load_ag_reid
 from ..published.changed_clothes import LTCC, VC_CLOTHES, load_deepchange, load_prcc
 from ..published.classic.cuhk03 import load_cuhk03, load_cuhk03_np
+from ..published.classic.luperson import load_luperson, load_luperson_nl
 from ..published.classic.occluded import OCCLUDED_REID, P_DUKEMTMC, PARTIAL_REID, load_occluded
 from ..published.classic.training_images import load_cuhk_sysu, load_lpw, load_market1501_500k, load_msmt17_merged
 from ..published.classic.two_cameras import load_grid, load_prid, load_viper
@@ -98,6 +99,8 @@ DATASETS: dict[str, Callable[[str | Path, ReadOptions], ReidData]] = {  # name -
     "cuhk-sysu": lambda root, _: load_cuhk_sysu(root),
     "lpw": lambda root, _: load_lpw(root),
     "msmt17-merged": lambda root, _: load_msmt17_merged(root),
+    "luperson": lambda root, _: load_luperson(root),
+    "luperson-nl": lambda root, _: load_luperson_nl(root),
     "mars": lambda root, _: load_mars(root),
     "dukemtmc-video": lambda root, _: load_dukemtmc_video(root),
     "ilids-vid": lambda root, options: load_ilids_vid(root, options.split_seed),

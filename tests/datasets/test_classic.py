@@ -5,7 +5,8 @@ import shutil
 import pytest
 from published_trees import cuhk03_tree, draw_tree, pids, touch
 
-from vitreid.datasets import ReadOptions, read_dataset
+from vitreid.configs import load_config
+from vitreid.datasets import ReadOptions, build_data, read_dataset
 from vitreid.datasets.published.catalog import PUBLISHED
 from vitreid.labels.setting import Setting
 
@@ -152,6 +153,8 @@ CLASSIC = (
     "lpw",
     "cuhk03-detected",
     "msmt17-merged",
+    "luperson",
+    "luperson-nl",
 )
 
 
@@ -168,3 +171,45 @@ def test_an_empty_folder_is_explained(tmp_path, name):
 def test_published_counts_are_demanded(tmp_path, name, caplog):
     read(tmp_path, name)
     assert f"{name}: found" in caplog.text and "results do not compare with others'" in caplog.text
+
+
+def test_luperson_has_unknown_people_and_a_camera_for_each_video(tmp_path):
+    data = read(tmp_path, "luperson")
+    assert set(pids(data.train)) == {-1} and (len(data.train), data.query, data.gallery) == (30, [], [])
+    videos = ("30_00_0001", "30_00_0002", "Japan+Tokyo+v1", "Japan+Tokyo+v2", "Peru+Lima+v3")
+    assert data.camera_names == tuple(f"luperson/{video}" for video in videos)
+    by_video = {data.camera_names[record.camid]: record.path for record in data.train}
+    assert "/Peru/Lima/v3/" in by_video["luperson/Peru+Lima+v3"] and "30_00_0002_" in by_video["luperson/30_00_0002"]
+
+
+def test_images_of_luperson_may_lie_in_one_folder(tmp_path):
+    """The first script of its authors writes no folder per video, and a shared copy has one folder."""
+    touch(tmp_path / "LUPerson", "Japan/Tokyo/00000120_0003.jpg", "30_00_0292_00000238.jpg", "readme.png", "1.jpg")
+    data = read_dataset("luperson", tmp_path)
+    assert data.camera_names == ("luperson/30_00_0292", "luperson/Japan+Tokyo")
+    assert [path.rpartition("/")[2] for path in data.left_out] == ["1.jpg", "readme.png"]
+
+
+def test_a_number_of_luperson_nl_is_one_person_in_all_videos(tmp_path):
+    data = read(tmp_path, "luperson-nl")
+    assert sorted(set(pids(data.train))) == [*range(9), 10, 11] and len(data.train) == 22
+    assert data.camera_names[-1] == "luperson-nl/Peru+Lima+v3" and "luperson-nl/c00004" in data.camera_names
+
+
+def test_other_pictures_are_not_taken_for_luperson(tmp_path):
+    draw_tree(tmp_path, "market1501")
+    for name in ("luperson", "luperson-nl"):
+        with pytest.raises(
+            FileNotFoundError, match=rf"no image of {name} among \d+ images in .*Source: .*DengpanFu/LUPerson"
+        ):
+            read_dataset(name, tmp_path)
+
+
+def test_luperson_needs_a_clustering(tmp_path):
+    draw_tree(tmp_path, "luperson")
+    words = ["MODEL.PRETRAIN_CHOICE", "none", "DATASETS.NAMES", "luperson", "DATASETS.ROOT_DIR", str(tmp_path)]
+    with pytest.raises(
+        ValueError, match=r"luperson has 30 training images of unknown people.*UNSUPERVISED\.CLUSTERING"
+    ):
+        build_data(load_config(None, words))
+    assert len(build_data(load_config(None, [*words, "UNSUPERVISED.CLUSTERING", "dbscan"])).train) == 30

@@ -20,7 +20,8 @@ def test_every_published_data_set_has_a_tree():
 
 
 WITH_VIEWS = ("veri", "sysu-mm01", "regdb", "ag-reid", "cargo")  # and their variants
-TEST_ONLY, TRAINING_ONLY = ("occluded-reid", "partial-reid"), ("cuhk-sysu", "msmt17-merged")
+TEST_ONLY, TRAINING_ONLY = ("occluded-reid", "partial-reid"), ("cuhk-sysu", "msmt17-merged", "luperson", "luperson-nl")
+UNLABELLED = ("luperson",)
 RUN = [name for name in TREES if not name.startswith("regdb-")]  # the trials of RegDB differ in their lists only
 
 
@@ -41,6 +42,7 @@ def test_a_data_set_is_trained_on_and_evaluated(name, tmp_path, capsys):
             "MODEL.SIE_VIEW",
             str(name.startswith(WITH_VIEWS)),
         ),
+        *(("UNSUPERVISED.CLUSTERING", "dbscan", "UNSUPERVISED.EPS", "0.3") if name in UNLABELLED else ()),
         *(("DATALOADER.CLIP_FRAMES", "2") if PUBLISHED[name].items == "tracklets" else ()),
     ]
     result = train(load_config(None, words))

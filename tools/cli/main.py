@@ -41,7 +41,9 @@ COMMANDS = {
     "tune": Command("cli.tune", "search for better values of options in several trainings"),
     "options": Command("cli.option_list", "list the options, or print their JSON Schema"),
     "recipes": Command("cli.recipes", "list the recipes that --config_file accepts by name"),
-    "datasets": Command("published.dataset_page", "list the published data sets that are read, or write their page"),
+    "datasets": Command(
+        "published.dataset_page", "list the published data sets that are read, unpack one, or write their page"
+    ),
     "backbones": Command("published.backbones", "list the tested backbones, or write their table"),
     "reproduce": Command("published.reproduce", "run the commands of a published table again"),
 }

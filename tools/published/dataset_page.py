@@ -1,7 +1,8 @@
-"""Write the page of data sets from their descriptions: counts, layout, protocol, terms, the original's figures, recipes.
+"""List the data sets that are read, unpack one, or write their page: counts, layout, protocol, terms, the original's figures, recipes.
 
 Examples:
     vitreid datasets
+    vitreid datasets --unpack cuhk03 /data
     vitreid datasets --output docs/datasets.md
 """
 
@@ -12,10 +13,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vitreid.common.errors import choose
 from vitreid.common.files import write_text_atomically
 from vitreid.configs import shipped_recipes
 from vitreid.datasets.dataset_terms import terms_of
 from vitreid.datasets.published.catalog import PUBLISHED
+from vitreid.datasets.published.classic.cuhk03_archive import UNPACKERS
 from vitreid.datasets.published.published_dataset import PublishedDataset
 from vitreid.labels.protocol import PROTOCOLS
 from vitreid.labels.setting import Setting
@@ -36,7 +39,8 @@ Written by `vitreid datasets --output docs/datasets.md`; do not edit. [Own data]
 
 `DATASETS.NAMES` takes the names below and `DATASETS.ROOT_DIR` the folder that holds the data set's folder. Case, dots, dashes and
 underscores of folder names do not matter, nor a folder of the same name inside. `vitreid check-data` compares the counts with the published ones.
-Nothing is downloaded: the images are given out by their authors. *TransReID's figures* are those of its repository, of the
+Nothing is downloaded: the images are given out by their authors. `vitreid datasets --unpack cuhk03 /data` unpacks CUHK03's archive
+`/data/cuhk03/cuhk03_release/cuhk-03.mat` once; it needs `pip install "vitreid[hdf5]"`. *TransReID's figures* are those of its repository, of the
 baseline and of TransReID* with ViT-Base; they are not ours.
 
 | `DATASETS.NAMES` | images (or tracklets): train / query / gallery | identities: train / query | cameras | junk for a query, by setting | TransReID's figures | recipes |
@@ -120,11 +124,21 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     parser = new_parser(__doc__)
     parser.add_argument("--output", metavar="FILE", type=Path, help="page to write, e.g. docs/datasets.md")
+    parser.add_argument(
+        "--unpack",
+        metavar=("NAME", "ROOT"),
+        nargs=2,
+        help=f"unpack a data set's archive in the folder ROOT, once, into the folders that are read: {', '.join(UNPACKERS)} "
+        '(cuhk-03.mat; needs pip install "vitreid[hdf5]")',
+    )
     return parser
 
 
 def write_or_list(args: argparse.Namespace) -> str:
-    """Write the page if --output names one; otherwise return a line per data set."""
+    """Unpack what --unpack names, or write the page if --output names one; otherwise return a line per data set."""
+    if args.unpack:
+        name, root = args.unpack
+        return choose("--unpack", name, UNPACKERS)(root)
     if args.output:
         write_text_atomically(args.output, page())
         return f"{args.output}: {len(PUBLISHED)} data sets"

@@ -1,6 +1,6 @@
 """Readers of CUHK03: its new protocol as folders or as a `.mat` file, and its first protocol, a single shot.
 
-Images extracted from `cuhk-03.mat` are named by camera pair, person, view and number: `images_labeled/1_001_1_01.png`.
+Images extracted from `cuhk-03.mat`, see `cuhk03_archive`, are named by camera pair, person, view and number: `images_labeled/1_001_1_01.png`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ...records import ReidData
 from ..image_names import LabelledImage, build_records
 from ..market1501 import load_published
 from ..published_dataset import PublishedDataset, find_folder, find_part
+from .cuhk03_archive import FOLDERS, not_unpacked
 
-_FOLDERS = ("cuhk03", "CUHK03", "cuhk03-np")
 _SPLIT_BYTES = 64 * 2**20
 NUM_SPLITS = 20
 CUHK03_CLASSIC = {  # Li et al., CVPR 2014
     kind: PublishedDataset(
         f"cuhk03-{kind}",
-        _FOLDERS,
+        FOLDERS,
         f"the folder images_{kind} with images such as 1_001_1_01.png (camera pair, person, view, number) and "
-        f"splits_classic_{kind}.json, the 20 splits; torchreid writes both from cuhk-03.mat",
+        f"splits_classic_{kind}.json, the 20 splits; `vitreid datasets --unpack cuhk03`, or torchreid, writes both from cuhk-03.mat",
         "http://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html",
         people=(1367, 100),
         cameras=2,
@@ -54,9 +54,9 @@ def load_cuhk03_np(root: str | Path, published: PublishedDataset, kind: str) -> 
         return load_published(root, published)
     except FileNotFoundError as error:
         try:
-            folder = find_folder(root, replace(published, folders=_FOLDERS, expected=expected), names)
+            folder = find_folder(root, replace(published, folders=FOLDERS, expected=expected), names)
         except FileNotFoundError as neither:
-            raise neither from error
+            raise FileNotFoundError(f"{neither}{not_unpacked(root, names[1])}") from error
     return _read_mat(folder, *names, published)
 
 
@@ -94,7 +94,10 @@ def load_cuhk03(root: str | Path, kind: str, split: int = 0) -> ReidData:
         UserError: the list of splits is damaged or has no such split, or an image is missing.
     """
     published = CUHK03_CLASSIC[kind]
-    folder = find_folder(root, published, published.subsets)
+    try:
+        folder = find_folder(root, published, published.subsets)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}{not_unpacked(root, published.subsets[0])}") from error
     file = find_part(folder, published.subsets[1]) or folder
     splits = read_json(file, _SPLIT_BYTES)
     if not isinstance(splits, list) or not 0 <= split < len(splits) or not isinstance(splits[split], dict):

@@ -28,14 +28,14 @@ PARTIAL_REID = replace(  # Zheng et al., ICCV 2015
     expected="the folders partial_body_images and whole_body_images with images such as 001_001.jpg: person, number",
     source="Partial Person Re-identification, Zheng et al., ICCV 2015: ask its authors",
     counts=None,
-    people=None,
+    people=(0, 60),
     subsets=("", "partial_body_images", "whole_body_images"),
 )
 P_DUKEMTMC = PublishedDataset(  # Zhuo et al., ICME 2018
     "p-dukemtmc",
     ("P-DukeMTMC-reid", "P-DukeMTMC-reID"),
     "the folders train, test/occluded_body_images and test/whole_body_images with images such as 0001_c2_f0046182.jpg, in folders "
-    "per person or not",
+    "per person or not; 24,143 images of 1,299 people in all",
     OCCLUDED_REID.source,
     subsets=("train", "test/occluded_body_images", "test/whole_body_images"),
     pattern=r"(?:.*/)?(?P<pid>\d+)_c(?P<camera>\d+)",

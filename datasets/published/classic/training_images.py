@@ -12,7 +12,7 @@ from ..market1501 import MARKET1501, load_market1501
 from ..msmt17 import MSMT17, load_msmt17
 from ..published_dataset import PublishedDataset, check_counts, find_folder, find_part
 
-CUHK_SYSU = PublishedDataset(  # Xiao et al., CVPR 2017
+CUHK_SYSU = PublishedDataset(  # Xiao et al., CVPR 2017; counts as in torchreid, which has the crops
     "cuhk-sysu",
     ("cuhksysu", "cuhk_sysu", "CUHK-SYSU"),
     "the folder cropped_images with images such as p11422_s16929_1.jpg: person, scene, number",
