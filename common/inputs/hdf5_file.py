@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import MissingPackageError, UserError
 from .hdf5_reader import NO_PACKAGE
-from .mat_file import ONE_THREAD
+from .reading_process import ONE_THREAD
 from .regular_files import check_regular
 
 HDF5_BYTES = 2**33  # largest file

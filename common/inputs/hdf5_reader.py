@@ -11,16 +11,21 @@ DEPTH = 3  # cells in cells in cells
 NO_PACKAGE = 3  # exit status
 
 
-def limit():
-    """Limit this process; it writes into a pipe only."""
+def set_limits():
+    """Set the limits of memory and time, or leave those that are lower; this process writes into a pipe only."""
     try:
         import resource  # POSIX only
     except ImportError:
         return
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (ERRORS, ERRORS))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for kind, most in (
+        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_CPU, SECONDS),
+        (resource.RLIMIT_FSIZE, ERRORS),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (least, least))
 
 
 def values(dataset, most):
@@ -54,7 +59,7 @@ def cells(file, dataset, most, way=()):
 
 def main(path, most, *names):
     """Print the cells of the named variables."""
-    limit()
+    set_limits()
     try:
         import h5py
         import numpy as np
