@@ -77,6 +77,7 @@ SKIPPED = {  # what is not run: why
     r"0287\.safetensors|models/0287": "needs another's model; tests/model has small ones",
     r"market_attribute\.mat": "needs the file of its authors; see tests/gallery/test_attributes.py",
     r"carried/(pack|train)_parts": "needs Market-1501 and weights of others; see tests/benchmarks/test_carried.py",
+    r"--unpack cuhk03": "needs the archive of its authors; see tests/datasets/test_cuhk03_archive.py",
     r"--features people\.npz": "needs another's model and Market-1501; tests/benchmarks has random people",
     r"^python docs/hooks\.py$": "rewrites a page of the clone; see test_docs.py",
     r"--library PYTHON": "needs an environment with another library",
