@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..text import first_line
-
 SCRIPT = Path(__file__).with_name("reader_script.py")
 PATIENCE = 120  # seconds
 ONE_THREAD = {
@@ -47,5 +45,5 @@ def read_elsewhere(kind: str, path: str | Path) -> Any:
         raise ReadingProcessError(f"the reader was ended by signal {-done.returncode}")
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise ReadingProcessError(first_line(last)[:200])
+        raise ReadingProcessError(last[:200])
     return json.loads(done.stdout)

@@ -71,9 +71,9 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
     Python's own unpickler, not that in C: there, 6 bytes make the list of remembered objects 16 GB long.
     """
 
-    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
 
-    def load_bytearray8(self) -> None:
+    def load_bytearray8(self: Any) -> None:
         """Read the bytes of a bytearray; Python's own method makes one of the stated length first."""
         (size,) = struct.unpack("<Q", self.read(8))
         self.append(bytearray(self.read(size)))

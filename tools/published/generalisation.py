@@ -72,7 +72,7 @@ def plan(parts: Mapping[str, ReidData], all_parts: bool = False) -> list[DomainR
             f"--sets: {', '.join(parts) or 'nothing'}; name two data sets or more, at least one with images to train on and "
             "another with a query and a gallery"
         )
-    mixes = [(name,) for name in sources]
+    mixes: list[tuple[str, ...]] = [(name,) for name in sources]
     mixes += [tuple(one for one in sources if one != name) for name in tested]
     runs = []
     for mix in dict.fromkeys(mixes):
