@@ -146,7 +146,7 @@ def test_files_are_named_from_everywhere(root, here, tmp_path, monkeypatch, caps
         (["dg", "SOLVER.SPEED", "1"], "SOLVER.SPEED"),
         (["dg", "--sets", "market1501", "Market1501"], "names a data set twice"),
         (["dg", "--sets", "market1501", "market1502"], "--sets: unknown data set 'market1502'"),
-        (["dg", "--sets", "market1501", "msmt17"], "msmt17"),
+        (["dg", "--sets", "market1501", "msmt17"], "--root: msmt17 not found"),
         (["demo", "--sets", "market1501"], "--sets: for the table dg only"),
         (["demo", "--all-parts"], "--all-parts: for the table dg only"),
         (["demo", "SOLVER.MAX_EPOCHS", "1"], "KEY VALUE: for the table dg only"),

@@ -176,7 +176,10 @@ def read_sets(names: Sequence[str], root: Path, cfg: CfgNode) -> dict[str, ReidD
     if len(set(known)) < len(known):
         raise UserError(f"--sets: {', '.join(names)} names a data set twice; name each once")
     options = build_read_options(cfg)
-    return {name: read_dataset(name, root, options) for name in known}
+    try:
+        return {name: read_dataset(name, root, options) for name in known}
+    except FileNotFoundError as error:
+        raise FileNotFoundError(str(error).replace("DATASETS.ROOT_DIR", "--root", 1)) from error
 
 
 def _figures(path: Path, tested: Sequence[str]) -> dict[str, dict[str, float]]:
