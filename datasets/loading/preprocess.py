@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ class Preprocess:
         mean, std: per RGB channel, of pixels in 0-1.
         interpolation: auto = bicubic to enlarge and area to shrink; bilinear, bicubic, area.
     Raises:
-        ValueError: an unknown interpolation, or a size below 1 pixel.
+        ValueError: an unknown interpolation, a size below 1 pixel, or numbers that pixels cannot be normalised by.
     """
 
     size: tuple[int, int]
@@ -38,6 +39,11 @@ class Preprocess:
             raise UserError(f"interpolation: unknown value {self.interpolation!r}; choose from {accepted}")
         if len(self.size) != 2 or min(self.size) < 1:
             raise UserError(f"size: expected (height, width) of at least 1 pixel, got {self.size}")
+        for name, least in (("mean", -math.inf), ("std", 0.0)):
+            values = getattr(self, name)
+            if len(values) != 3 or not all(least < value < math.inf for value in values):
+                wanted = "numbers above 0" if least == 0 else "numbers"
+                raise UserError(f"{name}: expected three {wanted}, one per RGB channel, got {values}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""

@@ -7,6 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
+from ...common.errors import UserError
+
+NECKS = ("before", "after")
+
 
 @dataclass(frozen=True)
 class EmbedSettings:
@@ -17,12 +21,21 @@ class EmbedSettings:
         normalize: scale embeddings to unit length.
         flip: average the (normalised) embeddings of the image and its mirror image.
         global_only: with JPM, use only the global branch.
+    Raises:
+        UserError: a value is none of these.
     """
 
     neck: str = "before"
     normalize: bool = True
     flip: bool = False
     global_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.neck not in NECKS:
+            raise UserError(f"neck: unknown value {self.neck!r}; choose from {', '.join(NECKS)}")
+        for name in ("normalize", "flip", "global_only"):
+            if not isinstance(getattr(self, name), bool):
+                raise UserError(f"{name}: {getattr(self, name)!r}; give true or false")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON types."""

@@ -11,10 +11,11 @@ from typing import Any
 from yacs.config import CfgNode
 
 from ...common.errors import UserError
-from ...datasets import build_test_sets
+from ...datasets import Preprocess, build_test_sets
 from ...model import build_model, is_deploy, load_deploy, load_weights, save_deploy
 from ...model.weights.hub import fetch_model, is_hub_name
 from ..runs.checkpoint import DamagedCheckpointError, NotACheckpointError, load_last, restored_model
+from .embed_settings import EmbedSettings
 from .embedding_model import EmbeddingModel
 from .foreign.open_foreign import open_foreign
 from .foreign.runtimes import RUNTIMES, runtime_of
@@ -98,11 +99,25 @@ def _read_own(path: Path) -> Weights | None:
     except DamagedCheckpointError as error:
         said = str(error).partition("; resume from")[0]
         raise UserError(f"{said}; copy it again, or give another file, such as the run's best.safetensors") from error
-    return Weights(restored_model(state, path), state["about"])
+    return Weights(restored_model(state, path), _checked(state["about"], path))
+
+
+def _checked(about: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the facts of a file; raise UserError if it does not say how images are prepared in words that are known."""
+    for key, make in (("preprocess", Preprocess.from_dict), ("embed", lambda values: EmbedSettings(**values))):
+        if key not in about:
+            continue
+        try:
+            make(about[key])
+        except (TypeError, ValueError) as error:
+            why = error if isinstance(error, UserError) else f"got {str(about[key])[:100]}"
+            raise UserError(f"{path}: its metadata are damaged ({key}: {why}); copy or train it again") from error
+    return about
 
 
 def _deployed(path: Path) -> Weights:
     model, about = load_deploy(path)
+    _checked(about, path)
 
     def store(entries: Mapping[str, Any]) -> Path:
         save_deploy(path, model, {**about, **entries})

@@ -20,6 +20,8 @@ from vitreid.common.errors import UserError
 from vitreid.common.inputs import mat_file, reading_process
 from vitreid.common.inputs.parquet_file import ParquetInput
 from vitreid.gallery import Gallery
+from vitreid.model import load_deploy, save_deploy
+from vitreid.processor.embedding.embedder import Embedder
 
 
 def text(old, new):
@@ -181,6 +183,15 @@ def test_a_file_of_matlab_that_ends_or_holds_its_reader_is_named(script, words, 
     monkeypatch.setattr(reading_process, "PATIENCE", 0.5 if "while" in script else 60)
     with pytest.raises(UserError, match=f"a.mat.*{words}"):
         mat_file.read_mat(tmp_path / "a.mat")
+
+
+@pytest.mark.parametrize("key, value", [("embed", "a"), ("embed", {"neck": 1}), ("embed", {"flip": 1}), ("embed", {"shoe": True}), ("embed", None),
+    ("preprocess", 5), ("preprocess", {"size": ["a", 1]}), ("preprocess", {"size": [8, 8], "std": [0, 1, 1]}), ("preprocess", {"size": [8, 8], "mean": [None, 1, 1]}), ("preprocess", {})])  # fmt: skip
+def test_what_is_wrong_about_the_preparation_of_images_is_named(key, value, checkpoint, capsys):
+    model, about = load_deploy(checkpoint)
+    save_deploy(checkpoint, model, {**about, key: value})
+    with pytest.raises(UserError, match=rf"best.safetensors: its metadata are damaged \({key}: "):
+        Embedder(str(checkpoint))
 
 
 def test_a_track_with_a_number_of_40_digits_is_a_name(tmp_path):
