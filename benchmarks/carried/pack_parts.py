@@ -18,6 +18,7 @@ from safetensors.torch import save
 
 from vitreid.benchmarks.common.command import check_numbers, command, new_parser
 from vitreid.common.errors import UserError
+from vitreid.common.replace_folder import scratch_folder
 from vitreid.datasets import read_dataset
 from vitreid.datasets.records import Record
 from vitreid.model.weights.read import read_weights
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def pack(data: Path, weights: Path, output: Path, most: int, few: int | None = None) -> list[Path]:
-    """Write `part-01.tar`, …; return their paths. Until all are written their folder has another name.
+    """Write `part-01.tar`, … into a new folder, which is there once all are written; return their paths.
 
     Args:
         most: bytes of a part.
@@ -72,16 +73,18 @@ def pack(data: Path, weights: Path, output: Path, most: int, few: int | None = N
             room = most - 2 * tarfile.RECORDSIZE  # the end of a file is filled up to a whole record
         parts[-1].append((name, content, size))
         room -= taken
-    draft = output.with_name(f".{output.name}.new")
-    draft.mkdir(parents=True)
-    for number, members in enumerate(parts, 1):
-        with tarfile.open(draft / NAME.format(number), "w", format=tarfile.USTAR_FORMAT) as tar:
-            for name, content, size in members:
-                about = tarfile.TarInfo(name)
-                about.size = size
-                with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
-                    tar.addfile(about, file)
-    draft.rename(output)
+    output.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with scratch_folder(output) as scratch:
+        made = scratch / "parts"
+        made.mkdir()
+        for number, members in enumerate(parts, 1):
+            with tarfile.open(made / NAME.format(number), "w", format=tarfile.USTAR_FORMAT) as tar:
+                for name, content, size in members:
+                    about = tarfile.TarInfo(name)
+                    about.size = size
+                    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+                        tar.addfile(about, file)
+        made.rename(output)
     return sorted(output.iterdir())
 
 

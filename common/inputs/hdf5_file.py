@@ -6,7 +6,6 @@ import json
 import math
 import os
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,8 +15,8 @@ from typing import IO, BinaryIO, NamedTuple
 import numpy as np
 
 from ..errors import MissingPackageError, UserError
-from .hdf5_reader import NO_PACKAGE
-from .reading_process import ONE_THREAD
+from .reader_script import NO_PACKAGE
+from .reading_process import ONE_THREAD, reader_command, why_ended
 from .regular_files import check_regular
 
 HDF5_BYTES = 2**33  # largest file
@@ -25,7 +24,6 @@ ARRAY_BYTES = 2**26  # largest array in a cell
 ALL_BYTES = 2**34  # of all arrays together: references can name one array many times
 MOST_CELLS = 2**20
 LINE_BYTES = 2**12
-READER = Path(__file__).with_name("hdf5_reader.py")
 PATIENCE = 2 * 3600.0  # seconds
 NO_PLUGINS = {
     "HDF5_PLUGIN_PRELOAD": "::",
@@ -59,10 +57,9 @@ def read_cells(path: str | Path, variables: Sequence[str], most: int = HDF5_BYTE
         UserError: it is damaged, of another form, or takes too much memory or time.
     """
     check_regular(path, most)
-    command = [sys.executable, "-I", "-W", "ignore", str(READER), str(Path(path).absolute()), str(ARRAY_BYTES)]
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [*command, *variables],
+            reader_command("cells", path, str(ARRAY_BYTES), *variables),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -106,6 +103,5 @@ def _check_end(status: int, errors: BinaryIO, path: Path, is_late: bool) -> None
         raise MissingPackageError(f'{path} is read by h5py: pip install "vitreid[hdf5]"', name="h5py")
     if status:
         errors.seek(0)
-        last = errors.read(2**20).decode(errors="replace").strip().rpartition("\n")[2][:200]
-        why = f"the reader was ended by signal {-status}" if status < 0 else last
+        why = why_ended(status, errors.read(2**20))
         raise UserError(f"{path} is damaged or no file of MATLAB's version 7.3 ({why}); download it again")

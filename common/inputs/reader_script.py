@@ -1,9 +1,17 @@
-"""Reads a file that can end the process which reads it, and prints what is asked for as JSON: a script, see `reading_process`."""
+"""Reads a file that can end the process which reads it, and prints what is asked for: a script, see `reading_process`.
+
+Prints JSON; of the cells of an HDF5 file a line of JSON for each, [variable, [place in each cell array on the way], data type,
+shape], then its bytes.
+"""
 
 import json
 import sys
 
-MEMORY, SECONDS, OUTPUT = 2**32, 60, 2**28  # bytes, seconds of a core, characters of the JSON
+MEMORY, OUTPUT = 2**32, 2**28  # bytes, characters of the JSON
+SECONDS, SECONDS_OF_CELLS = 60, 3600  # of a core
+ERRORS = 2**20  # bytes that it may write into a file: the parent's file of its errors
+DEPTH = 3  # cells in cells in cells
+NO_PACKAGE = 3  # exit status
 
 
 def mat_variables(path):
@@ -32,19 +40,74 @@ def parquet_values(path):
     return sum(one.column(place).num_values for one in groups for place in range(one.num_columns))
 
 
+def values(dataset, most):
+    """Return a dataset's values, transposed: MATLAB stores columns first. Not those that lie in other files."""
+    if dataset.is_virtual or dataset.external:
+        raise ValueError(f"{dataset.name} lies in other files")
+    if dataset.nbytes > most:
+        raise ValueError(f"{dataset.name} has {dataset.nbytes} bytes, more than {most}")
+    return dataset[()].T
+
+
+def cells(file, dataset, most, way=()):
+    """Yield the arrays of a cell array and of those in its cells, each with the places on the way; empty cells are left out."""
+    import h5py
+    import numpy as np
+
+    if not isinstance(dataset, h5py.Dataset):
+        raise ValueError(f"{dataset.name} is no cell array")
+    if "MATLAB_empty" in dataset.attrs or not dataset.size:
+        return
+    found = values(dataset, most)
+    if h5py.check_ref_dtype(dataset.dtype) is not h5py.Reference:
+        yield way, found
+        return
+    if len(way) == DEPTH:
+        raise ValueError(f"{dataset.name}: cell arrays in more than {DEPTH} others")
+    for place in np.ndindex(*found.shape):
+        if found[place]:
+            yield from cells(file, file[found[place]], most, (*way, place))
+
+
+def print_cells(path, most, *names):
+    """Print the cells of the named variables of a file of MATLAB's version 7.3.
+
+    Args:
+        most: bytes of an array.
+    """
+    try:
+        import h5py
+        import numpy as np
+    except ImportError as error:
+        sys.exit(NO_PACKAGE if error.name == "h5py" else str(error))
+    output = sys.stdout.buffer
+    with h5py.File(path, "r") as file:
+        for name in names:
+            if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+                raise ValueError(f"it has no variable {name}")
+            for way, found in cells(file, file[name], int(most)):
+                if found.dtype.kind not in "uif":
+                    raise ValueError(f"a cell of {name} holds {found.dtype}, no numbers")
+                content = np.ascontiguousarray(found)
+                line = json.dumps([name, way, content.dtype.str, content.shape])
+                output.write(line.encode() + b"\n")
+                output.write(content.tobytes())
+    output.flush()
+
+
 READERS = {"mat": mat_variables, "parquet": parquet_values}
 
 
-def set_limits():
-    """Set the limits of memory and time, or leave those that are lower."""
+def set_limits(seconds):
+    """Set the limits of memory and time, or leave those that are lower; what is read goes into a pipe."""
     try:
         import resource  # POSIX only
     except ImportError:
         return
     for kind, most in (
         (resource.RLIMIT_AS, MEMORY),
-        (resource.RLIMIT_CPU, SECONDS),
-        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_FSIZE, ERRORS),
         (resource.RLIMIT_CORE, 0),
     ):
         hard = resource.getrlimit(kind)[1]
@@ -52,9 +115,13 @@ def set_limits():
         resource.setrlimit(kind, (least, least))
 
 
-def main(kind, path):
+def main(kind, path, *words):
     """Print what the reader of this kind returns."""
-    set_limits()
+    if kind == "cells":
+        set_limits(SECONDS_OF_CELLS)
+        print_cells(path, *words)
+        return
+    set_limits(SECONDS)
     text = json.dumps(READERS[kind](path))
     if len(text) > OUTPUT:
         raise ValueError(f"it holds {len(text):,} characters of JSON, more than {OUTPUT:,}")

@@ -32,7 +32,7 @@ def read_elsewhere(kind: str, path: str | Path) -> Any:
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-W", "ignore", str(SCRIPT), kind, str(Path(path).absolute())],
+            reader_command(kind, path),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=PATIENCE,
@@ -41,9 +41,18 @@ def read_elsewhere(kind: str, path: str | Path) -> Any:
         )
     except subprocess.TimeoutExpired:
         raise ReadingProcessError(f"not read within {PATIENCE:g} s") from None
-    if done.returncode < 0:
-        raise ReadingProcessError(f"the reader was ended by signal {-done.returncode}")
     if done.returncode:
-        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise ReadingProcessError(last[:200])
+        raise ReadingProcessError(why_ended(done.returncode, done.stderr))
     return json.loads(done.stdout)
+
+
+def reader_command(kind: str, path: str | Path, *words: str) -> list[str]:
+    """Return the command that starts the script; its environment has ONE_THREAD."""
+    return [sys.executable, "-I", "-W", "ignore", str(SCRIPT), kind, str(Path(path).absolute()), *words]
+
+
+def why_ended(status: int, errors: bytes) -> str:
+    """Return why the script ended with a status other than 0, given what it wrote as errors."""
+    if status < 0:
+        return f"the reader was ended by signal {-status}"
+    return errors.decode(errors="replace").strip().rpartition("\n")[2][:200]

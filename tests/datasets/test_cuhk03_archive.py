@@ -11,7 +11,7 @@ from cuhk03_files import unpack_naively, write_archive
 from scipy.io import savemat
 
 from vitreid.common.errors import MissingPackageError, UserError
-from vitreid.common.inputs import hdf5_file
+from vitreid.common.inputs import hdf5_file, reading_process
 from vitreid.common.inputs.hdf5_file import read_cells
 from vitreid.datasets import ReadOptions, read_dataset
 from vitreid.datasets.published.classic import cuhk03_archive
@@ -212,7 +212,7 @@ def test_a_truncated_archive_is_named(tmp_path):
 def test_a_reader_that_ends_or_hangs_is_named(tmp_path, monkeypatch, script, error, words):
     (tmp_path / "reader.py").write_text(script)
     (tmp_path / "a.mat").write_bytes(b"x")
-    monkeypatch.setattr(hdf5_file, "READER", tmp_path / "reader.py")
+    monkeypatch.setattr(reading_process, "SCRIPT", tmp_path / "reader.py")
     monkeypatch.setattr(hdf5_file, "PATIENCE", 0.5 if "while" in script else 60)
     with pytest.raises(error, match=f"a.mat.*{words}"):
         list(read_cells(tmp_path / "a.mat", ["labeled"]))

@@ -14,6 +14,7 @@ pytest.importorskip("fastapi", reason='needs the extra: pip install "vitreid[ser
 pytest.importorskip("httpx", reason='needs the extra: pip install "vitreid[serve]"')
 
 from fastapi.testclient import TestClient
+from live_server import wait_until
 from people_gallery import NUM_PEOPLE, NumberedCrops, crop, make_people, people_of
 
 from vitreid.gallery import Gallery
@@ -256,11 +257,8 @@ def grouped_again(client, threshold):
     """Group all rows again and wait; return the state."""
     before = client.get("/people/state").json()["groupings"]
     assert decide(client, "regroup", threshold=threshold)["threshold"] == threshold
-    until = time.monotonic() + 60
-    while (state := client.get("/people/state").json())["groupings"] == before:
-        assert time.monotonic() < until and not state["failure"], state
-        time.sleep(0.02)
-    return state
+    wait_until(lambda: client.get("/people/state").json()["groupings"] != before)
+    return client.get("/people/state").json()
 
 
 def test_all_rows_are_grouped_again_by_another_threshold(folder, client):
@@ -295,11 +293,23 @@ def test_a_second_grouping_has_to_wait_and_the_earlier_groups_serve(folder, clie
     assert client.get("/people/state").json()["is_comparing"] and members(client, 0) == set(range(20))
     decide(client, "merge", rows=[0, 20])
     gate.set()
-    until = time.monotonic() + 60
-    while client.get("/people/state").json()["is_comparing"]:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_until(lambda: not client.get("/people/state").json()["is_comparing"])
     assert {0, 20} <= members(client, 0)
+
+
+def test_a_grouping_that_fails_is_said_and_not_made_up_for_later(client, monkeypatch):
+    real = decision_table.group_people
+
+    def fails(*args, **options):
+        raise OSError("no room")
+
+    monkeypatch.setattr(decision_table, "group_people", fails)
+    decide(client, "regroup", threshold=0.05)
+    wait_until(lambda: client.get("/people/state").json()["failure"] == "no room")
+    assert members(client, 0) == set(range(20))
+    asked = []
+    monkeypatch.setattr(decision_table, "group_people", lambda *args, **to: asked.append(args[1]) or real(*args, **to))
+    assert grouped_again(client, 0.5)["failure"] == "" and [one.threshold for one in asked] == ["0.5"]
 
 
 def test_what_is_decided_last_is_written_when_the_server_stops(folder):

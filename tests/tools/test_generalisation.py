@@ -90,21 +90,25 @@ def test_fewer_than_two_data_sets_are_refused(names, root):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flags, cells", [((), 4), (("--all-parts",), 2)])
+@pytest.mark.parametrize("flags, cells", [((), 10), (("--all-parts",), 6)])
 def test_the_table_has_the_figures_of_the_runs(flags, cells, root, here, tmp_path, capsys):
-    words = ["dg", *OPTIONS, "--sets", "Market1501", "dukemtmc", "--seeds", "3", "--config_file", "market/vit_base"]
+    words = ["dg", *OPTIONS, "--sets", "Market1501", "dukemtmc", "cuhk-sysu", "--seeds", "3"]
+    words += ["--config_file", "market/vit_base"]
     words += ["--root", str(root), "--output", str(tmp_path), *flags]
     assert main(words) == 0
     shown = capsys.readouterr().out
-    lines = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in shown.splitlines() if line.startswith("|")}
     folder = tmp_path / f"dg{'-all' if flags else ''}-dukemtmc-3"
     figures = json.loads((folder / "metrics.json").read_text())
     figures = figures if flags else figures["market1501"]
     expected = f"{100 * figures['mAP']:.1f} / {100 * figures['Rank-1']:.1f}"
-    table = shown.partition("Who saw what")[0]
-    assert table.count(" / ") == cells + 1  # and the heading
+    rows = [line for line in shown.partition("Who saw what")[0].splitlines() if line.startswith("| ")]
+    table = "\n".join(rows[2:])
+    assert table.count(" / ") == cells
     assert f"| dukemtmc | {expected} |" in table
-    assert ("(" in table.splitlines()[-3]) == (not flags) and "seeds 3" in table and lines
+    assert table.count("(") == (0 if flags else 4) and "seeds 3;" in shown
+    together = (tmp_path / f"dg{'-all' if flags else ''}-market1501+cuhk-sysu-3" / "log.txt").read_text()
+    images, people = (48 + 128, 8 + 8) if not flags else (84 + 128, 14 + 8)  # 84: with the images of 6 test people
+    assert f"market1501+cuhk-sysu: {images} training images of {people} people" in together
     evaluated = [line for line in (folder / "metrics.jsonl").read_text().splitlines() if "mAP" in line]
     assert len(evaluated) == 1 and json.loads(evaluated[0])["epoch"] == 2  # no epoch was chosen by a test set
     here.clear()

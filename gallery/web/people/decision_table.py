@@ -201,7 +201,10 @@ class DecisionTable:
         """
         with self._lock:
             if self._sitting is None:
-                (self.prepare if self.to_decide else self._make)()  # to read the columns takes no time
+                if self.to_decide:
+                    self.prepare()
+                else:
+                    self._make(self._options)  # to read the columns takes no time
             if self._sitting is None:
                 raise RequestError(503, self.failure or NOT_READY, {"Retry-After": "2"})
             try:
@@ -217,12 +220,13 @@ class DecisionTable:
                 self.prepare()
             return self._sitting is not None
 
-    def prepare(self) -> None:
-        """Start to compare the rows, in a thread, unless that is being done."""
+    def prepare(self, options: GroupingOptions | None = None) -> None:
+        """Start to compare the rows, in a thread, unless that is being done; options: None = those of the present groups."""
         with self._lock:
             if not self.is_comparing():
                 self.failure = ""
-                self._making = threading.Thread(target=self._make, name="vitreid-people", daemon=True)
+                asked = options or self._options
+                self._making = threading.Thread(target=self._make, args=(asked,), name="vitreid-people", daemon=True)
                 self._making.start()
 
     def is_comparing(self) -> bool:
@@ -238,8 +242,7 @@ class DecisionTable:
         with self._lock:
             if self.is_comparing():
                 raise RequestError(409, NOT_READY)
-            self._options = replace(self._options, threshold=str(threshold), regroup=True)
-            self.prepare()
+            self.prepare(replace(self._options, threshold=str(threshold), regroup=True))
 
     def refresh(self, state: Any) -> None:
         """Start again if the rows are others than those of a state of the gallery; the earlier ones serve until then."""
@@ -247,8 +250,7 @@ class DecisionTable:
             if self._sitting is not None and _rows_of(self._sitting.state) != _rows_of(state):
                 self.prepare()
 
-    def _make(self) -> None:
-        options = self._options
+    def _make(self, options: GroupingOptions) -> None:
         try:
             made = Sitting(Gallery.open(self.path), self.to_decide, options)
         except (OSError, ValueError) as error:
