@@ -234,14 +234,3 @@ def test_a_phones_width_is_enough(view, phone, served):
         for answer in ("same", "different", "unsure"):
             box = phone.locator(f"#answers [data-answer={answer}]").bounding_box()
             assert box["height"] >= 40 and box["y"] + box["height"] <= 800, "answered without scrolling"
-
-
-def test_all_images_are_grouped_again_by_another_distance(page, served):
-    enter(page, served, "#groups")
-    assert page.locator("#stacks .stack").count() == 7
-    page.get_by_text("Group all images again").click()
-    assert page.input_value("#threshold") == "0.78"
-    page.fill("#threshold", "0.999")
-    page.get_by_role("button", name="Group again").click()
-    wait_until(page, "document.getElementById('done').textContent.startsWith('Grouped again: ')")
-    assert page.locator("#stacks .stack").count() < 7 and page.locator("#threshold").input_value() == "0.999"

@@ -3,9 +3,7 @@
 import io
 import json
 import shutil
-import threading
 import time
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -14,16 +12,15 @@ pytest.importorskip("fastapi", reason='needs the extra: pip install "vitreid[ser
 pytest.importorskip("httpx", reason='needs the extra: pip install "vitreid[serve]"')
 
 from fastapi.testclient import TestClient
-from live_server import wait_until
-from people_gallery import NUM_PEOPLE, NumberedCrops, crop, make_people, people_of
+from people_gallery import NumberedCrops, crop, make_people, people_of
 
 from vitreid.gallery import Gallery
 from vitreid.gallery.identities.decisions.question_queue import QuestionQueue
 from vitreid.gallery.identities.decisions.what_to_ask import Beliefs, expected_change
-from vitreid.gallery.identities.group_people import LEAST, GroupingOptions, group_people
+from vitreid.gallery.identities.group_people import group_people
 from vitreid.gallery.keeping.decision_file import DecisionFile
 from vitreid.gallery.web import create_app
-from vitreid.gallery.web.people import decision_table, people_routes
+from vitreid.gallery.web.people import people_routes
 
 ANN = {"who": "Ann"}
 ONE_OF_EACH = {
@@ -33,7 +30,6 @@ ONE_OF_EACH = {
     "move": {"rows": [0], "to": 20},
     "name": {"row": 0, "name": "Eve"},
     "undo": {"of": "0" * 32},
-    "regroup": {"threshold": 0.5},
 }
 
 
@@ -181,8 +177,6 @@ def test_a_decision_that_is_sent_twice_counts_once(client):
         ("name", {"row": 0, "name": "\x1b[2J"}, 422, "name"),
         ("name", {"row": 0, "name": "x" * 201}, 422, "name"),
         ("undo", {"of": "zz"}, 422, "of"),
-        ("regroup", {"threshold": 1}, 422, "threshold"),
-        ("regroup", {"threshold": 0.5, "who": ""}, 422, "who"),
     ],
 )
 def test_wrong_fields_are_named(path, fields, status, named, client, folder):
@@ -251,65 +245,6 @@ def test_the_records_get_the_people_and_identities_keeps_them(folder, client, mo
         time.sleep(0.05)
     found = group_people(Gallery.open(folder))
     assert list(found.after.names) == list(people_of(Gallery.open(folder)))
-
-
-def grouped_again(client, threshold):
-    """Group all rows again and wait; return the state."""
-    before = client.get("/people/state").json()["groupings"]
-    assert decide(client, "regroup", threshold=threshold)["threshold"] == threshold
-    wait_until(lambda: client.get("/people/state").json()["groupings"] != before)
-    return client.get("/people/state").json()
-
-
-def test_all_rows_are_grouped_again_by_another_threshold(folder, client):
-    first = client.get("/people/state").json()
-    assert first["threshold"] == 1 - LEAST
-    decide(client, "name", row=0, name="Eve")
-    found = {}
-    for threshold in (0.05, 0.999, first["threshold"]):
-        expected = group_people(Gallery.open(folder), GroupingOptions(threshold=str(threshold), regroup=True), True)
-        state = found[threshold] = grouped_again(client, threshold)
-        assert state["threshold"] == threshold and state["decisions"] == 1
-        sizes = [len(rows) for rows in expected.board.members.values()]
-        assert (state["people"], state["alone"]) == (sum(size > 1 for size in sizes), sizes.count(1))
-        assert client.get("/people/group", params={"row": 0}).json()["person"] == "Eve"
-    assert found[0.05]["alone"] > first["alone"] and found[0.999]["people"] < first["people"]
-    assert (first["people"], found[first["threshold"]]["people"]) == (
-        7,
-        NUM_PEOPLE,
-    )  # two people had one name in the records
-    client.__exit__()  # the server stops, and writes what it has not written yet
-    sizes = Counter(people_of(Gallery.open(folder)).tolist())
-    assert sizes["Eve"] == 20 and sum(size > 1 for size in sizes.values()) == NUM_PEOPLE
-
-
-def test_a_second_grouping_has_to_wait_and_the_earlier_groups_serve(folder, client, monkeypatch):
-    gate, real = threading.Event(), decision_table.group_people
-    monkeypatch.setattr(
-        decision_table, "group_people", lambda *args, **options: gate.wait(60) and real(*args, **options)
-    )
-    decide(client, "regroup", threshold=0.05)
-    assert "being compared" in decide(client, "regroup", 409, threshold=0.5)["detail"]
-    assert client.get("/people/state").json()["is_comparing"] and members(client, 0) == set(range(20))
-    decide(client, "merge", rows=[0, 20])
-    gate.set()
-    wait_until(lambda: not client.get("/people/state").json()["is_comparing"])
-    assert {0, 20} <= members(client, 0)
-
-
-def test_a_grouping_that_fails_is_said_and_not_made_up_for_later(client, monkeypatch):
-    real = decision_table.group_people
-
-    def fails(*args, **options):
-        raise OSError("no room")
-
-    monkeypatch.setattr(decision_table, "group_people", fails)
-    decide(client, "regroup", threshold=0.05)
-    wait_until(lambda: client.get("/people/state").json()["failure"] == "no room")
-    assert members(client, 0) == set(range(20))
-    asked = []
-    monkeypatch.setattr(decision_table, "group_people", lambda *args, **to: asked.append(args[1]) or real(*args, **to))
-    assert grouped_again(client, 0.5)["failure"] == "" and [one.threshold for one in asked] == ["0.5"]
 
 
 def test_what_is_decided_last_is_written_when_the_server_stops(folder):

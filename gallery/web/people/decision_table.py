@@ -19,7 +19,7 @@ from ....evaluation.clustering.jaccard_graph import SimilarPairs
 from ...identities.decisions.decided_links import ContradictionError, DecidedLinks, in_force
 from ...identities.decisions.people_board import ComparedRows, PeopleBoard
 from ...identities.decisions.question_queue import QuestionQueue
-from ...identities.group_people import GroupingOptions, group_people
+from ...identities.group_people import group_people
 from ...identities.person_columns import People, is_none, read_people, write_people
 from ...keeping.decision_file import MOST_ROWS, NAME, UNDO, Decision, DecisionFile
 from ...storage.gallery import Gallery
@@ -35,16 +35,15 @@ class Sitting:
     Args:
         gallery: as opened.
         to_decide: compare the rows; else the groups are those of the column `person`, and there are no questions.
-        options: how they are grouped.
     """
 
-    def __init__(self, gallery: Gallery, to_decide: bool, options: GroupingOptions) -> None:
+    def __init__(self, gallery: Gallery, to_decide: bool) -> None:
         self.state, self.ids = gallery.state, gallery.ids[gallery.is_live]
         self.file = DecisionFile(gallery.path)
         self.queue: QuestionQueue | None = None
         self.decisions: Sequence[Decision] = ()
         if to_decide:
-            found = group_people(gallery, options, to_decide=True)
+            found = group_people(gallery, to_decide=True)
             assert found.board is not None
             self.people, self.board = found.before, found.board
             self.queue = QuestionQueue(self.board)
@@ -188,9 +187,7 @@ class DecisionTable:
         self._sitting: Sitting | None = None
         self._making: threading.Thread | None = None
         self._unsaved = False
-        self._options = GroupingOptions()
         self.failure = ""
-        self.num_groupings = 0  # that were finished
 
     @contextmanager
     def open(self) -> Iterator[Sitting]:
@@ -201,10 +198,7 @@ class DecisionTable:
         """
         with self._lock:
             if self._sitting is None:
-                if self.to_decide:
-                    self.prepare()
-                else:
-                    self._make(self._options)  # to read the columns takes no time
+                (self.prepare if self.to_decide else self._make)()  # to read the columns takes no time
             if self._sitting is None:
                 raise RequestError(503, self.failure or NOT_READY, {"Retry-After": "2"})
             try:
@@ -220,29 +214,13 @@ class DecisionTable:
                 self.prepare()
             return self._sitting is not None
 
-    def prepare(self, options: GroupingOptions | None = None) -> None:
-        """Start to compare the rows, in a thread, unless that is being done; options: None = those of the present groups."""
+    def prepare(self) -> None:
+        """Start to compare the rows, in a thread, unless that is being done."""
         with self._lock:
-            if not self.is_comparing():
+            if self._making is None or not self._making.is_alive():
                 self.failure = ""
-                asked = options or self._options
-                self._making = threading.Thread(target=self._make, args=(asked,), name="vitreid-people", daemon=True)
+                self._making = threading.Thread(target=self._make, name="vitreid-people", daemon=True)
                 self._making.start()
-
-    def is_comparing(self) -> bool:
-        """Return whether the rows are being compared."""
-        return self._making is not None and self._making.is_alive()
-
-    def regroup(self, threshold: float) -> None:
-        """Start to group all rows again, up to another distance; what was decided stays, and the earlier groups serve until then.
-
-        Raises:
-            RequestError: 409, the rows are being compared.
-        """
-        with self._lock:
-            if self.is_comparing():
-                raise RequestError(409, NOT_READY)
-            self.prepare(replace(self._options, threshold=str(threshold), regroup=True))
 
     def refresh(self, state: Any) -> None:
         """Start again if the rows are others than those of a state of the gallery; the earlier ones serve until then."""
@@ -250,9 +228,9 @@ class DecisionTable:
             if self._sitting is not None and _rows_of(self._sitting.state) != _rows_of(state):
                 self.prepare()
 
-    def _make(self, options: GroupingOptions) -> None:
+    def _make(self) -> None:
         try:
-            made = Sitting(Gallery.open(self.path), self.to_decide, options)
+            made = Sitting(Gallery.open(self.path), self.to_decide)
         except (OSError, ValueError) as error:
             logger.error("the people of %s cannot be shown: %s", self.path, error)
             self.failure = str(error)
@@ -262,9 +240,6 @@ class DecisionTable:
             raise
         with self._lock:
             self._sitting = made
-            self._options = replace(options, regroup=False)  # rows that come later join these groups
-            self._unsaved |= options.regroup
-            self.num_groupings += 1
 
     def decide(self, sitting: Sitting, decision: Decision) -> int:
         """Write and apply a decision; see `Sitting.decide`.

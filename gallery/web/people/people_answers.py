@@ -24,7 +24,6 @@ def summary(sitting: Sitting) -> dict[str, Any]:
         "people": sum(size > 1 for size in sizes),
         "alone": sum(size == 1 for size in sizes),
         "decisions": len(sitting.decisions),
-        "threshold": round(1 - sitting.board.rows.least, 6),
         "contradictions": [str(one) for one in sitting.board.links.contradictions[:LISTED]],
     }
 

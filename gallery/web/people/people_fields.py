@@ -72,13 +72,6 @@ class UndoFields(DecisionFields):
     of: DecisionId = Field(description="id of the decision that is taken back; an undo can be taken back, too")
 
 
-class RegroupFields(CheckedFields):
-    """Fields of /people/regroup."""
-
-    who: Name = Field(description="name of the person who asks; it is written into the server's log")
-    threshold: Rate = Field(description="distance up to which two groups merge, as `vitreid identities --threshold`")
-
-
 class IdentifyFields(CheckedFields):
     """Fields of /identify: images or rows of one person."""
 

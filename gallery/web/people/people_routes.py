@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal, NamedTuple
@@ -31,12 +30,10 @@ from .people_fields import (
     MergeFields,
     MoveFields,
     NameFields,
-    RegroupFields,
     SplitFields,
     UndoFields,
 )
 
-logger = logging.getLogger(__name__)
 MOST_GROUPS, MOST_MEMBERS, MOST_QUESTIONS, MOST_LOG = 100, 200, 20, 200
 SAVE_SECONDS = 10.0  # from a decision to the records, which are written as a whole
 LEASE_SECONDS = 60.0  # a question that one window has is asked in another only after this time
@@ -91,7 +88,6 @@ class PeopleRoutes:
             "/people/move": Post(self.move, MoveFields, (JSON,), "Move rows to another person"),
             "/people/name": Post(self.name, NameFields, (JSON,), "Name a person"),
             "/people/undo": Post(self.undo, UndoFields, (JSON,), "Take a decision back"),
-            "/people/regroup": Post(self.regroup, RegroupFields, (JSON,), "Group all rows again"),
             "/identify": Post(self.identify, IdentifyFields, (FORM, JSON), "Known, new, or ask"),
             "/enrol": Post(self.enrol, EnrolFields, (JSON,), "Who counts as known"),
         }
@@ -106,8 +102,7 @@ class PeopleRoutes:
             if self._can_decide and not self.table.is_ready():
                 return {**found, "failure": self.table.failure}
             with self._open() as sitting:
-                found |= {"is_ready": True, "failure": self.table.failure, "is_comparing": self.table.is_comparing()}
-                return {**found, "groupings": self.table.num_groupings, **people_answers.summary(sitting)}
+                return {**found, "is_ready": True, **people_answers.summary(sitting)}
 
         return as_json(await self._lane.run(act))
 
@@ -200,21 +195,6 @@ class PeopleRoutes:
         """Take a decision back; an undo can be taken back, too."""
         return await self._write(fields, lambda _: {"kind": UNDO, "of": fields.of})
 
-    async def regroup(self, fields: Annotated[RegroupFields, Depends(fields_of(RegroupFields, [JSON]))]) -> Response:
-        """Group all rows again, up to another distance; decisions stay, and /people/state says when it is done."""
-        self._check_people()
-        self._check_may_decide()
-
-        def act() -> Response:
-            with self._open():  # the rows are compared
-                self.table.regroup(fields.threshold)
-            logger.info("%s has all rows grouped again up to a distance of %g", fields.who, fields.threshold)
-            return as_json({"threshold": fields.threshold, "groupings": self.table.num_groupings})
-
-        answer = await self._lane.run(act)
-        self._save_soon()
-        return answer
-
     async def identify(
         self, fields: Annotated[IdentifyFields, Depends(fields_of(IdentifyFields, [FORM, JSON]))], request: Request
     ) -> Response:
@@ -289,14 +269,11 @@ class PeopleRoutes:
                 return as_json({**found, "decisions": len(sitting.decisions)})
 
         answer = await self._lane.run(write)
-        self._save_soon()
-        return answer
-
-    def _save_soon(self) -> None:
         if self._save_task is None or self._save_task.done():
             self._save_task = asyncio.create_task(self._save_later())
+        return answer
 
     async def _save_later(self) -> None:
         await asyncio.sleep(SAVE_SECONDS)
-        while self.table.is_comparing() or not await self._saving.run(self.table.save):
+        while not await self._saving.run(self.table.save):
             await asyncio.sleep(SAVE_SECONDS)

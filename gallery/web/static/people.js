@@ -3,7 +3,7 @@
 import { $, number } from "./dom.js";
 import { answer, askAgain, refill, showAsk } from "./people_ask.js";
 import { askWho, desk, fail, fetchJson, hideError, say, showUndo, showWho, undoLast } from "./people_desk.js";
-import { listenToGroups, showGroups, showThreshold } from "./people_groups.js";
+import { listenToGroups, showGroups } from "./people_groups.js";
 import { listenToLog, showLog } from "./people_log.js";
 import { listenToPerson, showPerson } from "./people_person.js";
 import { Failure } from "./requests.js";
@@ -40,7 +40,6 @@ function showState() {
   $("about").textContent = state.is_ready
     ? `${number(state.people)} people, ${number(state.alone)} images alone, ${number(state.decisions)} decisions`
     : "";
-  if (state.is_ready) showThreshold(state);
   $("to-ask").hidden = $("you").hidden = !desk.canDecide;
   if (state.failure) fail(new Failure(state.failure));
   else if (!state.is_ready) say("The images are being compared; this takes a moment …");
@@ -55,9 +54,6 @@ async function poll() {
     if (state.is_ready && !before?.is_ready) {
       say("");
       await show({ moved: true });
-    } else if (state.is_ready && state.groupings !== before.groupings) {
-      await show();
-      say(`Grouped again: ${number(state.people)} people, ${number(state.alone)} images alone.`);
     } else if (state.is_ready && state.decisions !== desk.seen) {
       desk.seen = state.decisions;
       await show();

@@ -1,8 +1,7 @@
 // All people as stacks; some can be chosen and merged.
 
 import { $, make, number } from "./dom.js";
-import { askWho, decide, desk, fail, fetchJson, hideError, nameOf, replaceItems, say, stackItem } from "./people_desk.js";
-import { post } from "./requests.js";
+import { decide, desk, fail, fetchJson, nameOf, replaceItems, stackItem } from "./people_desk.js";
 
 const PAGE = 30;
 const chosen = new Map(); // id of the first picture -> name
@@ -61,34 +60,10 @@ export async function mergeChosen() {
   showMerge();
 }
 
-// Show the distance of the present groups, unless somebody is about to change it.
-export function showThreshold(state) {
-  $("regroup").hidden = !state.can_decide;
-  $("regroup-now").disabled = state.is_comparing;
-  if (document.activeElement !== $("threshold")) $("threshold").value = state.threshold;
-}
-
-async function regroup(event) {
-  event.preventDefault();
-  const threshold = $("threshold").valueAsNumber;
-  const who = localStorage.getItem("who") || await askWho();
-  if (!who) return;
-  try {
-    hideError();
-    await post("people/regroup", { who, threshold });
-    $("regroup-now").disabled = true;
-    $("regroup-now").focus();
-    say("The images are being grouped again …");
-  } catch (error) {
-    fail(error);
-  }
-}
-
 let typing = 0;
 export function listenToGroups() {
   $("more-stacks").addEventListener("click", () => showGroups(true));
   $("merge").addEventListener("click", mergeChosen);
-  $("regroup-form").addEventListener("submit", regroup);
   $("order").addEventListener("change", () => { shown = 0; showGroups(); });
   $("find-form").addEventListener("submit", (event) => event.preventDefault());
   $("find").addEventListener("input", () => {
