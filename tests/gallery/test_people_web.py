@@ -30,6 +30,7 @@ ONE_OF_EACH = {
     "move": {"rows": [0], "to": 20},
     "name": {"row": 0, "name": "Eve"},
     "undo": {"of": "0" * 32},
+    "regroup": {"threshold": 0.7},
 }
 
 

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from ....evaluation.clustering.average_linkage import Constraints, average_linkage
 from ....evaluation.clustering.jaccard_graph import SimilarPairs
-from ...keeping.decision_file import DIFFERENT, MERGE, MOVE, NAME, SAME, SPLIT, UNDO, Decision
+from ...keeping.decision_file import DIFFERENT, ENROL, MERGE, MOVE, NAME, SAME, SPLIT, UNDO, Decision
 from ..person_columns import new_name
 from .decided_links import DecidedLinks, in_force
 
@@ -115,7 +115,7 @@ class PeopleBoard:
 
     def _change(self, decision: Decision) -> None:
         kind = decision.kind
-        if kind in (SAME, MERGE):
+        if kind in (SAME, MERGE, ENROL):
             self._join(self.groups_of(decision.rows))
         elif kind == DIFFERENT:
             if len(self.groups_of(decision.rows)) == 1 and len(self.places(decision.rows)) > 1:
@@ -124,7 +124,7 @@ class PeopleBoard:
             self._take_out(self.places(decision.rows), self.places(decision.others))
         elif kind == MOVE:
             self._move(self.places(decision.rows), self.places([str(decision.to)]))
-        elif kind == NAME:
+        if kind in (NAME, ENROL):
             for group in self.groups_of(decision.rows):
                 self._give_name(group, str(decision.name))
 
@@ -133,10 +133,11 @@ class PeopleBoard:
 
         The groups are those before it, unless they have changed since, or another board did it: then their rows are grouped again.
         """
-        if decision.kind == NAME:
+        if decision.kind in (NAME, ENROL):
             for group in self.groups_of(decision.rows):
                 if self.names.get(group) == decision.name:
                     self._give_name(group, self._given_name(self.members[group]) or self._new_name(group))
+        if decision.kind == NAME:
             return
         step = self._steps.pop(decision.id, None)
         if step is not None and all(group in self.members for group in step.made):

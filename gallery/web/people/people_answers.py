@@ -24,6 +24,7 @@ def summary(sitting: Sitting) -> dict[str, Any]:
         "people": sum(size > 1 for size in sizes),
         "alone": sum(size == 1 for size in sizes),
         "decisions": len(sitting.decisions),
+        "threshold": None if sitting.queue is None else 1 - sitting.board.rows.least,
         "contradictions": [str(one) for one in sitting.board.links.contradictions[:LISTED]],
     }
 
