@@ -36,7 +36,7 @@ class MoreCrops(NumberedCrops):
 
     def __init__(self):
         super().__init__()
-        others = crops(1, 20, first=FIRST + NUM_PEOPLE)[0]
+        others = crops(1, 20, first=FIRST + NUM_PEOPLE + 2)[0]
         self.rows = np.concatenate([self.rows, np.zeros((STRANGER - len(self.rows), others.shape[1])), others])
         self.calls = 0
 
@@ -136,7 +136,7 @@ def test_several_images_are_one_person_for_later_groupings_and_other_programs(cl
     for regroup in (False, True):
         found = group_people(Gallery.open(folder), GroupingOptions(regroup=regroup)).after
         eve = [id for id, name in zip(found.ids.tolist(), found.names, strict=True) if name == "Eve"]
-        assert eve == done["decision"]["ids"]
+        assert set(eve) >= set(done["decision"]["ids"]) and (regroup or len(eve) == 2)
     wait(client, 162)
     stack = client.get("/people/groups", params={"find": "eve"}).json()["people"][0]
     assert stack["rows"] == 2 and stack["is_named"]
@@ -241,8 +241,9 @@ def test_a_wrong_enrolment_is_refused_and_nothing_is_written(images, fields, sta
 
 
 def test_an_enrolment_without_images_or_with_text_in_their_place_is_refused(client):
-    for files in (None, {"image": (None, "text")}, {"name": (None, "Eve"), "who": (None, "Ann")}):
-        answer = client.post("/enrol", files=files or {"who": (None, "Ann")}, data={})
+    who = {"name": (None, "Eve"), "who": (None, "Ann")}
+    for fields in (who, {**who, "image": (None, "text")}, {**who, "image": (None, "")}):
+        answer = client.post("/enrol", files=fields)
         assert answer.status_code == 422 and "image" in answer.json()["detail"]
     assert client.post("/enrol", json={"name": "Eve"}).status_code == 422
 
@@ -419,7 +420,7 @@ def test_all_rows_are_grouped_up_to_another_threshold_and_decisions_stay(client,
     assert len(set(names)) == done["people"] + done["alone"]
     before = names
     assert regroup(client, who="Ann")["people"] < 20 and (people_of(Gallery.open(folder)) != before).any()
-    client.post("/people/undo", json={"who": "Ann", "of": DecisionFile(folder).read()[0].id})
+    undo(client, DecisionFile(folder).read()[0].id)
     assert client.get("/people/group", params={"row": 0}).json()["rows"] == 20
 
 

@@ -255,6 +255,17 @@ def test_what_is_decided_last_is_written_when_the_server_stops(folder):
     assert list(people_of(Gallery.open(folder))[:20]) == ["Eve"] * 20
 
 
+def test_a_merge_can_be_taken_back_after_a_restart(folder):
+    with serve(folder) as client:
+        wait(client)
+        done = decide(client, "merge", rows=[0, 20])["decision"]
+    with serve(folder) as client:
+        wait(client)
+        assert members(client, 0) == set(range(40))
+        decide(client, "undo", of=done["id"])
+        assert members(client, 0) == set(range(20))
+
+
 def test_new_rows_are_seen_and_removed_ones_are_gone(folder, monkeypatch):
     monkeypatch.setattr(people_routes, "REFRESH_SECONDS", 0.0)
     monkeypatch.setattr("vitreid.gallery.web.service.REFRESH_SECONDS", 0.0)

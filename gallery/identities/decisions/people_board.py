@@ -103,15 +103,20 @@ class PeopleBoard:
                 self.take_back(one)
         for one in decisions:
             if one.id in standing and one.id not in aside:
-                self.apply(one)
+                self.apply(one, is_new=False)
 
-    def apply(self, decision: Decision) -> None:
-        """Change the groups as a decision says, which the links have; nothing changes if they are so already."""
+    def apply(self, decision: Decision, is_new: bool = True) -> None:
+        """Change the groups as a decision says, which the links have; nothing changes if they are so already.
+
+        Args:
+            is_new: False = groups that are so already may be so because of it: `take_back` then groups their rows again.
+        """
         start = self._next
         was = {group: (self.members[group], self.names.get(group)) for group in self.groups_of(decision.keys)}
         self._change(decision)
         gone = [one for group, one in was.items() if group not in self.members]
-        self._steps[decision.id] = _Step(gone, range(start, self._next))
+        if is_new or self._next > start:
+            self._steps[decision.id] = _Step(gone, range(start, self._next))
 
     def _change(self, decision: Decision) -> None:
         kind = decision.kind

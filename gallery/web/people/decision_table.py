@@ -82,7 +82,7 @@ class Sitting:
                     self.board.take_back(one)
             for one in after:
                 if one.id not in before and one.id not in aside:
-                    self.board.apply(one)
+                    self.board.apply(one, is_new=False)
             return
         for one in new:
             self.queue.learn(one)
