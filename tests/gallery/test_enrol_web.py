@@ -121,6 +121,9 @@ def test_who_is_enrolled_from_one_image_is_known_in_others(client, folder):
     found = identify(client, STRANGER + 1)
     assert (found["verdict"], found["person"]) == ("known", "Eve") and found["probability"] > 0.9
     assert identify(client, 3)["person"] != "Eve"
+    wait(client, 161)
+    listed = client.get("/people/groups").json()["people"]
+    assert [one["rows"] for one in listed if one["person"] == "Eve"] == [1], "whoever has a given name is listed"
     gallery = Gallery.open(folder)
     record = gallery.rows_of([id])[0]
     assert record["person"] == "Eve" and record["path"].startswith("enrolled/") and record["time"] is None
@@ -187,7 +190,9 @@ def test_a_crash_between_rows_and_decision_is_completed(client, folder, monkeypa
     image = PersonImage(np.asarray(crop(STRANGER)), MoreCrops().rows[STRANGER].astype(np.float32))
     gallery, model = Gallery.open(folder), MoreCrops.fingerprint
     append = DecisionFile.append
-    monkeypatch.setattr(DecisionFile, "append", lambda *args: append(*args) if not args[1] else (_ for _ in ()).throw(Killed))
+    monkeypatch.setattr(
+        DecisionFile, "append", lambda *args: append(*args) if not args[1] else (_ for _ in ()).throw(Killed)
+    )
     monkeypatch.setattr(enrolled_images, "_remove", lambda *_: 0)  # a killed process takes nothing back
     with pytest.raises(Killed):
         enrol_person(gallery, [image], NewPerson("Eve", "Ann", None, "a" * 32), model)
@@ -205,7 +210,9 @@ def test_a_full_disk_leaves_everything_as_it_was(place, client, folder, monkeypa
         raise OSError("no space left")
 
     before = content(folder)
-    monkeypatch.setattr(*((DecisionFile, "append") if place == "append" else (enrolled_images, "write_atomically")), full)
+    monkeypatch.setattr(
+        *((DecisionFile, "append") if place == "append" else (enrolled_images, "write_atomically")), full
+    )
     answer = send(client, STRANGER)
     assert answer.status_code == 503 and "the server's log" in answer.json()["detail"]
     assert list((folder / "enrolled").iterdir()) == [] and len(Gallery.open(folder)) == 160

@@ -133,7 +133,7 @@ class PeopleRoutes:
         order: Literal["size", "name", "doubt"] = "size",
         find: Annotated[str, Query(max_length=200, description="part of a name; also finds rows alone")] = "",
     ) -> Response:
-        """List the people of two rows and more: name, number of rows, ids of some of them."""
+        """List the people of two rows and more, or with a given name: name, number of rows, ids of some of them."""
         return await self._read(lambda sitting: people_answers.stacks(sitting, offset, limit, order, find))
 
     async def group(

@@ -18,6 +18,7 @@ async function add() {
   desk.seen = answer.decisions;
   showUndo();
   say(addedText(answer));
+  $("done").scrollIntoView({ block: "nearest" });
   $("add-form").reset();
   showChosen();
 }
@@ -48,6 +49,7 @@ export function listenToAdd() {
       await add();
     } catch (error) {
       fail(error);
+      $("error").scrollIntoView({ block: "nearest" });
     } finally {
       send.removeAttribute("aria-disabled");
       send.textContent = "Add this person";

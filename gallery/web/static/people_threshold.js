@@ -52,6 +52,7 @@ async function attempt(act) {
   } catch (error) {
     forget();
     fail(error);
+    $("error").scrollIntoView({ block: "nearest" });
   }
 }
 
