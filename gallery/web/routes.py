@@ -36,7 +36,8 @@ Id = Annotated[int, Path(ge=0, le=MAX_ID)]
 SearchBody = Annotated[SearchFields, Depends(fields_of(SearchFields))]
 EmbedBody = Annotated[EmbedFields, Depends(fields_of(EmbedFields))]
 AttentionBody = Annotated[AttentionFields, Depends(fields_of(AttentionFields))]
-P, T = TypeVar("P"), TypeVar("T")
+P = TypeVar("P")
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
