@@ -61,6 +61,11 @@ def get_parser() -> argparse.ArgumentParser:
         help="searches per second and visitor; default: 10, no limit if only this machine can connect",
     )
     add("--decide", action="store_true", help="visitors may decide who is who, on the page People; default: only look")
+    add(
+        "--enrol",
+        action="store_true",
+        help="as --decide, and visitors may add people from images, which are kept in the gallery's folder",
+    )
     add("--audit", metavar="FILE", help="append who searched for what, and when, to this file; default: no audit")
     add("--device", default="auto", help="auto, cuda, mps or cpu")
     add_embedder_flags(parser)
@@ -119,6 +124,7 @@ def make_app(args: argparse.Namespace, token: str | None, is_local: bool):  # ty
         hosts=("localhost", *map(str.lower, [args.host, *args.name])),
         audit=args.audit,
         decide=args.decide,
+        enrol=args.enrol,
     )
 
 

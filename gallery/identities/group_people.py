@@ -127,7 +127,12 @@ class Grouping:
     board: PeopleBoard | None = None
 
 
-def group_people(gallery: Gallery, options: GroupingOptions = GroupingOptions(), to_decide: bool = False) -> Grouping:
+def group_people(
+    gallery: Gallery,
+    options: GroupingOptions = GroupingOptions(),
+    to_decide: bool = False,
+    pairs: SimilarPairs | None = None,
+) -> Grouping:
     """Find out which rows show one person; nothing is written (see `write_people`).
 
     People that somebody has confirmed stay as they are, and so do all groups of two or more unless `options.regroup`. The groups
@@ -135,13 +140,14 @@ def group_people(gallery: Gallery, options: GroupingOptions = GroupingOptions(),
 
     Args:
         to_decide: all rows are compared, and the board is there even if nothing was decided.
+        pairs: of the graph of an earlier grouping of all these rows, whose options differ in threshold and regroup only.
     Raises:
         UserError: the gallery has fewer than three usable rows, no threshold for the rate asked for, or an option is wrong.
     """
     begin = time.monotonic()
     before = read_people(gallery)
     decided = read_decided(gallery, before, to_decide)
-    graph = _compared(gallery, before, options, decided, to_decide)
+    graph = _compared(gallery, before, options, decided, to_decide or pairs is not None, pairs)
     groups = graph.groups(options.least)
     names, fit = before.names.copy(), before.fit.copy()
     found = _named(groups, graph, before)
@@ -159,9 +165,14 @@ def group_people(gallery: Gallery, options: GroupingOptions = GroupingOptions(),
 
 
 def _compared(
-    gallery: Gallery, people: People, options: GroupingOptions, decided: Decided | None, whole: bool
+    gallery: Gallery,
+    people: People,
+    options: GroupingOptions,
+    decided: Decided | None,
+    whole: bool,
+    pairs: SimilarPairs | None,
 ) -> RowGraph:
-    """Return the rows of a gallery, compared; of a large one the new ones and those near them, unless `whole`."""
+    """Return the rows of a gallery, compared; of a large one the new ones and those near them, unless `whole`; `pairs` may be known."""
     live = np.searchsorted(np.flatnonzero(gallery.is_live), usable_positions(gallery))
     if len(live) < 3:
         raise UserError(
@@ -174,8 +185,8 @@ def _compared(
     if not whole and len(live) > WHOLE_ROWS and not options.regroup and 4 * is_open[live].sum() < len(live):
         live = _around(gallery, people, live, options.k1, norm)
     positions = np.flatnonzero(gallery.is_live)[live]
-    rows = compared_rows(gallery, positions, norm)
-    pairs = _pairs(gallery, rows, positions, options, norm)
+    if pairs is None:
+        pairs = _pairs(gallery, compared_rows(gallery, positions, norm), positions, options, norm)
     constraints = constraints_of(gallery, positions, people.keys[live], owners[live])
     if decided is not None:
         constraints = decided.constraints(constraints, live)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from ...common.errors import UserError
 from ..maintenance.tracklets import diverse
 from ..storage.camera_statistics import CameraNorm
 from ..storage.gallery import Gallery
-from .decisions.decided_people import confirmed_rows
+from .decisions.decided_people import confirmed_rows, enrolled_rows
 from .near_rows import AUTO, camera_norm_of, compared_rows, unit_rows, usable_positions
 from .person_columns import FIT, is_none, read_people
 
@@ -210,7 +210,7 @@ def best_margin(scores: np.ndarray, cohort: int = COHORT) -> float:
 
 
 def enrol(gallery: Gallery, options: EnrolmentOptions = EnrolmentOptions(), camera_norm: str = AUTO) -> KnownPeople:
-    """Return the people of a gallery (column `person`) that have enough good crops.
+    """Return the people of a gallery (column `person`) that have enough good crops, and those who were enrolled from images.
 
     Args:
         camera_norm: as for `camera_norm_of`.
@@ -221,10 +221,11 @@ def enrol(gallery: Gallery, options: EnrolmentOptions = EnrolmentOptions(), came
     good = _good(gallery, positions, options) & ~is_none(people.names[live])
     if options.confirmed:
         good &= confirmed_rows(gallery, people)[live]
+    at_once = set(people.names[live][good & enrolled_rows(gallery)[live]].tolist())
     positions, names = positions[good], people.names[live][good].astype(str)
     norm = camera_norm_of(gallery, camera_norm)
     rows = unit_rows(compared_rows(gallery, positions, norm))
-    return enrolled(rows, names, gallery.ids[positions], options, norm)
+    return enrolled(rows, names, gallery.ids[positions], options, norm, at_once)
 
 
 def enrolled(
@@ -233,11 +234,16 @@ def enrolled(
     ids: np.ndarray | None = None,
     options: EnrolmentOptions = EnrolmentOptions(),
     norm: CameraNorm | None = None,
+    at_once: Collection[str] = (),
 ) -> KnownPeople:
-    """Return the people of good, unit-length rows (N, D) with their names (N,)."""
+    """Return the people of good, unit-length rows (N, D) with their names (N,).
+
+    Args:
+        at_once: people who are known with any number of crops.
+    """
     ids = np.arange(len(rows)) if ids is None else ids
     names, owner, counts = np.unique(people, return_inverse=True, return_counts=True)
-    kept = np.flatnonzero(counts >= options.least)
+    kept = np.flatnonzero((counts >= options.least) | np.isin(names, list(at_once)))
     chosen: list[np.ndarray] = []
     for person in kept:
         own = np.flatnonzero(owner == person)

@@ -29,8 +29,8 @@ from ..storage.file_names import DECISIONS, replaced_files
 from .row_keys import KEY_BYTES
 
 logger = logging.getLogger(__name__)
-SAME, DIFFERENT, UNSURE, MERGE, SPLIT, MOVE, NAME, UNDO = KINDS = (
-    *("same", "different", "unsure", "merge", "split", "move", "name", "undo"),
+SAME, DIFFERENT, UNSURE, MERGE, SPLIT, MOVE, NAME, ENROL, UNDO = KINDS = (
+    *("same", "different", "unsure", "merge", "split", "move", "name", "enrol", "undo"),
 )
 MOST_ROWS, MOST_TEXT = 1000, 200  # rows of a decision, characters of a name
 PAUSE, PATIENCE = 0.02, 10.0  # seconds: between two attempts to make the file, in all
@@ -56,7 +56,8 @@ class Decision:
         who: name of the person, printable.
         rows: keys of rows, 32 hexadecimal digits each. same, merge: they show one person. different, unsure: two rows that show two
             people, or perhaps one. split: they show one person, who is not in any of `others`. move: they show the person of
-            `to` and not those of `others`. name: one row of the person who gets the name.
+            `to` and not those of `others`. name: one row of the person who gets the name. enrol: rows that were added from images
+            of one person, who has the name.
         others: keys of the rows that a split or a move leaves behind.
         to: key of a row of the person that rows are moved to.
         name: of the person.
@@ -102,6 +103,7 @@ class Decision:
             SPLIT: (1, MOST_ROWS),
             MOVE: (1, MOST_ROWS),
             NAME: (1, 1),
+            ENROL: (1, MOST_ROWS),
             UNDO: (0, 0),
         }[self.kind]
         if not least <= len(self.rows) <= most or len(set(self.rows)) < len(self.rows):
@@ -111,7 +113,7 @@ class Decision:
         wanted = {
             "others": self.kind == SPLIT or (None if self.kind == MOVE else False),
             "to": self.kind == MOVE,
-            "name": self.kind == NAME,
+            "name": self.kind in (NAME, ENROL),
             "of": self.kind == UNDO,
         }
         for name, is_wanted in wanted.items():

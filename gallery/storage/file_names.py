@@ -32,6 +32,7 @@ EXPORTED_FILES = REPLACED_FILES | {
     f".{IDENTITIES}.tmp",
     DECISIONS,
 }  # that may lie in the folder of an export
+ENROLLED = "enrolled"  # folder of the images of people who were enrolled over HTTP
 TRACK_CROPS = "track_crops"  # folder of the crops of an export of recordings
 
 

@@ -32,6 +32,7 @@ def create_app(
     batch_size: int = 32,
     audit: str | Path | None = None,
     decide: bool = False,
+    enrol: bool = False,
 ) -> FastAPI:
     """Return the application that serves a gallery; run it with uvicorn, or `vitreid serve`.
 
@@ -48,6 +49,7 @@ def create_app(
         batch_size: largest number of images per pass through the model.
         audit: file to which each search is appended, see `SearchAudit`; None = searches are not recorded.
         decide: visitors may decide who is who; else they may look only.
+        enrol: visitors may decide, and add people from images, which are kept in the gallery's folder.
     Raises:
         ModuleNotFoundError: FastAPI is not installed; names the extra.
         ValueError: the embedder does not match the gallery, or a limit is not positive.
@@ -57,7 +59,8 @@ def create_app(
         from .app import build_app  # FastAPI is an extra
     except ModuleNotFoundError as error:
         raise missing_package(error) from error
-    return build_app(gallery, embedder, limits, batch_size, SearchAudit(audit) if audit is not None else None, decide)
+    log = SearchAudit(audit) if audit is not None else None
+    return build_app(gallery, embedder, limits, batch_size, log, decide, enrol)
 
 
 def missing_package(error: ModuleNotFoundError) -> MissingPackageError:

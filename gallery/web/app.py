@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -53,11 +53,12 @@ def build_app(
     batch_size: int,
     audit: SearchAudit | None = None,
     decide: bool = False,
+    enrol: bool = False,
 ) -> FastAPI:
     """Return the application; see `vitreid.gallery.web.create_app`."""
     service, tickets = Service(gallery, embedder, batch_size), Tickets()
     routes = Routes(service, limits, tickets, audit)
-    people = PeopleRoutes(service, decide, routes.embedded, routes.record)
+    people = PeopleRoutes(service, decide, enrol, routes.embedded, routes.embedded_kept, routes.record)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -118,7 +119,7 @@ def _add_people(app: FastAPI, routes: PeopleRoutes) -> None:
     ):
         add(f"/people/{path}", route, summary=summary, responses=ERRORS)
     for path, post in routes.posts().items():
-        body = _body(post.fields, *post.kinds)
+        body = _bodies(post.bodies)
         add(path, post.answer, summary=post.summary, responses=ERRORS, openapi_extra=body, methods=["POST"])
 
 
@@ -130,7 +131,12 @@ def _file(kind: str, what: str) -> dict[str, Any]:
 
 def _body(model: type[CheckedFields], *kinds: str) -> dict[str, Any]:
     """Return the description of a request body; FastAPI itself describes bodies of one content type only."""
-    content = {kind: {"schema": model.model_json_schema()} for kind in kinds}
+    return _bodies(dict.fromkeys(kinds, model))
+
+
+def _bodies(models: Mapping[str, type[CheckedFields]]) -> dict[str, Any]:
+    """Return the description of a request body whose fields depend on its content type."""
+    content = {kind: {"schema": model.model_json_schema()} for kind, model in models.items()}
     return {"requestBody": {"required": True, "content": content}}
 
 

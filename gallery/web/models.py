@@ -123,10 +123,10 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     for status, meaning in {
         400: "the request or the image is damaged",
         401: "the token is missing or wrong",
-        403: "nobody may decide on this server",
+        403: "this server does not permit it, or a page of another site sent it",
         404: "no such row, or its image is gone",
         408: "the body did not arrive in time",
-        409: "the decision contradicts earlier ones",
+        409: "the decision contradicts earlier ones, or the name or the image is there already",
         411: "the body has no Content-Length",
         413: "too many bytes or pixels",
         415: "the file is not an image of a supported format",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -32,16 +32,24 @@ def fields_of(model: type[Fields], kinds: Sequence[str] = (FORM, JSON)) -> Calla
         RequestValidationError: a field is not accepted.
     """
 
+    return fields_by_kind(dict.fromkeys(kinds, model))
+
+
+def fields_by_kind(models: Mapping[str, type[Fields]]) -> Callable[[Request], Awaitable[Fields]]:
+    """Return a dependency as `fields_of` does, of a route with a model for each content type."""
+
     async def read(request: Request) -> Fields:
         kind, options = parse_options_header(request.headers.get("content-type", ""))
-        if kind == JSON.encode() and JSON in kinds:
+        if kind == JSON.encode() and JSON in models:
             _check_text(int(request.headers.get("content-length", 0)))
             content = await _content(request)
-            return await _parsing.run(lambda: _checked(lambda: model.model_validate_json(content)))
-        if kind == FORM.encode() and FORM in kinds:
+            return await _parsing.run(lambda: _checked(lambda: models[JSON].model_validate_json(content)))
+        if kind == FORM.encode() and FORM in models:
             content = await _content(request)
-            return await _parsing.run(lambda: _checked(lambda: model.model_validate(form_fields(content, options))))
-        if FORM not in kinds:
+            return await _parsing.run(
+                lambda: _checked(lambda: models[FORM].model_validate(form_fields(content, options)))
+            )
+        if FORM not in models:
             raise RequestError(415, f"expected {JSON}")
         raise RequestError(415, f"expected {FORM} with an image, or {JSON} with an id or a vector")
 

@@ -13,6 +13,7 @@ from fastapi import Depends, Path, Request, Response
 
 from ... import __version__
 from ...common.files import digest
+from ..identities.enrolled_images import PersonImage, kept_pixels
 from ..keeping.search_audit import SearchAudit
 from ..storage.record_images import ImageFile
 from .guard.limits import Limits
@@ -35,6 +36,7 @@ Id = Annotated[int, Path(ge=0, le=MAX_ID)]
 SearchBody = Annotated[SearchFields, Depends(fields_of(SearchFields))]
 EmbedBody = Annotated[EmbedFields, Depends(fields_of(EmbedFields))]
 AttentionBody = Annotated[AttentionFields, Depends(fields_of(AttentionFields))]
+P = TypeVar("P")
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
@@ -123,7 +125,9 @@ class Routes:
         async def draw(pixels: np.ndarray) -> ImageFile:
             return await self._overlaying.run(lambda: self.service.overlay(pixels, fields.camera))
 
-        return _as_image(await self._with_pixels(await self._content_of(fields), draw), "no-store")
+        return _as_image(
+            await self._with_pixels(await self._content_of(fields), draw, lambda pixels: pixels), "no-store"
+        )
 
     async def _content_of(self, fields: AttentionFields) -> bytes:
         """Return the uploaded image, or that of the row."""
@@ -142,11 +146,25 @@ class Routes:
 
         return await self._with_pixels(content, embed, self.service.shrunk)
 
+    async def embedded_kept(self, content: bytes, camera: str | None) -> PersonImage:
+        """Return an image file as it is kept in a gallery, and its embedding."""
+
+        async def embed(pixels: tuple[np.ndarray, np.ndarray]) -> PersonImage:
+            kept, shrunk = pixels
+            vector = await asyncio.wrap_future(self.service.batcher.submit(shrunk, camera))
+            return PersonImage(kept, np.asarray(vector, np.float32))
+
+        def prepare(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            kept = kept_pixels(pixels)
+            return kept, self.service.shrunk(kept)
+
+        return await self._with_pixels(content, embed, prepare)
+
     async def _with_pixels(
         self,
         content: bytes,
-        use: Callable[[np.ndarray], Awaitable[T]],
-        prepare: Callable[[np.ndarray], np.ndarray] = lambda pixels: pixels,
+        use: Callable[[P], Awaitable[T]],
+        prepare: Callable[[np.ndarray], P],
     ) -> T:
         """Return `use(prepare(pixels))` for an image file; the number of images that are pixels at the same time is limited."""
         num_pixels = await self._decoding[False].run(lambda: pixels_of(content, self.limits.max_pixels))

@@ -46,6 +46,7 @@ class Service:
     ) -> None:
         gallery.info.check_embedder(gallery.path, embedder)
         self.gallery, self.batcher = gallery, Batcher(embedder, batch_size)
+        self.model: str = embedder.fingerprint
         self.attention: Callable[..., np.ndarray] | None = getattr(embedder, "attention", None)
         self._planes: Callable[[np.ndarray], np.ndarray] | None = getattr(embedder, "planes", None)
         self._clock, self._refreshed = clock, clock()
@@ -91,6 +92,10 @@ class Service:
                 else:
                     time.sleep(REPLACING_SECONDS)
         self._refreshed = self._clock()
+
+    def look_again(self) -> None:
+        """Read the changes of the gallery at the next request, not only when it is due."""
+        self._refreshed = -float("inf")
 
     def facets(self) -> dict[str, Any]:
         """Return the gallery's summary, which the page shows before a search."""

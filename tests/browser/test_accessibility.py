@@ -114,7 +114,7 @@ PEOPLE = {"": "#ask:not([hidden]) .side", "#groups": ".stack", "#person=120": "#
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
-    app = create_app(Gallery.open(make_people(tmp_path_factory.mktemp("people"))), NumberedCrops(), decide=True)
+    app = create_app(Gallery.open(make_people(tmp_path_factory.mktemp("people"))), NumberedCrops(), enrol=True)
     with live(app) as (port, _):
         yield f"http://127.0.0.1:{port}/people"
 
@@ -125,6 +125,7 @@ def test_axe_finds_nothing_in_the_page_people(view, scheme, either, people):
     either.emulate_media(color_scheme=scheme)
     either.goto(f"{people}{view}")
     either.wait_for_selector(PEOPLE[view])
+    either.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
     assert findings(either) == []
     either.click("#rename-me")
     assert findings(either) == []

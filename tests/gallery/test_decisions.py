@@ -43,9 +43,10 @@ def test_a_decision_is_read_as_it_was_written(tmp_path):
         decide("split", 1, 2, others=(key(5),)),
         decide("move", 5, to=key(7), others=(key(1),)),
         decide("name", 1, name="Zoë Ω"),
+        decide("enrol", 8, 9, name="Åsa"),
         decide("undo", of=key(1)),
     ]
-    assert DecisionFile(tmp_path).append(some) == len(KINDS) == 8
+    assert DecisionFile(tmp_path).append(some) == len(KINDS) == 9
     assert list(DecisionFile(tmp_path).read()) == some
     lines = (tmp_path / DECISIONS).read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["kind"] for line in lines] == list(KINDS)

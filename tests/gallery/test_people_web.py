@@ -30,6 +30,7 @@ ONE_OF_EACH = {
     "move": {"rows": [0], "to": 20},
     "name": {"row": 0, "name": "Eve"},
     "undo": {"of": "0" * 32},
+    "regroup": {"threshold": 0.7},
 }
 
 
@@ -252,6 +253,17 @@ def test_what_is_decided_last_is_written_when_the_server_stops(folder):
         wait(client)
         decide(client, "name", row=0, name="Eve")
     assert list(people_of(Gallery.open(folder))[:20]) == ["Eve"] * 20
+
+
+def test_a_merge_can_be_taken_back_after_a_restart(folder):
+    with serve(folder) as client:
+        wait(client)
+        done = decide(client, "merge", rows=[0, 20])["decision"]
+    with serve(folder) as client:
+        wait(client)
+        assert members(client, 0) == set(range(40))
+        decide(client, "undo", of=done["id"])
+        assert members(client, 0) == set(range(20))
 
 
 def test_new_rows_are_seen_and_removed_ones_are_gone(folder, monkeypatch):

@@ -340,7 +340,11 @@ def test_the_api_describes_itself(client):
     assert fields["/embed"] == ["image", "camera"] and fields["/attention"] == ["image", "camera", "id"]
     assert fields["/search"] == [*fields["/attention"], "vector", "topk", "where", "rerank", "other_cameras"]
     assert kinds["/search"]["application/json"]["schema"]["properties"]["topk"]["maximum"] == 1000
-    assert "$ref" not in json.dumps(kinds)  # the page of the API reads the fields in place
+    enrol = api["paths"]["/enrol"]["post"]["requestBody"]["content"]
+    form, options = (list(enrol[kind]["schema"]["properties"]) for kind in ("multipart/form-data", "application/json"))
+    assert form == ["who", "id", "image", "name", "camera"] and "least" in options
+    assert enrol["multipart/form-data"]["schema"]["properties"]["image"]["maxItems"] == 16
+    assert "$ref" not in json.dumps([kinds, enrol])  # the page of the API reads the fields in place
 
 
 def test_attention_is_laid_over_an_upload_or_a_row(client):

@@ -5,6 +5,7 @@ import gc
 import io
 import json
 import logging
+import shutil
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -26,13 +27,20 @@ from vitreid.gallery.web.guard import middleware, quiet_log
 from vitreid.gallery.web.guard.limits import RateLimit, client_of
 from vitreid.gallery.web.media import upload_decode
 from vitreid.gallery.web.media.upload_decode import MAX_SCANS, MAX_SEGMENTS, decode
-from vitreid.gallery.web.models import MAX_CONDITIONS, MAX_VALUES, SearchFields
+from vitreid.gallery.web.models import MAX_CONDITIONS, MAX_VALUES, CheckedFields, SearchFields
 from vitreid.gallery.web.request_body import MAX_PARTS, MAX_TEXT_BYTES
 from vitreid.gallery.web.worker_lanes import Lane
 
 CROP = encode(person(COLOURS[0]))
 JSON = {"Content-Type": "application/json"}
-ROUTES = ["/search", "/embed", "/attention"]
+PERSON = {"who": "Ann", "name": "Eve"}
+ROUTES = {
+    "/search": {},
+    "/embed": {},
+    "/attention": {},
+    "/identify": {},
+    "/enrol": PERSON,
+}  # path: fields next to the image
 
 
 def served_app(served, **options):
@@ -57,6 +65,14 @@ def test_names_of_other_sites_are_not(host, served):
     """They may lead to any address of this machine (DNS rebinding)."""
     client = TestClient(served_app(served, hosts=["localhost"]))
     assert client.get("/facets", headers={"Host": host}).status_code == 421
+
+
+@pytest.fixture(scope="module")
+def enrolling(served, tmp_path_factory):
+    """A server that permits everything."""
+    folder = shutil.copytree(served, tmp_path_factory.mktemp("enrolling") / "gallery")
+    with TestClient(served_app(folder, enrol=True), raise_server_exceptions=False) as client:
+        yield client
 
 
 def bearer(token):
@@ -206,15 +222,15 @@ def test_all_bodies_together_are_bounded(served, monkeypatch):
 
 
 @pytest.mark.parametrize("path", ROUTES)
-def test_a_body_without_its_length_is_refused(path, client):
-    response = client.post(path, content=(b"x" for _ in range(3)), headers=JSON)
+def test_a_body_without_its_length_is_refused(path, enrolling):
+    response = enrolling.post(path, content=(b"x" for _ in range(3)), headers=JSON)
     assert response.status_code == 411 and "Content-Length" in response.json()["detail"]
 
 
-@pytest.mark.parametrize("path", ["/search", "/attention"])
-def test_much_text_is_refused_before_it_is_read(path, client, monkeypatch):
-    monkeypatch.setattr(SearchFields, "model_validate_json", lambda _: pytest.fail("it was read"))
-    response = client.post(path, content=b" " * (MAX_TEXT_BYTES + 1), headers=JSON)
+@pytest.mark.parametrize("path", ["/search", "/attention", "/identify", "/enrol", "/people/regroup"])
+def test_much_text_is_refused_before_it_is_read(path, enrolling, monkeypatch):
+    monkeypatch.setattr(CheckedFields, "model_validate_json", lambda _: pytest.fail("it was read"))
+    response = enrolling.post(path, content=b" " * (MAX_TEXT_BYTES + 1), headers=JSON)
     assert response.status_code == 413 and "kB of text" in response.json()["detail"]
 
 
@@ -222,6 +238,20 @@ def test_much_text_in_a_form_is_refused(client):
     for fields in ({"vector": "1" * (MAX_TEXT_BYTES + 1)}, {"where": ["x" * 20_000] * 20}):
         assert upload(client, CROP, **fields).status_code == 413
     assert upload(client, CROP, where=["camera=c1"] * MAX_PARTS).status_code == 400
+
+
+def test_much_text_in_the_form_of_a_person_is_refused(enrolling):
+    long = "x" * (MAX_TEXT_BYTES + 1)
+    for field in ("who", "name", "camera"):
+        assert upload(enrolling, CROP, "/enrol", **{**PERSON, field: long}).status_code == 413
+    many = [("image", ("crop.png", CROP))] * (MAX_PARTS + 1)
+    assert enrolling.post("/enrol", files=many, data=PERSON).status_code == 400
+
+
+@pytest.mark.parametrize("path", [*ROUTES, "/people/regroup"])
+def test_routes_that_cost_much_count_for_the_rate(path, served):
+    client = TestClient(served_app(served, rate=0.001), raise_server_exceptions=False)
+    assert [client.post(path, json={}).status_code == 429 for _ in range(2)] == [False, True]
 
 
 def test_the_largest_vector_has_room():
@@ -331,9 +361,9 @@ COSTLY_IMAGES = {
 
 @pytest.mark.parametrize("path", ROUTES)
 @pytest.mark.parametrize("name", COSTLY_IMAGES)
-def test_images_that_cost_much_are_refused_before_they_are_decoded(name, path, client, monkeypatch):
+def test_images_that_cost_much_are_refused_before_they_are_decoded(name, path, enrolling, monkeypatch):
     monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("it was decoded"))
-    response = upload(client, COSTLY_IMAGES[name], path)
+    response = upload(enrolling, COSTLY_IMAGES[name], path, **ROUTES[path])
     assert response.status_code == 422 and "JPEG has more than" in response.json()["detail"], response.text
 
 

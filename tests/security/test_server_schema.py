@@ -1,7 +1,10 @@
 """Requests made from the server's own description, openapi.json: none of them is the server's fault."""
 
+import json
 import shutil
 import subprocess
+import time
+from urllib.request import urlopen
 
 import pytest
 
@@ -23,7 +26,10 @@ CHECKS = (
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("schemathesis") is None, reason="needs pip install schemathesis")
 def test_requests_made_from_the_description_are_answered_as_described(served, tmp_path):
-    with live(create_app(Gallery.open(served), FakeEmbedder())) as (port, _):
+    folder = shutil.copytree(served, tmp_path / "gallery")  # people are enrolled in it
+    with live(create_app(Gallery.open(folder), FakeEmbedder(), enrol=True)) as (port, _):
+        while not json.loads(urlopen(f"http://127.0.0.1:{port}/people/state").read())["is_ready"]:  # 503 until then
+            time.sleep(0.05)
         options = ["--checks", CHECKS, "--max-examples", "200", "--seed", "0", "--generation-database", "none"]
         command = ["schemathesis", "run", f"http://127.0.0.1:{port}/openapi.json", *options]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ....common.errors import UserError
-from ...keeping.decision_file import DIFFERENT, MERGE, MOVE, NAME, SAME, SPLIT, UNDO, UNSURE, Decision
+from ...keeping.decision_file import DIFFERENT, ENROL, MERGE, MOVE, NAME, SAME, SPLIT, UNDO, UNSURE, Decision
 
 
 class ContradictionError(UserError):
@@ -156,7 +156,7 @@ class DecidedLinks:
             self._apart.setdefault(second, {})[first] = link
         if decision.kind == UNSURE:
             self.unsure.append((decision.rows[0], decision.rows[1]))
-        if decision.kind == NAME:
+        if decision.kind in (NAME, ENROL):
             self.names.pop(decision.rows[0], None)
             self.names[decision.rows[0]] = str(decision.name)
 
@@ -225,7 +225,7 @@ class DecidedLinks:
 def _together(decision: Decision) -> list[tuple[str, str]]:
     """Return the pairs of rows that a decision joins."""
     rows = decision.rows
-    if decision.kind in (SAME, MERGE, SPLIT):
+    if decision.kind in (SAME, MERGE, SPLIT, ENROL):
         return [(rows[0], row) for row in rows[1:]]
     return [(str(decision.to), row) for row in rows] if decision.kind == MOVE else []
 

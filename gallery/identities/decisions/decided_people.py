@@ -9,10 +9,10 @@ import numpy as np
 
 from ....evaluation.clustering.average_linkage import Constraints
 from ....evaluation.clustering.jaccard_graph import SimilarPairs
-from ...keeping.decision_file import Decision, DecisionFile
+from ...keeping.decision_file import ENROL, Decision, DecisionFile
 from ...storage.gallery import Gallery
 from ..person_columns import People, is_none
-from .decided_links import DecidedLinks
+from .decided_links import DecidedLinks, in_force
 from .people_board import ComparedRows, PeopleBoard, links_among, without_parted
 
 
@@ -82,6 +82,14 @@ def confirmed_rows(gallery: Gallery, people: People) -> np.ndarray:
         return people.confirmed
     known = decided.links.confirmed_keys()
     return people.confirmed | np.array([key in known for key in decided.keys], bool)
+
+
+def enrolled_rows(gallery: Gallery) -> np.ndarray:
+    """Return (N,) bool: the live rows that were added as images of a person with a name."""
+    known = {key for one in in_force(DecisionFile(gallery.path).read()) if one.kind == ENROL for key in one.rows}
+    if not known:
+        return np.zeros(int(gallery.is_live.sum()), bool)
+    return np.array([key.hex() in known for key in gallery.live_keys().to_pylist()], bool)
 
 
 def board_of(

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from ....evaluation.clustering.average_linkage import Constraints, average_linkage
 from ....evaluation.clustering.jaccard_graph import SimilarPairs
-from ...keeping.decision_file import DIFFERENT, MERGE, MOVE, NAME, SAME, SPLIT, UNDO, Decision
+from ...keeping.decision_file import DIFFERENT, ENROL, MERGE, MOVE, NAME, SAME, SPLIT, UNDO, Decision
 from ..person_columns import new_name
 from .decided_links import DecidedLinks, in_force
 
@@ -103,19 +103,24 @@ class PeopleBoard:
                 self.take_back(one)
         for one in decisions:
             if one.id in standing and one.id not in aside:
-                self.apply(one)
+                self.apply(one, is_new=False)
 
-    def apply(self, decision: Decision) -> None:
-        """Change the groups as a decision says, which the links have; nothing changes if they are so already."""
+    def apply(self, decision: Decision, is_new: bool = True) -> None:
+        """Change the groups as a decision says, which the links have; nothing changes if they are so already.
+
+        Args:
+            is_new: False = groups that are so already may be so because of it: `take_back` then groups their rows again.
+        """
         start = self._next
         was = {group: (self.members[group], self.names.get(group)) for group in self.groups_of(decision.keys)}
         self._change(decision)
         gone = [one for group, one in was.items() if group not in self.members]
-        self._steps[decision.id] = _Step(gone, range(start, self._next))
+        if is_new or self._next > start:
+            self._steps[decision.id] = _Step(gone, range(start, self._next))
 
     def _change(self, decision: Decision) -> None:
         kind = decision.kind
-        if kind in (SAME, MERGE):
+        if kind in (SAME, MERGE, ENROL):
             self._join(self.groups_of(decision.rows))
         elif kind == DIFFERENT:
             if len(self.groups_of(decision.rows)) == 1 and len(self.places(decision.rows)) > 1:
@@ -124,7 +129,7 @@ class PeopleBoard:
             self._take_out(self.places(decision.rows), self.places(decision.others))
         elif kind == MOVE:
             self._move(self.places(decision.rows), self.places([str(decision.to)]))
-        elif kind == NAME:
+        if kind in (NAME, ENROL):
             for group in self.groups_of(decision.rows):
                 self._give_name(group, str(decision.name))
 
@@ -133,10 +138,11 @@ class PeopleBoard:
 
         The groups are those before it, unless they have changed since, or another board did it: then their rows are grouped again.
         """
-        if decision.kind == NAME:
+        if decision.kind in (NAME, ENROL):
             for group in self.groups_of(decision.rows):
                 if self.names.get(group) == decision.name:
                     self._give_name(group, self._given_name(self.members[group]) or self._new_name(group))
+        if decision.kind == NAME:
             return
         step = self._steps.pop(decision.id, None)
         if step is not None and all(group in self.members for group in step.made):

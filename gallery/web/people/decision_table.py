@@ -19,7 +19,8 @@ from ....evaluation.clustering.jaccard_graph import SimilarPairs
 from ...identities.decisions.decided_links import ContradictionError, DecidedLinks, in_force
 from ...identities.decisions.people_board import ComparedRows, PeopleBoard
 from ...identities.decisions.question_queue import QuestionQueue
-from ...identities.group_people import group_people
+from ...identities.group_people import Grouping, GroupingOptions, group_people
+from ...identities.near_rows import AUTO
 from ...identities.person_columns import People, is_none, read_people, write_people
 from ...keeping.decision_file import MOST_ROWS, NAME, UNDO, Decision, DecisionFile
 from ...storage.gallery import Gallery
@@ -34,16 +35,16 @@ class Sitting:
 
     Args:
         gallery: as opened.
-        to_decide: compare the rows; else the groups are those of the column `person`, and there are no questions.
+        found: the rows, compared; None = the groups are those of the column `person`, and there are no questions.
     """
 
-    def __init__(self, gallery: Gallery, to_decide: bool) -> None:
+    def __init__(self, gallery: Gallery, found: Grouping | None) -> None:
         self.state, self.ids = gallery.state, gallery.ids[gallery.is_live]
         self.file = DecisionFile(gallery.path)
         self.queue: QuestionQueue | None = None
         self.decisions: Sequence[Decision] = ()
-        if to_decide:
-            found = group_people(gallery, to_decide=True)
+        self.pairs = None if found is None else found.graph.pairs
+        if found is not None:
             assert found.board is not None
             self.people, self.board = found.before, found.board
             self.queue = QuestionQueue(self.board)
@@ -81,7 +82,7 @@ class Sitting:
                     self.board.take_back(one)
             for one in after:
                 if one.id not in before and one.id not in aside:
-                    self.board.apply(one)
+                    self.board.apply(one, is_new=False)
             return
         for one in new:
             self.queue.learn(one)
@@ -187,6 +188,7 @@ class DecisionTable:
         self._sitting: Sitting | None = None
         self._making: threading.Thread | None = None
         self._unsaved = False
+        self.options = GroupingOptions()
         self.failure = ""
 
     @contextmanager
@@ -230,7 +232,8 @@ class DecisionTable:
 
     def _make(self) -> None:
         try:
-            made = Sitting(Gallery.open(self.path), self.to_decide)
+            gallery = Gallery.open(self.path)
+            made = Sitting(gallery, group_people(gallery, self.options, to_decide=True) if self.to_decide else None)
         except (OSError, ValueError) as error:
             logger.error("the people of %s cannot be shown: %s", self.path, error)
             self.failure = str(error)
@@ -258,6 +261,52 @@ class DecisionTable:
             raise RequestError(422, str(error)) from error
         self._unsaved = True
         return added
+
+    def regroup(self, threshold: float | None, is_trial: bool) -> dict[str, Any]:
+        """Group all rows again but the confirmed ones, up to another distance; write it, unless it is a trial.
+
+        Args:
+            threshold: distance, 0 to 1; None = the default.
+        Returns:
+            What it gives: the threshold, the numbers of people and of rows alone, and of rows that get another person.
+        Raises:
+            RequestError: 503, the rows are being compared, have just changed, or another program is writing them.
+        """
+        with self.open() as sitting:
+            pairs, state = sitting.pairs, sitting.state
+        gallery = Gallery.open(self.path)
+        if self._is_making() or _rows_of(gallery.state) != _rows_of(state):
+            raise RequestError(503, NOT_READY, {"Retry-After": "2"})
+        options = GroupingOptions(AUTO if threshold is None else str(threshold), regroup=True)
+        found = group_people(gallery, options, to_decide=True, pairs=pairs)
+        assert found.board is not None
+        sizes = [len(rows) for rows in found.board.members.values()]
+        numbers = {
+            "threshold": 1 - options.least,
+            "people": sum(size > 1 for size in sizes),
+            "alone": sum(size == 1 for size in sizes),
+            "changed": int((found.after.names != found.before.names).sum()),
+        }
+        if not is_trial:
+            self._take(gallery, found)
+        return numbers
+
+    def _take(self, gallery: Gallery, found: Grouping) -> None:
+        """Write a grouping into the records, and serve it from now on."""
+        try:
+            write_people(gallery, found.before, found.after)
+        except OSError as error:  # of another program that is writing, too
+            logger.error("the people of %s cannot be written: %s", self.path, error)
+            raise RequestError(
+                503, "the people cannot be written now; try again in a moment", {"Retry-After": "2"}
+            ) from error
+        made = Sitting(gallery, replace(found, before=found.after))
+        with self._lock:
+            self._sitting, self.options = made, replace(found.options, regroup=False)
+
+    def _is_making(self) -> bool:
+        with self._lock:
+            return self._making is not None and self._making.is_alive()
 
     def save(self) -> bool:
         """Write the people into the records, if a decision has changed them; return False if another program is writing."""

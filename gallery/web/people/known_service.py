@@ -48,6 +48,11 @@ class KnownService:
                 fields.least, fields.templates, confirmed=fields.confirmed, expire_after=fields.expire_after
             )
             self._known = None
+        return self.summary()
+
+    def summary(self) -> dict[str, Any]:
+        """Return who is known."""
+        with self._lock:
             known = _answered(self._enrolled)[1]
         return {
             "people": len(known.names),

@@ -24,22 +24,27 @@ def summary(sitting: Sitting) -> dict[str, Any]:
         "people": sum(size > 1 for size in sizes),
         "alone": sum(size == 1 for size in sizes),
         "decisions": len(sitting.decisions),
+        "threshold": None if sitting.queue is None else 1 - sitting.board.rows.least,
         "contradictions": [str(one) for one in sitting.board.links.contradictions[:LISTED]],
     }
 
 
 def stacks(sitting: Sitting, offset: int, limit: int, order: str, find: str) -> dict[str, Any]:
-    """Return some of the people of two rows and more; with `find`, of those whose name contains it, rows alone too.
+    """Return some of the people of two rows and more, or with a given name; with `find`, all whose name contains it.
 
     Args:
         order: size: the largest first; name; doubt: those first whose two halves resemble each other least.
     """
     board = sitting.board
-    wanted = find.casefold()
+    wanted, given = find.casefold(), set(board.links.names.values())
     groups = [
         group
         for group, rows in board.members.items()
-        if (wanted in board.names.get(group, "").casefold() if wanted else len(rows) > 1)
+        if (
+            wanted in board.names.get(group, "").casefold()
+            if wanted
+            else len(rows) > 1 or board.names.get(group) in given
+        )
     ]
     first = {group: int(board.members[group][0]) for group in groups}
     if order == "name":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from ...identities.known_people import EnrolmentOptions
@@ -87,8 +87,36 @@ class IdentifyFields(CheckedFields):
     ask: Rate = Field(0.1, description="share of new people for whom the answer is at least ask")
 
 
+class PersonFields(DecisionFields):
+    """Fields of /enrol in a form: images of a new person."""
+
+    image: Annotated[list[ImageBytes], BeforeValidator(lambda value: value if isinstance(value, list) else [value])] = (
+        Field(min_length=1, max_length=MOST_IMAGES, description="one image of the person, or several")
+    )
+    name: Name = Field(description="name of the person; nobody in the gallery has it yet")
+    camera: Text | SkipJsonSchema[None] = Field(None, description="name of the camera that took the images, if known")
+
+
+class RegroupFields(CheckedFields):
+    """Fields of /people/regroup."""
+
+    threshold: Rate | SkipJsonSchema[None] = Field(
+        None, description="distance, 0 to 1, up to which two groups merge: larger = fewer people; left out: the default"
+    )
+    trial: bool = Field(False, description="only return what it would give")
+    who: Name | SkipJsonSchema[None] = Field(
+        None, description="name of the person who decides; may be left out of a trial"
+    )
+
+    @model_validator(mode="after")
+    def _check_who(self) -> RegroupFields:
+        if self.who is None and not self.trial:
+            raise ValueError("who: this field is required, unless trial is true")
+        return self
+
+
 class EnrolFields(CheckedFields):
-    """Fields of /enrol."""
+    """Fields of /enrol in JSON: who counts as known."""
 
     least: Annotated[int, Field(ge=1, le=1000)] = Field(
         EnrolmentOptions.least, description="good crops that a known person needs"

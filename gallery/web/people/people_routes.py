@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,10 +13,13 @@ from fastapi import Depends, Query, Request, Response
 
 from ....common.errors import UserError
 from ....common.files import digest
+from ...identities.decisions.decided_links import in_force
+from ...identities.enrolled_images import PersonImage
 from ...keeping.decision_file import DIFFERENT, MERGE, MOVE, NAME, SAME, SPLIT, UNDO, UNSURE, Decision, new_id
+from ..guard.same_site import check_same_site
 from ..json_answer import as_json
 from ..models import MAX_ID, CheckedFields
-from ..request_body import FORM, JSON, fields_of
+from ..request_body import FORM, JSON, fields_by_kind, fields_of
 from ..request_error import RequestError
 from ..service import REFRESH_SECONDS, Service
 from ..worker_lanes import Lane
@@ -30,13 +34,18 @@ from .people_fields import (
     MergeFields,
     MoveFields,
     NameFields,
+    PersonFields,
+    RegroupFields,
     SplitFields,
     UndoFields,
 )
+from .person_upload import PersonUpload, audited, enrolment
 
+logger = logging.getLogger(__name__)
 MOST_GROUPS, MOST_MEMBERS, MOST_QUESTIONS, MOST_LOG = 100, 200, 20, 200
 SAVE_SECONDS = 10.0  # from a decision to the records, which are written as a whole
 LEASE_SECONDS = 60.0  # a question that one window has is asked in another only after this time
+ENROL_BODIES: Mapping[str, type[CheckedFields]] = {FORM: PersonFields, JSON: EnrolFields}
 ANSWERS = {"same": SAME, "different": DIFFERENT, "unsure": UNSURE}
 Offset = Annotated[int, Query(ge=0, le=10**9)]
 Window = Annotated[
@@ -45,11 +54,10 @@ Window = Annotated[
 
 
 class Post(NamedTuple):
-    """A route with a body: what answers, the fields of the body, its content types, and a line about it."""
+    """A route with a body: what answers, the fields of the body by its content type, and a line about it."""
 
     answer: Callable[..., Awaitable[Response]]
-    fields: type[CheckedFields]
-    kinds: tuple[str, ...]
+    bodies: Mapping[str, type[CheckedFields]]
     summary: str
 
 
@@ -58,8 +66,9 @@ class PeopleRoutes:
 
     Args:
         service: of the gallery.
-        can_decide: whether visitors may decide.
+        can_decide, can_enrol: whether visitors may decide, and add people from images.
         embed: image file, camera -> (D,) embedding.
+        embed_kept: image file, camera -> the image as it is kept, and its embedding.
         record: visitor, search -> written into the audit, if there is one.
     """
 
@@ -67,14 +76,19 @@ class PeopleRoutes:
         self,
         service: Service,
         can_decide: bool,
+        can_enrol: bool,
         embed: Callable[[bytes, str | None], Any],
+        embed_kept: Callable[[bytes, str | None], Awaitable[PersonImage]],
         record: Callable[[str, dict[str, Any]], None],
     ) -> None:
-        self._service, self._can_decide, self._embed, self._record = service, can_decide, embed, record
+        self._service, self._can_decide, self._can_enrol = service, can_decide or can_enrol, can_enrol
+        self._embed, self._embed_kept, self._record = embed, embed_kept, record
         self._has_people = hasattr(service.gallery, "state")  # a folder; Milvus has no records of ours
         path = service.gallery.path
-        self.table, self._known = DecisionTable(path, can_decide), KnownService(path)
+        self.table, self._known = DecisionTable(path, self._can_decide), KnownService(path)
+        self._upload = PersonUpload(path, service.model)
         self._lane, self._saving, self._knowing = Lane("people", 1), Lane("people-save", 1), Lane("identify", 1)
+        self._enrolling, self._grouping = Lane("enrol", 1), Lane("regroup", 1)
         self._leases: dict[frozenset[str], tuple[str, float]] = {}
         self._refreshed = 0.0
         self._save_task: asyncio.Task[None] | None = None
@@ -82,21 +96,27 @@ class PeopleRoutes:
     def posts(self) -> dict[str, Post]:
         """Return the routes with a body by address; all of them count for the rate limit."""
         return {
-            "/people/decide": Post(self.decide, AnswerFields, (JSON,), "Do rows show one person?"),
-            "/people/merge": Post(self.merge, MergeFields, (JSON,), "Make several people one"),
-            "/people/split": Post(self.split, SplitFields, (JSON,), "Make rows another person"),
-            "/people/move": Post(self.move, MoveFields, (JSON,), "Move rows to another person"),
-            "/people/name": Post(self.name, NameFields, (JSON,), "Name a person"),
-            "/people/undo": Post(self.undo, UndoFields, (JSON,), "Take a decision back"),
-            "/identify": Post(self.identify, IdentifyFields, (FORM, JSON), "Known, new, or ask"),
-            "/enrol": Post(self.enrol, EnrolFields, (JSON,), "Who counts as known"),
+            "/people/decide": Post(self.decide, {JSON: AnswerFields}, "Do rows show one person?"),
+            "/people/merge": Post(self.merge, {JSON: MergeFields}, "Make several people one"),
+            "/people/split": Post(self.split, {JSON: SplitFields}, "Make rows another person"),
+            "/people/move": Post(self.move, {JSON: MoveFields}, "Move rows to another person"),
+            "/people/name": Post(self.name, {JSON: NameFields}, "Name a person"),
+            "/people/undo": Post(self.undo, {JSON: UndoFields}, "Take a decision back"),
+            "/people/regroup": Post(self.regroup, {JSON: RegroupFields}, "Group all rows again"),
+            "/identify": Post(self.identify, dict.fromkeys((FORM, JSON), IdentifyFields), "Known, new, or ask"),
+            "/enrol": Post(self.enrol, ENROL_BODIES, "Add a person from images, or choose who counts as known"),
         }
 
     async def state(self) -> Response:
         """Return the numbers of people and decisions, and whether the rows are compared already."""
 
         def act() -> dict[str, Any]:
-            found: dict[str, Any] = {"can_decide": self._can_decide, "is_ready": False, "failure": ""}
+            found: dict[str, Any] = {
+                "can_decide": self._can_decide,
+                "can_enrol": self._can_enrol,
+                "is_ready": False,
+                "failure": "",
+            }
             if not self._has_people:
                 return {**found, "failure": "people are shown for galleries in a folder only, not for those in Milvus"}
             if self._can_decide and not self.table.is_ready():
@@ -113,7 +133,7 @@ class PeopleRoutes:
         order: Literal["size", "name", "doubt"] = "size",
         find: Annotated[str, Query(max_length=200, description="part of a name; also finds rows alone")] = "",
     ) -> Response:
-        """List the people of two rows and more: name, number of rows, ids of some of them."""
+        """List the people of two rows and more, or with a given name: name, number of rows, ids of some of them."""
         return await self._read(lambda sitting: people_answers.stacks(sitting, offset, limit, order, find))
 
     async def group(
@@ -192,8 +212,38 @@ class PeopleRoutes:
         )
 
     async def undo(self, fields: Annotated[UndoFields, Depends(fields_of(UndoFields, [JSON]))]) -> Response:
-        """Take a decision back; an undo can be taken back, too."""
-        return await self._write(fields, lambda _: {"kind": UNDO, "of": fields.of})
+        """Take a decision back; an undo can be taken back, too, but not that of an enrolment: its images are gone."""
+
+        def about(sitting: Sitting) -> dict[str, Any]:
+            enrolled, takes_back = enrolment(sitting.decisions, fields.of)
+            if enrolled is not None and not self._can_enrol:
+                raise RequestError(
+                    403, "this server does not remove people; start it with --enrol to take an enrolment back"
+                )
+            if enrolled is not None and not takes_back:
+                raise RequestError(409, "the images of this person were removed; enrol them again")
+            if enrolled is not None and enrolled.id in {one.id for one in in_force(sitting.decisions)}:
+                self._upload.remove(enrolled)  # before the undo: after a crash in between, it can be sent again
+                self._look_again()
+            return {"kind": UNDO, "of": fields.of}
+
+        return await self._write(fields, about)
+
+    async def regroup(self, fields: Annotated[RegroupFields, Depends(fields_of(RegroupFields, [JSON]))]) -> Response:
+        """Group all rows again but the confirmed ones, up to another distance; decisions stay. A trial changes nothing."""
+        self._check_people()
+        self._check_may_decide()
+
+        def act() -> dict[str, Any]:
+            try:
+                return self.table.regroup(fields.threshold, fields.trial)
+            except UserError as error:
+                raise RequestError(422, str(error)) from error
+
+        numbers = await self._grouping.run(act)
+        if not fields.trial:
+            logger.info("%s grouped all rows again up to a distance of %g", fields.who, numbers["threshold"])
+        return as_json(numbers)
 
     async def identify(
         self, fields: Annotated[IdentifyFields, Depends(fields_of(IdentifyFields, [FORM, JSON]))], request: Request
@@ -214,11 +264,33 @@ class PeopleRoutes:
 
         return await self._knowing.run(act)
 
-    async def enrol(self, fields: Annotated[EnrolFields, Depends(fields_of(EnrolFields, [JSON]))]) -> Response:
-        """Choose who counts as known in /identify: everybody with enough good crops; return who that is."""
+    async def enrol(
+        self, fields: Annotated[CheckedFields, Depends(fields_by_kind(ENROL_BODIES))], request: Request
+    ) -> Response:
+        """Form: add a person from images, whom /identify knows from then on. JSON: choose who counts as known in /identify."""
         self._check_people()
+        if isinstance(fields, PersonFields):
+            return await self._add_person(fields, request)
+        assert isinstance(fields, EnrolFields)
+        options = fields
         self._check_may_decide()
-        return as_json(await self._knowing.run(lambda: self._known.enrol(fields)))
+        return as_json(await self._knowing.run(lambda: self._known.enrol(options)))
+
+    async def _add_person(self, fields: PersonFields, request: Request) -> Response:
+        if not self._can_enrol:
+            raise RequestError(403, "this server adds nobody; start it with --enrol to add people from images")
+        check_same_site(request.headers)
+        images = await asyncio.gather(*(self._embed_kept(image, fields.camera) for image in fields.image))
+        self._record(request.client.host if request.client else "unknown", audited(fields))
+        added = await self._enrolling.run(lambda: self._upload.add(fields, images))
+        self._look_again()
+        known = await self._knowing.run(self._known.summary)
+        return as_json({**added, "people": known["people"], "is_calibrated": known["is_calibrated"]})
+
+    def _look_again(self) -> None:
+        """Read the changed rows at the next request."""
+        self._service.look_again()
+        self._refreshed = 0.0
 
     async def close(self) -> None:
         """Write the people into the records."""

@@ -3,12 +3,15 @@
 import { $, number } from "./dom.js";
 import { answer, askAgain, refill, showAsk } from "./people_ask.js";
 import { askWho, desk, fail, fetchJson, hideError, say, showUndo, showWho, undoLast } from "./people_desk.js";
+import { listenToAdd, showAdd } from "./people_enrol.js";
 import { listenToGroups, showGroups } from "./people_groups.js";
 import { listenToLog, showLog } from "./people_log.js";
 import { listenToPerson, showPerson } from "./people_person.js";
+import { listenToThreshold, showThreshold } from "./people_threshold.js";
 import { Failure } from "./requests.js";
 
 const POLL_SECONDS = 2;
+const COUNTS = ["rows", "people", "alone"]; // of the state; they change with new rows and with the threshold
 const VIEWS = ["ask", "groups", "person", "log"];
 const ANSWERS = { y: "same", n: "different", u: "unsure" };
 let state = null;
@@ -41,6 +44,8 @@ function showState() {
     ? `${number(state.people)} people, ${number(state.alone)} images alone, ${number(state.decisions)} decisions`
     : "";
   $("to-ask").hidden = $("you").hidden = !desk.canDecide;
+  showAdd(state.can_enrol);
+  if (state.is_ready) showThreshold(state);
   if (state.failure) fail(new Failure(state.failure));
   else if (!state.is_ready) say("The images are being compared; this takes a moment …");
 }
@@ -54,7 +59,7 @@ async function poll() {
     if (state.is_ready && !before?.is_ready) {
       say("");
       await show({ moved: true });
-    } else if (state.is_ready && state.decisions !== desk.seen) {
+    } else if (state.is_ready && (state.decisions !== desk.seen || COUNTS.some((name) => state[name] !== before[name]))) {
       desk.seen = state.decisions;
       await show();
     }
@@ -91,6 +96,8 @@ function main() {
   showUndo();
   listenToGroups();
   listenToPerson();
+  listenToAdd();
+  listenToThreshold();
   listenToLog();
   for (const button of $("answers").querySelectorAll("button")) button.addEventListener("click", () => answer(button.dataset.answer));
   $("undo").addEventListener("click", undoLast);

@@ -54,6 +54,9 @@ export function askWho() {
   return asking;
 }
 
+// Return who decides; a visitor without a name is asked for it. Null = nobody.
+export const whoDecides = async () => localStorage.getItem("who") || await askWho();
+
 // ---- decisions
 
 const WORDS = { decide: "Answer saved.", merge: "Merged.", split: "Split off.", move: "Moved.", name: "Name saved.", undo: "Taken back." };
@@ -64,7 +67,7 @@ export function decide(kind, fields) {
   const id = hex(16); // the same when it is sent again, so it is taken once
   sending = sending.then(async () => {
     try {
-      const who = localStorage.getItem("who") || await askWho();
+      const who = await whoDecides();
       if (!who) return null;
       hideError();
       const answer = await (await sent(`people/${kind}`, { ...fields, who, id })).json();

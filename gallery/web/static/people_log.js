@@ -16,6 +16,7 @@ const WHAT = {
   split: (entry) => `split off ${images(entry)}`,
   move: (entry) => `moved ${images(entry)}`,
   name: (entry) => `named ${entry.name}`,
+  enrol: (entry) => `added ${entry.name} from ${images(entry)}`,
   undo: () => "took a decision back",
 };
 
