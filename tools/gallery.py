@@ -24,7 +24,7 @@ from vitreid.tools.cli.gallery_arguments import gallery_folder
 from vitreid.tools.cli.parser import command
 from vitreid.tools.cli.subcommands import Subcommand, subcommand_parser
 from vitreid.tools.keeping import add_images, exchange_commands, row_commands
-from vitreid.tools.keeping.row_commands import open_folder
+from vitreid.tools.keeping.row_commands import open_folder, opened
 
 
 def verify_files(args: argparse.Namespace) -> bool:
@@ -36,17 +36,28 @@ def verify_files(args: argparse.Namespace) -> bool:
 
 def show_info(args: argparse.Namespace) -> None:
     """Print the description of a gallery."""
-    gallery = Gallery.open(args.gallery)
-    info = gallery.info
-    names = ("dimension", "dtype", "metric", "model_name", "model", "camera_norm", "projection", "created", "version")
-    facts = {"rows": len(gallery), **{name: getattr(info, name) for name in names}}
-    facts |= {"threshold": info.limit, "columns": gallery.columns}
-    if isinstance(gallery, Gallery):
-        facts |= {"removed": len(gallery.state.removed), "suppressed": gallery.state.suppressed}
+    with opened(args.gallery) as gallery:
+        info = gallery.info
+        names = (
+            "dimension",
+            "dtype",
+            "metric",
+            "model_name",
+            "model",
+            "camera_norm",
+            "projection",
+            "created",
+            "version",
+        )
+        facts = {"rows": len(gallery), **{name: getattr(info, name) for name in names}}
+        facts |= {"threshold": info.limit, "columns": gallery.columns}
+        if isinstance(gallery, Gallery):
+            facts |= {"removed": len(gallery.state.removed)}
+        facts |= {"suppressed": len(gallery.suppressed)}
     if args.json:
         print(json.dumps(facts, indent=1))
         return
-    facts["columns"] = ", ".join(gallery.columns)
+    facts["columns"] = ", ".join(facts["columns"])
     facts["threshold"] = "not calibrated" if info.limit is None else json.dumps(info.limit)
     print(
         table([(name.replace("_", " "), str(value)) for name, value in facts.items() if value is not None], left=None)
@@ -132,7 +143,10 @@ def _megabytes(gallery: Gallery) -> str:
 
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "gallery": {"metavar": "GALLERY", "help": "folder of the gallery"},
+    "gallery": {
+        "metavar": "GALLERY",
+        "help": "folder of the gallery; info, list, remove, update, allow and stats also take milvus:…",
+    },
     "sources": {"metavar": "SOURCE", "nargs": "+", "help": "folders of the galleries to add; they stay unchanged"},
     "mode": {"choices": tuple(CAMERA_NORMS), "help": "; ".join(f"{key}: {text}" for key, text in CAMERA_NORMS.items())},
     "output": {"metavar": "OUTPUT", "help": "folder of the new gallery"},

@@ -23,9 +23,10 @@ from ...processor.distributed.process_group import Ranks, joined_ranks
 from ...processor.embedding.embedder import Embedder
 from ...tracking.recording_tracks import TrackOptions
 from ..keeping.retention import SECONDS, expire
+from ..keeping.suppress_list import KEPT_OUT
 from ..maintenance.export_formats import FORMATS, check_columns
 from ..search.faiss_index import import_faiss
-from ..storage.gallery import KEPT_OUT, Gallery
+from ..storage.gallery import Gallery
 from .embed_parts import PartEmbedder
 from .export_plan import ExportPlan, RecordingPlan, make_plan
 from .recording_job import RecordingJob, RecordingOptions

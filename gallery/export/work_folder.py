@@ -25,8 +25,9 @@ from ...common.locks import FILE as LOCK
 from ...common.locks import WriterLock
 from ...common.replace_folder import refuse_link
 from ...common.text import parse_json
+from ..keeping.suppress_list import KEPT_OUT
 from ..storage.file_names import TRACK_CROPS
-from ..storage.gallery import KEPT_OUT, Gallery
+from ..storage.gallery import Gallery
 from ..storage.records_file import with_ids
 from ..storage.row_ids import Ids
 from .export_plan import ExportPlan, Plan, read_plan

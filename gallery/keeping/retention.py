@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...common.errors import UserError
+from ..milvus.milvus_gallery import MilvusGallery
 from ..storage.gallery import Gallery
 from .suppress_list import EXPIRED
 
@@ -30,14 +31,14 @@ def age_of(text: str) -> float:
     return float(found[1]) * SECONDS[found[2]]
 
 
-def expired_ids(gallery: Gallery, age: float, now: float | None = None) -> np.ndarray:
+def expired_ids(gallery: Gallery | MilvusGallery, age: float, now: float | None = None) -> np.ndarray:
     """Return the ids (n,) of the live rows whose `time` is more than `age` seconds ago; rows without a time never expire."""
     table = gallery.select(["id", "time"]).filter(pa.array(gallery.is_live))
     times = table["time"].to_numpy()
     return table["id"].to_numpy()[times < (time.time() if now is None else now) - age]  # NaN = without a time: False
 
 
-def expire(gallery: Gallery, age: float, now: float | None = None) -> int:
+def expire(gallery: Gallery | MilvusGallery, age: float, now: float | None = None) -> int:
     """Remove the rows of `expired_ids`, which stay out from now on; return how many. Their embeddings go with `compact`."""
     with gallery.writing():
         ids = expired_ids(gallery, age, now)

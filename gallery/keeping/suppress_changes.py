@@ -7,6 +7,7 @@ import logging
 import numpy as np
 import pyarrow as pa
 
+from ..milvus.milvus_gallery import MilvusGallery
 from ..storage.gallery import Gallery
 from .row_keys import are_in
 from .suppress_list import joined, keys_in
@@ -14,11 +15,11 @@ from .suppress_list import joined, keys_in
 logger = logging.getLogger(__name__)
 
 
-def inherit(target: Gallery, source: Gallery) -> None:
+def inherit(target: Gallery, source: Gallery | MilvusGallery) -> None:
     """Add the entries of the source's list to the target's; those of rows that live in the target are left out and logged."""
-    if not source.state.suppressed:
-        return
     theirs = source.suppressed
+    if not len(theirs):
+        return
     lives = are_in(keys_in(theirs), target.live_keys())
     if lives.any():
         logger.warning(
@@ -28,7 +29,7 @@ def inherit(target: Gallery, source: Gallery) -> None:
     target.set_suppressed(joined(target.suppressed, theirs.filter(pa.array(~lives))))
 
 
-def allow(gallery: Gallery, since: float | None = None, reason: str | None = None) -> int:
+def allow(gallery: Gallery | MilvusGallery, since: float | None = None, reason: str | None = None) -> int:
     """Take entries off the list, so that their rows may be added again; return how many. The rows themselves do not come back.
 
     Args:

@@ -22,6 +22,7 @@ from .row_keys import KEY_TYPE, are_in
 
 SCHEMA = pa.schema({"key": KEY_TYPE, "time": pa.float64(), "reason": pa.string()})  # seconds since 1970
 REMEDY = "restore it from a copy of the gallery; without it, removed rows would come back"
+KEPT_OUT = "%s: %d of %d rows were removed earlier and stay out; to let them in again: vitreid gallery allow"
 REMOVED, EXPIRED = "removed", "expired"  # reasons
 
 

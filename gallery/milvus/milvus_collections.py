@@ -30,6 +30,16 @@ INDEXES = {  # name -> parameters of the index, parameters of a search
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 RESERVED = ("and", "exists", "false", "in", "is", "like", "not", "null", "or", "true", "vector")  # in capitals, too
 TEXT = 65_535  # bytes of the longest text
+LIST = "_suppressed"  # end of the name of the collection with the keys of removed rows
+
+
+def name_in(path: str) -> str:
+    """Return the name of the gallery in a path.
+
+    >>> name_in("milvus:day.db"), name_in("milvus:http://host:19530#day1")
+    ('gallery', 'day1')
+    """
+    return path.partition("#")[2] or COLLECTION
 
 
 def connect(path: str, create: bool = False) -> tuple[Any, str]:
@@ -40,7 +50,7 @@ def connect(path: str, create: bool = False) -> tuple[Any, str]:
         FileNotFoundError: the file is missing and `create` is false.
         OSError: the server does not answer, or the file is in use; PermissionError: it wants a token, or another one.
     """
-    uri, _, name = path.removeprefix(PREFIX).partition("#")
+    uri, name = path.removeprefix(PREFIX).partition("#")[0], name_in(path)
     is_server = "://" in uri
     if not is_server and not uri.endswith(".db"):
         raise UserError(f"gallery: {path} is neither milvus:FILE.db nor milvus:http://HOST:PORT")
@@ -72,13 +82,13 @@ def connect(path: str, create: bool = False) -> tuple[Any, str]:
         ) from error
     checked = CheckedClient(client, path, (MilvusException, RpcError))
     if not is_server:
-        _load(checked, name or COLLECTION)
-    return checked, name or COLLECTION
+        _load(checked, name)
+    return checked, name
 
 
 def _load(client: Any, name: str) -> None:
     """Load the collections that may be a gallery's: Milvus Lite 3 opens a file without loading them."""
-    for suffix in ("", "_about", "_rows", "_rows_about", "_draft_about"):  # those that `live_rows` and `clear` read
+    for suffix in ("", "_about", "_rows", "_rows_about", "_draft_about", LIST):  # those that are read here
         if client.has_collection(f"{name}{suffix}"):
             client.load_collection(f"{name}{suffix}")
 

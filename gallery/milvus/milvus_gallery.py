@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from ...common.errors import UserError
 from ...labels.camera_norm import OFF
+from ..keeping.suppress_list import REMOVED
 from ..search.engine import Finder, Searchable, check_queries
 from ..search.exact_index import Hits
 from ..search.filters import Condition, Where
@@ -22,18 +23,19 @@ from ..storage import records_file
 from ..storage.metadata import GalleryInfo
 from ..storage.row_ids import Ids, as_ids
 from . import milvus_collections
-from .absent_values import NULL, restored, stored
+from .absent_values import stored
 from .filter_expression import as_expression
 from .milvus_collections import INDEXES, METRICS
+from .milvus_reader import BATCH, MilvusReader
+from .milvus_suppressed import SuppressedKeys, lost_keys
 from .writer_entry import WriterEntry
 
-BATCH = 1000  # rows per request
 QUERIES = 64  # queries per request
 MOST = 16_384  # most results per query that Milvus returns
 SPARE = 8  # extra results per query: float32 may swap near-equal distances
 
 
-class MilvusGallery(Searchable):
+class MilvusGallery(MilvusReader, Searchable):
     """Embeddings and records in two Milvus collections: the rows, and one row of metadata that names the first collection.
 
     A filter or a search returns what the folder gallery returns: exactly, with the index "FLAT"; within its recall with another.
@@ -41,13 +43,11 @@ class MilvusGallery(Searchable):
     writes keeps other writers out between them.
     """
 
-    about: dict[str, Any]
-    _info: GalleryInfo
-
     def __init__(self, path: str, embedder: Callable[..., np.ndarray] | None = None) -> None:
         self.path, self.embedder = path, embedder
         self.client, self.name = milvus_collections.connect(path)
         self.lock = WriterEntry(self.client, self._about_name, path)
+        self._removed = SuppressedKeys(self.client, path)
         try:
             self.refresh()
             if embedder is not None:
@@ -129,104 +129,6 @@ class MilvusGallery(Searchable):
         """Open a gallery; `path` and `embedder` as for `Gallery.open`."""
         return cls(path, embedder)
 
-    @property
-    def info(self) -> GalleryInfo:
-        """Origin of the embeddings and how they are compared."""
-        return self._info
-
-    @property
-    def _about_name(self) -> str:
-        return f"{self.name}_about"
-
-    @property
-    def _rows_name(self) -> str:
-        return self.about.get("rows", self.name)
-
-    @property
-    def _absent(self) -> str:
-        return self.about.get("absent", NULL)
-
-    @property
-    def schema(self) -> pa.Schema:
-        """Columns of the records and their types."""
-        return milvus_collections.unpack(self.about["schema"])
-
-    @property
-    def columns(self) -> list[str]:
-        """Names of the records' columns."""
-        return list(self.schema.names)
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return milvus_collections.count(self.client, self._rows_name)
-
-    @property
-    def ids(self) -> np.ndarray:
-        """(N,) int64 ids, ascending."""
-        return np.array([row["id"] for row in self._rows(["id"])], np.int64)
-
-    @property
-    def is_live(self) -> np.ndarray:
-        """(N,) bool, all True: removed rows are deleted."""
-        return np.ones(len(self), bool)
-
-    @property
-    def embeddings(self) -> np.ndarray:
-        """(N, D) float32 in the order of the ids; fetches all of them."""
-        return self.all_rows(["id", "vector"])[1]
-
-    @property
-    def records(self) -> pa.Table:
-        """The records in the order of the ids; fetches all of them."""
-        return self.all_rows(["*"])[0]
-
-    def all_rows(self, fields: list[str]) -> tuple[pa.Table, np.ndarray]:
-        """Return some fields of the records ("*" = all) and the float32 embeddings (N, D), in the order of the ids."""
-        rows = self._rows(fields)
-        vectors = np.array([row.pop("vector") for row in rows], np.float32).reshape(-1, self.info.dimension)
-        return pa.Table.from_pylist(rows, self.schema), vectors
-
-    def _rows(self, fields: list[str]) -> list[dict[str, Any]]:
-        """Return some fields of all rows ("*" = all, including `vector`), in the order of the ids."""
-        found, rows = self.client.query_iterator(self._rows_name, filter="", batch_size=BATCH, output_fields=fields), []
-        while batch := found.next():
-            rows += [restored(dict(row), self._absent) for row in batch]
-        found.close()
-        return sorted(rows, key=lambda row: row["id"])
-
-    def select(self, columns: Sequence[str]) -> pa.Table:
-        """Return some columns of the records, in the order of the ids; fetches no others."""
-        rows = self._rows(list(dict.fromkeys(["id", *columns])))
-        schema = pa.schema([self.schema.field(name) for name in columns])
-        return pa.Table.from_pylist([{name: row.get(name) for name in columns} for row in rows], schema)
-
-    def positions(self, ids: Ids) -> np.ndarray:
-        """Return the positions of these ids in `ids`, `embeddings` and `records`; raise KeyError if one is missing."""
-        self._get(ids, ["id"])
-        return np.searchsorted(self.ids, as_ids(ids))
-
-    def rows_at(self, positions: Ids) -> list[dict[str, Any]]:
-        """Return the records at some positions, each as a dictionary."""
-        return self.rows_of(self.ids[as_ids(positions, "positions")])
-
-    def rows_of(self, ids: Ids) -> list[dict[str, Any]]:
-        """Return the records with these ids, each as a dictionary; raise KeyError if one is missing."""
-        rows = self._get(ids, ["*"])
-        return [{name: row.get(name) for name in self.columns} for row in rows]
-
-    def vectors(self, positions: Ids) -> np.ndarray:
-        """Return the float32 embeddings (n, D) at some positions."""
-        return self.vectors_of(self.ids[as_ids(positions, "positions")])
-
-    def vectors_of(self, ids: Ids) -> np.ndarray:
-        """Return the float32 embeddings (n, D) of the rows with these ids; raise KeyError if one is missing."""
-        rows = self._get(ids, ["vector"])
-        return np.array([row["vector"] for row in rows], np.float32).reshape(-1, self.info.dimension)
-
-    def image_path(self, path: str) -> Path:
-        """Return the location of a record's image: relative paths start at the folder where the gallery was made or imported from."""
-        return Path(self.about["root"]) / path
-
     def add(self, embeddings: np.ndarray, records: records_file.Rows, model: str) -> np.ndarray:
         """Add rows; arguments, result and errors as `Gallery.add`.
 
@@ -236,13 +138,23 @@ class MilvusGallery(Searchable):
         with self.writing():
             self.info.check_model(self.path, model, "those to be added")
             vectors = check_queries(embeddings, self.info.dimension, 1)
-            rows = records_file.with_found_paths(
-                records_file.as_records(records, len(vectors)), Path(self.about["root"])
-            )
-            ids = np.arange(self.about["next_id"], self.about["next_id"] + len(vectors))
-            self._check_free(ids)
-            self.insert(records_file.with_ids(rows, ids), vectors)
+            root = Path(self.about["root"])
+            rows = records_file.with_found_paths(records_file.as_records(records, len(vectors)), root)
+            kept = self._removed.admitted(rows, root)
+            ids = np.where(kept, self.about["next_id"] + np.cumsum(kept) - 1, -1)
+            self._check_free(ids[kept])
+            self.insert(records_file.with_ids(rows.filter(pa.array(kept)), ids[kept]), vectors[kept])
         return ids
+
+    @property
+    def suppressed(self) -> pa.Table:
+        """Keys of rows that were removed and stay out, with time and reason; fetches all of them."""
+        return self._removed.read()
+
+    def set_suppressed(self, entries: pa.Table) -> None:
+        """Replace the list of suppressed rows."""
+        with self.writing():
+            self._removed.write(entries)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -274,11 +186,17 @@ class MilvusGallery(Searchable):
             self.client.insert(self._rows_name, rows)
             self.lock.renew()
 
-    def remove(self, ids: Ids) -> int:
-        """Remove rows by id. Return how many; raise KeyError, removing nothing, if one is missing."""
+    def remove(self, ids: Ids, reason: str | None = REMOVED) -> int:
+        """Remove rows by id; they stay out, as `Gallery.remove`. Return how many.
+
+        Raises:
+            KeyError: an id is missing; nothing is removed.
+        """
         with self.writing():
             gone = np.unique(as_ids(ids)).tolist()
             self._get(gone, ["id"])
+            if reason is not None:  # first: after a crash in between, removing again completes it
+                self._removed.add(lost_keys(self, gone), reason)
             for start in range(0, len(gone), BATCH):
                 self.client.delete(self._rows_name, ids=gone[start : start + BATCH])
         return len(gone)
@@ -380,17 +298,6 @@ class MilvusGallery(Searchable):
     def _result(self, hits: Hits, limit: float | None, scores: np.ndarray | None) -> SearchResult:
         look_up = partial(self.rows_of, hits.positions)
         return SearchResult(hits.positions, hits.distances, limit, scores, look_up, hits.nearest)
-
-    def _get(self, ids: Ids, fields: list[str]) -> list[dict[str, Any]]:
-        """Return fields of the rows with these ids, in that order; raise KeyError if one is missing."""
-        wanted = as_ids(ids).tolist()
-        found: dict[int, dict[str, Any]] = {}
-        for start in range(0, len(wanted), BATCH):
-            part = self.client.get(self._rows_name, ids=wanted[start : start + BATCH], output_fields=fields)
-            found |= {row["id"]: restored(dict(row), self._absent) for row in part}
-        if missing := [number for number in wanted if number not in found]:
-            raise KeyError(f"id {missing[0]} is not in {self.path} (or was removed)")
-        return [found[number] for number in wanted]
 
     def save(self, **values: Any) -> None:
         """Change some metadata of the gallery."""

@@ -21,7 +21,7 @@ from ...common.replace_folder import clear, locked_place, recover, replacement
 from ...labels.camera_norm import OFF
 from ..keeping import suppress_list
 from ..keeping.row_keys import are_in
-from ..keeping.suppress_list import earlier_list, keys_in
+from ..keeping.suppress_list import KEPT_OUT, earlier_list, keys_in
 from ..milvus.milvus_gallery import MilvusGallery
 from ..search.engine import Finder, Searchable, finder
 from ..search.exact_index import Hits
@@ -37,7 +37,6 @@ from .row_ids import Ids, as_ids
 
 logger = logging.getLogger(__name__)
 
-KEPT_OUT = "%s: %d of %d rows were removed earlier and stay out; to let them in again: vitreid gallery allow"
 
 Embed = Callable[..., np.ndarray]  # images -> (n, D); has a `fingerprint`
 

@@ -214,6 +214,12 @@ def _regroup(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(waiting).combine_chunks()
 
 
+def check_columns(columns: Sequence[str], schema: pa.Schema) -> None:
+    """Raise UserError, listing the columns of a schema, if one of `columns` is missing."""
+    if unknown := [name for name in columns if name not in schema.names]:
+        raise UserError(f"no column {', '.join(unknown)}; the records have {', '.join(schema.names)}")
+
+
 class RecordsFile:
     """The first `count` rows of a records.parquet, read as needed. The file stays open, so rows of a replacement never mix in.
 
@@ -276,8 +282,7 @@ class RecordsFile:
 
     def check(self, columns: Sequence[str]) -> None:
         """Raise ValueError, listing the columns of the file, if one of `columns` is missing."""
-        if unknown := [name for name in columns if name not in self.schema.names]:
-            raise UserError(f"no column {', '.join(unknown)}; the records have {', '.join(self.schema.names)}")
+        check_columns(columns, self.schema)
 
     def batches(self, columns: Sequence[str] | None = None, num_groups: int = 1) -> Iterator[pa.Table]:
         """Yield the rows as consecutive tables of `num_groups` row groups each; at least one table."""

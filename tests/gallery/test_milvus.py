@@ -216,7 +216,7 @@ def test_a_milvus_gallery_goes_once_its_replacement_is_complete(small, tmp_path,
     assert seen == [[0, 1]] and small.ids.tolist() == [0, 1]
     for _ in range(2):  # there and back between the two names of the rows
         again = from_folder(folder, small.path, overwrite=True)
-        assert again.ids.tolist() == [0, 1, 3] and len(again.client.list_collections()) == 3
+        assert again.ids.tolist() == [0, 1, 3] and len(again.client.list_collections()) == 4
         small.refresh()
         assert small.ids.tolist() == [0, 1, 3] and [row["path"] for row in small.rows_of([3])] == ["late.png"]
 
@@ -235,9 +235,9 @@ def test_a_killed_replacement_is_cleared_away_by_the_next(small, tmp_path, monke
         else:
             from_folder(Gallery.open(tmp_path / "g"), small.path, overwrite=True)
     assert MilvusGallery.open(small.path).ids.tolist() == [0, 1]
-    assert len(small.client.list_collections()) == 4
+    assert len(small.client.list_collections()) == 5
     again = from_folder(Gallery.open(tmp_path / "g"), small.path, overwrite=True)
-    assert again.ids.tolist() == [0, 1] and len(small.client.list_collections()) == 3
+    assert again.ids.tolist() == [0, 1] and len(small.client.list_collections()) == 4
 
 
 def test_galleries_beside_it_are_not_in_the_way_of_a_replacement(small, tmp_path):
@@ -252,7 +252,13 @@ def test_no_other_name_reaches_the_collections_of_a_gallery(small, tmp_path, mon
     with monkeypatch.context() as patch:
         patch.setattr(milvus_collections, "drop", lambda *_: None)  # killed when the new rows had become the gallery
         from_folder(Gallery.open(tmp_path / "g"), small.path, overwrite=True)
-    for end, reason in [("_rows", "no gallery"), ("_about", "no gallery"), ("_draft", "killed import")]:
+    ends = [
+        ("_rows", "no gallery"),
+        ("_about", "no gallery"),
+        ("_suppressed", "no gallery"),
+        ("_draft", "killed import"),
+    ]
+    for end, reason in ends:
         with pytest.raises(FileExistsError, match=reason):
             MilvusGallery.create(f"{small.path}#gallery{end}", small.info, overwrite=True)
     assert MilvusGallery.open(small.path).ids.tolist() == [0, 1]
@@ -268,7 +274,7 @@ def test_a_collection_that_is_no_gallery_is_never_dropped(small, tmp_path):
     for path in (small.path, f"{small.path}#theirs", f"{small.path}#gallery1", f"{small.path}#gallery2"):
         with pytest.raises(FileExistsError, match="no gallery"):
             from_folder(Gallery.open(tmp_path / "g"), path, overwrite=True)
-    assert len(small.client.list_collections()) == 6 and small.ids.tolist() == [0, 1]
+    assert len(small.client.list_collections()) == 7 and small.ids.tolist() == [0, 1]
 
 
 def test_a_name_that_ends_like_another_gallerys_about_is_kept_apart(small):
@@ -306,7 +312,7 @@ def test_who_has_the_earlier_gallery_open_searches_it_until_refresh(small, tmp_p
         small.remove([0])  # a write refreshes first, so it meets the gallery that is there now
     assert small.ids.tolist() == [1]
     small.drop_earlier()
-    assert sorted(small.client.list_collections()) == ["gallery_about", "gallery_rows"]
+    assert sorted(small.client.list_collections()) == ["gallery_about", "gallery_rows", "gallery_suppressed"]
     small.drop_earlier()  # nothing is left to drop
     assert from_folder(folder, small.path, overwrite=True).ids.tolist() == [1]
 
@@ -347,3 +353,68 @@ def test_each_client_is_closed_but_that_of_the_gallery_returned(small, tmp_path,
     assert num_open() == 1 and len(again) == 2
     again.close()
     assert num_open() == 0 and len(small) == 2
+
+
+def removed_keys(gallery):
+    return sorted(key.hex() for key in gallery.suppressed["key"].to_pylist())
+
+
+def test_removed_rows_are_listed_as_in_a_folder_and_no_addition_brings_them_back(small, tmp_path, caplog):
+    folder, rows = Gallery.open(tmp_path / "g"), np.eye(3, dtype=np.float32)
+    assert removed_keys(small) == removed_keys(folder) and len(folder.suppressed) == 1
+    for gallery in (folder, small):
+        assert gallery.remove([0]) == 1
+        assert gallery.add(rows[:2], [{"path": "0.png"}, {"path": "new.png"}], MODEL).tolist() == [-1, 3]
+        assert "1 of 2 rows were removed earlier and stay out" in caplog.text
+        caplog.clear()
+    assert removed_keys(small) == removed_keys(folder) and small.ids.tolist() == [1, 3]
+    small.set_suppressed(small.suppressed.slice(0, 0))
+    assert small.add(rows[:1], [{"path": "0.png"}], MODEL).tolist() == [4]
+
+
+def test_the_list_is_of_the_gallerys_name_and_outlives_its_replacement(small, tmp_path):
+    small.remove([0])
+    again = from_folder(Gallery.open(tmp_path / "g"), small.path, overwrite=True)
+    assert again.ids.tolist() == [1] and len(again.suppressed) == 2
+    assert from_folder(Gallery.open(tmp_path / "g"), f"{small.path}#other").ids.tolist() == [0, 1]
+
+
+def test_an_image_that_another_row_shows_too_is_not_listed(small):
+    (twin,) = small.add(np.eye(3, dtype=np.float32)[:1], [{"path": "0.png", "pid": "7"}], MODEL)
+    small.remove([twin])
+    assert len(small.suppressed) == 1 and small.ids.tolist() == [0, 1]
+    small.remove([0, 1])
+    assert len(small.suppressed) == 3
+    assert small.remove([small.add(np.eye(3, dtype=np.float32)[:1], [{"path": "a"}], MODEL)[0]], reason=None) == 1
+    assert len(small.suppressed) == 3
+
+
+def test_boxes_in_one_image_are_different_rows(small):
+    boxes = [{"path": "all.png", "x": x, "y": 0, "width": 9, "height": 9} for x in (0.0, 20.0)]
+    left, right = small.add(np.eye(3, dtype=np.float32)[:2], boxes, MODEL)
+    small.remove([left])
+    assert small.add(np.eye(3, dtype=np.float32)[:2], boxes, MODEL).tolist() == [-1, right + 1]
+
+
+def test_what_was_removed_from_an_earlier_folder_or_in_milvus_stays_out_of_the_way_back(small, tmp_path):
+    small.remove([0])
+    assert to_folder(small, tmp_path / "g", overwrite=True).ids.tolist() == [0]
+    folder = Gallery.open(tmp_path / "g")
+    assert folder.records["path"].to_pylist() == ["1.png"] and len(folder.suppressed) == 2
+
+
+def test_a_killed_removal_is_completed_by_the_next(small, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(
+            type(small.client), "delete", property(lambda _: (_ for _ in ()).throw(KeyboardInterrupt)), raising=False
+        )
+        small.remove([0])
+    again = MilvusGallery.open(small.path)
+    assert again.ids.tolist() == [0, 1] and len(again.suppressed) == 2
+    assert again.remove([0]) == 1 and again.ids.tolist() == [1] and len(again.suppressed) == 2
+
+
+def test_a_list_that_is_another_programs_is_named(small, tmp_path):
+    milvus_collections.make_rows(small.client, "other_suppressed", small.info, "FLAT")
+    with pytest.raises(ValueError, match="'other_suppressed'.*choose another #NAME"):
+        from_folder(Gallery.open(tmp_path / "g"), f"{small.path}#other")

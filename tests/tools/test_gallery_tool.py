@@ -123,6 +123,35 @@ def test_a_gallery_goes_to_milvus_and_back(gallery, tmp_path, capsys):
     np.testing.assert_array_equal(Gallery.open(tmp_path / "back").embeddings, gallery.embeddings)
 
 
+@pytest.mark.slow
+def test_rows_that_were_removed_in_milvus_stay_out_until_they_are_allowed(gallery, tmp_path, capsys):
+    pytest.importorskip("pymilvus")
+    pytest.importorskip("milvus_lite")
+    milvus = f"milvus:{tmp_path / 'm.db'}"
+
+    def answer(*arguments):
+        assert run(*arguments) == 0
+        return capsys.readouterr().out
+
+    answer("to-milvus", gallery.path, milvus)
+    assert "2 of 8 rows" in answer("list", milvus, "--where", "id=0,1")
+    assert run("remove", milvus, "--where", "id=0,1") == 2 and "2 of 8 rows would be removed" in capsys.readouterr().err
+    assert (
+        run("remove", milvus, "--where", "id=0", "--compact", "--yes") == 2 and "--compact" in capsys.readouterr().err
+    )
+    shown = answer("remove", milvus, "--where", "id=0,1", "--yes")
+    assert "2 of 8 rows removed, 2 keys listed" in shown and "compact" not in shown
+    assert json.loads(answer("stats", milvus, "--json"))["suppressed"] == {"removed": 2}
+    assert f"{milvus}: 6 rows" in answer("to-milvus", gallery.path, milvus, "--overwrite")
+    answer("from-milvus", milvus, tmp_path / "back")
+    back = Gallery.open(tmp_path / "back")
+    assert len(back) == 6 and back.is_suppressed(gallery.keys()).tolist() == [True, True, *[False] * 6]
+    assert "2 keys left the list, 0 stay" in answer("allow", milvus, "--yes")
+    assert f"{milvus}: 8 rows" in answer("to-milvus", gallery.path, milvus, "--overwrite")
+    assert "1 of 8 rows changed" in answer("update", milvus, "--where", "id=3", "--set", "pid=new", "--yes")
+    assert run("list", milvus, "--columns", "pit") == 2 and "no column pit" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_subcommand_has_an_example_that_parses(name, capsys):
     with pytest.raises(SystemExit) as stopped:

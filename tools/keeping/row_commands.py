@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from vitreid.gallery.keeping.retention import age_of, expired_ids
 from vitreid.gallery.keeping.statistics import statistics
 from vitreid.gallery.keeping.suppress_changes import allow
 from vitreid.gallery.keeping.suppress_list import EXPIRED, REMOVED
+from vitreid.gallery.milvus.milvus_gallery import MilvusGallery
 from vitreid.gallery.search.filter_hints import warn_of_absent
 from vitreid.gallery.search.filters import Where
 from vitreid.gallery.search.sightings import time_text
@@ -30,26 +32,31 @@ NAMED = 3  # images named before they are removed
 
 def list_rows(args: argparse.Namespace) -> str:
     """Return the rows that fulfil the conditions, as a table or JSON."""
-    gallery = open_folder(args.gallery)
-    ids = chosen_ids(gallery, args.where)
-    names = ["id", *(args.columns.split(",") if args.columns else gallery.columns)]
-    columns = list(dict.fromkeys(name.strip() for name in names if name.strip()))
-    found = gallery.select(columns).take(pa.array(gallery.positions(ids[: args.limit])))
-    rows = found.to_pylist()
+    with opened(args.gallery) as gallery:
+        ids = chosen_ids(gallery, args.where)
+        names = ["id", *(args.columns.split(",") if args.columns else gallery.columns)]
+        columns = list(dict.fromkeys(name.strip() for name in names if name.strip()))
+        found = gallery.select(columns).take(pa.array(gallery.positions(ids[: args.limit])))
+        rows, number = found.to_pylist(), len(gallery)
     if args.json:
         return json.dumps(plain_values(rows), indent=1)
     shown = columns if args.columns else ["id", *(name for name in SHOWN if name in columns and _has(rows, name))]
     lines = [shown, *([_text(name, row) for name in shown] for row in rows)]
     more = f"; the first {len(rows)}, --limit N shows more" if len(ids) > len(rows) else ""
-    return f"{args.gallery}: {len(ids)} of {len(gallery)} rows{more}" + ("\n" + table(lines, left=None) if rows else "")
+    return f"{args.gallery}: {len(ids)} of {number} rows{more}" + ("\n" + table(lines, left=None) if rows else "")
 
 
 def remove_rows(args: argparse.Namespace) -> str:
     """Remove the rows that fulfil the conditions or are too old; they stay out of later exports and merges."""
     if bool(args.where) == bool(args.expire_after):
         raise UserError("--where, --expire-after: say which rows, with one of the two")
-    gallery = open_folder(args.gallery)
-    with gallery.writing():  # so that the rows that are counted are those that are removed
+    with (
+        opened(args.gallery) as gallery,
+        gallery.writing(),
+    ):  # so that the rows that are counted are those that are removed
+        is_folder = isinstance(gallery, Gallery)
+        if args.compact and not is_folder:
+            raise UserError("--compact: Milvus frees the space of removed rows itself; leave it out")
         if args.expire_after:
             ids, reason = expired_ids(gallery, age_of(args.expire_after)), EXPIRED
         else:
@@ -57,13 +64,13 @@ def remove_rows(args: argparse.Namespace) -> str:
         what = f"{len(ids)} of {len(gallery)} rows"
         if not confirmed(args, f"{what} would be removed{_examples(gallery, ids)}"):
             return f"{args.gallery}: {what} would be removed{_examples(gallery, ids)} (--dry-run: nothing is changed)"
-        before = gallery.state.suppressed
+        before = len(gallery.suppressed)
         if len(ids):
             gallery.remove(ids, reason)
-        if args.compact and gallery.state.removed:
+        if args.compact and isinstance(gallery, Gallery) and gallery.state.removed:
             compact(gallery)
-    kept = "" if args.compact or not len(ids) else "; their embeddings are on the disk until compact"
-    listed = gallery.state.suppressed - before
+        listed = len(gallery.suppressed) - before
+    kept = "; their embeddings are on the disk until compact" * (is_folder and not args.compact and len(ids) > 0)
     return f"{args.gallery}: {what} removed, {listed} keys listed so that they stay out{kept}; their pictures are untouched"
 
 
@@ -72,8 +79,7 @@ def update_rows(args: argparse.Namespace) -> str:
     values = assignments(args.set)
     if not args.where:
         raise UserError("--where: say which rows, e.g. --where pid=visitor-002")
-    gallery = open_folder(args.gallery)
-    with gallery.writing():
+    with opened(args.gallery) as gallery, gallery.writing():
         ids = chosen_ids(gallery, args.where)
         what = f"{len(ids)} of {len(gallery)} rows"
         if not confirmed(args, f"{what} would change"):
@@ -85,22 +91,23 @@ def update_rows(args: argparse.Namespace) -> str:
 
 def allow_rows(args: argparse.Namespace) -> str:
     """Take keys off the list of removed rows, so that the next export or merge brings their rows back."""
-    gallery = open_folder(args.gallery)
     since = to_seconds(args.since)
-    listed = gallery.suppressed
-    chosen = np.ones(len(listed), bool) if since is None else listed["time"].to_numpy() >= since
-    if args.reason:
-        chosen &= np.array([reason == args.reason for reason in listed["reason"].to_pylist()], bool)
-    what = f"{int(chosen.sum())} of {len(listed)} keys of removed rows"
-    if not confirmed(args, f"{what} would leave the list, and exports and merges could bring their rows back"):
-        return f"{args.gallery}: {what} would leave the list (--dry-run: nothing is changed)"
-    count = allow(gallery, since, args.reason)
-    return f"{args.gallery}: {count} keys left the list, {gallery.state.suppressed} stay; export or merge again to bring rows back"
+    with opened(args.gallery) as gallery:
+        listed = gallery.suppressed
+        chosen = np.ones(len(listed), bool) if since is None else listed["time"].to_numpy() >= since
+        if args.reason:
+            chosen &= np.array([reason == args.reason for reason in listed["reason"].to_pylist()], bool)
+        what = f"{int(chosen.sum())} of {len(listed)} keys of removed rows"
+        if not confirmed(args, f"{what} would leave the list, and exports and merges could bring their rows back"):
+            return f"{args.gallery}: {what} would leave the list (--dry-run: nothing is changed)"
+        count, left = allow(gallery, since, args.reason), len(gallery.suppressed)
+    return f"{args.gallery}: {count} keys left the list, {left} stay; export or merge again to bring rows back"
 
 
 def show_statistics(args: argparse.Namespace) -> str:
     """Return the figures of a gallery, as a table or JSON."""
-    found = statistics(open_folder(args.gallery))
+    with opened(args.gallery) as gallery:
+        found = statistics(gallery)
     if args.json:
         return json.dumps(found, indent=1)
     found["suppressed"] = f"{sum(found['suppressed'].values())} keys of removed rows stay out" + _counted(
@@ -108,8 +115,20 @@ def show_statistics(args: argparse.Namespace) -> str:
     )
     found["cameras"] = f"{len(found['cameras'])}" + _counted(found["cameras"])
     found["times"] = "no row has a time" if found["times"] is None else " to ".join(found["times"])
-    found["size"] = f"{found.pop('bytes') / 1e6:.1f} MB"
+    size = found.pop("bytes")
+    found["size"] = "as Milvus says" if size is None else f"{size / 1e6:.1f} MB"
     return table([(name.replace("_", " "), str(value)) for name, value in found.items()], left=None)
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Gallery | MilvusGallery]:
+    """Yield the gallery of the argument GALLERY, a folder or one in Milvus, which is closed afterwards."""
+    gallery = Gallery.open(path)
+    try:
+        yield gallery
+    finally:
+        if isinstance(gallery, MilvusGallery):
+            gallery.close()
 
 
 def open_folder(path: str) -> Gallery:
@@ -117,11 +136,12 @@ def open_folder(path: str) -> Gallery:
     return Gallery.open(gallery_folder(path))
 
 
-def chosen_ids(gallery: Gallery, conditions: Sequence[str]) -> np.ndarray:
+def chosen_ids(gallery: Gallery | MilvusGallery, conditions: Sequence[str]) -> np.ndarray:
     """Return the ids (n,) of the live rows that fulfil all conditions; log values that no row has."""
     where = Where.parse(conditions).typed(gallery.schema)
     live = gallery.is_live
-    warn_of_absent(gallery, where, live, set())
+    if isinstance(gallery, Gallery):
+        warn_of_absent(gallery, where, live, set())
     names = list(dict.fromkeys(["id", *where.columns]))
     return gallery.ids[where.typed_mask(gallery.select(names)) & live]
 
@@ -151,7 +171,7 @@ def confirmed(args: argparse.Namespace, what: str) -> bool:
     return bool(args.yes)
 
 
-def _examples(gallery: Gallery, ids: np.ndarray) -> str:
+def _examples(gallery: Gallery | MilvusGallery, ids: np.ndarray) -> str:
     names = [row["path"] for row in gallery.rows_of(ids[:NAMED])]
     return f": {', '.join(names)}{', …' if len(ids) > NAMED else ''}" if names else ""
 
