@@ -49,13 +49,16 @@ def match_moving(
     rows, tracks = state.free(wanted), np.flatnonzero(table.moving & is_free)
     if not len(rows) or not len(tracks):
         return
-    predicted = Motion(table.mean[tracks], table.cov[tracks])
-    overlap = box_iou(state.boxes[rows], predicted.boxes())
+    predicted, boxes = table.motion_of(tracks), state.boxes[rows]
+    expected = predicted.boxes()
+    overlap = box_iou(boxes, expected)
     allowed = overlap >= (_LOW_IOU if low else _IOU)
     if not low:
-        allowed |= _near(state.boxes[rows], predicted)
+        allowed |= _near(boxes, predicted)
     allowed &= state.labels[rows][:, None] == table.labels[tracks][None]
-    cost = np.where(allowed, 1 - _diou(overlap, state.boxes[rows], predicted.boxes()), np.inf)
+    if not allowed.any():
+        return
+    cost = np.where(allowed, 1 - _diou(overlap, boxes, expected), np.inf)
     counts = state.can_embed and looks.weight > 0 and looks.limit > 0
     if counts:
         cost = _with_appearance(table, state, rows, tracks, cost, overlap, looks, low)
