@@ -38,7 +38,8 @@ class TrackerOptions:
         appearance_distance: greatest cosine distance, in [0, 2], at which a lost track is found again; None = learned from the
             video, as embeddings of different models have different scales.
         appearance_weight: share of appearance in the cost where several pairs are possible, in [0, 1].
-        embed_seconds: how often a visible track's appearance is remembered; num_vectors: how many embeddings are kept.
+        num_vectors: how many embeddings of a track are kept; embed_seconds: how often a visible track's appearance is remembered
+            until half of them are there; afterwards half as often.
         young_seconds: how long a new track can still turn out to be a lost one.
         camera_motion: follow a camera that moves, about 5 ms a frame.
         scene_cuts: look for camera cuts, at which all motion ends.
@@ -197,8 +198,7 @@ class Tracker:
         if not state.can_embed:
             return
         rows = np.flatnonzero((state.owners >= 0) & high & state.is_clear)
-        due = state.seconds - self._table.embedded[state.owners[rows]] >= self.options.embed_seconds - _TICK
-        rows = rows[due]
+        rows = rows[self._table.is_due(state.owners[rows], state.seconds, self.options.embed_seconds - _TICK)]
         if not len(rows):
             return
         found = state.embeddings(rows)

@@ -8,6 +8,8 @@ import numpy as np
 
 from .kalman import Motion, correct, start
 
+SELDOM = 2  # intervals between two embeddings of a track of which half of those that are kept are there
+
 
 @dataclass
 class TrackTable:
@@ -90,6 +92,11 @@ class TrackTable:
         """Return the tracks of this table, followed by those of another."""
         theirs = other.arrays()
         return TrackTable(**{name: np.concatenate([own, theirs[name]]) for name, own in self.arrays().items()})
+
+    def is_due(self, rows: np.ndarray, seconds: float, interval: float) -> np.ndarray:
+        """Return the mask (R,) of the tracks whose last embedding is `interval` seconds old, or SELDOM times that if half are filled."""
+        known_well = 2 * self.counts[rows] >= self.vectors.shape[1]
+        return seconds - self.embedded[rows] >= np.where(known_well, SELDOM * interval, interval)
 
     def widen(self, width: int) -> None:
         """Make room for embeddings of a width that was not known before."""
