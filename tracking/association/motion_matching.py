@@ -121,7 +121,7 @@ def _plausible(table: TrackTable, state: FrameState, rows: np.ndarray, tracks: n
     another track instead, which has no box, or a box that looks like another track too (the two were exchanged), or a box that
     this one overlaps (a second box of that person).
     """
-    looked = np.array([state.is_clear[row] and state.has_embedding(row) for row in rows.tolist()], bool)
+    looked = state.is_clear[rows] & state.embedded(rows)
     if not looked.any():
         return np.ones(len(rows), bool)
     distances = np.full((len(rows), len(table)), np.nan)
