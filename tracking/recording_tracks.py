@@ -89,6 +89,25 @@ class TrackOptions:
         """The score below which boxes are of no use."""
         return self.tracker.low_score if self.track else self.confidence
 
+    def open_detector(self) -> Detector | None:
+        """Return the detector; None if the boxes come from a file.
+
+        Raises:
+            UserError, FileNotFoundError, MissingPackageError: it cannot be used.
+        """
+        if self.detector is None:
+            return None
+        return open_detector(
+            self.detector,
+            DetectorOptions(
+                classes=self.classes,
+                confidence=self.lowest_score,
+                device=self.device,
+                precision=self.precision,
+                description=self.description,
+            ),
+        )
+
 
 class TrackFinder:
     """Follows people through recordings, with one detector for all of them.
@@ -96,24 +115,16 @@ class TrackFinder:
     Args:
         options: how.
         embedder: appearance for the tracker; None = motion only.
+        detector: what `options.open_detector` returned; None = it is called here.
     Raises:
         UserError, FileNotFoundError, MissingPackageError: the detector or the box file cannot be used.
     """
 
-    def __init__(self, options: TrackOptions, embedder: Embedder | None = None) -> None:
+    def __init__(
+        self, options: TrackOptions, embedder: Embedder | None = None, detector: Detector | None = None
+    ) -> None:
         self.options, self.embedder = options, embedder
-        self.detector: Detector | None = None
-        if options.detector is not None:
-            self.detector = open_detector(
-                options.detector,
-                DetectorOptions(
-                    classes=options.classes,
-                    confidence=options.lowest_score,
-                    device=options.device,
-                    precision=options.precision,
-                    description=options.description,
-                ),
-            )
+        self.detector = options.open_detector() if detector is None else detector
         self._given: dict[Path, GivenBoxes] = {}
         self._frames: dict[str, FrameSource] = {}
 

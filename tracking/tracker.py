@@ -18,7 +18,7 @@ from ..common.errors import UserError
 from .association.appearance import appearance_distances, remember
 from .association.appearance_limit import AppearanceLimit
 from .association.frame_state import Embed, FrameState
-from .association.kalman import Motion, predict
+from .association.kalman import predict
 from .association.motion_matching import Looks, match_moving
 from .association.resumption import LEAST_HITS, match_lost, rename_young
 from .association.second_boxes import without_duplicates
@@ -38,7 +38,8 @@ class TrackerOptions:
         appearance_distance: greatest cosine distance, in [0, 2], at which a lost track is found again; None = learned from the
             video, as embeddings of different models have different scales.
         appearance_weight: share of appearance in the cost where several pairs are possible, in [0, 1].
-        embed_seconds: how often a visible track's appearance is remembered; num_vectors: how many embeddings are kept.
+        num_vectors: how many embeddings of a track are kept; embed_seconds: how often a visible track's appearance is remembered
+            until half of them are there; afterwards half as often.
         young_seconds: how long a new track can still turn out to be a lost one.
         camera_motion: follow a camera that moves, about 5 ms a frame.
         scene_cuts: look for camera cuts, at which all motion ends.
@@ -115,12 +116,15 @@ class Tracker:
                 frame. None = tracks are continued by motion alone.
         """
         options, table, limit = self.options, self._table, self._limit.value
-        self._advance(frame, detections)
+        self._advance(frame)
+        if options.camera_motion:
+            self._follow_camera(frame, detections)
         state = FrameState(frame, detections, embed)
         high = state.scores >= options.high_score
         looks = Looks(options.appearance_weight, limit, options.embed_seconds - _TICK)
-        state.is_clear = state.clear(Motion(table.mean[table.moving], table.cov[table.moving]).boxes())
-        state.is_clear &= state.scores >= _CLEAR_SCORE * self._usual_score
+        if state.can_embed:
+            state.is_clear = state.clear(table.motion_of(table.moving).boxes())
+            state.is_clear &= state.scores >= _CLEAR_SCORE * self._usual_score
         match_moving(table, state, high, self._unseen(state), looks, low=False)
         recent = self._unseen(state) & (state.seconds - table.sure <= _LOW_SECONDS + _TICK)
         match_moving(table, state, state.scores >= options.low_score, recent, looks, low=True)
@@ -138,7 +142,7 @@ class Tracker:
         self._forget()
         return ids
 
-    def _advance(self, frame: VideoFrame, detections: Detections) -> None:
+    def _advance(self, frame: VideoFrame) -> None:
         """Predict all tracks for the time of the frame."""
         table, step = self._table, frame.seconds - self._seconds
         is_cut = self.options.scene_cuts and self._cuts.is_cut(frame.pixels)
@@ -155,12 +159,12 @@ class Tracker:
         longest = max(self.options.motion_seconds, 1.5 * step) + _TICK
         table.moving &= frame.seconds - table.seen <= longest
         moving = np.flatnonzero(table.moving)
-        motion = predict(Motion(table.mean[moving], table.cov[moving]), max(0.0, step) if step == step else 0.0)
+        if not len(moving):
+            return
+        motion = predict(table.motion_of(moving), max(0.0, step) if step == step else 0.0)
         lost = table.seen[moving] < frame.seconds - step - _TICK
         motion.mean[lost, 1, 2:] = 0  # the size of somebody hidden is not extrapolated
         table.mean[moving], table.cov[moving] = motion
-        if self.options.camera_motion:
-            self._follow_camera(frame, detections)
 
     def _follow_camera(self, frame: VideoFrame, detections: Detections) -> None:
         """Move the predictions with the background."""
@@ -180,6 +184,8 @@ class Tracker:
 
     def _start(self, state: FrameState, rows: np.ndarray) -> None:
         """Start a track for each of the rows."""
+        if not len(rows):
+            return
         ids = np.arange(self._next_id, self._next_id + len(rows))
         state.owners[rows] = np.arange(len(self._table), len(self._table) + len(rows))
         shape = self._table.vectors.shape[1:]
@@ -192,8 +198,7 @@ class Tracker:
         if not state.can_embed:
             return
         rows = np.flatnonzero((state.owners >= 0) & high & state.is_clear)
-        due = state.seconds - self._table.embedded[state.owners[rows]] >= self.options.embed_seconds - _TICK
-        rows = rows[due]
+        rows = rows[self._table.is_due(state.owners[rows], state.seconds, self.options.embed_seconds - _TICK)]
         if not len(rows):
             return
         found = state.embeddings(rows)
@@ -219,7 +224,9 @@ class Tracker:
         trusted = table.hits >= LEAST_HITS
         memory = np.where(table.counts > 0, options.lost_seconds, options.motion_seconds)
         memory = np.where(trusted, memory, min(options.motion_seconds, _TENTATIVE_SECONDS))
-        self._table = table.select(self._seconds - table.seen <= memory + _TICK)
+        kept = self._seconds - table.seen <= memory + _TICK
+        if not kept.all():
+            self._table = table.select(kept)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return everything that the next frame depends on, as arrays by name."""
@@ -242,6 +249,5 @@ class Tracker:
         self._next_id, self._seconds = int(state["next_id"]), float(state["seconds"])
         self._usual_score = float(state["usual_score"])
         self._cuts.previous, self._camera.previous = np.array(state["cut_picture"]), np.array(state["camera_picture"])
-        self._limit.same, self._limit.tracks, self._limit.different = (
-            np.array(state[name]) for name in ("same_distances", "same_tracks", "different_distances")
-        )
+        same, tracks, different = ("same_distances", "same_tracks", "different_distances")
+        self._limit.load(np.array(state[same]), np.array(state[tracks]), np.array(state[different]))

@@ -98,7 +98,7 @@ def export(
             opened = pictures or open_source(source, root, names, frames_from, corrupt == "skip")
             target.run(target.image_job(opened, load, source), ranks, resume)
         else:
-            target.run(target.recording_job(recordings, load(), source), ranks, resume)
+            target.run(target.recording_job(recordings, load, source), ranks, resume)
     return target.output
 
 
@@ -162,12 +162,13 @@ class ExportTarget:
             return job
         return ImageUpdateJob(self.output, self.corrupt, opened, embedder, text, kind, gallery, plan)
 
-    def recording_job(self, recordings: RecordingOptions, embedder: Embedder, text: str) -> RecordingJob:
+    def recording_job(self, recordings: RecordingOptions, load: Callable[[], Embedder], text: str) -> RecordingJob:
         """Return the job that exports the recordings of a source, given as `text` by the user."""
+        embedder, detector = recordings.open_models(load)
         gallery = gallery_to_update(self.output, self.format, self.overwrite, embedder)
         kind = dtype_of(gallery, self.dtype)
         return as_update(
-            recordings.job(text, self.output, self.format, embedder, kind, self.corrupt == "skip"), gallery
+            recordings.job(text, self.output, self.format, embedder, kind, self.corrupt == "skip", detector), gallery
         )
 
     def run(self, job: ResumableJob, ranks: Ranks, resume: bool) -> None:

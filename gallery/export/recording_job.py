@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone, tzinfo
@@ -28,6 +30,7 @@ from ...processor.embedding.embedder import Embedder
 from ...processor.runs.signals import StopSignals
 from ...tracking.camera_options import CameraOptions
 from ...tracking.detections import Detections, VideoFrame
+from ...tracking.detectors import Detector
 from ...tracking.frames import CorruptVideoError
 from ...tracking.frames.live_stream import without_password
 from ...tracking.recording_tracks import OpenRecording, TrackFinder, TrackOptions, file_of
@@ -238,13 +241,29 @@ class RecordingOptions:
     cameras: CameraOptions = field(default_factory=CameraOptions)
     rows: RowOptions = field(default_factory=RowOptions)
 
+    def open_models(self, load: Callable[[], Embedder]) -> tuple[Embedder, Detector | None]:
+        """Return the embedder that `load` returns, and the detector, opened meanwhile, if it is a file; else None."""
+        if not os.path.isfile(self.tracks.detector or ""):
+            return load(), None
+        with ThreadPoolExecutor(1, "detector") as pool:
+            opening = pool.submit(self.tracks.open_detector)
+            return load(), opening.result()
+
     def job(
-        self, source: str, output: Path, format: str, embedder: Embedder, dtype: str = "float32", skips: bool = False
+        self,
+        source: str,
+        output: Path,
+        format: str,
+        embedder: Embedder,
+        dtype: str = "float32",
+        skips: bool = False,
+        detector: Detector | None = None,
     ) -> RecordingJob:
         """Return the job that exports the recordings that `source` names.
 
         Args:
             skips: leave out videos that cannot be read; False = raise.
+            detector: an open one; None = it is opened here.
         Raises:
             UserError: thumbnails of a live source are not to be kept; or as `CameraOptions.recordings` and `TrackFinder`.
             CorruptVideoError: a video cannot be read.
@@ -258,7 +277,7 @@ class RecordingOptions:
             raise UserError(
                 "--no-crops, --format: the frames of a live source are gone once it has ended; keep the crops"
             )
-        finder = TrackFinder(self.tracks, embedder)
+        finder = TrackFinder(self.tracks, embedder, detector)
         recordings, skipped = _readable(recordings, finder, skips)
         plan = make_recording_plan(embedder, finder, recordings, source, rows)
         zone = self.cameras.zone

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from importlib import import_module
 from pathlib import Path
@@ -199,6 +200,20 @@ def test_a_video_that_cannot_be_read_stops_the_export_or_is_listed(weights, film
         export(weights, tmp_path / "in", tmp_path / "G", options(film))
     gallery = Gallery.open(export(weights, tmp_path / "in", tmp_path / "G", options(film), corrupt="skip"))
     assert len(gallery) == 2 and "b.avi" in (gallery.path / "skipped.txt").read_text()
+
+
+def test_a_detector_in_a_file_is_opened_while_the_embedder_loads(tmp_path, monkeypatch):
+    """Each of the two waits for the other; one after the other, the first would wait in vain."""
+    both = threading.Barrier(2, timeout=10)
+
+    def arrive(what):
+        both.wait()
+        return what
+
+    (tmp_path / "people.xml").touch()
+    monkeypatch.setattr(TrackOptions, "open_detector", lambda self: arrive("detector"))
+    recordings = RecordingOptions(TrackOptions(detector=str(tmp_path / "people.xml")))
+    assert recordings.open_models(lambda: arrive("embedder")) == ("embedder", "detector")
 
 
 def test_nobody_is_a_gallery_too(weights, film, tmp_path, caplog):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vitreid.common.errors import UserError
+from vitreid.tracking.association.overlap import box_iou
 from vitreid.tracking.detections import Detections, VideoFrame
 from vitreid.tracking.tracker import Tracker, TrackerOptions
 
@@ -202,11 +203,47 @@ def test_classes_are_tracked_apart():
     assert recording.show((0, walker(0)), (0, walker(1)), labels=("bicycle", "person")) == [2, 1]
 
 
-def test_embeddings_are_asked_for_twice_a_second_where_nothing_is_uncertain():
+def test_where_nothing_is_uncertain_people_are_embedded_twice_a_second_and_then_once():
+    """Four of eight embeddings are there after 1.5 s; of 360 boxes, 36 are embedded, each once."""
     recording = Recording()
     introduce(recording, 10 * FPS)
-    assert len(recording.asked) == 3 * 20  # three people, ten seconds
-    assert len(set(recording.asked)) == len(recording.asked)
+    first, later = [0, 6, 12, 18], list(range(30, 120, 12))
+    assert recording.asked == [(frame, row) for frame in first + later for row in range(3)]
+
+
+def test_people_who_cross_are_both_embedded_in_each_frame_in_which_they_could_be_exchanged():
+    recording, close = Recording(), []
+    introduce(recording)
+    for step in range(8 * FPS):
+        one, other = walker(3.0 * step), walker(300 - 3.0 * step, 101.0)
+        if box_iou(np.array([one]), np.array([other]))[0, 0] > 0.7:
+            close.append(recording.frame)
+        assert recording.show((0, one), (1, other), (2, walker(600))) == [1, 2, 3]
+    assert len(close) >= 3
+    assert {(frame, row) for frame in close for row in (0, 1)} <= set(recording.asked)
+    alone = [frame for frame, row in recording.asked if row == 2]
+    assert len(alone) == 4 + 8  # the one who keeps apart, in ten seconds
+
+
+def test_somebody_lost_close_by_does_not_make_the_others_be_embedded():
+    """The lost track has no embedding of late, and the box beside it is not its own."""
+    recording = Recording()
+    introduce(recording)
+    for _ in range(FPS // 2):
+        recording.show((0, walker(0)), (1, walker(300)), (2, walker(360)))
+    recording.asked.clear()
+    for _ in range(FPS):
+        assert recording.show((0, walker(0)), (1, walker(300))) == [1, 2]
+    assert len(recording.asked) == 2
+
+
+def test_boxes_of_low_confidence_are_not_embedded():
+    recording = Recording()
+    introduce(recording)
+    recording.asked.clear()
+    for _ in range(FPS):
+        ids = recording.show((0, walker(0)), (1, walker(10)), (2, walker(600)), scores=[0.3, 0.2, 0.3])
+        assert ids == [1, -1, 3] and recording.asked == []
 
 
 def scene(seed, frames=120):

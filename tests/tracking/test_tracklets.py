@@ -22,7 +22,7 @@ def crop_of(value, number=0):
 def best_of(values, num_crops):
     best = BestCrops(num_crops)
     for number, value in enumerate(values):
-        best.offer(1.0, lambda value=value, number=number: crop_of(value, number))
+        best.offer(1.0, lambda least, value=value, number=number: crop_of(value, number))
     return [crop.frame for crop in best.ranked()]
 
 
@@ -80,7 +80,7 @@ def test_between_half_and_all_slots_are_filled(length):
 def test_crops_that_cannot_be_the_best_are_not_even_cut():
     best, made = BestCrops(2), []
     for bound in (0.9, 0.8, 0.7, 0.6):
-        best.offer(bound, lambda bound=bound: made.append(bound) or crop_of(bound))
+        best.offer(bound, lambda least, bound=bound: made.append(bound) or crop_of(bound))
     assert made == [0.9, 0.8, 0.7], "0.6 shares its slot with 0.7"
 
 

@@ -24,26 +24,36 @@ class AppearanceLimit:
 
     def __init__(self, fixed: float | None = None) -> None:
         self.fixed = fixed
-        self.same: np.ndarray = np.zeros(0, np.float64)
-        self.tracks: np.ndarray = np.zeros(0, np.int64)  # track id of each of `same`
-        self.different: np.ndarray = np.zeros(0, np.float64)
+        self.load(np.zeros(0, np.float64), np.zeros(0, np.int64), np.zeros(0, np.float64))
+
+    def load(self, same: np.ndarray, tracks: np.ndarray, different: np.ndarray) -> None:
+        """Start from these distances, as `add` would have kept them."""
+        self.same, self.tracks, self.different = same, tracks, different
+        self._value: float | None = None  # what `value` returned since the last distances came
 
     def add(self, same: np.ndarray, tracks: np.ndarray, different: np.ndarray) -> None:
         """Record distances, and the tracks of the first kind; infinite ones are left out."""
-        known = np.isfinite(same)
-        self.same = np.concatenate([self.same, same[known]])[-_KEPT:]
-        self.tracks = np.concatenate([self.tracks, tracks[known]])[-_KEPT:]
-        self.different = np.concatenate([self.different, different[np.isfinite(different)]])[-_KEPT:]
+        known, finite = np.isfinite(same), np.isfinite(different)
+        self.load(
+            np.concatenate([self.same, same[known]])[-_KEPT:],
+            np.concatenate([self.tracks, tracks[known]])[-_KEPT:],
+            np.concatenate([self.different, different[finite]])[-_KEPT:],
+        )
 
     @property
     def value(self) -> float:
         """The cosine distance up to which two crops may show one person; 0 while nothing is known."""
         if self.fixed is not None:
             return self.fixed
+        if self._value is None:
+            self._value = self._learned()
+        return self._value
+
+    def _learned(self) -> float:
         if not len(self.same):
             return 0.0
+        if len(self.different) >= _LEAST:
+            return _SHARE * float(np.median(self.different))
         # Each track counts once: something that stands still all the time must not decide how much walkers change.
         near = float(np.median([np.median(self.same[self.tracks == track]) for track in np.unique(self.tracks)]))
-        if len(self.different) < _LEAST:
-            return _PRIOR * near
-        return _SHARE * float(np.median(self.different))
+        return _PRIOR * near

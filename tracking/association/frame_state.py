@@ -53,9 +53,11 @@ class FrameState:
             self._vectors.update(zip(new.tolist(), found))
         return np.stack([self._vectors[row] for row in rows.tolist()])
 
-    def has_embedding(self, row: int) -> bool:
-        """Whether the embedding of a row was computed already."""
-        return row in self._vectors
+    def embedded(self, rows: np.ndarray) -> np.ndarray:
+        """Return the mask (n,) of the rows whose embedding was computed already."""
+        if not self._vectors:
+            return np.zeros(len(rows), bool)
+        return np.array([row in self._vectors for row in rows.tolist()], bool)
 
     def clear(self, predicted: np.ndarray) -> np.ndarray:
         """Return the mask (N,) of boxes whose crop shows the person of the box: neither hidden nor cut off by the border.

@@ -29,8 +29,8 @@ class Motion(NamedTuple):
 
     def boxes(self) -> np.ndarray:
         """Return (T, 4) x0, y0, x1, y1."""
-        centre, size = self.mean[:, 0, :2], np.maximum(self.mean[:, 0, 2:], 1.0)
-        return np.concatenate([centre - size / 2, centre + size / 2], axis=1)
+        centre, half = self.mean[:, 0, :2], np.maximum(self.mean[:, 0, 2:], 1.0) / 2
+        return np.concatenate([centre - half, centre + half], axis=1)
 
     def spread(self) -> np.ndarray:
         """Return the standard deviations (T, 2) of the centres, in pixels."""
@@ -39,36 +39,35 @@ class Motion(NamedTuple):
 
 def to_centre(boxes: np.ndarray) -> np.ndarray:
     """Return (N, 4) centre x, centre y, width, height of (N, 4) x0, y0, x1, y1."""
-    boxes = boxes.astype(np.float64)
-    return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
+    boxes = np.asarray(boxes, np.float64)
+    low, high = boxes[:, :2], boxes[:, 2:]
+    return np.concatenate([(low + high) / 2, high - low], axis=1)
 
 
 def sizes(mean: np.ndarray) -> np.ndarray:
     """Return the mean of width and height (T, 1), 1 or more pixels."""
-    return np.maximum(mean[:, 0, 2:].mean(1, keepdims=True), 1.0)
+    return np.maximum((mean[:, 0, 2:3] + mean[:, 0, 3:]) / 2, 1.0)
 
 
 def start(boxes: np.ndarray) -> Motion:
     """Return filters of new boxes (N, 4) at rest."""
-    position = to_centre(boxes)
-    mean = np.stack([position, np.zeros_like(position)], axis=1)  # (N, 2, 4)
-    size = np.broadcast_to(sizes(mean), position.shape)
-    cov = np.stack([(JITTER * size) ** 2, np.zeros_like(position), (SPEED * size) ** 2], axis=1)
+    mean, cov = np.zeros((len(boxes), 2, 4)), np.zeros((len(boxes), 3, 4))
+    mean[:, 0] = to_centre(boxes)
+    size = sizes(mean)  # (N, 1)
+    cov[:, 0], cov[:, 2] = (JITTER * size) ** 2, (SPEED * size) ** 2
     return Motion(mean, cov)
 
 
 def predict(motion: Motion, seconds: float) -> Motion:
     """Return the filters some seconds later."""
-    noise = np.broadcast_to((ACCELERATION * sizes(motion.mean)) ** 2, motion.mean[:, 0].shape)
-    position, velocity = motion.mean[:, 0], motion.mean[:, 1]
+    noise = (ACCELERATION * sizes(motion.mean)) ** 2  # (T, 1)
     pp, pv, vv = motion.cov[:, 0], motion.cov[:, 1], motion.cov[:, 2]
-    mean = np.stack([position + seconds * velocity, velocity], axis=1)
-    cov = [
-        pp + 2 * seconds * pv + seconds**2 * vv + seconds**3 / 3 * noise,
-        pv + seconds * vv + seconds**2 / 2 * noise,
-        vv + seconds * noise,
-    ]
-    return Motion(mean, np.stack(cov, axis=1))
+    mean, cov = motion.mean.copy(), np.empty_like(motion.cov)
+    mean[:, 0] += seconds * mean[:, 1]
+    cov[:, 0] = pp + 2 * seconds * pv + seconds**2 * vv + seconds**3 / 3 * noise
+    cov[:, 1] = pv + seconds * vv + seconds**2 / 2 * noise
+    cov[:, 2] = vv + seconds * noise
+    return Motion(mean, cov)
 
 
 def correct(motion: Motion, boxes: np.ndarray) -> Motion:
@@ -77,7 +76,9 @@ def correct(motion: Motion, boxes: np.ndarray) -> Motion:
     pp, pv, vv = motion.cov[:, 0], motion.cov[:, 1], motion.cov[:, 2]
     total = pp + (JITTER * sizes(motion.mean)) ** 2
     gain, speed_gain = pp / total, pv / total
-    error = measured - motion.mean[:, 0]
-    mean = np.stack([motion.mean[:, 0] + gain * error, motion.mean[:, 1] + speed_gain * error], axis=1)
-    cov = np.stack([pp * (1 - gain), pv * (1 - gain), vv - speed_gain * pv], axis=1)
+    error, left = measured - motion.mean[:, 0], 1 - gain
+    mean, cov = motion.mean.copy(), np.empty_like(motion.cov)
+    mean[:, 0] += gain * error
+    mean[:, 1] += speed_gain * error
+    cov[:, 0], cov[:, 1], cov[:, 2] = pp * left, pv * left, vv - speed_gain * pv
     return Motion(mean, cov)

@@ -16,7 +16,7 @@ from .track_table import TrackTable
 _IOU = 0.1  # least overlap with the predicted box
 _LOW_IOU = 0.4  # the same for boxes of low confidence (0.5 in ByteTrack)
 _SURE = 9.21  # squared Mahalanobis distance that 99 % of the right pairs do not exceed, two degrees of freedom
-_MARGIN = 0.35  # by which the overlap of a match must exceed that of a second pair to be certain
+_MARGIN = 0.3  # by which the overlap of a match must exceed that of a second pair to be certain
 _SURE_IOU = 0.5  # overlap with the predicted box, above which a match can be certain
 _UNLIKE = 1.25  # appearance limits apart: another person
 _CLOSER = 2.0  # times nearer to another track: looks like that one
@@ -30,7 +30,7 @@ class Looks(NamedTuple):
     Args:
         weight: its share in the cost of uncertain pairs.
         limit: cosine distance at which two crops show one person or two with equal probability; 0 = not known yet.
-        interval: seconds after which a track's appearance is looked at again.
+        interval: seconds after which a track's appearance is looked at again; longer for a well-known one, see `is_due`.
     """
 
     weight: float
@@ -44,21 +44,25 @@ def match_moving(
     """Give boxes, (N,) mask `wanted`, to predicted tracks that are free, (T,) mask.
 
     Args:
-        low: the boxes have a low confidence; they must overlap more, as such a box may be a part of something else.
+        low: the boxes have a low confidence; they must overlap more, as such a box may be a part of something else, and are never
+            embedded, as the crop of such a box shows too little.
     """
     rows, tracks = state.free(wanted), np.flatnonzero(table.moving & is_free)
     if not len(rows) or not len(tracks):
         return
-    predicted = Motion(table.mean[tracks], table.cov[tracks])
-    overlap = box_iou(state.boxes[rows], predicted.boxes())
+    predicted, boxes = table.motion_of(tracks), state.boxes[rows]
+    expected = predicted.boxes()
+    overlap = box_iou(boxes, expected)
     allowed = overlap >= (_LOW_IOU if low else _IOU)
     if not low:
-        allowed |= _near(state.boxes[rows], predicted)
+        allowed |= _near(boxes, predicted)
     allowed &= state.labels[rows][:, None] == table.labels[tracks][None]
-    cost = np.where(allowed, 1 - _diou(overlap, state.boxes[rows], predicted.boxes()), np.inf)
+    if not allowed.any():
+        return
+    cost = np.where(allowed, 1 - _diou(overlap, boxes, expected), np.inf)
     counts = state.can_embed and looks.weight > 0 and looks.limit > 0
-    if counts:
-        cost = _with_appearance(table, state, rows, tracks, cost, overlap, looks, low)
+    if counts and not low:
+        cost = _with_appearance(table, state, rows, tracks, cost, overlap, looks)
     found, given = assign(cost)
     rows, tracks = rows[found], tracks[given]
     kept = _plausible(table, state, rows, tracks, looks.limit) if counts else np.ones(len(rows), bool)
@@ -90,13 +94,12 @@ def _with_appearance(
     cost: np.ndarray,
     overlap: np.ndarray,
     looks: Looks,
-    low: bool,
 ) -> np.ndarray:
-    """Return the costs (N, T), with appearance where it decides or where an embedding is due anyway."""
+    """Return the costs (N, T), with appearance where it decides or where an embedding of the likeliest track is due anyway."""
     stale = state.seconds - table.seen[tracks] > _STALE_SECONDS
     known = np.isfinite(cost) & (table.counts[tracks] > 0)
     clear = state.is_clear[rows]
-    due = clear & (known & (state.seconds - table.embedded[tracks] >= looks.interval)[None]).any(1)
+    due = clear & (known & table.is_due(tracks, state.seconds, looks.interval))[np.arange(len(rows)), cost.argmin(1)]
     uncertain = _uncertain(np.isfinite(cost), overlap, stale) & known.any(1)
     chosen = np.flatnonzero(due | uncertain)
     if not len(chosen):
@@ -107,7 +110,7 @@ def _with_appearance(
     mixed = cost.copy()
     mixed[chosen] = (1 - looks.weight) * cost[chosen] + looks.weight * evidence
     unlike = np.isfinite(distances) & (distances > _UNLIKE * looks.limit) & clear[chosen][:, None]
-    mixed[chosen] = np.where(unlike & (low | stale[None]), np.inf, mixed[chosen])
+    mixed[chosen] = np.where(unlike & stale[None], np.inf, mixed[chosen])
     return mixed
 
 
@@ -118,7 +121,7 @@ def _plausible(table: TrackTable, state: FrameState, rows: np.ndarray, tracks: n
     another track instead, which has no box, or a box that looks like another track too (the two were exchanged), or a box that
     this one overlaps (a second box of that person).
     """
-    looked = np.array([state.is_clear[row] and state.has_embedding(row) for row in rows.tolist()], bool)
+    looked = state.is_clear[rows] & state.embedded(rows)
     if not looked.any():
         return np.ones(len(rows), bool)
     distances = np.full((len(rows), len(table)), np.nan)

@@ -37,10 +37,12 @@ def rename_young(table: TrackTable, state: FrameState, seconds: float, limit: fl
     The lost row is marked by `seen` = -inf.
     """
     rows = np.flatnonzero(state.owners >= 0)
-    rows = rows[[state.has_embedding(row) for row in rows.tolist()]] if len(rows) else rows
+    rows = rows[state.embedded(rows)]
     young = rows[state.seconds - table.first[state.owners[rows]] < seconds]
+    if not len(young):
+        return []
     lost = np.flatnonzero((table.seen < state.seconds) & (table.counts > 0) & (table.hits >= LEAST_HITS))
-    if not len(young) or not len(lost):
+    if not len(lost):
         return []
     own = state.owners[young]
     possible = table.first[own][:, None] > table.seen[lost][None]  # never seen at the same time

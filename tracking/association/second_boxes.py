@@ -22,6 +22,8 @@ def without_duplicates(table: TrackTable, state: FrameState, rows: np.ndarray, l
     Args:
         limit: cosine distance up to which two crops may show one person.
     """
+    if not len(rows):
+        return rows
     kept = np.flatnonzero(state.owners >= 0).tolist()
     started: list[int] = []
     for row in rows[np.argsort(-state.scores[rows], kind="stable")].tolist():

@@ -8,6 +8,8 @@ import numpy as np
 
 from .kalman import Motion, correct, start
 
+SELDOM = 2  # intervals between two embeddings of a track of which half of those that are kept are there
+
 
 @dataclass
 class TrackTable:
@@ -74,10 +76,9 @@ class TrackTable:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
-    def motion(self) -> Motion:
-        """The filters of all tracks."""
-        return Motion(self.mean, self.cov)
+    def motion_of(self, rows: np.ndarray) -> Motion:
+        """Return the filters of some rows: indices, or a mask."""
+        return Motion(self.mean[rows], self.cov[rows])
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the columns by name."""
@@ -92,6 +93,11 @@ class TrackTable:
         theirs = other.arrays()
         return TrackTable(**{name: np.concatenate([own, theirs[name]]) for name, own in self.arrays().items()})
 
+    def is_due(self, rows: np.ndarray, seconds: float, interval: float) -> np.ndarray:
+        """Return the mask (R,) of the tracks whose last embedding is `interval` seconds old, or SELDOM times that if half are filled."""
+        known_well = 2 * self.counts[rows] >= self.vectors.shape[1]
+        return seconds - self.embedded[rows] >= np.where(known_well, SELDOM * interval, interval)
+
     def widen(self, width: int) -> None:
         """Make room for embeddings of a width that was not known before."""
         if self.vectors.shape[2] != width:
@@ -99,10 +105,12 @@ class TrackTable:
 
     def observe(self, rows: np.ndarray, boxes: np.ndarray, high: np.ndarray, seconds: float) -> None:
         """Continue tracks (R,) with the boxes (R, 4) found now, of high confidence or not (R,); filters that no longer predict start anew."""
-        motion = correct(Motion(self.mean[rows], self.cov[rows]), boxes)
-        fresh, still = start(boxes), ~self.moving[rows]
-        self.mean[rows] = np.where(still[:, None, None], fresh.mean, motion.mean)
-        self.cov[rows] = np.where(still[:, None, None], fresh.cov, motion.cov)
+        if not len(rows):
+            return
+        motion, still = correct(self.motion_of(rows), boxes), ~self.moving[rows]
+        if still.any():
+            motion.mean[still], motion.cov[still] = start(boxes[still])
+        self.mean[rows], self.cov[rows] = motion
         self.moving[rows], self.displaced[rows] = True, False
         self.seen[rows] = seconds
         self.sure[rows[high]] = seconds

@@ -49,7 +49,9 @@ def _histogram(picture: np.ndarray) -> np.ndarray:
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:
     """Return Pearson's correlation; 1 where both are constant, 0 where one is."""
-    a, b = first - first.mean(dtype=np.float64), second - second.mean(dtype=np.float64)
+    a, b = first.astype(np.float64), second.astype(np.float64)
+    a -= a.mean()
+    b -= b.mean()
     scale = float(np.sqrt((a @ a) * (b @ b)))
     if scale == 0:
         return float((a @ a) == (b @ b))

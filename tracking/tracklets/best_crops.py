@@ -42,12 +42,13 @@ class BestCrops:
         self.num_crops, self.width, self.offered = num_crops, 1, 0
         self.slots: dict[int, TrackCrop] = {}
 
-    def offer(self, bound: float, make: Callable[[], TrackCrop | None]) -> None:
+    def offer(self, bound: float, make: Callable[[float], TrackCrop | None]) -> None:
         """Consider the next crop of the track.
 
         Args:
             bound: upper bound of its quality; `make` is called only if that could be the best of its slot.
-            make: returns the crop; None = it cannot be cut.
+            make: given the quality of the best so far, -1 if there is none, returns the crop; None = it is no better, or it cannot
+                be cut.
         """
         slot = self.offered // self.width
         self.offered += 1
@@ -55,10 +56,11 @@ class BestCrops:
             self._halve()
             slot //= 2
         best = self.slots.get(slot)
-        if best is not None and best.quality.value >= bound:
+        least = -1.0 if best is None else best.quality.value
+        if least >= bound:
             return
-        crop = make()
-        if crop is not None and (best is None or crop.quality.value > best.quality.value):
+        crop = make(least)
+        if crop is not None and crop.quality.value > least:
             self.slots[slot] = crop
 
     def _halve(self) -> None:
@@ -80,4 +82,4 @@ def kept_pixels(crop: np.ndarray) -> np.ndarray:
     if factor < 1:
         size = (max(1, int(crop.shape[1] * factor)), max(1, int(crop.shape[0] * factor)))
         crop = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)

@@ -64,7 +64,7 @@ def box_qualities(frame: np.ndarray, detections: Detections) -> list[CropQuality
 
 def sharpness(crop: np.ndarray) -> float:
     """Return the sharpness of a crop, (h, w, 3) uint8, in [0, 1]."""
-    grey = cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_BGR2GRAY)
+    grey = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
     size = (min(SHARP_SIZE[0], grey.shape[1]), min(SHARP_SIZE[1], grey.shape[0]))
     variance = float(cv2.Laplacian(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), cv2.CV_32F).var())
     return variance / (variance + HALF_SHARP)

@@ -107,5 +107,5 @@ def _picture(pixels: np.ndarray, box: np.ndarray) -> np.ndarray:
     crop = cut(pixels, box)
     if not crop.size:
         return np.zeros((0, 0), np.uint8)
-    grey = cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_BGR2GRAY)
+    grey = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
     return cv2.resize(grey, LOOK_SIZE, interpolation=cv2.INTER_AREA)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import cv2
 import numpy as np
 
 from ..association.overlap import box_iou
@@ -59,4 +60,4 @@ class RecentLooks:
 
 def _rgb(crop: np.ndarray) -> np.ndarray:
     """Return a BGR crop as RGB; one black pixel for a box outside the frame."""
-    return np.ascontiguousarray(crop[..., ::-1]) if crop.size else np.zeros((1, 1, 3), np.uint8)
+    return cv2.cvtColor(crop, cv2.COLOR_BGR2RGB) if crop.size else np.zeros((1, 1, 3), np.uint8)

@@ -116,7 +116,7 @@ class TrackletBuilder:
         track.last_frame, track.end = frame.number, frame.seconds
         track.num_boxes += 1
         track.scores += float(detections.scores[row])
-        track.best.offer(bound.value, lambda: _crop(frame, detections.boxes[row], bound))
+        track.best.offer(bound.value, lambda least: _crop(frame, detections.boxes[row], bound, least))
 
     def rename(self, old: int, new: int) -> None:
         """Join the track `old` to the earlier one `new`: the tracker has found that they are one."""
@@ -127,7 +127,7 @@ class TrackletBuilder:
         if track is later:
             return
         for crop in sorted(later.best.slots.values(), key=lambda crop: crop.frame):
-            track.best.offer(crop.quality.value, lambda crop=crop: crop)  # type: ignore[misc]
+            track.best.offer(crop.quality.value, lambda least, crop=crop: crop)  # type: ignore[misc]
         track.last_frame, track.end = max(track.last_frame, later.last_frame), max(track.end, later.end)
         track.num_boxes += later.num_boxes
         track.scores += later.scores
@@ -191,11 +191,13 @@ class TrackletBuilder:
         return _OpenTrack(**values, best=best, evidence=evidence)
 
 
-def _crop(frame: VideoFrame, box: np.ndarray, bound: CropQuality) -> TrackCrop | None:
-    """Return the crop of a box; None if no pixel of it lies inside the frame."""
+def _crop(frame: VideoFrame, box: np.ndarray, bound: CropQuality, least: float) -> TrackCrop | None:
+    """Return the crop of a box; None if its quality does not exceed `least`, or if no pixel of it lies inside the frame."""
     pixels = cut(frame.pixels, box)
     if not pixels.size:
         return None
-    x0, y0, x1, y1 = map(float, box)
     quality = bound._replace(sharpness=sharpness(pixels))
+    if quality.value <= least:
+        return None
+    x0, y0, x1, y1 = map(float, box)
     return TrackCrop(frame.number, frame.seconds, (x0, y0, x1, y1), quality, kept_pixels(pixels))
