@@ -48,11 +48,13 @@ class Routes:
         self.service, self.limits, self._tickets, self._audit = service, limits, tickets, audit
         self._room = {False: anyio.CapacityLimiter(NUM_SMALL), True: anyio.CapacityLimiter(NUM_LARGE)}
         self._reading, self._cutting = Lane("read", 4), Lane("cut", 1)
-        costly = partial(Lane, others_wait=self._crops_wait)  # what costs as much as many crops does not take their time
+        costly = partial(
+            Lane, others_wait=self._crops_wait
+        )  # what costs as much as many crops does not take their time
         self._decoding = {False: Lane("decode", 2), True: costly("decode-large", 1, 2)}
         self._searching = {  # a search uses all cores
             False: Lane("search", 1),
-            True: costly("search-costly", 1, 1, begin=_compute_alone),
+            True: costly("search-costly", 1, 1, begin=service.compute_alone),
         }
         self._overlaying = costly("overlay", NUM_OVERLAYS, 1)
 
@@ -169,12 +171,6 @@ class Routes:
 def is_costly(fields: SearchFields) -> bool:
     """Return whether a search takes much longer than most."""
     return fields.rerank or fields.topk > USUAL_TOPK or len(fields.where) > USUAL_CONDITIONS
-
-
-def _compute_alone() -> None:
-    from ...processor.thread_shares import compute_alone  # loads torch, which only re-ranking needs
-
-    compute_alone()
 
 
 def asked_and_found(fields: SearchFields, answer: dict[str, Any]) -> dict[str, Any]:

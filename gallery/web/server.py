@@ -18,7 +18,7 @@ from ...common.errors import UserError
 from .guard.connections import ACCEPTED, Connection, Connections, room_for_connections
 from .guard.quiet_log import quiet_logging
 
-QUEUE = 1024  # connections that the system keeps until they are accepted
+QUEUE = 4096  # connections that the system keeps until they are accepted; Linux drops what comes beyond, for a second or more
 STOP_SECONDS = 5  # for requests at work, after Ctrl-C
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8  # constants of malloc.h
 LARGE_BLOCK, KEPT = 2**25, 2**26  # bytes

@@ -26,6 +26,7 @@ from ..device import PRECISIONS, pick_device, pick_precision, place
 from ..publishing.hub_upload import upload
 from ..publishing.saved_folder import save_folder
 from ..scoring.thresholds import processed_thresholds, stored_calibration
+from ..thread_shares import compute_alone
 from .backends import open_backend
 from .embedding_model import EmbeddingModel
 from .extract import EmbedSettings, embed_images
@@ -211,6 +212,11 @@ class Embedder:
 
     def _has_size(self, image: Any) -> bool:
         return isinstance(image, np.ndarray) and image.shape[:2] == tuple(self.preprocess.size)
+
+    @staticmethod
+    def compute_alone() -> None:
+        """Let the operations of PyTorch in the calling thread use no other thread, next to batches that use all."""
+        compute_alone()
 
     def planes(self, image: Any) -> np.ndarray:
         """Return one image resized for the model, (3, H, W) uint8 RGB, not normalised."""

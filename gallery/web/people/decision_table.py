@@ -22,6 +22,7 @@ from ...identities.decisions.question_queue import QuestionQueue
 from ...identities.group_people import GroupingOptions, group_people
 from ...identities.person_columns import People, is_none, read_people, write_people
 from ...keeping.decision_file import MOST_ROWS, NAME, UNDO, Decision, DecisionFile
+from ...storage.embeddings_file import READ
 from ...storage.gallery import Gallery
 from ..request_error import RequestError
 
@@ -252,7 +253,7 @@ class DecisionTable:
 
     def _make(self, options: GroupingOptions) -> None:
         try:
-            made = Sitting(Gallery.open(self.path), self.to_decide, options)
+            made = Sitting(Gallery.open(self.path, rows=READ), self.to_decide, options)
         except (OSError, ValueError) as error:
             logger.error("the people of %s cannot be shown: %s", self.path, error)
             self.failure = str(error)
@@ -292,7 +293,7 @@ class DecisionTable:
             sitting, what = self._sitting, self._sitting.written()
             self._unsaved = False
         try:
-            people = save(Gallery.open(self.path), what)[0]
+            people = save(Gallery.open(self.path, rows=READ), what)[0]
         except BlockingIOError:
             self._unsaved = True
             return False
