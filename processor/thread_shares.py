@@ -95,6 +95,19 @@ def _pool(count: int, threads: int) -> ThreadPoolExecutor | None:
         torch.set_num_threads(before)  # threads that begin to compute later take the number that was set last
 
 
+def compute_alone() -> None:
+    """Let the operations of this thread use no other thread; those of other threads keep their number.
+
+    Threads of an operation wait for each other, at full speed, many times; where others compute too, that takes longer than one.
+    """
+    with _making:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        others = threading.Thread(target=torch.set_num_threads, args=(before,))  # what threads take that begin later
+        others.start()
+        others.join()
+
+
 def _forget() -> None:
     """In a child of a fork: it has none of these threads, and nobody who would open the lock."""
     global _making

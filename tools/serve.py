@@ -12,6 +12,7 @@ import sys
 
 from vitreid import Embedder, Gallery
 from vitreid.common.errors import UserError
+from vitreid.gallery.storage.embeddings_file import KEPT
 from vitreid.gallery.web import Limits, create_app, missing_package
 from vitreid.tools.cli.embedder_flags import add_embedder_flags, embedder_options
 from vitreid.tools.cli.parser import command, new_parser
@@ -115,7 +116,7 @@ def make_app(args: argparse.Namespace, token: str | None, is_local: bool):  # ty
     """Return the application; it answers to addresses, localhost, the host listened on, and --name."""
     embedder = Embedder(args.weights, device=args.device, options=embedder_options(args))
     return create_app(
-        Gallery.open(args.gallery),
+        Gallery.open(args.gallery, rows=KEPT),  # another program that cuts embeddings.npy short does not end the server
         embedder,
         token=token,
         max_bytes=round(args.max_mb * 1e6),

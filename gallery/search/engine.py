@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...common.errors import UserError
+from ..storage.embeddings_file import Rows
 from ..storage.gallery_reader import GalleryReader
 from ..storage.metadata import GalleryInfo
 from ..storage.row_checks import LARGEST, LengthRange, accepted_lengths, reasons
@@ -39,12 +40,12 @@ class Engine:
     """The indexes of some embeddings, built once for many searches.
 
     Args:
-        embeddings: (N, D) rows as stored.
+        embeddings: (N, D) rows as stored, as `GalleryReader.embeddings` gives them.
         info: description of the gallery.
         change: as for `ExactIndex`.
     """
 
-    def __init__(self, embeddings: np.ndarray, info: GalleryInfo, change: Change | None = None) -> None:
+    def __init__(self, embeddings: Rows, info: GalleryInfo, change: Change | None = None) -> None:
         self.embeddings = embeddings
         lengths = accepted_lengths(info) if change is None else LengthRange()  # changed rows have other lengths
         self.exact = ExactIndex(embeddings, info.metric, info.scale, lengths, change)

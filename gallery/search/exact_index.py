@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..storage.embeddings_file import check_length
+from ..storage.embeddings_file import FileRows, Rows, check_length, empty_rows
 from ..storage.row_checks import LengthRange, squared_lengths
 from .search_result import pair_distances
 
 BLOCK_ELEMENTS = 2**22  # products, and converted values, in memory at once: 16 MiB of float32 each
 BLOCK_BYTES = 2**26  # bytes of the memory map read at once
+FILE_BLOCK_BYTES = 2**22  # bytes read at once from a file that is not mapped: they stay in the processor's cache
 GROUP = 1024  # queries that share a pass over the gallery
 KEEP_BYTES = 3 * 2**27  # 384 MiB: pages of a larger gallery are released after reading
 Change = Callable[[np.ndarray, Any], np.ndarray]  # rows (n, D), their positions -> rows (n, D)
@@ -52,7 +53,7 @@ class ExactIndex:
     """Exhaustive search for the nearest rows; may be used by several threads. Its methods raise as `check_length`.
 
     Args:
-        embeddings: (N, D) float32, float16 or int8, memory-mapped or not; must not change.
+        embeddings: (N, D) float32, float16 or int8, in memory, memory-mapped or read from a file; must not change.
         metric: "euclidean" or "cosine".
         scale: (D,) factors of int8 values.
         lengths: those of usable rows; no search returns a row of another length, or one with NaN.
@@ -61,13 +62,14 @@ class ExactIndex:
 
     def __init__(
         self,
-        embeddings: np.ndarray,
+        embeddings: Rows,
         metric: str = "euclidean",
         scale: Any = None,
         lengths: LengthRange = LengthRange(),  # noqa: B008 - a tuple
         change: Change | None = None,
     ) -> None:
-        self.embeddings, self.metric, self.lengths = np.asarray(embeddings), metric, lengths
+        self.embeddings = embeddings if isinstance(embeddings, FileRows) else np.asarray(embeddings)
+        self.metric, self.lengths = metric, lengths
         self.unusable: dict[int, float] = {}  # position -> squared length of the rows that searches have left out
         self._scale = None if scale is None else np.asarray(scale, np.float32)
         self._change = change
@@ -95,9 +97,14 @@ class ExactIndex:
 
     def decoded(self, positions: np.ndarray) -> np.ndarray:
         """Return the rows at some positions as float32 (n, D)."""
+        return self._decoded(positions)[0]
+
+    def _decoded(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows at some positions (n,) as float32 (n, D), and as stored."""
         check_length(self.embeddings)
-        rows = self._floats(self.embeddings[positions])
-        return rows if self._change is None else self._change(rows, positions)
+        stored = self.embeddings[positions]
+        rows = self._floats(stored)
+        return (rows if self._change is None else self._change(rows, positions)), stored
 
     def _blocks(self, num_queries: int, mask: np.ndarray | None) -> Iterator[Block]:
         """Yield the permitted rows, in gallery order, in blocks of bounded memory."""
@@ -106,6 +113,10 @@ class ExactIndex:
         step = max(256, min(BLOCK_ELEMENTS // num_queries, window))
         if self.embeddings.dtype != np.float32 or self._change is not None:
             step = max(256, min(step, BLOCK_ELEMENTS // width))
+        memory = None  # that every block of a file is read into
+        if isinstance(self.embeddings, FileRows):
+            step = max(256, min(step, FILE_BLOCK_BYTES // (width * self.embeddings.itemsize)))
+            memory = empty_rows(min(step, count), width, self.embeddings.dtype)
         if mask is not None and SPARSE * np.count_nonzero(mask) <= count:
             yield from self._gathered(np.flatnonzero(mask), window, step)
             return
@@ -114,10 +125,10 @@ class ExactIndex:
             stop = min(start + step, count)
             is_kept = None if mask is None else mask[start:stop]
             if is_kept is None or is_kept.any():
-                check_length(self.embeddings)
-                rows = self._floats(self.embeddings[start:stop], buffer[: stop - start])
+                stored = self._stored(start, stop, memory)
+                rows = self._floats(stored, buffer[: stop - start])
                 rows = rows if self._change is None else self._change(rows, slice(start, stop))
-                norms = self._lengths(start, stop, rows)
+                norms = self._lengths(start, stop, rows, stored)
                 yield self._usable(Block(np.arange(start, stop), rows, norms, is_kept))
                 self._pages.drop(start, stop)
 
@@ -128,10 +139,16 @@ class ExactIndex:
         for number, inside in enumerate(np.split(positions, ends)):
             for some in np.split(inside, range(step, len(inside), step)):
                 if len(some):
-                    rows = self.decoded(some)
-                    norms = squared_lengths(rows, self.embeddings[some])
-                    yield self._usable(Block(some, rows, norms, None))
+                    rows, stored = self._decoded(some)
+                    yield self._usable(Block(some, rows, squared_lengths(rows, stored), None))
             self._pages.drop(number * window, min((number + 1) * window, count))
+
+    def _stored(self, start: int, stop: int, memory: np.ndarray | None) -> np.ndarray:
+        """Return consecutive rows as stored, those of a file in `memory`."""
+        if isinstance(self.embeddings, FileRows):
+            return self.embeddings.read(start, stop, memory)
+        check_length(self.embeddings)
+        return self.embeddings[start:stop]
 
     def _floats(self, rows: np.ndarray, buffer: np.ndarray | None = None) -> np.ndarray:
         """Return stored rows (B, D) as float32, in `buffer` if conversion is needed."""
@@ -144,10 +161,10 @@ class ExactIndex:
             np.copyto(floats, rows)
         return floats if self._scale is None else np.multiply(floats, self._scale, out=floats)
 
-    def _lengths(self, start: int, stop: int, rows: np.ndarray) -> np.ndarray:
+    def _lengths(self, start: int, stop: int, rows: np.ndarray, stored: np.ndarray) -> np.ndarray:
         norms = self._norms[start:stop]
         if (norms == -1).any():
-            norms[:] = squared_lengths(rows, self.embeddings[start:stop])
+            norms[:] = squared_lengths(rows, stored)
         return norms
 
     def _usable(self, block: Block) -> Block:
@@ -249,7 +266,7 @@ class _Kept:
 class MappedPages:
     """The memory-mapped pages of an array (N, D); those of a large array are released after reading."""
 
-    def __init__(self, array: np.ndarray) -> None:
+    def __init__(self, array: Rows) -> None:
         root: Any = array
         while isinstance(root, np.ndarray) and not isinstance(root, mmap.mmap):
             root = root.base

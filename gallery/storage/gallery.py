@@ -49,8 +49,8 @@ class Gallery(GalleryReader, Searchable):
     `refresh` shows those of other processes.
     """
 
-    def __init__(self, path: Path, embedder: Embed | None = None) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, embedder: Embed | None = None, rows: str = embeddings_file.MAPPED) -> None:
+        super().__init__(path, rows)
         self.embedder = embedder
         self.lock = WriterLock(path)
         if embedder is not None:
@@ -58,7 +58,7 @@ class Gallery(GalleryReader, Searchable):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how another process opens the folder anew: as it is then, without the lock, and with the embedder."""
-        return type(self), (self.path, self.embedder)
+        return type(self), (self.path, self.embedder, self.way)
 
     @classmethod
     def create(
@@ -115,19 +115,21 @@ class Gallery(GalleryReader, Searchable):
             yield path, lock, _is_replaced(path, overwrite)
 
     @classmethod
-    def open(cls, path: str | Path, embedder: Embed | None = None) -> Any:
+    def open(cls, path: str | Path, embedder: Embed | None = None, rows: str = embeddings_file.MAPPED) -> Any:
         """Open a gallery; `milvus:…` is one stored in Milvus, with the same methods.
 
         Args:
             path: the folder, `milvus:FILE.db` or `milvus:http://HOST:PORT`.
             embedder: turns images into embeddings, so that images can be searched; has the gallery's `fingerprint`.
+            rows: how embeddings are read, "mapped", "kept" or "read", see `open_rows`: another program that cuts their file
+                short while a mapped row is read ends this process.
         Raises:
             FileNotFoundError: there is no gallery.
             ValueError: a file is damaged or cut short, or the embedder belongs to another model.
         """
         if str(path).startswith("milvus:"):
             return MilvusGallery.open(str(path), embedder)
-        return cls(Path(path).expanduser().resolve(), embedder)
+        return cls(Path(path).expanduser().resolve(), embedder, rows)
 
     def __repr__(self) -> str:
         """Return folder, size and model."""

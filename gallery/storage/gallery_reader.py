@@ -37,9 +37,13 @@ class GalleryReader:
     _ids: np.ndarray | None
     _camera_norm: CameraNorm | None
     _suppressed: pa.Table | None
+    _known: embeddings_file.Known | None = None
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rows: str = embeddings_file.MAPPED) -> None:
+        if rows not in embeddings_file.WAYS:
+            raise UserError(f"rows: unknown way {rows!r}; choose from {', '.join(embeddings_file.WAYS)}")
         self.path = self.home = path  # home: where the folder will be, if it is still being made
+        self.way = rows
         self.reload()
 
     def __len__(self) -> int:
@@ -57,8 +61,11 @@ class GalleryReader:
         return [self.path / name for name in sorted(OWN_FILES) if (self.path / name).is_file()]
 
     @property
-    def embeddings(self) -> np.ndarray:
-        """(count, D) rows as stored, removed ones included; a read-only memory map. `info.decode` makes them float32."""
+    def embeddings(self) -> embeddings_file.Rows:
+        """(count, D) rows as stored, removed ones included; read-only. `info.decode` makes them float32.
+
+        An array, by default a memory map; or `FileRows`, which have its shape and slices, by the way of reading.
+        """
         return self._embeddings
 
     @property
@@ -220,8 +227,16 @@ class GalleryReader:
 
     def refresh(self) -> None:
         """Read the state again if another process has changed it."""
-        if not self._read_through(lambda: State.read(self.path) == self.state and self._records.is_current()):
+        if not self._read_through(self._is_current):
             self.reload()
+
+    def _is_current(self) -> bool:
+        state, info = self.state, self.info
+        return (
+            State.read(self.path) == state
+            and self._records.is_current()
+            and embeddings_file.has_rows(self.path / EMBEDDINGS, state.count, info.dimension, info.dtype)
+        )
 
     def reload(self) -> None:
         """Open all files of the state in gallery.json.
@@ -249,8 +264,9 @@ class GalleryReader:
         self.state = State.read(self.path)
         try:
             self._records = RecordsFile(self.path / RECORDS, self.state.count)
-            self._embeddings = embeddings_file.map_rows(
-                self.path / EMBEDDINGS, self.state.count, self.info.dimension, self.info.dtype
+            written = embeddings_file.Written(self.state.count, self.state.checksum, self.state.last_row)
+            self._embeddings = embeddings_file.open_rows(
+                self.path / EMBEDDINGS, written, self.info.dimension, self.info.dtype, self.way, self._known
             )
             self._projection = Projection.load(self.path) if self.info.projection else None
             embeddings_file.check_last_row(self.path / EMBEDDINGS, self._embeddings, self.state.last_row)
@@ -265,4 +281,8 @@ class GalleryReader:
             if State.read(self.path) == self.state:
                 raise
             return False
-        return State.read(self.path) == self.state
+        if State.read(self.path) != self.state:
+            return False
+        is_kept = self.way == embeddings_file.KEPT and isinstance(self._embeddings, np.ndarray)
+        self._known = embeddings_file.Known(self._embeddings, self.state.checksum) if is_kept else None  # type: ignore[arg-type]
+        return True

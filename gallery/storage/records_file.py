@@ -309,14 +309,18 @@ class RecordsFile:
         return table.cast(pa.schema([self.schema.field(name) for name in table.column_names]))
 
     def take(self, positions: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
-        """Return some records as dictionaries, reading only their row groups."""
-        return [self._record(int(place)) for place in positions]
-
-    def _record(self, place: int) -> dict[str, Any]:
-        if not 0 <= place < self.count:
-            raise IndexError(f"position {place} is outside the {self.count} records of {self.path}")
-        number = int(np.searchsorted(self._starts, place, "right")) - 1
-        return self._group(number).slice(place - int(self._starts[number]), 1).to_pylist()[0]
+        """Return some records as dictionaries, reading only their row groups, each once."""
+        places = np.asarray(positions, np.int64)
+        if len(wrong := places[(places < 0) | (places >= self.count)]):
+            raise IndexError(f"position {wrong[0]} is outside the {self.count} records of {self.path}")
+        found: list[dict[str, Any]] = [{}] * len(places)
+        numbers = np.searchsorted(self._starts, places, "right") - 1
+        for number in np.unique(numbers).tolist():
+            own = np.flatnonzero(numbers == number)
+            rows = self._group(number).take(pa.array(places[own] - self._starts[number]))
+            for place, row in zip(own.tolist(), rows.to_pylist(), strict=True):
+                found[place] = row
+        return found
 
     def _group(self, number: int) -> pa.Table:
         with self._keeping:

@@ -37,7 +37,8 @@ def create_app(
     """Return the application that serves a gallery; run it with uvicorn, or `vitreid serve`.
 
     Args:
-        gallery: an open gallery, from `Gallery.open`.
+        gallery: an open gallery, from `Gallery.open`; with rows="kept" no other program can end the server by cutting its file
+            short.
         embedder: (list of (H, W, 3) uint8 RGB images, list of camera names or None) -> (N, D) float32, with the
             gallery's `fingerprint`; called from one thread. If it has `attention(image, camera) -> (h, w)`, the page
             can draw the model's attention.

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from ... import __version__
 from ..keeping.search_audit import SearchAudit
+from ..storage.embeddings_file import CutShortError
 from ..storage.record_images import RecordImageError
 from .batcher import Embed
 from .guard.limits import Limits
@@ -181,6 +182,7 @@ def _refusing(answer: Callable[[Any], Response]) -> Callable[[Request, Any], Res
 HANDLERS: dict[Any, Any] = {
     RequestError: _refusing(lambda error: _sentence(error.status, error.sentence, error.headers)),
     RequestValidationError: _refusing(_not_valid),
+    CutShortError: _refusing(lambda error: _sentence(503, f"the gallery is damaged; {error}")),
     RecordImageError: _refusing(lambda error: _sentence(404, str(error))),
     HTTPException: _refusing(lambda error: _sentence(error.status_code, str(error.detail), error.headers)),
     ClientDisconnect: _refusing(lambda _: _sentence(400, "the connection closed before the request was complete")),

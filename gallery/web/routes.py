@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import anyio
@@ -31,6 +32,7 @@ from .worker_lanes import Lane
 SMALL_PIXELS = 1_000_000  # a crop of a person has fewer; larger images wait for each other, not small ones for them
 NUM_SMALL, NUM_LARGE = 64, 1  # images that are pixels at the same time: 3 MB each, and up to 3 * max_pixels bytes
 NUM_OVERLAYS = 2  # attention maps computed at the same time
+USUAL_TOPK, USUAL_CONDITIONS = 100, 4
 IMAGE_CACHE = "private, max-age=600"
 Id = Annotated[int, Path(ge=0, le=MAX_ID)]
 SearchBody = Annotated[SearchFields, Depends(fields_of(SearchFields))]
@@ -46,11 +48,20 @@ class Routes:
 
     def __init__(self, service: Service, limits: Limits, tickets: Tickets, audit: SearchAudit | None = None) -> None:
         self.service, self.limits, self._tickets, self._audit = service, limits, tickets, audit
-        self._searching = Lane("search", 1)  # a search uses all cores
-        self._reading, self._cutting = Lane("read", 4), Lane("cut", 1)
-        self._decoding = {False: Lane("decode", 2), True: Lane("decode-large", 1)}
         self._room = {False: anyio.CapacityLimiter(NUM_SMALL), True: anyio.CapacityLimiter(NUM_LARGE)}
-        self._overlaying = Lane("overlay", NUM_OVERLAYS)
+        self._reading, self._cutting = Lane("read", 4), Lane("cut", 1)
+        costly = partial(
+            Lane, others_wait=self._crops_wait
+        )  # what costs as much as many crops does not take their time
+        self._decoding = {False: Lane("decode", 2), True: costly("decode-large", 1, 2)}
+        self._searching = {  # a search uses all cores
+            False: Lane("search", 1),
+            True: costly("search-costly", 1, 1, begin=service.compute_alone),
+        }
+        self._overlaying = costly("overlay", NUM_OVERLAYS, 1)
+
+    def _crops_wait(self) -> bool:
+        return self._room[False].borrowed_tokens > 0
 
     async def health(self) -> Response:
         """Report that the server is up; needs no token."""
@@ -96,7 +107,8 @@ class Routes:
         if fields.image is not None:
             vector = await self.embedded(fields.image, fields.camera)
         visitor = request.client.host if request.client else "unknown"
-        return await self._searching.run(lambda: as_json(self._search(fields, vector, visitor)))
+        lane = self._searching[is_costly(fields)]
+        return await lane.run(lambda: as_json(self._search(fields, vector, visitor)))
 
     def _search(self, fields: SearchFields, vector: np.ndarray | None, visitor: str) -> dict[str, Any]:
         """Return the ranked list; with an audit, only once the search is written down."""
@@ -172,6 +184,11 @@ class Routes:
         async with self._room[is_large]:  # a request that waits here holds no pixels yet
             lane = self._decoding[is_large]
             return await use(await lane.run(lambda: prepare(decode(content, self.limits.max_pixels))))
+
+
+def is_costly(fields: SearchFields) -> bool:
+    """Return whether a search takes much longer than most."""
+    return fields.rerank or fields.topk > USUAL_TOPK or len(fields.where) > USUAL_CONDITIONS
 
 
 def asked_and_found(fields: SearchFields, answer: dict[str, Any]) -> dict[str, Any]:

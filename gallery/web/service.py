@@ -49,6 +49,7 @@ class Service:
         self.model: str = embedder.fingerprint
         self.attention: Callable[..., np.ndarray] | None = getattr(embedder, "attention", None)
         self._planes: Callable[[np.ndarray], np.ndarray] | None = getattr(embedder, "planes", None)
+        self.compute_alone: Callable[[], None] | None = getattr(embedder, "compute_alone", None)  # called in a thread
         self._clock, self._refreshed = clock, clock()
         self._is_gone = False
         self._lock = threading.Lock()  # one search at a time, because a search uses all cores
@@ -76,7 +77,7 @@ class Service:
             except CutShortError as error:
                 logger.error("%s: %s", self.gallery.path, error)
                 self._is_gone = True
-                raise _gone() from error
+                raise _gone(str(error)) from error
 
     def _refresh(self) -> None:
         """Read the changes of other programs; a gallery that cannot be read any more is not served any more."""
@@ -212,12 +213,9 @@ class Service:
         return ImageFile(encode(heat_map(shown, weights)), "image/png")
 
 
-def _gone() -> RequestError:
-    return RequestError(
-        503,
-        "the gallery was deleted or is damaged; restore it, or ask its owner",
-        {"Retry-After": str(int(REFRESH_SECONDS))},
-    )
+def _gone(reason: str = "restore it, or ask its owner") -> RequestError:
+    headers = {"Retry-After": str(int(REFRESH_SECONDS))}
+    return RequestError(503, f"the gallery was deleted or is damaged; {reason}", headers)
 
 
 def _sizes(gallery: Any) -> list[int]:

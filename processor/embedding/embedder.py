@@ -26,6 +26,7 @@ from ..device import PRECISIONS, pick_device, pick_precision, place
 from ..publishing.hub_upload import upload
 from ..publishing.saved_folder import save_folder
 from ..scoring.thresholds import processed_thresholds, stored_calibration
+from ..thread_shares import compute_alone
 from .backends import open_backend
 from .embedding_model import EmbeddingModel
 from .extract import EmbedSettings, embed_images
@@ -202,12 +203,20 @@ class Embedder:
         listed = as_list(images)
         names = _per_image(cameras, len(listed))
         blocks = [np.empty((0, self.dim), np.float32)]
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # starts no thread before it is used
             for start in range(0, len(listed), self.batch_size):
                 part = slice(start, start + self.batch_size)
-                planes = np.stack(list(pool.map(self.planes, listed[part])))
-                blocks.append(self.embed(planes, names[part]))
+                convert = map if all(map(self._has_size, listed[part])) else pool.map
+                blocks.append(self.embed(np.stack(list(convert(self.planes, listed[part]))), names[part]))
         return np.concatenate(blocks)
+
+    def _has_size(self, image: Any) -> bool:
+        return isinstance(image, np.ndarray) and image.shape[:2] == tuple(self.preprocess.size)
+
+    @staticmethod
+    def compute_alone() -> None:
+        """Let the operations of PyTorch in the calling thread use no other thread, next to batches that use all."""
+        compute_alone()
 
     def planes(self, image: Any) -> np.ndarray:
         """Return one image resized for the model, (3, H, W) uint8 RGB, not normalised."""

@@ -10,6 +10,7 @@ import os
 from enum import Enum
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .middleware import BODY_SECONDS, STOP
@@ -113,9 +114,13 @@ class Connection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Read requests; the body of one that has no Content-Length is left alone, because its parts cost too much."""
         while data and not self.transport.is_closing() and not self._is_refused():
-            piece = data[:HEAD_PIECE] if self._now()[0] is ConnectionStage.HEAD else data
+            piece = data[:HEAD_PIECE] if self._awaits_head() else data
             data = data[len(piece) :]
             super().data_received(piece)
+
+    def _awaits_head(self) -> bool:
+        """Return whether what comes is a head; after a refusal the rest of the body may come first, which is dropped."""
+        return self._now()[0] is ConnectionStage.HEAD and self.conn.their_state is not h11.SEND_BODY
 
     def _is_refused(self) -> bool:
         """Return whether the middleware refuses this request, so that its body is not read."""

@@ -23,6 +23,7 @@ from ...identities.group_people import Grouping, GroupingOptions, group_people
 from ...identities.near_rows import AUTO
 from ...identities.person_columns import People, is_none, read_people, write_people
 from ...keeping.decision_file import MOST_ROWS, NAME, UNDO, Decision, DecisionFile
+from ...storage.embeddings_file import READ
 from ...storage.gallery import Gallery
 from ..request_error import RequestError
 
@@ -232,7 +233,7 @@ class DecisionTable:
 
     def _make(self) -> None:
         try:
-            gallery = Gallery.open(self.path)
+            gallery = Gallery.open(self.path, rows=READ)
             made = Sitting(gallery, group_people(gallery, self.options, to_decide=True) if self.to_decide else None)
         except (OSError, ValueError) as error:
             logger.error("the people of %s cannot be shown: %s", self.path, error)
@@ -274,7 +275,7 @@ class DecisionTable:
         """
         with self.open() as sitting:
             pairs, state = sitting.pairs, sitting.state
-        gallery = Gallery.open(self.path)
+        gallery = Gallery.open(self.path, rows=READ)
         if self._is_making() or _rows_of(gallery.state) != _rows_of(state):
             raise RequestError(503, NOT_READY, {"Retry-After": "2"})
         options = GroupingOptions(AUTO if threshold is None else str(threshold), regroup=True)
@@ -316,7 +317,7 @@ class DecisionTable:
             sitting, what = self._sitting, self._sitting.written()
             self._unsaved = False
         try:
-            people = save(Gallery.open(self.path), what)[0]
+            people = save(Gallery.open(self.path, rows=READ), what)[0]
         except BlockingIOError:
             self._unsaved = True
             return False

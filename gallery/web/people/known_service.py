@@ -10,6 +10,7 @@ import numpy as np
 
 from ....common.errors import UserError
 from ...identities.known_people import EnrolmentOptions, KnownPeople, enrol
+from ...storage.embeddings_file import READ
 from ...storage.gallery import Gallery
 from ...storage.metadata import State
 from ..request_error import RequestError
@@ -35,7 +36,7 @@ class KnownService:
 
     def _enrolled(self) -> tuple[Gallery, KnownPeople]:
         if self._gallery is None:
-            self._gallery = Gallery.open(self.path)
+            self._gallery = Gallery.open(self.path, rows=READ)
         self._gallery.refresh()
         if self._known is None or self._state is not self._gallery.state:  # a new one is read after each change
             self._known, self._state = enrol(self._gallery, self._options, "none"), self._gallery.state

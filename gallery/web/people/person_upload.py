@@ -11,6 +11,7 @@ from ....common.errors import UserError
 from ....common.files import digest
 from ...identities.enrolled_images import EnrolmentConflictError, NewPerson, PersonImage, enrol_person, remove_person
 from ...keeping.decision_file import ENROL, Decision, DecisionFile, new_id
+from ...storage.embeddings_file import READ
 from ...storage.gallery import Gallery
 from ..request_error import RequestError
 from .people_fields import PersonFields
@@ -39,14 +40,16 @@ class PersonUpload:
                 cannot be written now.
         """
         person = NewPerson(fields.name, fields.who, fields.camera, fields.id or new_id())
-        decision, ids = _when_free(lambda: enrol_person(Gallery.open(self.path), images, person, self._model))
+        decision, ids = _when_free(
+            lambda: enrol_person(Gallery.open(self.path, rows=READ), images, person, self._model)
+        )
         entry = {name: getattr(decision, name) for name in ("id", "time", "who", "kind", "name")}
         count = len(DecisionFile(self.path).read())
         return {"decision": {**entry, "ids": ids, "rows": len(ids)}, "decisions": count}
 
     def remove(self, decision: Decision) -> int:
         """Remove the rows and images of an enrolment that is about to be taken back; errors as `add`."""
-        return _when_free(lambda: remove_person(Gallery.open(self.path), decision))
+        return _when_free(lambda: remove_person(Gallery.open(self.path, rows=READ), decision))
 
 
 def enrolment(decisions: Sequence[Decision], id: str) -> tuple[Decision | None, bool]:
