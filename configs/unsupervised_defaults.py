@@ -35,6 +35,11 @@ UNSUPERVISED_OPTIONS: dict[str, Option] = {
     "UNSUPERVISED.TRACKLETS": Option(
         True, "images of one tracklet (column of a manifest) are one person, whatever their embeddings are"
     ),
+    "UNSUPERVISED.CANNOT_LINKS": Option(
+        True,
+        "two tracklets, or images without one, that a camera saw at the same time (columns time, end_time or frame of a manifest) are "
+        "two people, whatever their embeddings are",
+    ),
     "UNSUPERVISED.PERIOD": Option(1, "epochs between clusterings [Cluster Contrast]", at_least=1),
     "UNSUPERVISED.ITERATIONS": Option(0, "batches per epoch; 0 = as many as all training images fill", at_least=0),
     "UNSUPERVISED.OUTLIERS": Option(

@@ -6,6 +6,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,15 @@ from ..labels.protocol import CAMERA, CLOTHES, FILE, PLACE, PROTOCOLS, TRACKLET,
 from ..labels.setting import Setting
 
 UNLABELLED = -1  # pid of a training image whose person is unknown
+TIME = "time"  # the clock of moments in seconds; others are recordings, whose frames count
+
+
+class Moment(NamedTuple):
+    """When an image was taken, from `start` to `end`, on a clock: TIME of its camera, or a recording, in frames."""
+
+    clock: str
+    start: float
+    end: float
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Record:
         tracklet: number of the tracklet the image was taken from; -1 = none.
         clothes: number of the clothes that the person wears, the same for the same clothes of one person; -1 = unknown.
         frames: the image files of a tracklet, in order, where a whole tracklet is one item; empty = an image.
+        moment: when the image was taken; None = unknown, or not needed.
     """
 
     path: str
@@ -40,6 +51,7 @@ class Record:
     tracklet: int = -1
     clothes: int = -1
     frames: tuple[str, ...] = ()
+    moment: Moment | None = None
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,14 +14,17 @@ import torch
 from helpers import at, rows, run, run_tool
 
 from vitreid.configs import load_config
-from vitreid.datasets import build_data
+from vitreid.datasets import Record, build_data
+from vitreid.datasets.records import TIME, Moment
 from vitreid.datasets.synthetic.dataset import SyntheticPlan, generate
+from vitreid.evaluation.clustering.average_linkage import Constraints
 from vitreid.evaluation.clustering.jaccard_graph import SimilarPairs
 from vitreid.model import load_deploy
 from vitreid.processor import Stopped
 from vitreid.processor.pseudo_labels.clusterings import CLUSTERINGS, Clusters, camera_norm_for
 from vitreid.processor.pseudo_labels.pseudo_labels import class_means
 from vitreid.processor.pseudo_labels.round_figures import best_round, measure_round
+from vitreid.processor.pseudo_labels.tracklet_links import tracklet_links
 from vitreid.processor.runs.checkpoint import load_last
 from vitreid.processor.training.epoch_loop import Run
 from vitreid.processor.training.run import build_session
@@ -259,8 +263,8 @@ def test_each_clustering_finds_people_that_are_apart(words, name):
     features = np.eye(16)[labels] + 0.05 * generator.normal(size=(60, 16))
     cluster = CLUSTERINGS[name](load_config(None, [*words, "UNSUPERVISED.CLUSTERING", name]))
     features = torch.from_numpy(features).float()
-    np.testing.assert_array_equal(cluster(features, np.empty((0, 2), int)).groups, labels)
-    joined = cluster(features, np.array([[0, 6], [0, 0]])).groups
+    np.testing.assert_array_equal(cluster(features, Constraints.none(60)).groups, labels)
+    joined = cluster(features, replace(Constraints.none(60), together=np.array([[0, 6], [0, 0]]))).groups
     assert joined[0] == joined[6] and (joined >= 0).all()
 
 
@@ -280,6 +284,56 @@ def test_tracklets_come_from_the_manifest_and_stay_together(words, tmp_path):
         of_track.setdefault(record.tracklet, set()).add(pid)
     assert len(of_track) == 24 and all(len(found) == 1 for found in of_track.values())
     assert rounds(tmp_path / "together") != rounds(tmp_path / "apart")
+
+
+@pytest.mark.parametrize("name", CLUSTERINGS)
+def test_no_clustering_joins_images_that_were_seen_at_once(words, name):
+    labels = np.repeat(np.arange(10), 6)
+    features = np.eye(16)[labels] + 0.05 * np.random.default_rng(0).normal(size=(60, 16))
+    cluster = CLUSTERINGS[name](load_config(None, [*words, "UNSUPERVISED.CLUSTERING", name]))
+    apart = replace(Constraints.none(60), together=np.array([[0, 1]]), apart=np.array([[0, 5], [6, 18]]))
+    groups = cluster(torch.from_numpy(features).float(), apart).groups
+    assert groups[0] == groups[1] != groups[5]
+    np.testing.assert_array_equal(groups[6:] - groups[6], labels[6:] - 1)
+
+
+@pytest.mark.parametrize("clustering", CLUSTERINGS)
+def test_tracklets_that_a_camera_saw_at_once_are_two_people(words, tmp_path, clustering, caplog):
+    """Each image is taken at another time but two of a camera; with one clustering of all images in few clusters."""
+    manifest = tmp_path / "people.csv"
+    words = [*words, *write_manifest(words, manifest, with_pids=False), "SOLVER.MAX_EPOCHS", "1"]
+    head, *lines = manifest.read_text().splitlines()
+    times = [f"{line},{3600 * (number // 2)}" for number, line in enumerate(sorted(lines))]
+    manifest.write_text("\n".join([f"{head},time", *times]))
+    words = [*words, "UNSUPERVISED.CLUSTERING", clustering, "UNSUPERVISED.EPS", "0.9"]
+    for name, value in (("held", "True"), ("not", "False")):
+        run([*words, *at(tmp_path / name), "UNSUPERVISED.CANNOT_LINKS", value])
+    moments = [(record.camid, record.moment) for record in build_data(load_config(None, words)).train]
+    pairs = [(a, b) for b in range(48) for a in range(b) if moments[a] == moments[b]]
+    assert len(pairs) > 10 and f"{len(pairs)} pairs of tracklets or images were seen at once" in caplog.text
+    joined = {}
+    for name in ("held", "not"):
+        with (tmp_path / name / "clusters.csv").open() as file:
+            pids = [row["pid"] for row in csv.DictReader(file)]
+        joined[name] = sum(pids[a] == pids[b] != "-1" for a, b in pairs)
+    assert joined["held"] == 0 < joined["not"]
+
+
+def test_links_of_tracklets_can_be_seen_by_eye():
+    moments = [Moment("lobby", frame, frame) for frame in (0, 40, 20, 60, 40)]
+    records = [Record(str(row), -1, 0, tracklet=row // 2, moment=moment) for row, moment in enumerate(moments)]
+    records.append(Record("5", -1, 0, moment=Moment("yard", 20, 20)))
+    found = tracklet_links(records)
+    assert found.together.tolist() == [[0, 1], [2, 3]]
+    assert found.apart.tolist() == [[0, 2], [2, 4]]  # 0-40 and 20-60 overlap, 40 is in 20-60 only
+    alone = tracklet_links(records, together=False)
+    assert alone.together.tolist() == [] and alone.apart.tolist() == [[1, 4]]
+    assert tracklet_links(records, apart=False).apart.tolist() == []
+
+
+def test_times_are_compared_within_a_camera():
+    records = [Record(str(row), -1, camera, moment=Moment(TIME, 5, 9)) for row, camera in enumerate((0, 1, 0))]
+    assert tracklet_links(records).apart.tolist() == [[0, 2]]
 
 
 def test_figures_of_a_round_can_be_counted_by_eye():
