@@ -61,6 +61,18 @@ UNSUPERVISED_OPTIONS: dict[str, Option] = {
         "Contrast]",
         ("all", "hardest"),
     ),
+    "UNSUPERVISED.PROXIES": Option(
+        "none",
+        "camera = a centroid per cluster and camera: each image against those of its camera, and against those of its cluster in other "
+        "cameras [CAP, Wang et al., AAAI 2021, with a temperature of 0.07 and a momentum of 0.2]; none = a centroid per cluster",
+        ("none", "camera"),
+    ),
+    "UNSUPERVISED.INTER_WEIGHT": Option(
+        0.5, "PROXIES camera: weight of the loss across cameras, next to that within cameras [CAP]", at_least=0
+    ),
+    "UNSUPERVISED.NEGATIVES": Option(
+        50, "PROXIES camera: centroids of other clusters, the nearest, in the loss across cameras [CAP]", at_least=1
+    ),
     "UNSUPERVISED.PATIENCE": Option(
         0,
         "clusterings without a better score, which needs no labels, after which training stops; 0 = never",

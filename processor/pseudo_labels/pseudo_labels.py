@@ -19,7 +19,8 @@ from ...common.csv_file import path_for_csv, write_csv
 from ...common.errors import UserError
 from ...datasets import Record, ReidData, TrainLoader, build_plain_loader
 from ...datasets.records import UNLABELLED
-from ...loss import ReidLoss
+from ...loss import CameraProxies, ProxySplit, ReidLoss
+from ...loss.camera_proxies import split_by_camera
 from ...model import ReidModel
 from ..distributed.image_digest import image_digest
 from ..distributed.process_group import ALONE, Ranks
@@ -39,12 +40,13 @@ Embed = Callable[
 
 
 class Found(NamedTuple):
-    """What a round found: figures, cluster (N,) of each image with -1 = outlier, classes (N,), and their centroids (C, D)."""
+    """What a round found: figures, cluster (N,) of each image with -1 = outlier, classes (N,), their centroids (C, D) and proxies."""
 
     figures: RoundFigures
     groups: np.ndarray
     labels: np.ndarray
     centroids: np.ndarray
+    split: ProxySplit | None = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,11 @@ class PseudoLabels:
                 "outliers and lower it if there are none, start from better weights (MODEL.PRETRAIN_PATH), or give more images"
             )
         labels = self._labels(groups)
-        return Found(figures, groups, labels, class_means(features, labels).numpy())
+        split = None
+        if isinstance(self.loss.clusters, CameraProxies):
+            of_image, classes, cameras = split_by_camera(labels, self._cameras)
+            split = ProxySplit(class_means(features, of_image).numpy(), classes, cameras, of_image)
+        return Found(figures, groups, labels, class_means(features, labels).numpy(), split)
 
     def adopt(self, found: Found, optimizers: Sequence[Optimizer]) -> bool:
         """Train on what a round found; return whether its score is the best so far.
@@ -145,7 +151,7 @@ class PseudoLabels:
         self.groups = found.groups
         self.rounds.append(found.figures)
         self.loader.relabel(found.labels, found.figures.clusters)
-        self.loss.start_classes(torch.from_numpy(found.centroids))
+        self.loss.start_classes(torch.from_numpy(found.centroids), found.split)
         for head in self.loss.heads:
             for optimizer in optimizers:
                 forget(optimizer, head.weight)  # type: ignore[arg-type]  # a parameter

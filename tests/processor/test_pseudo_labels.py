@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import at, rows, run, run_tool
+from tqdm import tqdm
 
 from vitreid.configs import load_config
 from vitreid.datasets import Record, build_data
@@ -136,7 +137,12 @@ def test_a_folder_of_crops_needs_no_test_set(words, people, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "more", [["SOLVER.EMA", "0.9"], ["UNSUPERVISED.PERIOD", "2", "UNSUPERVISED.OUTLIERS", "instances"]]
+    "more",
+    [
+        ["SOLVER.EMA", "0.9"],
+        ["UNSUPERVISED.PERIOD", "2", "UNSUPERVISED.OUTLIERS", "instances"],
+        ["UNSUPERVISED.PERIOD", "2", "UNSUPERVISED.PROXIES", "camera"],
+    ],
 )
 def test_a_resumed_run_has_the_same_clusters_and_losses(words, tmp_path, more, monkeypatch):
     """Stopped inside an epoch, between rounds: last.pth holds clusters and centroids."""
@@ -178,12 +184,32 @@ def test_a_signal_in_a_round_leaves_the_clusters_before_it(words, tmp_path, monk
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
 
-def test_micro_batches_have_the_losses_of_whole_batches(words, tmp_path):
-    words = [*words, *ONLY, "MODEL.DROP_PATH", "0.0"]
+@pytest.mark.parametrize("proxies", ["none", "camera"])
+def test_micro_batches_have_the_losses_of_whole_batches(words, tmp_path, proxies):
+    words = [*words, *ONLY, "MODEL.DROP_PATH", "0.0", "UNSUPERVISED.PROXIES", proxies]
     run([*words, *at(tmp_path / "whole")])
     run([*words, *at(tmp_path / "pieces"), "SOLVER.MICRO_BATCH", "5"])
     whole, pieces = (rows(tmp_path / name) for name in ("whole", "pieces"))
     assert [row["cluster"] for row in pieces] == pytest.approx([row["cluster"] for row in whole], rel=1e-4)
+
+
+@pytest.mark.parametrize("outliers", ["drop", "instances"])
+def test_proxies_are_the_means_of_a_cluster_in_a_camera(words, outliers):
+    words = [*words, *ONLY, "UNSUPERVISED.PROXIES", "camera", "UNSUPERVISED.OUTLIERS", outliers]
+    session = build_session(load_config(None, words))
+    labels, memory = session.pseudo_labels, session.module.loss.clusters
+    features = labels.embed(session.module.model)
+    found = labels.find(session.module.model, 0)
+    labels.adopt(found, session.trainer.optimizers)
+    cameras = np.array([record.camid for record in labels.records])
+    known = found.labels >= 0
+    assert known.all() == (outliers == "instances") and ((memory.of_image.numpy() >= 0) == known).all()
+    for image in np.flatnonzero(known):
+        same = (found.labels == found.labels[image]) & (cameras == cameras[image])
+        mean = torch.nn.functional.normalize(features[torch.from_numpy(same)].mean(0), dim=0)
+        torch.testing.assert_close(memory.centroids[memory.of_image[image]], mean)
+    session.trainer.train_epoch(1, tqdm(disable=True))
+    assert not torch.equal(memory.centroids, torch.from_numpy(found.split.means))
 
 
 def test_training_stops_when_rounds_bring_no_better_score(words, tmp_path, caplog):
