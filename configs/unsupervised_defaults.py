@@ -73,6 +73,18 @@ UNSUPERVISED_OPTIONS: dict[str, Option] = {
     "UNSUPERVISED.NEGATIVES": Option(
         50, "PROXIES camera: centroids of other clusters, the nearest, in the loss across cameras [CAP]", at_least=1
     ),
+    "UNSUPERVISED.SOURCE": Option(
+        (),
+        "labelled data sets that are trained on in the same run: their people are classes next to the clusters of NAMES, and half of each "
+        "batch [SpCL, Ge et al., NeurIPS 2020, without its measure of reliable clusters]; empty = none",
+    ),
+    "UNSUPERVISED.SOURCE_DIR": Option(
+        "",
+        "folder that holds the folders of SOURCE (or is one of them); empty = DATASETS.ROOT_DIR",
+        per_machine=True,
+        resumable=True,
+        is_path=True,
+    ),
     "UNSUPERVISED.PATIENCE": Option(
         0,
         "clusterings without a better score, which needs no labels, after which training stops; 0 = never",

@@ -75,6 +75,7 @@ class ReidData:
         settings: the evaluations that are reported for it; the first gives the figures that training selects by. Empty = one, of
             all queries and the whole gallery.
         places: name of a camera -> where it stands, if other cameras stand there too.
+        num_source: the last training images, which are of a labelled source next to images without labels.
     Raises:
         ValueError: a record's camid or viewid has no name, a name is used twice, the protocol is unknown, or a test image lacks a
             label that a setting compares.
@@ -93,6 +94,7 @@ class ReidData:
     left_out: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
     places: Mapping[str, str] = field(default_factory=dict)
+    num_source: int = 0
 
     def __post_init__(self) -> None:
         if self.settings:
@@ -147,6 +149,16 @@ class ReidData:
         """What its records are: "images", or "tracklets" if there is one among them."""
         every = itertools.chain(self.query, self.gallery, self.train)
         return "tracklets" if any(record.frames for record in every) else "images"
+
+    @property
+    def target(self) -> list[Record]:
+        """The training images without those of a labelled source."""
+        return self.train[: len(self.train) - self.num_source]
+
+    @property
+    def source(self) -> list[Record]:
+        """The training images of a labelled source."""
+        return self.train[len(self.train) - self.num_source :]
 
     @property
     def evaluated(self) -> str:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from vitreid.configs import load_config
 from vitreid.datasets import CorruptImageError
 from vitreid.datasets.loading import shared_memory
+from vitreid.datasets.synthetic.dataset import SyntheticPlan, generate
 from vitreid.processor.distributed.consistency import check_same
 from vitreid.processor.distributed.ddp import gather
 from vitreid.processor.distributed.process_group import Ranks, joined_ranks
@@ -133,6 +134,15 @@ def proxies(folder: Path, ranks: Ranks) -> dict:
     return clusters(folder, ranks, "UNSUPERVISED.PROXIES", "camera")
 
 
+def source(folder: Path, ranks: Ranks) -> dict:
+    """The same next to labelled people of a source."""
+    place, plan = folder / "labelled" / "DukeMTMC-reID", SyntheticPlan(6, 2, 0, 2, 2, (64, 32), seed=5)
+    ranks.from_first(lambda: None if place.exists() else generate(place, plan))
+    return clusters(
+        folder, ranks, "UNSUPERVISED.SOURCE", "dukemtmc", "UNSUPERVISED.SOURCE_DIR", str(folder / "labelled")
+    )
+
+
 def deciding(folder: Path, ranks: Ranks) -> dict:
     return {
         "any": [ranks.any(False), ranks.any(ranks.rank == ranks.size - 1)],
@@ -194,7 +204,7 @@ def killed_while_decoding(folder: Path, ranks: Ranks) -> dict:
 CASES = {
     case.__name__: case
     for case in (
-        *(gathering, extraction, draws, clusters, proxies, deciding, failing, gone),
+        *(gathering, extraction, draws, clusters, proxies, source, deciding, failing, gone),
         *(sharing, undecodable, killed_while_decoding),
     )
 }

@@ -17,7 +17,7 @@ from yacs.config import CfgNode
 
 from ...common.csv_file import path_for_csv, write_csv
 from ...common.errors import UserError
-from ...datasets import Record, ReidData, TrainLoader, build_plain_loader
+from ...datasets import Record, ReidData, TrainLoader, build_plain_loader, label_map
 from ...datasets.records import UNLABELLED
 from ...loss import CameraProxies, ProxySplit, ReidLoss
 from ...loss.camera_proxies import split_by_camera
@@ -68,14 +68,15 @@ class PseudoLabels:
     """Clusters of the training images, which are the classes of a training without labels.
 
     Args:
-        data: its training images; their people, where they are known, count for the figures only.
+        data: its training images; their people, where they are known, count for the figures only. Those of a labelled source are
+            not clustered: their people are the first classes.
         embed: embeds the training images.
         cluster: clusters the embeddings.
         loader, loss: receive the classes.
         ranks: rank 0 clusters, and broadcasts what it found.
 
     Attributes:
-        groups: (N,) cluster of each image, -1 = outlier; None before the first round.
+        groups: (T,) cluster of each image of the target, -1 = outlier; None before the first round.
         rounds: figures of the rounds so far.
     """
 
@@ -89,15 +90,19 @@ class PseudoLabels:
         options: RoundOptions = RoundOptions(),
         ranks: Ranks = ALONE,
     ) -> None:
-        self.records: Sequence[Record] = data.train
+        self.records: Sequence[Record] = data.target
         self.camera_names = data.camera_names
         self.embed, self.cluster, self.loader, self.loss = embed, cluster, loader, loss
         self.options, self.ranks = options, ranks
         self.groups: np.ndarray | None = None
         self.rounds: list[RoundFigures] = []
-        self._images = image_digest([replace(record, pid=UNLABELLED) for record in data.train])
+        people = label_map(data.source)
+        self._source = np.array([people[record.pid] for record in data.source], np.int64)
+        self._num_people = len(people)
+        known = [*np.full(len(data.target), UNLABELLED).tolist(), *self._source.tolist()]
+        self._images = image_digest([replace(record, pid=pid) for record, pid in zip(data.train, known, strict=True)])
         self._cameras = np.array([record.camid for record in data.train])
-        self._pids = np.array([record.pid for record in data.train])
+        self._pids = np.array([record.pid for record in data.target])
 
     def is_due(self, epochs: int) -> bool:
         """Return whether the images are to be clustered after so many epochs."""
@@ -118,12 +123,12 @@ class PseudoLabels:
         return self.ranks.from_first(lambda: self._find(features, epochs, start))  # type: ignore[arg-type]  # no None on rank 0
 
     def _find(self, features: Tensor, epochs: int, start: float) -> Found:
-        clusters = self.cluster(features)
+        clusters = self.cluster(features[: len(self.records)])
         groups = clusters.groups
         figures = measure_round(
             clusters,
             self.groups,
-            self._cameras,
+            self._cameras[: len(self.records)],
             self._pids,
             number=len(self.rounds) + 1,
             epoch=epochs,
@@ -238,12 +243,12 @@ class PseudoLabels:
             self.loss.num_classes = int(labels.max()) + 1
 
     def _labels(self, groups: np.ndarray) -> np.ndarray:
-        """Return the class (N,) of each image: its cluster; for outliers a class alone, or -1."""
+        """Return the class (N,) of each image: its person in the source, else its cluster (T,); for outliers a class alone, or -1."""
         labels, count = groups.copy(), int(groups.max(initial=-1)) + 1
         if self.options.instances:
             outliers = np.flatnonzero(groups < 0)
             labels[outliers] = count + np.arange(len(outliers))
-        return labels
+        return np.concatenate([np.where(labels >= 0, labels + self._num_people, -1), self._source])
 
 
 def class_means(features: Tensor, labels: np.ndarray) -> Tensor:
@@ -266,12 +271,13 @@ def most_classes(num_images: int, min_size: int, instances: bool) -> int:
     return num_images if instances else max(num_images // min_size, 1)
 
 
-def build_num_classes(cfg: CfgNode, num_images: int, num_people: int) -> int:
-    """Return the number of rows of the ID classifiers: the people, or without labels the most clusters that there can be."""
+def build_num_classes(cfg: CfgNode, data: ReidData, num_people: int) -> int:
+    """Return the number of rows of the ID classifiers: the people, or without labels those of a source and the most clusters."""
     options = cfg.UNSUPERVISED
     if options.CLUSTERING == "none":
         return num_people
-    return most_classes(num_images, options.MIN_SIZE, options.OUTLIERS == "instances")
+    most = most_classes(len(data.target), options.MIN_SIZE, options.OUTLIERS == "instances")
+    return most + len(label_map(data.source))
 
 
 def build_pseudo_labels(
@@ -294,6 +300,6 @@ def build_pseudo_labels(
         share = extract(model, images, EMBEDDING, device, precision, "embed", ranks.is_first)
         return join_shares(share, len(data.train), ranks)
 
-    cluster = build_clustering(cfg, data.train, data.camera_names, device)
+    cluster = build_clustering(cfg, data.target, data.camera_names, device)
     rounds = RoundOptions(options.PERIOD, options.OUTLIERS == "instances", options.PATIENCE)
     return PseudoLabels(data, embed, cluster, loader, loss, rounds, ranks)
