@@ -27,7 +27,7 @@ from ..distributed.process_group import ALONE, Ranks
 from ..embedding.extract import EmbedSettings, extract, join_shares
 from ..runs.run_folder import CLUSTERS, ROUNDS
 from .clusterings import Clustering, build_clustering
-from .round_figures import RoundFigures, best_round, measure_round, write_rounds
+from .round_figures import RoundFigures, best_round, measure_round, silhouettes, write_rounds
 
 logger = logging.getLogger(__name__)
 # what the loss against the clusters compares: the global branch behind the neck, at unit length
@@ -40,10 +40,19 @@ Embed = Callable[
 
 
 class Found(NamedTuple):
-    """What a round found: figures, cluster (N,) of each image with -1 = outlier, classes (N,), their centroids (C, D) and proxies."""
+    """What a round found.
+
+    Args:
+        figures: of the clusters.
+        groups, fit: (T,) cluster of each image of the target, -1 = outlier, and its silhouette.
+        labels: (N,) class of each image.
+        centroids: (C, D) of the classes.
+        split: the classes split by camera, where the loss needs it.
+    """
 
     figures: RoundFigures
     groups: np.ndarray
+    fit: np.ndarray
     labels: np.ndarray
     centroids: np.ndarray
     split: ProxySplit | None = None
@@ -95,6 +104,7 @@ class PseudoLabels:
         self.embed, self.cluster, self.loader, self.loss = embed, cluster, loader, loss
         self.options, self.ranks = options, ranks
         self.groups: np.ndarray | None = None
+        self._fit = np.zeros(len(data.target))
         self.rounds: list[RoundFigures] = []
         people = label_map(data.source)
         self._source = np.array([people[record.pid] for record in data.source], np.int64)
@@ -145,7 +155,7 @@ class PseudoLabels:
         if isinstance(self.loss.clusters, CameraProxies):
             of_image, classes, cameras = split_by_camera(labels, self._cameras)
             split = ProxySplit(class_means(features, of_image).numpy(), classes, cameras, of_image)
-        return Found(figures, groups, labels, class_means(features, labels).numpy(), split)
+        return Found(figures, groups, silhouettes(clusters), labels, class_means(features, labels).numpy(), split)
 
     def adopt(self, found: Found, optimizers: Sequence[Optimizer]) -> bool:
         """Train on what a round found; return whether its score is the best so far.
@@ -153,7 +163,7 @@ class PseudoLabels:
         Args:
             optimizers: they forget what they know of the ID classifiers, which start from the centroids.
         """
-        self.groups = found.groups
+        self.groups, self._fit = found.groups, found.fit
         self.rounds.append(found.figures)
         self.loader.relabel(found.labels, found.figures.clusters)
         self.loss.start_classes(torch.from_numpy(found.centroids), found.split)
@@ -175,9 +185,9 @@ class PseudoLabels:
         return stops
 
     def write(self, folder: Path) -> None:
-        """Write the figures of all rounds, and the clusters of the last as a manifest for training with labels.
+        """Write the figures of all rounds, and the clusters of the last as a manifest for training with labels; after `adopt`.
 
-        Outliers have the pid -1, which means junk. The manifest has no query and no gallery.
+        Outliers have the pid -1, which means junk. The manifest has no query and no gallery. `fit` is the silhouette of an image.
         """
         if not self.ranks.is_first or self.groups is None:
             return
@@ -189,10 +199,11 @@ class PseudoLabels:
                 "pid": f"cluster {group:0{digits}}" if group >= 0 else "-1",
                 "camid": self.camera_names[record.camid],
                 "split": "train",
+                "fit": f"{fit:.4f}" if group >= 0 else "",
             }
-            for record, group in zip(self.records, self.groups.tolist(), strict=True)
+            for record, group, fit in zip(self.records, self.groups.tolist(), self._fit.tolist(), strict=True)
         ]
-        write_csv(folder / CLUSTERS, ("path", "pid", "camid", "split"), rows)
+        write_csv(folder / CLUSTERS, ("path", "pid", "camid", "split", "fit"), rows)
 
     def summary(self, mean_precisions: Mapping[int, float]) -> str:
         """Return which round was chosen without labels, and how it compares with the best by labels, where there are any.
