@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timezone
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -191,3 +191,26 @@ def parse_moment(text: str) -> datetime:
     """
     full = re.sub(r"(?<=\d)[.,](\d{1,6})\d*", lambda found: f".{found[1]:<06}", text, count=1)
     return datetime.fromisoformat(full.replace("Z", "+00:00"))
+
+
+def to_seconds(value: Any) -> float | None:
+    """Return a time as seconds since 1970 (UTC): a number, a datetime, or ISO 8601 text, UTC unless an offset is given.
+
+    >>> to_seconds("1970-01-01T00:01:00"), to_seconds("1970-01-01T01:00+01:00"), to_seconds("2.5")
+    (60.0, 0.0, 2.5)
+
+    Raises:
+        ValueError: anything else.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
+    try:
+        return None if math.isnan(float(value)) else float(value)
+    except (TypeError, ValueError):
+        pass
+    try:
+        return to_seconds(parse_moment(str(value)))
+    except ValueError:
+        raise UserError(f"time: expected seconds or ISO 8601 such as 2026-01-31T12:00:00, got {value!r}") from None

@@ -142,15 +142,27 @@ def _check_data(cfg: CfgNode) -> None:
         raise UserError(
             f"DATASETS.BALANCE: {cfg.DATASETS.BALANCE} needs DATALOADER.SAMPLER pk, got {cfg.DATALOADER.SAMPLER}; set one of them"
         )
-    if "manifest" in (*cfg.DATASETS.NAMES, *cfg.DATASETS.TEST) and not cfg.DATASETS.MANIFEST:
+    if "manifest" in (*cfg.DATASETS.NAMES, *cfg.DATASETS.TEST, *cfg.UNSUPERVISED.SOURCE) and not cfg.DATASETS.MANIFEST:
         raise UserError("DATASETS.MANIFEST: the data set 'manifest' needs its CSV file here")
 
 
 def _check_unsupervised(cfg: CfgNode) -> None:
     """Refuse what needs the names of people, or classes that do not change."""
-    clustering = cfg.UNSUPERVISED.CLUSTERING
+    clustering, source = cfg.UNSUPERVISED.CLUSTERING, cfg.UNSUPERVISED.SOURCE
     if clustering == "none":
+        if source:
+            raise UserError(
+                f"UNSUPERVISED.SOURCE: {', '.join(source)} is trained on next to clusters; set UNSUPERVISED.CLUSTERING, or add it to "
+                "DATASETS.NAMES to train on labelled data sets only"
+            )
         return
+    groups = cfg.SOLVER.IMS_PER_BATCH // cfg.DATALOADER.NUM_INSTANCE
+    if source and groups % 2:
+        raise UserError(
+            f"SOLVER.IMS_PER_BATCH: {cfg.SOLVER.IMS_PER_BATCH} images are {groups} groups of DATALOADER.NUM_INSTANCE "
+            f"{cfg.DATALOADER.NUM_INSTANCE}, which do not halve between target and UNSUPERVISED.SOURCE; take "
+            f"{(groups + 1) * cfg.DATALOADER.NUM_INSTANCE}"
+        )
     refused = (
         ("DATASETS.VAL_IDS", cfg.DATASETS.VAL_IDS, 0, "holds people out by their labels"),
         ("DATASETS.BALANCE", cfg.DATASETS.BALANCE, "none", "shares batches by the people of each data set"),

@@ -78,7 +78,7 @@ DATA_OPTIONS: dict[str, Option] = {
     ),
     "DATASETS.MANIFEST": Option(
         "",
-        "manifest: the CSV file with the columns path, pid, camid, split and optionally viewid, tracklet, clothes",
+        "manifest: the CSV file with the columns path, pid, camid, split and optionally viewid, tracklet, clothes, and time, end_time or frame",
         per_machine=True,
         is_path=True,
     ),

@@ -35,6 +35,11 @@ UNSUPERVISED_OPTIONS: dict[str, Option] = {
     "UNSUPERVISED.TRACKLETS": Option(
         True, "images of one tracklet (column of a manifest) are one person, whatever their embeddings are"
     ),
+    "UNSUPERVISED.CANNOT_LINKS": Option(
+        True,
+        "two tracklets, or images without one, that a camera saw at the same time (columns time, end_time or frame of a manifest) are "
+        "two people, whatever their embeddings are",
+    ),
     "UNSUPERVISED.PERIOD": Option(1, "epochs between clusterings [Cluster Contrast]", at_least=1),
     "UNSUPERVISED.ITERATIONS": Option(0, "batches per epoch; 0 = as many as all training images fill", at_least=0),
     "UNSUPERVISED.OUTLIERS": Option(
@@ -55,6 +60,30 @@ UNSUPERVISED_OPTIONS: dict[str, Option] = {
         "images that update their centroid: all = each of a batch; hardest = of each cluster the one farthest from it [Cluster "
         "Contrast]",
         ("all", "hardest"),
+    ),
+    "UNSUPERVISED.PROXIES": Option(
+        "none",
+        "camera = a centroid per cluster and camera: each image against those of its camera, and against those of its cluster in other "
+        "cameras [CAP, Wang et al., AAAI 2021, with a temperature of 0.07 and a momentum of 0.2]; none = a centroid per cluster",
+        ("none", "camera"),
+    ),
+    "UNSUPERVISED.INTER_WEIGHT": Option(
+        0.5, "PROXIES camera: weight of the loss across cameras, next to that within cameras [CAP]", at_least=0
+    ),
+    "UNSUPERVISED.NEGATIVES": Option(
+        50, "PROXIES camera: centroids of other clusters, the nearest, in the loss across cameras [CAP]", at_least=1
+    ),
+    "UNSUPERVISED.SOURCE": Option(
+        (),
+        "labelled data sets that are trained on in the same run: their people are classes next to the clusters of NAMES, and half of each "
+        "batch [SpCL, Ge et al., NeurIPS 2020, without its measure of reliable clusters]; empty = none",
+    ),
+    "UNSUPERVISED.SOURCE_DIR": Option(
+        "",
+        "folder that holds the folders of SOURCE (or is one of them); empty = DATASETS.ROOT_DIR",
+        per_machine=True,
+        resumable=True,
+        is_path=True,
     ),
     "UNSUPERVISED.PATIENCE": Option(
         0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from yacs.config import CfgNode
 from ..common.errors import UserError
 from .augment.augment import Augment
 from .loading.clips import Clips, chosen_frames, frame_records, refuse_tracklets
-from .loading.cluster_sampler import ClusterSampler
+from .loading.cluster_sampler import ClusterSampler, JointSampler
 from .loading.image_cache import ChosenImages, open_images
 from .loading.loaders import EvalLoader, TrainLoader
 from .loading.preprocess import Preprocess
@@ -32,7 +33,8 @@ log = logging.getLogger(__name__)
 def build_data(cfg: CfgNode, once: Once = in_each, draws: bool = True) -> ReidData:
     """Read the config's data sets: the training sets joined, query and gallery of the first of DATASETS.TEST.
 
-    With DATASETS.VAL_IDS, that many training identities are held out and replace query and gallery.
+    With DATASETS.VAL_IDS, that many training identities are held out and replace query and gallery. With UNSUPERVISED.SOURCE, the
+    training images of those data sets come last.
 
     Args:
         once: makes all ranks leave out the same unreadable images; see `drop_unreadable`.
@@ -41,14 +43,19 @@ def build_data(cfg: CfgNode, once: Once = in_each, draws: bool = True) -> ReidDa
         ValueError, FileNotFoundError: an unknown name, or an error of the data set's reader.
     """
     names, test = resolve_names(cfg.DATASETS.NAMES, "DATASETS.NAMES"), build_test_set_names(cfg)[0]
+    sources = build_source_names(cfg)
     if not cfg.DATASETS.VAL_IDS:
-        _refuse_trained([test], cfg.DATASETS.NAMES if cfg.DATASETS.TRAIN_PARTS == "all" else ())
-    read = _build_reader(cfg, once, draws)
-    parts = {name: read(name) for name in dict.fromkeys([*names, test])}
+        _refuse_trained([test], (*cfg.DATASETS.NAMES, *sources) if cfg.DATASETS.TRAIN_PARTS == "all" else ())
+    read, read_source = (_build_reader(cfg, once, draws, is_source) for is_source in (False, True))
+    parts = {name: read(name) for name in dict.fromkeys([*names, test]) if name not in sources}
+    parts |= {name: read_source(name) for name in sources}
     if cfg.DATASETS.TRAIN_PARTS == "all":
-        parts |= {name: with_test_people(parts[name]) for name in names}
-    data = join(parts, train=names, test=test)
-    if not data.train:
+        parts |= {name: with_test_people(parts[name]) for name in [*names, *sources]}
+    for name in sources:
+        refuse_unlabelled(parts[name], "UNSUPERVISED.SOURCE")
+    data = join(parts, train=[*names, *sources], test=test)
+    data = replace(data, num_source=sum(len(parts[name].train) for name in sources))
+    if not data.target:
         raise FileNotFoundError(
             f"DATASETS.NAMES: {', '.join(names)} has no training images (folder bounding_box_train, or split train of a "
             "manifest); vitreid test needs none, vitreid train does"
@@ -78,6 +85,20 @@ def build_test_set_names(cfg: CfgNode) -> list[str]:
     return list(dict.fromkeys(names or resolve_names(cfg.DATASETS.NAMES[:1], "DATASETS.NAMES")))
 
 
+def build_source_names(cfg: CfgNode) -> list[str]:
+    """Return the names of the labelled data sets that are trained on next to images without labels, each once.
+
+    Raises:
+        UserError: one is among the data sets without labels.
+    """
+    sources = list(dict.fromkeys(resolve_names(cfg.UNSUPERVISED.SOURCE, "UNSUPERVISED.SOURCE")))
+    if both := set(sources) & set(resolve_names(cfg.DATASETS.NAMES, "DATASETS.NAMES")):
+        raise UserError(
+            f"UNSUPERVISED.SOURCE: {', '.join(sorted(both))} is in DATASETS.NAMES too, whose labels are not used; name it once"
+        )
+    return sources
+
+
 def _refuse_trained(tests: Sequence[str], whole: Sequence[str]) -> None:
     """Raise UserError if a test set is one of the data sets that are trained on as a whole."""
     if found := [name for name in tests if name in resolve_names(whole, "DATASETS.NAMES")]:
@@ -87,17 +108,27 @@ def _refuse_trained(tests: Sequence[str], whole: Sequence[str]) -> None:
         )
 
 
-def build_read_options(cfg: CfgNode, draws: bool = True) -> ReadOptions:
-    """Return the settings of single readers."""
+def build_read_options(cfg: CfgNode, draws: bool = True, is_source: bool = False) -> ReadOptions:
+    """Return the settings of single readers; those of a source read labels also where others lack them."""
     data = cfg.DATASETS
-    unlabelled = cfg.UNSUPERVISED.CLUSTERING != "none"
+    unlabelled = cfg.UNSUPERVISED.CLUSTERING != "none" and not is_source
     return ReadOptions(data.MANIFEST, data.TEST_SHARE, data.SPLIT_SEED, draws, data.CAMERA_PATTERN, unlabelled)
 
 
-def _build_reader(cfg: CfgNode, once: Once, draws: bool) -> Callable[[str], ReidData]:
+def _build_reader(cfg: CfgNode, once: Once, draws: bool, is_source: bool = False) -> Callable[[str], ReidData]:
     """Return the function that reads a data set by name."""
-    root, options, readable = cfg.DATASETS.ROOT_DIR, build_read_options(cfg, draws), _build_filter(cfg, once)
-    return lambda name: readable(read_dataset(name, root, options))
+    root, options, readable = cfg.DATASETS.ROOT_DIR, build_read_options(cfg, draws, is_source), _build_filter(cfg, once)
+    folder = cfg.UNSUPERVISED.SOURCE_DIR if is_source else ""
+
+    def read(name: str) -> ReidData:
+        try:
+            return readable(read_dataset(name, folder or root, options))
+        except (UserError, FileNotFoundError) as error:  # the reader's message names the usual option
+            raise type(error)(
+                str(error).replace("DATASETS.ROOT_DIR", "UNSUPERVISED.SOURCE_DIR") if folder else error
+            ) from error
+
+    return read
 
 
 def _build_filter(cfg: CfgNode, once: Once) -> Callable[[ReidData], ReidData]:
@@ -165,9 +196,15 @@ def build_train_loader(
 def _build_sampler(cfg: CfgNode, data: ReidData) -> Sampler:
     batch, instances, records = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE, data.train
     if cfg.UNSUPERVISED.CLUSTERING != "none":
-        num_batches = cfg.UNSUPERVISED.ITERATIONS or max(1, len(records) // batch)
-        cameras = [record.camid for record in records]
-        return ClusterSampler(cameras, batch // instances, instances, num_batches, cfg.SOLVER.SEED)
+        own = batch // 2 if data.num_source else batch
+        num_batches = cfg.UNSUPERVISED.ITERATIONS or max(1, len(data.target) // own)
+        target, source = (
+            ClusterSampler([record.camid for record in some], own // instances, instances, num_batches, cfg.SOLVER.SEED)
+            for some in (data.target, data.source)
+        )
+        people = label_map(data.source)
+        known = np.array([people[record.pid] for record in data.source])
+        return JointSampler(target, source, known) if data.num_source else target
     if cfg.DATALOADER.SAMPLER == "shuffle":
         return ShuffleSampler(len(records), batch, cfg.SOLVER.SEED)
     labels = label_map(records)

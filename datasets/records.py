@@ -6,6 +6,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,15 @@ from ..labels.protocol import CAMERA, CLOTHES, FILE, PLACE, PROTOCOLS, TRACKLET,
 from ..labels.setting import Setting
 
 UNLABELLED = -1  # pid of a training image whose person is unknown
+TIME = "time"  # the clock of moments in seconds; others are recordings, whose frames count
+
+
+class Moment(NamedTuple):
+    """When an image was taken, from `start` to `end`, on a clock: TIME of its camera, or a recording, in frames."""
+
+    clock: str
+    start: float
+    end: float
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Record:
         tracklet: number of the tracklet the image was taken from; -1 = none.
         clothes: number of the clothes that the person wears, the same for the same clothes of one person; -1 = unknown.
         frames: the image files of a tracklet, in order, where a whole tracklet is one item; empty = an image.
+        moment: when the image was taken; None = unknown, or not needed.
     """
 
     path: str
@@ -40,6 +51,7 @@ class Record:
     tracklet: int = -1
     clothes: int = -1
     frames: tuple[str, ...] = ()
+    moment: Moment | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -63,6 +75,7 @@ class ReidData:
         settings: the evaluations that are reported for it; the first gives the figures that training selects by. Empty = one, of
             all queries and the whole gallery.
         places: name of a camera -> where it stands, if other cameras stand there too.
+        num_source: the last training images, which are of a labelled source next to images without labels.
     Raises:
         ValueError: a record's camid or viewid has no name, a name is used twice, the protocol is unknown, or a test image lacks a
             label that a setting compares.
@@ -81,6 +94,7 @@ class ReidData:
     left_out: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
     places: Mapping[str, str] = field(default_factory=dict)
+    num_source: int = 0
 
     def __post_init__(self) -> None:
         if self.settings:
@@ -135,6 +149,16 @@ class ReidData:
         """What its records are: "images", or "tracklets" if there is one among them."""
         every = itertools.chain(self.query, self.gallery, self.train)
         return "tracklets" if any(record.frames for record in every) else "images"
+
+    @property
+    def target(self) -> list[Record]:
+        """The training images without those of a labelled source."""
+        return self.train[: len(self.train) - self.num_source]
+
+    @property
+    def source(self) -> list[Record]:
+        """The training images of a labelled source."""
+        return self.train[len(self.train) - self.num_source :]
 
     @property
     def evaluated(self) -> str:

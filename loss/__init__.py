@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ..common.errors import choose
+from .camera_proxies import CameraProxies, ProxySplit
 from .center import CenterLoss
 from .circle import CircleLoss
 from .cluster_memory import ClusterMemory
@@ -22,6 +23,7 @@ __all__ = [
     "METRICS",
     "AMSoftmax",
     "ArcFace",
+    "CameraProxies",
     "CenterLoss",
     "Circle",
     "CircleLoss",
@@ -29,6 +31,7 @@ __all__ = [
     "CosFace",
     "CrossBatchMemory",
     "Distillation",
+    "ProxySplit",
     "ReidLoss",
     "SoftmaxHead",
     "TripletLoss",
@@ -51,13 +54,19 @@ METRICS: dict[str, Callable[[CfgNode], nn.Module]] = {
 
 
 def build_loss(
-    cfg: CfgNode, num_classes: int, embed_dim: int, num_branches: int = 1, teacher: Tensor | None = None
+    cfg: CfgNode,
+    num_classes: int,
+    embed_dim: int,
+    num_branches: int = 1,
+    teacher: Tensor | None = None,
+    num_images: int = 0,
 ) -> ReidLoss:
     """Return the loss of a model with `num_branches` embeddings of `embed_dim` features.
 
     Args:
         num_classes: training classes, or the most clusters that there can be.
         teacher: the embeddings of all training images (N, T) that LOSS.DISTILL asks for.
+        num_images: training images, N, which UNSUPERVISED.PROXIES camera asks for.
     """
     make_head = choose("LOSS.ID", cfg.LOSS.ID, {**HEADS, "none": None})
     make_metric = choose("LOSS.METRIC", cfg.LOSS.METRIC, {**METRICS, "none": None})
@@ -70,7 +79,7 @@ def build_loss(
         distillation=Distillation(teacher, embed_dim, cfg.LOSS.DISTILL_WEIGHT, cfg.LOSS.RELATION_WEIGHT)
         if teacher is not None
         else None,
-        clusters=build_cluster_memory(cfg, embed_dim),
+        clusters=build_cluster_memory(cfg, embed_dim, num_images),
         metric_norm=cfg.LOSS.METRIC_NORM,
         label_smooth=cfg.LOSS.LABEL_SMOOTH,
         id_weight=cfg.LOSS.ID_WEIGHT,
@@ -78,9 +87,12 @@ def build_loss(
     )
 
 
-def build_cluster_memory(cfg: CfgNode, embed_dim: int) -> ClusterMemory | None:
+def build_cluster_memory(cfg: CfgNode, embed_dim: int, num_images: int) -> ClusterMemory | CameraProxies | None:
     """Return the loss against clusters of images without labels; None where people are known, or its weight is 0."""
     options = cfg.UNSUPERVISED
     if options.CLUSTERING == "none" or not options.WEIGHT:
         return None
-    return ClusterMemory(embed_dim, options.TEMPERATURE, options.MOMENTUM, options.UPDATE, options.WEIGHT)
+    shared = options.TEMPERATURE, options.MOMENTUM, options.UPDATE, options.WEIGHT
+    if options.PROXIES == "camera":
+        return CameraProxies(embed_dim, num_images, *shared, options.INTER_WEIGHT, options.NEGATIVES)
+    return ClusterMemory(embed_dim, *shared)

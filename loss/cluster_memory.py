@@ -37,40 +37,57 @@ class ClusterMemory(nn.Module):
         self.temperature, self.momentum, self.update, self.weight = temperature, momentum, update, weight
         self.register_buffer("centroids", torch.zeros(0, embed_dim))
 
-    def start(self, centroids: Tensor) -> None:
-        """Take the centroids (C, D) of a new clustering."""
+    def start(self, centroids: Tensor, split: object = None) -> None:
+        """Take the centroids (C, D) of a new clustering; cameras, by which `split` has split them, do not matter here."""
         self.centroids = F.normalize(centroids.to(self.centroids), dim=1)
 
     @in_float32
-    def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the weighted loss () of features (B, D) of clusters (B,), and the share () that is nearest to its centroid."""
+    def forward(self, features: Tensor, labels: Tensor, index: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the weighted loss () of features (B, D) of clusters (B,), and the share () that is nearest to its centroid.
+
+        `index`, the positions (B,) of the training images, does not matter here.
+        """
         queries = F.normalize(features, dim=1)
         cosines = queries @ self.centroids.mT  # (B, C)
         loss = self.weight * F.cross_entropy(cosines / self.temperature, labels)
         accuracy = (cosines.detach().argmax(1) == labels).float().mean()
         if self.training:
-            self._move(queries.detach(), labels, cosines.detach().gather(1, labels[:, None])[:, 0])
+            to_own = cosines.detach().gather(1, labels[:, None])[:, 0] if self.update == "hardest" else None
+            self.centroids = move_centroids(self.centroids, queries.detach(), labels, self.momentum, to_own)
         return loss, accuracy
-
-    def _move(self, queries: Tensor, labels: Tensor, cosines: Tensor) -> None:
-        """Update the centroids by unit-length queries (B, D) with cosines (B,) to their own."""
-        turn = turns(labels, cosines if self.update == "hardest" else None)
-        rounds = 1 if self.update == "hardest" else int(turn.max()) + 1
-        moved = torch.cat(
-            [self.centroids, self.centroids.new_zeros(1, self.centroids.shape[1])]
-        )  # and a place for the others
-        for number in range(rounds):
-            places = torch.where(turn == number, labels, len(self.centroids))
-            mixed = self.momentum * moved[places] + (1 - self.momentum) * queries
-            moved[places] = F.normalize(mixed, dim=1)
-        self.centroids = moved[:-1]  # another tensor: the graph keeps the old one
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **options: Any) -> None:
         """Accept another number of clusters."""
-        saved = state_dict.get(f"{prefix}centroids")
-        if isinstance(saved, Tensor) and saved.shape[1:] == self.centroids.shape[1:]:
-            self.centroids = torch.empty_like(saved, dtype=self.centroids.dtype, device=self.centroids.device)
+        resize_to_saved(self, "centroids", state_dict.get(f"{prefix}centroids"))
         super()._load_from_state_dict(state_dict, prefix, *args, **options)
+
+
+def move_centroids(
+    centroids: Tensor, queries: Tensor, labels: Tensor, momentum: float, to_own: Tensor | None = None
+) -> Tensor:
+    """Return the centroids (C, D) after the updates by unit-length queries (B, D) with labels (B,).
+
+    The result is another tensor: a graph keeps the old one.
+
+    Args:
+        momentum: share of a centroid that an update keeps.
+        to_own: (B,) cosines to their centroids; then only the smallest of each label updates. None = each query, one after the other.
+    """
+    turn = turns(labels, to_own)
+    rounds = int(turn.max()) + 1 if to_own is None else 1
+    moved = torch.cat([centroids, centroids.new_zeros(1, centroids.shape[1])])  # and a place for the others
+    for number in range(rounds):
+        places = torch.where(turn == number, labels, len(centroids))
+        mixed = momentum * moved[places] + (1 - momentum) * queries
+        moved[places] = F.normalize(mixed, dim=1)
+    return moved[:-1]
+
+
+def resize_to_saved(module: nn.Module, name: str, saved: object) -> None:
+    """Give a buffer (C, ...) of the module the first size of a saved one that is to be loaded, if only that differs."""
+    own = getattr(module, name)
+    if isinstance(saved, Tensor) and saved.shape[1:] == own.shape[1:]:
+        setattr(module, name, torch.empty_like(saved, dtype=own.dtype, device=own.device))
 
 
 def turns(labels: Tensor, order: Tensor | None = None) -> Tensor:

@@ -19,9 +19,9 @@ def in_float32(forward: Callable[..., Result]) -> Callable[..., Result]:
     """
 
     @functools.wraps(forward)
-    def wrapper(self: Any, first: Tensor, *tensors: Tensor) -> Result:
+    def wrapper(self: Any, first: Tensor, *tensors: Tensor | None) -> Result:
         with torch.autocast(first.device.type, enabled=False):
-            return forward(self, widen(first), *(widen(tensor) for tensor in tensors))
+            return forward(self, widen(first), *(None if tensor is None else widen(tensor) for tensor in tensors))
 
     return wrapper
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..common.errors import UserError
+from .camera_proxies import CameraProxies, ProxySplit
 from .center import CenterLoss
 from .cluster_memory import ClusterMemory
 from .cross_batch_memory import CrossBatchMemory
@@ -32,7 +33,7 @@ class ReidLoss(nn.Module):
         center: center loss of the global branch, already weighted, or None.
         memory: past embeddings, compared in addition by the metric loss, or None.
         distillation: losses against a teacher, of the global branch, already weighted, or None.
-        clusters: loss of the global branch against the centroids of clusters, already weighted, or None.
+        clusters: loss of the global branch against the centroids of clusters, or of their proxies, already weighted, or None.
         metric_norm: length to which the embeddings are scaled for the metric loss; 0 = as they are.
         label_smooth: probability mass that the ID loss spreads over all classes.
         id_weight, metric_weight: factors of the terms.
@@ -45,7 +46,7 @@ class ReidLoss(nn.Module):
         center: CenterLoss | None = None,
         memory: CrossBatchMemory | None = None,
         distillation: Distillation | None = None,
-        clusters: ClusterMemory | None = None,
+        clusters: ClusterMemory | CameraProxies | None = None,
         *,
         metric_norm: float = 0.0,
         label_smooth: float = 0.0,
@@ -66,14 +67,17 @@ class ReidLoss(nn.Module):
         self.metric_weight = metric_weight
 
     @torch.no_grad()
-    def start_classes(self, centroids: Tensor) -> None:
+    def start_classes(self, centroids: Tensor, split: ProxySplit | None = None) -> None:
         """Replace the classes by clusters with these centroids (C, D), which are also the first weights of the classifier.
 
         The classifiers must have C rows or more, and there is one branch at most.
+
+        Args:
+            split: the clusters split by camera, which camera proxies need.
         """
         self.num_classes = len(centroids)
         if self.clusters is not None:
-            self.clusters.start(centroids)
+            self.clusters.start(centroids, split)
         for head in cast("list[SoftmaxHead]", list(self.heads)):
             head.weight[: len(centroids)] = F.normalize(centroids.to(head.weight), dim=1)
 
@@ -105,12 +109,12 @@ class ReidLoss(nn.Module):
         `terms` are the scalars to add up that are on: "cluster", "id", the name of the metric loss, "center", "distill",
         "relation". `stats` are scalars without a gradient: "accuracy", the fraction of the batch that the classifier of the global
         branch gets right, without margin; without a classifier that of the nearest centroids. `index` is needed with distillation
-        only.
+        and camera proxies only.
         """
         terms: dict[str, Tensor] = {}
         stats: dict[str, Tensor] = {}
         if self.clusters is not None:
-            terms["cluster"], stats["accuracy"] = self.clusters(after[:, 0], labels)
+            terms["cluster"], stats["accuracy"] = self.clusters(after[:, 0], labels, index)
         if self.heads:
             id_losses, stats["accuracy"] = self.id_losses(after, labels)
             terms["id"] = self.id_weight * mean_of_branches(id_losses)

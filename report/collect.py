@@ -28,10 +28,12 @@ from ..processor.scoring.evaluator import build_evaluator
 from ..processor.scoring.feature_file import FeatureSet, load_features, read_facts
 from ..processor.scoring.reranking import Rerank, build_rerank, rank, rank_further
 from ..processor.scoring.thresholds import stored_calibration
+from .collect_rounds import build_rounds
 from .inspect_model import make_model_pictures
 from .run_contents import EvaluatedSet, OptionValue, RunContents
 
 logger = logging.getLogger(__name__)
+NO_PICTURES = "Pictures of people are left out (--no-pictures)."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,11 @@ def collect(
     elif embedder is not None and shown.model_pictures:
         pictures = make_model_pictures(embedder, test, missing)
     sentences += _about_pictures(test, shown)
-    return replace(run, options=options, test=test, model_pictures=pictures, environment=environment(embedder))
+    rounds = build_rounds(folder, cfg, _read if shown.pictures else None, missing)
+    if test is None and rounds is not None and rounds.images is not None:
+        sentences.append(NO_PICTURES if not shown.pictures else _licence(rounds.images.name))
+    about = environment(embedder)
+    return replace(run, options=options, test=test, model_pictures=pictures, rounds=rounds, environment=about)
 
 
 def read_epochs(file: Path) -> tuple[list[dict[str, float]], list[str]]:
@@ -285,17 +291,20 @@ def _about_pictures(test: EvaluatedSet | None, shown: ReportOptions) -> list[str
     if test is None:
         return []
     if not shown.pictures:
-        return ["Pictures of people are left out (--no-pictures)."]
+        return [NO_PICTURES]
     names = [*test.features.q_names, *test.features.g_names]
     gone = names if test.read is None else [name for name in names if not Path(name).is_file()]
     if len(gone) == len(names):
         return ["The images are no longer where they were, so the page has no pictures of people."]
     some = [f"{len(gone)} of {len(names)} images are not where they were, e.g. {Path(gone[0]).name}."] if gone else []
-    return [
-        *some,
-        f"This page shows pictures of people from {test.features.dataset}: check the data set's licence before you share it; "
-        "--no-pictures makes a page without them.",
-    ]
+    return [*some, _licence(test.features.dataset)]
+
+
+def _licence(dataset: str) -> str:
+    return (
+        f"This page shows pictures of people from {dataset}: check the data set's licence before you share it; "
+        "--no-pictures makes a page without them."
+    )
 
 
 def environment(embedder: Embedder | None) -> dict[str, str]:

@@ -22,6 +22,7 @@ from .sections.embedding_map import map_section
 from .sections.model_section import attention_section, parts_section, position_section, side_section
 from .sections.ranked_lists import difference_section, ranking_section
 from .sections.training_curves import training_section
+from .sections.training_rounds import rounds_section
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "page"),
@@ -45,7 +46,7 @@ def build_report(run: RunContents, num_queries: int = NUM_QUERIES, map_method: s
     """Return the report of one run.
 
     Args:
-        num_queries: number of the hardest queries shown, and of the best.
+        num_queries: number of the hardest queries shown, and of the best; of clusters too.
         map_method: of the map of embeddings: "tsne", "pca", or "none".
     """
     cameras = camera_section(run.test) if run.test else None
@@ -54,7 +55,8 @@ def build_report(run: RunContents, num_queries: int = NUM_QUERIES, map_method: s
         missing["From camera to camera"] = why_no_cameras(run.test)
     accuracy = _test_sections(run.test, cameras, num_queries, map_method) if run.test else []
     pictures = _model_sections(run.model_pictures) if run.model_pictures else []
-    found = [*accuracy[:1], training_section([run]), *accuracy[1:], *pictures, about_section(run)]
+    rounds = rounds_section(run.rounds, num_queries) if run.rounds else None
+    found = [*accuracy[:1], training_section([run]), rounds, *accuracy[1:], *pictures, about_section(run)]
     return _assemble(f"Report: {run.name}", run.sentences, found, missing)
 
 

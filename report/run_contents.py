@@ -90,6 +90,41 @@ class ModelPictures:
     side: SieEffect | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class ClusteredImages:
+    """The last clusters of a training without labels.
+
+    Args:
+        name: the data set.
+        paths: (N,) files of the images.
+        clusters: (N,) name of the cluster of each image; "" = outlier.
+        fit: (N,) silhouette of each image, NaN = outlier.
+        cameras: (N,) name of its camera.
+        people: (N,) its person, "" = unknown.
+    """
+
+    name: str
+    paths: Sequence[str]
+    clusters: np.ndarray
+    fit: np.ndarray
+    cameras: Sequence[str]
+    people: np.ndarray
+    read: ReadImage | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRounds:
+    """The rounds of a training without labels.
+
+    Args:
+        rows: one row of numbers per round, as in rounds.csv; what is not known is left out.
+        images: the clusters of the last round, None if they cannot be shown.
+    """
+
+    rows: Sequence[Mapping[str, float]]
+    images: ClusteredImages | None = None
+
+
 @dataclass(frozen=True)
 class OptionValue:
     """An option of the run: its value, the default, and what it means."""
@@ -111,6 +146,7 @@ class RunContents:
 
     Args:
         epochs: one row of numbers per epoch, as in metrics.jsonl.
+        rounds: those of a training without labels.
         environment: versions, device etc., by name.
         missing: part -> one sentence with the reason.
         sentences: what the reader should know first.
@@ -122,5 +158,6 @@ class RunContents:
     environment: Mapping[str, str] = field(default_factory=dict)
     test: EvaluatedSet | None = None
     model_pictures: ModelPictures | None = None
+    rounds: TrainingRounds | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
     sentences: Sequence[str] = ()

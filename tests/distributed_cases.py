@@ -16,6 +16,7 @@ from tqdm import tqdm
 from vitreid.configs import load_config
 from vitreid.datasets import CorruptImageError
 from vitreid.datasets.loading import shared_memory
+from vitreid.datasets.synthetic.dataset import SyntheticPlan, generate
 from vitreid.processor.distributed.consistency import check_same
 from vitreid.processor.distributed.ddp import gather
 from vitreid.processor.distributed.process_group import Ranks, joined_ranks
@@ -116,9 +117,9 @@ def draws(folder: Path, ranks: Ranks) -> dict:
     return {"numbers": ranks.gather_objects(numbers), "error": error}
 
 
-def clusters(folder: Path, ranks: Ranks) -> dict:
+def clusters(folder: Path, ranks: Ranks, *more: str) -> dict:
     """The clusters of two rounds, and every batch's loss in the epochs after them."""
-    words = ["UNSUPERVISED.CLUSTERING", "dbscan", "UNSUPERVISED.K1", "6", "UNSUPERVISED.K2", "2"]
+    words = ["UNSUPERVISED.CLUSTERING", "dbscan", "UNSUPERVISED.K1", "6", "UNSUPERVISED.K2", "2", *more]
     session = build_session(config(folder, *words, "SOLVER.BASE_LR", "0.0005"), ranks=ranks)
     labels, trainer, found = session.pseudo_labels, session.trainer, []
     for epoch in (1, 2):
@@ -126,6 +127,20 @@ def clusters(folder: Path, ranks: Ranks) -> dict:
         means = trainer.train_epoch(epoch, tqdm(disable=True))
         found.append([labels.groups.tolist(), means["cluster"], session.module.loss.clusters.centroids.sum().item()])
     return {"rounds": found}
+
+
+def proxies(folder: Path, ranks: Ranks) -> dict:
+    """The same with camera-aware proxies."""
+    return clusters(folder, ranks, "UNSUPERVISED.PROXIES", "camera")
+
+
+def source(folder: Path, ranks: Ranks) -> dict:
+    """The same next to labelled people of a source."""
+    place, plan = folder / "labelled" / "DukeMTMC-reID", SyntheticPlan(6, 2, 0, 2, 2, (64, 32), seed=5)
+    ranks.from_first(lambda: None if place.exists() else generate(place, plan))
+    return clusters(
+        folder, ranks, "UNSUPERVISED.SOURCE", "dukemtmc", "UNSUPERVISED.SOURCE_DIR", str(folder / "labelled")
+    )
 
 
 def deciding(folder: Path, ranks: Ranks) -> dict:
@@ -189,7 +204,7 @@ def killed_while_decoding(folder: Path, ranks: Ranks) -> dict:
 CASES = {
     case.__name__: case
     for case in (
-        *(gathering, extraction, draws, clusters, deciding, failing, gone),
+        *(gathering, extraction, draws, clusters, proxies, source, deciding, failing, gone),
         *(sharing, undecodable, killed_while_decoding),
     )
 }

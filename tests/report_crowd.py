@@ -8,6 +8,7 @@ import torch
 from vitreid.evaluation import evaluate_retrieval
 from vitreid.processor import FeatureSet
 from vitreid.report import EvaluatedSet
+from vitreid.report.run_contents import ClusteredImages, TrainingRounds
 
 IMAGE = np.full((64, 32, 3), 90, np.uint8)
 
@@ -26,3 +27,46 @@ def crowd(num_people=10, crops=6, seed=0, noise=0.3, **changes) -> EvaluatedSet:
     features = FeatureSet("crowd", "same-camera", query, gallery, *labels, *files, camera_names=("c1", "c2", "c3"))
     result = evaluate_retrieval(query, gallery, *labels)
     return EvaluatedSet(replace(features, **changes), result, read=lambda name: IMAGE)
+
+
+def rounds_of(people=True, fits=(0.9, 0.5, 0.1, -0.2), **changes) -> TrainingRounds:
+    """Three rounds; clusters of four images each with a given mean fit, every second one of two people, and two outliers."""
+    rows = [
+        {"round": 1, "epoch": 0, "clusters": 3, "mean_size": 4.0, "outliers": 6, "one_camera": 1, "score": 0.9},
+        {
+            "round": 2,
+            "epoch": 1,
+            "clusters": 4,
+            "mean_size": 4.0,
+            "outliers": 2,
+            "one_camera": 0,
+            "change": 0.25,
+            "score": 0.5,
+        },
+        {
+            "round": 3,
+            "epoch": 2,
+            "clusters": 4,
+            "mean_size": 4.0,
+            "outliers": 2,
+            "one_camera": 0,
+            "change": 0.1,
+            "score": 0.4,
+        },
+    ]
+    if people:
+        rows = [{**row, "f1": 0.1 * row["round"], "nmi": 0.5} for row in rows]
+    count = len(fits)
+    clusters = [*np.repeat([f"cluster {number}" for number in range(count)], 4).tolist(), "", ""]
+    fit = [*(np.repeat(fits, 4) + np.tile([0.03, 0.01, -0.01, -0.03], count)).tolist(), np.nan, np.nan]
+    names = [f"pid {number + 9 * (place == 3 and number % 2)}" for number in range(count) for place in range(4)]
+    images = ClusteredImages(
+        "crowd",
+        [f"/somewhere/{place}.jpg" for place in range(4 * count + 2)],
+        np.array(clusters),
+        np.array(fit),
+        ["crowd/c1", "crowd/c2"] * (2 * count + 1),
+        np.array([*names, "pid 0", "pid 1"] if people else [""] * (4 * count + 2)),
+        read=lambda name: IMAGE,
+    )
+    return TrainingRounds(rows, images, **changes)

@@ -1,4 +1,4 @@
-"""PK batches from clusters that change during the training, with images of several cameras in each group."""
+"""PK batches from clusters that change during the training, alone or with people whose names are known."""
 
 from __future__ import annotations
 
@@ -84,3 +84,53 @@ class ClusterSampler:
         tie = rng.permutation(len(order))  # cameras in another order each time
         chosen = shuffled[order[np.lexsort((tie, turn))]]
         return chosen[np.arange(self.num_instances) % len(chosen)]
+
+
+class JointSampler:
+    """Batches of which one half are clusters of the target's images, the other half people of a labelled source.
+
+    A group of the target and one of the source take turns, so that ranks and micro-batches have both.
+
+    Args:
+        target: of the first images; its clusters change.
+        source: of the images after them, with as many groups, and as many batches; its people are the first classes.
+        labels: (S,) person of each image of the source: 0, 1, …
+    Raises:
+        ValueError: the halves differ in size.
+    """
+
+    def __init__(self, target: ClusterSampler, source: ClusterSampler, labels: np.ndarray) -> None:
+        if (len(target), target.batch_size, target.group_size) != (len(source), source.batch_size, source.group_size):
+            raise ValueError("the halves of a batch must have equal numbers of batches, groups and instances")
+        self.target, self.source = target, source
+        self.batch_size, self.group_size = 2 * target.batch_size, target.group_size
+        self.num_people = int(labels.max()) + 1
+        self._num_source = len(labels)
+        source.relabel(labels, self.num_people)
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def relabel(self, labels: np.ndarray, num_clusters: int) -> None:
+        """Replace the clusters of the target.
+
+        Args:
+            labels: (N,) class of each image of target and source; the classes of the target come after the people of the source.
+            num_clusters: of the target; see `ClusterSampler.relabel`.
+        """
+        own = labels[: len(labels) - self._num_source]
+        self.target.relabel(np.where(own >= 0, own - self.num_people, -1), num_clusters)
+        self._num_target = len(own)
+
+    def batches(self, epoch: int) -> Sequence[np.ndarray]:
+        """Return len(self) arrays of 2 * P * K positions; the K images of a group are consecutive.
+
+        Raises:
+            ValueError: there are no clusters yet.
+        """
+        both = zip(self.target.batches(epoch), self.source.batches(epoch), strict=True)
+        size = self.group_size
+        return [
+            np.stack([own.reshape(-1, size), other.reshape(-1, size) + self._num_target], axis=1).reshape(-1)
+            for own, other in both
+        ]

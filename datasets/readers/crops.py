@@ -46,11 +46,19 @@ def load_crops(root: str | Path, camera_pattern: str = "") -> ReidData:
     return ReidData("crops", train, [], [], cameras, protocol=protocol, left_out=left_out)
 
 
-def refuse_unlabelled(data: ReidData) -> None:
-    """Raise UserError if people of training images are unknown: training with labels needs them all."""
+def refuse_unlabelled(data: ReidData, key: str = "DATASETS.NAMES") -> None:
+    """Raise UserError if people of training images are unknown: training with labels needs them all.
+
+    Args:
+        key: the option that names the data set.
+    """
     unknown = [record.path for record in data.train if record.pid == UNLABELLED]
     if unknown:
         raise UserError(
-            f"DATASETS.NAMES: {data.name} has {len(unknown)} training images of unknown people ({unknown[0]}, …); training without "
-            "labels needs UNSUPERVISED.CLUSTERING, e.g. dbscan"
+            f"{key}: {data.name} has {len(unknown)} training images of unknown people ({unknown[0]}, …); "
+            + (
+                "training without labels needs UNSUPERVISED.CLUSTERING, e.g. dbscan"
+                if key == "DATASETS.NAMES"
+                else "a source needs them all; name it in DATASETS.NAMES instead"
+            )
         )

@@ -16,8 +16,9 @@ from ...labels.name_options import JUNK
 from ...labels.name_pattern import NamePattern
 from ...labels.setting import CHANGED_CLOTHES, GENERAL, SAME_CLOTHES
 from ..box_columns import BoxColumns, to_whole
-from ..records import UNLABELLED, Record, ReidData
+from ..records import UNLABELLED, Moment, Record, ReidData
 from .box_crops import Box, BoxPlace, cut_crops, is_still
+from .moments import MomentColumns
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +38,12 @@ NAMED = 5  # wrong lines listed in an error; further ones are counted
 
 
 class ManifestRow(NamedTuple):
-    """A line: its file, its texts by field, and the box to be cut out of the file, if any."""
+    """A line: its file, its texts by field, the box to be cut out of the file, if any, and when it was taken, if it says so."""
 
     path: str
     texts: dict[str, str]
     place: BoxPlace | None
+    moment: Moment | None = None
 
 
 def load_manifest(file: str | Path, camera_pattern: str = "", unlabelled: bool = False) -> ReidData:
@@ -54,7 +56,7 @@ def load_manifest(file: str | Path, camera_pattern: str = "", unlabelled: bool =
 
     Args:
         camera_pattern: regular expression that finds the camera's name in the path, for a file without the column camid.
-        unlabelled: the pid of training images may be empty, or its column missing: their person is unknown.
+        unlabelled: the pid of training images may be empty, or its column missing: their person is unknown. Moments are read.
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a column is missing, or lines are wrong; names file and lines.
@@ -67,10 +69,10 @@ def load_manifest(file: str | Path, camera_pattern: str = "", unlabelled: bool =
     rows = _with_crops(_without_junk(_read(file, camera_pattern, unlabelled), file), file)
     persons, cameras, views, tracklets, clothes = (_names(row.texts[field] for row in rows) for field in LABELS)
     records: dict[str, list[Record]] = {split: [] for split in SPLITS}
-    for path, texts, _ in rows:
+    for path, texts, _, moment in rows:
         ids = persons.get(texts["pid"], UNLABELLED), cameras[texts["camera"]], views.get(texts["view"], -1)
         own = tracklets.get(texts["tracklet"], -1), clothes.get(texts["clothes"], -1)
-        records[texts["split"]].append(Record(path, *ids, *own))
+        records[texts["split"]].append(Record(path, *ids, *own, moment=moment))
     if bool(records["query"]) != bool(records["gallery"]):
         empty = "gallery" if records["query"] else "query"
         raise UserError(f"{file}: no line has the split {empty}; query and gallery are needed together")
@@ -153,6 +155,7 @@ class _LineParser:
     def __init__(self, file: Path, columns: Sequence[str], camera_pattern: str, unlabelled: bool) -> None:
         self.file, self.boxes, self.unlabelled = file, BoxColumns.find(columns), unlabelled
         self.columns = {field: column for column, field in find_columns(columns, tuple(FIELDS), f"{file}:1").items()}
+        self.moments = MomentColumns(columns, f"{file}:1") if unlabelled else None
         self.pattern = None
         if camera_pattern and "camera" not in self.columns:
             self.pattern = NamePattern("DATASETS.CAMERA_PATTERN", camera_pattern)
@@ -211,7 +214,9 @@ class _LineParser:
         path = self.file.parent / texts["path"]
         if not path.is_file():
             raise UserError(f"{where}: no image {path}; {why_absent(texts['path'])}")
-        return ManifestRow(str(path), texts, _place(where, str(path), values, self.boxes))
+        place = _place(where, str(path), values, self.boxes)
+        moment = self.moments.read(values, place, where) if self.moments and texts["split"] == "train" else None
+        return ManifestRow(str(path), texts, place, moment)
 
 
 def _summary(wrong: Sequence[str], count: int) -> str:

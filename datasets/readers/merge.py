@@ -1,4 +1,4 @@
-"""Merges data sets: pids are shifted to stay distinct, cameras and views are matched by name."""
+"""Merges data sets: pids and tracklets are shifted to stay distinct, cameras and views are matched by name."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ def join(parts: Mapping[str, ReidData], train: Sequence[str], test: str) -> Reid
     """Join the training records of the parts named in `train`; query, gallery and protocol are those of `test`."""
     cameras = tuple(dict.fromkeys(name for part in parts.values() for name in part.camera_names))
     views = tuple(dict.fromkeys(name for part in parts.values() for name in part.view_names))
-    offset, moved, first_pids = 0, {}, []
+    offset, tracklets, moved, first_pids = 0, 0, {}, []
     for name, part in parts.items():
-        moved[name] = _move(part, offset, cameras, views)
+        moved[name] = _move(part, offset, tracklets, cameras, views)
         first_pids.append(offset)
         records = (*moved[name].train, *moved[name].query, *moved[name].gallery)
         offset = max((record.pid + 1 for record in records if record.pid != UNLABELLED), default=offset)
+        tracklets = max((record.tracklet + 1 for record in records if record.tracklet >= 0), default=tracklets)
     return ReidData(
         name="+".join(train),
         train=[record for name in dict.fromkeys(train) for record in moved[name].train],
@@ -45,8 +46,8 @@ def with_test_people(data: ReidData) -> ReidData:
     return replace(data, train=[*data.train, *(one for one in dict.fromkeys(added) if one.path not in known)])
 
 
-def _move(part: ReidData, offset: int, cameras: tuple[str, ...], views: tuple[str, ...]) -> ReidData:
-    """Return `part` with its pids raised by `offset`, and camids and viewids as indices of the given names."""
+def _move(part: ReidData, offset: int, tracklets: int, cameras: tuple[str, ...], views: tuple[str, ...]) -> ReidData:
+    """Return `part` with its pids raised by `offset`, its tracklets by `tracklets`, and camids and viewids as indices of the given names."""
     camids = [cameras.index(name) for name in part.camera_names]
     viewids = [*(views.index(name) for name in part.view_names), -1]  # the last entry maps viewid -1 to itself
 
@@ -55,7 +56,13 @@ def _move(part: ReidData, offset: int, cameras: tuple[str, ...], views: tuple[st
 
     def move(records: list[Record]) -> list[Record]:
         return [
-            replace(record, pid=moved(record.pid), camid=camids[record.camid], viewid=viewids[record.viewid])
+            replace(
+                record,
+                pid=moved(record.pid),
+                camid=camids[record.camid],
+                viewid=viewids[record.viewid],
+                tracklet=record.tracklet + tracklets if record.tracklet >= 0 else -1,
+            )
             for record in records
         ]
 

@@ -46,8 +46,8 @@ def find_neighbours(features: Tensor, k: int) -> Neighbours:
         farthest.append(distances.amax(1).clamp(min=1e-12))
         rows = torch.arange(len(distances), device=features.device)
         distances[rows, start + rows] = -1  # each crop is its own first neighbour, even among exact copies
-        index.append(distances.topk(k, largest=False).indices)
-    return Neighbours(torch.cat(index).cpu().numpy().astype(np.int32), torch.cat(farthest).cpu().numpy())
+        index.append(distances.topk(k, largest=False).indices.int())
+    return Neighbours(torch.cat(index).cpu().numpy(), torch.cat(farthest).cpu().numpy())
 
 
 def pair_distances(features: Tensor, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ...common.errors import UserError
 from ...common.inputs.regular_files import read_lines
+from ...common.text import to_seconds
 from ...datasets import CorruptImageError
 from ...datasets.box_columns import BoxColumns, checked_corners
 from ...datasets.readers.box_crops import VideoReader, is_still
@@ -22,7 +23,6 @@ from ...labels.column_names import find_columns, is_windows_path, why_absent
 from ...labels.label_text import UNKNOWN, are_whole_numbers, without_decimals
 from ...labels.name_options import JUNK, NameOptions
 from ...tracking.frames import CorruptVideoError, VideoFile
-from ..storage.records_file import to_seconds
 from .source_rows import BOX, FIELDS, ImageFiles, SourceRow, box_of
 
 NAMES = ("pid", "camera", "view", "tracklet")  # fields that are names

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...evaluation.clustering.average_linkage import Constraints
+from ...evaluation.clustering.cannot_links import seen_together
 from ..storage.gallery import Gallery
 
 COLUMNS = ("camera", "time", "end_time", "tracklet", "path", "video", "frame", "x")
@@ -61,34 +62,7 @@ def _unless_split(nodes: np.ndarray, owners: np.ndarray) -> np.ndarray:
 def _overlapping(table: pa.Table, leaders: np.ndarray, node: np.ndarray) -> np.ndarray:
     """Return pairs (C, 2) of rows, the first ones of two nodes of one camera that overlap in time."""
     start, end = (_numbers(table, name) for name in ("time", "end_time"))
-    cameras = _codes(table, "camera")
-    end = np.where(np.isnan(end), start, end)
-    first, last = np.full(len(leaders), np.inf), np.full(len(leaders), -np.inf)
-    known = ~np.isnan(start) & (cameras >= 0)
-    np.minimum.at(first, node[known], start[known])
-    np.maximum.at(last, node[known], end[known])
-    usable = np.flatnonzero(np.isfinite(first))
-    found = []
-    for camera in np.unique(cameras[leaders[usable]]):
-        own = usable[cameras[leaders[usable]] == camera]
-        own = own[np.argsort(first[own], kind="stable")]
-        found += _sweep(own, first[own], last[own])
-    pairs = np.array(found, np.int64).reshape(-1, 2)
-    return leaders[pairs]
-
-
-def _sweep(nodes: np.ndarray, first: np.ndarray, last: np.ndarray) -> list[tuple[int, int]]:
-    """Return the pairs of nodes, in the order of `first`, that are seen at one time; a touch of the ends does not count."""
-    found: list[tuple[int, int]] = []
-    seen: list[int] = []
-    for place in range(len(nodes)):
-        begin = first[place]
-        seen = [other for other in seen if last[other] > begin or first[other] == begin]
-        for other in seen:
-            if last[other] > begin or (last[other] == begin and last[place] == begin):
-                found.append((int(nodes[other]), int(nodes[place])))
-        seen.append(place)
-    return found
+    return leaders[seen_together(node, _codes(table, "camera"), start, end)]
 
 
 def _same_frame(table: pa.Table, leaders: np.ndarray, node: np.ndarray) -> np.ndarray:

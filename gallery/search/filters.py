@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...common.errors import UserError
-from ..storage.records_file import to_seconds
+from ...common.text import to_seconds
 from . import time_of_day
 from .time_of_day import TimeOfDay
 

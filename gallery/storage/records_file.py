@@ -7,7 +7,6 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,7 +19,7 @@ from ...common.errors import UserError
 from ...common.files import write_atomically
 from ...common.forked_processes import watch_forks
 from ...common.inputs.parquet_file import ParquetInput
-from ...common.text import parse_moment
+from ...common.text import to_seconds
 from ...labels.label_text import as_name
 
 CORE = pa.schema(
@@ -123,29 +122,6 @@ def _core_column(table: pa.Table, name: str, count: int) -> pa.ChunkedArray | pa
         return column.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise UserError(f"records: column {name!r} cannot be read as {kind} ({error})") from error
-
-
-def to_seconds(value: Any) -> float | None:
-    """Return a time as seconds since 1970 (UTC): a number, a datetime, or ISO 8601 text, UTC unless an offset is given.
-
-    >>> to_seconds("1970-01-01T00:01:00"), to_seconds("1970-01-01T01:00+01:00"), to_seconds("2.5")
-    (60.0, 0.0, 2.5)
-
-    Raises:
-        ValueError: anything else.
-    """
-    if value is None or value == "":
-        return None
-    if isinstance(value, datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
-    try:
-        return None if math.isnan(float(value)) else float(value)
-    except (TypeError, ValueError):
-        pass
-    try:
-        return to_seconds(parse_moment(str(value)))
-    except ValueError:
-        raise UserError(f"time: expected seconds or ISO 8601 such as 2026-01-31T12:00:00, got {value!r}") from None
 
 
 def with_ids(records: pa.Table, ids: np.ndarray) -> pa.Table:

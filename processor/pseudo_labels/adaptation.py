@@ -9,14 +9,20 @@ from typing import Any
 from yacs.config import CfgNode
 
 from ...common.errors import UserError
-from ...configs import parse_stored_config
+from ...configs import OPTIONS, parse_stored_config
 
 EPOCHS = 10
 SLOWER = 0.1  # of the learning rate that the model was trained with
 
 
 def build_adaptation(
-    about: Mapping[str, Any], weights: Path, crops: Path, output: Path, overrides: Sequence[str] = ()
+    about: Mapping[str, Any],
+    weights: Path,
+    crops: Path,
+    output: Path,
+    overrides: Sequence[str] = (),
+    source: Sequence[str] = (),
+    root: Path | None = None,
 ) -> CfgNode:
     """Return the config: model, images and optimizer as the weights were trained, the losses and the data of a training without labels.
 
@@ -26,6 +32,8 @@ def build_adaptation(
         crops: folder of images, read as the data set `crops`.
         output: the run folder.
         overrides: `KEY VALUE` pairs, which win.
+        source: labelled data sets that are trained on in the same run.
+        root: folder that holds theirs; None = that of the config's default.
     Raises:
         UserError: the weights have no config of vitreid, or an override is wrong.
     """
@@ -35,8 +43,7 @@ def build_adaptation(
             f"--weights: {weights} does not say how it was trained; give the best.safetensors of a training by vitreid, or train with "
             "MODEL.PRETRAIN_PATH and UNSUPERVISED.CLUSTERING"
         )
-    source = str(weights)
-    cfg = parse_stored_config(text, source=source)
+    cfg = parse_stored_config(text, source=str(weights))
     values = {
         "MODEL.PRETRAIN_CHOICE": "self",
         "MODEL.PRETRAIN_PATH": repr(str(weights)),
@@ -54,6 +61,8 @@ def build_adaptation(
         "LOSS.DISTILL": "''",
         "LOSS.CENTER_WEIGHT": 0.0,
         "UNSUPERVISED.CLUSTERING": "linkage",
+        "UNSUPERVISED.SOURCE": repr(tuple(source)),
+        "UNSUPERVISED.SOURCE_DIR": repr(str(root or OPTIONS["DATASETS.ROOT_DIR"].default if source else "")),
         "SOLVER.BASE_LR": SLOWER * cfg.SOLVER.BASE_LR,
         "SOLVER.SCHEDULE": "cosine",
         "SOLVER.WARMUP_EPOCHS": 0,
@@ -64,4 +73,4 @@ def build_adaptation(
         "OUTPUT_DIR": repr(str(output)),
     }
     words = [word for key, value in values.items() for word in (key, str(value))]
-    return parse_stored_config(text, [*words, *overrides], source)
+    return parse_stored_config(text, [*words, *overrides], str(weights))

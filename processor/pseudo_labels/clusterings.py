@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -17,11 +17,14 @@ from ...common.errors import choose
 from ...datasets import Record
 from ...evaluation import normalise_cameras
 from ...evaluation.clustering.average_linkage import Constraints, average_linkage
+from ...evaluation.clustering.cannot_links import parted
 from ...evaluation.clustering.density_clusters import density_clusters, without_small
 from ...evaluation.clustering.jaccard_graph import SimilarPairs, jaccard_pairs
 from ...evaluation.clustering.person_pairs import LEAST, person_pairs
 from ...labels.camera_norm import FULL, LEAST_IMAGES, OFF, check_counts
+from .tracklet_links import tracklet_links
 
+logger = logging.getLogger(__name__)
 EPS = 0.6  # Jaccard distance of DBSCAN's neighbours (Dai et al., arXiv:2103.11568, on Market-1501)
 AUTO = "auto"
 
@@ -34,28 +37,31 @@ class Clusters(NamedTuple):
 
 
 Clustering = Callable[[Tensor], Clusters]  # embeddings (N, D) of all training images -> their clusters
-# embeddings (N, D), and pairs of rows (M, 2) that are one person, such as those of one tracklet -> clusters
-PairedClustering = Callable[[Tensor, np.ndarray], Clusters]
+# embeddings (N, D), and what is known of the rows, such as those of one tracklet -> clusters
+ConstrainedClustering = Callable[[Tensor, Constraints], Clusters]
 
 
 def cluster_by_density(
-    features: Tensor, together: np.ndarray, k1: int, k2: int, eps: float, min_samples: int
+    features: Tensor, constraints: Constraints, k1: int, k2: int, eps: float, min_samples: int
 ) -> Clusters:
-    """Return the clusters of DBSCAN by k-reciprocal Jaccard distance; eps 0 = EPS."""
+    """Return the clusters of DBSCAN by k-reciprocal Jaccard distance; eps 0 = EPS.
+
+    DBSCAN knows no rows that cannot be together: clusters that have some are taken apart after it, see `parted`.
+    """
     most = len(features) - 1
     pairs = jaccard_pairs(features, min(k1, most), min(k2, most))
-    return Clusters(density_clusters(len(features), pairs, eps or EPS, min_samples, together), pairs)
+    groups = density_clusters(len(features), pairs, eps or EPS, min_samples, constraints.together)
+    return Clusters(parted(groups, pairs, constraints), pairs)
 
 
-def cluster_by_linkage(features: Tensor, together: np.ndarray, k1: int, k2: int, eps: float) -> Clusters:
+def cluster_by_linkage(features: Tensor, constraints: Constraints, k1: int, k2: int, eps: float) -> Clusters:
     """Return the groups that `vitreid identities` makes: average linkage, up to the distance eps; 0 = 1 - LEAST."""
     pairs = person_pairs(features, k1, k2)
-    constraints = replace(Constraints.none(len(features)), together=together)
     return Clusters(average_linkage(len(features), pairs, 1 - eps if eps else LEAST, constraints), pairs)
 
 
 # UNSUPERVISED.CLUSTERING -> a clustering from the config
-CLUSTERINGS: dict[str, Callable[[CfgNode], PairedClustering]] = {
+CLUSTERINGS: dict[str, Callable[[CfgNode], ConstrainedClustering]] = {
     "dbscan": lambda cfg: partial(
         cluster_by_density,
         k1=cfg.UNSUPERVISED.K1,
@@ -72,7 +78,7 @@ CLUSTERINGS: dict[str, Callable[[CfgNode], PairedClustering]] = {
 def build_clustering(
     cfg: CfgNode, records: Sequence[Record], camera_names: Sequence[str], device: torch.device
 ) -> Clustering:
-    """Return the clustering of images: normalised by camera, tracklets as a whole, without small clusters.
+    """Return the clustering of images: normalised by camera, under the constraints of tracklets, without small clusters.
 
     Args:
         device: where neighbours are found if it is a GPU; elsewhere on the CPU.
@@ -82,27 +88,19 @@ def build_clustering(
     options = cfg.UNSUPERVISED
     cluster = choose("UNSUPERVISED.CLUSTERING", options.CLUSTERING, CLUSTERINGS)(cfg)
     cameras = np.array([camera_names[record.camid] for record in records])
-    together = same_tracklet(np.array([record.tracklet if options.TRACKLETS else -1 for record in records]))
+    constraints = tracklet_links(records, options.TRACKLETS, options.CANNOT_LINKS)
+    if len(constraints.apart):
+        logger.info(
+            "%d pairs of tracklets or images were seen at once and cannot be one person", len(constraints.apart)
+        )
     return partial(
         cluster_images,
-        cluster=lambda features: cluster(features, together),
+        cluster=lambda features: cluster(features, constraints),
         cameras=cameras,
         camera_norm=camera_norm_for(cameras, options.CAMERA_NORM),
         min_size=options.MIN_SIZE,
         device=device if device.type == "cuda" else torch.device("cpu"),
     )
-
-
-def same_tracklet(tracklets: np.ndarray) -> np.ndarray:
-    """Return pairs (M, 2) of the first and each other image of a tracklet, given that of each image (N,), -1 = none.
-
-    >>> same_tracklet(np.array([7, -1, 7, 5, 7, -1])).tolist()
-    [[0, 2], [0, 4]]
-    """
-    known = np.flatnonzero(tracklets >= 0)
-    first, inverse = np.unique(tracklets[known], return_index=True, return_inverse=True)[1:]
-    leaders = known[first][inverse]
-    return np.stack([leaders, known], axis=1)[leaders != known]
 
 
 def camera_norm_for(cameras: np.ndarray, mode: str) -> str:

@@ -17,16 +17,17 @@ from yacs.config import CfgNode
 
 from ...common.csv_file import path_for_csv, write_csv
 from ...common.errors import UserError
-from ...datasets import Record, ReidData, TrainLoader, build_plain_loader
+from ...datasets import Record, ReidData, TrainLoader, build_plain_loader, label_map
 from ...datasets.records import UNLABELLED
-from ...loss import ReidLoss
+from ...loss import CameraProxies, ProxySplit, ReidLoss
+from ...loss.camera_proxies import split_by_camera
 from ...model import ReidModel
 from ..distributed.image_digest import image_digest
 from ..distributed.process_group import ALONE, Ranks
 from ..embedding.extract import EmbedSettings, extract, join_shares
 from ..runs.run_folder import CLUSTERS, ROUNDS
 from .clusterings import Clustering, build_clustering
-from .round_figures import RoundFigures, best_round, measure_round, write_rounds
+from .round_figures import RoundFigures, best_round, measure_round, silhouettes, write_rounds
 
 logger = logging.getLogger(__name__)
 # what the loss against the clusters compares: the global branch behind the neck, at unit length
@@ -39,12 +40,22 @@ Embed = Callable[
 
 
 class Found(NamedTuple):
-    """What a round found: figures, cluster (N,) of each image with -1 = outlier, classes (N,), and their centroids (C, D)."""
+    """What a round found.
+
+    Args:
+        figures: of the clusters.
+        groups, fit: (T,) cluster of each image of the target, -1 = outlier, and its silhouette.
+        labels: (N,) class of each image.
+        centroids: (C, D) of the classes.
+        split: the classes split by camera, where the loss needs it.
+    """
 
     figures: RoundFigures
     groups: np.ndarray
+    fit: np.ndarray
     labels: np.ndarray
     centroids: np.ndarray
+    split: ProxySplit | None = None
 
 
 @dataclass(frozen=True)
@@ -66,14 +77,15 @@ class PseudoLabels:
     """Clusters of the training images, which are the classes of a training without labels.
 
     Args:
-        data: its training images; their people, where they are known, count for the figures only.
+        data: its training images; their people, where they are known, count for the figures only. Those of a labelled source are
+            not clustered: their people are the first classes.
         embed: embeds the training images.
         cluster: clusters the embeddings.
         loader, loss: receive the classes.
         ranks: rank 0 clusters, and broadcasts what it found.
 
     Attributes:
-        groups: (N,) cluster of each image, -1 = outlier; None before the first round.
+        groups: (T,) cluster of each image of the target, -1 = outlier; None before the first round.
         rounds: figures of the rounds so far.
     """
 
@@ -87,15 +99,20 @@ class PseudoLabels:
         options: RoundOptions = RoundOptions(),
         ranks: Ranks = ALONE,
     ) -> None:
-        self.records: Sequence[Record] = data.train
+        self.records: Sequence[Record] = data.target
         self.camera_names = data.camera_names
         self.embed, self.cluster, self.loader, self.loss = embed, cluster, loader, loss
         self.options, self.ranks = options, ranks
         self.groups: np.ndarray | None = None
+        self._fit = np.zeros(len(data.target))
         self.rounds: list[RoundFigures] = []
-        self._images = image_digest([replace(record, pid=UNLABELLED) for record in data.train])
+        people = label_map(data.source)
+        self._source = np.array([people[record.pid] for record in data.source], np.int64)
+        self._num_people = len(people)
+        known = [*np.full(len(data.target), UNLABELLED).tolist(), *self._source.tolist()]
+        self._images = image_digest([replace(record, pid=pid) for record, pid in zip(data.train, known, strict=True)])
         self._cameras = np.array([record.camid for record in data.train])
-        self._pids = np.array([record.pid for record in data.train])
+        self._pids = np.array([record.pid for record in data.target])
 
     def is_due(self, epochs: int) -> bool:
         """Return whether the images are to be clustered after so many epochs."""
@@ -116,12 +133,12 @@ class PseudoLabels:
         return self.ranks.from_first(lambda: self._find(features, epochs, start))  # type: ignore[arg-type]  # no None on rank 0
 
     def _find(self, features: Tensor, epochs: int, start: float) -> Found:
-        clusters = self.cluster(features)
+        clusters = self.cluster(features[: len(self.records)])
         groups = clusters.groups
         figures = measure_round(
             clusters,
             self.groups,
-            self._cameras,
+            self._cameras[: len(self.records)],
             self._pids,
             number=len(self.rounds) + 1,
             epoch=epochs,
@@ -134,7 +151,11 @@ class PseudoLabels:
                 "outliers and lower it if there are none, start from better weights (MODEL.PRETRAIN_PATH), or give more images"
             )
         labels = self._labels(groups)
-        return Found(figures, groups, labels, class_means(features, labels).numpy())
+        split = None
+        if isinstance(self.loss.clusters, CameraProxies):
+            of_image, classes, cameras = split_by_camera(labels, self._cameras)
+            split = ProxySplit(class_means(features, of_image).numpy(), classes, cameras, of_image)
+        return Found(figures, groups, silhouettes(clusters), labels, class_means(features, labels).numpy(), split)
 
     def adopt(self, found: Found, optimizers: Sequence[Optimizer]) -> bool:
         """Train on what a round found; return whether its score is the best so far.
@@ -142,10 +163,10 @@ class PseudoLabels:
         Args:
             optimizers: they forget what they know of the ID classifiers, which start from the centroids.
         """
-        self.groups = found.groups
+        self.groups, self._fit = found.groups, found.fit
         self.rounds.append(found.figures)
         self.loader.relabel(found.labels, found.figures.clusters)
-        self.loss.start_classes(torch.from_numpy(found.centroids))
+        self.loss.start_classes(torch.from_numpy(found.centroids), found.split)
         for head in self.loss.heads:
             for optimizer in optimizers:
                 forget(optimizer, head.weight)  # type: ignore[arg-type]  # a parameter
@@ -164,9 +185,9 @@ class PseudoLabels:
         return stops
 
     def write(self, folder: Path) -> None:
-        """Write the figures of all rounds, and the clusters of the last as a manifest for training with labels.
+        """Write the figures of all rounds, and the clusters of the last as a manifest for training with labels; after `adopt`.
 
-        Outliers have the pid -1, which means junk. The manifest has no query and no gallery.
+        Outliers have the pid -1, which means junk. The manifest has no query and no gallery. `fit` is the silhouette of an image.
         """
         if not self.ranks.is_first or self.groups is None:
             return
@@ -178,10 +199,11 @@ class PseudoLabels:
                 "pid": f"cluster {group:0{digits}}" if group >= 0 else "-1",
                 "camid": self.camera_names[record.camid],
                 "split": "train",
+                "fit": f"{fit:.4f}" if group >= 0 else "",
             }
-            for record, group in zip(self.records, self.groups.tolist(), strict=True)
+            for record, group, fit in zip(self.records, self.groups.tolist(), self._fit.tolist(), strict=True)
         ]
-        write_csv(folder / CLUSTERS, ("path", "pid", "camid", "split"), rows)
+        write_csv(folder / CLUSTERS, ("path", "pid", "camid", "split", "fit"), rows)
 
     def summary(self, mean_precisions: Mapping[int, float]) -> str:
         """Return which round was chosen without labels, and how it compares with the best by labels, where there are any.
@@ -232,12 +254,12 @@ class PseudoLabels:
             self.loss.num_classes = int(labels.max()) + 1
 
     def _labels(self, groups: np.ndarray) -> np.ndarray:
-        """Return the class (N,) of each image: its cluster; for outliers a class alone, or -1."""
+        """Return the class (N,) of each image: its person in the source, else its cluster (T,); for outliers a class alone, or -1."""
         labels, count = groups.copy(), int(groups.max(initial=-1)) + 1
         if self.options.instances:
             outliers = np.flatnonzero(groups < 0)
             labels[outliers] = count + np.arange(len(outliers))
-        return labels
+        return np.concatenate([np.where(labels >= 0, labels + self._num_people, -1), self._source])
 
 
 def class_means(features: Tensor, labels: np.ndarray) -> Tensor:
@@ -260,12 +282,13 @@ def most_classes(num_images: int, min_size: int, instances: bool) -> int:
     return num_images if instances else max(num_images // min_size, 1)
 
 
-def build_num_classes(cfg: CfgNode, num_images: int, num_people: int) -> int:
-    """Return the number of rows of the ID classifiers: the people, or without labels the most clusters that there can be."""
+def build_num_classes(cfg: CfgNode, data: ReidData, num_people: int) -> int:
+    """Return the number of rows of the ID classifiers: the people, or without labels those of a source and the most clusters."""
     options = cfg.UNSUPERVISED
     if options.CLUSTERING == "none":
         return num_people
-    return most_classes(num_images, options.MIN_SIZE, options.OUTLIERS == "instances")
+    most = most_classes(len(data.target), options.MIN_SIZE, options.OUTLIERS == "instances")
+    return most + len(label_map(data.source))
 
 
 def build_pseudo_labels(
@@ -288,6 +311,6 @@ def build_pseudo_labels(
         share = extract(model, images, EMBEDDING, device, precision, "embed", ranks.is_first)
         return join_shares(share, len(data.train), ranks)
 
-    cluster = build_clustering(cfg, data.train, data.camera_names, device)
+    cluster = build_clustering(cfg, data.target, data.camera_names, device)
     rounds = RoundOptions(options.PERIOD, options.OUTLIERS == "instances", options.PATIENCE)
     return PseudoLabels(data, embed, cluster, loader, loss, rounds, ranks)

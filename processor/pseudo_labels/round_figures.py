@@ -106,7 +106,7 @@ def measure_round(
         one_camera=int((np.bincount(pairs[0], minlength=count) == 1).sum()),
         mean_size=int(inside.sum()) / count if count else NAN,
         change=NAN if before is None else 1 - compare_with_labels(singled(before), singled(groups)).f1,
-        score=silhouette_score(clusters),
+        score=float(silhouettes(clusters).mean()),
         seconds=seconds,
         precision=precision,
         recall=recall,
@@ -124,14 +124,13 @@ def singled(groups: np.ndarray) -> np.ndarray:
     return in_order(np.where(groups < 0, groups.max(initial=-1) + 1 + np.arange(len(groups)), groups))
 
 
-def silhouette_score(clusters: Clusters) -> float:
-    """Return the mean silhouette of all images among the clusters; outliers have 0, so that leaving out more images is no gain."""
+def silhouettes(clusters: Clusters) -> np.ndarray:
+    """Return the silhouette (N,) of each image among the clusters; outliers have 0, so that leaving out more images is no gain."""
     groups = clusters.groups
-    kept = np.flatnonzero(groups >= 0)
-    if not len(kept):
-        return 0.0
-    fit = row_fit(pairs_among(clusters.pairs, kept, len(groups)), groups[kept])
-    return float(fit.silhouette.sum() / len(groups))
+    kept, found = np.flatnonzero(groups >= 0), np.zeros(len(groups))
+    if len(kept):
+        found[kept] = row_fit(pairs_among(clusters.pairs, kept, len(groups)), groups[kept]).silhouette
+    return found
 
 
 def best_round(rounds: Sequence[RoundFigures], by: str = "score") -> RoundFigures | None:

@@ -14,6 +14,7 @@ from huggingface_hub import try_to_load_from_cache
 from yacs.config import CfgNode
 
 from ...common.files import digest
+from ...datasets.data_builders import build_source_names
 from ...datasets.dataset_terms import terms_of
 from ...datasets.readers.dataset_registry import resolve_names
 from ...model.weights.hub import fetch_model, is_hub_name
@@ -32,7 +33,7 @@ def build_provenance(cfg: CfgNode, earlier: Mapping[str, Any] | None = None) -> 
     """
     if earlier:
         return {**earlier, "commands": [*earlier.get("commands", ()), this_command()], "commit": commit()}
-    names = resolve_names(cfg.DATASETS.NAMES, "DATASETS.NAMES")
+    names = [*resolve_names(cfg.DATASETS.NAMES, "DATASETS.NAMES"), *build_source_names(cfg)]
     return provenance_of(build_parents(cfg), [{"name": name, "terms": terms_of(name)} for name in names])
 
 

@@ -27,6 +27,7 @@ REPORT_PICTURES = frozenset(  # every PNG file that a report may write into repo
     for name in (
         *("accuracy-cmc", "distances", "cameras-map", "map-people", "map-cameras"),
         *("training-loss", "training-map", "training-accuracy", "training-rate"),
+        *("rounds-clusters", "rounds-shares", "clusters-fitting", "clusters-mixed", "clusters-pure", "clusters-impure"),
         *("queries-hardest", "queries-best", "queries-differences"),
         *("attention", "parts", "positions", "side-rows", "side-before", "side-after"),
     )

@@ -382,6 +382,9 @@ class Run:
     def _announce(self) -> None:
         data = self.session.data
         people = "without labels" if self.pseudo_labels is not None else f"of {len(self.session.labels)} people"
+        if data.num_source:
+            known = len({record.pid for record in data.source})
+            people += f" or of {known} known people ({data.num_source} images)"
         what = "tracklets" if any(record.frames for record in data.train) else "images"
         logger.info(
             "%s: %d training %s %s, %d queries, %d gallery",

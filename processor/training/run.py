@@ -161,8 +161,8 @@ def build_session(cfg: CfgNode, resumed: bool = False, ranks: Ranks = ALONE) -> 
     model = build_model(_without_weights(cfg) if resumed else cfg, data.train_cameras, data.train_views)
     model = place(model, device, precision)
     teacher = build_teacher(cfg, data, ranks)
-    num_classes = build_num_classes(cfg, len(data.train), len(labels))
-    loss = build_loss(cfg, num_classes, model.embed_dim, model.num_branches, teacher)
+    num_classes = build_num_classes(cfg, data, len(labels))
+    loss = build_loss(cfg, num_classes, model.embed_dim, model.num_branches, teacher, len(data.train))
     if cfg.MODEL.PRETRAIN_CLASSIFIERS and not resumed:
         _load_classifiers(loss, cfg.MODEL.PRETRAIN_PATH, len(labels))
     module = TrainingModule(model, loss, cfg.DATALOADER.CLIP_FRAMES).to(device)

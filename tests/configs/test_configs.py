@@ -279,6 +279,7 @@ def test_options_that_may_differ_between_machines_or_change_on_resume_are_these(
         "DATALOADER.NUM_WORKERS",
         "DATALOADER.CACHE",
         "DATALOADER.CACHE_SHARE",
+        "UNSUPERVISED.SOURCE_DIR",
         "OUTPUT_DIR",
     ]
     resumable = [key for key, option in OPTIONS.items() if option.resumable]
@@ -288,6 +289,7 @@ def test_options_that_may_differ_between_machines_or_change_on_resume_are_these(
         "DATALOADER.NUM_WORKERS",
         "DATALOADER.CACHE",
         "DATALOADER.CACHE_SHARE",
+        "UNSUPERVISED.SOURCE_DIR",
         "UNSUPERVISED.PATIENCE",
         "SOLVER.LOG_PERIOD",
         "SOLVER.CHECKPOINT_PERIOD",

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitreid.datasets.loading.cluster_sampler import ClusterSampler
+from vitreid.datasets.loading.cluster_sampler import ClusterSampler, JointSampler
 
 CAMERAS = np.arange(60) % 3
 
@@ -71,3 +71,34 @@ def test_batches_depend_on_seed_epoch_and_clusters_only():
 def test_without_clusters_there_are_no_batches():
     with pytest.raises(ValueError, match=r"UNSUPERVISED\.CLUSTERING.*no clusters yet"):
         ClusterSampler(CAMERAS, 4, 4, 2).batches(1)
+
+
+def joint(seed=0, num_batches=7):
+    """The first 60 images are the target's, 30 more are of ten people of a source."""
+    source = ClusterSampler(np.arange(30) % 2, 4, 4, num_batches, seed)
+    return JointSampler(sampler([], 0, num_batches=num_batches, seed=seed), source, np.arange(30) % 10)
+
+
+@given(st.integers(0, 1000))
+@settings(deadline=None, max_examples=20)
+def test_each_half_is_that_of_its_own_sampler_in_turns(seed):
+    rng = np.random.default_rng(seed)
+    groups = rng.integers(-1, 6, 60)
+    groups[:6] = np.arange(6)
+    both, alone, source = (
+        joint(seed),
+        sampler(groups, 6, num_batches=7, seed=seed),
+        ClusterSampler(np.arange(30) % 2, 4, 4, 7, seed),
+    )
+    source.relabel(np.arange(30) % 10, 10)
+    both.relabel(np.concatenate([np.where(groups >= 0, groups + 10, -1), np.arange(30) % 10]), 6)
+    assert (both.batch_size, both.group_size, len(both)) == (32, 4, 7)
+    for batch, own, other in zip(both.batches(2), alone.batches(2), source.batches(2), strict=True):
+        parts = groups_of(batch)
+        np.testing.assert_array_equal(parts[0::2].ravel(), own)
+        np.testing.assert_array_equal(parts[1::2].ravel(), other + 60)
+
+
+def test_halves_of_different_sizes_are_a_mistake():
+    with pytest.raises(ValueError, match="halves of a batch"):
+        JointSampler(sampler([0], 1), sampler([0], 1, num_groups=2), np.zeros(60, int))

@@ -96,7 +96,7 @@ SMALLER = {  # what is shown: what is run instead
     r"hat_probability>=0.9": "hat_probability>=0.5",  # of random weights
     r"vitreid film --output data/film": "vitreid film --output data/film --people 2 --cameras 1 --seconds 6",
     r"\bFILE\b": "file.json",  # a placeholder
-    r"usl_vit_small_dinov2 DATASETS": "usl_vit_small_dinov2 UNSUPERVISED.CLUSTERING linkage DATASETS",  # random weights: one cluster
+    r"usl_vit_small_dinov2 (?=[A-Z])": "usl_vit_small_dinov2 UNSUPERVISED.CLUSTERING linkage ",  # random weights: one cluster
 }
 SMALL = {
     "MODEL.NAME": "vit_tiny_patch16_224",
@@ -126,6 +126,7 @@ ADDED = {  # program: words at the end of its commands; SMALL is for those that 
     "shipping": ["--quick", "--formats", "torchscript"],
     "benchmarks/gallery": ["--quick"],
     "benchmarks/galleries/identities": ["--quick"],
+    "benchmarks/galleries/million_crops": ["--quick"],
     "serving": ["--quick", "--clients", "1", "--seconds", "1"],
     "serving_attack": ["--quick", "--clients", "1", "--hostile", "1", "--idle", "10", "--seconds", "1"],
     "fuzz": ["--quick", "--kind", "boxes"],

@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vitreid.common.locks import WriterLock
+from vitreid.common.text import to_seconds
 from vitreid.gallery import Gallery, GalleryInfo
 from vitreid.gallery.storage import embeddings_file, gallery_reader, records_file
 from vitreid.gallery.storage.metadata import State
-from vitreid.gallery.storage.records_file import to_seconds
 
 INFO = GalleryInfo(model="sha256:a", dimension=3)
 

@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed"),
 ]
 SCRIPT = cases.__file__
-TOGETHER = ["gathering", "extraction", "draws", "clusters", "deciding", "sharing"]
+TOGETHER = ["gathering", "extraction", "draws", "clusters", "proxies", "source", "deciding", "sharing"]
 
 
 def start(arguments: list[str], num_ranks: int = 2, per_machine: int = 2) -> list[subprocess.Popen]:
@@ -127,8 +127,9 @@ def test_each_image_is_embedded_once_and_keeps_its_place(people, of_two):
     assert of_two[1]["extraction"] == {"query": None, "gallery": None, "mAP": one["mAP"]}
 
 
-def test_images_without_labels_have_the_same_clusters_on_all_processes(people, of_two):
-    one, rounds = of_one(people, "clusters")["rounds"], [result["clusters"]["rounds"] for result in of_two]
+@pytest.mark.parametrize("name", ["clusters", "proxies", "source"])
+def test_images_without_labels_have_the_same_clusters_on_all_processes(people, of_two, name):
+    one, rounds = of_one(people, name)["rounds"], [result[name]["rounds"] for result in of_two]
     assert rounds[0] == rounds[1]
     assert [groups for groups, _, _ in rounds[0]] == [groups for groups, _, _ in one]
     assert rounds[0][1][1:] == pytest.approx(one[1][1:], rel=1e-3)

@@ -6,70 +6,36 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from helpers import at, rows, run, run_tool
+from tqdm import tqdm
+from unlabelled_runs import ONLY, SOURCE, WORDS, assert_same_run, losses, rounds, weights, write_manifest
 
 from vitreid.configs import load_config
-from vitreid.datasets import build_data
+from vitreid.datasets import Record, build_data
+from vitreid.datasets.records import TIME, Moment
 from vitreid.datasets.synthetic.dataset import SyntheticPlan, generate
+from vitreid.evaluation.clustering.average_linkage import Constraints
 from vitreid.evaluation.clustering.jaccard_graph import SimilarPairs
 from vitreid.model import load_deploy
 from vitreid.processor import Stopped
 from vitreid.processor.pseudo_labels.clusterings import CLUSTERINGS, Clusters, camera_norm_for
 from vitreid.processor.pseudo_labels.pseudo_labels import class_means
 from vitreid.processor.pseudo_labels.round_figures import best_round, measure_round
+from vitreid.processor.pseudo_labels.tracklet_links import tracklet_links
 from vitreid.processor.runs.checkpoint import load_last
 from vitreid.processor.training.epoch_loop import Run
 from vitreid.processor.training.run import build_session
 from vitreid.tools import report as report_tool
 
-WORDS = ["UNSUPERVISED.CLUSTERING", "dbscan", "UNSUPERVISED.K1", "6", "UNSUPERVISED.K2", "2"]
-ONLY = ["LOSS.ID", "none", "LOSS.METRIC", "none"]
-TIMES = {"seconds", "images_per_second"}
-
 
 @pytest.fixture
 def words(tiny):
     return [*tiny, *WORDS]
-
-
-def rounds(folder):
-    with (folder / "rounds.csv").open() as file:
-        return [{name: value for name, value in row.items() if name not in TIMES} for row in csv.DictReader(file)]
-
-
-def losses(folder):
-    return [{name: value for name, value in row.items() if name not in TIMES} for row in rows(folder)]
-
-
-def weights(folder):
-    return load_last(folder / "last.pth")["trainer"]["module"]
-
-
-def assert_same_run(one, other):
-    assert rounds(one) == rounds(other) and losses(one) == losses(other)
-    assert (one / "clusters.csv").read_text() == (other / "clusters.csv").read_text()
-    first, second = weights(one), weights(other)
-    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-    best = [load_deploy(folder / "best.safetensors") for folder in (one, other)]
-    assert best[0][1]["metrics"] == best[1][1]["metrics"]
-    tensors = [model.state_dict() for model, _ in best]
-    assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
-
-
-def write_manifest(words, path, with_pids):
-    """The training and test images as a manifest; pids of the training images may be left out."""
-    data = build_data(load_config(None, words))
-    lines = ["path,pid,camid,split"]
-    for split in ("train", "query", "gallery"):
-        for record in getattr(data, split):
-            pid = record.pid if with_pids or split != "train" else ""
-            lines.append(f"{record.path},{pid},{data.camera_names[record.camid]},{split}")
-    path.write_text("\n".join(lines))
-    return ["DATASETS.NAMES", "manifest", "DATASETS.MANIFEST", str(path)]
 
 
 def test_a_round_before_each_epoch_and_one_at_the_end(words, tmp_path, caplog):
@@ -132,7 +98,12 @@ def test_a_folder_of_crops_needs_no_test_set(words, people, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "more", [["SOLVER.EMA", "0.9"], ["UNSUPERVISED.PERIOD", "2", "UNSUPERVISED.OUTLIERS", "instances"]]
+    "more",
+    [
+        ["SOLVER.EMA", "0.9"],
+        ["UNSUPERVISED.PERIOD", "2", "UNSUPERVISED.OUTLIERS", "instances"],
+        ["UNSUPERVISED.PERIOD", "2", "UNSUPERVISED.PROXIES", "camera"],
+    ],
 )
 def test_a_resumed_run_has_the_same_clusters_and_losses(words, tmp_path, more, monkeypatch):
     """Stopped inside an epoch, between rounds: last.pth holds clusters and centroids."""
@@ -174,12 +145,32 @@ def test_a_signal_in_a_round_leaves_the_clusters_before_it(words, tmp_path, monk
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
 
-def test_micro_batches_have_the_losses_of_whole_batches(words, tmp_path):
-    words = [*words, *ONLY, "MODEL.DROP_PATH", "0.0"]
+@pytest.mark.parametrize("proxies", ["none", "camera"])
+def test_micro_batches_have_the_losses_of_whole_batches(words, tmp_path, proxies):
+    words = [*words, *ONLY, "MODEL.DROP_PATH", "0.0", "UNSUPERVISED.PROXIES", proxies]
     run([*words, *at(tmp_path / "whole")])
     run([*words, *at(tmp_path / "pieces"), "SOLVER.MICRO_BATCH", "5"])
     whole, pieces = (rows(tmp_path / name) for name in ("whole", "pieces"))
     assert [row["cluster"] for row in pieces] == pytest.approx([row["cluster"] for row in whole], rel=1e-4)
+
+
+@pytest.mark.parametrize("outliers", ["drop", "instances"])
+def test_proxies_are_the_means_of_a_cluster_in_a_camera(words, outliers):
+    words = [*words, *ONLY, "UNSUPERVISED.PROXIES", "camera", "UNSUPERVISED.OUTLIERS", outliers]
+    session = build_session(load_config(None, words))
+    labels, memory = session.pseudo_labels, session.module.loss.clusters
+    features = labels.embed(session.module.model)
+    found = labels.find(session.module.model, 0)
+    labels.adopt(found, session.trainer.optimizers)
+    cameras = np.array([record.camid for record in labels.records])
+    known = found.labels >= 0
+    assert known.all() == (outliers == "instances") and ((memory.of_image.numpy() >= 0) == known).all()
+    for image in np.flatnonzero(known):
+        same = (found.labels == found.labels[image]) & (cameras == cameras[image])
+        mean = torch.nn.functional.normalize(features[torch.from_numpy(same)].mean(0), dim=0)
+        torch.testing.assert_close(memory.centroids[memory.of_image[image]], mean)
+    session.trainer.train_epoch(1, tqdm(disable=True))
+    assert not torch.equal(memory.centroids, torch.from_numpy(found.split.means))
 
 
 def test_training_stops_when_rounds_bring_no_better_score(words, tmp_path, caplog):
@@ -259,8 +250,8 @@ def test_each_clustering_finds_people_that_are_apart(words, name):
     features = np.eye(16)[labels] + 0.05 * generator.normal(size=(60, 16))
     cluster = CLUSTERINGS[name](load_config(None, [*words, "UNSUPERVISED.CLUSTERING", name]))
     features = torch.from_numpy(features).float()
-    np.testing.assert_array_equal(cluster(features, np.empty((0, 2), int)).groups, labels)
-    joined = cluster(features, np.array([[0, 6], [0, 0]])).groups
+    np.testing.assert_array_equal(cluster(features, Constraints.none(60)).groups, labels)
+    joined = cluster(features, replace(Constraints.none(60), together=np.array([[0, 6], [0, 0]]))).groups
     assert joined[0] == joined[6] and (joined >= 0).all()
 
 
@@ -280,6 +271,56 @@ def test_tracklets_come_from_the_manifest_and_stay_together(words, tmp_path):
         of_track.setdefault(record.tracklet, set()).add(pid)
     assert len(of_track) == 24 and all(len(found) == 1 for found in of_track.values())
     assert rounds(tmp_path / "together") != rounds(tmp_path / "apart")
+
+
+@pytest.mark.parametrize("name", CLUSTERINGS)
+def test_no_clustering_joins_images_that_were_seen_at_once(words, name):
+    labels = np.repeat(np.arange(10), 6)
+    features = np.eye(16)[labels] + 0.05 * np.random.default_rng(0).normal(size=(60, 16))
+    cluster = CLUSTERINGS[name](load_config(None, [*words, "UNSUPERVISED.CLUSTERING", name]))
+    apart = replace(Constraints.none(60), together=np.array([[0, 1]]), apart=np.array([[0, 5], [6, 18]]))
+    groups = cluster(torch.from_numpy(features).float(), apart).groups
+    assert groups[0] == groups[1] != groups[5]
+    np.testing.assert_array_equal(groups[6:] - groups[6], labels[6:] - 1)
+
+
+@pytest.mark.parametrize("clustering", CLUSTERINGS)
+def test_tracklets_that_a_camera_saw_at_once_are_two_people(words, tmp_path, clustering, caplog):
+    """Each image is taken at another time but two of a camera; with one clustering of all images in few clusters."""
+    manifest = tmp_path / "people.csv"
+    words = [*words, *write_manifest(words, manifest, with_pids=False), "SOLVER.MAX_EPOCHS", "1"]
+    head, *lines = manifest.read_text().splitlines()
+    times = [f"{line},{3600 * (number // 2)}" for number, line in enumerate(sorted(lines))]
+    manifest.write_text("\n".join([f"{head},time", *times]))
+    words = [*words, "UNSUPERVISED.CLUSTERING", clustering, "UNSUPERVISED.EPS", "0.9"]
+    for name, value in (("held", "True"), ("not", "False")):
+        run([*words, *at(tmp_path / name), "UNSUPERVISED.CANNOT_LINKS", value])
+    moments = [(record.camid, record.moment) for record in build_data(load_config(None, words)).train]
+    pairs = [(a, b) for b in range(48) for a in range(b) if moments[a] == moments[b]]
+    assert len(pairs) > 10 and f"{len(pairs)} pairs of tracklets or images were seen at once" in caplog.text
+    joined = {}
+    for name in ("held", "not"):
+        with (tmp_path / name / "clusters.csv").open() as file:
+            pids = [row["pid"] for row in csv.DictReader(file)]
+        joined[name] = sum(pids[a] == pids[b] != "-1" for a, b in pairs)
+    assert joined["held"] == 0 < joined["not"]
+
+
+def test_links_of_tracklets_can_be_seen_by_eye():
+    moments = [Moment("lobby", frame, frame) for frame in (0, 40, 20, 60, 40)]
+    records = [Record(str(row), -1, 0, tracklet=row // 2, moment=moment) for row, moment in enumerate(moments)]
+    records.append(Record("5", -1, 0, moment=Moment("yard", 20, 20)))
+    found = tracklet_links(records)
+    assert found.together.tolist() == [[0, 1], [2, 3]]
+    assert found.apart.tolist() == [[0, 2], [2, 4]]  # 0-40 and 20-60 overlap, 40 is in 20-60 only
+    alone = tracklet_links(records, together=False)
+    assert alone.together.tolist() == [] and alone.apart.tolist() == [[1, 4]]
+    assert tracklet_links(records, apart=False).apart.tolist() == []
+
+
+def test_times_are_compared_within_a_camera():
+    records = [Record(str(row), -1, camera, moment=Moment(TIME, 5, 9)) for row, camera in enumerate((0, 1, 0))]
+    assert tracklet_links(records).apart.tolist() == [[0, 2]]
 
 
 def test_figures_of_a_round_can_be_counted_by_eye():
@@ -343,13 +384,6 @@ def test_a_killed_run_resumes_to_the_same_clusters_and_losses(words, tmp_path, p
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     run(killed, "auto")
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
-
-
-SOURCE = [
-    *("MODEL.EMBED_DIM", "48", "MODEL.STEM", "conv", "INPUT.RE_PROB", "0", "SOLVER.IMS_PER_BATCH", "32"),
-    *("SOLVER.OPTIMIZER_NAME", "AdamW", "SOLVER.NO_DECAY", "True", "TEST.NECK_FEAT", "after"),
-    *("SOLVER.PER_ITERATION", "True", "SOLVER.MAX_EPOCHS", "12", "SOLVER.EVAL_PERIOD", "12"),
-]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from report_crowd import IMAGE, crowd
+from report_crowd import IMAGE, crowd, rounds_of
 
 from vitreid import report
 from vitreid.evaluation import evaluate_retrieval, paired_bootstrap
@@ -94,7 +94,13 @@ def undrawn(monkeypatch):
 def full():
     """A report with every section."""
     return build_report(
-        run_of(crowd(), model_pictures=model_pictures(), missing={"Something": "it is <not> there."}), num_queries=2
+        run_of(
+            crowd(),
+            model_pictures=model_pictures(),
+            rounds=rounds_of(),
+            missing={"Something": "it is <not> there."},
+        ),
+        num_queries=2,
     )
 
 
@@ -360,7 +366,7 @@ def test_everything_is_told_in_words_too(full):
 
 def test_every_section_begins_with_what_to_read_from_it(full):
     sections = re.findall(r"<section.*?</section>", full.html, re.DOTALL)
-    assert len(sections) == 12
+    assert len(sections) == 13
     assert all('class="reading"' in section for section in sections if 'id="left-out"' not in section)
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from vitreid.configs import parse_config
+from vitreid.datasets.synthetic.dataset import SyntheticPlan, generate
 from vitreid.model import load_deploy
 from vitreid.tools.cli.main import main
 from vitreid.tools.people import adapt
@@ -41,3 +42,25 @@ def test_weights_without_their_settings_are_refused(words, checkpoint, monkeypat
     monkeypatch.setattr(adapt.Embedder, "__init__", lambda self, *args, **options: None)
     assert main(["adapt", *words]) == 2
     assert "--weights:" in capsys.readouterr().err
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Labelled people of another data set."""
+    plan = SyntheticPlan(10, 2, 0, num_cameras=2, images_per_camera=2, size=(64, 32), seed=5)
+    generate(tmp_path / "labelled" / "DukeMTMC-reID", plan)
+    return ["--source", "dukemtmc", "--source-root", str(tmp_path / "labelled")]
+
+
+def test_a_labelled_source_is_trained_on_in_the_same_run(words, source, tmp_path, caplog):
+    assert main(["adapt", *words, *source, "SOLVER.MAX_EPOCHS", "1", "--traceback"]) == 0
+    cfg = parse_config((tmp_path / "adapted" / "config.yml").read_text())
+    assert cfg.UNSUPERVISED.SOURCE == ("dukemtmc",) and source[-1] == cfg.UNSUPERVISED.SOURCE_DIR
+    assert "88 training images without labels or of 10 known people (40 images)" in caplog.text
+
+
+def test_errors_about_the_source_name_its_argument(words, tmp_path, capsys):
+    assert main(["adapt", *words, "--source", "msmt17", "--source-root", str(tmp_path)]) == 2
+    assert "--source-root: msmt17 not found" in capsys.readouterr().err
+    assert main(["adapt", *words, "--source-root", str(tmp_path)]) == 2
+    assert "--source-root: " in capsys.readouterr().err

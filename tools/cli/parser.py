@@ -35,6 +35,7 @@ MEMORY_REMEDY = (
 FLAGS = {  # config key -> the option of the commands that have no config
     "DATASETS.ROOT_DIR": "--root",
     "DATASETS.CAMERA_PATTERN": "--camera-pattern",
+    "UNSUPERVISED.SOURCE_DIR": "--source-root",
     "MODEL.DEVICE": "--device",
     "OUTPUT_DIR": "--output",
     "SOLVER.PRECISION": "--precision",

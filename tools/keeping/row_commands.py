@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from vitreid.common.errors import UserError
-from vitreid.common.text import plain_values, table
+from vitreid.common.text import plain_values, table, to_seconds
 from vitreid.gallery import Gallery, compact
 from vitreid.gallery.keeping.retention import age_of, expired_ids
 from vitreid.gallery.keeping.statistics import statistics
@@ -22,7 +22,6 @@ from vitreid.gallery.milvus.milvus_gallery import MilvusGallery
 from vitreid.gallery.search.filter_hints import warn_of_absent
 from vitreid.gallery.search.filters import Where
 from vitreid.gallery.search.sightings import time_text
-from vitreid.gallery.storage.records_file import to_seconds
 from vitreid.tools.cli.gallery_arguments import gallery_folder
 from vitreid.tools.cli.subcommands import Subcommand
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from ....common.errors import UserError
+from ....common.text import to_seconds
 from ....datasets.readers.box_crops import is_still
 from ....processor.distributed.process_group import Ranks
 from ....processor.embedding.embedder import Embedder
 from ...storage.gallery import Gallery
-from ...storage.records_file import to_seconds
 from ..export_job import CORRUPT, ImageUpdateJob
 from ..source_rows import FIELDS, ImageFiles, Source, SourceRow
 from ..sources import open_source

@@ -1,0 +1,180 @@
+"""Time and peak memory of one clustering of training without labels: `python benchmarks/galleries/million_crops.py [--rows N] [--json FILE]`.
+
+The embeddings are random people: centres that lie near some common ones, a shift for each camera, and noise, at unit length. They go
+the way of `UNSUPERVISED.CLUSTERING`: camera normalisation, neighbours, similar pairs, clusters. `--index exact` is what training does; on a
+CPU its time grows with the square of the rows, and above 100,000 `auto` takes FAISS (IVF), as `vitreid identities` does.
+Memory is that of the whole process at its peak in each step, the embeddings included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vitreid.benchmarks.common.command import Report, check_numbers, command, new_parser, save, start_report
+from vitreid.benchmarks.common.hardware import status_bytes
+from vitreid.benchmarks.common.peak_memory import start_memory, wait
+from vitreid.common.errors import UserError
+from vitreid.common.text import percent, table
+from vitreid.evaluation import normalise_cameras
+from vitreid.evaluation.clustering.average_linkage import average_linkage
+from vitreid.evaluation.clustering.cluster_figures import compare_with_labels
+from vitreid.evaluation.clustering.density_clusters import density_clusters
+from vitreid.evaluation.clustering.jaccard_graph import REACH, SimilarPairs, jaccard_pairs
+from vitreid.evaluation.clustering.person_pairs import LEAST, person_pairs
+from vitreid.evaluation.reranking.neighbours import Neighbours, find_neighbours
+from vitreid.gallery.identities.near_rows import AUTO, EXACT_ROWS, near_rows
+from vitreid.processor.pseudo_labels.clusterings import EPS
+
+K1, K2, MIN_SAMPLES = 30, 6, 4  # the defaults of UNSUPERVISED
+CAMERAS, BLOCK, QUICK = 6, 2**16, 2000
+NEIGHBOURS, PAIRS = "neighbours", "similar pairs"
+SPREAD, SHIFT = 0.9, 0.3  # of the noise and of the cameras' shifts, next to centres of 1
+
+
+@dataclass
+class Steps:
+    """Seconds, and bytes of the process at its peak, of each step."""
+
+    device: str
+    seconds: dict[str, float] = field(default_factory=dict)
+    peaks: dict[str, int | None] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Measure the body."""
+        can_reset = start_memory(self.device)[0] is not None
+        begin = time.perf_counter()
+        yield
+        wait(self.device)
+        self.seconds[name] = time.perf_counter() - begin
+        self.peaks[name] = status_bytes("VmHWM") if can_reset else None
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the benchmark's arguments."""
+    parser = new_parser(__doc__, f"{QUICK:,} rows: some seconds", "of the random people")
+    parser.add_argument("--rows", metavar="N", type=int, default=1_000_000, help="embeddings; default: 1,000,000")
+    parser.add_argument("--dim", metavar="D", type=int, default=768, help="features of each; default: 768")
+    parser.add_argument(
+        "--images", metavar="N", type=int, default=16, help="images of a person on average; default: 16"
+    )
+    parser.add_argument("--clustering", choices=sorted(CLUSTERINGS), default="linkage")
+    parser.add_argument("--index", choices=(AUTO, "exact", "faiss-ivf"), default=AUTO, help="of the neighbours")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of the exact neighbours")
+    return parser
+
+
+def run(args: argparse.Namespace) -> Report:
+    """Measure, print, and return what goes into the JSON file."""
+    check_numbers(args, "rows", "dim", "images")
+    if args.device == "cuda" and args.index == "faiss-ivf":
+        raise UserError("--index: faiss-ivf is searched on the CPU here; take --device cpu, or --index exact")
+    rows = min(args.rows, QUICK) if args.quick else args.rows
+    setting = f"{rows} rows x {args.dim}", args.clustering, f"index {args.index}"
+    report = start_report(args, args.device, *setting)
+    features, people, cameras = random_crops(rows, args.dim, args.images, args.seed)
+    steps = Steps(args.device)
+    groups = cluster(features.to(args.device), cameras, args.clustering, args.index, steps)
+    figures = compare_with_labels(people, np.where(groups < 0, groups.max() + 1 + np.arange(rows), groups))
+    report |= {"rows": rows, "dim": args.dim, "clustering": args.clustering, "index": args.index}
+    report |= {"embeddings_mb": features.nbytes / 1e6, "seconds": steps.seconds, "peak_mb": in_mb(steps.peaks)}
+    report |= {"clusters": int(groups.max()) + 1, "people": len(np.unique(people)), "f1": figures.f1}
+    print(as_text(report))
+    return save(args, report)
+
+
+def random_crops(count: int, dim: int, images: int, seed: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
+    """Return embeddings (N, D) of random people at unit length, person (N,) and camera (N,) of each. Made in blocks: little else is held."""
+    rng = np.random.default_rng(seed)
+    num_people = max(2, count // images)
+    common = rng.standard_normal((max(2, num_people // 20), dim), np.float32)
+    places, shifts = rng.integers(0, len(common), num_people), SHIFT * rng.standard_normal((CAMERAS, dim), np.float32)
+    people, cameras = rng.integers(0, num_people, count), rng.integers(0, CAMERAS, count)
+    centres = rng.standard_normal((num_people, dim), np.float32)
+    centres += common[places]
+    rows = np.empty((count, dim), np.float32)
+    for start in range(0, count, BLOCK):
+        some = slice(start, start + BLOCK)
+        part = centres[people[some]] + shifts[cameras[some]]
+        part += SPREAD * rng.standard_normal(part.shape, np.float32)
+        rows[some] = part / np.linalg.norm(part, axis=1, keepdims=True)
+    return torch.from_numpy(rows), people, cameras
+
+
+def cluster(features: Tensor, cameras: np.ndarray, clustering: str, index: str, steps: Steps) -> np.ndarray:
+    """Return the cluster (N,) of each row, -1 = outlier; every step is measured."""
+    with steps.step("camera normalisation"):
+        names = cameras.astype(str)
+        features = normalise_cameras(features[:1], features, names[:1], names, "full")[1]
+
+    def find(k: int) -> Neighbours:
+        with steps.step(NEIGHBOURS):
+            if features.is_cuda or index == "exact" or (index == AUTO and len(features) <= EXACT_ROWS):
+                return find_neighbours(features, k)
+            return near_rows(features.numpy(), k, index)
+
+    groups = CLUSTERINGS[clustering](features, find, steps)
+    steps.seconds[PAIRS] -= steps.seconds[NEIGHBOURS]  # which are found inside that step
+    return groups
+
+
+def by_linkage(features: Tensor, find: Callable[[int], Neighbours], steps: Steps) -> np.ndarray:
+    """Cluster as UNSUPERVISED.CLUSTERING linkage."""
+    with steps.step(PAIRS):
+        pairs = person_pairs(features, K1, K2, find)
+    with steps.step("clusters"):
+        return average_linkage(len(features), pairs, LEAST)
+
+
+def by_density(features: Tensor, find: Callable[[int], Neighbours], steps: Steps) -> np.ndarray:
+    """Cluster as UNSUPERVISED.CLUSTERING dbscan."""
+    most = len(features) - 1
+    with steps.step(PAIRS):
+        pairs: SimilarPairs = jaccard_pairs(features, min(K1, most), K2, neighbours=find(min(REACH * K1, most) + 1))
+    with steps.step("clusters"):
+        return density_clusters(len(features), pairs, EPS, MIN_SAMPLES)
+
+
+CLUSTERINGS: dict[str, Callable[[Tensor, Callable[[int], Neighbours], Steps], np.ndarray]] = {
+    "dbscan": by_density,
+    "linkage": by_linkage,
+}
+
+
+def in_mb(peaks: dict[str, int | None]) -> dict[str, float | None]:
+    """Return megabytes (10^6 bytes); None = not measured here."""
+    return {name: None if peak is None else peak / 1e6 for name, peak in peaks.items()}
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """Return the figures as a table and a sentence."""
+    seconds, peaks = report["seconds"], report["peak_mb"]
+    lines = [(name, f"{seconds[name]:.1f}", _gigabytes(peaks[name])) for name in seconds]
+    known = [peak for peak in peaks.values() if peak is not None]
+    parts = [f"embeddings {report['embeddings_mb'] / 1e3:.2f} GB"]
+    parts += [f"peak of the process {max(known) / 1e3:.2f} GB"] if known else []
+    parts += [f"{report['clusters']} clusters of {report['people']} people", f"pairwise F {percent(report['f1'])}"]
+    return "\n".join([table([("step", "seconds", "peak, GB"), *lines]), ", ".join(parts)])
+
+
+def _gigabytes(megabytes: float | None) -> str:
+    return "-" if megabytes is None else f"{megabytes / 1e3:.2f}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark; return the exit status."""
+    return command(get_parser, run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
