@@ -230,7 +230,8 @@ def build_raw_loader(cfg: CfgNode, data: ReidData, device: torch.device | str = 
 
 def build_multi_crop(cfg: CfgNode) -> MultiCrop:
     """Return the augmentation of self-supervised pre-training."""
-    options, views = cfg.INPUT, cfg.PRETRAIN
+    options = cfg.INPUT
+    views = cfg.PRETRAIN
     colours = ViewColours(
         jitter=options.COLOR_JITTER,
         hue=options.HUE_JITTER,

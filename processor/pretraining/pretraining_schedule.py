@@ -9,8 +9,8 @@ from dataclasses import dataclass
 def half_cosine(start: float, end: float, share: float) -> float:
     """Return the value after a `share` of the way, 0 to 1, on half a cosine from `start` to `end`.
 
-    >>> half_cosine(0.04, 0.4, 0.0), round(half_cosine(0.04, 0.4, 0.5), 3), half_cosine(0.04, 0.4, 1.0)
-    (0.04, 0.22, 0.4)
+    >>> [round(half_cosine(0.04, 0.4, share), 3) for share in (0.0, 0.5, 1.0)]
+    [0.04, 0.22, 0.4]
     """
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
 

@@ -153,7 +153,7 @@ class PretrainingTrainer:
         if not np.isfinite(list(means.values())).all():
             shown = ", ".join(f"{name} {value:g}" for name, value in means.items())
             raise NonFiniteLoss(f"epoch {progress.epoch}, up to iteration {progress.batches}: {shown}. {REMEDY}")
-        bar.set_postfix(loss=f"{means['loss']:.3f}", **{"img/s": f"{progress.images_per_second:.0f}"})
+        bar.set_postfix({"loss": f"{means['loss']:.3f}", "img/s": f"{progress.images_per_second:.0f}"})
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes, as tensors and plain types.
