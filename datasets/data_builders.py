@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -242,8 +243,11 @@ def build_multi_crop(cfg: CfgNode) -> MultiCrop:
         erase=options.RE_PROB,
         erase_mode=options.RE_MODE,
     )
+    preprocess = build_preprocess(cfg, train=True)
+    if any(views.GLOBAL_SIZE):
+        preprocess = replace(preprocess, size=views.GLOBAL_SIZE)
     return MultiCrop(
-        build_preprocess(cfg, train=True),
+        preprocess,
         local_size=views.LOCAL_SIZE,
         num_local=views.LOCAL_CROPS,
         global_scale=views.GLOBAL_SCALE,

@@ -25,6 +25,9 @@ PRETRAINING_OPTIONS: dict[str, Option] = {
         at_most=1,
         length=2,
     ),
+    "PRETRAIN.GLOBAL_SIZE": Option(
+        (0, 0), "(height, width) of the large crops in pixels; (0, 0) = INPUT.SIZE_TRAIN", at_least=0, length=2
+    ),
     "PRETRAIN.LOCAL_CROPS": Option(8, "small crops per image, which only the student sees [DINO]", at_least=0),
     "PRETRAIN.LOCAL_SIZE": Option(
         (128, 64),

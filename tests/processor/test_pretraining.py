@@ -218,6 +218,14 @@ def test_a_stopped_run_resumes_exactly(words, tmp_path, monkeypatch, steps):
         assert {name: expected[name] for name in figures} == {name: found[name] for name in figures}
 
 
+def test_large_crops_may_be_smaller_than_the_images(words):
+    """The saved model takes the images."""
+    folder = pretrain(load_config(None, [*words, "SOLVER.MAX_EPOCHS", "1", "PRETRAIN.GLOBAL_SIZE", "(48, 32)"]))
+    assert load_deploy(folder / FILE)[0].embed(torch.randn(2, 3, 64, 32)).shape == (2, 32)
+    with pytest.raises(UserError, match="smaller than one patch"):
+        pretrain(load_config(None, [*words, "PRETRAIN.GLOBAL_SIZE", "(8, 8)"]), overwrite=True)
+
+
 def test_resume_of_a_finished_run_does_nothing(words, caplog):
     cfg = load_config(None, [*words, "SOLVER.MAX_EPOCHS", "1"])
     before = tensors_of(pretrain(cfg))
