@@ -161,7 +161,7 @@ def build_self_distillation(cfg: CfgNode, resumed: bool = False) -> SelfDistilla
         UserError: the backbone is no ViT, or has parts that pre-training does not train.
         MissingPackageError: the package of the losses is missing.
     """
-    _refuse_parts({f"MODEL.{name}": cfg.MODEL[name] for name in ("SIE_CAMERA", "SIE_VIEW", "JPM", "PROJECTION")})
+    _build_refusals(cfg)
     if resumed:
         cfg = cfg.clone()
         cfg.defrost()
@@ -178,13 +178,24 @@ def build_self_distillation(cfg: CfgNode, resumed: bool = False) -> SelfDistilla
     )
 
 
-def _refuse_parts(options: dict[str, Any]) -> None:
-    for key, value in options.items():
+def _build_refusals(cfg: CfgNode) -> None:
+    """Raise UserError for options that a training follows and pre-training does not, unless they have the value accepted here."""
+    parts = {f"MODEL.{name}": cfg.MODEL[name] for name in ("SIE_CAMERA", "SIE_VIEW", "JPM", "PROJECTION")}
+    for key, value in parts.items():
         if value:
             raise UserError(
                 f"{key}: {value} adds a part that pre-training does not train; leave it out, and set it for the training that starts "
                 "from the pre-trained backbone"
             )
+    solver = {"OPTIMIZER_NAME": "AdamW", "SCHEDULE": "cosine", "ACCUMULATE": 1, "MICRO_BATCH": 0, "LAYER_DECAY": 1.0}
+    averages = {"EMA": 0.0, "SWA_START": 0, "HEAD_EPOCHS": 0, "SKIP_NONFINITE": 0, "FSDP": False, "COMPILE": False}
+    colours = {"AUTO_AUGMENT_PROB": 0.0, "LOCAL_GRAY_PROB": 0.0}
+    for section, accepted in (("SOLVER", {**solver, **averages}), ("INPUT", colours)):
+        for name, value in accepted.items():
+            if cfg[section][name] != value:
+                raise UserError(
+                    f"{section}.{name}: {cfg[section][name]} is for `vitreid train`; for `vitreid pretrain` set it to {value}"
+                )
 
 
 def build_adamw(cfg: CfgNode, module: SelfDistillation) -> AdamW:
@@ -235,6 +246,7 @@ def build_pretraining_options(cfg: CfgNode, images: str) -> PretrainingOptions:
         num_epochs=cfg.SOLVER.MAX_EPOCHS,
         probe_period=cfg.PRETRAIN.PROBE_PERIOD,
         checkpoint_period=cfg.SOLVER.CHECKPOINT_PERIOD,
+        checkpoint_steps=cfg.SOLVER.CHECKPOINT_STEPS,
         keep_last=cfg.SOLVER.KEEP_LAST,
         images=images,
         config=dump_config(cfg),

@@ -34,6 +34,7 @@ class PretrainingOptions:
 
     Args:
         probe_period, checkpoint_period: in epochs; the last epoch is always evaluated and saved; 0 = no evaluation.
+        checkpoint_steps: iterations between saves inside an epoch; 0 = none.
         keep_last: number of newest epochs whose checkpoints are kept; 0, 1 = only last.pth.
         images: digest of the training images; a resumed run has the same.
         config: the resolved config as YAML, for checkpoints.
@@ -42,6 +43,7 @@ class PretrainingOptions:
     num_epochs: int
     probe_period: int
     checkpoint_period: int
+    checkpoint_steps: int
     keep_last: int
     images: str
     config: str
@@ -113,9 +115,13 @@ class PretrainingRun:
         )
 
     def _between_steps(self) -> None:
-        """Save and stop if a signal came; `_close_epoch` does it at the end of an epoch."""
-        if self.signals.asked and self.trainer.progress.batches < len(self.trainer.loader):
+        """Save if a save is due, stop if a signal came. `_close_epoch` does both at the end of an epoch."""
+        done, steps, asked = self.trainer.progress.batches, self.options.checkpoint_steps, self.signals.asked
+        if done == len(self.trainer.loader):
+            return
+        if asked or (steps and done % steps == 0):
             self._save(self.trainer.progress.epoch - 1)
+        if asked:
             raise self._stopped()
 
     def _stopped(self) -> Stopped:

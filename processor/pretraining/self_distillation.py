@@ -131,21 +131,23 @@ class SelfDistillation(nn.Module):
         seen = self.student(views.large, views.mask)
         pooled = [seen.pooled] + ([self.student(views.small).pooled] if len(views.small) else [])
         outputs = self.student.head(torch.cat(pooled))  # ((2 + n) * B, K)
+        hidden = self._masked_outputs(target.patches, seen.patches, views.mask)
         size = len(views.large) // 2
-        figures = self._figures(target.pooled, targets, teacher_temp)  # before the centre moves
-        terms = {"crops": self.crop_loss(list(targets.split(size)), list(outputs.split(size)), teacher_temp)}
-        if views.mask is not None and self.is_masking:
-            terms["patches"] = self.patch_weight * self._patch_loss(
-                target.patches, seen.patches, views.mask, teacher_temp
-            )
+        with torch.autocast(views.large.device.type, enabled=False):  # sums over thousands of prototypes need 32 bits
+            figures = self._figures(target.pooled, targets, teacher_temp)  # before the centre moves
+            terms = {"crops": self.crop_loss(list(targets.split(size)), list(outputs.split(size)), teacher_temp)}
+            if hidden is not None:
+                terms["patches"] = self.patch_weight * self.patch_loss(*hidden, views.mask, teacher_temp)
         return terms, figures
 
-    def _patch_loss(self, target: Tensor, seen: Tensor, mask: Tensor, teacher_temp: float) -> Tensor:
-        """Return the loss of masked tokens; `target` and `seen` are (2 * B, N, D)."""
+    def _masked_outputs(self, target: Tensor, seen: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        """Return the outputs (masked tokens, K) of teacher and student; None without a mask. `target` and `seen` are (2 * B, N, D)."""
+        if mask is None or not self.is_masking:
+            return None
         hidden = mask.flatten(1)
         with torch.no_grad():
-            targets = self.teacher.head(target[hidden])  # (masked tokens, K)
-        return self.patch_loss(targets, self.student.head(seen[hidden]), mask, teacher_temp)
+            targets = self.teacher.head(target[hidden])
+        return targets, self.student.head(seen[hidden])
 
     @torch.no_grad()
     def _figures(self, pooled: Tensor, targets: Tensor, teacher_temp: float) -> Losses:

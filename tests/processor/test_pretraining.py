@@ -34,7 +34,18 @@ from vitreid.processor.pretraining.build_pretraining import build_self_distillat
 SHORT = [
     *("PRETRAIN.LOCAL_CROPS", "2", "PRETRAIN.LOCAL_SIZE", "(32, 16)", "PRETRAIN.PROTOTYPES", "24"),
     *("PRETRAIN.HIDDEN_DIM", "16", "PRETRAIN.BOTTLENECK_DIM", "8", "PRETRAIN.PROBE_PERIOD", "0"),
-    *("SOLVER.MAX_EPOCHS", "4", "SOLVER.BASE_LR", "0.001", "MODEL.DROP_PATH", "0.2", "SOLVER.GRAD_CLIP", "3"),
+    *(
+        "SOLVER.OPTIMIZER_NAME",
+        "AdamW",
+        "SOLVER.MAX_EPOCHS",
+        "4",
+        "SOLVER.BASE_LR",
+        "0.001",
+        "MODEL.DROP_PATH",
+        "0.2",
+        "SOLVER.GRAD_CLIP",
+        "3",
+    ),
 ]
 FILE = "pretrained.safetensors"
 
@@ -108,6 +119,14 @@ def test_the_losses_are_those_of_the_papers(method):
     assert ("patches" in terms) == (method == "ibot")
     if method == "ibot":
         torch.testing.assert_close(terms["patches"], 0.5 * expected["patches"], rtol=1e-4, atol=1e-5)
+
+
+def test_losses_and_outputs_have_32_bits_under_autocast():
+    module = small_module()
+    with torch.autocast("cpu", torch.bfloat16):
+        terms, figures = module(some_views(module), 0.04)
+    for value in (*terms.values(), *figures.values()):
+        assert value.dtype == torch.float32 and value.bfloat16() != value
 
 
 def test_only_the_student_gets_gradients_and_the_centre_moves():
@@ -226,6 +245,23 @@ def test_large_crops_may_be_smaller_than_the_images(words):
         pretrain(load_config(None, [*words, "PRETRAIN.GLOBAL_SIZE", "(8, 8)"]), overwrite=True)
 
 
+def test_a_killed_run_resumes_from_a_save_inside_the_epoch(words, tmp_path, monkeypatch):
+    whole = pretrain(load_config(None, [*words, "OUTPUT_DIR", str(tmp_path / "whole")]))
+    cfg = load_config(None, [*words, "SOLVER.CHECKPOINT_STEPS", "1"])
+    step = PretrainingTrainer._step
+
+    def die(self, images):
+        if (self.progress.epoch, self.progress.batches) == (2, 2):
+            raise OSError("as if killed")
+        step(self, images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PretrainingTrainer, "_step", die)
+        with pytest.raises(OSError, match="killed"):
+            pretrain(cfg)
+    assert same(tensors_of(whole), tensors_of(pretrain(cfg, resume="auto")))
+
+
 def test_resume_of_a_finished_run_does_nothing(words, caplog):
     cfg = load_config(None, [*words, "SOLVER.MAX_EPOCHS", "1"])
     before = tensors_of(pretrain(cfg))
@@ -305,6 +341,15 @@ def test_parts_that_are_not_trained_are_refused(words, key, value):
     )
     with pytest.raises(UserError, match=key):
         build_self_distillation(load_config(None, [*words, *sizes, key, value]))
+
+
+@pytest.mark.parametrize(
+    "words_for_training", [("SOLVER.OPTIMIZER_NAME", "SGD"), ("SOLVER.EMA", "0.99"), ("SOLVER.ACCUMULATE", "2")]
+)
+def test_options_of_training_that_would_be_ignored_are_refused(words, words_for_training):
+    key, _ = words_for_training
+    with pytest.raises(UserError, match=rf"{key}.*vitreid train.*vitreid pretrain"):
+        pretrain(load_config(None, [*words, *words_for_training]))
 
 
 def test_checkpoints_of_training_and_pretraining_are_not_mistaken(words, tiny, tmp_path):
