@@ -20,7 +20,7 @@ from ...configs import dump_config, flatten_config, marked_config
 from ...datasets import ReidData, build_data, build_multi_crop, build_raw_loader
 from ...datasets.records import UNLABELLED
 from ...model import ReidModel, build_model
-from ...solver import build_schedule
+from ...solver import build_schedule, fused_or_none
 from ..device import pick_device, pick_precision, place
 from ..distributed.image_digest import image_digest
 from ..runs.checkpoint import describe_model, load_last, load_newest, rotated, seed_everything
@@ -204,7 +204,8 @@ def build_adamw(cfg: CfgNode, module: SelfDistillation) -> AdamW:
     for _, parameter in module.trained_parameters():
         groups[parameter.ndim > 1].append(parameter)
     solver = cfg.SOLVER
-    return AdamW(_groups(groups.items(), solver.WEIGHT_DECAY), lr=solver.BASE_LR, fused=True)
+    fused = fused_or_none(parameter for _, parameter in module.trained_parameters())
+    return AdamW(_groups(groups.items(), solver.WEIGHT_DECAY), lr=solver.BASE_LR, fused=fused)
 
 
 def _groups(parts: Iterable[tuple[bool, list[nn.Parameter]]], decay: float) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from helpers import rows
 from torch.nn import functional as F
 
 from vitreid.common.errors import MissingPackageError, UserError
-from vitreid.configs import load_config
+from vitreid.configs import load_config, shipped_recipes
 from vitreid.model import ModelSpec, ReidModel, build_model, load_deploy
 from vitreid.processor import Stopped, train
 from vitreid.processor.pretraining import self_distillation
@@ -29,7 +29,7 @@ pytest.importorskip("lightly", reason='needs the extra: pip install "vitreid[ssl
 
 from lightly.models.modules.heads import DINOProjectionHead
 
-from vitreid.processor.pretraining.build_pretraining import build_self_distillation, pretrain
+from vitreid.processor.pretraining.build_pretraining import build_pretraining, build_self_distillation, pretrain
 
 SHORT = [
     *("PRETRAIN.LOCAL_CROPS", "2", "PRETRAIN.LOCAL_SIZE", "(32, 16)", "PRETRAIN.PROTOTYPES", "24"),
@@ -235,6 +235,20 @@ def test_a_stopped_run_resumes_exactly(words, tmp_path, monkeypatch, steps):
     figures = ("loss", "crops", "patches", "feature_std", "batch_entropy", "weight_decay")
     for expected, found in zip(rows(whole), rows(folder), strict=True):
         assert {name: expected[name] for name in figures} == {name: found[name] for name in figures}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", [name for name, _ in shipped_recipes() if "/ssl_" in name])
+def test_a_shipped_recipe_takes_a_step(recipe, people, tmp_path):
+    """With its own model, views and head; only the batch is small."""
+    words = ["DATASETS.ROOT_DIR", str(people / "synthetic"), "SOLVER.IMS_PER_BATCH", "2", "MODEL.DEVICE", "cpu"]
+    cfg = load_config(recipe, [*words, "PRETRAIN.PROBE_PERIOD", "0", "OUTPUT_DIR", str(tmp_path)])
+    folder = RunFolder(tmp_path)
+    trainer = build_pretraining(cfg, folder).trainer
+    folder.close()
+    trainer.progress = trainer.progress.of_epoch(1)
+    trainer._step(next(iter(trainer.loader)).images)
+    assert 0 < trainer.progress.means.read()["loss"] < 2 * math.log(cfg.PRETRAIN.PROTOTYPES) + 1
 
 
 def test_large_crops_may_be_smaller_than_the_images(words):
