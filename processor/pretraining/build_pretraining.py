@@ -16,7 +16,7 @@ from torch.optim import AdamW
 from yacs.config import CfgNode
 
 from ...common.errors import UserError
-from ...configs import dump_config, flatten_config, marked_config
+from ...configs import dump_config, flatten_config, marked_config, parse_config
 from ...datasets import ReidData, build_data, build_multi_crop, build_raw_loader
 from ...datasets.records import UNLABELLED
 from ...model import ReidModel, build_model
@@ -28,6 +28,7 @@ from ..runs.provenance import build_provenance
 from ..runs.run_folder import RunFolder
 from ..runs.trackers import check_trackers
 from ..scoring.evaluator import Evaluator, build_evaluator
+from ..training.run import warn_of_changes
 from .pretraining_run import FORMAT, PretrainingOptions, PretrainingRun
 from .pretraining_schedule import TeacherSchedule
 from .pretraining_trainer import PretrainingStep, PretrainingTrainer
@@ -126,11 +127,13 @@ def build_pretraining(cfg: CfgNode, folder: RunFolder, state: dict[str, Any] | N
     schedule = build_teacher_schedule(cfg)
     trainer = PretrainingTrainer(module, loader, multi_crop, optimizer, rates, schedule, step)
 
-    describe = partial(describe_model, cfg, data, {}, provenance=build_provenance(cfg))
+    provenance = build_provenance(cfg, state["provenance"] if state is not None else None)
+    describe = partial(describe_model, cfg, data, {}, provenance=provenance)
     evaluator = build_probe(cfg, data, module.teacher.model, device, precision)
     images = image_digest([replace(record, pid=UNLABELLED) for record in data.train])
     run = PretrainingRun(trainer, evaluator, folder, build_pretraining_options(cfg, images), describe)
     if state is not None:
+        warn_of_changes(parse_config(state["config"]), cfg)
         run.restore(state)
     _announce(data, module, evaluator, device, precision)
     return run

@@ -172,6 +172,7 @@ class PretrainingRun:
             "row": self._row,
             "images": self.options.images,
             "config": self.options.config,
+            "provenance": self.describe({})["provenance"],
             "trainer": self.trainer.state_dict(),
         }
         save_last(self.folder.last, state)

@@ -121,9 +121,9 @@ class SelfDistillation(nn.Module):
     def forward(self, views: Views, teacher_temp: float) -> tuple[Losses, Losses]:
         """Return the loss terms and the figures of a batch, scalars by name; the centres move.
 
-        The figures: `teacher_entropy`, in nats, of the teacher's mean output for an image; `batch_entropy` of its mean over the batch
-        (0 = all images have one output); `feature_std` = standard deviation of the teacher's unit-length features over the large
-        crops, times the root of their width: 1 = spread over all directions, 0 = collapsed.
+        The figures: `teacher_entropy` in nats of the teacher's output for a crop, on average; `batch_entropy` of its mean output
+        over the batch (0 = all images have one output); `feature_std`, the standard deviation of the teacher's unit-length features
+        over the large crops, times the root of their width: 1 = spread over all directions, 0 = collapsed.
         """
         with torch.no_grad():
             target = self.teacher(views.large)

@@ -276,6 +276,20 @@ def test_a_killed_run_resumes_from_a_save_inside_the_epoch(words, tmp_path, monk
     assert same(tensors_of(whole), tensors_of(pretrain(cfg, resume="auto")))
 
 
+def test_a_run_resumes_without_its_initial_weights_and_remembers_them(words, tmp_path, caplog):
+    first = pretrain(load_config(None, [*words, "SOLVER.MAX_EPOCHS", "1", "OUTPUT_DIR", str(tmp_path / "first")]))
+    start = (first / FILE).rename(tmp_path / "start.safetensors")
+    given = [*words, "MODEL.PRETRAIN_CHOICE", "self", "MODEL.PRETRAIN_PATH", str(start)]
+    pretrain(load_config(None, [*given, "SOLVER.MAX_EPOCHS", "1"]))
+    start.unlink()
+    folder = pretrain(load_config(None, [*given, "SOLVER.MAX_EPOCHS", "2", "SOLVER.BASE_LR", "0.002"]), resume="auto")
+    provenance = load_deploy(folder / FILE)[1]["provenance"]
+    assert [parent["name"] for parent in provenance["parents"]] == ["start.safetensors"] and len(
+        provenance["commands"]
+    ) == 2
+    assert "SOLVER.BASE_LR was 0.001, is now 0.002" in caplog.text
+
+
 def test_resume_of_a_finished_run_does_nothing(words, caplog):
     cfg = load_config(None, [*words, "SOLVER.MAX_EPOCHS", "1"])
     before = tensors_of(pretrain(cfg))
