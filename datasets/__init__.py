@@ -1,11 +1,14 @@
 """Data sets: name and root folder -> records; records -> batches on the device."""
 
+from .augment.multi_crop import MultiCrop
 from .data_builders import (
     build_data,
     build_eval_loader,
     build_frame_counts,
+    build_multi_crop,
     build_plain_loader,
     build_preprocess,
+    build_raw_loader,
     build_test_set_names,
     build_test_sets,
     build_train_loader,
@@ -25,6 +28,7 @@ __all__ = [
     "Batch",
     "CorruptImageError",
     "EvalLoader",
+    "MultiCrop",
     "Preprocess",
     "ReadOptions",
     "Record",
@@ -34,8 +38,10 @@ __all__ = [
     "build_data",
     "build_eval_loader",
     "build_frame_counts",
+    "build_multi_crop",
     "build_plain_loader",
     "build_preprocess",
+    "build_raw_loader",
     "build_test_set_names",
     "build_test_sets",
     "build_train_loader",

@@ -12,6 +12,7 @@ from yacs.config import CfgNode
 
 from ..common.errors import UserError
 from .augment.augment import Augment
+from .augment.multi_crop import MultiCrop, Unchanged, ViewColours
 from .loading.clips import Clips, chosen_frames, frame_records, refuse_tracklets
 from .loading.cluster_sampler import ClusterSampler, JointSampler
 from .loading.image_cache import ChosenImages, open_images
@@ -30,7 +31,7 @@ from .records import Record, ReidData, label_map, name_rows
 log = logging.getLogger(__name__)
 
 
-def build_data(cfg: CfgNode, once: Once = in_each, draws: bool = True) -> ReidData:
+def build_data(cfg: CfgNode, once: Once = in_each, draws: bool = True, unlabelled: bool = False) -> ReidData:
     """Read the config's data sets: the training sets joined, query and gallery of the first of DATASETS.TEST.
 
     With DATASETS.VAL_IDS, that many training identities are held out and replace query and gallery. With UNSUPERVISED.SOURCE, the
@@ -39,6 +40,7 @@ def build_data(cfg: CfgNode, once: Once = in_each, draws: bool = True) -> ReidDa
     Args:
         once: makes all ranks leave out the same unreadable images; see `drop_unreadable`.
         draws: see `ReadOptions`.
+        unlabelled: the people of training images may be unknown, as they may with UNSUPERVISED.CLUSTERING.
     Raises:
         ValueError, FileNotFoundError: an unknown name, or an error of the data set's reader.
     """
@@ -46,7 +48,8 @@ def build_data(cfg: CfgNode, once: Once = in_each, draws: bool = True) -> ReidDa
     sources = build_source_names(cfg)
     if not cfg.DATASETS.VAL_IDS:
         _refuse_trained([test], (*cfg.DATASETS.NAMES, *sources) if cfg.DATASETS.TRAIN_PARTS == "all" else ())
-    read, read_source = (_build_reader(cfg, once, draws, is_source) for is_source in (False, True))
+    read = _build_reader(cfg, once, draws, unlabelled or None)
+    read_source = _build_reader(cfg, once, draws, False, cfg.UNSUPERVISED.SOURCE_DIR)
     parts = {name: read(name) for name in dict.fromkeys([*names, test]) if name not in sources}
     parts |= {name: read_source(name) for name in sources}
     if cfg.DATASETS.TRAIN_PARTS == "all":
@@ -60,7 +63,7 @@ def build_data(cfg: CfgNode, once: Once = in_each, draws: bool = True) -> ReidDa
             f"DATASETS.NAMES: {', '.join(names)} has no training images (folder bounding_box_train, or split train of a "
             "manifest); vitreid test needs none, vitreid train does"
         )
-    if cfg.UNSUPERVISED.CLUSTERING == "none":
+    if cfg.UNSUPERVISED.CLUSTERING == "none" and not unlabelled:
         refuse_unlabelled(data)
     refuse_tracklets(data, {"UNSUPERVISED.CLUSTERING": cfg.UNSUPERVISED.CLUSTERING, "LOSS.DISTILL": cfg.LOSS.DISTILL})
     if cfg.DATASETS.VAL_IDS:
@@ -108,24 +111,31 @@ def _refuse_trained(tests: Sequence[str], whole: Sequence[str]) -> None:
         )
 
 
-def build_read_options(cfg: CfgNode, draws: bool = True, is_source: bool = False) -> ReadOptions:
-    """Return the settings of single readers; those of a source read labels also where others lack them."""
+def build_read_options(cfg: CfgNode, draws: bool = True, unlabelled: bool | None = None) -> ReadOptions:
+    """Return the settings of single readers.
+
+    Args:
+        unlabelled: the people of training images may be unknown; None = with UNSUPERVISED.CLUSTERING.
+    """
     data = cfg.DATASETS
-    unlabelled = cfg.UNSUPERVISED.CLUSTERING != "none" and not is_source
+    if unlabelled is None:
+        unlabelled = cfg.UNSUPERVISED.CLUSTERING != "none"
     return ReadOptions(data.MANIFEST, data.TEST_SHARE, data.SPLIT_SEED, draws, data.CAMERA_PATTERN, unlabelled)
 
 
-def _build_reader(cfg: CfgNode, once: Once, draws: bool, is_source: bool = False) -> Callable[[str], ReidData]:
-    """Return the function that reads a data set by name."""
-    root, options, readable = cfg.DATASETS.ROOT_DIR, build_read_options(cfg, draws, is_source), _build_filter(cfg, once)
-    folder = cfg.UNSUPERVISED.SOURCE_DIR if is_source else ""
+def _build_reader(
+    cfg: CfgNode, once: Once, draws: bool, unlabelled: bool | None = None, source_dir: str = ""
+) -> Callable[[str], ReidData]:
+    """Return the function that reads a data set by name, from another folder than DATASETS.ROOT_DIR if one is given."""
+    options, readable = build_read_options(cfg, draws, unlabelled), _build_filter(cfg, once)
+    root = source_dir or cfg.DATASETS.ROOT_DIR
 
     def read(name: str) -> ReidData:
         try:
-            return readable(read_dataset(name, folder or root, options))
+            return readable(read_dataset(name, root, options))
         except (UserError, FileNotFoundError) as error:  # the reader's message names the usual option
             raise type(error)(
-                str(error).replace("DATASETS.ROOT_DIR", "UNSUPERVISED.SOURCE_DIR") if folder else error
+                str(error).replace("DATASETS.ROOT_DIR", "UNSUPERVISED.SOURCE_DIR") if source_dir else error
             ) from error
 
     return read
@@ -240,6 +250,53 @@ def build_augment(cfg: CfgNode, preprocess: Preprocess) -> Augment:
         gray=options.GRAY_PROB,
         local_gray=options.LOCAL_GRAY_PROB,
         auto=options.AUTO_AUGMENT_PROB,
+    )
+
+
+def build_raw_loader(cfg: CfgNode, data: ReidData, device: torch.device | str = "cpu") -> TrainLoader:
+    """Return a loader of the frames of `data.train` in random order, as uint8: `MultiCrop` makes views of each batch."""
+    preprocess, loader = build_preprocess(cfg, train=True), cfg.DATALOADER
+    records = frame_records(data.train)
+    images = open_images(
+        [record.path for record in records], preprocess, loader.CACHE, loader.CACHE_SHARE, loader.NUM_WORKERS
+    )
+    sampler = ShuffleSampler(len(records), cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.SEED)
+    return TrainLoader(
+        records,
+        images,
+        sampler,
+        Unchanged(preprocess),
+        seed=cfg.SOLVER.SEED,
+        device=device,
+        num_workers=loader.NUM_WORKERS,
+    )
+
+
+def build_multi_crop(cfg: CfgNode) -> MultiCrop:
+    """Return the augmentation of self-supervised pre-training."""
+    options = cfg.INPUT
+    views = cfg.PRETRAIN
+    colours = ViewColours(
+        jitter=options.COLOR_JITTER,
+        hue=options.HUE_JITTER,
+        jitter_prob=views.JITTER_PROB,
+        gray=options.GRAY_PROB,
+        blur=views.BLUR,
+        solarize=views.SOLARIZE,
+        erase=options.RE_PROB,
+        erase_mode=options.RE_MODE,
+    )
+    preprocess = build_preprocess(cfg, train=True)
+    if any(views.GLOBAL_SIZE):
+        preprocess = replace(preprocess, size=views.GLOBAL_SIZE)
+    return MultiCrop(
+        preprocess,
+        local_size=views.LOCAL_SIZE,
+        num_local=views.LOCAL_CROPS,
+        global_scale=views.GLOBAL_SCALE,
+        local_scale=views.LOCAL_SCALE,
+        flip=options.PROB,
+        colours=colours,
     )
 
 

@@ -64,6 +64,10 @@ class Stem(nn.Module, ABC):
     def forward(self, images: Tensor) -> Tensor:
         """Return the tokens (B, N, D) of images (B, C, H, W), row by row."""
         check_size(images, self.img_size)
+        return self.tokens(images)
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Return the tokens (B, N, D) of images of any size that has a grid, see `dynamic_feat_size`."""
         return self.proj(self.body(images)).flatten(2).transpose(1, 2)  # (B, D, h, w) -> (B, h * w, D)
 
 
@@ -110,9 +114,9 @@ class ConvStem(Stem):
         super().__init__(*args, **options)
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the tokens (B, N, D) of images (B, C, H, W), row by row."""
-        return super().forward(images.contiguous(memory_format=torch.channels_last))
+    def tokens(self, images: Tensor) -> Tensor:
+        """Return the tokens (B, N, D) of images of any size."""
+        return super().tokens(images.contiguous(memory_format=torch.channels_last))
 
     @staticmethod
     def grid(img_size: Size, patch_size: Size, stride: Size) -> Size:

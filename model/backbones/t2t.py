@@ -55,6 +55,10 @@ class TokensToToken(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the tokens (B, N, D) of images (B, C, H, W), row by row."""
         check_size(images, self.img_size)
+        return self.tokens(images)
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Return the tokens (B, N, D) of images of any size that has a grid."""
         x = images
         for layer, split in zip((self.first, self.second), SPLITS):
             size = split_size((x.shape[2], x.shape[3]), split)

@@ -46,13 +46,15 @@ class DamagedCheckpointError(UserError):
 
 
 def save_last(path: Path, state: Mapping[str, Any]) -> None:
-    """Write `state` (tensors and plain types only) atomically."""
+    """Write `state` (tensors and plain types only) atomically; its own "format" wins."""
     write_atomically(path, lambda temporary: torch.save({"format": FORMAT, **state}, temporary))
 
 
-def load_last(path: str | Path) -> dict[str, Any]:
+def load_last(path: str | Path, format: str = FORMAT) -> dict[str, Any]:
     """Return the state in a last.pth, on the CPU; nothing in the file is executed (`weights_only`).
 
+    Args:
+        format: that of a training, or of a pre-training.
     Raises:
         FileNotFoundError: no such file.
         DamagedCheckpointError: the file is cut short, or its bytes have changed.
@@ -78,7 +80,7 @@ def load_last(path: str | Path) -> dict[str, Any]:
             f"{path} is damaged or not a checkpoint ({first_line(error)[:200]}); resume from another file "
             f"({others or 'last_epoch_*.pth of SOLVER.KEEP_LAST'}) or start anew"
         ) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict) or state.get("format") != format:
         raise NotACheckpointError(f"{path} {NOT_A_CHECKPOINT}")
     return state
 
@@ -138,18 +140,18 @@ def rotate(last: Path, epoch: int, keep: int) -> None:
             path.unlink()
 
 
-def load_newest(last: Path) -> dict[str, Any]:
+def load_newest(last: Path, format: str = FORMAT) -> dict[str, Any]:
     """Return the state in `last`; if it is damaged or lost, with a warning, that in the newest sound checkpoint of an epoch.
 
     Raises:
         DamagedCheckpointError, FileNotFoundError: no checkpoint is sound.
     """
     try:
-        return load_last(last)
+        return load_last(last, format)
     except (DamagedCheckpointError, FileNotFoundError) as error:
         for path in rotated(last.parent):
             try:
-                state = load_last(path)
+                state = load_last(path, format)
             except DamagedCheckpointError:
                 continue
             logger.warning("%s does not load (%s); going on from %s instead", last, error, path)

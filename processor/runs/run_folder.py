@@ -21,6 +21,7 @@ from .trackers import RUN_IDS, OpenTrackers
 
 LOGGER = logging.getLogger("vitreid")
 ROUNDS, CLUSTERS = "rounds.csv", "clusters.csv"  # of training without labels
+PRETRAINED, PRETRAINING_EPOCHS = "pretrained.safetensors", "pretraining.csv"  # of self-supervised pre-training
 TEACHER = "teacher.safetensors"  # of LOSS.DISTILL; a run that replaces this one may have the same, so it stays
 REPORT_PICTURES = frozenset(  # every PNG file that a report may write into report_pictures
     f"{name}.png"
@@ -45,7 +46,10 @@ class RunFolder:
     """
 
     RESULTS = ("last.pth", "best.safetensors", "metrics.jsonl")  # any of them makes the folder a run
-    FILES = (*RESULTS, "metrics.json", "config.yml", "report.html", ROUNDS, CLUSTERS, RUN_IDS)
+    FILES = (
+        *(*RESULTS, "metrics.json", "config.yml", "report.html", ROUNDS, CLUSTERS, RUN_IDS),
+        *(PRETRAINED, PRETRAINING_EPOCHS),
+    )
 
     def __init__(self, path: str | Path) -> None:
         self._name_files(path)
@@ -133,6 +137,10 @@ class RunFolder:
     def mean_precisions(self) -> dict[int, float]:
         """Return the mAP after each epoch that was evaluated."""
         return {row["epoch"]: row["mAP"] for row in self._rows() if isinstance(row.get("mAP"), (int, float))}
+
+    def epoch_rows(self) -> list[dict[str, Any]]:
+        """Return what was logged of each epoch."""
+        return self._rows()
 
     def _rows(self) -> list[dict[str, Any]]:
         """Return the rows of metrics.jsonl; a killed process may have left half a line."""

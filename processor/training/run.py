@@ -132,7 +132,7 @@ def build_run(cfg: CfgNode, folder: RunFolder, state: dict[str, Any] | None = No
     describe = partial(describe_model, cfg, data, session.labels, provenance=provenance)
     run = Run(session, evaluator, folder, build_run_options(cfg), describe)
     if state is not None:
-        _warn_of_changes(parse_config(state["config"]), cfg)
+        warn_of_changes(parse_config(state["config"]), cfg)
         run.restore(state)
     return run
 
@@ -266,7 +266,8 @@ def _classifiers_of(path: Path) -> dict[str, Tensor]:
     return read_classifiers(path)
 
 
-def _warn_of_changes(old: CfgNode, new: CfgNode) -> None:
+def warn_of_changes(old: CfgNode, new: CfgNode) -> None:
+    """Log the options that a resumed run has changed."""
     before, after = flatten_config(old), flatten_config(new)
     for key, value in after.items():
         if before[key] != value and not OPTIONS[key].resumable:

@@ -291,6 +291,7 @@ def test_options_that_may_differ_between_machines_or_change_on_resume_are_these(
         "DATALOADER.CACHE_SHARE",
         "UNSUPERVISED.SOURCE_DIR",
         "UNSUPERVISED.PATIENCE",
+        "PRETRAIN.PROBE_PERIOD",
         "SOLVER.LOG_PERIOD",
         "SOLVER.CHECKPOINT_PERIOD",
         "SOLVER.CHECKPOINT_STEPS",

@@ -118,6 +118,7 @@ SMALL = {
 }
 ADDED = {  # program: words at the end of its commands; SMALL is for those that take a recipe
     "train": ["--no-report"],
+    "pretrain": ["--overwrite", "PRETRAIN.LOCAL_SIZE", "(32, 16)", "PRETRAIN.PROTOTYPES", "16"],
     "tune": ["--trials", "1"],
     "adapt": ["SOLVER.MAX_EPOCHS", "1", "UNSUPERVISED.ITERATIONS", "2", "--overwrite"],
     "benchmark": ["--seconds", "0", "--overwrite"],
@@ -372,7 +373,7 @@ def made_small(words):
     """Return the words of a command of ours with what ADDED and SMALL say."""
     tool = tool_of(words)
     added = list(ADDED.get(tool, ()))
-    if tool in ("train", "tune", "check_data", "convert") or (tool == "test" and "--config_file" in words):
+    if tool in ("train", "pretrain", "tune", "check_data", "convert") or (tool == "test" and "--config_file" in words):
         added += small_for(words)
     if tool == "train" and "--resume" in words:
         added += ["SOLVER.MAX_EPOCHS", "2"]

@@ -19,6 +19,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command("train", "train a recipe; the results are one folder"),
+    "pretrain": Command("cli.pretrain", "pre-train a backbone on crops without labels: DINO, iBOT"),
     "test": Command("test", "evaluate weights or saved features: CMC, mAP, mINP and more"),
     "export": Command("export", "embed images, a data set or the people in recordings into a gallery"),
     "track": Command("video.track", "follow people through recordings: tracks, annotated video, training data"),

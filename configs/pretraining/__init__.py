@@ -1,0 +1,1 @@
+"""Options of self-supervised pre-training."""
