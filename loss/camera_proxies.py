@@ -35,7 +35,7 @@ class CameraProxies(nn.Module):
     of its proxy among those of its camera. L_inter is the mean, over the proxies p of its cluster in other cameras, of
     -log(exp s_p / (sum of exp over these and over the k nearest proxies of other clusters)); an image without such proxies has none.
     Both are means over the images of a camera, summed over the cameras of the batch, as in the authors' code. That code also
-    counts the image's own proxy among those of L_inter; here, as in the paper, only other cameras count.
+    counts the image's own proxy among those of L_inter; here only other cameras count.
 
     The centroids move as those of `ClusterMemory`; all that is known of the proxies is in buffers.
 

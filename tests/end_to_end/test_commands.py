@@ -127,7 +127,7 @@ ADDED = {  # program: words at the end of its commands; SMALL is for those that 
     "shipping": ["--quick", "--formats", "torchscript"],
     "benchmarks/gallery": ["--quick"],
     "benchmarks/galleries/identities": ["--quick"],
-    "benchmarks/galleries/million_crops": ["--quick"],
+    "million_crops": ["--quick"],
     "serving": ["--quick", "--clients", "1", "--seconds", "1"],
     "serving_attack": ["--quick", "--clients", "1", "--hostile", "1", "--idle", "10", "--seconds", "1"],
     "fuzz": ["--quick", "--kind", "boxes"],
