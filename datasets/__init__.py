@@ -5,10 +5,8 @@ from .data_builders import (
     build_data,
     build_eval_loader,
     build_frame_counts,
-    build_multi_crop,
     build_plain_loader,
     build_preprocess,
-    build_raw_loader,
     build_test_set_names,
     build_test_sets,
     build_train_loader,
@@ -19,6 +17,7 @@ from .loading.loaders import EvalLoader, TrainLoader
 from .loading.preprocess import Preprocess
 from .readers.dataset_registry import DATASETS, ReadOptions, read_dataset
 from .records import Record, ReidData, label_map, name_rows
+from .view_builders import build_multi_crop, build_raw_loader
 
 names_of_test_sets = build_test_set_names  # the former name
 SharingError = RuntimeError  # the former class; `processor.RankFailed`, a RuntimeError, reports these failures now

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,7 +11,6 @@ from yacs.config import CfgNode
 
 from ..common.errors import UserError
 from .augment.augment import Augment
-from .augment.multi_crop import MultiCrop, Unchanged, ViewColours
 from .loading.clips import Clips, chosen_frames, frame_records, refuse_tracklets
 from .loading.cluster_sampler import ClusterSampler, JointSampler
 from .loading.image_cache import ChosenImages, open_images
@@ -63,9 +61,12 @@ def build_data(cfg: CfgNode, once: Once = in_each, draws: bool = True, unlabelle
             f"DATASETS.NAMES: {', '.join(names)} has no training images (folder bounding_box_train, or split train of a "
             "manifest); vitreid test needs none, vitreid train does"
         )
-    if cfg.UNSUPERVISED.CLUSTERING == "none" and not unlabelled:
+    if cfg.UNSUPERVISED.CLUSTERING == "none":
         refuse_unlabelled(data)
-    refuse_tracklets(data, {"UNSUPERVISED.CLUSTERING": cfg.UNSUPERVISED.CLUSTERING, "LOSS.DISTILL": cfg.LOSS.DISTILL})
+    if not unlabelled:
+        refuse_tracklets(
+            data, {"UNSUPERVISED.CLUSTERING": cfg.UNSUPERVISED.CLUSTERING, "LOSS.DISTILL": cfg.LOSS.DISTILL}
+        )
     if cfg.DATASETS.VAL_IDS:
         return hold_out(data, cfg.DATASETS.VAL_IDS, cfg.DATASETS.SPLIT_SEED)
     return _build_galleries(cfg, [data], once)[0]
@@ -250,53 +251,6 @@ def build_augment(cfg: CfgNode, preprocess: Preprocess) -> Augment:
         gray=options.GRAY_PROB,
         local_gray=options.LOCAL_GRAY_PROB,
         auto=options.AUTO_AUGMENT_PROB,
-    )
-
-
-def build_raw_loader(cfg: CfgNode, data: ReidData, device: torch.device | str = "cpu") -> TrainLoader:
-    """Return a loader of the frames of `data.train` in random order, as uint8: `MultiCrop` makes views of each batch."""
-    preprocess, loader = build_preprocess(cfg, train=True), cfg.DATALOADER
-    records = frame_records(data.train)
-    images = open_images(
-        [record.path for record in records], preprocess, loader.CACHE, loader.CACHE_SHARE, loader.NUM_WORKERS
-    )
-    sampler = ShuffleSampler(len(records), cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.SEED)
-    return TrainLoader(
-        records,
-        images,
-        sampler,
-        Unchanged(preprocess),
-        seed=cfg.SOLVER.SEED,
-        device=device,
-        num_workers=loader.NUM_WORKERS,
-    )
-
-
-def build_multi_crop(cfg: CfgNode) -> MultiCrop:
-    """Return the augmentation of self-supervised pre-training."""
-    options = cfg.INPUT
-    views = cfg.PRETRAIN
-    colours = ViewColours(
-        jitter=options.COLOR_JITTER,
-        hue=options.HUE_JITTER,
-        jitter_prob=views.JITTER_PROB,
-        gray=options.GRAY_PROB,
-        blur=views.BLUR,
-        solarize=views.SOLARIZE,
-        erase=options.RE_PROB,
-        erase_mode=options.RE_MODE,
-    )
-    preprocess = build_preprocess(cfg, train=True)
-    if any(views.GLOBAL_SIZE):
-        preprocess = replace(preprocess, size=views.GLOBAL_SIZE)
-    return MultiCrop(
-        preprocess,
-        local_size=views.LOCAL_SIZE,
-        num_local=views.LOCAL_CROPS,
-        global_scale=views.GLOBAL_SCALE,
-        local_scale=views.LOCAL_SCALE,
-        flip=options.PROB,
-        colours=colours,
     )
 
 

@@ -82,7 +82,7 @@ SKIPPED = {  # what is not run: why
     r"^python docs/hooks\.py$": "rewrites a page of the clone; see test_docs.py",
     r"--library PYTHON": "needs an environment with another library",
     r"--fuse ": "needs the embeddings of two models; see tests/processor/test_feature_file.py",
-    r"^vitreid (test|search|export|export-model|serve|track|train|identities|identify|benchmark)$": "the name of a command in a sentence",
+    r"^vitreid (test|search|export|export-model|serve|track|train|pretrain|identities|identify|benchmark)$": "the name of a command in a sentence",
     r"^python examples/track_with_boxmot": "needs BoxMOT, with an environment of its own; see test_ship_trackers.py",
 }
 SMALLER = {  # what is shown: what is run instead

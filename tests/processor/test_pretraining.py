@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 from helpers import rows
+from published_trees import draw_tree
 from torch.nn import functional as F
 
 from vitreid.common.errors import MissingPackageError, UserError
 from vitreid.configs import load_config, shipped_recipes
+from vitreid.datasets import build_data, build_raw_loader
 from vitreid.model import ModelSpec, ReidModel, build_model, load_deploy
 from vitreid.processor import Stopped, train
 from vitreid.processor.pretraining import self_distillation
@@ -352,6 +354,16 @@ def test_crops_need_no_labels(words, people, tmp_path):
     labelled = pretrain(load_config(None, [*words, "SOLVER.MAX_EPOCHS", "1", "OUTPUT_DIR", str(tmp_path / "labelled")]))
     unlabelled = pretrain(load_config(None, [*words, *crops, "SOLVER.MAX_EPOCHS", "1"]))
     assert same(tensors_of(labelled), tensors_of(unlabelled)), "the same images in the same order: labels do not count"
+
+
+def test_frames_of_tracklets_are_images(words, tmp_path):
+    draw_tree(tmp_path, "mars")
+    cfg = load_config(
+        None, [*words, "DATASETS.NAMES", "mars", "DATASETS.ROOT_DIR", str(tmp_path), "SOLVER.MAX_EPOCHS", "1"]
+    )
+    frames = sum(len(record.frames) for record in build_data(cfg, unlabelled=True).train)
+    assert frames == len(build_raw_loader(cfg, build_data(cfg, unlabelled=True)).records) > 16
+    assert (pretrain(cfg) / FILE).exists()
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------
