@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -61,9 +62,9 @@ def build_data(cfg: CfgNode, once: Once = in_each, draws: bool = True, unlabelle
             f"DATASETS.NAMES: {', '.join(names)} has no training images (folder bounding_box_train, or split train of a "
             "manifest); vitreid test needs none, vitreid train does"
         )
-    if cfg.UNSUPERVISED.CLUSTERING == "none":
-        refuse_unlabelled(data)
     if not unlabelled:
+        if cfg.UNSUPERVISED.CLUSTERING == "none":
+            refuse_unlabelled(data)
         refuse_tracklets(
             data, {"UNSUPERVISED.CLUSTERING": cfg.UNSUPERVISED.CLUSTERING, "LOSS.DISTILL": cfg.LOSS.DISTILL}
         )
