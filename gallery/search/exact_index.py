@@ -271,6 +271,8 @@ class MappedPages:
         while isinstance(root, np.ndarray) and not isinstance(root, mmap.mmap):
             root = root.base
         self.file: mmap.mmap | None = None
+        if not isinstance(array, np.ndarray):
+            return
         if isinstance(root, mmap.mmap) and array.nbytes > KEEP_BYTES and hasattr(mmap, "MADV_DONTNEED"):
             self.file, self.row = root, array.strides[0]
             first = np.frombuffer(root, np.uint8, 1).__array_interface__["data"][0]

@@ -94,7 +94,7 @@ def run(app: Any, sockets: Sequence[socket.socket], proxies: Sequence[str], read
 
 
 def _bound_free_memory() -> None:
-    """Let glibc keep up to KEPT bytes of free memory for the next request, in one place for all threads.
+    """Let glibc keep about KEPT bytes of free memory for the next request, in one place for all threads.
 
     Pages that go back to the system are cleared when they come again: with blocks of 128 kB and more going back at once, half of
     the time of a pass through the model went into that. glibc's own rule keeps free memory in an arena per thread, without

@@ -192,6 +192,23 @@ def test_overwriting_keeps_the_images_but_not_what_was_said_of_the_old_rows(tmp_
     assert [item.name for item in tmp_path.iterdir()] == ["G"]
 
 
+def test_records_come_in_the_order_of_the_positions(tmp_path):
+    """Also those of several row groups, and those that are asked for twice."""
+    path = tmp_path / "records.parquet"
+    table = pa.table({"id": range(10), "path": [f"{number}.jpg" for number in range(10)]}).cast(
+        pa.schema([("id", pa.int64()), ("path", pa.string())])
+    )
+    for name in records_file.CORE.names[2:]:
+        table = table.append_column(records_file.CORE.field(name), pa.nulls(10, records_file.CORE.field(name).type))
+    pq.write_table(table, path, row_group_size=4)
+    records = records_file.RecordsFile(path, 9)
+    places = [8, 0, 3, 4, 0, 7]
+    assert [record["id"] for record in records.take(places)] == places and records.take([]) == []
+    for place in (-1, 9):
+        with pytest.raises(IndexError, match=f"position {place} is outside the 9 records"):
+            records.take([0, place])
+
+
 @pytest.mark.parametrize("name", ["embeddings.npy", "records.parquet", "gallery.json"])
 def test_a_truncated_file_is_named_when_opening(tmp_path, name):
     path = make(tmp_path).path / name

@@ -172,3 +172,19 @@ def test_frames_of_tracklets_are_embedded_in_shares(monkeypatch):
         whole = embed_frames(*given)
     assert frames.shape == (7, 2, 32) and scores.shape == (7, 2)
     torch.testing.assert_close((frames, scores), whole, rtol=1e-6, atol=1e-6)
+
+
+def test_a_thread_that_computes_alone_leaves_the_others_their_threads():
+    def look(first):
+        numbers.append((first(), torch.get_num_threads())[1])
+
+    numbers, before = [], torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        for first in (thread_shares.compute_alone, torch.get_num_threads):
+            thread = threading.Thread(target=look, args=(first,))
+            thread.start()
+            thread.join()
+        assert [*numbers, torch.get_num_threads()] == [1, 3, 3]
+    finally:
+        torch.set_num_threads(before)

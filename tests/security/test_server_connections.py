@@ -14,6 +14,7 @@ pytest.importorskip("fastapi", reason='needs the extra: pip install "vitreid[ser
 pytest.importorskip("uvicorn", reason='needs the extra: pip install "vitreid[serve]"')
 
 from live_server import answer, connect, is_closed, live, request, wait_until
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from web_gallery import COLOURS, FakeEmbedder, encode, person
 
 from vitreid.gallery import Gallery
@@ -199,6 +200,24 @@ def test_with_few_file_descriptors_the_server_stays_reachable_and_its_log_short(
             process.terminate()
             assert process.wait(20) in (0, -signal.SIGTERM)  # uvicorn ends in order, then passes the signal on
         assert log.seek(0, 2) < 20_000
+
+
+# ---- refused bodies
+
+
+def test_the_rest_of_a_refused_body_is_dropped_in_large_pieces(app, monkeypatch):
+    """In pieces of a head's size, it would cost as much as thousands of requests."""
+    received, sizes = H11Protocol.data_received, []
+    monkeypatch.setattr(
+        H11Protocol, "data_received", lambda self, data: sizes.append(len(data)) or received(self, data)
+    )
+    body = b" " * 5_000_000
+    with live(app) as (port, _):
+        connection = connect(port, request("POST", "/search", body, Content_Type="application/json"))
+        assert answer(connection)[0] == 413
+        connection.sendall(request("GET", "/health"))  # the connection stays usable
+        assert answer(connection)[0] == 200
+    assert sum(sizes) > len(body) and len(sizes) < 400
 
 
 # ---- who asks

@@ -20,7 +20,7 @@ def made(monkeypatch):
     made = {}
     monkeypatch.delenv(serve.TOKEN, raising=False)
     monkeypatch.setattr(serve, "Embedder", lambda weights, **_: weights)
-    monkeypatch.setattr(serve.Gallery, "open", lambda path: path)
+    monkeypatch.setattr(serve.Gallery, "open", lambda path, rows: made.update(rows=rows))
     monkeypatch.setattr(serve, "create_app", lambda *what, **options: made.update(options))
 
     def run(app, sockets, proxies, ready):
@@ -115,7 +115,7 @@ def test_a_host_that_is_not_this_machine_is_refused(host, made, capsys):
 @pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])
 def test_the_tool_names_the_package_that_is_missing(missing, monkeypatch, capsys):
     monkeypatch.setattr(serve, "Embedder", lambda weights, **_: None)
-    monkeypatch.setattr(serve.Gallery, "open", lambda path: None)
+    monkeypatch.setattr(serve.Gallery, "open", lambda path, rows: None)
     monkeypatch.setitem(sys.modules, missing, None)
     for module in ("app", "server"):
         monkeypatch.delitem(sys.modules, f"vitreid.gallery.web.{module}", raising=False)
