@@ -203,7 +203,7 @@ def test_a_video_that_cannot_be_read_stops_the_export_or_is_listed(weights, film
 
 
 def test_a_detector_in_a_file_is_opened_while_the_embedder_loads(tmp_path, monkeypatch):
-    """Each of the two waits for the other; one after the other, the first would never end."""
+    """Each of the two waits for the other, so neither would end if one came after the other."""
     both = threading.Barrier(2, timeout=10)
 
     def arrive(what):

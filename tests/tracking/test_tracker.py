@@ -226,7 +226,7 @@ def test_people_who_cross_are_both_embedded_in_each_frame_in_which_they_could_be
 
 
 def test_somebody_lost_close_by_does_not_make_the_others_be_embedded():
-    """The lost track has no embedding of late, and the box next to it is not its own."""
+    """The lost track gets no new embeddings, and the box next to it is not its own."""
     recording = Recording()
     introduce(recording)
     for _ in range(FPS // 2):

@@ -16,7 +16,7 @@ from .track_table import TrackTable
 _IOU = 0.1  # least overlap with the predicted box
 _LOW_IOU = 0.4  # the same for boxes of low confidence (0.5 in ByteTrack)
 _SURE = 9.21  # squared Mahalanobis distance that 99 % of the right pairs do not exceed, two degrees of freedom
-_MARGIN = 0.3  # by which the overlap of a match must exceed that of a second pair to be certain
+_MARGIN = 0.35  # by which the overlap of a match must exceed that of a second pair to be certain
 _SURE_IOU = 0.5  # overlap with the predicted box, above which a match can be certain
 _UNLIKE = 1.25  # appearance limits apart: another person
 _CLOSER = 2.0  # times nearer to another track: looks like that one
