@@ -119,4 +119,5 @@ CASES = {
 if __name__ == "__main__":
     case, weights, folder = sys.argv[1:]
     torch.set_num_threads(2)
-    print(CASES[case](Gallery.open(folder, Embedder(weights, "cpu", batch_size=8))))
+    embedder = Embedder(weights, "cpu", "fp32", 8)  # bf16 rounds otherwise in batches of another size
+    print(CASES[case](Gallery.open(folder, embedder)))
