@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 import zipfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -251,7 +251,9 @@ def test_a_second_signal_stops_at_once_but_an_echo_of_the_first_does_not(monkeyp
     """At a Ctrl-C the terminal and torchrun both send a signal."""
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    with StopSignals() as signals:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
+    with ExitStack() as restored, StopSignals() as signals:
+        restored.callback(signal.signal, signal.SIGINT, before)
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         assert signals.asked
