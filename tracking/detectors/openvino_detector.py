@@ -60,9 +60,9 @@ class OpenVinoDetector(ModelFileDetector):
         return self._outputs(self._request)
 
     def stream(self, frames: Iterable[VideoFrame]) -> Iterator[tuple[VideoFrame, Detections]]:
-        """Yield each frame with its boxes, in order; as many batches are in work as the CPU's streams take."""
+        """Yield each frame with its boxes, in order; one more batch is in work than the CPU's streams take, so that none waits."""
         frames = iter(frames)
-        free = [self._compiled.create_infer_request() for _ in range(self._num_jobs)]
+        free = [self._compiled.create_infer_request() for _ in range(self._num_jobs + 1)]
         busy: deque[tuple[Any, list[VideoFrame], list]] = deque()
         while True:
             batch = list(islice(frames, self.batch_size)) if free else []
