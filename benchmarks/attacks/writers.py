@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from vitreid.benchmarks.attacks.gallery_writers import GALLERY_WRITERS, Broken, Writer, looked, nothing
+from vitreid.benchmarks.attacks.people_writers import PEOPLE_WRITERS
 from vitreid.benchmarks.attacks.stranger_files import SAVED
 from vitreid.configs import load_config
 from vitreid.datasets.synthetic.dataset import SyntheticPlan, load_synthetic
@@ -200,6 +201,7 @@ def _write_first(write: Callable[[Path, int], object], folder: Path) -> None:
 
 WRITERS: dict[str, Writer] = {
     **GALLERY_WRITERS,
+    **PEOPLE_WRITERS,
     "checkpoint": _file_writer(_save_checkpoint, _look_checkpoint, set()),
     "features": _file_writer(_save_features, _look_features, {"features.safetensors"}),
     "weights": _file_writer(_save_weights, _look_weights, {"best.safetensors"}, _prepare_weights),
