@@ -97,7 +97,8 @@ def test_from_sighting_to_sighting_in_the_order_of_time(either, address):
     either.click("#player-previous")
     sync_api.expect(place).to_have_text("Sighting 2 of 3")
     either.keyboard.press("Escape")
-    assert not either.is_visible("#player") and either.evaluate(f"{VIDEO}.getAttribute('src')") is None
+    wait_until(either, f"{VIDEO}.getAttribute('src') === null")  # once the browser has closed the player
+    assert not either.is_visible("#player")
 
 
 def test_the_time_line_has_a_row_per_camera_and_opens_what_is_chosen(either, address):
