@@ -60,7 +60,7 @@ def _seconds(text: str, where: str) -> float | None:
     try:
         seconds = to_seconds(text)
     except UserError as error:
-        raise UserError(f"{where}: {error}") from error
+        raise UserError(f"{where}: {error}; if the column is something else, give it another name") from error
     if seconds is not None and math.isinf(seconds):
         raise UserError(f"{where}: the time {text} is infinite; give seconds or ISO 8601, or leave it empty")
     return seconds

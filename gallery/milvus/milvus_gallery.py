@@ -194,9 +194,9 @@ class MilvusGallery(MilvusReader, Searchable):
         """
         with self.writing():
             gone = np.unique(as_ids(ids)).tolist()
-            self._get(gone, ["id"])
+            rows = self._get(gone, ["id", "path"])
             if reason is not None:  # first: after a crash in between, removing again completes it
-                self._removed.add(lost_keys(self, gone), reason)
+                self._removed.add(lost_keys(self, rows), reason)
             for start in range(0, len(gone), BATCH):
                 self.client.delete(self._rows_name, ids=gone[start : start + BATCH])
         return len(gone)

@@ -6,7 +6,7 @@ The list belongs to the name of the gallery, so it outlives the replacement of i
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,23 +56,27 @@ class SuppressedKeys:
         ]
         return pa.Table.from_arrays(columns, schema=SCHEMA)
 
+    def add(self, keys: pa.Array, reason: str) -> None:
+        """Add the entries of some keys (n,) that are not there yet."""
+        before = self.read()
+        self._insert(joined(before, entries(keys, reason)).slice(len(before)))
+
     def write(self, listed: pa.Table) -> None:
         """Replace the list: new entries are added before others go, so none that stays is ever absent."""
-        before = {key.hex() for key in keys_in(self.read()).to_pylist()}
-        if not before and not len(listed):
-            return
-        if not self._is_there():
+        before = self.read()
+        self._insert(joined(before, listed).slice(len(before)))
+        gone = keys_in(before).filter(pa.array(~are_in(keys_in(before), keys_in(listed))))
+        names = [key.hex() for key in gone.to_pylist()]
+        for start in range(0, len(names), BATCH):
+            self._client.delete(self._collection, ids=names[start : start + BATCH])
+
+    def _insert(self, new: pa.Table) -> None:
+        """Add entries of keys that are not there; the first make the collection."""
+        rows = [{**row, "key": row["key"].hex(), "vector": [0.0, 0.0]} for row in new.to_pylist()]
+        if rows and not self._is_there():
             self._make()
-        rows = [{**row, "key": row["key"].hex(), "vector": [0.0, 0.0]} for row in listed.to_pylist()]
         for start in range(0, len(rows), BATCH):
             self._client.upsert(self._collection, rows[start : start + BATCH])
-        gone = sorted(before - {row["key"] for row in rows})
-        for start in range(0, len(gone), BATCH):
-            self._client.delete(self._collection, ids=gone[start : start + BATCH])
-
-    def add(self, keys: pa.Array, reason: str) -> None:
-        """Add the entries of some keys (n,)."""
-        self.write(joined(self.read(), entries(keys, reason)))
 
     def admitted(self, records: pa.Table, folder: Path) -> np.ndarray:
         """Return (n,) bool: False for records of rows that were removed earlier, which are logged; `folder` as for `keys_of`."""
@@ -115,10 +119,10 @@ class SuppressedKeys:
         )
 
 
-def lost_keys(gallery: MilvusReader, ids: Sequence[int]) -> pa.Array:
-    """Return the keys of rows that are to be removed, but for keys that other rows of the same paths have, too."""
-    names, removed, root = ["id", *key_columns(gallery.columns)], set(ids), gallery.image_path(".")
-    paths = list(dict.fromkeys(row["path"] for row in gallery.rows_of(ids)))
+def lost_keys(gallery: MilvusReader, rows: Sequence[Mapping[str, Any]]) -> pa.Array:
+    """Return the keys of rows, with `id` and `path`, that are to be removed, but for keys that other rows of these paths have, too."""
+    names, removed, root = ["id", *key_columns(gallery.columns)], {row["id"] for row in rows}, gallery.image_path(".")
+    paths = list(dict.fromkeys(row["path"] for row in rows))
     found: list[dict[str, Any]] = []
     for start in range(0, len(paths), BATCH):
         some = Condition("path", "=", tuple(paths[start : start + BATCH]))

@@ -16,19 +16,19 @@ from torch.optim import AdamW
 from yacs.config import CfgNode
 
 from ...common.errors import UserError
-from ...configs import dump_config, flatten_config, marked_config, parse_config
+from ...configs import dump_config, parse_config
 from ...datasets import ReidData, build_data, build_multi_crop, build_raw_loader
 from ...datasets.records import UNLABELLED
 from ...model import ReidModel, build_model
 from ...solver import build_schedule, fused_or_none
 from ..device import pick_device, pick_precision, place
 from ..distributed.image_digest import image_digest
-from ..runs.checkpoint import describe_model, load_last, load_newest, rotated, seed_everything
+from ..distributed.process_group import ALONE
+from ..runs.checkpoint import describe_model, seed_everything
 from ..runs.provenance import build_provenance
 from ..runs.run_folder import RunFolder
-from ..runs.trackers import check_trackers
 from ..scoring.evaluator import Evaluator, build_evaluator
-from ..training.run import warn_of_changes
+from ..training.run import build_folder, prepare_run, warn_of_changes, without_weights
 from .pretraining_run import FORMAT, PretrainingOptions, PretrainingRun
 from .pretraining_schedule import TeacherSchedule
 from .pretraining_trainer import PretrainingStep, PretrainingTrainer
@@ -51,9 +51,9 @@ def pretrain(cfg: CfgNode, resume: str | None = None, overwrite: bool = False) -
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("vitreid pretrain runs in one process; start it without torchrun")
-    folder, fails = build_pretraining_folder(cfg), True
+    folder, fails = build_folder(cfg, ALONE), True
     try:
-        _pretrain_into(folder, cfg, resume, overwrite)
+        prepare_run(folder, cfg, resume, overwrite, partial(build_pretraining, cfg, folder), format=FORMAT).train()
         fails = False
     except KeyboardInterrupt:
         fails = False
@@ -63,46 +63,6 @@ def pretrain(cfg: CfgNode, resume: str | None = None, overwrite: bool = False) -
         if fails:
             folder.discard()
     return folder.path
-
-
-def build_pretraining_folder(cfg: CfgNode) -> RunFolder:
-    """Return the folder OUTPUT_DIR, locked."""
-    return RunFolder(cfg.OUTPUT_DIR)
-
-
-def _pretrain_into(folder: RunFolder, cfg: CfgNode, resume: str | None, overwrite: bool) -> None:
-    """Prepare the folder for a new or a resumed run, and pre-train."""
-    trackers = build_pretraining_trackers(cfg)
-    check_trackers(trackers[0])
-    continues = resume == "auto" or (resume is not None and Path(resume).resolve().parent == folder.path.resolve())
-    if continues and overwrite:
-        raise UserError("--resume continues a run, --overwrite replaces it: choose one")
-    if not continues and not overwrite:
-        folder.refuse_another_run()
-    run = build_pretraining(cfg, folder, _read_state(folder, resume))
-    if not continues:
-        folder.clear()
-    folder.keep_epochs(run.first_epoch - 1)
-    folder.write_config(marked_config(cfg))
-    folder.open_trackers(*trackers, flatten_config(cfg))
-    run.train()
-
-
-def _read_state(folder: RunFolder, resume: str | None) -> dict[str, Any] | None:
-    """Return the state to resume from, None for a new run."""
-    if resume is None:
-        return None
-    if resume != "auto":
-        return load_last(resume, FORMAT)
-    if folder.last.exists() or rotated(folder.path):
-        return load_newest(folder.last, FORMAT)
-    logger.info("--resume: no %s yet, starting anew", folder.last)
-    return None
-
-
-def build_pretraining_trackers(cfg: CfgNode) -> tuple[tuple[str, ...], str]:
-    """Return the names of the experiment trackers, and that of the project there."""
-    return tuple(cfg.LOG.TRACKERS), cfg.LOG.PROJECT
 
 
 def build_pretraining(cfg: CfgNode, folder: RunFolder, state: dict[str, Any] | None = None) -> PretrainingRun:
@@ -165,12 +125,8 @@ def build_self_distillation(cfg: CfgNode, resumed: bool = False) -> SelfDistilla
         MissingPackageError: the package of the losses is missing.
     """
     _build_refusals(cfg)
-    if resumed:
-        cfg = cfg.clone()
-        cfg.defrost()
-        cfg.merge_from_list(["MODEL.PRETRAIN_CHOICE", "none"])
     options = cfg.PRETRAIN
-    model: ReidModel = build_model(cfg, ())
+    model: ReidModel = build_model(without_weights(cfg) if resumed else cfg, ())
     head = ProjectionHead(model.embed_dim, options.HIDDEN_DIM, options.BOTTLENECK_DIM, options.PROTOTYPES)
     return SelfDistillation(
         Branch(model, head),

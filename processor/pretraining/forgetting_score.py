@@ -17,6 +17,7 @@ from yacs.config import CfgNode
 
 from ...common.csv_file import path_for_csv, write_csv
 from ...common.errors import UserError
+from ...common.files import check_output_file
 from ...datasets import Record, build_data
 from ...datasets.loading.clips import frame_records
 from ..embedding.embedder import Embedder
@@ -52,19 +53,21 @@ def score_records(records: Sequence[Record], before: Embed, after: Embed) -> np.
     return np.concatenate(blocks)
 
 
-def build_chosen_images(cfg: CfgNode, before: str, after: str, share: float, output: Path) -> int:
+def build_chosen_images(
+    cfg: CfgNode, before: str, after: str, share: float, output: Path, overwrite: bool = False
+) -> int:
     """Write the `share` of the training images of the config's data sets with the highest scores as a manifest; return their number.
 
     Args:
         before, after: weight files of the two models, of equal width.
         output: the CSV file, for DATASETS.MANIFEST.
     Raises:
-        UserError: a share outside 0 to 1, models of different widths, or an output that exists.
+        UserError: a share outside 0 to 1, or models of different widths.
+        OSError: as `check_output_file`, before the work.
     """
     if not 0 < share <= 1:
         raise UserError(f"--keep: a share above 0 and up to 1, got {share:g}")
-    if output.exists():
-        raise UserError(f"--choose: {output} exists; remove it, or name another file")
+    output = check_output_file("--choose", output, overwrite)
     models = [Embedder(path, cfg.MODEL.DEVICE) for path in (before, after)]
     data = build_data(cfg, unlabelled=True)
     records, names = frame_records(data.train), data.camera_names
@@ -88,7 +91,6 @@ def build_chosen_images(cfg: CfgNode, before: str, after: str, share: float, out
         }
         for place in kept
     ]
-    output.parent.mkdir(parents=True, exist_ok=True)
     write_csv(output, COLUMNS, rows)
     logger.info(
         "%d of %d images kept in %s, with scores from %s up",

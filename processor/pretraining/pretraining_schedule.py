@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+
+from ...solver import cosine
 
 
 def half_cosine(start: float, end: float, share: float) -> float:
@@ -12,7 +13,7 @@ def half_cosine(start: float, end: float, share: float) -> float:
     >>> [round(half_cosine(0.04, 0.4, share), 3) for share in (0.0, 0.5, 1.0)]
     [0.04, 0.22, 0.4]
     """
-    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+    return end + (start - end) * cosine(1)(share)
 
 
 @dataclass(frozen=True)

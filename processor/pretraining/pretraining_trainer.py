@@ -72,6 +72,7 @@ class PretrainingTrainer:
     ) -> None:
         self.module, self.loader, self.multi_crop = module, loader, multi_crop
         self.optimizer, self.rates, self.schedule, self.options = optimizer, rates, schedule, step
+        self._trained = [parameter for _, parameter in module.trained_parameters()]
         self.grid = module.grid(multi_crop.preprocess.size)
         if multi_crop.num_local:
             module.grid(multi_crop.local_size)  # raises where it has none
@@ -121,7 +122,7 @@ class PretrainingTrainer:
             self.module.student.head.prototypes.grad = None  # the optimizer skips it
         if options.grad_clip:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_([p for _, p in self.module.trained_parameters()], options.grad_clip)
+            nn.utils.clip_grad_norm_(self._trained, options.grad_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,11 @@ def best_round(rounds: Sequence[RoundFigures], by: str = "score") -> RoundFigure
     """Return the first round with the largest figure after some training; None if it is never known."""
     known = [one for one in rounds if one.epoch > 0 and not math.isnan(getattr(one, by))]
     return max(known, key=lambda one: getattr(one, by), default=None)
+
+
+def round_of(row: Mapping[str, float]) -> RoundFigures:
+    """Return the round of a line of rounds.csv; what the line does not have is NaN."""
+    return RoundFigures(**{field.name: row.get(field.name, NAN) for field in fields(RoundFigures)})  # type: ignore[arg-type]
 
 
 def write_rounds(path: Path, rounds: Sequence[RoundFigures]) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ from ..distributed.process_group import ALONE, Ranks, joined_ranks
 from ..pseudo_labels.clusterings import CLUSTERINGS
 from ..pseudo_labels.pseudo_labels import build_num_classes, build_pseudo_labels
 from ..runs.checkpoint import (
+    FORMAT,
     DamagedCheckpointError,
     NotACheckpointError,
     describe_model,
@@ -48,6 +49,13 @@ from .trainer import LogOptions, StepOptions, Trainer
 from .training_module import TrainingModule
 
 logger = logging.getLogger(__name__)
+
+
+class _Resumable(Protocol):
+    first_epoch: int
+
+
+AnyRun = TypeVar("AnyRun", bound=_Resumable)
 REGISTRIES: dict[str, Mapping[str, Any]] = {
     "LOSS.ID": HEADS,
     "LOSS.METRIC": METRICS,
@@ -95,20 +103,42 @@ def train(cfg: CfgNode, resume: str | None = None, overwrite: bool = False) -> R
 def _train_into(
     folder: RunFolder, cfg: CfgNode, resume: str | None, overwrite: bool, ranks: Ranks
 ) -> RetrievalResult | None:
-    """Prepare the folder for a new or a resumed run, and train."""
-    check_trackers(build_trackers(cfg)[0])
+    """Train in a folder that is locked."""
+    return prepare_run(
+        folder, cfg, resume, overwrite, lambda state: build_run(cfg, folder, state, ranks), ranks
+    ).train()
+
+
+def prepare_run(
+    folder: RunFolder,
+    cfg: CfgNode,
+    resume: str | None,
+    overwrite: bool,
+    build: Callable[[dict[str, Any] | None], AnyRun],
+    ranks: Ranks = ALONE,
+    format: str = FORMAT,
+) -> AnyRun:
+    """Return the run that `build` makes of the state to resume from, with the folder prepared for it.
+
+    Args:
+        resume, overwrite: as for `train`, with its errors.
+        build: state, or None for a new run -> the run; an earlier run in the folder goes only after it.
+        format: of the checkpoints.
+    """
+    trackers = build_trackers(cfg)
+    check_trackers(trackers[0])
     continues = resume == "auto" or (resume is not None and Path(resume).resolve().parent == folder.path.resolve())
     if continues and overwrite:
         raise UserError("--resume continues a run, --overwrite replaces it: choose one")
     if not continues and not overwrite:
         folder.refuse_another_run()
-    run = build_run(cfg, folder, read_checkpoint(folder, resume, ranks), ranks)
+    run = build(read_checkpoint(folder, resume, ranks, format))
     if not continues:
         folder.clear()
     folder.keep_epochs(run.first_epoch - 1)
     folder.write_config(marked_config(cfg))
-    folder.open_trackers(*build_trackers(cfg), flatten_config(cfg))
-    return run.train()
+    folder.open_trackers(*trackers, flatten_config(cfg))
+    return run
 
 
 def build_trackers(cfg: CfgNode) -> tuple[tuple[str, ...], str]:
@@ -158,7 +188,7 @@ def build_session(cfg: CfgNode, resumed: bool = False, ranks: Ranks = ALONE) -> 
     if is_shared:
         check_agreed(lambda: image_digests(data), ranks, "images")
 
-    model = build_model(_without_weights(cfg) if resumed else cfg, data.train_cameras, data.train_views)
+    model = build_model(without_weights(cfg) if resumed else cfg, data.train_cameras, data.train_views)
     model = place(model, device, precision)
     teacher = build_teacher(cfg, data, ranks)
     num_classes = build_num_classes(cfg, data, len(labels))
@@ -218,16 +248,20 @@ def build_folder(cfg: CfgNode, ranks: Ranks) -> RunFolder:
     return RunFolder(cfg.OUTPUT_DIR) if ranks.is_first else ReadOnlyFolder(cfg.OUTPUT_DIR)
 
 
-def read_checkpoint(folder: RunFolder, resume: str | None, ranks: Ranks) -> dict[str, Any] | None:
+def read_checkpoint(
+    folder: RunFolder, resume: str | None, ranks: Ranks = ALONE, format: str = FORMAT
+) -> dict[str, Any] | None:
     """Return the state to resume from, or None for a new run; all ranks read the same file.
 
+    Args:
+        format: of the checkpoints.
     Raises:
         FileNotFoundError: some machines have the run's folder, others do not.
     """
     if resume is None:
         return None
     if resume != "auto":
-        return load_last(resume)
+        return load_last(resume, format)
     found = ranks.gather_objects(folder.last.exists() or bool(rotated(folder.path)))
     if len(set(found)) > 1:
         raise FileNotFoundError(
@@ -235,12 +269,12 @@ def read_checkpoint(folder: RunFolder, resume: str | None, ranks: Ranks) -> dict
             f"{folder.path}); to resume a run, all machines need its folder: put it on a disk that they share, or copy it to each"
         )
     if found[0]:
-        return load_newest(folder.last)
+        return load_newest(folder.last, format)
     logger.info("--resume: no %s yet, starting anew", folder.last)
     return None
 
 
-def _without_weights(cfg: CfgNode) -> CfgNode:
+def without_weights(cfg: CfgNode) -> CfgNode:
     """Return the config of a model with random weights."""
     cfg = cfg.clone()
     cfg.defrost()

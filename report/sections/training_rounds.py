@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ...common.text import percent, short_names
+from ...processor.pseudo_labels.round_figures import best_round, round_of
 from ..page.charts import Chart
 from ..page.components import Charts, Component, Section, Strip, Table, Text, Tile
 from ..page.images import fitted
@@ -75,16 +77,14 @@ def _cell(name: str, value: float | None) -> str:
 
 def _chosen(rows: Sequence[Mapping[str, float]]) -> str:
     """Return which round's model was kept: the first with the best score after some training."""
-    known = [row for row in rows if row["epoch"] > 0 and "score" in row]
-    if not known:
+    rounds = [round_of(row) for row in rows]
+    best, top = best_round(rounds), best_round(rounds, "f1")
+    if best is None:
         return "No round after the first epoch: there is no model chosen by the score yet."
-    best = max(known, key=lambda row: row["score"])
-    text = f"best.safetensors is the model of round {best['round']:.0f}, after epoch {best['epoch']:.0f}, which has the best score, {best['score']:.3f}."
-    judged = [row for row in known if "f1" in row]
-    if not judged or "f1" not in best:
+    text = f"best.safetensors is the model of round {best.round:.0f}, after epoch {best.epoch:.0f}, which has the best score, {best.score:.3f}."
+    if top is None or math.isnan(best.f1):
         return text
-    top = max(judged, key=lambda row: row["f1"])
-    return f"{text} Its pairwise F against the labels is {percent(best['f1'])}; the best of all rounds is {percent(top['f1'])}, after epoch {top['epoch']:.0f}."
+    return f"{text} Its pairwise F against the labels is {percent(best.f1)}; the best of all rounds is {percent(top.f1)}, after epoch {top.epoch:.0f}."
 
 
 def count_chart(rows: Sequence[Mapping[str, float]]) -> Chart | None:

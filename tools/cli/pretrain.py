@@ -26,7 +26,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__, config=True)
     add = parser.add_argument
     add("--resume", action="store_true", help="continue from OUTPUT_DIR/last.pth if it exists")
-    add("--overwrite", action="store_true", help="replace an earlier run in OUTPUT_DIR")
+    add("--overwrite", action="store_true", help="replace an earlier run in OUTPUT_DIR, or the CSV of --choose")
     add(
         "--choose",
         metavar="CSV",
@@ -48,7 +48,7 @@ def act(args: argparse.Namespace) -> None:
     elif not args.before or not args.after:
         raise UserError("--choose: needs the weights --before and --after the training on the target set")
     else:
-        build_chosen_images(cfg, args.before, args.after, args.keep, Path(args.choose).expanduser())
+        build_chosen_images(cfg, args.before, args.after, args.keep, Path(args.choose), args.overwrite)
 
 
 main = command(get_parser, act, steady=True)
