@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..common.errors import UserError
 from .model_spec import ModelSpec
@@ -14,10 +16,15 @@ from .reid_model import ReidModel
 
 SMALL = 2**26  # bytes that the model of any file may take
 EXPANSION = 4  # larger ones: times the size of the file, which may keep half precision
+_ON_META = {Tensor.normal_, Tensor.uniform_}  # of real tensors they end torch's loop for truncated numbers
+_RANDOM = {  # change a tensor in place, and return it
+    *(Tensor.erfinv_, nn.init.orthogonal_),
+    *(nn.init.kaiming_normal_, nn.init.kaiming_uniform_, nn.init.xavier_normal_, nn.init.xavier_uniform_),
+}
 
 
 def build_stored(description: Any, path: str | Path) -> ReidModel:
-    """Return the model with random weights.
+    """Return the model, whose weights the caller replaces: they are not initialised.
 
     Args:
         description: what the file says of its model, as `ModelSpec.to_dict` wrote it.
@@ -27,7 +34,7 @@ def build_stored(description: Any, path: str | Path) -> ReidModel:
     """
     spec = stored_spec(description, path)
     try:
-        with torch.device("meta"):  # shapes without memory
+        with _WithoutRandomNumbers(), torch.device("meta"):  # shapes without memory
             planned = ReidModel(spec)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
@@ -40,7 +47,25 @@ def build_stored(description: Any, path: str | Path) -> ReidModel:
             f"{path} has {size / 1e6:,.1f} MB and describes a model of {needed / 1e6:,.0f} MB, {spec.title}, which it cannot "
             "hold; do not use it"
         )
-    return ReidModel(spec)
+    with _WithoutRandomNumbers():
+        return ReidModel(spec)
+
+
+class _WithoutRandomNumbers(TorchFunctionMode):
+    """A context that leaves out most random numbers of new weights; they take more than half of the time of building a model."""
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> Any:
+        named = options or {}
+        tensor = args[0] if args else named.get("tensor")
+        if function in _RANDOM or (function in _ON_META and tensor.is_meta):  # type: ignore[union-attr]
+            return tensor
+        return function(*args, **named)
 
 
 def stored_spec(description: Any, path: str | Path) -> ModelSpec:

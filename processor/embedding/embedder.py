@@ -22,7 +22,7 @@ from ...datasets.loading.decode import resize
 from ...labels.camera_names import UnknownNames
 from ...labels.label_text import as_name
 from ...model import attention_rollout, has_attention
-from ..device import PRECISIONS, pick_device, pick_precision, place
+from ..device import PRECISIONS, pick_device, pick_precision, place, with_cast_weights
 from ..publishing.hub_upload import upload
 from ..publishing.saved_folder import save_folder
 from ..scoring.thresholds import processed_thresholds, stored_calibration
@@ -84,6 +84,7 @@ class Embedder:
         self.threshold = calibration.limit if calibration else None
         self.thresholds = processed_thresholds(own.about)
         self._model = place(own.model, self.device, self.precision).eval()
+        self._computing = with_cast_weights(self._model, self.device, self.precision)
         self._lock, self._is_forked, self._is_stale = threading.Lock(), False, False
         self._of_parent: EmbeddingModel | None = None
         watch_forks(self)
@@ -112,7 +113,7 @@ class Embedder:
         if self._model.network is None and self._is_stale:  # another runtime has its own threads
             own = _read(self.weights, self._origin.options)
             self._of_parent = self._model  # never freed here: that would wait for the threads of the parent
-            self._model = place(own.model, self.device, self.precision).eval()
+            self._model = self._computing = place(own.model, self.device, self.precision).eval()
         self._is_stale = False
 
     def save_pretrained(self, folder: str | Path, licence: str = "") -> Path:
@@ -240,7 +241,9 @@ class Embedder:
             self._ready()
             images, camids, viewids = (part.to(self.device) for part in (torch.from_numpy(planes), *rows))
             images = self.preprocess.normalise(images)
-            embeddings = embed_images(self._model, images, camids, viewids, self.settings, self.device, self.precision)
+            embeddings = embed_images(
+                self._computing, images, camids, viewids, self.settings, self.device, self.precision
+            )
             return embeddings.numpy()
 
 

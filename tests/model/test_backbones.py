@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from vitreid.configs import get_defaults
 from vitreid.model import ModelSpec, ReidModel, build_model
+from vitreid.model.weights.deployed import load_deploy, save_deploy
+from vitreid.processor.device import place, with_cast_weights
 
 
 @pytest.mark.parametrize(
@@ -96,6 +99,26 @@ def test_every_family_builds_trains_a_step_and_exports(spec: ModelSpec):
     with torch.no_grad():
         traced = torch.jit.trace(Embedder(model), (images[:2], camids[:2]), check_trace=False)
         torch.testing.assert_close(traced(images[2:], camids[2:]), model.embed(images[2:], camids[2:], neck="after"))
+
+
+@pytest.mark.parametrize("spec", FAMILIES, ids=lambda spec: f"{spec.name}{'-ics' * (spec.stem == 'ics')}")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
+def test_every_family_is_the_same_from_a_file_and_with_its_weights_cast(spec: ModelSpec, tmp_path: Path):
+    """Building without random numbers leaves nothing out, buffers outside the file included; weights cast once change no bit."""
+    model, images, camids = ReidModel(spec).eval(), torch.rand(2, 3, *spec.img_size), torch.tensor([0, 1])
+    save_deploy(tmp_path / "model.safetensors", model, {})
+    found, _ = load_deploy(tmp_path / "model.safetensors")
+    for kind in ("named_parameters", "named_buffers"):
+        expected = dict(getattr(model, kind)())
+        for name, value in getattr(found, kind)():
+            assert torch.equal(value, expected[name]), name
+    placed = place(found, torch.device("cpu"), torch.bfloat16)
+    cast = with_cast_weights(placed, torch.device("cpu"), torch.bfloat16)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(cast.embed(images, camids), placed.embed(images, camids))
+    assert {value.dtype for value in placed.parameters()} == {torch.float32}
+    assert torch.bfloat16 in {value.dtype for value in cast.parameters()}
 
 
 @pytest.mark.parametrize(
