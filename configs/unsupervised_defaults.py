@@ -32,6 +32,13 @@ UNSUPERVISED_OPTIONS: dict[str, Option] = {
         "several cameras with enough images",
         ("auto", "none", "mean", "full"),
     ),
+    "UNSUPERVISED.WHITEN": Option(
+        0.5,
+        "exponent of the standard deviation by which each principal axis of the embeddings is divided before they are clustered; 1 = PCA "
+        "whitening [Jégou & Chum, ECCV 2012], 0 = off",
+        at_least=0.0,
+        at_most=1.0,
+    ),
     "UNSUPERVISED.TRACKLETS": Option(
         True, "images of one tracklet (column of a manifest) are one person, whatever their embeddings are"
     ),

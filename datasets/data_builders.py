@@ -264,14 +264,16 @@ def build_plain_loader(
     device: torch.device | str = "cpu",
     rank: int = 0,
     num_ranks: int = 1,
+    stride: int = 1,
 ) -> EvalLoader:
     """Return a loader of the images of `train` as they are, not augmented, which are decoded once for both loaders.
 
     Args:
         cameras, views: names of the rows of the model's camera and view tables.
         rank, num_ranks: it loads the images rank, rank + num_ranks, rank + 2 * num_ranks, …
+        stride: only every n-th image is loaded, and shared by the ranks.
     """
-    positions = np.arange(rank, len(data.train), num_ranks)
+    positions = np.arange(0, len(data.train), stride)[rank::num_ranks]
     return EvalLoader(
         [data.train[place] for place in positions],
         build_preprocess(cfg, train=True),

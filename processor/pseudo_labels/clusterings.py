@@ -21,6 +21,7 @@ from ...evaluation.clustering.cannot_links import parted
 from ...evaluation.clustering.density_clusters import density_clusters, without_small
 from ...evaluation.clustering.jaccard_graph import SimilarPairs, jaccard_pairs
 from ...evaluation.clustering.person_pairs import LEAST, person_pairs
+from ...evaluation.postprocess.whitening import whiten
 from ...labels.camera_norm import FULL, LEAST_IMAGES, OFF, check_counts
 from .tracklet_links import tracklet_links
 
@@ -78,7 +79,7 @@ CLUSTERINGS: dict[str, Callable[[CfgNode], ConstrainedClustering]] = {
 def build_clustering(
     cfg: CfgNode, records: Sequence[Record], camera_names: Sequence[str], device: torch.device
 ) -> Clustering:
-    """Return the clustering of images: normalised by camera, under the constraints of tracklets, without small clusters.
+    """Return the clustering of images: normalised by camera and whitened, under the constraints of tracklets, without small clusters.
 
     Args:
         device: where neighbours are found if it is a GPU; elsewhere on the CPU.
@@ -98,6 +99,7 @@ def build_clustering(
         cluster=lambda features: cluster(features, constraints),
         cameras=cameras,
         camera_norm=camera_norm_for(cameras, options.CAMERA_NORM),
+        whitening=options.WHITEN,
         min_size=options.MIN_SIZE,
         device=device if device.type == "cuda" else torch.device("cpu"),
     )
@@ -122,12 +124,15 @@ def cluster_images(
     cluster: Clustering,
     cameras: np.ndarray,
     camera_norm: str,
+    whitening: float,
     min_size: int,
     device: torch.device,
 ) -> Clusters:
-    """Return the clusters of embeddings (N, D), normalised by their cameras (N,); those with fewer than `min_size` are outliers."""
+    """Return the clusters of embeddings (N, D), normalised by their cameras (N,) and whitened; those with fewer than `min_size` are outliers."""
     features = features.to(device)
     if camera_norm != OFF:
         features = normalise_cameras(features[:1], features, cameras[:1], cameras, camera_norm)[1]
+    if whitening:
+        features = whiten(features, whitening)
     groups, pairs = cluster(features)
     return Clusters(without_small(groups, min_size), pairs)

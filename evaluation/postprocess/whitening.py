@@ -1,0 +1,39 @@
+"""Whiten embeddings: directions in which all embeddings vary much count less, so that those that distinguish people count more."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ...common.errors import UserError
+from ..input_checks import Features, as_features, check_finite, squared_norms
+
+LEAST_SPREAD = 1e-3  # of the largest one: smaller ones are noise of rounding, which whitening would raise
+
+
+@torch.no_grad()
+def whiten(features: Features, power: float = 0.5) -> Tensor:
+    """Return embeddings along their principal axes, each divided by its standard deviation to the power `power`, at unit length.
+
+    Power 1 is PCA whitening (Jégou & Chum, ECCV 2012); smaller ones attenuate it (Mukundan et al., GCPR 2017, arXiv:1707.07825).
+
+    Args:
+        features: (N, D) embeddings; the axes are theirs.
+        power: 0 to 1; 0 only removes the mean.
+    Returns:
+        (N, D) float32 on the features' device.
+    Raises:
+        ValueError: `power` is out of range, or the features hold NaN.
+    """
+    if not 0 <= power <= 1:
+        raise UserError(f"power: takes a number from 0 to 1, got {power}")
+    features = as_features("features", features)
+    check_finite("features", squared_norms(features))
+    centred = features.double() - features.double().mean(0)
+    variances, axes = torch.linalg.eigh(centred.T @ centred / len(centred))
+    spreads = variances.clamp(min=0).sqrt()
+    largest = spreads.max()
+    if largest == 0:  # all embeddings are equal
+        return torch.zeros_like(features, dtype=torch.float32)
+    return normalize((centred @ axes / spreads.clamp(min=LEAST_SPREAD * largest) ** power).float())
