@@ -16,7 +16,11 @@ from .reid_model import ReidModel
 
 SMALL = 2**26  # bytes that the model of any file may take
 EXPANSION = 4  # larger ones: times the size of the file, which may keep half precision
-_ON_META = {Tensor.normal_, Tensor.uniform_}  # of real tensors they end torch's loop for truncated numbers
+_ON_META = {  # of real tensors the first two end the loop of torch's truncated numbers
+    Tensor.normal_,
+    Tensor.uniform_,
+    Tensor.clamp_,
+}
 _RANDOM = {  # change a tensor in place, and return it
     *(Tensor.erfinv_, nn.init.orthogonal_),
     *(nn.init.kaiming_normal_, nn.init.kaiming_uniform_, nn.init.xavier_normal_, nn.init.xavier_uniform_),
