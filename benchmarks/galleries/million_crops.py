@@ -1,7 +1,7 @@
 """Time and peak memory of one clustering of training without labels: `python benchmarks/galleries/million_crops.py [--rows N] [--json FILE]`.
 
 The embeddings are random people: centres that lie near some common ones, a shift for each camera, and noise, at unit length. They go
-the way of `UNSUPERVISED.CLUSTERING`: camera normalisation, neighbours, similar pairs, clusters. `--index exact` is what training does; on a
+the way of `UNSUPERVISED.CLUSTERING`: camera normalisation, whitening, neighbours, similar pairs, clusters. `--index exact` is what training does; on a
 CPU its time grows with the square of the rows, and above 100,000 `auto` takes FAISS (IVF), as `vitreid identities` does.
 Memory is that of the whole process at its peak in each step, the embeddings included.
 """
@@ -31,11 +31,12 @@ from vitreid.evaluation.clustering.cluster_figures import compare_with_labels
 from vitreid.evaluation.clustering.density_clusters import density_clusters
 from vitreid.evaluation.clustering.jaccard_graph import REACH, SimilarPairs, jaccard_pairs
 from vitreid.evaluation.clustering.person_pairs import LEAST, person_pairs
+from vitreid.evaluation.postprocess.whitening import whiten
 from vitreid.evaluation.reranking.neighbours import Neighbours, find_neighbours
 from vitreid.gallery.identities.near_rows import AUTO, EXACT_ROWS, near_rows
-from vitreid.processor.pseudo_labels.clusterings import EPS
+from vitreid.processor.pseudo_labels.clusterings import EPS, PER_FEATURE
 
-K1, K2, MIN_SAMPLES = 30, 6, 4  # the defaults of UNSUPERVISED
+K1, K2, MIN_SAMPLES, WHITEN = 30, 6, 4, 0.5  # the defaults of UNSUPERVISED
 CAMERAS, BLOCK, QUICK = 6, 2**16, 2000
 NEIGHBOURS, PAIRS = "neighbours", "similar pairs"
 SPREAD, SHIFT = 0.9, 0.3  # of the noise and of the cameras' shifts, next to centres of 1
@@ -116,6 +117,9 @@ def cluster(features: Tensor, cameras: np.ndarray, clustering: str, index: str, 
     with steps.step("camera normalisation"):
         names = cameras.astype(str)
         features = normalise_cameras(features[:1], features, names[:1], names, "full")[1]
+    with steps.step("whitening"):
+        if len(features) >= PER_FEATURE * features.shape[1]:
+            features = whiten(features, WHITEN)
 
     def find(k: int) -> Neighbours:
         with steps.step(NEIGHBOURS):

@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 from ...common.errors import UserError
 from ..input_checks import Features, as_features, check_finite, squared_norms
 
+BLOCK = 2**16  # rows that are float64 at once
 LEAST_SPREAD = 1e-3  # of the largest one: smaller ones are noise of rounding, which whitening would raise
 
 
@@ -30,10 +31,17 @@ def whiten(features: Features, power: float = 0.5) -> Tensor:
         raise UserError(f"power: takes a number from 0 to 1, got {power}")
     features = as_features("features", features)
     check_finite("features", squared_norms(features))
-    centred = features.double() - features.double().mean(0)
-    variances, axes = torch.linalg.eigh(centred.T @ centred / len(centred))
+    mean = sum(block.double().sum(0) for block in features.split(BLOCK)) / len(features)
+    products = (_product(block.double() - mean) for block in features.split(BLOCK))
+    variances, axes = torch.linalg.eigh(sum(products) / len(features))
     spreads = variances.clamp(min=0).sqrt()
-    largest = spreads.max()
-    if largest == 0:  # all embeddings are equal
-        return torch.zeros_like(features, dtype=torch.float32)
-    return normalize((centred @ axes / spreads.clamp(min=LEAST_SPREAD * largest) ** power).float())
+    found = torch.zeros_like(features, dtype=torch.float32)
+    if spreads.max() > 0:  # else all embeddings are equal
+        scales = spreads.clamp(min=LEAST_SPREAD * spreads.max()) ** power
+        for block, whitened in zip(features.split(BLOCK), found.split(BLOCK), strict=True):
+            whitened.copy_(normalize((block.double() - mean) @ axes / scales))
+    return found
+
+
+def _product(rows: Tensor) -> Tensor:
+    return rows.T @ rows

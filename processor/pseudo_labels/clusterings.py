@@ -28,6 +28,7 @@ from .tracklet_links import tracklet_links
 logger = logging.getLogger(__name__)
 EPS = 0.6  # Jaccard distance of DBSCAN's neighbours (Dai et al., arXiv:2103.11568, on Market-1501)
 AUTO = "auto"
+PER_FEATURE = 10  # images without which the axes of small variance are noise, and whitening would raise it
 
 
 class Clusters(NamedTuple):
@@ -128,11 +129,15 @@ def cluster_images(
     min_size: int,
     device: torch.device,
 ) -> Clusters:
-    """Return the clusters of embeddings (N, D), normalised by their cameras (N,) and whitened; those with fewer than `min_size` are outliers."""
+    """Return the clusters of embeddings (N, D), normalised by their cameras (N,); those with fewer than `min_size` are outliers.
+
+    Args:
+        whitening: exponent of `whiten`; not used with fewer than PER_FEATURE images per feature.
+    """
     features = features.to(device)
     if camera_norm != OFF:
         features = normalise_cameras(features[:1], features, cameras[:1], cameras, camera_norm)[1]
-    if whitening:
+    if whitening and len(features) >= PER_FEATURE * features.shape[1]:
         features = whiten(features, whitening)
     groups, pairs = cluster(features)
     return Clusters(without_small(groups, min_size), pairs)

@@ -25,7 +25,7 @@ def test_the_clusters_are_those_of_a_training_without_labels(name):
     inside = trained.groups >= 0  # smaller clusters are left out there
     pairs = np.unique(np.stack([found[inside], trained.groups[inside]]), axis=1)
     assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1] > 10
-    assert set(steps.seconds) == {"camera normalisation", "neighbours", "similar pairs", "clusters"}
+    assert set(steps.seconds) == {"camera normalisation", "whitening", "neighbours", "similar pairs", "clusters"}
 
 
 def test_the_people_depend_on_the_seed_alone_and_have_unit_length():

@@ -6,6 +6,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from vitreid.common.errors import UserError
+from vitreid.evaluation.postprocess import whitening
 from vitreid.evaluation.postprocess.whitening import whiten
 
 
@@ -32,6 +33,12 @@ def test_power_1_gives_unit_covariance_up_to_lengths(features):
     pca = PCA(whiten=True).fit_transform(features)
     found = whiten(features, 1.0).numpy()
     np.testing.assert_allclose(found @ found.T, cosines(pca), atol=1e-4)
+
+
+def test_blocks_change_nothing(features, monkeypatch):
+    whole = whiten(features)
+    monkeypatch.setattr(whitening, "BLOCK", 7)
+    torch.testing.assert_close(whiten(features), whole)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 6])
