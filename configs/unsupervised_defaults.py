@@ -35,7 +35,7 @@ UNSUPERVISED_OPTIONS: dict[str, Option] = {
     "UNSUPERVISED.WHITEN": Option(
         0.5,
         "exponent of the standard deviation by which each principal axis of the embeddings is divided before they are clustered; 1 = PCA "
-        "whitening [Jégou & Chum, ECCV 2012], 0 = off; without effect with fewer than 10 images per feature",
+        "whitening [Jégou & Chum, ECCV 2012], 0 = off; not applied below 10 images per feature",
         at_least=0.0,
         at_most=1.0,
     ),

@@ -271,7 +271,7 @@ def build_plain_loader(
     Args:
         cameras, views: names of the rows of the model's camera and view tables.
         rank, num_ranks: it loads the images rank, rank + num_ranks, rank + 2 * num_ranks, …
-        stride: only every n-th image is loaded, and shared by the ranks.
+        stride: load only every n-th image; the ranks share these.
     """
     positions = np.arange(0, len(data.train), stride)[rank::num_ranks]
     return EvalLoader(

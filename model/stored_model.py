@@ -16,12 +16,12 @@ from .reid_model import ReidModel
 
 SMALL = 2**26  # bytes that the model of any file may take
 EXPANSION = 4  # larger ones: times the size of the file, which may keep half precision
-_ON_META = {  # of real tensors the first two end the loop of torch's truncated numbers
+_ON_META = {  # skipped for these only: `trunc_normal_` of real tensors draws until all values are in range
     Tensor.normal_,
     Tensor.uniform_,
     Tensor.clamp_,
 }
-_RANDOM = {  # change a tensor in place, and return it
+_SKIPPED = {  # `erfinv_` takes long, and is used for truncated normals alone
     *(Tensor.erfinv_, nn.init.orthogonal_),
     *(nn.init.kaiming_normal_, nn.init.kaiming_uniform_, nn.init.xavier_normal_, nn.init.xavier_uniform_),
 }
@@ -67,7 +67,7 @@ class _WithoutRandomNumbers(TorchFunctionMode):
     ) -> Any:
         named = options or {}
         tensor = args[0] if args else named.get("tensor")
-        if function in _RANDOM or (function in _ON_META and tensor.is_meta):  # type: ignore[union-attr]
+        if function in _SKIPPED or (function in _ON_META and tensor.is_meta):  # type: ignore[union-attr]
             return tensor
         return function(*args, **named)
 

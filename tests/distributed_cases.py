@@ -122,11 +122,12 @@ def clusters(folder: Path, ranks: Ranks, *more: str) -> dict:
     words = ["UNSUPERVISED.CLUSTERING", "dbscan", "UNSUPERVISED.K1", "6", "UNSUPERVISED.K2", "2", *more]
     session = build_session(config(folder, *words, "SOLVER.BASE_LR", "0.0005"), ranks=ranks)
     labels, trainer, found = session.pseudo_labels, session.trainer, []
+    neck = session.module.model.neck.running_mean.tolist()
     for epoch in (1, 2):
         labels.adopt(labels.find(session.module.model, epoch - 1), trainer.optimizers)
         means = trainer.train_epoch(epoch, tqdm(disable=True))
         found.append([labels.groups.tolist(), means["cluster"], session.module.loss.clusters.centroids.sum().item()])
-    return {"rounds": found}
+    return {"rounds": found, "neck": neck}
 
 
 def proxies(folder: Path, ranks: Ranks) -> dict:

@@ -29,7 +29,7 @@ from vitreid.gallery.export.export_job import ExportJob
 from vitreid.gallery.export.export_plan import make_plan
 from vitreid.gallery.export.sources import Source, open_source
 from vitreid.processor import Embedder, autocast
-from vitreid.processor.device import pick_device
+from vitreid.processor.device import pick_device, with_cast_weights
 from vitreid.processor.distributed.process_group import ALONE
 
 SHARE = 0.9  # the bar: export / bare model, images per second
@@ -131,12 +131,13 @@ def bare_model(embedder: Embedder, count: int) -> Callable[[int], None]:
     size, device = embedder.batch_size, embedder.device
     pixels = torch.rand(min(size, count), 3, *embedder.preprocess.size, device=device) - 0.5
     batches = [min(size, count - start) for start in range(0, count, size)]
+    model = with_cast_weights(embedder.model, device, embedder.precision)
 
     @torch.inference_mode()
     def forward(number: int) -> None:
         for images in batches:
             with autocast(device, embedder.precision):
-                found = embedder.model.embed(pixels[:images], neck=embedder.neck)
+                found = model.embed(pixels[:images], neck=embedder.neck)
         found.cpu()  # wait for the GPU
 
     return forward

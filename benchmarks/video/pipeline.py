@@ -1,8 +1,8 @@
 """Frames per second from a recording to a gallery: `python benchmarks/video/pipeline.py --video FILE --detector WHAT --weights FILE`.
 
 What is measured takes turns, because a machine's speed drifts; each line does what the line above does, and more: decoding, detection,
-tracks by motion, tracks with appearance, and the whole export with the embeddings of each track's best crops. The table shows
-medians with minimum and maximum.
+tracks by motion, tracks with appearance, and the whole export with the embeddings of each track's best crops. Each opens the detector
+itself. The table shows medians with minimum and maximum.
 """
 
 from __future__ import annotations
@@ -65,13 +65,14 @@ def jobs_of(args: argparse.Namespace, number: int, folder: Path) -> dict[str, Ca
     """Return what is measured, each a function that returns the number of frames."""
     options = {"stride": args.stride, "fps": args.fps}
     lowest = TrackOptions(detector=args.detector).lowest_score
-    detector, embedder = open_detector(args.detector, DetectorOptions(confidence=lowest)), Embedder(args.weights)
+    embedder = Embedder(args.weights)
 
     def decode() -> int:
         decode_all(open_frames(args.video, args.fps), number, args.stride)
         return number
 
     def detect() -> int:
+        detector = open_detector(args.detector, DetectorOptions(confidence=lowest))
         frames = open_frames(args.video, args.fps).frames(args.stride)
         return sum(1 for _ in detector.stream(islice(frames, number)))
 

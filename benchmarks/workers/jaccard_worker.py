@@ -49,12 +49,12 @@ def ours(features: Tensor) -> np.ndarray:
 
 
 def open_unreid(checkout: Path) -> Callable[[Tensor], np.ndarray]:
-    """Return the clustering of OpenUnReID's Cluster Contrast recipes: its dense distances, and DBSCAN on them."""
+    """Return OpenUnReID's Jaccard distances and DBSCAN, with the settings of Cluster Contrast."""
     distances = Checkout(checkout).load("openunreid.core.utils.compute_dist").compute_jaccard_distance
 
     def cluster(features: Tensor) -> np.ndarray:
         found = distances(features, k1=K1, k2=K2, search_option=CPU_SEARCH, verbose=False)
-        return DBSCAN(eps=EPS, min_samples=MIN_SAMPLES, metric="precomputed").fit_predict(found)
+        return DBSCAN(eps=EPS, min_samples=MIN_SAMPLES, metric="precomputed", n_jobs=-1).fit_predict(found)
 
     return cluster
 

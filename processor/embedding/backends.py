@@ -23,7 +23,7 @@ from ...common.errors import MissingPackageError, UserError
 from ...common.machine.turns import in_turns
 from ...datasets import Preprocess
 from ...datasets.loading.decode import resize
-from ..device import pick_device, pick_precision, place
+from ..device import pick_device, pick_precision, place, with_cast_weights
 from .drawn_crops import synthetic_crops
 from .extract import EmbedSettings, embed_images
 from .foreign.open_foreign import open_foreign
@@ -187,7 +187,7 @@ def _probe(weights: Weights, precision: str) -> Callable[[], np.ndarray]:
     device = torch.device("cpu")
     dtype = pick_precision(precision, device, weights.model.precisions, "precision")
     preprocess, settings = Preprocess.from_dict(weights.about["preprocess"]), EmbedSettings(**weights.about["embed"])
-    model = place(weights.model, device, dtype).eval()
+    model = with_cast_weights(place(weights.model, device, dtype).eval(), device, dtype)
     crops = [resize(crop, preprocess.size, preprocess.interpolation) for crop in synthetic_crops(PROBED, 0)]
     planes = torch.from_numpy(np.stack([crop.transpose(2, 0, 1) for crop in crops]))
     unknown = torch.full((PROBED,), -1)

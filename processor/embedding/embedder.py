@@ -132,7 +132,8 @@ class Embedder:
 
     @property
     def model(self) -> Any:
-        """The model, an `EmbeddingModel`, on its device, in evaluation mode."""
+        """The model, an `EmbeddingModel`, on its device, in evaluation mode. Open a new embedder for other weights: changes made here may not
+        reach the embeddings."""
         return self._model
 
     @property

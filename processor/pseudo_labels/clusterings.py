@@ -28,7 +28,9 @@ from .tracklet_links import tracklet_links
 logger = logging.getLogger(__name__)
 EPS = 0.6  # Jaccard distance of DBSCAN's neighbours (Dai et al., arXiv:2103.11568, on Market-1501)
 AUTO = "auto"
-PER_FEATURE = 10  # images without which the axes of small variance are noise, and whitening would raise it
+PER_FEATURE = (
+    10  # fewest images per feature; with fewer, the axes of small variance are noise, which whitening amplifies
+)
 
 
 class Clusters(NamedTuple):

@@ -1,4 +1,4 @@
-"""The running statistics of a new neck, from the training images: the first clusters are found behind it, before any step."""
+"""Running statistics of a new neck, computed from the training images, because the first clusters are found before any step."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ...model import ReidModel
 from ..distributed.process_group import ALONE, Ranks
 from ..embedding.extract import EmbedSettings, extract, join_shares
 
-SAMPLE = 2048  # images that are embedded for them
+SAMPLE = 2048  # at least so many images are embedded, if there are; fewer than twice as many
 BEFORE = EmbedSettings(neck="before", normalize=False, flip=False, global_only=True)
 
 
 def stride_of_sample(count: int) -> int:
-    """Return which n-th of so many training images are embedded."""
+    """Return n: every n-th of `count` training images is embedded."""
     return max(1, count // SAMPLE)
 
 
@@ -29,7 +29,7 @@ def start_neck(
     precision: torch.dtype,
     ranks: Ranks = ALONE,
 ) -> None:
-    """Set mean and variance of the global branch in a batch norm that has seen no batch; others are left as they are. Collective.
+    """Set mean and variance of the global branch in a batch norm that has seen no batch; another neck is left as it is. Collective.
 
     Without it, centroids of the first round would be embedded with mean 0 and variance 1, and the batches that are compared with them by
     their own statistics.
@@ -39,17 +39,19 @@ def start_neck(
         count: images of the sample, of all ranks together.
     """
     neck = model.neck
-    if (
-        not isinstance(neck, nn.modules.batchnorm._BatchNorm)
-        or not neck.track_running_stats
-        or neck.num_batches_tracked
-    ):
+    if not isinstance(neck, nn.BatchNorm1d) or not _is_new(neck):
         return
     share = extract(model, images, BEFORE, device, precision, "statistics", ranks.is_first)
     features = join_shares(share, count, ranks)
     mean, variance = ranks.from_first(lambda: _statistics(features))  # type: ignore[arg-type]  # no None on rank 0
     for running, found in ((neck.running_mean, mean), (neck.running_var, variance)):
         running[: len(found)].copy_(torch.tensor(found))  # type: ignore[index]
+
+
+def _is_new(neck: nn.BatchNorm1d) -> bool:
+    """Return whether the statistics are those of a norm that has seen no batch; a file may lack the counter."""
+    mean, variance = neck.running_mean, neck.running_var
+    return mean is not None and variance is not None and not mean.any() and bool((variance == 1).all())
 
 
 def _statistics(features: Tensor) -> tuple[list[float], list[float]]:

@@ -29,22 +29,17 @@ def test_cosines_are_those_of_scikit_learns_principal_axes(features, power):
     np.testing.assert_allclose(found @ found.T, cosines(expected), atol=1e-4)
 
 
-def test_power_1_gives_unit_covariance_up_to_lengths(features):
-    pca = PCA(whiten=True).fit_transform(features)
-    found = whiten(features, 1.0).numpy()
-    np.testing.assert_allclose(found @ found.T, cosines(pca), atol=1e-4)
-
-
 def test_blocks_change_nothing(features, monkeypatch):
     whole = whiten(features)
     monkeypatch.setattr(whitening, "BLOCK", 7)
-    torch.testing.assert_close(whiten(features), whole)
+    found = whiten(features)
+    torch.testing.assert_close(found @ found.T, whole @ whole.T)  # the sign of an axis is free
 
 
 @pytest.mark.parametrize("rows", [1, 3, 6])
 def test_few_or_equal_rows_stay_finite(features, rows):
     assert torch.isfinite(whiten(features[:rows])).all()
-    assert torch.isfinite(whiten(np.ones((rows, 4), np.float32))).all()
+    assert not whiten(np.full((rows, 4), 0.1)).any()
 
 
 def test_a_wrong_power_and_nan_are_refused(features):

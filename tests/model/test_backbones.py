@@ -103,7 +103,6 @@ def test_every_family_builds_trains_a_step_and_exports(spec: ModelSpec):
 
 @pytest.mark.parametrize("spec", FAMILIES, ids=lambda spec: f"{spec.name}{'-ics' * (spec.stem == 'ics')}")
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.slow
 def test_every_family_is_the_same_from_a_file_and_with_its_weights_cast(spec: ModelSpec, tmp_path: Path):
     """Building without random numbers leaves nothing out, buffers outside the file included; weights cast once change no bit."""
     model, images, camids = ReidModel(spec).eval(), torch.rand(2, 3, *spec.img_size), torch.tensor([0, 1])

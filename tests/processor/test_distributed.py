@@ -133,6 +133,8 @@ def test_images_without_labels_have_the_same_clusters_on_all_processes(people, o
     assert rounds[0] == rounds[1]
     assert [groups for groups, _, _ in rounds[0]] == [groups for groups, _, _ in one]
     assert rounds[0][1][1:] == pytest.approx(one[1][1:], rel=1e-3)
+    necks = [result[name]["neck"] for result in (*of_two, {name: of_one(people, name)})]
+    assert necks[0] == necks[1] == pytest.approx(necks[2], rel=1e-4, abs=1e-5)
 
 
 def test_dropout_differs_between_processes_and_not_between_runs(people, of_two):

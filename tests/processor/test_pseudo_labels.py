@@ -21,9 +21,10 @@ from vitreid.datasets.records import TIME, Moment
 from vitreid.datasets.synthetic.dataset import SyntheticPlan, generate
 from vitreid.evaluation.clustering.average_linkage import Constraints
 from vitreid.evaluation.clustering.jaccard_graph import SimilarPairs
+from vitreid.evaluation.postprocess.whitening import whiten
 from vitreid.model import load_deploy
 from vitreid.processor import Stopped
-from vitreid.processor.pseudo_labels.clusterings import CLUSTERINGS, Clusters, camera_norm_for
+from vitreid.processor.pseudo_labels.clusterings import CLUSTERINGS, Clusters, camera_norm_for, cluster_images
 from vitreid.processor.pseudo_labels.pseudo_labels import class_means
 from vitreid.processor.pseudo_labels.round_figures import best_round, measure_round
 from vitreid.processor.pseudo_labels.tracklet_links import tracklet_links
@@ -322,6 +323,18 @@ def test_links_of_tracklets_can_be_seen_by_eye():
 def test_times_are_compared_within_a_camera():
     records = [Record(str(row), -1, camera, moment=Moment(TIME, 5, 9)) for row, camera in enumerate((0, 1, 0))]
     assert tracklet_links(records).apart.tolist() == [[0, 2]]
+
+
+@pytest.mark.parametrize(("rows", "power", "is_whitened"), [(40, 0.5, True), (39, 0.5, False), (40, 0.0, False)])
+def test_embeddings_are_whitened_where_there_are_ten_images_per_feature(rows, power, is_whitened):
+    features, given = torch.randn(rows, 4, generator=torch.Generator().manual_seed(0)), []
+
+    def cluster(embeddings):
+        given.append(embeddings)
+        return Clusters(np.zeros(len(embeddings), np.int64), SimilarPairs(*(np.zeros(0) for _ in range(3))))
+
+    cluster_images(features, cluster, np.zeros(rows), "none", power, 2, torch.device("cpu"))
+    assert torch.equal(given[0], whiten(features, power) if is_whitened else features)
 
 
 def test_figures_of_a_round_can_be_counted_by_eye():
