@@ -35,13 +35,19 @@ def build_adaptation(
         source: labelled data sets that are trained on in the same run.
         root: folder that holds theirs; None = that of the config's default.
     Raises:
-        UserError: the weights have no config of vitreid, or an override is wrong.
+        UserError: the weights have no config of vitreid, an override is wrong, or one names another folder of crops.
     """
     text = about.get("config")
     if not isinstance(text, str) or not text:
         raise UserError(
             f"--weights: {weights} does not say how it was trained; give the best.safetensors of a training by vitreid, or train with "
             "MODEL.PRETRAIN_PATH and UNSUPERVISED.CLUSTERING"
+        )
+    given = set(overrides[::2])
+    if "DATASETS.ROOT_DIR" in given and "DATASETS.NAMES" not in given:
+        raise UserError(
+            f"DATASETS.ROOT_DIR: the crops are those in --input {crops}; leave the option out, give another --input, or name the data set in "
+            "the folder (DATASETS.NAMES). To evaluate the adapted model on another data set: vitreid test"
         )
     cfg = parse_stored_config(text, source=str(weights))
     values = {

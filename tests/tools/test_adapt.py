@@ -37,6 +37,12 @@ def test_options_behind_the_arguments_win(words, tmp_path):
     assert (cfg.LOSS.METRIC, cfg.SOLVER.MAX_EPOCHS) == ("triplet", 1)
 
 
+def test_a_second_folder_of_crops_is_refused(words, tmp_path, capsys):
+    assert main(["adapt", *words, "DATASETS.ROOT_DIR", "elsewhere"]) == 2
+    assert "DATASETS.ROOT_DIR: the crops are those in --input" in capsys.readouterr().err
+    assert not (tmp_path / "adapted").exists()
+
+
 def test_weights_without_their_settings_are_refused(words, checkpoint, monkeypatch, capsys):
     monkeypatch.setattr(adapt.Embedder, "about", {}, raising=False)
     monkeypatch.setattr(adapt.Embedder, "__init__", lambda self, *args, **options: None)
