@@ -43,12 +43,7 @@ def build_adaptation(
             f"--weights: {weights} does not say how it was trained; give the best.safetensors of a training by vitreid, or train with "
             "MODEL.PRETRAIN_PATH and UNSUPERVISED.CLUSTERING"
         )
-    given = set(overrides[::2])
-    if "DATASETS.ROOT_DIR" in given and "DATASETS.NAMES" not in given:
-        raise UserError(
-            f"DATASETS.ROOT_DIR: the crops are those in --input {crops}; leave the option out, give another --input, or name the data set in "
-            "the folder (DATASETS.NAMES). To evaluate the adapted model on another data set: vitreid test"
-        )
+    _check_folder(overrides, crops)
     cfg = parse_stored_config(text, source=str(weights))
     values = {
         "MODEL.PRETRAIN_CHOICE": "self",
@@ -80,3 +75,13 @@ def build_adaptation(
     }
     words = [word for key, value in values.items() for word in (key, str(value))]
     return parse_stored_config(text, [*words, *overrides], str(weights))
+
+
+def _check_folder(overrides: Sequence[str], crops: Path) -> None:
+    """Raise UserError if an option replaces the folder of the crops."""
+    names = set(overrides[::2])
+    if "DATASETS.ROOT_DIR" in names and "DATASETS.NAMES" not in names:
+        raise UserError(
+            f"DATASETS.ROOT_DIR: the crops are those in --input {crops}; leave the option out, give another --input, or name the data set in "
+            "the folder (DATASETS.NAMES). To evaluate the adapted model on another data set: vitreid test"
+        )

@@ -82,7 +82,7 @@ SKIPPED = {  # what is not run: why
     r"^python docs/hooks\.py$": "rewrites a page of the clone; see test_docs.py",
     r"--library PYTHON": "needs an environment with another library",
     r"--fuse ": "needs the embeddings of two models; see tests/processor/test_feature_file.py",
-    r"^vitreid (test|search|export|export-model|serve|track|train|pretrain|identities|identify|benchmark)$": "the name of a command in a sentence",
+    r"^vitreid (test|search|export|export-model|serve|track|train|pretrain|identities|identify|benchmark|adapt)$": "the name of a command in a sentence",
     r"^python examples/track_with_boxmot": "needs BoxMOT, with an environment of its own; see test_ship_trackers.py",
 }
 SMALLER = {  # what is shown: what is run instead
@@ -96,7 +96,8 @@ SMALLER = {  # what is shown: what is run instead
     r"hat_probability>=0.9": "hat_probability>=0.5",  # of random weights
     r"vitreid film --output data/film": "vitreid film --output data/film --people 2 --cameras 1 --seconds 6",
     r"\bFILE\b": "file.json",  # a placeholder
-    r"usl_vit_small_dinov2 (?=[A-Z])": "usl_vit_small_dinov2 UNSUPERVISED.CLUSTERING linkage ",  # random weights: one cluster
+    r"usl_vit_small_dinov2_cpu (?=[A-Z])": "usl_vit_small_dinov2_cpu UNSUPERVISED.EPS 0.3 ",  # random weights: one cluster
+    r"usl_vit_small_dinov2 (?=[A-Z])": "usl_vit_small_dinov2 UNSUPERVISED.CLUSTERING linkage ",  # the same
 }
 SMALL = {
     "MODEL.NAME": "vit_tiny_patch16_224",
@@ -105,6 +106,7 @@ SMALL = {
     "MODEL.EMBED_DIM": "32",
     "MODEL.DEPTH": "2",
     "MODEL.NUM_HEADS": "2",
+    "MODEL.FREEZE_BLOCKS": "0",
     "INPUT.SIZE_TRAIN": "(64, 32)",
     "INPUT.SIZE_TEST": "(64, 32)",
     "INPUT.PADDING": "2",
