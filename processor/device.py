@@ -98,9 +98,8 @@ def place(model: Model, device: torch.device, precision: torch.dtype) -> Model:
 def with_cast_weights(model: Model, device: torch.device, precision: torch.dtype) -> Model:
     """Return a copy for inference whose weights are stored as autocast would cast them at every call: the same embeddings, bit by bit.
 
-    On a CPU a single image takes 0.85 (ViT-Base), 0.90 (ResNet-50), 0.91 (ViT-Small) and 0.97 (ViT-Tiny) of the time with it, a batch of 32
-    the same (one thread with AVX512_BF16). It needs half as much memory again for the weights. Normalisations and tables, which autocast leaves alone, are those of the
-    model itself.
+    A single image takes 0.85 (ViT-Base), 0.90 (ResNet-50), 0.91 (ViT-Small) and 0.97 (ViT-Tiny) of the time, a batch of 32 the same (one thread
+    with AVX512_BF16). The copy needs half as much memory again for the weights. It shares normalisations and tables with the model.
 
     Args:
         model: where `place` put it; it is not changed. It is returned itself on other devices, in float32, and if it is none of ours.

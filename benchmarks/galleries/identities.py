@@ -33,6 +33,7 @@ from vitreid.gallery.identities.group_people import GroupingOptions, group_peopl
 from vitreid.gallery.identities.known_people import EnrolmentOptions, KnownPeople, best_margin, enrolled
 from vitreid.gallery.identities.near_rows import AUTO, camera_norm_of, compared_rows
 from vitreid.gallery.identities.person_columns import write_people
+from vitreid.processor.pseudo_labels.round_figures import singled
 from vitreid.processor.scoring.feature_file import load_features
 
 MODEL, WIDTH, PER_PERSON, ADDED = "sha256:benchmark", 256, 16, 1000
@@ -176,7 +177,7 @@ def baseline(rows: np.ndarray) -> np.ndarray:
     pairs = jaccard_pairs(rows, min(K1, len(rows) - 1), K2)
     graph = sparse.coo_array((1 - pairs.value, (pairs.first, pairs.second)), shape=(len(rows), len(rows))).tocsr()
     found = DBSCAN(eps=EPS, min_samples=2, metric="precomputed").fit((graph + graph.T).tocsr()).labels_
-    return np.where(found < 0, found.max() + 1 + np.arange(len(found)), found)
+    return singled(found)
 
 
 def open_set(path: Path, data: Labelled, seed: int) -> dict[str, Any]:

@@ -25,18 +25,19 @@ from vitreid.benchmarks.common.hardware import status_bytes
 from vitreid.benchmarks.common.peak_memory import start_memory, wait
 from vitreid.common.errors import UserError
 from vitreid.common.text import percent, table
+from vitreid.configs import OPTIONS
 from vitreid.evaluation import normalise_cameras
 from vitreid.evaluation.clustering.average_linkage import average_linkage
 from vitreid.evaluation.clustering.cluster_figures import compare_with_labels
 from vitreid.evaluation.clustering.density_clusters import density_clusters
 from vitreid.evaluation.clustering.jaccard_graph import REACH, SimilarPairs, jaccard_pairs
 from vitreid.evaluation.clustering.person_pairs import LEAST, person_pairs
-from vitreid.evaluation.postprocess.whitening import whiten
 from vitreid.evaluation.reranking.neighbours import Neighbours, find_neighbours
 from vitreid.gallery.identities.near_rows import AUTO, EXACT_ROWS, near_rows
-from vitreid.processor.pseudo_labels.clusterings import EPS, PER_FEATURE
+from vitreid.processor.pseudo_labels.clusterings import EPS, whitened
+from vitreid.processor.pseudo_labels.round_figures import singled
 
-K1, K2, MIN_SAMPLES, WHITEN = 30, 6, 4, 0.5  # the defaults of UNSUPERVISED
+K1, K2, MIN_SAMPLES, WHITEN = (OPTIONS[f"UNSUPERVISED.{key}"].default for key in ("K1", "K2", "MIN_SAMPLES", "WHITEN"))
 CAMERAS, BLOCK, QUICK = 6, 2**16, 2000
 NEIGHBOURS, PAIRS = "neighbours", "similar pairs"
 SPREAD, SHIFT = 0.9, 0.3  # of the noise and of the cameras' shifts, next to centres of 1
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> Report:
     features, people, cameras = random_crops(rows, args.dim, args.images, args.seed)
     steps = Steps(args.device)
     groups = cluster(features.to(args.device), cameras, args.clustering, args.index, steps)
-    figures = compare_with_labels(people, np.where(groups < 0, groups.max() + 1 + np.arange(rows), groups))
+    figures = compare_with_labels(people, singled(groups))
     report |= {"rows": rows, "dim": args.dim, "clustering": args.clustering, "index": args.index}
     report |= {"embeddings_mb": features.nbytes / 1e6, "seconds": steps.seconds, "peak_mb": in_mb(steps.peaks)}
     report |= {"clusters": int(groups.max()) + 1, "people": len(np.unique(people)), "f1": figures.f1}
@@ -118,8 +119,7 @@ def cluster(features: Tensor, cameras: np.ndarray, clustering: str, index: str, 
         names = cameras.astype(str)
         features = normalise_cameras(features[:1], features, names[:1], names, "full")[1]
     with steps.step("whitening"):
-        if len(features) >= PER_FEATURE * features.shape[1]:
-            features = whiten(features, WHITEN)
+        features = whitened(features, WHITEN)
 
     def find(k: int) -> Neighbours:
         with steps.step(NEIGHBOURS):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.cluster import DBSCAN
 from torch import Tensor
 
@@ -18,10 +17,10 @@ from vitreid.benchmarks.common.checkouts import Checkout
 from vitreid.benchmarks.common.isolated_process import reply
 from vitreid.benchmarks.common.peak_memory import peaks, start_memory
 from vitreid.benchmarks.galleries.million_crops import K1, K2, MIN_SAMPLES, random_crops
+from vitreid.evaluation.clustering.average_linkage import Constraints
 from vitreid.evaluation.clustering.cluster_figures import compare_with_labels
-from vitreid.evaluation.clustering.density_clusters import density_clusters
-from vitreid.evaluation.clustering.jaccard_graph import jaccard_pairs
-from vitreid.processor.pseudo_labels.clusterings import EPS
+from vitreid.processor.pseudo_labels.clusterings import EPS, cluster_by_density
+from vitreid.processor.pseudo_labels.round_figures import singled
 
 CPU_SEARCH = 3  # OpenUnReID's search_option
 
@@ -45,7 +44,7 @@ class JaccardJob:
 
 def ours(features: Tensor) -> np.ndarray:
     """Cluster as UNSUPERVISED.CLUSTERING dbscan."""
-    return density_clusters(len(features), jaccard_pairs(features, K1, K2), EPS, MIN_SAMPLES)
+    return cluster_by_density(features, Constraints.none(len(features)), K1, K2, EPS, MIN_SAMPLES).groups
 
 
 def open_unreid(checkout: Path) -> Callable[[Tensor], np.ndarray]:
@@ -67,15 +66,8 @@ def measure(job: JaccardJob) -> dict[str, Any]:
     before, begin = start_memory("cpu"), time.perf_counter()
     groups = cluster(features)
     seconds, memory = time.perf_counter() - begin, peaks(before, "cpu")
-    alone = np.where(groups < 0, groups.max() + 1 + np.arange(len(groups)), groups)
-    figures = compare_with_labels(people, alone)
-    return {
-        "seconds": seconds,
-        **memory,
-        "clusters": int(groups.max()) + 1,
-        "f1": figures.f1,
-        "threads": torch.get_num_threads(),
-    }
+    figures = compare_with_labels(people, singled(groups))
+    return {"seconds": seconds, **memory, "clusters": int(groups.max()) + 1, "f1": figures.f1}
 
 
 if __name__ == "__main__":

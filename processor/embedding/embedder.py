@@ -84,7 +84,7 @@ class Embedder:
         self.threshold = calibration.limit if calibration else None
         self.thresholds = processed_thresholds(own.about)
         self._model = place(own.model, self.device, self.precision).eval()
-        self._computing = with_cast_weights(self._model, self.device, self.precision)
+        self._computing: EmbeddingModel | None = None  # made of `_model` with the first images
         self._lock, self._is_forked, self._is_stale = threading.Lock(), False, False
         self._of_parent: EmbeddingModel | None = None
         watch_forks(self)
@@ -113,7 +113,7 @@ class Embedder:
         if self._model.network is None and self._is_stale:  # another runtime has its own threads
             own = _read(self.weights, self._origin.options)
             self._of_parent = self._model  # never freed here: that would wait for the threads of the parent
-            self._model = self._computing = place(own.model, self.device, self.precision).eval()
+            self._model, self._computing = place(own.model, self.device, self.precision).eval(), None
         self._is_stale = False
 
     def save_pretrained(self, folder: str | Path, licence: str = "") -> Path:
@@ -132,8 +132,10 @@ class Embedder:
 
     @property
     def model(self) -> Any:
-        """The model, an `EmbeddingModel`, on its device, in evaluation mode. Open a new embedder for other weights: changes made here may not
-        reach the embeddings."""
+        """The model, an `EmbeddingModel`, on its device, in evaluation mode.
+
+        Open a new embedder for other weights: changes made here may not reach the embeddings.
+        """
         return self._model
 
     @property
@@ -242,9 +244,10 @@ class Embedder:
             self._ready()
             images, camids, viewids = (part.to(self.device) for part in (torch.from_numpy(planes), *rows))
             images = self.preprocess.normalise(images)
-            embeddings = embed_images(
-                self._computing, images, camids, viewids, self.settings, self.device, self.precision
-            )
+            if self._computing is None:
+                self._computing = with_cast_weights(self._model, self.device, self.precision)
+            settings, device, precision = self.settings, self.device, self.precision
+            embeddings = embed_images(self._computing, images, camids, viewids, settings, device, precision)
             return embeddings.numpy()
 
 

@@ -28,9 +28,7 @@ from .tracklet_links import tracklet_links
 logger = logging.getLogger(__name__)
 EPS = 0.6  # Jaccard distance of DBSCAN's neighbours (Dai et al., arXiv:2103.11568, on Market-1501)
 AUTO = "auto"
-PER_FEATURE = (
-    10  # fewest images per feature; with fewer, the axes of small variance are noise, which whitening amplifies
-)
+PER_FEATURE = 10  # fewest images per feature for whitening: below, it would amplify axes of noise
 
 
 class Clusters(NamedTuple):
@@ -134,12 +132,15 @@ def cluster_images(
     """Return the clusters of embeddings (N, D), normalised by their cameras (N,); those with fewer than `min_size` are outliers.
 
     Args:
-        whitening: exponent of `whiten`; not used with fewer than PER_FEATURE images per feature.
+        whitening: power of `whitened`.
     """
     features = features.to(device)
     if camera_norm != OFF:
         features = normalise_cameras(features[:1], features, cameras[:1], cameras, camera_norm)[1]
-    if whitening and len(features) >= PER_FEATURE * features.shape[1]:
-        features = whiten(features, whitening)
-    groups, pairs = cluster(features)
+    groups, pairs = cluster(whitened(features, whitening))
     return Clusters(without_small(groups, min_size), pairs)
+
+
+def whitened(features: Tensor, power: float) -> Tensor:
+    """Return embeddings (N, D) whitened as by `whiten`; unchanged for power 0, or with fewer than PER_FEATURE images per feature."""
+    return whiten(features, power) if power and len(features) >= PER_FEATURE * features.shape[1] else features

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from yacs.config import CfgNode
 
+from ...datasets import ReidData, TrainLoader, build_plain_loader
 from ...model import ReidModel
 from ..distributed.process_group import ALONE, Ranks
 from ..embedding.extract import EmbedSettings, extract, join_shares
@@ -19,6 +21,24 @@ BEFORE = EmbedSettings(neck="before", normalize=False, flip=False, global_only=T
 def stride_of_sample(count: int) -> int:
     """Return n: every n-th of `count` training images is embedded."""
     return max(1, count // SAMPLE)
+
+
+def build_neck_statistics(
+    cfg: CfgNode,
+    data: ReidData,
+    loader: TrainLoader,
+    model: ReidModel,
+    device: torch.device,
+    precision: torch.dtype,
+    ranks: Ranks = ALONE,
+) -> None:
+    """Start the neck of a training without labels from its images; nothing with labels. Collective."""
+    if cfg.UNSUPERVISED.CLUSTERING == "none":
+        return
+    stride, spec = stride_of_sample(len(data.train)), model.spec
+    place = ranks.rank, ranks.size
+    images = build_plain_loader(cfg, data, loader, spec.cameras, spec.views, device, *place, stride)
+    start_neck(model, images, len(data.train[::stride]), device, precision, ranks)
 
 
 def start_neck(

@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 
 from ...common.errors import UserError, choose
 from ...configs import OPTIONS, dump_config, flatten_config, marked_config, parse_config
-from ...datasets import build_data, build_plain_loader, build_test_set_names, build_train_loader, label_map
+from ...datasets import build_data, build_test_set_names, build_train_loader, label_map
 from ...evaluation import RetrievalResult
 from ...loss import HEADS, METRICS, ReidLoss, build_loss
 from ...model import build_model, find_classifiers, read_classifiers
@@ -26,7 +26,7 @@ from ..distributed.fsdp import distribute_training
 from ..distributed.image_digest import image_digests
 from ..distributed.process_group import ALONE, Ranks, joined_ranks
 from ..pseudo_labels.clusterings import CLUSTERINGS
-from ..pseudo_labels.neck_statistics import start_neck, stride_of_sample
+from ..pseudo_labels.neck_statistics import build_neck_statistics
 from ..pseudo_labels.pseudo_labels import build_num_classes, build_pseudo_labels
 from ..runs.checkpoint import (
     FORMAT,
@@ -201,10 +201,8 @@ def build_session(cfg: CfgNode, resumed: bool = False, ranks: Ranks = ALONE) -> 
     cameras, views = model.spec.cameras, model.spec.views
     local = ranks.of_machine() if is_shared else None
     loader = build_train_loader(cfg, data, cameras, views, device, ranks.rank, ranks.size, local)
-    if cfg.UNSUPERVISED.CLUSTERING != "none" and not resumed:
-        stride = stride_of_sample(len(data.train))
-        sample = build_plain_loader(cfg, data, loader, cameras, views, device, ranks.rank, ranks.size, stride)
-        start_neck(model, sample, len(range(0, len(data.train), stride)), device, precision, ranks)
+    if not resumed:
+        build_neck_statistics(cfg, data, loader, model, device, precision, ranks)
     average = build_average(cfg, model)
     if is_shared:
         distribute_training(module, average.model if average else None, ranks, device, precision, cfg.SOLVER.FSDP)
