@@ -84,7 +84,7 @@ class Embedder:
         self.threshold = calibration.limit if calibration else None
         self.thresholds = processed_thresholds(own.about)
         self._model = place(own.model, self.device, self.precision).eval()
-        self._computing: EmbeddingModel | None = None  # made of `_model` with the first images
+        self._computing: Any = None  # made of `_model` with the first images
         self._lock, self._is_forked, self._is_stale = threading.Lock(), False, False
         self._of_parent: EmbeddingModel | None = None
         watch_forks(self)
