@@ -39,6 +39,13 @@ UNSUPERVISED_OPTIONS: dict[str, Option] = {
         at_least=0.0,
         at_most=1.0,
     ),
+    "UNSUPERVISED.TIME_WEIGHT": Option(
+        0.05,
+        "how much the time between two images counts next to their cosine (column time of a manifest; frames of Market-1501 and "
+        "DukeMTMC-reID), by the times that people take between cameras, which are learned from images that look similar [TFusion, Lv et "
+        "al., CVPR 2018]; 0 = not",
+        at_least=0.0,
+    ),
     "UNSUPERVISED.TRACKLETS": Option(
         True, "images of one tracklet (column of a manifest) are one person, whatever their embeddings are"
     ),

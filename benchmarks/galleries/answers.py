@@ -73,7 +73,7 @@ class AnswerTrial:
     """
 
     def __init__(self, path: Path, data: Labelled, own: np.ndarray) -> None:
-        gallery = make_gallery(path, data, labelled=False)
+        gallery = make_gallery(path, data, has_pids=False)
         self.own = own
         self.found: Grouping = group_people(gallery, to_decide=True)
         assert self.found.board is not None

@@ -26,6 +26,8 @@ from vitreid.benchmarks.common.command import Report, command, new_parser, save,
 from vitreid.common.errors import UserError
 from vitreid.common.inputs.archives import NUMBERS, TEXT, read_arrays
 from vitreid.common.text import percent, table
+from vitreid.datasets import Record
+from vitreid.datasets.published.market1501 import MARKET1501, taken_at
 from vitreid.evaluation.clustering.cluster_figures import ClusteringFigures, compare_with_labels
 from vitreid.evaluation.clustering.jaccard_graph import jaccard_pairs
 from vitreid.gallery import Gallery, GalleryInfo
@@ -43,12 +45,13 @@ _MOMENT = re.compile(r"_c\d+s(\d+)_(\d+)_")
 
 
 class Labelled(NamedTuple):
-    """Embeddings (N, D), people (N,) and cameras (N,) as text, and an order of time (N,)."""
+    """Embeddings (N, D), people (N,) and cameras (N,) as text, an order of time (N,), and seconds (N,), NaN = unknown."""
 
     rows: np.ndarray
     pids: np.ndarray
     cameras: np.ndarray
     order: np.ndarray
+    times: np.ndarray
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -89,14 +92,24 @@ def read(path: Path) -> Labelled:
                 f"--features: {path} lacks {', '.join(sorted(missing))}; write it by vitreid export --format npz"
             )
         rows, pids, cameras, names = (found[key] for key in ("embeddings", "pid", "camera", "path"))
-        return Labelled(rows.astype(np.float32), pids.astype(str), cameras.astype(str), moments(names.tolist()))
+        return labelled(rows, pids, cameras, names.tolist())
     features = load_features(path)
-    rows = np.concatenate([features.query.numpy(), features.gallery.numpy()]).astype(np.float32)
+    rows = np.concatenate([features.query.numpy(), features.gallery.numpy()])
     pids, camids = (
         np.concatenate([features.q_pids, features.g_pids]),
         np.concatenate([features.q_camids, features.g_camids]),
     )
-    return Labelled(rows, pids.astype(str), camids.astype(str), moments([*features.q_names, *features.g_names]))
+    return labelled(rows, pids, camids, [*features.q_names, *features.g_names])
+
+
+def labelled(rows: np.ndarray, pids: np.ndarray, cameras: np.ndarray, names: list[str]) -> Labelled:
+    """Return the rows with the order and the times that Market-1501's names say."""
+    records = [
+        Record(name, 0, camera) for name, camera in zip(names, np.unique(cameras, return_inverse=True)[1].tolist())
+    ]
+    known = taken_at((record for record in records if _MOMENT.search(Path(record.path).name)), MARKET1501.frame_rate)
+    times = np.array([known[name].start if name in known else np.nan for name in names])
+    return Labelled(rows.astype(np.float32), pids.astype(str), cameras.astype(str), moments(names), times)
 
 
 def of_people(data: Labelled, people: np.ndarray) -> Labelled:
@@ -128,22 +141,25 @@ def random_people(count: int, seed: int, spread: float = 0.8) -> Labelled:
         some = people[start : start + 2**16]
         part = centres[some] + spread * rng.standard_normal((len(some), WIDTH), np.float32)
         rows[start : start + len(some)] = part / np.linalg.norm(part, axis=1, keepdims=True)
-    return Labelled(rows, people.astype(str), rng.integers(0, 6, count).astype(str), np.arange(count))
+    cameras = rng.integers(0, 6, count).astype(str)
+    return Labelled(rows, people.astype(str), cameras, np.arange(count), np.full(count, np.nan))
 
 
-def make_gallery(path: Path, data: Labelled, labelled: bool = True) -> Gallery:
-    """Return a gallery of the rows; without pids if `labelled` is false."""
+def make_gallery(path: Path, data: Labelled, has_pids: bool = True) -> Gallery:
+    """Return a gallery of the rows; without pids if `has_pids` is false."""
     gallery = Gallery.create(path, GalleryInfo(MODEL, data.rows.shape[1], metric="cosine"))
     columns = {"path": [f"{i}.jpg" for i in range(len(data.rows))], "camera": data.cameras.tolist()}
-    if labelled:
+    if has_pids:
         columns["pid"] = data.pids.tolist()
+    if not np.isnan(data.times).all():
+        columns["time"] = data.times.tolist()
     gallery.add(data.rows, pa.table(columns), MODEL)
     return gallery
 
 
 def grouping(path: Path, data: Labelled, threshold: str = AUTO) -> dict[str, Any]:
     """Compare a plain baseline and ours with the pids."""
-    gallery = make_gallery(path, data, labelled=False)
+    gallery = make_gallery(path, data, has_pids=False)
     own = np.array([f"alone {i}" if pid == "0" else pid for i, pid in enumerate(data.pids)])
     rows = compared_rows(gallery, np.arange(len(data.rows)), camera_norm_of(gallery))
     groups = {f"DBSCAN (k1 {K1}, k2 {K2}, eps {EPS})": baseline(rows)}

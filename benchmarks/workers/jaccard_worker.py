@@ -17,9 +17,8 @@ from vitreid.benchmarks.common.checkouts import Checkout
 from vitreid.benchmarks.common.isolated_process import reply
 from vitreid.benchmarks.common.peak_memory import peaks, start_memory
 from vitreid.benchmarks.galleries.million_crops import K1, K2, MIN_SAMPLES, random_crops
-from vitreid.evaluation.clustering.average_linkage import Constraints
 from vitreid.evaluation.clustering.cluster_figures import compare_with_labels
-from vitreid.processor.pseudo_labels.clusterings import EPS, cluster_by_density
+from vitreid.processor.pseudo_labels.clusterings import EPS, PriorKnowledge, cluster_by_density
 from vitreid.processor.pseudo_labels.round_figures import singled
 
 CPU_SEARCH = 3  # OpenUnReID's search_option
@@ -44,7 +43,7 @@ class JaccardJob:
 
 def ours(features: Tensor) -> np.ndarray:
     """Cluster as UNSUPERVISED.CLUSTERING dbscan."""
-    return cluster_by_density(features, Constraints.none(len(features)), K1, K2, EPS, MIN_SAMPLES).groups
+    return cluster_by_density(features, PriorKnowledge.nothing(len(features)), K1, K2, EPS, MIN_SAMPLES).groups
 
 
 def open_unreid(checkout: Path) -> Callable[[Tensor], np.ndarray]:

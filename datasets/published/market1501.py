@@ -1,18 +1,21 @@
 """Reader of Market-1501's layout: Market-1501, DukeMTMC-reID, Occluded-Duke, CUHK03-NP, VeRi-776 and the synthetic people.
 
-File names are `PID_cCAMERA…`, for example `0002_c1s1_000451_03.jpg`. Images of pid -1 are junk and left out; those of pid 0 are
-distractors and stay in the gallery [Zheng et al., ICCV 2015].
+File names are `PID_cCAMERA…`, for example `0002_c1s1_000451_03.jpg`: sequence 1, frame 451. Images of pid -1 are junk and left out; those
+of pid 0 are distractors and stay in the gallery [Zheng et al., ICCV 2015].
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from ..readers.image_files import list_images
-from ..records import Record, ReidData
+from ..records import TIME, Moment, Record, ReidData
 from .published_dataset import PublishedDataset, check_counts, find_folder, find_part, name_cameras
 
 log = logging.getLogger(__name__)
@@ -20,6 +23,7 @@ log = logging.getLogger(__name__)
 SUBSETS = ("bounding_box_train", "query", "bounding_box_test")
 _LAYOUT = "the folders bounding_box_train, query and bounding_box_test with images such as 0002_c1s1_000451_03.jpg"
 _NAME = re.compile(r"(-?\d{1,15})_c(\d+)", re.IGNORECASE)
+_FRAME = re.compile(r"_c\d+(?:s(\d{1,9}))?_f?(\d{1,9})", re.IGNORECASE)
 
 MARKET1501 = PublishedDataset(
     "market1501",
@@ -29,6 +33,7 @@ MARKET1501 = PublishedDataset(
     (12936, 3368, 15913),
     (751, 750),
     6,
+    frame_rate=25,
 )
 DUKEMTMC = PublishedDataset(
     "dukemtmc",
@@ -38,6 +43,7 @@ DUKEMTMC = PublishedDataset(
     (16522, 2228, 17661),
     (702, 702),
     8,
+    frame_rate=60,
 )
 OCCLUDED_DUKE = PublishedDataset(  # Miao et al., ICCV 2019
     "occ_duke",
@@ -47,6 +53,7 @@ OCCLUDED_DUKE = PublishedDataset(  # Miao et al., ICCV 2019
     (15618, 2210, 17661),
     (702, 519),
     8,
+    frame_rate=60,
 )
 CUHK03_LABELED = PublishedDataset(  # Li et al., CVPR 2014; split of Zhong et al., CVPR 2017
     "cuhk03-np-labeled",
@@ -88,7 +95,11 @@ def load_published(root: str | Path, published: PublishedDataset) -> ReidData:
     read = [_read(place, published) if place else ([], []) for place in places]
     subsets, left_out = [records for records, _ in read], tuple(path for _, foreign in read for path in foreign)
     rows, names = name_cameras((record for subset in subsets for record in subset), published.name)
-    train, query, gallery = ([replace(record, camid=rows[record.camid]) for record in subset] for subset in subsets)
+    moments = taken_at((record for subset in subsets for record in subset), published.frame_rate)
+    train, query, gallery = (
+        [replace(record, camid=rows[record.camid], moment=moments.get(record.path)) for record in subset]
+        for subset in subsets
+    )
     return check_counts(ReidData(published.name, train, query, gallery, names, left_out=left_out), published)
 
 
@@ -108,3 +119,26 @@ def _read(folder: Path, published: PublishedDataset) -> tuple[list[Record], list
             f"{folder}: no image of a person found among {len(files)} image files. Expected: {published.expected}"
         )
     return records, [str(path) for path in foreign]
+
+
+def taken_at(records: Iterable[Record], frame_rate: float) -> dict[str, Moment]:
+    """Return when each image was taken, by its path, in seconds from the start of its camera's first sequence; empty for rate 0.
+
+    The sequences of a camera follow each other in their order. How long one lasted is not published: up to its last image here.
+    """
+    frames = {}  # path -> camera, sequence, frame
+    for record in records if frame_rate else ():
+        if match := _FRAME.search(Path(record.path).name):
+            frames[record.path] = record.camid, int(match[1] or 0), int(match[2])
+    last: dict[int, dict[int, int]] = defaultdict(dict)  # camera -> sequence -> its last frame
+    for camera, sequence, frame in frames.values():
+        last[camera][sequence] = max(frame, last[camera].get(sequence, 0))
+    starts = {}
+    for camera, lengths in last.items():
+        order = sorted(lengths)
+        ends = [0, *itertools.accumulate(lengths[sequence] for sequence in order)]
+        starts |= {(camera, sequence): start for sequence, start in zip(order, ends)}
+    seconds = {
+        path: (starts[camera, sequence] + frame) / frame_rate for path, (camera, sequence, frame) in frames.items()
+    }
+    return {path: Moment(TIME, second, second) for path, second in seconds.items()}

@@ -34,6 +34,7 @@ class PublishedDataset:
         places: camera -> where it stands, if other cameras stand there too.
         prefix: the name of the data set that this is a split of, which the names of cameras and views start with; "" = its own.
         items: what a record is: "images", or "tracklets" of a data set of video.
+        frame_rate: frames per second of the recordings whose frame numbers its images' names have; 0 = they have none.
     """
 
     name: str
@@ -51,6 +52,7 @@ class PublishedDataset:
     places: Mapping[str, str] = field(default_factory=dict)
     prefix: str = ""
     items: str = "images"
+    frame_rate: float = 0.0
 
     @property
     def family(self) -> str:

@@ -8,6 +8,7 @@ from scipy import sparse
 from .average_linkage import Constraints, average_linkage, in_order
 from .cluster_figures import pairs_among
 from .jaccard_graph import SimilarPairs
+from .person_pairs import LEAST
 
 ANY = 1e-12  # mean similarity of two groups that have one at all
 
@@ -49,6 +50,25 @@ def _sweep(nodes: list[int], first: list[float], last: list[float]) -> list[tupl
                 found.append((nodes[other], nodes[place]))
         seen.append(place)
     return found
+
+
+def unless_similar(apart: np.ndarray, pairs: SimilarPairs, is_single: np.ndarray, least: float = LEAST) -> np.ndarray:
+    """Return the pairs (C, 2) of rows seen at once without those that a detector may have made of one person.
+
+    A detector that finds somebody twice in one picture gives two images that look similar; two people seldom do. Tracklets are kept
+    apart, however similar.
+
+    Args:
+        apart: (C, 2) rows.
+        pairs: similarities of pairs of rows, each pair once.
+        is_single: (N,) bool: rows of no tracklet.
+        least: similarity of two images that look similar.
+    """
+    count = len(is_single)
+    similar = pairs.value >= least
+    similar = pairs.first[similar].astype(np.int64) * count + pairs.second[similar]
+    low, high = np.sort(apart, axis=1).T
+    return apart[~(is_single[apart].any(1) & np.isin(low * count + high, similar))]
 
 
 def parted(groups: np.ndarray, pairs: SimilarPairs, constraints: Constraints) -> np.ndarray:

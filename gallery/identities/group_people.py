@@ -15,6 +15,7 @@ from ...evaluation.clustering.average_linkage import Constraints, average_linkag
 from ...evaluation.clustering.cluster_figures import row_fit
 from ...evaluation.clustering.jaccard_graph import SimilarPairs
 from ...evaluation.clustering.person_pairs import LEAST, person_pairs
+from ...evaluation.clustering.transit_times import TIME_WEIGHT, Sightings, timed_find
 from ...evaluation.reranking.neighbours import pair_distances
 from ..search.exact_index import ExactIndex
 from ..search.search_result import limit_of
@@ -24,7 +25,7 @@ from .decisions.decided_people import Decided, board_of, read_decided
 from .decisions.people_board import PeopleBoard
 from .near_rows import AUTO, camera_norm_of, compared_rows, near_rows, usable_positions
 from .person_columns import People, is_none, new_name, read_people
-from .record_constraints import constraints_of, times_of
+from .record_constraints import cameras_of, constraints_of, times_of
 
 BAND = (0.18, 0.26)  # of LEAST, between which the best value of other data is expected
 WHOLE_ROWS = 20_000  # more rows are not compared again for a few new ones
@@ -40,6 +41,8 @@ class GroupingOptions:
             or a distance between 0 and 1, up to which two groups merge: 1 - the similarity of `person_pairs`.
         k1, k2: as for `person_pairs`.
         window: seconds; rows further apart in time are not compared. None = no limit.
+        time_weight: how much the time between two rows counts next to their similarity, as for `neighbours_in_time`; 0 = not. Rows without
+            a time are compared by similarity alone.
         camera_norm, index: as for `camera_norm_of` and `near_rows`.
         regroup: group all rows again but the confirmed ones; otherwise groups stay, and new rows join or found groups.
     Raises:
@@ -50,6 +53,7 @@ class GroupingOptions:
     k1: int = 30
     k2: int = 6
     window: float | None = None
+    time_weight: float = TIME_WEIGHT
     camera_norm: str = AUTO
     index: str = AUTO
     regroup: bool = False
@@ -61,6 +65,8 @@ class GroupingOptions:
                 raise UserError(f"--{name}: 1 or more neighbours, got {getattr(self, name)}")
         if self.window is not None and not self.window > 0:
             raise UserError(f"--window: seconds above 0, got {self.window}")
+        if not 0 <= self.time_weight < np.inf:
+            raise UserError(f"--time-weight: 0 or more, got {self.time_weight}")
 
     @property
     def fmr(self) -> float | None:
@@ -187,7 +193,7 @@ def _compared(
     positions = np.flatnonzero(gallery.is_live)[live]
     if pairs is None:
         pairs = _pairs(gallery, compared_rows(gallery, positions, norm), positions, options, norm)
-    constraints = constraints_of(gallery, positions, people.keys[live], owners[live])
+    constraints = constraints_of(gallery, positions, people.keys[live], owners[live], pairs)
     if decided is not None:
         constraints = decided.constraints(constraints, live)
     return RowGraph(live, pairs, constraints, is_open[live])
@@ -226,10 +232,12 @@ def _pairs(
 ) -> SimilarPairs:
     """Return the similar pairs of the rows that may count as evidence."""
     features = torch.from_numpy(rows)
-    pairs = person_pairs(features, options.k1, options.k2, lambda k: near_rows(rows, k, options.index))
+    times = times_of(gallery, positions)
+    sightings = None if np.isnan(times).all() else Sightings(cameras_of(gallery, positions), times)
+    find = timed_find(features, sightings, options.time_weight, lambda k: near_rows(rows, k, options.index))
+    pairs = person_pairs(features, options.k1, options.k2, find)
     kept = np.ones(len(pairs.value), bool)
     if options.window is not None:
-        times = times_of(gallery, positions)
         kept &= ~(np.abs(times[pairs.first] - times[pairs.second]) > options.window)
     if options.fmr is not None:
         squared = pair_distances(features, pairs.first, pairs.second)

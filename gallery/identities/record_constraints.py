@@ -8,22 +8,26 @@ import numpy as np
 import pyarrow as pa
 
 from ...evaluation.clustering.average_linkage import Constraints
-from ...evaluation.clustering.cannot_links import seen_together
+from ...evaluation.clustering.cannot_links import seen_together, unless_similar
+from ...evaluation.clustering.jaccard_graph import SimilarPairs
 from ..storage.gallery import Gallery
 
 COLUMNS = ("camera", "time", "end_time", "tracklet", "path", "video", "frame", "x")
 
 
-def constraints_of(gallery: Gallery, positions: np.ndarray, keys: np.ndarray, owners: np.ndarray) -> Constraints:
+def constraints_of(
+    gallery: Gallery, positions: np.ndarray, keys: np.ndarray, owners: np.ndarray, pairs: SimilarPairs
+) -> Constraints:
     """Return the constraints on some rows of a gallery.
 
     Rows of one tracklet, or of one image, are together, unless people were confirmed to be several. Two tracklets of one camera that overlap in
-    time are apart, and so are two boxes of one frame, or two images of one camera and one time.
+    time are apart, and so are two boxes of one frame, or two images of one camera and one time, unless they look similar: see `unless_similar`.
 
     Args:
         positions: (n,) ascending.
         keys: (n,) of `row_keys`.
         owners: (n,) person of the rows that are settled, -1 = open.
+        pairs: similarities of the rows.
     """
     names = [name for name in COLUMNS if name in gallery.columns]
     table = gallery.select(names).take(pa.array(positions))
@@ -31,8 +35,9 @@ def constraints_of(gallery: Gallery, positions: np.ndarray, keys: np.ndarray, ow
     nodes = _unless_split(np.where(tracks >= 0, images.max(initial=0) + 1 + tracks, images), owners)
     leaders, node = np.unique(nodes, return_index=True, return_inverse=True)[1:]
     together = np.stack([leaders[node], np.arange(len(node))], axis=1)
-    apart = [_overlapping(table, leaders, node), _same_frame(table, leaders, node)]
-    return Constraints(together[together[:, 0] != together[:, 1]], np.concatenate(apart), owners)
+    apart = np.concatenate([_overlapping(table, leaders, node), _same_frame(table, leaders, node)])
+    apart = unless_similar(apart, pairs, tracks < 0)
+    return Constraints(together[together[:, 0] != together[:, 1]], apart, owners)
 
 
 def _codes(table: pa.Table, *names: str) -> np.ndarray:
@@ -93,3 +98,8 @@ def _numbers(table: pa.Table, name: str) -> np.ndarray:
 def times_of(gallery: Gallery, positions: np.ndarray) -> np.ndarray:
     """Return the time (n,) of some rows, NaN = unknown."""
     return _numbers(gallery.select(["time"]).take(pa.array(positions)), "time")
+
+
+def cameras_of(gallery: Gallery, positions: np.ndarray) -> np.ndarray:
+    """Return a number (n,), 0 or more, of the camera of each of some rows; unknown cameras count as one."""
+    return _codes(gallery.select(["camera"]).take(pa.array(positions)), "camera") + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -17,13 +18,15 @@ from ...common.errors import choose
 from ...datasets import Record
 from ...evaluation import normalise_cameras
 from ...evaluation.clustering.average_linkage import Constraints, average_linkage
-from ...evaluation.clustering.cannot_links import parted
+from ...evaluation.clustering.cannot_links import parted, unless_similar
 from ...evaluation.clustering.density_clusters import density_clusters, without_small
-from ...evaluation.clustering.jaccard_graph import SimilarPairs, jaccard_pairs
+from ...evaluation.clustering.jaccard_graph import REACH, SimilarPairs, jaccard_pairs
 from ...evaluation.clustering.person_pairs import LEAST, person_pairs
+from ...evaluation.clustering.transit_times import Find, Sightings, timed_find
 from ...evaluation.postprocess.whitening import whiten
+from ...evaluation.reranking.neighbours import find_neighbours
 from ...labels.camera_norm import FULL, LEAST_IMAGES, OFF, check_counts
-from .tracklet_links import tracklet_links
+from .tracklet_links import sightings_of, tracklet_links
 
 logger = logging.getLogger(__name__)
 EPS = 0.6  # Jaccard distance of DBSCAN's neighbours (Dai et al., arXiv:2103.11568, on Market-1501)
@@ -38,32 +41,63 @@ class Clusters(NamedTuple):
     pairs: SimilarPairs
 
 
+class PriorKnowledge(NamedTuple):
+    """What is known of the training images before they are compared.
+
+    Args:
+        constraints: pairs that are one person, and pairs that are two, such as those of tracklets.
+        is_single: (N,) bool: images of no tracklet.
+        sightings: when and where they were taken; None = time does not count.
+        time_weight: of the time, as for `neighbours_in_time`.
+    """
+
+    constraints: Constraints
+    is_single: np.ndarray
+    sightings: Sightings | None = None
+    time_weight: float = 0.0
+
+    @classmethod
+    def nothing(cls, count: int) -> PriorKnowledge:
+        """Return that nothing is known of `count` images."""
+        return cls(Constraints.none(count), np.ones(count, bool))
+
+    def find_in(self, features: Tensor) -> Find:
+        """Return the search for neighbours among embeddings (N, D) of the images."""
+        return timed_find(features, self.sightings, self.time_weight, partial(find_neighbours, features))
+
+    def constraints_on(self, pairs: SimilarPairs) -> Constraints:
+        """Return the constraints, given the similar pairs, see `unless_similar`."""
+        return replace(self.constraints, apart=unless_similar(self.constraints.apart, pairs, self.is_single))
+
+
 Clustering = Callable[[Tensor], Clusters]  # embeddings (N, D) of all training images -> their clusters
-# embeddings (N, D), and what is known of the rows, such as those of one tracklet -> clusters
-ConstrainedClustering = Callable[[Tensor, Constraints], Clusters]
+InformedClustering = Callable[[Tensor, PriorKnowledge], Clusters]  # the same with what is known of the images
 
 
 def cluster_by_density(
-    features: Tensor, constraints: Constraints, k1: int, k2: int, eps: float, min_samples: int
+    features: Tensor, known: PriorKnowledge, k1: int, k2: int, eps: float, min_samples: int
 ) -> Clusters:
     """Return the clusters of DBSCAN by k-reciprocal Jaccard distance; eps 0 = EPS.
 
     DBSCAN knows no rows that cannot be together: clusters that have some are taken apart after it, see `parted`.
     """
     most = len(features) - 1
-    pairs = jaccard_pairs(features, min(k1, most), min(k2, most))
-    groups = density_clusters(len(features), pairs, eps or EPS, min_samples, constraints.together)
-    return Clusters(parted(groups, pairs, constraints), pairs)
+    k1, k2 = min(k1, most), min(k2, most)
+    neighbours = known.find_in(features)(max(min(REACH * k1, most) + 1, k2))
+    pairs = jaccard_pairs(features, k1, k2, neighbours=neighbours)
+    groups = density_clusters(len(features), pairs, eps or EPS, min_samples, known.constraints.together)
+    return Clusters(parted(groups, pairs, known.constraints_on(pairs)), pairs)
 
 
-def cluster_by_linkage(features: Tensor, constraints: Constraints, k1: int, k2: int, eps: float) -> Clusters:
+def cluster_by_linkage(features: Tensor, known: PriorKnowledge, k1: int, k2: int, eps: float) -> Clusters:
     """Return the groups that `vitreid identities` makes: average linkage, up to the distance eps; 0 = 1 - LEAST."""
-    pairs = person_pairs(features, k1, k2)
-    return Clusters(average_linkage(len(features), pairs, 1 - eps if eps else LEAST, constraints), pairs)
+    pairs = person_pairs(features, k1, k2, known.find_in(features))
+    least = 1 - eps if eps else LEAST
+    return Clusters(average_linkage(len(features), pairs, least, known.constraints_on(pairs)), pairs)
 
 
 # UNSUPERVISED.CLUSTERING -> a clustering from the config
-CLUSTERINGS: dict[str, Callable[[CfgNode], ConstrainedClustering]] = {
+CLUSTERINGS: dict[str, Callable[[CfgNode], InformedClustering]] = {
     "dbscan": lambda cfg: partial(
         cluster_by_density,
         k1=cfg.UNSUPERVISED.K1,
@@ -90,20 +124,32 @@ def build_clustering(
     options = cfg.UNSUPERVISED
     cluster = choose("UNSUPERVISED.CLUSTERING", options.CLUSTERING, CLUSTERINGS)(cfg)
     cameras = np.array([camera_names[record.camid] for record in records])
-    constraints = tracklet_links(records, options.TRACKLETS, options.CANNOT_LINKS)
-    if len(constraints.apart):
-        logger.info(
-            "%d pairs of tracklets or images were seen at once and cannot be one person", len(constraints.apart)
-        )
+    known = build_knowledge(cfg, records)
     return partial(
         cluster_images,
-        cluster=lambda features: cluster(features, constraints),
+        cluster=lambda features: cluster(features, known),
         cameras=cameras,
         camera_norm=camera_norm_for(cameras, options.CAMERA_NORM),
         whitening=options.WHITEN,
         min_size=options.MIN_SIZE,
         device=device if device.type == "cuda" else torch.device("cpu"),
     )
+
+
+def build_knowledge(cfg: CfgNode, records: Sequence[Record]) -> PriorKnowledge:
+    """Return what tracklets and times say of the images, and log how much that is."""
+    options = cfg.UNSUPERVISED
+    constraints = tracklet_links(records, options.TRACKLETS, options.CANNOT_LINKS)
+    if len(constraints.apart):
+        logger.info(
+            "%d pairs of tracklets or images were seen at once: two people, unless two images look similar",
+            len(constraints.apart),
+        )
+    sightings = sightings_of(records) if options.TIME_WEIGHT else None
+    if sightings is not None:
+        logger.info("times of %d images count for the clusters (UNSUPERVISED.TIME_WEIGHT)", sightings.num_known)
+    is_single = np.array([record.tracklet < 0 for record in records])
+    return PriorKnowledge(constraints, is_single, sightings, options.TIME_WEIGHT)
 
 
 def camera_norm_for(cameras: np.ndarray, mode: str) -> str:

@@ -1,4 +1,4 @@
-"""What tracklets say before any comparison: images of one are one person, two seen at once by a camera are two people."""
+"""What tracklets and times say before any comparison: who is one person, who is two, and when each image was taken."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ...datasets import Record
 from ...datasets.records import TIME
 from ...evaluation.clustering.average_linkage import Constraints
 from ...evaluation.clustering.cannot_links import seen_together
+from ...evaluation.clustering.transit_times import Sightings
 
 
 def tracklet_links(records: Sequence[Record], together: bool = True, apart: bool = True) -> Constraints:
@@ -64,3 +65,14 @@ def _clock(record: Record) -> tuple[str, int] | None:
     if record.moment is None:
         return None
     return record.moment.clock, record.camid if record.moment.clock == TIME else -1
+
+
+def sightings_of(records: Sequence[Record]) -> Sightings | None:
+    """Return when and where images were taken; None if no time is known. Frames of a recording are no time."""
+    times = np.full(len(records), np.nan)
+    for place, record in enumerate(records):
+        if record.moment is not None and record.moment.clock == TIME:
+            times[place] = (record.moment.start + record.moment.end) / 2
+    if np.isnan(times).all():
+        return None
+    return Sightings(np.array([record.camid for record in records]), times)

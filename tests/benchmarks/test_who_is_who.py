@@ -14,7 +14,9 @@ def test_names_of_market1501_have_an_order_of_time():
 
 
 def test_half_of_the_people_are_enrolled_with_their_first_images():
-    data = identities.Labelled(np.empty((24, 2)), np.repeat(list("abc0"), 6), np.full(24, "c1"), np.arange(24)[::-1])
+    data = identities.Labelled(
+        np.empty((24, 2)), np.repeat(list("abc0"), 6), np.full(24, "c1"), np.arange(24)[::-1], np.zeros(24)
+    )
     enrol, known, unknown = identities.halves(data, 0)
     person = np.unique(data.pids[enrol])
     assert len(person) == 1 and person != "0" and (enrol.sum(), known.sum(), unknown.sum()) == (3, 3, 18)
@@ -25,7 +27,11 @@ def test_features_of_an_export_are_read(tmp_path):
     rows = np.eye(3, dtype=np.float32)
     columns = {"pid": np.array(["1", "2", "2"]), "camera": np.array(["c1"] * 3), "path": np.array(["x", "y", "z"])}
     np.savez(tmp_path / "people.npz", embeddings=rows, **columns)
-    assert identities.read(tmp_path / "people.npz").pids.tolist() == ["1", "2", "2"]
+    found = identities.read(tmp_path / "people.npz")
+    assert found.pids.tolist() == ["1", "2", "2"] and np.isnan(found.times).all()
+    columns["path"] = np.array(["1_c1s1_000000_00.jpg", "2_c1s1_000050_01.jpg", "2_c1s2_000025_00.jpg"])
+    np.savez(tmp_path / "timed.npz", embeddings=rows, **columns)
+    assert identities.read(tmp_path / "timed.npz").times.tolist() == [0, 2, 3]  # the second sequence follows the first
     np.savez(tmp_path / "few.npz", embeddings=rows)
     with pytest.raises(ValueError, match="camera, path, pid"):
         identities.read(tmp_path / "few.npz")

@@ -8,6 +8,7 @@ from published_trees import market, pids, touch
 from vitreid.datasets.published.market1501 import load_dukemtmc, load_market1501
 from vitreid.datasets.published.msmt17 import load_msmt17
 from vitreid.datasets.published.published_dataset import PublishedDataset, check_counts
+from vitreid.datasets.records import TIME
 
 
 def msmt(folder, images=("train", "test")):
@@ -57,6 +58,18 @@ def test_duke_is_found_and_parsed(tmp_path, folder):
     data = load_dukemtmc(tmp_path)
     assert pids(data.train) == [5]
     assert data.camera_names == ("dukemtmc/c1", "dukemtmc/c2", "dukemtmc/c8")
+
+
+def test_frames_in_the_names_are_times_of_each_camera(tmp_path):
+    """The second sequence of a camera starts where the last image of the first was taken, also if that is a test image."""
+    train = ("0001_c1s1_000050_01.jpg", "0001_c1s2_000025_01.jpg", "0002_c2s1_000075_01.jpg", "0003_c1_a.jpg")
+    data = load_market1501(market(tmp_path / "market", train=train, test=("0001_c1s1_000100_01.jpg",)))
+    moments = {record.path.rpartition("/")[2]: record.moment for record in data.train}
+    assert moments.pop("0003_c1_a.jpg") is None
+    assert {(one.clock, one.end - one.start) for one in moments.values()} == {(TIME, 0)}
+    assert [one.start for one in moments.values()] == [2, 4 + 1, 3]
+    duke = load_dukemtmc(market(tmp_path / "duke", train=("0005_c8_f0000120.jpg",)))
+    assert duke.train[0].moment.start == 2
 
 
 def test_records_are_sorted_whatever_the_file_system_says(tmp_path):

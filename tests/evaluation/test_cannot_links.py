@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitreid.evaluation.clustering.average_linkage import Constraints, in_order
-from vitreid.evaluation.clustering.cannot_links import parted, seen_together
+from vitreid.evaluation.clustering.cannot_links import parted, seen_together, unless_similar
 from vitreid.evaluation.clustering.jaccard_graph import SimilarPairs
 
 
@@ -110,3 +110,11 @@ def test_a_cluster_that_obeys_stays_and_outliers_do():
     assert found.tolist() == [0, 0, -1, 1, 2, 2]
     together = Constraints(np.array([[3, 5]]), apart, np.full(6, -1))  # wins
     assert parted(groups, pairs, together).tolist() == groups.tolist()
+
+
+def test_images_that_look_alike_may_be_one_person_whom_a_detector_found_twice():
+    apart = np.array([[0, 1], [2, 3], [5, 4], [0, 6]])
+    pairs = SimilarPairs(*np.array([[0, 1], [2, 3], [4, 5], [0, 5]]).T, np.array([0.3, 0.1, 0.9, 1.0], np.float32))
+    single = np.array([True, True, True, True, False, False, True])
+    assert unless_similar(apart, pairs, single).tolist() == [[2, 3], [5, 4], [0, 6]]  # 4 and 5 are tracklets
+    assert unless_similar(np.empty((0, 2), np.int64), pairs, single).tolist() == []

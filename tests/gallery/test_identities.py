@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from identity_crops import MODEL, crops, make
 
+from vitreid.evaluation.clustering.cluster_figures import compare_with_labels
+from vitreid.evaluation.clustering.jaccard_graph import SimilarPairs
 from vitreid.gallery import Gallery, GalleryInfo, compact, merge, verify
 from vitreid.gallery.identities.group_people import GroupingOptions, group_people
 from vitreid.gallery.identities.grouping_report import report_of
@@ -194,12 +196,13 @@ def test_rows_far_apart_in_time_are_not_compared(tmp_path):
 
 
 def recorded(tmp_path, records):
-    """Constraints on rows that all look the same."""
+    """Constraints on rows, of which no two look similar."""
     gallery = Gallery.create(tmp_path / "G", GalleryInfo(MODEL, 2))
     table = [{"path": f"{i}.jpg", **record} for i, record in enumerate(records)]
     gallery.add(np.ones((len(table), 2), np.float32), table, MODEL)
     people = read_people(gallery)
-    return constraints_of(gallery, np.arange(len(table)), people.keys, np.full(len(table), -1))
+    similar = SimilarPairs(*np.empty((2, 0), np.int32), np.empty(0, np.float32))
+    return constraints_of(gallery, np.arange(len(table)), people.keys, np.full(len(table), -1), similar)
 
 
 def pairs(array):
@@ -227,6 +230,45 @@ def test_images_of_one_camera_at_one_moment_are_apart(tmp_path):
         tmp_path, [moment, moment, {"camera": "c1", "time": 4.0}, {"camera": "c2", "time": 3.0}, {"time": 3.0}]
     )
     assert pairs(found.apart) == {(0, 1)}
+
+
+def walking_people(folder, name, with_times=True):
+    """A gallery of people who pass three cameras, a minute from one to the next, and look much the same."""
+    rng = np.random.default_rng(0)
+    person = np.repeat(np.arange(40), 9)
+    times = rng.uniform(0, 7200, 40)[person] + 60 * (np.arange(360) % 9 // 3) + np.arange(360) % 3
+    rows = rng.standard_normal((40, 8))[person] + 0.9 * rng.standard_normal((360, 8))
+    gallery = Gallery.create(folder / name, GalleryInfo(MODEL, 8))
+    table = [
+        {"path": f"{i}.jpg", "camera": f"c{i % 9 // 3}", **({"time": when} if with_times else {})}
+        for i, when in enumerate(times.tolist())
+    ]
+    gallery.add((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32), table, MODEL)
+    return gallery, person
+
+
+def test_the_time_that_people_take_between_cameras_counts(tmp_path):
+    figures = {}
+    for name, has_times, weight in (("timed", True, 0.1), ("off", True, 0.0), ("unknown", False, 0.1)):
+        gallery, person = walking_people(tmp_path, name, has_times)
+        found = group_people(gallery, GroupingOptions(time_weight=weight, k1=10))
+        figures[name] = compare_with_labels(person, found.groups).f1
+    assert figures["timed"] > figures["off"] + 0.1 and figures["off"] == figures["unknown"]
+
+
+@pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf")])
+def test_a_weight_of_time_out_of_range_is_an_error(weight):
+    with pytest.raises(ValueError, match="--time-weight: 0 or more"):
+        GroupingOptions(time_weight=weight)
+
+
+def test_two_images_of_one_moment_that_look_alike_may_be_one_person(tmp_path):
+    """A detector that finds somebody twice in a picture."""
+    gallery, person = walking_people(tmp_path, "G")
+    gallery.update([1], {"time": gallery.select(["time"])["time"][0].as_py()})  # images 0 and 1 show one person
+    gallery.update([9], {"time": gallery.select(["time"])["time"][0].as_py()})  # image 9 another one
+    found = group_people(gallery, GroupingOptions(k1=10))
+    assert pairs(found.graph.constraints.apart) == {(0, 9), (1, 9)} and person[0] == person[1] != person[9]
 
 
 def test_boxes_of_one_frame_are_apart_and_copies_of_one_box_are_together(tmp_path):

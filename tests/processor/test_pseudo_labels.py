@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from helpers import at, rows, run, run_tool
+from torch.nn.functional import normalize
 from tqdm import tqdm
 from unlabelled_runs import ONLY, SOURCE, WORDS, assert_same_run, losses, rounds, weights, write_manifest
 
@@ -20,14 +22,24 @@ from vitreid.datasets import Record, build_data
 from vitreid.datasets.records import TIME, Moment
 from vitreid.datasets.synthetic.dataset import SyntheticPlan, generate
 from vitreid.evaluation.clustering.average_linkage import Constraints
+from vitreid.evaluation.clustering.cluster_figures import compare_with_labels
 from vitreid.evaluation.clustering.jaccard_graph import SimilarPairs
 from vitreid.evaluation.postprocess.whitening import whiten
 from vitreid.model import load_deploy
 from vitreid.processor import Stopped
-from vitreid.processor.pseudo_labels.clusterings import CLUSTERINGS, Clusters, camera_norm_for, cluster_images
+from vitreid.processor.pseudo_labels.clusterings import (
+    CLUSTERINGS,
+    Clusters,
+    PriorKnowledge,
+    build_knowledge,
+    camera_norm_for,
+    cluster_by_density,
+    cluster_by_linkage,
+    cluster_images,
+)
 from vitreid.processor.pseudo_labels.pseudo_labels import class_means
-from vitreid.processor.pseudo_labels.round_figures import best_round, measure_round
-from vitreid.processor.pseudo_labels.tracklet_links import tracklet_links
+from vitreid.processor.pseudo_labels.round_figures import best_round, measure_round, singled
+from vitreid.processor.pseudo_labels.tracklet_links import sightings_of, tracklet_links
 from vitreid.processor.runs.checkpoint import load_last
 from vitreid.processor.training.epoch_loop import Run
 from vitreid.processor.training.run import build_session
@@ -251,8 +263,9 @@ def test_each_clustering_finds_people_that_are_apart(words, name):
     features = np.eye(16)[labels] + 0.05 * generator.normal(size=(60, 16))
     cluster = CLUSTERINGS[name](load_config(None, [*words, "UNSUPERVISED.CLUSTERING", name]))
     features = torch.from_numpy(features).float()
-    np.testing.assert_array_equal(cluster(features, Constraints.none(60)).groups, labels)
-    joined = cluster(features, replace(Constraints.none(60), together=np.array([[0, 6], [0, 0]]))).groups
+    np.testing.assert_array_equal(cluster(features, PriorKnowledge.nothing(60)).groups, labels)
+    links = replace(Constraints.none(60), together=np.array([[0, 6], [0, 0]]))
+    joined = cluster(features, PriorKnowledge(links, np.ones(60, bool))).groups
     assert joined[0] == joined[6] and (joined >= 0).all()
 
 
@@ -281,19 +294,19 @@ def test_no_clustering_joins_images_that_were_seen_at_once(words, name):
     features = np.eye(16)[labels] + 0.05 * np.random.default_rng(0).normal(size=(60, 16))
     cluster = CLUSTERINGS[name](load_config(None, [*words, "UNSUPERVISED.CLUSTERING", name]))
     apart = replace(Constraints.none(60), together=np.array([[0, 1]]), apart=np.array([[0, 5], [6, 18]]))
-    groups = cluster(torch.from_numpy(features).float(), apart).groups
+    groups = cluster(torch.from_numpy(features).float(), PriorKnowledge(apart, np.zeros(60, bool))).groups
     assert groups[0] == groups[1] != groups[5]
     np.testing.assert_array_equal(groups[6:] - groups[6], labels[6:] - 1)
 
 
 @pytest.mark.parametrize("clustering", CLUSTERINGS)
 def test_tracklets_that_a_camera_saw_at_once_are_two_people(words, tmp_path, clustering, caplog):
-    """Each image is taken at another time but two of a camera; with one clustering of all images in few clusters."""
+    """Each image, a tracklet, is taken at another time but two of a camera; with one clustering of all images in few clusters."""
     manifest = tmp_path / "people.csv"
     words = [*words, *write_manifest(words, manifest, with_pids=False), "SOLVER.MAX_EPOCHS", "1"]
     head, *lines = manifest.read_text().splitlines()
-    times = [f"{line},{3600 * (number // 2)}" for number, line in enumerate(sorted(lines))]
-    manifest.write_text("\n".join([f"{head},time", *times]))
+    times = [f"{line},{3600 * (number // 2)},{number}" for number, line in enumerate(sorted(lines))]
+    manifest.write_text("\n".join([f"{head},time,tracklet", *times]))
     words = [*words, "UNSUPERVISED.CLUSTERING", clustering, "UNSUPERVISED.EPS", "0.9"]
     for name, value in (("held", "True"), ("not", "False")):
         run([*words, *at(tmp_path / name), "UNSUPERVISED.CANNOT_LINKS", value])
@@ -318,6 +331,47 @@ def test_links_of_tracklets_can_be_seen_by_eye():
     alone = tracklet_links(records, together=False)
     assert alone.together.tolist() == [] and alone.apart.tolist() == [[1, 4]]
     assert tracklet_links(records, apart=False).apart.tolist() == []
+
+
+def test_images_of_one_moment_that_look_alike_may_be_one_person():
+    """Of two images without a tracklet; of tracklets they may not."""
+    features = normalize(torch.randn(12, 8, generator=torch.Generator().manual_seed(0))).repeat_interleave(4, 0)
+    apart = np.array([[0, 1], [0, 4]])
+    constraints = replace(Constraints.none(48), apart=apart)
+    for cluster in (
+        partial(cluster_by_linkage, k1=5, k2=2, eps=0.0),
+        partial(cluster_by_density, k1=5, k2=2, eps=0.0, min_samples=2),
+    ):
+        single, tracklets = (
+            cluster(features, PriorKnowledge(constraints, np.full(48, alone))).groups for alone in (True, False)
+        )
+        assert single[0] == single[1] != single[4] and tracklets[0] != tracklets[1]
+
+
+def test_the_times_between_cameras_count(caplog):
+    rng, person = np.random.default_rng(0), np.repeat(np.arange(40), 9)
+    rows = torch.from_numpy(rng.standard_normal((40, 8))[person] + 0.9 * rng.standard_normal((360, 8))).float()
+    camera, start = np.arange(360) % 9 // 3, rng.uniform(0, 7200, 40)[person]
+    moments = (Moment(TIME, when, when) for when in (start + 60 * camera + np.arange(360) % 3).tolist())
+    records = [Record(str(i), -1, int(camera[i]), moment=moment) for i, moment in enumerate(moments)]
+    figures = {}
+    for weight in ("0", "0.1"):
+        with caplog.at_level("INFO"):
+            known = build_knowledge(load_config(None, ["UNSUPERVISED.TIME_WEIGHT", weight]), records)
+        for name, cluster in (("linkage", cluster_by_linkage), ("dbscan", partial(cluster_by_density, min_samples=2))):
+            groups = cluster(normalize(rows), known, k1=10, k2=3, eps=0.0).groups
+            figures[name, weight] = compare_with_labels(person, singled(groups)).f1
+    assert "times of 360 images count" in caplog.text
+    assert figures["linkage", "0.1"] > figures["linkage", "0"] + 0.1
+    assert figures["dbscan", "0.1"] > figures["dbscan", "0"] + 0.1
+
+
+def test_frames_of_recordings_are_no_time():
+    records = [Record("0", -1, 0, moment=Moment("lobby", 5, 5)), Record("1", -1, 0)]
+    assert sightings_of(records) is None
+    records.append(Record("2", -1, 3, moment=Moment(TIME, 5, 9)))
+    found = sightings_of(records)
+    assert found.cameras.tolist() == [0, 0, 3] and found.num_known == 1 and found.times[2] == 7
 
 
 def test_times_are_compared_within_a_camera():

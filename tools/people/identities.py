@@ -32,29 +32,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__)
     add = parser.add_argument
     add("gallery", metavar="GALLERY", help="folder of the gallery")
-    add(
-        "--threshold",
-        metavar="T",
-        default=AUTO,
-        help="auto; fmr=0.001: only pairs within the gallery's distance for this false match rate count; or the "
-        "distance, between 0 and 1, up to which two groups merge",
-    )
-    add("--regroup", action="store_true", help="group all rows again but the confirmed ones")
-    add("--window", metavar="SECONDS", type=float, help="rows further apart in time are not compared")
-    add("--k1", metavar="K", type=number_from(1), default=GroupingOptions.k1, help="neighbours considered per row")
-    add("--k2", metavar="K", type=number_from(1), default=GroupingOptions.k2, help="neighbours averaged per row")
-    add(
-        "--camera-norm",
-        choices=(AUTO, *CAMERA_NORMS),
-        default=AUTO,
-        help="remove what all images of a camera have in common; auto: the gallery's mode, else full if every camera has enough rows",
-    )
-    add(
-        "--index",
-        choices=(AUTO, "exact", *INDEXES),
-        default=AUTO,
-        help="auto: exact for up to 100,000 rows, else faiss-ivf",
-    )
+    _add_grouping(parser)
     add(
         "--resamples",
         metavar="N",
@@ -87,12 +65,48 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_grouping(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `GroupingOptions`."""
+    add = parser.add_argument
+    add(
+        "--threshold",
+        metavar="T",
+        default=AUTO,
+        help="auto; fmr=0.001: only pairs within the gallery's distance for this false match rate count; or the "
+        "distance, between 0 and 1, up to which two groups merge",
+    )
+    add("--regroup", action="store_true", help="group all rows again but the confirmed ones")
+    add("--window", metavar="SECONDS", type=float, help="rows further apart in time are not compared")
+    add(
+        "--time-weight",
+        metavar="W",
+        type=float,
+        default=GroupingOptions.time_weight,
+        help="how much the time between two rows counts next to their similarity, by the times that people take between "
+        "cameras, which are learned from the gallery; 0 = not",
+    )
+    add("--k1", metavar="K", type=number_from(1), default=GroupingOptions.k1, help="neighbours considered per row")
+    add("--k2", metavar="K", type=number_from(1), default=GroupingOptions.k2, help="neighbours averaged per row")
+    add(
+        "--camera-norm",
+        choices=(AUTO, *CAMERA_NORMS),
+        default=AUTO,
+        help="remove what all images of a camera have in common; auto: the gallery's mode, else full if every camera has enough rows",
+    )
+    add(
+        "--index",
+        choices=(AUTO, "exact", *INDEXES),
+        default=AUTO,
+        help="auto: exact for up to 100,000 rows, else faiss-ivf",
+    )
+
+
 def identities(args: argparse.Namespace) -> str:
     """Group the rows, write the people, and return the report."""
     gallery = Gallery.open(gallery_folder(args.gallery))
     if args.to_manifest:
         return manifest(gallery, args)
-    names = ("threshold", "k1", "k2", "window", "camera_norm", "index", "regroup")
+    names = ("threshold", "k1", "k2", "window", "time_weight", "camera_norm", "index", "regroup")
     found = group_people(gallery, GroupingOptions(**{name: getattr(args, name) for name in names}))
     report = report_of(gallery, found, args.resamples, args.seed)
     changed = 0 if args.dry_run else write_people(gallery, found.before, found.after)
