@@ -2,8 +2,9 @@
 
 FILE holds labelled embeddings: `vitreid test --save-features FILE.safetensors`, or an .npz of `vitreid export --format npz`.
 Groups are compared with the pids, which the grouping does not see; a pid 0 (Market-1501's distractors) is another person in
-each image, and in further lines is grouped but not compared. In the open-set part half of the people are enrolled with the first half of their images in the order of time
-(Market-1501's names have it), and all other images are searched for. Without FILE, embeddings of random people are drawn.
+each image, and in further lines is grouped but not compared. Names like Market-1501's say when an image was taken, which the grouping uses.
+In the open-set part half of the people are enrolled with the first half of their images in the order of time, and all other images are
+searched for. Without FILE, embeddings of random people are drawn.
 """
 
 from __future__ import annotations
@@ -163,6 +164,9 @@ def grouping(path: Path, data: Labelled, threshold: str = AUTO) -> dict[str, Any
     own = np.array([f"alone {i}" if pid == "0" else pid for i, pid in enumerate(data.pids)])
     rows = compared_rows(gallery, np.arange(len(data.rows)), camera_norm_of(gallery))
     groups = {f"DBSCAN (k1 {K1}, k2 {K2}, eps {EPS})": baseline(rows)}
+    if not np.isnan(data.times).all():
+        untimed = GroupingOptions(threshold, time_weight=0)
+        groups["vitreid identities, time not used"] = group_people(gallery, untimed).groups
     begin = time.process_time()
     ours = group_people(gallery, GroupingOptions(threshold))
     seconds = time.process_time() - begin

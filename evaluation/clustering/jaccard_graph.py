@@ -100,11 +100,12 @@ def mixed_pairs(
 
 def _cosines(features: torch.Tensor, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the cosines (P,) of the centred features, 0 if negative."""
-    middle, found = features.mean(0), np.empty(len(first), np.float32)
+    found, unit = np.empty(len(first), np.float32), features - features.mean(0)
+    unit = normalize(unit, out=unit)
     for start in range(0, len(first), CHUNK_PAIRS):
         some = slice(start, start + CHUNK_PAIRS)
-        one, other = (normalize(features[torch.from_numpy(rows[some]).long()] - middle) for rows in (first, second))
-        found[some] = (one * other).sum(1).clamp_(0, 1).cpu().numpy()
+        one, other = (unit[torch.from_numpy(rows[some]).long()] for rows in (first, second))
+        found[some] = one.mul_(other).sum(1).clamp_(0, 1).cpu().numpy()
     return found
 
 
