@@ -18,10 +18,14 @@ from ..reranking.neighbours import Neighbours
 TIME_WEIGHT = 0.05  # of the time next to the cosine: chosen on training people, see docs/identities.md
 BIN = 20.0  # seconds in which two differences in time count as equal
 LAGS = 360  # bins either way; two images that are further apart share one bin, whatever their difference
+LEAST_PAIRS = (
+    10  # pairs of images, in both orders where the camera is one, that two cameras need; with fewer nothing is known
+)
 DOUBT = 2.0  # pairs added to both sides of each ratio, so that it is near 1 where few pairs were seen
 MUTUAL = 10  # two images that are among each other's first so many neighbours count as one person
 PASSES = 2  # the second learns from the neighbours of the first
 CANDIDATES = 10  # neighbours among which time chooses, as a multiple of those asked for,
+CHUNK_BINS = 2**13  # bins of a camera whose lags are counted at once
 MOST_CANDIDATES = 10**8  # and of all images together: index and similarity take 8 bytes each
 
 Find = Callable[[int], Neighbours]  # k -> the k nearest of each image
@@ -66,52 +70,62 @@ class TransitTimes:
     """
 
     def __init__(self, sightings: Sightings, first: np.ndarray, second: np.ndarray) -> None:
-        self.cameras, self.bins = sightings.cameras, sightings.bins
-        number = int(self.cameras.max(initial=-1)) + 1
+        cameras, self.bins = sightings.cameras, sightings.bins
         known = (self.bins[first] >= 0) & (self.bins[second] >= 0)
-        one, other = (np.concatenate([first[known], second[known]]), np.concatenate([second[known], first[known]]))
-        found = np.zeros((number, number, 2 * LAGS + 2))
-        np.add.at(found, (self.cameras[one], self.cameras[other], self._lag(one, other)), 1)
-        chance = _chance(self.cameras, self.bins, number)
-        total = np.maximum(chance.sum(2), 1)
-        expected = _smoothed(chance * (found.sum(2) / total)[:, :, None])
-        self.table = np.log((_smoothed(found) + DOUBT) / (expected + DOUBT)).astype(np.float32)
+        one, other = np.concatenate([first[known], second[known]]), np.concatenate([second[known], first[known]])
+        partners, of_pair, counts = np.unique(
+            np.stack([cameras[one], cameras[other]]), axis=1, return_inverse=True, return_counts=True
+        )
+        lags = np.split(self._lag(one, other)[np.argsort(of_pair.ravel(), kind="stable")], np.cumsum(counts)[:-1])
+        enough = np.flatnonzero(counts >= LEAST_PAIRS)
+        names = np.unique(partners[:, enough])
+        seen = {camera: _seen(self.bins[cameras == camera]) for camera in names.tolist()}
+        self.table = np.zeros(
+            (len(enough) + 1, 2 * LAGS + 2), np.float32
+        )  # the first row is of all other pairs of cameras
+        for row, place in enumerate(enough.tolist(), 1):
+            found = np.bincount(lags[place], minlength=2 * LAGS + 2)
+            chance = _chance(*seen[partners[0, place]], *seen[partners[1, place]])
+            expected = chance * (found.sum() / chance.sum())
+            self.table[row] = np.log((_smoothed(found) + DOUBT) / (_smoothed(expected) + DOUBT))
+        self.rows = np.zeros((len(names) + 1, len(names) + 1), np.int32)  # of two cameras; the last is any other camera
+        self.rows[tuple(np.searchsorted(names, partners[:, enough]))] = np.arange(1, len(enough) + 1)
+        places = np.searchsorted(names, cameras)
+        self.cameras = np.where(np.isin(cameras, names), places, len(names))
 
     def log_ratios(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Return the natural logarithm (P,) float32 of the ratio of pairs of images; 0 where a time is unknown."""
-        found = self.table[self.cameras[first], self.cameras[second], self._lag(first, second)]
+        """Return the natural logarithm (P,) float32 of the ratio of pairs of images; 0 where nothing is known."""
+        found = self.table[self.rows[self.cameras[first], self.cameras[second]], self._lag(first, second)]
         return np.where((self.bins[first] >= 0) & (self.bins[second] >= 0), found, np.float32(0))
 
     def _lag(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Return the place (P,) of each pair in the table."""
+        """Return the place (P,) of each pair in a row of the table."""
         lag = self.bins[second] - self.bins[first]
         return np.where(np.abs(lag) <= LAGS, lag + LAGS, 2 * LAGS + 1)
 
 
-def _chance(cameras: np.ndarray, bins: np.ndarray, number: int) -> np.ndarray:
-    """Return how many ordered pairs of images of two cameras (C, C) are apart by each lag (2 * LAGS + 2); the last counts all others."""
-    known = bins >= 0
-    moments, place = np.unique(bins[known], return_inverse=True)
-    seen = np.zeros((number, len(moments)))
-    np.add.at(seen, (cameras[known], place), 1)
-    counts = np.zeros((number, number, 2 * LAGS + 2))
-    for lag in range(LAGS + 1):
-        later = np.searchsorted(moments, moments + lag)
-        has_later = later < len(moments)
-        has_later[has_later] = moments[later[has_later]] == moments[has_later] + lag
-        counts[:, :, LAGS + lag] = seen[:, has_later] @ seen[:, later[has_later]].T
-        counts[:, :, LAGS - lag] = counts[:, :, LAGS + lag].T
-    per_camera = seen.sum(1)
-    counts[:, :, -1] = per_camera[:, None] * per_camera - counts[:, :, :-1].sum(2)
-    return counts
+def _seen(bins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bins in which a camera saw somebody, ascending, and the number of images in each."""
+    return np.unique(bins[bins >= 0], return_counts=True)
+
+
+def _chance(bins: np.ndarray, counts: np.ndarray, other_bins: np.ndarray, other_counts: np.ndarray) -> np.ndarray:
+    """Return how many pairs of an image of one camera and one of another are apart by each lag (2 * LAGS + 2,); the last counts all others."""
+    found = np.zeros(2 * LAGS + 2)
+    for start in range(0, len(bins), CHUNK_BINS):
+        some = slice(start, start + CHUNK_BINS)
+        low = np.searchsorted(other_bins, bins[some] - LAGS, "left")
+        lengths = np.searchsorted(other_bins, bins[some] + LAGS, "right") - low
+        entries = np.repeat(low - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+        lags = other_bins[entries] - np.repeat(bins[some], lengths) + LAGS
+        found += np.bincount(lags, np.repeat(counts[some], lengths) * other_counts[entries], len(found))
+    found[-1] = counts.sum() * other_counts.sum() - found.sum()
+    return found
 
 
 def _smoothed(counts: np.ndarray) -> np.ndarray:
-    """Return counts (C, C, B) in which each lag shares with its neighbours; the last, of all longer ones, does not."""
-    found = counts.copy()
-    padded = np.pad(counts[:, :, :-1], ((0, 0), (0, 0), (1, 1)))
-    found[:, :, :-1] = padded[:, :, :-2] / 4 + padded[:, :, 1:-1] / 2 + padded[:, :, 2:] / 4
-    return found
+    """Return counts (B,) in which each lag shares with its neighbours; the last, of all longer ones, does not."""
+    return np.append(np.convolve(counts[:-1], (0.25, 0.5, 0.25), "same"), counts[-1])
 
 
 def mutual_pairs(neighbours: Neighbours, k: int = MUTUAL) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from vitreid.evaluation.clustering.transit_times import (
     BIN,
     DOUBT,
     LAGS,
+    LEAST_PAIRS,
     Sightings,
     TransitTimes,
     mutual_pairs,
@@ -44,6 +45,8 @@ def naive_log_ratio(sightings, pairs, i, j):
     both_ways = [*pairs, *((b, a) for a, b in pairs)]
     every = [(a, b) for a in range(len(cameras)) for b in range(len(cameras))]
     (found, found_near), (chance, chance_near) = counted(both_ways), counted(every)
+    if found < LEAST_PAIRS:
+        return 0
     return np.log((found_near + DOUBT) / (found * chance_near / max(chance, 1) + DOUBT))
 
 
@@ -53,7 +56,7 @@ def test_log_ratios_are_those_of_a_naive_twin(span):
     times = rng.uniform(0, span, 30)
     times[[3, 8]] = np.nan
     sightings = Sightings(rng.integers(0, 3, 30), times)
-    pairs = sorted({tuple(sorted(pair)) for pair in rng.integers(0, 30, (25, 2)).tolist() if pair[0] != pair[1]})
+    pairs = sorted({tuple(sorted(pair)) for pair in rng.integers(0, 30, (70, 2)).tolist() if pair[0] != pair[1]})
     first, second = np.array(pairs).T
     transit = TransitTimes(sightings, first, second)
     i, j = rng.integers(0, 30, (2, 60))
@@ -115,6 +118,15 @@ def test_few_rows_are_enough():
     sightings = Sightings(np.array([0, 1, 0]), np.array([0.0, 5, np.nan]))
     found = neighbours_in_time(features, sightings, 0.1, partial(find_neighbours, features), 3)
     assert sorted(found.index[2].tolist()) == [0, 1, 2] and found.index[2, 0] == 2
+
+
+def test_many_cameras_need_little_memory():
+    """Each recording may be a camera of its own."""
+    count = 20_000
+    sightings = Sightings(np.arange(count), np.linspace(0, 86_400, count))
+    transit = TransitTimes(sightings, np.arange(count - 1), np.arange(1, count))
+    assert transit.table.nbytes + transit.rows.nbytes < 10_000
+    assert not transit.log_ratios(np.arange(5), np.arange(5, 10)).any()
 
 
 def test_the_number_of_candidates_is_bounded(monkeypatch):
