@@ -14,7 +14,7 @@ UNSUPERVISED_OPTIONS: dict[str, Option] = {
     ),
     "UNSUPERVISED.EPS": Option(
         0.0,
-        "distance, 0 to 1, up to which images are neighbours (dbscan) or groups merge (linkage); 0 = 0.6 [Cluster Contrast] or 0.71",
+        "distance, 0 to 1, up to which images are neighbours (dbscan) or groups merge (linkage); 0 = 0.6 [Cluster Contrast] or 0.78",
         at_least=0,
         at_most=0.99,
     ),
@@ -45,14 +45,15 @@ UNSUPERVISED_OPTIONS: dict[str, Option] = {
         "DukeMTMC-reID), by the times that people take between cameras, which are learned from images that look similar [TFusion, Lv et "
         "al., CVPR 2018]; 0 = not",
         at_least=0.0,
+        at_most=10.0,
     ),
     "UNSUPERVISED.TRACKLETS": Option(
         True, "images of one tracklet (column of a manifest) are one person, whatever their embeddings are"
     ),
     "UNSUPERVISED.CANNOT_LINKS": Option(
         True,
-        "two tracklets, or images without one, that a camera saw at the same time (columns time, end_time or frame of a manifest) are "
-        "two people, whatever their embeddings are",
+        "two tracklets that a camera saw at the same time (columns time, end_time or frame of a manifest; frames of Market-1501 and "
+        "DukeMTMC-reID) are two people, whatever their embeddings are; two images without a tracklet too, unless they look similar",
     ),
     "UNSUPERVISED.PERIOD": Option(1, "epochs between clusterings [Cluster Contrast]", at_least=1),
     "UNSUPERVISED.ITERATIONS": Option(0, "batches per epoch; 0 = as many as all training images fill", at_least=0),

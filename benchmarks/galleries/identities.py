@@ -93,17 +93,17 @@ def read(path: Path) -> Labelled:
                 f"--features: {path} lacks {', '.join(sorted(missing))}; write it by vitreid export --format npz"
             )
         rows, pids, cameras, names = (found[key] for key in ("embeddings", "pid", "camera", "path"))
-        return labelled(rows, pids, cameras, names.tolist())
+        return with_times(rows, pids, cameras, names.tolist())
     features = load_features(path)
     rows = np.concatenate([features.query.numpy(), features.gallery.numpy()])
     pids, camids = (
         np.concatenate([features.q_pids, features.g_pids]),
         np.concatenate([features.q_camids, features.g_camids]),
     )
-    return labelled(rows, pids, camids, [*features.q_names, *features.g_names])
+    return with_times(rows, pids, camids, [*features.q_names, *features.g_names])
 
 
-def labelled(rows: np.ndarray, pids: np.ndarray, cameras: np.ndarray, names: list[str]) -> Labelled:
+def with_times(rows: np.ndarray, pids: np.ndarray, cameras: np.ndarray, names: list[str]) -> Labelled:
     """Return the rows with the order and the times that Market-1501's names say."""
     records = [
         Record(name, 0, camera) for name, camera in zip(names, np.unique(cameras, return_inverse=True)[1].tolist())

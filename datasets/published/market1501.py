@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 SUBSETS = ("bounding_box_train", "query", "bounding_box_test")
 _LAYOUT = "the folders bounding_box_train, query and bounding_box_test with images such as 0002_c1s1_000451_03.jpg"
 _NAME = re.compile(r"(-?\d{1,15})_c(\d+)", re.IGNORECASE)
-_FRAME = re.compile(r"_c\d+(?:s(\d{1,9}))?_f?(\d{1,9})", re.IGNORECASE)
+_FRAME = re.compile(
+    r"_c\d+(?:s(\d+)_(\d{6})_\d\d|_f(\d{7}))\.", re.IGNORECASE
+)  # as published: of other names nothing is known
 
 MARKET1501 = PublishedDataset(
     "market1501",
@@ -124,12 +126,13 @@ def _read(folder: Path, published: PublishedDataset) -> tuple[list[Record], list
 def taken_at(records: Iterable[Record], frame_rate: float) -> dict[str, Moment]:
     """Return when each image was taken, by its path, in seconds from the start of its camera's first sequence; empty for rate 0.
 
-    The sequences of a camera follow each other in their order. How long one lasted is not published: up to its last image here.
+    The sequences of a camera follow each other in their order. How long one lasted is not published: up to its last image here. So the
+    clocks of two cameras differ by a constant within a sequence, and by about that in the next one.
     """
     frames = {}  # path -> camera, sequence, frame
     for record in records if frame_rate else ():
         if match := _FRAME.search(Path(record.path).name):
-            frames[record.path] = record.camid, int(match[1] or 0), int(match[2])
+            frames[record.path] = record.camid, int(match[1] or 0), int(match[2] or match[3])
     last: dict[int, dict[int, int]] = defaultdict(dict)  # camera -> sequence -> its last frame
     for camera, sequence, frame in frames.values():
         last[camera][sequence] = max(frame, last[camera].get(sequence, 0))

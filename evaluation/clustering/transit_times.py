@@ -4,31 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from ..input_checks import CHUNK_ELEMENTS
+from ..distances.pairwise import BLOCK_ELEMENTS
+from ..input_checks import CHUNK_ELEMENTS, squared_norms
 from ..reranking.neighbours import Neighbours
 
-TIME_WEIGHT = 0.05  # of the time next to the cosine: chosen on training people, see docs/identities.md
+TIME_WEIGHT = 0.05  # of the time next to the similarity: chosen on training people, see docs/identities.md
+MOST_WEIGHT = 10.0  # far above all that is of use
 BIN = 20.0  # seconds in which two differences in time count as equal
 LAGS = 360  # bins either way; two images that are further apart share one bin, whatever their difference
-LEAST_PAIRS = (
-    10  # pairs of images, in both orders where the camera is one, that two cameras need; with fewer nothing is known
-)
+LEAST_PAIRS = 10  # ordered pairs of images from which something is known of two cameras; five pairs within one camera
+MOST_CAMERAS = 2000  # of which something is known: those with the most images; 16 MB
 DOUBT = 2.0  # pairs added to both sides of each ratio, so that it is near 1 where few pairs were seen
 MUTUAL = 10  # two images that are among each other's first so many neighbours count as one person
 PASSES = 2  # the second learns from the neighbours of the first
-CANDIDATES = 10  # neighbours among which time chooses, as a multiple of those asked for,
+CANDIDATES = 10  # neighbours by looks among which time chooses, as a multiple of those asked for
+MOST_CANDIDATES = 10**8  # of all images together: index and similarity take 8 bytes each
 CHUNK_BINS = 2**13  # bins of a camera whose lags are counted at once
-MOST_CANDIDATES = 10**8  # and of all images together: index and similarity take 8 bytes each
 
-Find = Callable[[int], Neighbours]  # k -> the k nearest of each image
+Find = Callable[[int], Neighbours]  # k -> the k nearest of each image, the image itself first
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +36,7 @@ class Sightings:
 
     Args:
         cameras: (N,) number of the camera, 0 or more.
-        times: (N,) seconds on one clock, which may differ between cameras by a constant; NaN = unknown.
+        times: (N,) seconds on the clock of the camera, which may differ from others by a constant; NaN = unknown.
     """
 
     cameras: np.ndarray
@@ -56,6 +55,50 @@ class Sightings:
         return np.where(known, np.floor((np.where(known, self.times, first) - first) / BIN), -1).astype(np.int64)
 
 
+class Chances:
+    """How many pairs of two cameras' images are apart by each difference in time; each is counted when first needed."""
+
+    def __init__(self, sightings: Sightings) -> None:
+        self.cameras, self.bins = sightings.cameras, sightings.bins
+        known = np.flatnonzero(self.bins >= 0)
+        order = known[np.argsort(self.cameras[known], kind="stable")]
+        names, starts = np.unique(self.cameras[order], return_index=True)
+        self._rows = dict(zip(names.tolist(), np.split(order, starts[1:])))  # no time is known: one empty part
+        self._counts: dict[tuple[int, int], np.ndarray] = {}
+
+    def between(self, camera: int, other: int) -> np.ndarray:
+        """Return the number (2 * LAGS + 2,) of ordered pairs of two images at each lag; the last counts all longer ones."""
+        if (camera, other) not in self._counts:
+            counts = _lag_counts(*self._seen(camera), *self._seen(other))
+            if camera == other:
+                counts[LAGS] -= len(self._rows[camera])  # an image and itself are no pair
+            self._counts[camera, other] = counts
+            self._counts[other, camera] = np.append(counts[-2::-1], counts[-1])
+        return self._counts[camera, other]
+
+    def num_images(self, camera: int) -> int:
+        """Return the number of a camera's images whose time is known."""
+        return len(self._rows[camera])
+
+    def _seen(self, camera: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the bins in which a camera saw somebody, ascending, and the number of images in each."""
+        return np.unique(self.bins[self._rows[camera]], return_counts=True)
+
+
+def _lag_counts(bins: np.ndarray, counts: np.ndarray, other_bins: np.ndarray, other_counts: np.ndarray) -> np.ndarray:
+    """Return how many pairs of images in bins of one camera and of another are apart by each lag (2 * LAGS + 2,)."""
+    found = np.zeros(2 * LAGS + 2)
+    for start in range(0, len(bins), CHUNK_BINS):
+        some = slice(start, start + CHUNK_BINS)
+        low = np.searchsorted(other_bins, bins[some] - LAGS, "left")
+        lengths = np.searchsorted(other_bins, bins[some] + LAGS, "right") - low
+        entries = np.repeat(low - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+        lags = other_bins[entries] - np.repeat(bins[some], lengths) + LAGS
+        found += np.bincount(lags, np.repeat(counts[some], lengths) * other_counts[entries], len(found))
+    found[-1] = float(counts.sum()) * float(other_counts.sum()) - found.sum()
+    return found
+
+
 class TransitTimes:
     """How much likelier a difference in time makes it that two images show one person.
 
@@ -65,36 +108,40 @@ class TransitTimes:
     The idea is that of TFusion (Lv et al., CVPR 2018, arXiv:1803.07293), and with labels of st-ReID (Wang et al., AAAI 2019, arXiv:1812.03282).
 
     Args:
-        sightings: of N images.
+        chances: of N images.
         first, second: (P,) images that probably show one person, each pair once.
+
+    Attributes:
+        table: (R + 1, 2 * LAGS + 2) float32 logarithms of the ratio, the row 0 for cameras of which nothing is known.
+        rows: (C + 1, C + 1) row of the table for two of the cameras of which something is known; the last one is any other camera.
+        cameras: (N,) number of the camera of each image in `rows`.
     """
 
-    def __init__(self, sightings: Sightings, first: np.ndarray, second: np.ndarray) -> None:
-        cameras, self.bins = sightings.cameras, sightings.bins
+    def __init__(self, chances: Chances, first: np.ndarray, second: np.ndarray) -> None:
+        cameras, self.bins = chances.cameras, chances.bins
         known = (self.bins[first] >= 0) & (self.bins[second] >= 0)
         one, other = np.concatenate([first[known], second[known]]), np.concatenate([second[known], first[known]])
         partners, of_pair, counts = np.unique(
             np.stack([cameras[one], cameras[other]]), axis=1, return_inverse=True, return_counts=True
         )
         lags = np.split(self._lag(one, other)[np.argsort(of_pair.ravel(), kind="stable")], np.cumsum(counts)[:-1])
-        enough = np.flatnonzero(counts >= LEAST_PAIRS)
-        names = np.unique(partners[:, enough])
-        seen = {camera: _seen(self.bins[cameras == camera]) for camera in names.tolist()}
-        self.table = np.zeros(
-            (len(enough) + 1, 2 * LAGS + 2), np.float32
-        )  # the first row is of all other pairs of cameras
-        for row, place in enumerate(enough.tolist(), 1):
+        names = np.unique(partners[:, counts >= LEAST_PAIRS])
+        if len(names) > MOST_CAMERAS:
+            sizes = [chances.num_images(camera) for camera in names.tolist()]
+            names = np.sort(names[np.argsort(sizes, kind="stable")[-MOST_CAMERAS:]])
+        places = np.flatnonzero((counts >= LEAST_PAIRS) & np.isin(partners, names).all(0)).tolist()
+        self.table = np.zeros((len(places) + 1, 2 * LAGS + 2), np.float32)
+        self.rows = np.zeros((len(names) + 1, len(names) + 1), np.int32)
+        for row, place in enumerate(places, 1):
             found = np.bincount(lags[place], minlength=2 * LAGS + 2)
-            chance = _chance(*seen[partners[0, place]], *seen[partners[1, place]])
-            expected = chance * (found.sum() / chance.sum())
+            chance = chances.between(*partners[:, place].tolist())
+            expected = chance * (found.sum() / max(chance.sum(), 1))
             self.table[row] = np.log((_smoothed(found) + DOUBT) / (_smoothed(expected) + DOUBT))
-        self.rows = np.zeros((len(names) + 1, len(names) + 1), np.int32)  # of two cameras; the last is any other camera
-        self.rows[tuple(np.searchsorted(names, partners[:, enough]))] = np.arange(1, len(enough) + 1)
-        places = np.searchsorted(names, cameras)
-        self.cameras = np.where(np.isin(cameras, names), places, len(names))
+            self.rows[tuple(np.searchsorted(names, partners[:, place]))] = row
+        self.cameras = np.where(np.isin(cameras, names), np.searchsorted(names, cameras), len(names))
 
     def log_ratios(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Return the natural logarithm (P,) float32 of the ratio of pairs of images; 0 where nothing is known."""
+        """Return the natural logarithm (P,) float32 of the ratio of pairs of images, first (P,) and second (P,); 0 where nothing is known."""
         found = self.table[self.rows[self.cameras[first], self.cameras[second]], self._lag(first, second)]
         return np.where((self.bins[first] >= 0) & (self.bins[second] >= 0), found, np.float32(0))
 
@@ -104,28 +151,47 @@ class TransitTimes:
         return np.where(np.abs(lag) <= LAGS, lag + LAGS, 2 * LAGS + 1)
 
 
-def _seen(bins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the bins in which a camera saw somebody, ascending, and the number of images in each."""
-    return np.unique(bins[bins >= 0], return_counts=True)
-
-
-def _chance(bins: np.ndarray, counts: np.ndarray, other_bins: np.ndarray, other_counts: np.ndarray) -> np.ndarray:
-    """Return how many pairs of an image of one camera and one of another are apart by each lag (2 * LAGS + 2,); the last counts all others."""
-    found = np.zeros(2 * LAGS + 2)
-    for start in range(0, len(bins), CHUNK_BINS):
-        some = slice(start, start + CHUNK_BINS)
-        low = np.searchsorted(other_bins, bins[some] - LAGS, "left")
-        lengths = np.searchsorted(other_bins, bins[some] + LAGS, "right") - low
-        entries = np.repeat(low - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
-        lags = other_bins[entries] - np.repeat(bins[some], lengths) + LAGS
-        found += np.bincount(lags, np.repeat(counts[some], lengths) * other_counts[entries], len(found))
-    found[-1] = counts.sum() * other_counts.sum() - found.sum()
-    return found
-
-
 def _smoothed(counts: np.ndarray) -> np.ndarray:
     """Return counts (B,) in which each lag shares with its neighbours; the last, of all longer ones, does not."""
     return np.append(np.convolve(counts[:-1], (0.25, 0.5, 0.25), "same"), counts[-1])
+
+
+class NearImages:
+    """The nearest images of each image: by their looks, and by looks and time.
+
+    Args:
+        features: (N, D) embeddings, compared by euclidean distance.
+        by_looks: finds neighbours by the features alone.
+        sightings: of the images; None = time does not count.
+        weight: how much the logarithm of `TransitTimes` counts next to the similarity, which is - distance^2 / 2, divided by the mean squared
+            distance to the features' mean: 0.1 = a ratio of e counts as much as a cosine that is larger by 0.1, if that mean is 0. 0 =
+            time does not count.
+    """
+
+    def __init__(
+        self, features: Tensor, by_looks: Find, sightings: Sightings | None = None, weight: float = TIME_WEIGHT
+    ) -> None:
+        self.features, self.sightings, self.weight = features, sightings if weight else None, weight
+        self._by_looks = by_looks
+        self._found: Neighbours | None = None
+
+    def find(self, k: int) -> Neighbours:
+        """Return the `k` nearest of each image, the image itself first; with times, among CANDIDATES times as many that look similar."""
+        if self.sightings is None:
+            self._found = self._by_looks(k)
+            return self._found
+        count = len(self.features)
+        near = self._found = self._by_looks(min(max(k, min(CANDIDATES * k, MOST_CANDIDATES // count)), count))
+        similar, chances, chosen = _similarities(self.features, near.index), Chances(self.sightings), near.index
+        for _ in range(PASSES):
+            transit = TransitTimes(chances, *mutual_pairs(Neighbours(chosen, near.farthest)))
+            chosen = _chosen(near.index, similar, transit, self.weight, k)
+        return Neighbours(chosen, near.farthest)
+
+    def mutual(self, k: int) -> sparse.csr_array:
+        """Return the (N, N) matrix with a 1 where two images are among each other's `k` nearest by looks alone; after `find` of more."""
+        assert self._found is not None, "find comes first"
+        return self._found.mutual(min(k + 1, self._found.index.shape[1]))
 
 
 def mutual_pairs(neighbours: Neighbours, k: int = MUTUAL) -> tuple[np.ndarray, np.ndarray]:
@@ -134,51 +200,30 @@ def mutual_pairs(neighbours: Neighbours, k: int = MUTUAL) -> tuple[np.ndarray, n
     return both.row, both.col
 
 
-def neighbours_in_time(features: Tensor, sightings: Sightings, weight: float, find: Find, k: int) -> Neighbours:
-    """Return the `k` nearest of each image by cosine + weight * log ratio of `TransitTimes`, which are learned from the neighbours themselves.
-
-    Args:
-        features: (N, D) embeddings, compared by their cosine.
-        sightings: of the images.
-        weight: 0.1 = a ratio of e counts as much as a cosine that is larger by 0.1.
-        find: finds neighbours by the features alone, the image itself first; CANDIDATES times as many are asked for.
-    """
-    count = len(features)
-    near = find(min(max(k, min(CANDIDATES * k, MOST_CANDIDATES // count)), count))
-    similar, chosen = _similarities(features, near.index), near.index
-    for _ in range(PASSES):
-        transit = TransitTimes(sightings, *mutual_pairs(Neighbours(chosen, near.farthest)))
-        chosen = _chosen(near.index, similar, transit, weight, k)
-    return Neighbours(chosen, near.farthest)
-
-
 def _similarities(features: Tensor, index: np.ndarray) -> np.ndarray:
-    """Return the cosine (N, K) float32 of each image and each of its neighbours (N, K)."""
-    unit, found = normalize(features), np.empty(index.shape, np.float32)
-    rows = max(1, CHUNK_ELEMENTS // (index.shape[1] * unit.shape[1]))
+    """Return - distance^2 / 2 (N, K) float32 of each image and each of its neighbours (N, K), at the scale of `NearImages`."""
+    centred, found = features - features.mean(0), np.empty(index.shape, np.float32)
+    norms = squared_norms(centred)
+    scale = norms.mean().clamp(min=1e-12)
+    rows = max(1, (BLOCK_ELEMENTS if features.is_cuda else CHUNK_ELEMENTS) // (index.shape[1] * features.shape[1]))
     for start in range(0, len(index), rows):
         some = slice(start, start + rows)
-        near = unit[torch.from_numpy(index[some].astype(np.int64)).to(unit.device)]
-        found[some] = (near @ unit[some, :, None])[:, :, 0].cpu().numpy()
+        near = torch.from_numpy(index[some].astype(np.int64)).to(features.device)
+        products = (centred[near] @ centred[some, :, None])[:, :, 0]
+        found[some] = ((products - (norms[near] + norms[some, None]) / 2) / scale).cpu().numpy()
     return found
 
 
 def _chosen(index: np.ndarray, similar: np.ndarray, transit: TransitTimes, weight: float, k: int) -> np.ndarray:
-    """Return the `k` best (N, k) of each image's neighbours (N, K), best first, and the image itself before them."""
-    found, rows = np.empty((len(index), k), np.int32), max(1, CHUNK_ELEMENTS // index.shape[1])
+    """Return the `k` best (N, k) int32 of each image's neighbours (N, K), the image itself first; where time says nothing, the first `k`."""
+    found, rows = np.ascontiguousarray(index[:, :k], np.int32), max(1, CHUNK_ELEMENTS // index.shape[1])
     for start in range(0, len(index), rows):
         near = index[start : start + rows]
         own = np.repeat(np.arange(start, start + len(near)), near.shape[1])
         ratios = transit.log_ratios(own, near.ravel()).reshape(near.shape)
-        score = similar[start : start + rows] + np.float32(weight) * ratios
+        told = np.flatnonzero(ratios.any(1))
+        score = similar[start + told] + np.float32(weight) * ratios[told]
         score[:, 0] = np.inf
         order = torch.from_numpy(score).topk(k).indices.numpy()
-        found[start : start + rows] = np.take_along_axis(near, order, axis=1)
+        found[start + told] = np.take_along_axis(near[told], order, axis=1)
     return found
-
-
-def timed_find(features: Tensor, sightings: Sightings | None, weight: float, find: Find) -> Find:
-    """Return the search for `neighbours_in_time`; `find` itself without times or weight."""
-    if sightings is None or not weight:
-        return find
-    return partial(neighbours_in_time, features, sightings, weight, find)

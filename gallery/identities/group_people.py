@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy import sparse
 
 from ...common.errors import UserError
 from ...evaluation.clustering.average_linkage import Constraints, average_linkage, in_order
 from ...evaluation.clustering.cluster_figures import row_fit
-from ...evaluation.clustering.jaccard_graph import SimilarPairs
+from ...evaluation.clustering.jaccard_graph import REACH, SimilarPairs
 from ...evaluation.clustering.person_pairs import LEAST, person_pairs
-from ...evaluation.clustering.transit_times import TIME_WEIGHT, Sightings, timed_find
+from ...evaluation.clustering.transit_times import MOST_WEIGHT, TIME_WEIGHT, NearImages
 from ...evaluation.reranking.neighbours import pair_distances
 from ..search.exact_index import ExactIndex
 from ..search.search_result import limit_of
@@ -25,7 +26,7 @@ from .decisions.decided_people import Decided, board_of, read_decided
 from .decisions.people_board import PeopleBoard
 from .near_rows import AUTO, camera_norm_of, compared_rows, near_rows, usable_positions
 from .person_columns import People, is_none, new_name, read_people
-from .record_constraints import cameras_of, constraints_of, times_of
+from .record_constraints import constraints_of, sightings_of, times_of
 
 BAND = (0.18, 0.26)  # of LEAST, between which the best value of other data is expected
 WHOLE_ROWS = 20_000  # more rows are not compared again for a few new ones
@@ -41,8 +42,7 @@ class GroupingOptions:
             or a distance between 0 and 1, up to which two groups merge: 1 - the similarity of `person_pairs`.
         k1, k2: as for `person_pairs`.
         window: seconds; rows further apart in time are not compared. None = no limit.
-        time_weight: how much the time between two rows counts next to their similarity, as for `neighbours_in_time`; 0 = not. Rows without
-            a time are compared by similarity alone.
+        time_weight: how much the time between two rows counts next to their similarity, as for `NearImages`; 0 = not.
         camera_norm, index: as for `camera_norm_of` and `near_rows`.
         regroup: group all rows again but the confirmed ones; otherwise groups stay, and new rows join or found groups.
     Raises:
@@ -65,8 +65,8 @@ class GroupingOptions:
                 raise UserError(f"--{name}: 1 or more neighbours, got {getattr(self, name)}")
         if self.window is not None and not self.window > 0:
             raise UserError(f"--window: seconds above 0, got {self.window}")
-        if not 0 <= self.time_weight < np.inf:
-            raise UserError(f"--time-weight: 0 or more, got {self.time_weight}")
+        if not 0 <= self.time_weight <= MOST_WEIGHT:
+            raise UserError(f"--time-weight: a number from 0 to {MOST_WEIGHT:g}, got {self.time_weight}")
 
     @property
     def fmr(self) -> float | None:
@@ -97,12 +97,14 @@ class RowGraph:
     Args:
         rows: (n,) places among the live rows, ascending.
         pairs: similarities of pairs of them.
+        similar: (n, n), non-zero where two of them are among each other's REACH * k1 nearest by looks.
         constraints: on them.
         is_open: (n,) bool: rows whose person may change.
     """
 
     rows: np.ndarray
     pairs: SimilarPairs
+    similar: sparse.csr_array
     constraints: Constraints
     is_open: np.ndarray
 
@@ -137,7 +139,7 @@ def group_people(
     gallery: Gallery,
     options: GroupingOptions = GroupingOptions(),
     to_decide: bool = False,
-    pairs: SimilarPairs | None = None,
+    compared: RowGraph | None = None,
 ) -> Grouping:
     """Find out which rows show one person; nothing is written (see `write_people`).
 
@@ -146,14 +148,14 @@ def group_people(
 
     Args:
         to_decide: all rows are compared, and the board is there even if nothing was decided.
-        pairs: of the graph of an earlier grouping of all these rows, whose options differ in threshold and regroup only.
+        compared: graph of an earlier grouping of all these rows, whose options differ in threshold and regroup only.
     Raises:
         UserError: the gallery has fewer than three usable rows, no threshold for the rate asked for, or an option is wrong.
     """
     begin = time.monotonic()
     before = read_people(gallery)
     decided = read_decided(gallery, before, to_decide)
-    graph = _compared(gallery, before, options, decided, to_decide or pairs is not None, pairs)
+    graph = _compared(gallery, before, options, decided, to_decide or compared is not None, compared)
     groups = graph.groups(options.least)
     names, fit = before.names.copy(), before.fit.copy()
     found = _named(groups, graph, before)
@@ -176,9 +178,9 @@ def _compared(
     options: GroupingOptions,
     decided: Decided | None,
     whole: bool,
-    pairs: SimilarPairs | None,
+    compared: RowGraph | None,
 ) -> RowGraph:
-    """Return the rows of a gallery, compared; of a large one the new ones and those near them, unless `whole`; `pairs` may be known."""
+    """Return the rows of a gallery, compared; of a large one the new ones and those near them, unless `whole`."""
     live = np.searchsorted(np.flatnonzero(gallery.is_live), usable_positions(gallery))
     if len(live) < 3:
         raise UserError(
@@ -191,12 +193,14 @@ def _compared(
     if not whole and len(live) > WHOLE_ROWS and not options.regroup and 4 * is_open[live].sum() < len(live):
         live = _around(gallery, people, live, options.k1, norm)
     positions = np.flatnonzero(gallery.is_live)[live]
-    if pairs is None:
-        pairs = _pairs(gallery, compared_rows(gallery, positions, norm), positions, options, norm)
-    constraints = constraints_of(gallery, positions, people.keys[live], owners[live], pairs)
+    if compared is None:
+        pairs, similar = _pairs(gallery, compared_rows(gallery, positions, norm), positions, options, norm)
+    else:
+        pairs, similar = compared.pairs, compared.similar
+    constraints = constraints_of(gallery, positions, people.keys[live], owners[live], similar)
     if decided is not None:
         constraints = decided.constraints(constraints, live)
-    return RowGraph(live, pairs, constraints, is_open[live])
+    return RowGraph(live, pairs, similar, constraints, is_open[live])
 
 
 def _settled(people: People, regroup: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -229,21 +233,25 @@ def _around(gallery: Gallery, people: People, live: np.ndarray, k1: int, norm: C
 
 def _pairs(
     gallery: Gallery, rows: np.ndarray, positions: np.ndarray, options: GroupingOptions, norm: CameraNorm | None
-) -> SimilarPairs:
-    """Return the similar pairs of the rows that may count as evidence."""
+) -> tuple[SimilarPairs, sparse.csr_array]:
+    """Return the similar pairs of the rows that may count as evidence, and the rows that look similar, as in `RowGraph`."""
     features = torch.from_numpy(rows)
-    times = times_of(gallery, positions)
-    sightings = None if np.isnan(times).all() else Sightings(cameras_of(gallery, positions), times)
-    find = timed_find(features, sightings, options.time_weight, lambda k: near_rows(rows, k, options.index))
-    pairs = person_pairs(features, options.k1, options.k2, find)
+    near = NearImages(
+        features,
+        lambda k: near_rows(rows, k, options.index),
+        sightings_of(gallery, positions),
+        options.time_weight,
+    )
+    pairs = person_pairs(features, options.k1, options.k2, near.find)
     kept = np.ones(len(pairs.value), bool)
     if options.window is not None:
+        times = times_of(gallery, positions)
         kept &= ~(np.abs(times[pairs.first] - times[pairs.second]) > options.window)
     if options.fmr is not None:
         squared = pair_distances(features, pairs.first, pairs.second)
         distances = squared / 2 if gallery.info.metric == "cosine" else np.sqrt(squared)
         kept &= distances <= _limit(gallery, options.fmr, norm)
-    return SimilarPairs(*(column[kept] for column in pairs))
+    return SimilarPairs(*(column[kept] for column in pairs)), near.mutual(REACH * options.k1)
 
 
 def _limit(gallery: Gallery, fmr: float, norm: CameraNorm | None) -> float:

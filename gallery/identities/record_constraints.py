@@ -1,4 +1,4 @@
-"""What the records say before any comparison: rows of one track are one person, two tracks in one camera at one time are two."""
+"""What the records say before any comparison: rows of one track are one person, two tracks in one camera at one time are two; and when the rows were taken."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from scipy import sparse
 
 from ...evaluation.clustering.average_linkage import Constraints
 from ...evaluation.clustering.cannot_links import seen_together, unless_similar
-from ...evaluation.clustering.jaccard_graph import SimilarPairs
+from ...evaluation.clustering.transit_times import Sightings
 from ..storage.gallery import Gallery
 
 COLUMNS = ("camera", "time", "end_time", "tracklet", "path", "video", "frame", "x")
 
 
 def constraints_of(
-    gallery: Gallery, positions: np.ndarray, keys: np.ndarray, owners: np.ndarray, pairs: SimilarPairs
+    gallery: Gallery, positions: np.ndarray, keys: np.ndarray, owners: np.ndarray, similar: sparse.csr_array
 ) -> Constraints:
     """Return the constraints on some rows of a gallery.
 
@@ -27,7 +28,7 @@ def constraints_of(
         positions: (n,) ascending.
         keys: (n,) of `row_keys`.
         owners: (n,) person of the rows that are settled, -1 = open.
-        pairs: similarities of the rows.
+        similar: (n, n) as for `unless_similar`.
     """
     names = [name for name in COLUMNS if name in gallery.columns]
     table = gallery.select(names).take(pa.array(positions))
@@ -36,7 +37,7 @@ def constraints_of(
     leaders, node = np.unique(nodes, return_index=True, return_inverse=True)[1:]
     together = np.stack([leaders[node], np.arange(len(node))], axis=1)
     apart = np.concatenate([_overlapping(table, leaders, node), _same_frame(table, leaders, node)])
-    apart = unless_similar(apart, pairs, tracks < 0)
+    apart = unless_similar(apart, similar, tracks < 0)
     return Constraints(together[together[:, 0] != together[:, 1]], apart, owners)
 
 
@@ -100,6 +101,10 @@ def times_of(gallery: Gallery, positions: np.ndarray) -> np.ndarray:
     return _numbers(gallery.select(["time"]).take(pa.array(positions)), "time")
 
 
-def cameras_of(gallery: Gallery, positions: np.ndarray) -> np.ndarray:
-    """Return a number (n,), 0 or more, of the camera of each of some rows; unknown cameras count as one."""
-    return _codes(gallery.select(["camera"]).take(pa.array(positions)), "camera") + 1
+def sightings_of(gallery: Gallery, positions: np.ndarray) -> Sightings | None:
+    """Return when and where some rows were taken, in the middle of time and end_time; None if no time of a known camera is known."""
+    names = [name for name in ("camera", "time", "end_time") if name in gallery.columns]
+    table = gallery.select(names).take(pa.array(positions))
+    cameras, start, end = _codes(table, "camera"), _numbers(table, "time"), _numbers(table, "end_time")
+    times = np.where(cameras < 0, np.nan, np.where(np.isnan(end), start, (start + end) / 2))
+    return None if np.isnan(times).all() else Sightings(np.maximum(cameras, 0), times)

@@ -22,7 +22,7 @@ from ...evaluation.clustering.cannot_links import parted, unless_similar
 from ...evaluation.clustering.density_clusters import density_clusters, without_small
 from ...evaluation.clustering.jaccard_graph import REACH, SimilarPairs, jaccard_pairs
 from ...evaluation.clustering.person_pairs import LEAST, person_pairs
-from ...evaluation.clustering.transit_times import Find, Sightings, timed_find
+from ...evaluation.clustering.transit_times import NearImages, Sightings
 from ...evaluation.postprocess.whitening import whiten
 from ...evaluation.reranking.neighbours import find_neighbours
 from ...labels.camera_norm import FULL, LEAST_IMAGES, OFF, check_counts
@@ -48,7 +48,7 @@ class PriorKnowledge(NamedTuple):
         constraints: pairs that are one person, and pairs that are two, such as those of tracklets.
         is_single: (N,) bool: images of no tracklet.
         sightings: when and where they were taken; None = time does not count.
-        time_weight: of the time, as for `neighbours_in_time`.
+        time_weight: of the time, as for `NearImages`.
     """
 
     constraints: Constraints
@@ -61,13 +61,16 @@ class PriorKnowledge(NamedTuple):
         """Return that nothing is known of `count` images."""
         return cls(Constraints.none(count), np.ones(count, bool))
 
-    def find_in(self, features: Tensor) -> Find:
+    def near(self, features: Tensor) -> NearImages:
         """Return the search for neighbours among embeddings (N, D) of the images."""
-        return timed_find(features, self.sightings, self.time_weight, partial(find_neighbours, features))
+        return NearImages(features, partial(find_neighbours, features), self.sightings, self.time_weight)
 
-    def constraints_on(self, pairs: SimilarPairs) -> Constraints:
-        """Return the constraints, given the similar pairs, see `unless_similar`."""
-        return replace(self.constraints, apart=unless_similar(self.constraints.apart, pairs, self.is_single))
+    def constraints_on(self, near: NearImages, k1: int) -> Constraints:
+        """Return the constraints, given the neighbours that were found, see `unless_similar`."""
+        apart = self.constraints.apart
+        if not len(apart):
+            return self.constraints
+        return replace(self.constraints, apart=unless_similar(apart, near.mutual(REACH * k1), self.is_single))
 
 
 Clustering = Callable[[Tensor], Clusters]  # embeddings (N, D) of all training images -> their clusters
@@ -83,17 +86,17 @@ def cluster_by_density(
     """
     most = len(features) - 1
     k1, k2 = min(k1, most), min(k2, most)
-    neighbours = known.find_in(features)(max(min(REACH * k1, most) + 1, k2))
-    pairs = jaccard_pairs(features, k1, k2, neighbours=neighbours)
+    near = known.near(features)
+    pairs = jaccard_pairs(features, k1, k2, neighbours=near.find(max(min(REACH * k1, most) + 1, k2)))
     groups = density_clusters(len(features), pairs, eps or EPS, min_samples, known.constraints.together)
-    return Clusters(parted(groups, pairs, known.constraints_on(pairs)), pairs)
+    return Clusters(parted(groups, pairs, known.constraints_on(near, k1)), pairs)
 
 
 def cluster_by_linkage(features: Tensor, known: PriorKnowledge, k1: int, k2: int, eps: float) -> Clusters:
     """Return the groups that `vitreid identities` makes: average linkage, up to the distance eps; 0 = 1 - LEAST."""
-    pairs = person_pairs(features, k1, k2, known.find_in(features))
-    least = 1 - eps if eps else LEAST
-    return Clusters(average_linkage(len(features), pairs, least, known.constraints_on(pairs)), pairs)
+    near, least = known.near(features), 1 - eps if eps else LEAST
+    pairs = person_pairs(features, k1, k2, near.find)
+    return Clusters(average_linkage(len(features), pairs, least, known.constraints_on(near, k1)), pairs)
 
 
 # UNSUPERVISED.CLUSTERING -> a clustering from the config

@@ -18,8 +18,8 @@ def tracklet_links(records: Sequence[Record], together: bool = True, apart: bool
 
     Args:
         together: the images of a tracklet are one person.
-        apart: two tracklets, or images without one, of one camera at the same time are two people. Times are compared within a
-            camera, frames within a recording.
+        apart: two tracklets, or images without one, of one camera at the same time are apart; for images see `unless_similar`. Times
+            are compared within a camera, frames within a recording.
     """
     tracklets = np.array([record.tracklet for record in records])
     constraints = Constraints.none(len(records))

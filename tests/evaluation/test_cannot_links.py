@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from vitreid.evaluation.clustering.average_linkage import Constraints, in_order
 from vitreid.evaluation.clustering.cannot_links import parted, seen_together, unless_similar
@@ -112,9 +113,10 @@ def test_a_cluster_that_obeys_stays_and_outliers_do():
     assert parted(groups, pairs, together).tolist() == groups.tolist()
 
 
-def test_images_that_look_alike_may_be_one_person_whom_a_detector_found_twice():
-    apart = np.array([[0, 1], [2, 3], [5, 4], [0, 6]])
-    pairs = SimilarPairs(*np.array([[0, 1], [2, 3], [4, 5], [0, 5]]).T, np.array([0.3, 0.1, 0.9, 1.0], np.float32))
-    single = np.array([True, True, True, True, False, False, True])
-    assert unless_similar(apart, pairs, single).tolist() == [[2, 3], [5, 4], [0, 6]]  # 4 and 5 are tracklets
-    assert unless_similar(np.empty((0, 2), np.int64), pairs, single).tolist() == []
+def test_images_that_look_similar_may_be_one_person_whom_a_detector_found_twice():
+    apart = np.array([[0, 1], [2, 3], [5, 4], [0, 6], [1, 5]])
+    one, other = np.array([[0, 1], [4, 5], [0, 5], [1, 5]]).T
+    similar = sparse.csr_array((np.ones(8), (np.r_[one, other], np.r_[other, one])), shape=(7, 7))
+    single = np.array([True, True, True, True, False, False, True])  # 4 and 5 are of tracklets
+    assert unless_similar(apart, similar, single).tolist() == [[2, 3], [5, 4], [0, 6], [1, 5]]
+    assert unless_similar(np.empty((0, 2), np.int64), similar, single).tolist() == []

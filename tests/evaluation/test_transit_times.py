@@ -12,11 +12,11 @@ from vitreid.evaluation.clustering.transit_times import (
     DOUBT,
     LAGS,
     LEAST_PAIRS,
+    Chances,
+    NearImages,
     Sightings,
     TransitTimes,
     mutual_pairs,
-    neighbours_in_time,
-    timed_find,
 )
 from vitreid.evaluation.reranking.neighbours import Neighbours, find_neighbours
 
@@ -43,7 +43,7 @@ def naive_log_ratio(sightings, pairs, i, j):
         return total, near
 
     both_ways = [*pairs, *((b, a) for a, b in pairs)]
-    every = [(a, b) for a in range(len(cameras)) for b in range(len(cameras))]
+    every = [(a, b) for a in range(len(cameras)) for b in range(len(cameras)) if a != b]
     (found, found_near), (chance, chance_near) = counted(both_ways), counted(every)
     if found < LEAST_PAIRS:
         return 0
@@ -58,7 +58,7 @@ def test_log_ratios_are_those_of_a_naive_twin(span):
     sightings = Sightings(rng.integers(0, 3, 30), times)
     pairs = sorted({tuple(sorted(pair)) for pair in rng.integers(0, 30, (70, 2)).tolist() if pair[0] != pair[1]})
     first, second = np.array(pairs).T
-    transit = TransitTimes(sightings, first, second)
+    transit = TransitTimes(Chances(sightings), first, second)
     i, j = rng.integers(0, 30, (2, 60))
     known = ~np.isnan(times[i]) & ~np.isnan(times[j])
     expected = [naive_log_ratio(sightings, pairs, a, b) if ok else 0 for a, b, ok in zip(i, j, known)]
@@ -80,53 +80,80 @@ def right(neighbours, person, k=5):
     return (person[neighbours.index[:, 1 : k + 1]] == person[:, None]).mean()
 
 
-def test_time_finds_people_who_look_alike():
+def near(features, sightings, weight, k=6):
+    return NearImages(features, partial(find_neighbours, features), sightings, weight).find(k)
+
+
+def test_time_finds_people_who_look_similar():
     features, person, sightings = walks()
-    find = partial(find_neighbours, features)
-    plain, timed = find(6), timed_find(features, sightings, 0.1, find)(6)
+    plain, timed = near(features, None, 0.1), near(features, sightings, 0.1)
     assert right(timed, person) > 0.85 > 0.5 > right(plain, person)
     np.testing.assert_array_equal(timed.index[:, 0], np.arange(len(person)))
 
 
 def test_a_clock_that_is_wrong_by_a_constant_changes_little():
     features, person, sightings = walks()
-    find = partial(find_neighbours, features)
     late = Sightings(sightings.cameras, sightings.times + np.array([0, 1800, -3000.0])[sightings.cameras])
-    found = [right(neighbours_in_time(features, some, 0.1, find, 6), person) for some in (sightings, late)]
+    found = [right(near(features, some, 0.1), person) for some in (sightings, late)]
     assert abs(found[0] - found[1]) < 0.03
+    since_1970 = Sightings(sightings.cameras, sightings.times + 1_700_000_000)  # a multiple of BIN
+    np.testing.assert_array_equal(near(features, since_1970, 0.1).index, near(features, sightings, 0.1).index)
 
 
 def test_times_without_meaning_do_little_harm():
     features, person, sightings = walks()
-    find = partial(find_neighbours, features)
     shuffled = Sightings(sightings.cameras, np.random.default_rng(1).permutation(sightings.times))
-    timed = neighbours_in_time(features, shuffled, 0.05, find, 6)
-    assert right(timed, person) > right(find(6), person) - 0.03
+    assert right(near(features, shuffled, 0.05), person) > right(near(features, None, 0.05), person) - 0.03
 
 
-def test_without_times_or_weight_the_search_is_the_given_one():
-    features, _, sightings = walks(people=5)
-    find = partial(find_neighbours, features)
-    assert timed_find(features, None, 0.1, find) is find and timed_find(features, sightings, 0.0, find) is find
+@pytest.mark.parametrize("scale", [1.0, 7.0])
+def test_images_of_which_no_time_is_known_have_the_neighbours_of_their_looks(scale):
+    features, _, sightings = walks(people=60)
+    features = scale * features + 3  # neither of unit length nor centred
+    plain = near(features, None, 0.1).index
+    np.testing.assert_array_equal(near(features, sightings, 0.0).index, plain)
     unknown = Sightings(sightings.cameras, np.full(len(features), np.nan))
     assert unknown.num_known == 0
-    np.testing.assert_array_equal(neighbours_in_time(features, unknown, 0.1, find, 6).index[:, 0], np.arange(30))
+    np.testing.assert_array_equal(near(features, unknown, 0.1).index, plain)
+    times = sightings.times.copy()
+    times[:30] = np.nan
+    some = near(features, Sightings(sightings.cameras, times), 0.1).index
+    np.testing.assert_array_equal(some[:30], plain[:30])
+    assert (some[30:] != plain[30:]).any()
+
+
+def test_the_scale_of_the_features_does_not_count():
+    features, _, sightings = walks(people=60)
+    np.testing.assert_array_equal(near(features, sightings, 0.1).index, near(8 * features, sightings, 0.1).index)
+
+
+def test_what_looks_similar_is_found_without_time():
+    """Strangers who walk together have one time, which must not make them similar."""
+    features, _, sightings = walks()
+    timed, plain = (NearImages(features, partial(find_neighbours, features), some, 0.5) for some in (sightings, None))
+    timed.find(6), plain.find(6)
+    assert (timed.mutual(5) != plain.mutual(5)).nnz == 0
 
 
 def test_few_rows_are_enough():
-    features = torch.eye(3)
-    sightings = Sightings(np.array([0, 1, 0]), np.array([0.0, 5, np.nan]))
-    found = neighbours_in_time(features, sightings, 0.1, partial(find_neighbours, features), 3)
+    found = near(torch.eye(3), Sightings(np.array([0, 1, 0]), np.array([0.0, 5, np.nan])), 0.1, 3)
     assert sorted(found.index[2].tolist()) == [0, 1, 2] and found.index[2, 0] == 2
 
 
-def test_many_cameras_need_little_memory():
-    """Each recording may be a camera of its own."""
-    count = 20_000
-    sightings = Sightings(np.arange(count), np.linspace(0, 86_400, count))
-    transit = TransitTimes(sightings, np.arange(count - 1), np.arange(1, count))
-    assert transit.table.nbytes + transit.rows.nbytes < 10_000
-    assert not transit.log_ratios(np.arange(5), np.arange(5, 10)).any()
+def test_many_cameras_need_little_memory(monkeypatch):
+    """Each recording may be another camera."""
+    count = 6000
+    camera = np.repeat(np.arange(1000), 6)
+    chances = Chances(Sightings(camera, np.linspace(0, 86_400, count)))
+    first = np.arange(count - 1)
+    transit = TransitTimes(chances, first, first + 1)  # five pairs within each camera
+    assert len(transit.table) == 1001 and transit.log_ratios(first[:5], first[1:6]).all()
+    monkeypatch.setattr(transit_times, "MOST_CAMERAS", 10)
+    transit = TransitTimes(chances, first, first + 1)
+    assert len(transit.table) == 11 and transit.rows.shape == (11, 11)
+    assert np.count_nonzero(transit.log_ratios(first, first + 1)) == 50
+    monkeypatch.setattr(transit_times, "LEAST_PAIRS", 11)
+    assert not TransitTimes(chances, first, first + 1).log_ratios(first, first + 1).any()
 
 
 def test_the_number_of_candidates_is_bounded(monkeypatch):
@@ -137,11 +164,9 @@ def test_the_number_of_candidates_is_bounded(monkeypatch):
         asked.append(k)
         return find_neighbours(features, k)
 
-    neighbours_in_time(features, sightings, 0.1, find, 6)
-    monkeypatch.setattr(transit_times, "MOST_CANDIDATES", 20 * 120)
-    neighbours_in_time(features, sightings, 0.1, find, 6)
-    monkeypatch.setattr(transit_times, "MOST_CANDIDATES", 1)
-    neighbours_in_time(features, sightings, 0.1, find, 6)
+    for most in (transit_times.MOST_CANDIDATES, 20 * 120, 1):
+        monkeypatch.setattr(transit_times, "MOST_CANDIDATES", most)
+        NearImages(features, find, sightings, 0.1).find(6)
     assert asked == [60, 20, 6]
 
 

@@ -17,18 +17,21 @@ from torch.nn.functional import normalize
 from tqdm import tqdm
 from unlabelled_runs import ONLY, SOURCE, WORDS, assert_same_run, losses, rounds, weights, write_manifest
 
-from vitreid.configs import load_config
+from vitreid.configs import OPTIONS, load_config
 from vitreid.datasets import Record, build_data
 from vitreid.datasets.records import TIME, Moment
 from vitreid.datasets.synthetic.dataset import SyntheticPlan, generate
 from vitreid.evaluation.clustering.average_linkage import Constraints
 from vitreid.evaluation.clustering.cluster_figures import compare_with_labels
 from vitreid.evaluation.clustering.jaccard_graph import SimilarPairs
+from vitreid.evaluation.clustering.person_pairs import LEAST
+from vitreid.evaluation.clustering.transit_times import TIME_WEIGHT
 from vitreid.evaluation.postprocess.whitening import whiten
 from vitreid.model import load_deploy
 from vitreid.processor import Stopped
 from vitreid.processor.pseudo_labels.clusterings import (
     CLUSTERINGS,
+    EPS,
     Clusters,
     PriorKnowledge,
     build_knowledge,
@@ -364,6 +367,11 @@ def test_the_times_between_cameras_count(caplog):
     assert "times of 360 images count" in caplog.text
     assert figures["linkage", "0.1"] > figures["linkage", "0"] + 0.1
     assert figures["dbscan", "0.1"] > figures["dbscan", "0"] + 0.1
+
+
+def test_the_options_say_the_values_that_the_code_takes():
+    assert f"0 = {EPS:g} [Cluster Contrast] or {1 - LEAST:g}" in OPTIONS["UNSUPERVISED.EPS"].help
+    assert OPTIONS["UNSUPERVISED.TIME_WEIGHT"].default == TIME_WEIGHT
 
 
 def test_frames_of_recordings_are_no_time():

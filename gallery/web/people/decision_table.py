@@ -44,7 +44,7 @@ class Sitting:
         self.file = DecisionFile(gallery.path)
         self.queue: QuestionQueue | None = None
         self.decisions: Sequence[Decision] = ()
-        self.pairs = None if found is None else found.graph.pairs
+        self.graph = None if found is None else found.graph
         if found is not None:
             assert found.board is not None
             self.people, self.board = found.before, found.board
@@ -274,12 +274,12 @@ class DecisionTable:
             RequestError: 503, the rows are being compared, have just changed, or another program is writing them.
         """
         with self.open() as sitting:
-            pairs, state = sitting.pairs, sitting.state
+            graph, state = sitting.graph, sitting.state
         gallery = Gallery.open(self.path, rows=READ)
         if self._is_making() or _rows_of(gallery.state) != _rows_of(state):
             raise RequestError(503, NOT_READY, {"Retry-After": "2"})
         options = GroupingOptions(AUTO if threshold is None else str(threshold), regroup=True)
-        found = group_people(gallery, options, to_decide=True, pairs=pairs)
+        found = group_people(gallery, options, to_decide=True, compared=graph)
         assert found.board is not None
         sizes = [len(rows) for rows in found.board.members.values()]
         numbers = {
