@@ -20,7 +20,7 @@ from vitreid.gallery.identities.group_people import GroupingOptions, group_peopl
 from vitreid.gallery.identities.grouping_report import report_of
 from vitreid.gallery.identities.near_rows import near_rows
 from vitreid.gallery.identities.person_columns import CONFIRMED, PERSON, confirm, read_people, write_people
-from vitreid.gallery.identities.record_constraints import constraints_of
+from vitreid.gallery.identities.record_constraints import constraints_of, sightings_of
 from vitreid.gallery.storage.file_names import IDENTITIES
 from vitreid.tools.people import identities as tool
 
@@ -254,6 +254,21 @@ def test_the_time_that_people_take_between_cameras_counts(tmp_path):
         found = group_people(gallery, GroupingOptions(time_weight=weight, k1=10))
         figures[name] = compare_with_labels(person, found.groups).f1
     assert figures["timed"] > figures["off"] + 0.1 and figures["off"] == figures["unknown"]
+
+
+def test_times_count_where_the_camera_is_known_and_are_those_in_the_middle(tmp_path):
+    gallery = Gallery.create(tmp_path / "G", GalleryInfo(MODEL, 2))
+    records = [
+        {"path": "0.jpg", "time": 5.0},
+        {"path": "1.jpg", "time": 5.0, "camera": "c1", "end_time": 9.0},
+        {"path": "2.jpg", "camera": "c2"},
+        {"path": "3.jpg", "time": 1.0, "camera": "c2"},
+    ]
+    gallery.add(np.ones((4, 2), np.float32), records, MODEL)
+    found = sightings_of(gallery, np.arange(4))
+    np.testing.assert_array_equal(found.times, [np.nan, 7, np.nan, 1])
+    assert found.cameras[1] != found.cameras[3] == found.cameras[2]
+    assert sightings_of(gallery, np.array([0, 2])) is None
 
 
 @pytest.mark.parametrize("weight", [-0.1, 10.5, float("nan"), float("inf")])
