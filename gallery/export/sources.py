@@ -17,7 +17,6 @@ from ...datasets.box_columns import BoxColumns
 from ...datasets.loading.clips import frame_records
 from ...datasets.readers.box_crops import is_still
 from ...datasets.readers.image_files import list_images, walk_images
-from ...datasets.records import TIME
 from ...labels.column_names import find_columns
 from ...labels.name_options import NameOptions
 from ...tracking.box_files import GivenBoxes, boxes_of_pictures, read_boxes, select_classes
@@ -214,5 +213,4 @@ class DatasetSource(ImageFiles):
             view = data.view_names[record.viewid] if record.viewid >= 0 else None
             tracklet = str(record.tracklet) if record.tracklet >= 0 else None
             path = os.path.abspath(record.path)
-            time = record.moment.start if record.moment is not None and record.moment.clock == TIME else None
-            yield SourceRow(path, pid, data.camera_names[record.camid], view, time, tracklet)
+            yield SourceRow(path, pid, data.camera_names[record.camid], view, None, tracklet)

@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from published_trees import market
 
 from vitreid.configs import load_config
 from vitreid.datasets import CorruptImageError, ReidData
@@ -623,9 +622,3 @@ def test_whole_numbers_as_pandas_writes_them_are_frames(tmp_path):
     table = write_csv(tmp_path / "t.csv", columns, ("v", "12.0", 0, 0, 1, 1), ("v", "13", 0, 0, 1, 1))
     frames = [row.extra["frame"] for row in open_source(str(table)).rows()]
     assert frames == [12, 13] and all(type(frame) is int for frame in frames)
-
-
-def test_the_frames_of_market1501_become_times(tmp_path):
-    names = ("0002_c1s1_000050_03.jpg", "0002_c1s2_000025_01.jpg", "0003_c2_a.jpg")
-    source = open_source("market1501:train", str(market(tmp_path, train=names)))
-    assert [row.time for row in source.rows()] == [2, 3, None]

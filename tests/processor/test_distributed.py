@@ -132,7 +132,7 @@ def test_images_without_labels_have_the_same_clusters_on_all_processes(people, o
     one, rounds = of_one(people, name)["rounds"], [result[name]["rounds"] for result in of_two]
     assert rounds[0] == rounds[1]
     assert [groups for groups, _, _ in rounds[0]] == [groups for groups, _, _ in one]
-    assert rounds[0][1][1:] == pytest.approx(one[1][1:], rel=1e-3)
+    assert rounds[0][1][1:] == pytest.approx(one[1][1:], rel=1e-3, abs=1e-5)  # some are near 0
     necks = [result[name]["neck"] for result in (*of_two, {name: of_one(people, name)})]
     assert necks[0] == necks[1] == pytest.approx(necks[2], rel=1e-4, abs=1e-5)
 
