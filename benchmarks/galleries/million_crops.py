@@ -1,8 +1,8 @@
 """Time and peak memory of one clustering of training without labels: `python benchmarks/galleries/million_crops.py [--rows N] [--json FILE]`.
 
 The embeddings are random people: centres that lie near some common ones, a shift for each camera, and noise, at unit length. They go
-the way of `UNSUPERVISED.CLUSTERING`: camera normalisation, whitening, neighbours, similar pairs, clusters. `--index auto` is what training
-and `vitreid identities` do: exact neighbours, whose time grows with the square of the rows, for up to 100,000 rows and on a GPU, else lists.
+the way of `UNSUPERVISED.CLUSTERING`: camera normalisation, whitening, neighbours, similar pairs, clusters. `--index exact` is what training does; on a
+CPU its time grows with the square of the rows, and above 100,000 `auto` takes FAISS (IVF), as `vitreid identities` does.
 Memory is that of the whole process at its peak in each step, the embeddings included.
 """
 
@@ -32,8 +32,8 @@ from vitreid.evaluation.clustering.cluster_figures import compare_with_labels
 from vitreid.evaluation.clustering.density_clusters import density_clusters
 from vitreid.evaluation.clustering.jaccard_graph import REACH, SimilarPairs, jaccard_pairs
 from vitreid.evaluation.clustering.person_pairs import LEAST, person_pairs
-from vitreid.evaluation.reranking.neighbours import Neighbours
-from vitreid.gallery.identities.near_rows import AUTO, SEARCHES, near_rows
+from vitreid.evaluation.reranking.neighbours import Neighbours, find_neighbours
+from vitreid.gallery.identities.near_rows import AUTO, EXACT_ROWS, near_rows
 from vitreid.processor.pseudo_labels.clusterings import EPS, whitened
 from vitreid.processor.pseudo_labels.round_figures import singled
 
@@ -71,7 +71,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--images", metavar="N", type=int, default=16, help="images of a person on average; default: 16"
     )
     parser.add_argument("--clustering", choices=sorted(CLUSTERINGS), default="linkage")
-    parser.add_argument("--index", choices=(*SEARCHES, "faiss-ivf"), default=AUTO, help="of the neighbours")
+    parser.add_argument("--index", choices=(AUTO, "exact", "faiss-ivf"), default=AUTO, help="of the neighbours")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of the exact neighbours")
     return parser
 
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> Report:
     """Measure, print, and return what goes into the JSON file."""
     check_numbers(args, "rows", "dim", "images")
     if args.device == "cuda" and args.index == "faiss-ivf":
-        raise UserError("--index: faiss-ivf is searched on the CPU here; take --device cpu, or another one")
+        raise UserError("--index: faiss-ivf is searched on the CPU here; take --device cpu, or --index exact")
     rows = min(args.rows, QUICK) if args.quick else args.rows
     setting = f"{rows} rows x {args.dim}", args.clustering, f"index {args.index}"
     report = start_report(args, args.device, *setting)
@@ -123,7 +123,9 @@ def cluster(features: Tensor, cameras: np.ndarray, clustering: str, index: str, 
 
     def find(k: int) -> Neighbours:
         with steps.step(NEIGHBOURS):
-            return SEARCHES[index](features, k) if index in SEARCHES else near_rows(features.numpy(), k, index)
+            if features.is_cuda or index == "exact" or (index == AUTO and len(features) <= EXACT_ROWS):
+                return find_neighbours(features, k)
+            return near_rows(features.numpy(), k, index)
 
     groups = CLUSTERINGS[clustering](features, find, steps)
     steps.seconds[PAIRS] -= steps.seconds[NEIGHBOURS]  # which are found inside that step

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ...common.errors import UserError
-from ...evaluation.reranking.neighbour_lists import farthest_distances, nearest_neighbours, neighbours_by_lists
 from ...evaluation.reranking.neighbours import Neighbours, find_neighbours
 from ...labels.camera_norm import CAMERA_NORMS, FULL, LEAST_IMAGES, OFF
 from ..search.faiss_index import INDEXES, TRAIN_PER_LIST, drawn_positions, import_faiss
@@ -20,15 +17,10 @@ from ..storage.gallery import Gallery
 from ..storage.row_checks import accepted_lengths, squared_lengths
 
 logger = logging.getLogger(__name__)
-PROBED = 32  # IVF lists of FAISS searched per row
-BLOCK = 2**16  # rows searched at once
+EXACT_ROWS = 100_000  # more rows are searched by FAISS, if it is installed
+INDEX, PROBED = "faiss-ivf", 32  # IVF lists searched per row
+BLOCK, SAMPLE = 2**16, 1000  # rows searched at once; rows that the largest distance is estimated from
 AUTO = "auto"
-SEARCHES: dict[str, Callable[[Tensor, int], Neighbours]] = {
-    AUTO: nearest_neighbours,
-    "exact": find_neighbours,
-    "lists": neighbours_by_lists,
-}
-NEAR_INDEXES = (*SEARCHES, *INDEXES)
 
 
 def usable_positions(gallery: Gallery) -> np.ndarray:
@@ -93,16 +85,26 @@ def near_rows(rows: np.ndarray, k: int, index: str = AUTO) -> Neighbours:
     """Return the `k` nearest of the rows (n, D) for each of them, itself first.
 
     Args:
-        index: a name in NEAR_INDEXES; "auto" is as `nearest_neighbours`.
+        index: "exact", a name in INDEXES, or "auto": exact for up to EXACT_ROWS rows, else IVF if FAISS is installed.
     Raises:
         MissingPackageError: a FAISS index is named and FAISS is not installed.
     """
-    if index not in NEAR_INDEXES:
-        raise UserError(f"--index: unknown value {index!r}; choose from {', '.join(NEAR_INDEXES)}")
-    features = torch.from_numpy(rows)
-    if index in SEARCHES:
-        return SEARCHES[index](features, k)
-    return Neighbours(_by_faiss(rows, k, index), farthest_distances(features).numpy())
+    if index not in (AUTO, "exact", *INDEXES):
+        raise UserError(f"--index: unknown value {index!r}; choose from {AUTO}, exact, {', '.join(INDEXES)}")
+    if index == AUTO:
+        index = INDEX if len(rows) > EXACT_ROWS and _has_faiss(len(rows)) else "exact"
+    if index == "exact":
+        return find_neighbours(torch.from_numpy(rows), k)
+    return Neighbours(_by_faiss(rows, k, index), _farthest(rows))
+
+
+def _has_faiss(count: int) -> bool:
+    try:
+        import_faiss()
+    except ImportError as error:
+        logger.warning("%d rows are compared with each other exactly, which takes long; %s", count, error)
+        return False
+    return True
 
 
 def _by_faiss(rows: np.ndarray, k: int, name: str) -> np.ndarray:
@@ -138,3 +140,15 @@ def _own_first(near: np.ndarray, own: np.ndarray) -> np.ndarray:
     found = np.take_along_axis(near, order, axis=1)
     found[:, 0] = own
     return found
+
+
+def _farthest(rows: np.ndarray) -> np.ndarray:
+    """Return (n,) squared distance to the farthest of a sample of rows, above 0."""
+    sample = rows[drawn_positions(len(rows), SAMPLE)]
+    norms = np.einsum("nd,nd->n", sample, sample)
+    found = np.empty(len(rows), np.float32)
+    for start in range(0, len(rows), BLOCK):
+        part = rows[start : start + BLOCK]
+        products = part @ sample.T
+        found[start : start + BLOCK] = (norms - 2 * products).max(1) + np.einsum("nd,nd->n", part, part)
+    return np.maximum(found, 1e-12)

@@ -309,10 +309,9 @@ def test_a_track_that_shows_two_confirmed_people_is_not_kept_together(tmp_path):
 # --- neighbours and figures ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("index", ["lists", "faiss-flat", "faiss-ivf"])
+@pytest.mark.parametrize("index", ["faiss-flat", "faiss-ivf"])
 def test_the_neighbours_of_an_index_are_the_exact_ones(index):
-    if index != "lists":
-        pytest.importorskip("faiss", reason='needs the extra: pip install "vitreid[faiss]"')
+    pytest.importorskip("faiss", reason='needs the extra: pip install "vitreid[faiss]"')
     rows, _ = crops(num_people=20)
     exact, found = near_rows(rows, 9, "exact"), near_rows(rows, 9, index)
     np.testing.assert_array_equal(np.sort(found.index), np.sort(exact.index))

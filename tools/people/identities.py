@@ -18,9 +18,10 @@ from vitreid.common.text import plain_values
 from vitreid.gallery import Gallery
 from vitreid.gallery.identities.group_people import GroupingOptions, group_people
 from vitreid.gallery.identities.grouping_report import report_of
-from vitreid.gallery.identities.near_rows import AUTO, NEAR_INDEXES
+from vitreid.gallery.identities.near_rows import AUTO
 from vitreid.gallery.identities.person_columns import write_people
 from vitreid.gallery.identities.training_manifest import ManifestOptions, write_manifest
+from vitreid.gallery.search.faiss_index import INDEXES
 from vitreid.labels.camera_norm import CAMERA_NORMS
 from vitreid.tools.cli.gallery_arguments import gallery_folder
 from vitreid.tools.cli.parser import command, new_parser, number_from
@@ -94,9 +95,9 @@ def _add_grouping(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--index",
-        choices=NEAR_INDEXES,
+        choices=(AUTO, "exact", *INDEXES),
         default=AUTO,
-        help="how neighbours are found; auto: exact for up to 100,000 rows, else lists, which misses some",
+        help="auto: exact for up to 100,000 rows, else faiss-ivf",
     )
 
 
