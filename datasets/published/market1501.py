@@ -136,7 +136,7 @@ def taken_at(records: Iterable[Record], frame_rate: float) -> dict[str, Moment]:
     last: dict[int, dict[int, int]] = defaultdict(dict)  # camera -> sequence -> its last frame
     for camera, sequence, frame in frames.values():
         last[camera][sequence] = max(frame, last[camera].get(sequence, 0))
-    starts = {}
+    starts: dict[tuple[int, int], int] = {}  # camera, sequence -> its first frame
     for camera, lengths in last.items():
         order = sorted(lengths)
         ends = [0, *itertools.accumulate(lengths[sequence] for sequence in order)]
