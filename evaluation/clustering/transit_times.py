@@ -216,7 +216,7 @@ def _similarities(features: Tensor, index: np.ndarray) -> np.ndarray:
 
 def _chosen(index: np.ndarray, similar: np.ndarray, transit: TransitTimes, weight: float, k: int) -> np.ndarray:
     """Return the `k` best (N, k) int32 of each image's neighbours (N, K), the image itself first; where time says nothing, the first `k`."""
-    found, rows = np.ascontiguousarray(index[:, :k], np.int32), max(1, CHUNK_ELEMENTS // index.shape[1])
+    found, rows = index[:, :k].astype(np.int32), max(1, CHUNK_ELEMENTS // index.shape[1])  # a copy
     for start in range(0, len(index), rows):
         near = index[start : start + rows]
         own = np.repeat(np.arange(start, start + len(near)), near.shape[1])

@@ -1,4 +1,4 @@
-"""What the records say before any comparison: rows of one track are one person, two tracks in one camera at one time are two; and when the rows were taken."""
+"""What the records say before any comparison: which rows are one person, which are two, and when they were taken."""
 
 from __future__ import annotations
 

@@ -135,6 +135,17 @@ def test_what_looks_similar_is_found_without_time():
     assert (timed.mutual(5) != plain.mutual(5)).nnz == 0
 
 
+def test_all_images_may_be_asked_for():
+    """Then the candidates are the answer, in another order, and those found by looks stay as they are."""
+    features, _, sightings = walks(people=12)
+    count, found = len(features), find_neighbours(features, len(features))
+    looks = found.index.copy()
+    timed = NearImages(features, lambda k: found, sightings, 0.1).find(count)
+    np.testing.assert_array_equal(found.index, looks)
+    more = NearImages(features, lambda k: found, sightings, 0.1).find(count - 1)  # candidates one more than asked for
+    np.testing.assert_array_equal(timed.index[:, : count - 1], more.index)
+
+
 def test_few_rows_are_enough():
     found = near(torch.eye(3), Sightings(np.array([0, 1, 0]), np.array([0.0, 5, np.nan])), 0.1, 3)
     assert sorted(found.index[2].tolist()) == [0, 1, 2] and found.index[2, 0] == 2

@@ -25,7 +25,7 @@ from vitreid.evaluation.clustering.average_linkage import Constraints
 from vitreid.evaluation.clustering.cluster_figures import compare_with_labels
 from vitreid.evaluation.clustering.jaccard_graph import SimilarPairs
 from vitreid.evaluation.clustering.person_pairs import LEAST
-from vitreid.evaluation.clustering.transit_times import TIME_WEIGHT
+from vitreid.evaluation.clustering.transit_times import MOST_WEIGHT, TIME_WEIGHT
 from vitreid.evaluation.postprocess.whitening import whiten
 from vitreid.model import load_deploy
 from vitreid.processor import Stopped
@@ -371,7 +371,8 @@ def test_the_times_between_cameras_count(caplog):
 
 def test_the_options_say_the_values_that_the_code_takes():
     assert f"0 = {EPS:g} [Cluster Contrast] or {1 - LEAST:g}" in OPTIONS["UNSUPERVISED.EPS"].help
-    assert OPTIONS["UNSUPERVISED.TIME_WEIGHT"].default == TIME_WEIGHT
+    weight = OPTIONS["UNSUPERVISED.TIME_WEIGHT"]
+    assert (weight.default, weight.at_most) == (TIME_WEIGHT, MOST_WEIGHT)
 
 
 def test_frames_of_recordings_are_no_time():
