@@ -274,8 +274,9 @@ def decisions(
 def size(path: Path, count: int, seed: int) -> dict[str, Any]:
     """Measure time and memory of a grouping of random rows, and of some that are added."""
     data = random_people(count + ADDED, seed)
-    first = Labelled(*(column[:count] for column in data))
-    gallery = make_gallery(path, first)
+    first, last = (Labelled(*(column[part].copy() for column in data)) for part in (slice(count), slice(count, None)))
+    gallery, pids = make_gallery(path, first), first.pids
+    del data, first  # the peak is that of the grouping
     report: Report = {"rows": count}
     for name in ("all rows", f"{ADDED} added rows"):
         begin, used = time.monotonic(), time.process_time()
@@ -284,8 +285,7 @@ def size(path: Path, count: int, seed: int) -> dict[str, Any]:
         report |= {f"{name}: s": time.monotonic() - begin, f"{name}: processor s": time.process_time() - used}
         report[f"{name}: rows compared"] = len(found.groups)
         if name == "all rows":
-            report["F"] = compare_with_labels(first.pids, found.groups).f1
-            last = Labelled(*(column[count:] for column in data))
+            report["F"] = compare_with_labels(pids, found.groups).f1
             gallery.add(
                 last.rows,
                 pa.table(

@@ -1,9 +1,9 @@
 """Time and peak memory of one clustering of training without labels: `python benchmarks/galleries/million_crops.py [--rows N] [--json FILE]`.
 
 The embeddings are random people: centres that lie near some common ones, a shift for each camera, and noise, at unit length. They go
-the way of `UNSUPERVISED.CLUSTERING`: camera normalisation, whitening, neighbours, similar pairs, clusters. `--index exact` is what training does; on a
-CPU its time grows with the square of the rows, and above 100,000 `auto` takes FAISS (IVF), as `vitreid identities` does.
-Memory is that of the whole process at its peak in each step, the embeddings included.
+the way of `UNSUPERVISED.CLUSTERING`: camera normalisation, whitening, neighbours, similar pairs, clusters. `--index auto` is what training and
+`vitreid identities` do: exact neighbours for up to 100,000 rows, whose time grows with the square of the rows, and more on a GPU; else by lists.
+Times of the images, which training may use, are not part of it. Memory is that of the whole process at its peak in each step, the embeddings included.
 """
 
 from __future__ import annotations
@@ -32,13 +32,22 @@ from vitreid.evaluation.clustering.cluster_figures import compare_with_labels
 from vitreid.evaluation.clustering.density_clusters import density_clusters
 from vitreid.evaluation.clustering.jaccard_graph import REACH, SimilarPairs, jaccard_pairs
 from vitreid.evaluation.clustering.person_pairs import LEAST, person_pairs
-from vitreid.evaluation.reranking.neighbours import Neighbours, find_neighbours
-from vitreid.gallery.identities.near_rows import AUTO, EXACT_ROWS, near_rows
+from vitreid.evaluation.reranking.neighbour_lists import (
+    PROBED,
+    TRAIN_PER_LIST,
+    drawn_places,
+    farthest_distances,
+    num_lists,
+)
+from vitreid.evaluation.reranking.neighbours import Neighbours
+from vitreid.gallery.identities.near_rows import AUTO, SEARCHES
+from vitreid.gallery.search.faiss_index import import_faiss
 from vitreid.processor.pseudo_labels.clusterings import EPS, whitened
 from vitreid.processor.pseudo_labels.round_figures import singled
 
 K1, K2, MIN_SAMPLES, WHITEN = (OPTIONS[f"UNSUPERVISED.{key}"].default for key in ("K1", "K2", "MIN_SAMPLES", "WHITEN"))
 CAMERAS, BLOCK, QUICK = 6, 2**16, 2000
+FAISS = "faiss-ivf"
 NEIGHBOURS, PAIRS = "neighbours", "similar pairs"
 SPREAD, SHIFT = 0.9, 0.3  # of the noise and of the cameras' shifts, next to centres of 1
 
@@ -71,7 +80,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--images", metavar="N", type=int, default=16, help="images of a person on average; default: 16"
     )
     parser.add_argument("--clustering", choices=sorted(CLUSTERINGS), default="linkage")
-    parser.add_argument("--index", choices=(AUTO, "exact", "faiss-ivf"), default=AUTO, help="of the neighbours")
+    parser.add_argument("--index", choices=(*SEARCHES, FAISS), default=AUTO, help="of the neighbours")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of the exact neighbours")
     return parser
 
@@ -79,8 +88,8 @@ def get_parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> Report:
     """Measure, print, and return what goes into the JSON file."""
     check_numbers(args, "rows", "dim", "images")
-    if args.device == "cuda" and args.index == "faiss-ivf":
-        raise UserError("--index: faiss-ivf is searched on the CPU here; take --device cpu, or --index exact")
+    if args.device == "cuda" and args.index not in (AUTO, "exact"):
+        raise UserError(f"--index: {args.index} is searched on the CPU; take --device cpu, or --index exact")
     rows = min(args.rows, QUICK) if args.quick else args.rows
     setting = f"{rows} rows x {args.dim}", args.clustering, f"index {args.index}"
     report = start_report(args, args.device, *setting)
@@ -123,13 +132,23 @@ def cluster(features: Tensor, cameras: np.ndarray, clustering: str, index: str, 
 
     def find(k: int) -> Neighbours:
         with steps.step(NEIGHBOURS):
-            if features.is_cuda or index == "exact" or (index == AUTO and len(features) <= EXACT_ROWS):
-                return find_neighbours(features, k)
-            return near_rows(features.numpy(), k, index)
+            return SEARCHES[index](features, k) if index in SEARCHES else by_faiss(features, k)
 
     groups = CLUSTERINGS[clustering](features, find, steps)
     steps.seconds[PAIRS] -= steps.seconds[NEIGHBOURS]  # which are found inside that step
     return groups
+
+
+def by_faiss(features: Tensor, k: int) -> Neighbours:
+    """Return the neighbours by FAISS's IVF, with as many lists and as many of them searched as `neighbours_by_lists`."""
+    faiss, rows = import_faiss(f"--index {FAISS}", f"or choose {', '.join(SEARCHES)}"), features.numpy()
+    index = faiss.IndexIVFFlat(faiss.IndexFlatL2(rows.shape[1]), rows.shape[1], num_lists(len(rows)))
+    index.train(rows[drawn_places(len(rows), TRAIN_PER_LIST * index.nlist).numpy()])
+    index.add(rows)
+    index.nprobe = min(PROBED, index.nlist)
+    near = np.concatenate([index.search(part, k)[1] for part in np.split(rows, range(BLOCK, len(rows), BLOCK))])
+    near = np.where(near < 0, np.arange(len(rows))[:, None], near)  # too few were found
+    return Neighbours(near.astype(np.int32), farthest_distances(features).numpy())
 
 
 def by_linkage(features: Tensor, find: Callable[[int], Neighbours], steps: Steps) -> np.ndarray:

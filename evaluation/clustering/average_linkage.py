@@ -28,6 +28,7 @@ class _Links:
 
     def renamed(self, groups: np.ndarray, count: int) -> _Links:
         """Return the links of larger groups; `groups` (old number of groups,) has the new group of each, below `count`."""
+        groups = groups.astype(np.int32)
         one, other = groups[self.first], groups[self.second]
         kept = one != other
         first, second = np.minimum(one, other)[kept], np.maximum(one, other)[kept]
@@ -123,8 +124,8 @@ def average_linkage(
 def _first_links(pairs: SimilarPairs, apart: np.ndarray) -> _Links:
     zeros, none = np.zeros(len(apart)), np.zeros(len(pairs.first), np.int32)
     return _Links(
-        np.concatenate([pairs.first, apart[:, 0]]),
-        np.concatenate([pairs.second, apart[:, 1]]),
+        np.concatenate([pairs.first, apart[:, 0].astype(np.int32)]),
+        np.concatenate([pairs.second, apart[:, 1].astype(np.int32)]),
         np.concatenate([pairs.value.astype(np.float64), zeros]),
         np.concatenate([none, np.ones(len(apart), np.int32)]),
     )

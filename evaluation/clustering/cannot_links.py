@@ -7,7 +7,7 @@ from scipy import sparse
 
 from .average_linkage import Constraints, average_linkage, in_order
 from .cluster_figures import pairs_among
-from .jaccard_graph import SimilarPairs
+from .jaccard_graph import CHUNK_PAIRS, SimilarPairs
 
 ANY = 1e-12  # mean similarity of two groups that have one at all
 
@@ -51,7 +51,7 @@ def _sweep(nodes: list[int], first: list[float], last: list[float]) -> list[tupl
     return found
 
 
-def unless_similar(apart: np.ndarray, similar: sparse.csr_array, is_single: np.ndarray) -> np.ndarray:
+def unless_similar(apart: np.ndarray, near: np.ndarray, is_single: np.ndarray) -> np.ndarray:
     """Return the pairs (C, 2) of rows seen at once without those that a detector may have made of one person.
 
     A detector that finds somebody twice in one picture gives two images that look similar; two people seldom do. On Market-1501's
@@ -60,11 +60,19 @@ def unless_similar(apart: np.ndarray, similar: sparse.csr_array, is_single: np.n
 
     Args:
         apart: (C, 2) rows.
-        similar: (N, N), non-zero where two rows look similar; their times must not have counted, as these are equal.
+        near: (N, k) nearest rows of each row: two look similar that are among each other's. Times must not have counted, as these are equal.
         is_single: (N,) bool: rows of no tracklet.
     """
-    both = np.asarray(similar[apart[:, 0], apart[:, 1]]).ravel() != 0 if len(apart) else np.zeros(0, bool)
+    parts = np.split(apart, range(CHUNK_PAIRS, len(apart), CHUNK_PAIRS))
+    both = np.concatenate(
+        [_holds(near, first, second) & _holds(near, second, first) for first, second in (part.T for part in parts)]
+    )
     return apart[~(is_single[apart].all(1) & both)]
+
+
+def _holds(near: np.ndarray, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return (C,) bool: others (C,) that are among the nearest of the rows (C,)."""
+    return (near[rows] == others[:, None]).any(1)
 
 
 def parted(groups: np.ndarray, pairs: SimilarPairs, constraints: Constraints) -> np.ndarray:

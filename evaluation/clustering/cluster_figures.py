@@ -112,11 +112,12 @@ class RowFit:
 def row_fit(pairs: SimilarPairs, groups: np.ndarray) -> RowFit:
     """Return the fit of each row (N,) to its group and to the next one, given groups numbered from 0."""
     count, num_groups = len(groups), int(groups.max(initial=-1)) + 1
-    first, second = (np.concatenate(ends) for ends in ((pairs.first, pairs.second), (pairs.second, pairs.first)))
-    totals = sparse.coo_array(
-        (np.concatenate([pairs.value, pairs.value]).astype(np.float64), (first, groups[second])),
-        shape=(count, num_groups),
-    ).tocsr()
+    values, named = pairs.value.astype(np.float64), groups.astype(np.int32)
+    forward, back = (
+        sparse.coo_array((values, (rows, named[others])), shape=(count, num_groups)).tocsr()
+        for rows, others in ((pairs.first, pairs.second), (pairs.second, pairs.first))
+    )
+    totals = forward + back
     rows = np.repeat(np.arange(count), np.diff(totals.indptr))
     sizes = np.bincount(groups, minlength=num_groups)
     is_own = totals.indices == groups[rows]

@@ -121,13 +121,21 @@ def _jaccard(
 
 
 def near_pairs(neighbours: Neighbours, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pairs first < second, (P,) int32 each, where one is among the first `k` neighbours of the other."""
-    within = neighbours.within(k)
-    upper = sparse.triu(within + within.T, 1, format="csr")
-    rows = np.repeat(np.arange(upper.shape[0], dtype=np.int32), np.diff(upper.indptr))
-    order = sparse.csr_array((np.ones(len(rows), np.int8), upper.indices, upper.indptr), shape=upper.shape)
-    order.sort_indices()
-    return rows, order.indices.astype(np.int32, copy=False)
+    """Return the pairs first < second, (P,) int32 each, where one is among the first `k` neighbours of the other, ascending."""
+    near = neighbours.index[:, :k]
+    count, width = near.shape
+    rows = max(1, CHUNK_PAIRS // width)
+    keys = np.empty(near.size, np.int64)  # first * N + second
+    for start in range(0, count, rows):
+        second = near[start : start + rows]
+        first = np.repeat(np.arange(start, start + len(second)), second.shape[1])
+        low, high = np.minimum(first, second.ravel()), np.maximum(first, second.ravel())
+        keys[start * width : (start + len(second)) * width] = np.where(low < high, low * count + high, -1)
+    keys.sort()
+    is_new = keys >= 0  # no crop with itself
+    is_new[1:] &= keys[1:] != keys[:-1]
+    keys = keys[is_new]
+    return (keys // count).astype(np.int32), (keys % count).astype(np.int32)
 
 
 def _shared_weights(weights: sparse.csr_array, first: np.ndarray, second: np.ndarray) -> np.ndarray:

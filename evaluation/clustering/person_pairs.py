@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..input_checks import Features, as_features
+from ..input_checks import Features, as_features, check_finite, squared_norms
 from ..reranking.neighbours import Neighbours, find_neighbours
 from .jaccard_graph import REACH, SimilarPairs, mixed_pairs
 
@@ -28,6 +28,7 @@ def person_pairs(
         ValueError: the features hold NaN, or are too few.
     """
     features = as_features("features", features)
+    check_finite("features", squared_norms(features))
     most = len(features) - 1
     scaled = [min(max(1, round(scale * k1)), most) for scale in SCALES]
     k2, reach = min(k2, most), min(REACH * max(scaled), most)

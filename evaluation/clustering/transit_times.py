@@ -188,10 +188,10 @@ class NearImages:
             chosen = _chosen(near.index, similar, transit, self.weight, k)
         return Neighbours(chosen, near.farthest)
 
-    def mutual(self, k: int) -> sparse.csr_array:
-        """Return the (N, N) matrix with a 1 where two images are among each other's `k` nearest by looks alone; after `find` of more."""
+    def nearest_by_looks(self, k: int) -> np.ndarray:
+        """Return the `k` nearest (N, k + 1) of each image by looks alone, the image itself first; after `find` of more."""
         assert self._found is not None, "find comes first"
-        return self._found.mutual(min(k + 1, self._found.index.shape[1]))
+        return self._found.index[:, : k + 1]
 
 
 def mutual_pairs(neighbours: Neighbours, k: int = MUTUAL) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ class Neighbours:
 
     Args:
         index: (N, k) rows of the neighbours, nearest first; each crop is its own first neighbour.
-        farthest: (N,) squared distance to the farthest of all crops, above 0.
+        farthest: (N,) squared distance to the farthest of all crops, or of some of them, above 0.
     """
 
     index: np.ndarray

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy import sparse
 
 from ...common.errors import UserError
 from ...evaluation.clustering.average_linkage import Constraints, average_linkage, in_order
@@ -97,14 +96,14 @@ class RowGraph:
     Args:
         rows: (n,) places among the live rows, ascending.
         pairs: similarities of pairs of them.
-        similar: (n, n), non-zero where two of them are among each other's REACH * k1 nearest by looks.
+        near: (n, REACH * k1 + 1) nearest of them by looks, see `unless_similar`.
         constraints: on them.
         is_open: (n,) bool: rows whose person may change.
     """
 
     rows: np.ndarray
     pairs: SimilarPairs
-    similar: sparse.csr_array
+    near: np.ndarray
     constraints: Constraints
     is_open: np.ndarray
 
@@ -194,13 +193,13 @@ def _compared(
         live = _around(gallery, people, live, options.k1, norm)
     positions = np.flatnonzero(gallery.is_live)[live]
     if compared is None:
-        pairs, similar = _pairs(gallery, compared_rows(gallery, positions, norm), positions, options, norm)
+        pairs, near = _pairs(gallery, compared_rows(gallery, positions, norm), positions, options, norm)
     else:
-        pairs, similar = compared.pairs, compared.similar
-    constraints = constraints_of(gallery, positions, people.keys[live], owners[live], similar)
+        pairs, near = compared.pairs, compared.near
+    constraints = constraints_of(gallery, positions, people.keys[live], owners[live], near)
     if decided is not None:
         constraints = decided.constraints(constraints, live)
-    return RowGraph(live, pairs, similar, constraints, is_open[live])
+    return RowGraph(live, pairs, near, constraints, is_open[live])
 
 
 def _settled(people: People, regroup: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -233,8 +232,8 @@ def _around(gallery: Gallery, people: People, live: np.ndarray, k1: int, norm: C
 
 def _pairs(
     gallery: Gallery, rows: np.ndarray, positions: np.ndarray, options: GroupingOptions, norm: CameraNorm | None
-) -> tuple[SimilarPairs, sparse.csr_array]:
-    """Return the similar pairs of the rows that may count as evidence, and the rows that look similar, as in `RowGraph`."""
+) -> tuple[SimilarPairs, np.ndarray]:
+    """Return the similar pairs of the rows that may count as evidence, and the nearest of each by looks, as in `RowGraph`."""
     features = torch.from_numpy(rows)
     near = NearImages(
         features,
@@ -251,7 +250,7 @@ def _pairs(
         squared = pair_distances(features, pairs.first, pairs.second)
         distances = squared / 2 if gallery.info.metric == "cosine" else np.sqrt(squared)
         kept &= distances <= _limit(gallery, options.fmr, norm)
-    return SimilarPairs(*(column[kept] for column in pairs)), near.mutual(REACH * options.k1)
+    return SimilarPairs(*(column[kept] for column in pairs)), near.nearest_by_looks(REACH * options.k1).copy()
 
 
 def _limit(gallery: Gallery, fmr: float, norm: CameraNorm | None) -> float:

@@ -1,26 +1,31 @@
-"""The rows of a gallery as they are compared, and the nearest others of each, exactly or by a FAISS index."""
+"""The rows of a gallery as they are compared, and the nearest others of each, exactly or by lists."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from ...common.errors import UserError
+from ...common.errors import UserError, choose
+from ...evaluation.reranking.neighbour_lists import nearest_neighbours, neighbours_by_lists
 from ...evaluation.reranking.neighbours import Neighbours, find_neighbours
 from ...labels.camera_norm import CAMERA_NORMS, FULL, LEAST_IMAGES, OFF
-from ..search.faiss_index import INDEXES, TRAIN_PER_LIST, drawn_positions, import_faiss
 from ..storage.camera_statistics import UNKNOWN, CameraNorm
 from ..storage.gallery import Gallery
 from ..storage.row_checks import accepted_lengths, squared_lengths
 
 logger = logging.getLogger(__name__)
-EXACT_ROWS = 100_000  # more rows are searched by FAISS, if it is installed
-INDEX, PROBED = "faiss-ivf", 32  # IVF lists searched per row
-BLOCK, SAMPLE = 2**16, 1000  # rows searched at once; rows that the largest distance is estimated from
+BLOCK = 2**16  # rows read at once
 AUTO = "auto"
+# --index -> a search for the k nearest
+SEARCHES: dict[str, Callable[[Tensor, int], Neighbours]] = {
+    AUTO: nearest_neighbours,
+    "exact": find_neighbours,
+    "lists": neighbours_by_lists,
+}
 
 
 def usable_positions(gallery: Gallery) -> np.ndarray:
@@ -85,70 +90,8 @@ def near_rows(rows: np.ndarray, k: int, index: str = AUTO) -> Neighbours:
     """Return the `k` nearest of the rows (n, D) for each of them, itself first.
 
     Args:
-        index: "exact", a name in INDEXES, or "auto": exact for up to EXACT_ROWS rows, else IVF if FAISS is installed.
+        index: a key of SEARCHES; "auto" = exact for up to 100,000 rows, else by lists.
     Raises:
-        MissingPackageError: a FAISS index is named and FAISS is not installed.
+        UserError: the index is unknown.
     """
-    if index not in (AUTO, "exact", *INDEXES):
-        raise UserError(f"--index: unknown value {index!r}; choose from {AUTO}, exact, {', '.join(INDEXES)}")
-    if index == AUTO:
-        index = INDEX if len(rows) > EXACT_ROWS and _has_faiss(len(rows)) else "exact"
-    if index == "exact":
-        return find_neighbours(torch.from_numpy(rows), k)
-    return Neighbours(_by_faiss(rows, k, index), _farthest(rows))
-
-
-def _has_faiss(count: int) -> bool:
-    try:
-        import_faiss()
-    except ImportError as error:
-        logger.warning("%d rows are compared with each other exactly, which takes long; %s", count, error)
-        return False
-    return True
-
-
-def _by_faiss(rows: np.ndarray, k: int, name: str) -> np.ndarray:
-    """Return the neighbours (n, k) int32, each row its own first."""
-    faiss: Any = import_faiss(f"--index {name}", "or choose exact")
-    found = INDEXES[name](faiss, rows.shape[1], len(rows))
-    if not found.is_trained:
-        found.train(rows[drawn_positions(len(rows), TRAIN_PER_LIST * found.nlist)])
-        found.nprobe = min(PROBED, found.nlist)
-    for start in range(0, len(rows), BLOCK):
-        found.add(rows[start : start + BLOCK])
-    index = np.empty((len(rows), k), np.int32)
-    for start in range(0, len(rows), BLOCK):
-        own = np.arange(start, min(start + BLOCK, len(rows)))
-        near = found.search(rows[own], k)[1]
-        few = (near < 0).any(1)
-        if few.any():  # lists with too few rows, or copies of one row: exactly
-            near[few] = _exactly(rows, own[few], k)
-        index[own] = _own_first(near, own)
-    return index
-
-
-def _exactly(rows: np.ndarray, some: np.ndarray, k: int) -> np.ndarray:
-    squares = np.einsum("nd,nd->n", rows, rows)
-    return np.concatenate([np.argsort(squares - 2 * (rows @ rows[row]), kind="stable")[None, :k] for row in some])
-
-
-def _own_first(near: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Return neighbours (b, k) with the rows `own` (b,) moved, or put, to the first place."""
-    is_own = near == own[:, None]
-    is_own[:, -1] |= ~is_own.any(1)  # where it is missing, the last neighbour makes room
-    order = np.argsort(~is_own, axis=1, kind="stable")
-    found = np.take_along_axis(near, order, axis=1)
-    found[:, 0] = own
-    return found
-
-
-def _farthest(rows: np.ndarray) -> np.ndarray:
-    """Return (n,) squared distance to the farthest of a sample of rows, above 0."""
-    sample = rows[drawn_positions(len(rows), SAMPLE)]
-    norms = np.einsum("nd,nd->n", sample, sample)
-    found = np.empty(len(rows), np.float32)
-    for start in range(0, len(rows), BLOCK):
-        part = rows[start : start + BLOCK]
-        products = part @ sample.T
-        found[start : start + BLOCK] = (norms - 2 * products).max(1) + np.einsum("nd,nd->n", part, part)
-    return np.maximum(found, 1e-12)
+    return choose("--index", index, SEARCHES)(torch.from_numpy(rows), k)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from scipy import sparse
 
 from ...evaluation.clustering.average_linkage import Constraints
 from ...evaluation.clustering.cannot_links import seen_together, unless_similar
@@ -17,7 +16,7 @@ COLUMNS = ("camera", "time", "end_time", "tracklet", "path", "video", "frame", "
 
 
 def constraints_of(
-    gallery: Gallery, positions: np.ndarray, keys: np.ndarray, owners: np.ndarray, similar: sparse.csr_array
+    gallery: Gallery, positions: np.ndarray, keys: np.ndarray, owners: np.ndarray, near: np.ndarray
 ) -> Constraints:
     """Return the constraints on some rows of a gallery.
 
@@ -28,7 +27,7 @@ def constraints_of(
         positions: (n,) ascending.
         keys: (n,) of `row_keys`.
         owners: (n,) person of the rows that are settled, -1 = open.
-        similar: (n, n) as for `unless_similar`.
+        near: (n, k) as for `unless_similar`.
     """
     names = [name for name in COLUMNS if name in gallery.columns]
     table = gallery.select(names).take(pa.array(positions))
@@ -37,7 +36,7 @@ def constraints_of(
     leaders, node = np.unique(nodes, return_index=True, return_inverse=True)[1:]
     together = np.stack([leaders[node], np.arange(len(node))], axis=1)
     apart = np.concatenate([_overlapping(table, leaders, node), _same_frame(table, leaders, node)])
-    apart = unless_similar(apart, similar, tracks < 0)
+    apart = unless_similar(apart, near, tracks < 0)
     return Constraints(together[together[:, 0] != together[:, 1]], apart, owners)
 
 

@@ -24,7 +24,7 @@ from ...evaluation.clustering.jaccard_graph import REACH, SimilarPairs, jaccard_
 from ...evaluation.clustering.person_pairs import LEAST, person_pairs
 from ...evaluation.clustering.transit_times import NearImages, Sightings
 from ...evaluation.postprocess.whitening import whiten
-from ...evaluation.reranking.neighbours import find_neighbours
+from ...evaluation.reranking.neighbour_lists import nearest_neighbours
 from ...labels.camera_norm import FULL, LEAST_IMAGES, OFF, check_counts
 from .tracklet_links import sightings_of, tracklet_links
 
@@ -63,14 +63,14 @@ class PriorKnowledge(NamedTuple):
 
     def near(self, features: Tensor) -> NearImages:
         """Return the search for neighbours among embeddings (N, D) of the images."""
-        return NearImages(features, partial(find_neighbours, features), self.sightings, self.time_weight)
+        return NearImages(features, partial(nearest_neighbours, features), self.sightings, self.time_weight)
 
     def constraints_on(self, near: NearImages, k1: int) -> Constraints:
         """Return the constraints, given the neighbours that were found, see `unless_similar`."""
         apart = self.constraints.apart
         if not len(apart):
             return self.constraints
-        return replace(self.constraints, apart=unless_similar(apart, near.mutual(REACH * k1), self.is_single))
+        return replace(self.constraints, apart=unless_similar(apart, near.nearest_by_looks(REACH * k1), self.is_single))
 
 
 Clustering = Callable[[Tensor], Clusters]  # embeddings (N, D) of all training images -> their clusters

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import sparse
 
+from vitreid.evaluation.clustering import cannot_links
 from vitreid.evaluation.clustering.average_linkage import Constraints, in_order
 from vitreid.evaluation.clustering.cannot_links import parted, seen_together, unless_similar
 from vitreid.evaluation.clustering.jaccard_graph import SimilarPairs
@@ -113,10 +113,11 @@ def test_a_cluster_that_obeys_stays_and_outliers_do():
     assert parted(groups, pairs, together).tolist() == groups.tolist()
 
 
-def test_images_that_look_similar_may_be_one_person_whom_a_detector_found_twice():
+def test_images_that_look_similar_may_be_one_person_whom_a_detector_found_twice(monkeypatch):
     apart = np.array([[0, 1], [2, 3], [5, 4], [0, 6], [1, 5]])
-    one, other = np.array([[0, 1], [4, 5], [0, 5], [1, 5]]).T
-    similar = sparse.csr_array((np.ones(8), (np.r_[one, other], np.r_[other, one])), shape=(7, 7))
+    near = np.array([[0, 1, 5], [1, 0, 5], [2, 0, 1], [3, 2, 1], [4, 5, 1], [5, 4, 0], [6, 1, 0]])  # 3 is not near 2
     single = np.array([True, True, True, True, False, False, True])  # 4 and 5 are of tracklets
-    assert unless_similar(apart, similar, single).tolist() == [[2, 3], [5, 4], [0, 6], [1, 5]]
-    assert unless_similar(np.empty((0, 2), np.int64), similar, single).tolist() == []
+    assert unless_similar(apart, near, single).tolist() == [[2, 3], [5, 4], [0, 6], [1, 5]]
+    monkeypatch.setattr(cannot_links, "CHUNK_PAIRS", 2)
+    assert unless_similar(apart, near, single).tolist() == [[2, 3], [5, 4], [0, 6], [1, 5]]
+    assert unless_similar(np.empty((0, 2), np.int64), near, single).tolist() == []

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -11,12 +12,13 @@ from sklearn.metrics import silhouette_samples
 from sklearn.metrics.cluster import pair_confusion_matrix
 
 from vitreid.evaluation import k_reciprocal
+from vitreid.evaluation.clustering import jaccard_graph
 from vitreid.evaluation.clustering.average_linkage import Constraints, average_linkage, in_order
 from vitreid.evaluation.clustering.cluster_figures import compare_with_labels, pairs_among, row_fit, stability
 from vitreid.evaluation.clustering.density_clusters import density_clusters, without_small
-from vitreid.evaluation.clustering.jaccard_graph import SimilarPairs, jaccard_pairs, mixed_pairs
+from vitreid.evaluation.clustering.jaccard_graph import SimilarPairs, jaccard_pairs, mixed_pairs, near_pairs
 from vitreid.evaluation.clustering.person_pairs import person_pairs
-from vitreid.evaluation.reranking.neighbours import Neighbours
+from vitreid.evaluation.reranking.neighbours import Neighbours, find_neighbours
 
 
 def people(num_people=12, images=8, dim=16, spread=0.5, seed=0):
@@ -59,6 +61,15 @@ def test_near_pairs_have_the_same_similarity_as_among_all():
     near, every = jaccard_pairs(rows, 10, 4, reach=6), jaccard_pairs(rows, 10, 4, reach=len(rows))
     assert 0 < len(near.value) < len(every.value)
     np.testing.assert_array_equal(near.value, dense(every, len(rows)).astype(np.float32)[near.first, near.second])
+
+
+@pytest.mark.parametrize("chunk", [1, 40, 10_000])
+def test_near_pairs_are_those_of_a_naive_twin(monkeypatch, chunk):
+    monkeypatch.setattr(jaccard_graph, "CHUNK_PAIRS", chunk)
+    rows, _ = people(num_people=5)
+    neighbours = find_neighbours(torch.from_numpy(rows), 7)
+    expected = sorted({(min(i, j), max(i, j)) for i in range(40) for j in neighbours.index[i, :6].tolist() if i != j})
+    assert list(zip(*(column.tolist() for column in near_pairs(neighbours, 6)), strict=True)) == expected
 
 
 def test_neighbours_can_be_given():

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from identity_crops import MODEL, crops, make
-from scipy import sparse
 
 from vitreid.evaluation.clustering.cluster_figures import compare_with_labels
 from vitreid.gallery import Gallery, GalleryInfo, compact, merge, verify
@@ -201,8 +200,8 @@ def recorded(tmp_path, records):
     table = [{"path": f"{i}.jpg", **record} for i, record in enumerate(records)]
     gallery.add(np.ones((len(table), 2), np.float32), table, MODEL)
     people = read_people(gallery)
-    similar = sparse.csr_array((len(table), len(table)))
-    return constraints_of(gallery, np.arange(len(table)), people.keys, np.full(len(table), -1), similar)
+    near = np.arange(len(table))[:, None]
+    return constraints_of(gallery, np.arange(len(table)), people.keys, np.full(len(table), -1), near)
 
 
 def pairs(array):
@@ -309,15 +308,13 @@ def test_a_track_that_shows_two_confirmed_people_is_not_kept_together(tmp_path):
 # --- neighbours and figures ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("index", ["faiss-flat", "faiss-ivf"])
-def test_the_neighbours_of_an_index_are_the_exact_ones(index):
-    pytest.importorskip("faiss", reason='needs the extra: pip install "vitreid[faiss]"')
+def test_the_neighbours_by_lists_are_the_exact_ones():
     rows, _ = crops(num_people=20)
-    exact, found = near_rows(rows, 9, "exact"), near_rows(rows, 9, index)
+    exact, found = near_rows(rows, 9, "exact"), near_rows(rows, 9, "lists")
     np.testing.assert_array_equal(np.sort(found.index), np.sort(exact.index))
     np.testing.assert_allclose(found.farthest, exact.farthest, rtol=1e-4)
-    rows[5:20] = rows[4]  # more copies than neighbours: each is still its own first
-    assert (near_rows(rows, 9, index).index[:, 0] == np.arange(len(rows))).all()
+    with pytest.raises(ValueError, match="--index: .*'faiss-ivf'.* auto, exact, lists"):
+        near_rows(rows, 9, "faiss-ivf")
 
 
 def test_the_report_counts_people_and_names_those_to_look_at(tmp_path):

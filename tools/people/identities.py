@@ -18,10 +18,9 @@ from vitreid.common.text import plain_values
 from vitreid.gallery import Gallery
 from vitreid.gallery.identities.group_people import GroupingOptions, group_people
 from vitreid.gallery.identities.grouping_report import report_of
-from vitreid.gallery.identities.near_rows import AUTO
+from vitreid.gallery.identities.near_rows import AUTO, SEARCHES
 from vitreid.gallery.identities.person_columns import write_people
 from vitreid.gallery.identities.training_manifest import ManifestOptions, write_manifest
-from vitreid.gallery.search.faiss_index import INDEXES
 from vitreid.labels.camera_norm import CAMERA_NORMS
 from vitreid.tools.cli.gallery_arguments import gallery_folder
 from vitreid.tools.cli.parser import command, new_parser, number_from
@@ -95,9 +94,9 @@ def _add_grouping(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--index",
-        choices=(AUTO, "exact", *INDEXES),
+        choices=tuple(SEARCHES),
         default=AUTO,
-        help="auto: exact for up to 100,000 rows, else faiss-ivf",
+        help="how the nearest rows are found; auto: exactly for up to 100,000 rows, else by lists, which misses some",
     )
 
 
