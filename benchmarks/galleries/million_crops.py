@@ -90,6 +90,8 @@ def run(args: argparse.Namespace) -> Report:
     check_numbers(args, "rows", "dim", "images")
     if args.device == "cuda" and args.index not in (AUTO, "exact"):
         raise UserError(f"--index: {args.index} is searched on the CPU; take --device cpu, or --index exact")
+    if args.index == FAISS:
+        faiss_module()  # missing: before any work
     rows = min(args.rows, QUICK) if args.quick else args.rows
     setting = f"{rows} rows x {args.dim}", args.clustering, f"index {args.index}"
     report = start_report(args, args.device, *setting)
@@ -139,9 +141,14 @@ def cluster(features: Tensor, cameras: np.ndarray, clustering: str, index: str, 
     return groups
 
 
+def faiss_module() -> Any:
+    """Return FAISS; raise MissingPackageError where it is not installed."""
+    return import_faiss(f"--index {FAISS}", f"or choose {', '.join(SEARCHES)}")
+
+
 def by_faiss(features: Tensor, k: int) -> Neighbours:
     """Return the neighbours by FAISS's IVF, with as many lists and as many of them searched as `neighbours_by_lists`."""
-    faiss, rows = import_faiss(f"--index {FAISS}", f"or choose {', '.join(SEARCHES)}"), features.numpy()
+    faiss, rows = faiss_module(), features.numpy()
     index = faiss.IndexIVFFlat(faiss.IndexFlatL2(rows.shape[1]), rows.shape[1], num_lists(len(rows)))
     index.train(rows[drawn_places(len(rows), TRAIN_PER_LIST * index.nlist).numpy()])
     index.add(rows)

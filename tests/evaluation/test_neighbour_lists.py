@@ -69,7 +69,8 @@ def test_crops_near_the_mean_do_not_fill_the_lists_of_all():
     lists = neighbour_lists._Lists(features, 16)
     searches = torch.bincount(lists.probed.flatten().long(), minlength=num_lists(4000)).double()
     sizes = torch.tensor([len(members) for members in lists.members]).double()
-    assert (sizes * searches).sum() / 4000**2 < 2 * 16 / num_lists(4000)
+    even = 16 / num_lists(4000)  # share of all pairs that equal lists would compare
+    assert (sizes * searches).sum() / 4000**2 < 1.2 * even  # 1.9 by distance
 
 
 def test_the_farthest_is_that_of_a_sample(monkeypatch):

@@ -27,6 +27,7 @@ from vitreid.evaluation.clustering.jaccard_graph import SimilarPairs
 from vitreid.evaluation.clustering.person_pairs import LEAST
 from vitreid.evaluation.clustering.transit_times import MOST_WEIGHT, TIME_WEIGHT
 from vitreid.evaluation.postprocess.whitening import whiten
+from vitreid.evaluation.reranking import neighbour_lists
 from vitreid.model import load_deploy
 from vitreid.processor import Stopped
 from vitreid.processor.pseudo_labels.clusterings import (
@@ -367,6 +368,14 @@ def test_the_times_between_cameras_count(caplog):
     assert "times of 360 images count" in caplog.text
     assert figures["linkage", "0.1"] > figures["linkage", "0"] + 0.1
     assert figures["dbscan", "0.1"] > figures["dbscan", "0"] + 0.1
+
+
+def test_very_many_images_are_compared_by_lists(monkeypatch):
+    rows, known, asked = torch.randn(50, 8), PriorKnowledge.nothing(50), []
+    exact = known.near(rows).find(5)
+    monkeypatch.setattr(neighbour_lists, "EXACT_CROPS", 49)
+    monkeypatch.setattr(neighbour_lists, "neighbours_by_lists", lambda *given: asked.append(given) or exact)
+    assert known.near(rows).find(5) is exact and asked == [(rows, 5)]
 
 
 def test_the_options_say_the_values_that_the_code_takes():
